@@ -1,0 +1,217 @@
+"""The nouns of the straight line: what flows from a data set to a score.
+
+Units, once and for all: a frame is uint8 RGB (H, W, 3); a mask is bool (H, W); a box is float32 xyxy in pixels of the
+source frame, x1 and y1 exclusive; a size is (width, height); a time is in seconds; a frame index is 0-based and counts
+frames of the whole video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+Rle = Mapping[str, Any]
+"""One mask in COCO's compressed run lengths: {"size": [height, width], "counts": str}."""
+
+Coordinates = Literal["pixels", "thousandths"]
+"""How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or 0..1000 of its sides (Qwen3-VL)."""
+
+Clock = Literal["seconds", "index"]
+"""How frames are labelled for a policy: true seconds, or the frame index where a benchmark defines it so."""
+
+
+class Frames(Protocol):
+    """A video: frames on demand, none held longer than needed."""
+
+    name: str
+    size_wh: tuple[int, int]
+    fps: float | None
+    """Mean frames a second; None when the frames carry no times (a folder of images)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Frame `index`, uint8 RGB (H, W, 3). Raises IndexError outside 0..len-1."""
+        ...
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """The named frames in the order asked for; ascending indices are decoded in one pass."""
+        ...
+
+    def time_of(self, index: int) -> float | None:
+        """Presentation time of a frame in seconds from the first one; None when unknown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masklets:
+    """Per object, per frame masks of a whole video, kept as run lengths and decoded on demand.
+
+    rles: one tuple per object with one entry per frame; None where the object is not seen. No objects: no target.
+    """
+
+    size_wh: tuple[int, int]
+    num_frames: int
+    rles: tuple[tuple[Rle | None, ...], ...]
+
+    def __post_init__(self) -> None:
+        for position, track in enumerate(self.rles):
+            if len(track) != self.num_frames:
+                raise ValueError(f"object {position} has {len(track)} masks for {self.num_frames} frames")
+
+    @property
+    def num_objects(self) -> int:
+        return len(self.rles)
+
+    def mask(self, frame: int, obj: int) -> np.ndarray:
+        """Mask of one object in one frame, bool (H, W)."""
+        rle = self.rles[obj][frame]
+        if rle is None:
+            return np.zeros(self.size_wh[::-1], bool)
+        from pycocotools import mask as coco
+
+        return coco.decode(rle).astype(bool)
+
+    def union(self, frame: int) -> np.ndarray:
+        """All objects of one frame merged, bool (H, W)."""
+        merged = np.zeros(self.size_wh[::-1], bool)
+        for obj in range(self.num_objects):
+            if self.rles[obj][frame] is not None:
+                merged |= self.mask(frame, obj)
+        return merged
+
+    def area(self, frame: int) -> int:
+        """Pixels of the merged objects in one frame."""
+        return int(self.union(frame).sum())
+
+    def boxes(self, frame: int) -> np.ndarray:
+        """Tight boxes of the objects that are seen in one frame, float32 (M, 4) with M <= num_objects."""
+        found = []
+        for obj in range(self.num_objects):
+            if self.rles[obj][frame] is None:
+                continue
+            ys, xs = np.nonzero(self.mask(frame, obj))
+            if len(xs):
+                found.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+        return np.array(found, np.float32).reshape(-1, 4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoSample:
+    """One question about one video, with the truth where it is known.
+
+    truth: masks of the target objects; no objects means the right answer is "there is none"; None means unknown.
+    foreground: masks of all annotated objects, which one robustness score needs.
+    """
+
+    id: str
+    video: Frames
+    query: str
+    category: str = ""
+    truth: Masklets | None = None
+    foreground: Masklets | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a chain shows a video to a policy.
+
+    num_frames: frames sampled from the video (fewer when it is shorter).
+    frame_wh: size every frame is resized to; sides are multiples of the policy's `size_multiple`.
+    """
+
+    num_frames: int
+    frame_wh: tuple[int, int]
+    coordinates: Coordinates = "pixels"
+    clock: Clock = "seconds"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the model said about one video.
+
+    keyframe: 0-based index into the whole video, never into the sampled frames; None if there is no target.
+    boxes: float32 (N, 4), xyxy, pixels of the source frame; N is 0 if there is no target.
+    """
+
+    thinking: str
+    keyframe: int | None
+    boxes: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """One thing said to a policy: texts and images (uint8 RGB, already at the size the policy sees) in reading order."""
+
+    content: tuple[str | np.ndarray, ...]
+
+    @property
+    def images(self) -> list[np.ndarray]:
+        return [part for part in self.content if not isinstance(part, str)]
+
+
+Dialogue = tuple[Turn | str, ...]
+"""A conversation: turns (said to the policy) and strings (its replies) in alternation, a turn first."""
+
+Chain = Generator[Turn, str, Answer]
+"""A multi-step protocol: yields turns, receives replies, returns the answer or raises AnswerError."""
+
+ChainFn = Callable[[VideoSample, View], Chain]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a policy wrote in one turn. truncated: it ran into the token limit."""
+
+    text: str
+    num_tokens: int = 0
+    truncated: bool = False
+
+
+class Policy(Protocol):
+    """Something that answers turns: a model in this process, a served model, or a script."""
+
+    name: str
+    coordinates: Coordinates
+    size_multiple: int
+    view: View
+    """How this policy likes to be shown a video, unless a caller says otherwise."""
+
+    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
+        """Answers the last turn of each dialogue, in order."""
+        ...
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while something long runs."""
+
+
+class Tracker(Protocol):
+    """Something that follows boxes from one frame through a whole video."""
+
+    name: str
+
+    def track(
+        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None
+    ) -> Masklets:
+        """boxes: float32 (N, 4) xyxy pixels of the source frame, on `keyframe`. N objects in the result, same order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """The outcome of one question: an answer with its masks, or the reason why the reply could not be used.
+
+    failure: None, or an `AnswerError` reason; then `answer` is None and `masklets` holds no objects.
+    seconds: wall time by step, e.g. {"policy": 1.2, "tracker": 0.8}.
+    """
+
+    sample: VideoSample
+    answer: Answer | None
+    masklets: Masklets
+    dialogue: Dialogue
+    failure: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
