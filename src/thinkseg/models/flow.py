@@ -1,0 +1,179 @@
+"""The weight-free tracker: boxes on one frame become masks on all of them, by optical flow.
+
+In: a video, the index of a frame and boxes xyxy in that frame's pixels. Out: `Masklets`, one object per box in order.
+Frames are streamed in both directions from the keyframe at a reduced working size; masks leave as run lengths at source
+size, so that memory does not grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from thinkseg.errors import SettingsError
+from thinkseg.models.cutout import cut_out
+from thinkseg.models.edges import apply_coefficients, as_guide
+from thinkseg.models.target import Picture, Soft, Target
+from thinkseg.ops.masks import encode
+from thinkseg.types import Frames, Masklets, Progress, Rle
+
+CHUNK_BYTES = 192 << 20
+"""Decoded pictures held at once while walking backwards: videos decode forwards only, so they are read in chunks."""
+
+
+class FlowTracker:
+    """Follows boxes by dense optical flow, colours and silhouettes; needs no weights. Satisfies `types.Tracker`.
+
+    working_side: pixels of the long side flow and colours are computed at; smaller videos are used as they are.
+    """
+
+    name = "flow"
+
+    def __init__(self, working_side: int = 480) -> None:
+        if working_side < 32:
+            raise SettingsError(f"flow tracker: working_side is {working_side}; give at least 32 pixels")
+        self.working_side = working_side
+
+    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+        """Follows boxes float32 (N, 4) xyxy (source pixels, on `keyframe`) through the whole video.
+
+        Raises SettingsError if the keyframe is not in the video or a box has no area inside the frame.
+        """
+        total, size_wh = len(video), tuple(video.size_wh)
+        boxes = check_boxes(boxes, size_wh)
+        if not 0 <= keyframe < total:
+            raise SettingsError(f"keyframe {keyframe} is not in {video.name}; give an index from 0 to {total - 1}")
+        tracks: list[list[Rle | None]] = [[None] * total for _ in boxes]
+        if len(boxes):
+            first = Picture(video[keyframe], self._working_wh(size_wh))
+            masks = cut_out_all(first.rgb, boxes)
+            for track, mask in zip(tracks, masks, strict=True):
+                track[keyframe] = encode(mask)
+            done = 1
+            for indices, frames in ((range(keyframe + 1, total), _forwards), (range(keyframe - 1, -1, -1), _backwards)):
+                for index, found in zip(indices, self._walk(first, masks, frames(video, keyframe)), strict=True):
+                    for track, rle in zip(tracks, found, strict=True):
+                        track[index] = rle
+                    done += 1
+                    if progress is not None:
+                        progress(done, total)
+        return Masklets(size_wh, total, tuple(tuple(track) for track in tracks))
+
+    def _working_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, self.working_side / max(size_wh))
+        return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)
+
+    def _walk(
+        self, first: Picture, masks: Sequence[np.ndarray], frames: Iterator[np.ndarray]
+    ) -> Iterator[list[Rle | None]]:
+        """Masks of all objects in each of the frames, which lead away from the first picture one by one."""
+        height, width = first.grey.shape
+        targets = [Target(first, _shrink(mask, (width, height))) for mask in masks]
+        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+        before = first
+        for rgb in frames:
+            now = Picture(rgb, (width, height))
+            source_map = grid + _flow(flow, now.grey, before.grey)
+            softs = [target.propose(now, source_map) for target in targets]
+            granted = settle_owners(softs, (height, width))
+            found: list[Rle | None] = []
+            for target, soft, mask in zip(targets, softs, granted, strict=True):
+                kept = target.settle(now, mask)
+                found.append(_export(now, soft, mask) if kept and soft is not None else None)
+            yield found
+            before = now
+
+
+def check_boxes(boxes: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """Boxes clipped to the frame, float32 (N, 4). Raises SettingsError for one that encloses nothing of it."""
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise SettingsError(f"boxes have shape {boxes.shape}; give one row x1, y1, x2, y2 per object")
+    width, height = size_wh
+    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    for box, inside in zip(boxes, clipped, strict=True):
+        text = ",".join(f"{side:g}" for side in box)
+        if not np.isfinite(box).all():
+            raise SettingsError(f"box {text} is not made of finite numbers; give x1,y1,x2,y2 in pixels")
+        if box[2] <= box[0] or box[3] <= box[1]:
+            raise SettingsError(f"box {text} has no area; give x1,y1,x2,y2 with x1 < x2 and y1 < y2")
+        if inside[2] <= inside[0] or inside[3] <= inside[1]:
+            raise SettingsError(f"box {text} lies outside the frame of {width}x{height} pixels; give one inside it")
+    return clipped
+
+
+def cut_out_all(rgb: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
+    """One mask bool (H, W) per box; where two overlap, the smaller object lies in front."""
+    masks = [cut_out(rgb, box) for box in boxes]
+    order = sorted(range(len(masks)), key=lambda i: int(masks[i].sum()))
+    for position, front in enumerate(order):
+        for back in order[position + 1 :]:
+            rest = masks[back] & ~masks[front]
+            if rest.sum() > 0.3 * masks[back].sum():
+                masks[back] = rest
+    return masks
+
+
+def settle_owners(softs: Sequence[Soft | None], shape: tuple[int, int]) -> list[np.ndarray]:
+    """Gives every pixel to the object that claims it most, bool (h, w) each."""
+    claims = np.zeros((len(softs), *shape), np.float32)
+    for claim, soft in zip(claims, softs, strict=True):
+        if soft is not None:
+            claim[soft.window] = np.maximum(soft.values, 0)
+    owner = claims.argmax(0)
+    return [(owner == position) & (claim > 0) for position, claim in enumerate(claims)]
+
+
+def _flow(engine: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Displacement from each pixel of `now` to where it was `before`, float32 (h, w, 2); zero in tiny pictures."""
+    if min(now.shape) < 16:
+        return np.zeros((*now.shape, 2), np.float32)
+    return engine.calc(now, before, None)
+
+
+def _shrink(mask: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """A mask at working size, never emptied by shrinking."""
+    if mask.shape[::-1] == size_wh:
+        return mask
+    small = cv2.resize(mask.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+    return small >= min(0.5, float(small.max()))
+
+
+def _export(picture: Picture, soft: Soft, mask: np.ndarray) -> Rle:
+    """The mask at source size; its edge follows the source picture where working size is smaller."""
+    height, width = picture.rgb.shape[:2]
+    if mask.shape == (height, width):
+        return encode(mask)
+    rows, columns = soft.window
+    scale_y, scale_x = height / mask.shape[0], width / mask.shape[1]
+    part = mask[soft.window]
+    top, left = round(rows.start * scale_y), round(columns.start * scale_x)
+    bottom = min(round((rows.start + part.shape[0]) * scale_y), height)
+    right = min(round((columns.start + part.shape[1]) * scale_x), width)
+    guide = as_guide(picture.rgb[top:bottom, left:right])
+    fine = apply_coefficients(soft.coefficients, guide) > 0
+    near = cv2.dilate(part.astype(np.uint8), np.ones((3, 3), np.uint8))
+    near = cv2.resize(near, fine.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    full = np.zeros((height, width), bool)
+    full[top:bottom, left:right] = fine & (near > 0)
+    return encode(full)
+
+
+def _forwards(video: Frames, keyframe: int) -> Iterator[np.ndarray]:
+    """Frames after the keyframe."""
+    return video.read(range(keyframe + 1, len(video)))
+
+
+def _backwards(video: Frames, keyframe: int) -> Iterator[np.ndarray]:
+    """Frames before the keyframe, last one first."""
+    width, height = video.size_wh
+    chunk = int(np.clip(CHUNK_BYTES // (3 * width * height), 4, 64))
+    for end in range(keyframe, 0, -chunk):
+        held = list(video.read(range(max(end - chunk, 0), end)))
+        while held:
+            yield held.pop()
