@@ -104,7 +104,7 @@ def _runs(rle: Any, pixels: int) -> np.ndarray:
 def _symbols(counts: object) -> np.ndarray:
     """The counts string as uint8 symbols of 6 bits: five of the number, and 32 where more of it follows."""
     if isinstance(counts, str):
-        # Whatever is not ASCII becomes bytes above the alphabet, lone surrogates included, and is refused with the rest.
+        # Whatever is not ASCII, lone surrogates included, becomes bytes above the alphabet and is refused with them.
         counts = counts.encode("utf-8", "surrogatepass")
     if not isinstance(counts, bytes):
         raise ValueError(f"RLE counts must be a compressed string, not {type(counts).__name__}")
