@@ -25,6 +25,7 @@ from thinkseg.errors import AnswerError
 from thinkseg.types import Answer
 
 REASONS: dict[str, str] = {
+    "truncated": "the reply ran into the token limit before its answer was complete",
     "tags": "the reply is not <think>...</think><answer>...</answer>, each tag once, nothing else around them",
     "too_long": "the text between the answer tags is longer than any answer needs to be",
     "json": "the text between the answer tags is not a JSON object",

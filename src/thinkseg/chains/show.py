@@ -38,7 +38,7 @@ class Shown:
     frame_wh: tuple[int, int]
     source_wh: tuple[int, int]
     coordinates: Coordinates
-    clock: Clock
+    clock: Clock = "seconds"
 
 
 def sample_indices(total: int, count: int) -> tuple[int, ...]:

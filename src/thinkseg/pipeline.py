@@ -1,0 +1,241 @@
+"""Chain, policy and tracker joined: a question about a video in, masks out.
+
+`drive` runs any number of chains against a policy and knows nothing of videos; `segment_samples` and `segment_sample`
+run samples through chain, policy and tracker; `segment` is the front door, which takes files and names.
+
+A reply that cannot be used is data: the outcome carries its reason. Everything else that goes wrong is raised.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from thinkseg.chains import CHAINS
+from thinkseg.chains.show import checked_query
+from thinkseg.errors import AnswerError, SettingsError
+from thinkseg.ops.masks import empty
+from thinkseg.types import (
+    Answer,
+    Chain,
+    ChainFn,
+    Dialogue,
+    Frames,
+    Policy,
+    Progress,
+    Reply,
+    Segmentation,
+    Tracker,
+    Turn,
+    VideoSample,
+    View,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How one chain ended.
+
+    answer: None if a reply could not be used; `failure` is then the reason, a word of `thinkseg.chains.parse.REASONS`.
+    dialogue: everything said, the last reply included.
+    truncated: some reply ran into the token limit.
+    seconds: wall time of the chain's own work ("frames": reading and resizing) and its share of the policy's.
+    """
+
+    answer: Answer | None
+    failure: str | None
+    dialogue: Dialogue
+    truncated: bool
+    num_tokens: int
+    seconds: Mapping[str, float]
+
+
+def drive(chains: Iterable[Chain], policy: Policy, batch_size: int | None = None) -> list[Outcome]:
+    """Runs chains to their end in lock step, so that the policy answers many turns at once.
+
+    chains: fresh generators; one is first advanced when its batch is due.
+    batch_size: chains run together, hence turns in one call to the policy; all of them unless given.
+    Returns one outcome a chain, in order.
+    """
+    outcomes: list[Outcome] = []
+    for group in batched(chains, batch_size):
+        runs = [_Run(chain) for chain in group]
+        for run in runs:
+            run.advance(None)
+        while waiting := [run for run in runs if not run.finished]:
+            started = time.perf_counter()
+            replies = policy.reply([tuple(run.dialogue) for run in waiting])
+            share = (time.perf_counter() - started) / len(waiting)
+            for run, reply in zip(waiting, replies, strict=True):
+                run.seconds["policy"] += share
+                run.advance(reply)
+        outcomes += [run.outcome() for run in runs]
+    return outcomes
+
+
+def segment_samples(
+    samples: Iterable[VideoSample],
+    chain: ChainFn,
+    policy: Policy,
+    tracker: Tracker,
+    view: View | None = None,
+    batch_size: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[Segmentation]:
+    """Answers and tracks samples in order, `batch_size` of them at a time in the policy, one at a time in the tracker.
+
+    view: how the policy is shown videos; its own choice unless given. `progress` follows the tracker in each sample.
+    """
+    view = checked_view(policy, view)
+    for group in batched(samples, batch_size):
+        outcomes = drive((chain(sample, view) for sample in group), policy)
+        for sample, outcome in zip(group, outcomes, strict=True):
+            yield _followed(sample, outcome, tracker, progress)
+
+
+def segment_sample(
+    sample: VideoSample,
+    chain: ChainFn,
+    policy: Policy,
+    tracker: Tracker,
+    view: View | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Answers and tracks one sample; see `segment_samples`."""
+    return next(segment_samples([sample], chain, policy, tracker, view, progress=progress))
+
+
+def segment(
+    video: str | Path | Frames | np.ndarray,
+    query: str,
+    policy: str | Path | Policy = "shapes",
+    tracker: str | Tracker = "flow",
+    chain: str | ChainFn = "veason",
+    view: View | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segments what a sentence means in a video.
+
+    video: a file, a folder of frames, frames already open, or an array uint8 RGB (T, H, W, 3).
+    query: what to segment, in words.
+    policy, tracker: one that is loaded, or a name or folder that `thinkseg.models` can load.
+    chain: how the policy is asked, a name from `thinkseg.chains.CHAINS` or a function of one's own.
+    view: how many frames the policy sees, and at what size; its own choice unless given.
+    progress: called with (done, total) while the target is tracked.
+
+    Returns masks for every frame, with the answer they came from; `failure` says why if the reply could not be used.
+    Raises SettingsError, VideoError or ModelError, before anything is loaded where that can be.
+    """
+    query = checked_query(query)
+    chain_fn = chain_named(chain) if isinstance(chain, str) else chain
+    frames = _opened(video)
+    from thinkseg import models
+
+    policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
+    tracker = models.load_tracker(tracker) if isinstance(tracker, str) else tracker
+    sample = VideoSample(id=frames.name, video=frames, query=query)
+    return segment_sample(sample, chain_fn, policy, tracker, view, progress)
+
+
+def chain_named(name: str) -> ChainFn:
+    """The chain of that name. Raises SettingsError, naming the chains there are."""
+    if name not in CHAINS:
+        raise SettingsError(f"there is no chain {name!r}; there are: {', '.join(sorted(CHAINS))}")
+    return CHAINS[name]
+
+
+def checked_view(policy: Policy, view: View | None = None) -> View:
+    """A view a policy can be shown: its own unless one is given, with sides rounded to what the policy can take.
+
+    The coordinates are always the policy's: how it writes boxes is a fact about it, not a choice.
+    """
+    view = view or policy.view
+    if view.num_frames < 1 or min(view.frame_wh) < 1:
+        width, height = view.frame_wh
+        raise SettingsError(f"cannot show {view.num_frames} frames of {width}x{height}: all must be at least 1")
+    unit = policy.size_multiple
+    width, height = (max(unit, round(side / unit) * unit) for side in view.frame_wh)
+    return replace(view, frame_wh=(width, height), coordinates=policy.coordinates)
+
+
+def batched(items: Iterable[T], size: int | None) -> Iterator[list[T]]:
+    """Lists of up to `size` consecutive items, read no earlier than needed; one list of all if size is None."""
+    if size is not None and size < 1:
+        raise SettingsError(f"the batch size is {size}: it must be at least 1")
+    items = iter(items)
+    while group := list(islice(items, size)):
+        yield group
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A chain on its way: what has been said in it, and how it ended once it has."""
+
+    chain: Chain
+    dialogue: list[Turn | str] = field(default_factory=list)
+    finished: bool = False
+    answer: Answer | None = None
+    failure: str | None = None
+    truncated: bool = False
+    num_tokens: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "policy": 0.0})
+
+    def advance(self, reply: Reply | None) -> None:
+        """Hands the chain a reply, or None to start it, and takes its next turn or its end."""
+        started = time.perf_counter()
+        try:
+            if reply is None:
+                turn = next(self.chain)
+            else:
+                self.dialogue.append(reply.text)
+                self.truncated |= reply.truncated
+                self.num_tokens += reply.num_tokens
+                turn = self.chain.send(reply.text)
+        except StopIteration as end:
+            self.finished, self.answer = True, end.value
+        except AnswerError as error:
+            # An answer cut short fails to parse in many ways, all for one reason.
+            cut_short = reply is not None and reply.truncated
+            self.finished, self.failure = True, "truncated" if cut_short else error.reason
+        else:
+            self.dialogue.append(turn)
+        self.seconds["frames"] += time.perf_counter() - started
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            self.answer, self.failure, tuple(self.dialogue), self.truncated, self.num_tokens, dict(self.seconds)
+        )
+
+
+def _followed(sample: VideoSample, outcome: Outcome, tracker: Tracker, progress: Progress | None) -> Segmentation:
+    """The outcome with its boxes followed through the video; no masks if there is nothing to follow."""
+    started = time.perf_counter()
+    answer, video = outcome.answer, sample.video
+    if answer is None or answer.keyframe is None:
+        masklets = empty(video.size_wh, len(video))
+    else:
+        masklets = tracker.track(video, answer.keyframe, answer.boxes, progress)
+    return Segmentation(
+        sample=sample,
+        answer=answer,
+        masklets=masklets,
+        dialogue=outcome.dialogue,
+        failure=outcome.failure,
+        seconds={**outcome.seconds, "tracker": time.perf_counter() - started},
+    )
+
+
+def _opened(video: str | Path | Frames | np.ndarray) -> Frames:
+    from thinkseg.ops.video import Clip, open_video
+
+    if isinstance(video, str | Path):
+        return open_video(video)
+    return Clip(video) if isinstance(video, np.ndarray) else video
