@@ -1,0 +1,110 @@
+"""Pictures and exact masks of a clip at any size: a `Clip` in, RGB frames and label maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from thinkseg.data.shapes.world import COLORS, FPS, Clip, polygons
+
+_SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
+
+
+def corners(clip: Clip, size_wh: tuple[int, int]) -> list[np.ndarray]:
+    """Per object, its corners at every frame in OpenCV's fixed point: int32 (T, V, 2)."""
+    # Half a pixel is taken off because OpenCV puts integer coordinates at pixel centres.
+    scale = np.array(size_wh, float)
+    return [np.rint((polygons(clip, i) * scale - 0.5) * 2**_SUBPIXEL).astype(np.int32) for i in range(clip.num_objects)]
+
+
+def label_map(outlines: Sequence[np.ndarray], frame: int, size_wh: tuple[int, int]) -> np.ndarray:
+    """What is seen where after occlusion: uint8 (H, W), 0 for the background, i + 1 for object i."""
+    labels = np.zeros(size_wh[::-1], np.uint8)
+    for obj, outline in enumerate(outlines):
+        cv2.fillPoly(labels, [outline[frame]], obj + 1, cv2.LINE_8, _SUBPIXEL)
+    return labels
+
+
+def seen_boxes(labels: np.ndarray, num_objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tight boxes and pixel counts of what a label map shows: float32 (N, 4), int64 (N,); hidden objects are zeros."""
+    boxes = np.zeros((num_objects, 4), np.float32)
+    areas = np.bincount(labels.ravel(), minlength=num_objects + 1)[1 : num_objects + 1]
+    for obj in np.nonzero(areas)[0]:
+        x, y, w, h = cv2.boundingRect((labels == obj + 1).view(np.uint8))
+        boxes[obj] = (x, y, x + w, y + h)
+    return boxes, areas
+
+
+def full_area(outline: np.ndarray) -> float:
+    """Largest unhidden area of an object over the clip in pixels: the shoelace formula on its fixed-point corners."""
+    x, y = np.moveaxis(outline / 2.0**_SUBPIXEL, -1, 0)
+    return float(0.5 * np.abs((x * np.roll(y, -1, -1) - y * np.roll(x, -1, -1)).sum(-1)).max())
+
+
+@lru_cache(maxsize=8)
+def _noise(size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Camera noise, its positive and negative half, larger than a frame so that each frame gets another piece."""
+    rng = np.random.default_rng(0)
+    shape = (size_wh[1] + 64, size_wh[0] + 64, 3)
+    noise = np.rint(rng.normal(0, 7, shape))
+    return np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)
+
+
+class ShapesVideo:
+    """The frames of a clip, drawn when asked for (`thinkseg.types.Frames`)."""
+
+    fps: float | None = FPS
+
+    def __init__(self, clip: Clip, size_wh: tuple[int, int], name: str) -> None:
+        self.clip = clip
+        self.size_wh = size_wh
+        self.name = name
+        self.outlines = corners(clip, size_wh)
+        rng = np.random.default_rng(clip.look)
+        self._tints = [_tint(rng, color) for color in clip.colors]
+        self._background = _background(rng, size_wh)
+        self._light = _light(rng, size_wh)
+        self._noise_steps = rng.integers(0, 64, (clip.num_frames, 2))
+
+    def __len__(self) -> int:
+        return self.clip.num_frames
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has frames 0..{len(self) - 1}, not {index}")
+        frame = self._background.copy()
+        for outline, tint in zip(self.outlines, self._tints, strict=True):
+            cv2.fillPoly(frame, [outline[index]], tint, cv2.LINE_AA, _SUBPIXEL)
+        frame = cv2.multiply(frame, self._light, scale=1 / 200)
+        width, height = self.size_wh
+        dx, dy = self._noise_steps[index]
+        more, less = _noise(self.size_wh)
+        frame = cv2.add(frame, more[dy : dy + height, dx : dx + width])
+        return cv2.subtract(frame, less[dy : dy + height, dx : dx + width])
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        return (self[i] for i in indices)
+
+    def time_of(self, index: int) -> float:
+        return index / FPS
+
+
+def _tint(rng: np.random.Generator, color: str) -> tuple[int, ...]:
+    return tuple(int(c) for c in np.clip(np.array(COLORS[color]) + rng.normal(0, 9, 3), 0, 255))
+
+
+def _background(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
+    """Soft clouds of muted colour under a fine grain."""
+    clouds = rng.uniform(20, 150, (5, 5, 1)) + rng.uniform(0, 70, (5, 5, 3)) + rng.uniform(0, 30, 3)
+    smooth = cv2.resize(clouds.astype(np.float32), size_wh, interpolation=cv2.INTER_CUBIC)
+    grain = cv2.resize(rng.normal(0, 12, (28, 28, 1)).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR)
+    return np.clip(smooth + grain[..., None], 0, 255).astype(np.uint8)
+
+
+def _light(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
+    """A slow change of brightness over the frame, 200 meaning as it is."""
+    field = cv2.resize(rng.uniform(165, 230, (2, 2)).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR)
+    return np.repeat(field.astype(np.uint8)[..., None], 3, -1)

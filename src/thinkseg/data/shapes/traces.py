@@ -1,0 +1,163 @@
+"""Reasoning traces of the shapes world, written from the simulation's own state.
+
+A question about a clip and the frames a policy is shown go in; what a careful observer would think comes out, with the
+keyframe and boxes it leads to. Everything a trace states can be seen in those frames: positions are in the units the
+policy writes boxes in, objects are named from left to right as they appear, and the keyframe is the shown frame in
+which the targets cover most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thinkseg.data.shapes.questions import Question
+from thinkseg.data.shapes.render import corners, full_area, label_map, seen_boxes
+from thinkseg.data.shapes.world import Clip
+
+LEAST_SHARE = 0.15  # an object of which less is in sight counts as out of sight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What the shown frames show, S frames of N objects.
+
+    boxes: int64 (S, N, 4) in the policy's units; areas: (S, N) visible pixels, 0 where an object is out of sight.
+    order: objects from left to right as they first come into sight; those never seen are left out.
+    labels: the timestamps shown.
+    """
+
+    names: tuple[str, ...]
+    boxes: np.ndarray
+    areas: np.ndarray
+    order: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """thinking: the text between the think tags; shown: position of the keyframe among the shown frames, or None.
+
+    boxes: (N, 4) of the targets there, in pixels of `size_wh` as given to `look`.
+    """
+
+    thinking: str
+    shown: int | None
+    boxes: np.ndarray
+
+
+def look(clip: Clip, indices: Sequence[int], labels: Sequence[str], size_wh: tuple[int, int]) -> Sight:
+    """What frames `indices` show at the size the policy sees them."""
+    outlines = corners(clip, size_wh)
+    seen = [seen_boxes(label_map(outlines, i, size_wh), clip.num_objects) for i in indices]
+    boxes = np.stack([b for b, _ in seen]).astype(int)
+    areas = np.stack([a for _, a in seen])
+    least = LEAST_SHARE * np.array([full_area(o) for o in outlines])
+    areas = np.where(areas >= np.maximum(least, 4), areas, 0)
+    visible = areas > 0
+    first = visible.argmax(0)
+    arrivals = [(first[i], boxes[first[i], i, 0], i) for i in range(clip.num_objects) if visible[:, i].any()]
+    names = tuple(clip.name(i) for i in range(clip.num_objects))
+    return Sight(names, boxes, areas, tuple(i for *_, i in sorted(arrivals)), tuple(labels))
+
+
+def best_shown(sight: Sight, targets: Sequence[int]) -> int | None:
+    """Position of the shown frame in which the targets cover most, all of them in sight if any frame has them so."""
+    areas = sight.areas[:, list(targets)]
+    together = (areas > 0).sum(1)
+    if not together.any():
+        return None
+    return int(np.where(together == together.max(), areas.sum(1), -1).argmax())
+
+
+def trace(sight: Sight, question: Question, template: int) -> Trace:
+    """The reasoning to the answer of one question, in one of `TEMPLATES` wordings.
+
+    Targets that are never in sight in the shown frames make it a question without a target: nothing can be boxed.
+    """
+    words = TEMPLATES[template % len(TEMPLATES)]
+    shown = best_shown(sight, question.targets) if question.targets else None
+    thought = [words.opening.format(seen=_OBSERVE[_NEEDS[question.kind]](sight, question))]
+    if shown is None:
+        thought.append(words.nothing)
+        return Trace(" ".join(thought), None, np.zeros((0, 4), np.float32))
+    targets = [i for i in sight.order if i in question.targets and sight.areas[shown, i] > 0]
+    thought.append(words.target.format(names=" and ".join(sight.names[i] for i in targets)))
+    thought.append(words.keyframe.format(sizes="; ".join(sizes(sight, i) for i in targets), label=sight.labels[shown]))
+    return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
+
+
+def way(sight: Sight, obj: int) -> str:
+    """Where one object's middle is in each shown frame: "red star 12,40 30,41 away"."""
+    middles = (sight.boxes[:, obj, :2] + sight.boxes[:, obj, 2:]) // 2
+    places = [f"{x},{y}" if area else "away" for (x, y), area in zip(middles, sight.areas[:, obj], strict=True)]
+    return f"{sight.names[obj]} {' '.join(places)}"
+
+
+def sizes(sight: Sight, obj: int) -> str:
+    """How large one object's visible part is in each shown frame: "red star 20x24 26x28 away"."""
+    sides = sight.boxes[:, obj, 2:] - sight.boxes[:, obj, :2]
+    spans = [f"{w}x{h}" if area else "away" for (w, h), area in zip(sides, sight.areas[:, obj], strict=True)]
+    return f"{sight.names[obj]} {' '.join(spans)}"
+
+
+def place(sight: Sight, obj: int, shown: int) -> str:
+    """One object's box in one shown frame: "red star [12, 40, 32, 64]"."""
+    return f"{sight.names[obj]} {sight.boxes[shown, obj].tolist()}"
+
+
+def _all(write: Callable[[Sight, int], str]) -> Callable[[Sight, Question], str]:
+    return lambda sight, question: "; ".join(write(sight, i) for i in sight.order)
+
+
+def _at_the_end(sight: Sight, question: Question) -> str:
+    middles = (sight.boxes[-1, :, :2] + sight.boxes[-1, :, 2:]) // 2
+    there = [i for i in sight.order if sight.areas[-1, i]]
+    return "; ".join(f"{sight.names[i]} {middles[i, 0]},{middles[i, 1]}" for i in there)
+
+
+# What an observer must look at to answer each kind of question.
+_OBSERVE: dict[str, Callable[[Sight, Question], str]] = {
+    "names": _all(lambda sight, obj: sight.names[obj]),
+    "ways": _all(way),
+    "sizes": _all(sizes),
+    "end": _at_the_end,
+}
+_NEEDS = {
+    **dict.fromkeys(("name", "color", "kind", "all_color", "all_kind"), "names"),
+    **dict.fromkeys(("fastest", "still", "leaves_first", "arrives", "pushed_by", "pushed", "was_hit"), "ways"),
+    **dict.fromkeys(("grows", "shrinks", "largest", "smallest"), "sizes"),
+    **dict.fromkeys(("leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"), "end"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    opening: str
+    target: str
+    nothing: str
+    keyframe: str
+
+
+TEMPLATES = (
+    Template(
+        "I see {seen}.",
+        "What is asked for is {names}.",
+        "Nothing here is what is asked for.",
+        "Its size over time: {sizes}. It shows best at {label} s.",
+    ),
+    Template(
+        "The frames show {seen}.",
+        "So the question means {names}.",
+        "So nothing fits the question.",
+        "Compare the frames: {sizes}. The clearest view is at {label} s.",
+    ),
+    Template(
+        "Let me look: {seen}.",
+        "That makes it {names}.",
+        "No object matches that.",
+        "Seen as {sizes}, most of it at {label} s.",
+    ),
+)
