@@ -10,6 +10,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+Window = tuple[slice, slice]
+"""Rows and columns of a picture; both ends are set."""
+
 
 def guided_coefficients(guide: np.ndarray, soft: np.ndarray, radius: int, eps: float) -> np.ndarray:
     """Window-averaged linear coefficients float32 (h, w, 4): three slopes and an offset.
@@ -71,3 +74,15 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     inner = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     outer = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     return np.where(mask, inner - 0.5, 0.5 - outer).astype(np.float32)
+
+
+def crop_window(mask: np.ndarray, pad: int) -> Window | None:
+    """Rows and columns around a mask with a margin, within its picture; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    return (
+        slice(max(int(rows[0]) - pad, 0), min(int(rows[-1]) + 1 + pad, height)),
+        slice(max(int(columns[0]) - pad, 0), min(int(columns[-1]) + 1 + pad, width)),
+    )

@@ -4,8 +4,8 @@ In: pictures at working size with the flow between them. Out: a soft map (positi
 tracker turns into a mask once the objects have settled who owns which pixel.
 
 Three witnesses are added up, each in -1..1 per pixel: the last mask carried along by the flow, the object's colours,
-and its whole silhouette moved as a rigid body since it was last seen in full. The flow knows the outline, the colours
-notice drift, and the silhouette knows what is still behind an occluder.
+and its whole silhouette moved as a rigid body. The flow knows the outline, the colours notice drift, and the silhouette
+knows what is still behind an occluder and what belongs to a neighbour of the same colour.
 """
 
 from __future__ import annotations
@@ -16,10 +16,24 @@ import cv2
 import numpy as np
 
 from thinkseg.models.appearance import Colours, colour_cells
-from thinkseg.models.edges import apply_coefficients, as_guide, guided_coefficients, signed_distance
+from thinkseg.models.edges import (
+    Window,
+    apply_coefficients,
+    as_guide,
+    crop_window,
+    guided_coefficients,
+    signed_distance,
+)
+from thinkseg.models.silhouette import Silhouette, outline_of
 
-COLOUR_WEIGHT, SHAPE_WEIGHT = 0.8, 0.5
-Window = tuple[slice, slice]
+COLOUR_WEIGHT = 0.8
+SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6
+"""A silhouette adds little where it says yes (an occluder may be there) and much where it says no."""
+RIVAL_WEIGHT = 0.6
+ALIKE = 0.3
+"""Colour evidence from which a pixel counts as looking like the object."""
+REACH = 10
+"""Working pixels looked at around where the object is expected."""
 
 
 class Picture:
@@ -39,7 +53,7 @@ class Soft:
 
     window: Window
     values: np.ndarray
-    coefficients: np.ndarray | None = None
+    coefficients: np.ndarray
 
 
 class Target:
@@ -47,180 +61,230 @@ class Target:
 
     def __init__(self, picture: Picture, mask: np.ndarray) -> None:
         self.mask = mask
-        self.shape = mask.copy()
-        self.pose = np.eye(2, 3, dtype=np.float32)
-        self.velocity = np.zeros(2, np.float32)
+        self.silhouette = Silhouette(mask)
+        self.trust = 0.8
         self.hidden_for = 0
-        self.shape_trust = 1.0
-        self.full_area = int(mask.sum())
-        self.colours = Colours(picture.cells, mask, self._surround(mask))
+        self.colours = Colours(picture.cells, mask, _surround(mask))
         self.typical = max(self._fit(picture, mask), 0.1)
-        self.rivals = self._lookalikes(picture, mask)
+        self.rivals = np.zeros(mask.shape, np.uint8)
+        self.rivals = self._rivals(picture, mask)
 
     # -- the next picture ---------------------------------------------------------------------------------------------
 
     def propose(self, picture: Picture, source_map: np.ndarray) -> Soft | None:
-        """Soft map in the next picture, or None where nothing of the object is expected.
+        """Soft map in the next picture, or None where nothing of the object is seen.
 
         source_map: float32 (h, w, 2), for every pixel the place it came from in the picture before.
         """
         self.rivals = cv2.remap(self.rivals, source_map, None, cv2.INTER_NEAREST, borderValue=0)
-        if self.hidden_for:
-            return self._search(picture)
-        distance = signed_distance(self.mask)
-        carried = cv2.remap(distance, source_map, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        self._move(carried > 0, source_map)
-        soft = self._weigh(picture, carried)
-        return soft if soft is not None else self._search(picture)
+        if not self.hidden_for:
+            soft = self._follow(picture, source_map)
+            if soft is not None and self._believable(picture, soft):
+                return soft
+        return self._search(picture)
 
-    def _move(self, carried: np.ndarray, source_map: np.ndarray) -> None:
-        """Moves the silhouette by the similarity that explains the flow of the carried pixels."""
-        ys, xs = np.nonzero(carried)
-        step = np.eye(2, 3, dtype=np.float32)
-        if len(xs) == 0:
-            step[:, 2] = self.velocity
-        else:
-            every = max(len(xs) // 300, 1)
-            now = np.stack([xs, ys], 1)[::every].astype(np.float32)
-            before = source_map[ys[::every], xs[::every]]
-            step[:, 2] = np.median(now - before, axis=0)
-            if len(now) >= 24:
-                fitted, inliers = cv2.estimateAffinePartial2D(before, now, ransacReprojThreshold=1.0)
-                if fitted is not None and inliers.mean() > 0.5 and 0.85 < np.hypot(*fitted[:, 0]) < 1.18:
-                    step = fitted.astype(np.float32)
-        centre = self._centre()
-        self.pose = _compose(step, self.pose)
-        self.velocity += 0.5 * (self._centre() - centre - self.velocity)
-
-    def _centre(self) -> np.ndarray:
-        ys, xs = np.nonzero(self.shape)
-        return self.pose @ np.array([xs.mean(), ys.mean(), 1.0], np.float32)
-
-    def _silhouette(self) -> np.ndarray:
-        """The whole object where it should be now, hidden parts included, bool at working size."""
-        size_wh = self.shape.shape[::-1]
-        moved = cv2.warpAffine(self.shape.astype(np.float32), self.pose, size_wh, flags=cv2.INTER_LINEAR)
-        return moved > 0.5
-
-    def _weigh(self, picture: Picture, carried: np.ndarray) -> Soft | None:
-        whole = self._silhouette()
-        window = _window((carried > 0) | whole, 12)
+    def _follow(self, picture: Picture, source_map: np.ndarray) -> Soft | None:
+        """Carries the mask along and weighs it against colours and silhouette."""
+        carried = cv2.remap(signed_distance(self.mask), source_map, None, cv2.INTER_LINEAR, borderValue=-1e3)
+        pose = self._pose(picture, carried > 0, source_map)
+        window = self._window(carried > 0, pose)
         if window is None:
             return None
-        band = np.clip(0.06 * np.sqrt(self.full_area), 1.5, 5.0)
-        flow = np.clip(carried[window] / band, -1, 1)
-        shape = np.clip(signed_distance(whole[window]) / band, -1, 1)
-        colour = self.colours.evidence(picture.cells[window])
-        raw = flow + COLOUR_WEIGHT * colour + SHAPE_WEIGHT * self.shape_trust * shape
-        return self._snap(picture, window, raw)
+        band = float(np.clip(0.06 * np.sqrt(self.silhouette.area_now()), 1.5, 5.0))
+        raw = np.clip(carried[window] / band, -1, 1) + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window])
+        raw -= RIVAL_WEIGHT * self.rivals[window]
+        free = raw > 0
+        if self.trust > 0.3:
+            pose = self.silhouette.fitted(pose, _inner_outline(free, window, self.mask.shape))
+        whole = self.silhouette.distance(window, pose)
+        visible = float((free & (whole > 0)).sum()) / max(self.silhouette.area_now(), 1.0)
+        self.silhouette.settle(pose, memory=0.5 if visible > 0.6 else 0.9)
+        self._judge_shape(free & (self.rivals[window] == 0), whole)
+        shape = np.clip(whole / band, -1, 1)
+        raw += self.trust * np.where(shape > 0, SHAPE_FOR, SHAPE_AGAINST) * shape
+        return _drop_strays(_snap(picture, window, raw), (carried[window] > 0) | (whole > 0))
 
-    @staticmethod
-    def _snap(picture: Picture, window: Window, raw: np.ndarray) -> Soft:
-        guide = as_guide(picture.small[window])
-        coefficients = guided_coefficients(guide, np.clip(raw, -1.5, 1.5).astype(np.float32), 3, 3e-3)
-        return Soft(window, apply_coefficients(coefficients, guide), coefficients)
+    def _pose(self, picture: Picture, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
+        """The likeliest pose: explained by the flow, or carried on by inertia, whichever the colours support."""
+        poses = [self.silhouette.advanced()]
+        ys, xs = np.nonzero(carried)
+        every = max(len(xs) // 300, 1)
+        now = np.stack([xs, ys], 1)[::every].astype(np.float32)
+        explained = self.silhouette.carried(now, source_map[ys[::every], xs[::every]])
+        if explained is not None:
+            poses.insert(0, explained)
+        if len(poses) == 1 or self.trust <= 0.3:
+            return poses[0]
+        seen = len(xs) / max(self.silhouette.area_now(), 1.0)
+        scores = [self._support(picture, pose) for pose in poses]
+        scores[0] += 0.1 * min(seen, 1.0)
+        return poses[int(np.argmax(scores))]
+
+    def _support(self, picture: Picture, pose: np.ndarray) -> float:
+        """Mean colour evidence inside a posed silhouette less that just outside, about -2..2."""
+        window = self._window(None, pose)
+        if window is None:
+            return -2.0
+        distance = self.silhouette.distance(window, pose)
+        evidence = self.colours.evidence(picture.cells[window])
+        inside, rim = distance > 0, (distance <= 0) & (distance > -6)
+        if not inside.any() or not rim.any():
+            return -2.0
+        return float(evidence[inside].mean() - evidence[rim].mean())
+
+    def _window(self, seen: np.ndarray | None, pose: np.ndarray) -> Window | None:
+        """Where to look: around the pixels that are seen and around the posed silhouette."""
+        height, width = self.mask.shape
+        left, top, right, bottom = self.silhouette.bounds(pose, 2)
+        around = None if seen is None else crop_window(seen, REACH)
+        if around is not None:
+            left, right = min(left, around[1].start), max(right, around[1].stop)
+            top, bottom = min(top, around[0].start), max(bottom, around[0].stop)
+        left, top = max(int(left), 0), max(int(top), 0)
+        right, bottom = min(int(np.ceil(right)), width), min(int(np.ceil(bottom)), height)
+        if right - left < 1 or bottom - top < 1:
+            return None
+        return slice(top, bottom), slice(left, right)
+
+    def _judge_shape(self, free: np.ndarray, whole: np.ndarray) -> None:
+        """Lowers the trust in a rigid silhouette when the object is seen to stick out of it."""
+        area = int(free.sum())
+        if area:
+            outside = float((free & (whole < -1.5)).sum()) / area
+            self.trust += 0.2 * (float(np.clip(1.4 - 6 * outside, 0, 1)) - self.trust)
+
+    def _believable(self, picture: Picture, soft: Soft) -> bool:
+        found = soft.values > 0
+        area = int(found.sum())
+        if area < max(4, 0.02 * self.silhouette.area_now()):
+            return False
+        return float(self.colours.evidence(picture.cells[soft.window][found]).mean()) > 0.25 * self.typical
 
     # -- after the objects have settled who owns which pixel ----------------------------------------------------------
 
     def settle(self, picture: Picture, mask: np.ndarray) -> bool:
-        """Takes the mask it was granted; False if what is left cannot be the object, which then counts as hidden."""
-        area = int(mask.sum())
-        if area < max(4, 0.03 * self.full_area) or self._fit(picture, mask) < 0.25 * self.typical:
-            self._lose(picture)
+        """Takes the mask it was granted; False if too little is left, and the object counts as hidden."""
+        area, whole_area = int(mask.sum()), self.silhouette.area_now()
+        if area < max(4, 0.02 * whole_area):
+            self.hidden_for += 1
+            self.mask = np.zeros_like(self.mask)
             return False
         self.mask, self.hidden_for = mask, 0
-        whole = self._silhouette()
-        outside = float((mask & ~whole).sum()) / area
-        self.shape_trust += 0.2 * (np.clip(1.5 - 5 * outside, 0, 1) - self.shape_trust)
-        if self.shape_trust < 0.3 and area > 0.7 * self.full_area:
-            self._reshape(mask)
-        self.colours.update(picture.cells, mask, self._surround(mask), 0.05)
-        self.rivals = self._lookalikes(picture, mask)
+        if self.trust < 0.3 and area > 0.6 * whole_area:
+            self._reshape()
+        if area > 0.5 * whole_area:
+            self.colours.update(picture.cells, mask, _surround(mask), 0.05)
+        self.rivals = self._rivals(picture, mask)
         return True
 
-    def _reshape(self, mask: np.ndarray) -> None:
+    def _reshape(self) -> None:
         """The object bends: what it looks like now is the silhouette from here on."""
-        self.shape, self.pose = mask.copy(), np.eye(2, 3, dtype=np.float32)
-        self.full_area, self.shape_trust = int(mask.sum()), 0.6
-
-    def _lose(self, picture: Picture) -> None:
-        self.hidden_for += 1
-        self.mask = np.zeros_like(self.mask)
-        if self.hidden_for > 1:
-            self.pose[:, 2] += self.velocity
+        rate = self.silhouette.rate
+        self.silhouette = Silhouette(self.mask)
+        self.silhouette.rate = rate
+        self.trust = 0.5
 
     def _fit(self, picture: Picture, mask: np.ndarray) -> float:
         """Mean colour evidence under a mask, -1..1."""
         return float(self.colours.evidence(picture.cells[mask]).mean())
 
-    @staticmethod
-    def _surround(mask: np.ndarray) -> np.ndarray:
-        """Pixels around a mask: a ring about as wide as half the object, a pixel away from its edge."""
-        window = _window(mask, 1)
-        assert window is not None
-        reach = int(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
-        solid = mask.astype(np.uint8)
-        wide = cv2.dilate(solid, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-        near = cv2.dilate(solid, np.ones((3, 3), np.uint8))
-        ring = (wide > 0) & (near == 0)
-        return ring if ring.any() else ~mask
+    # -- what looks the same and is something else, and coming back ---------------------------------------------------
 
-    # -- hidden, or out of the picture --------------------------------------------------------------------------------
-
-    def _lookalikes(self, picture: Picture, mask: np.ndarray) -> np.ndarray:
-        """Pixels that look like the object and are not it, uint8: never to be mistaken for its return."""
-        alike = (self.colours.evidence(picture.cells) > 0.3).astype(np.uint8)
-        alike[cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0] = 0
+    def _alike(self, picture: Picture) -> np.ndarray:
+        """Pixels that look like the object, uint8, without specks."""
+        alike = (self.colours.evidence(picture.cells) > ALIKE).astype(np.uint8)
         return cv2.morphologyEx(alike, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+
+    def _rivals(self, picture: Picture, mask: np.ndarray) -> np.ndarray:
+        """Pixels that look like the object and are not it, uint8: never to be mistaken for its return.
+
+        A part that touches the object counts only as far as it was a rival before they met.
+        """
+        alike = self._alike(picture)
+        _, labels = cv2.connectedComponents(alike, connectivity=8)
+        near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        touching = np.zeros(labels.max() + 1, bool)
+        touching[labels[near]] = True
+        apart = ~touching[labels]
+        return (alike & (apart | ((self.rivals > 0) & ~near))).astype(np.uint8)
 
     def _search(self, picture: Picture) -> Soft | None:
         """Looks for the object where it may have come back."""
-        evidence = self.colours.evidence(picture.cells)
-        alike = cv2.morphologyEx((evidence > 0.3).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        if self.hidden_for:
+            self.silhouette.pose = self.silhouette.advanced()
+            self.silhouette.rate *= 0.95
+        alike = self._alike(picture)
         count, labels, stats, centres = cv2.connectedComponentsWithStats(alike, connectivity=8)
-        known = np.bincount(labels[self.rivals > 0], minlength=count)
-        self.rivals = ((known > 0.25 * stats[:, cv2.CC_STAT_AREA])[labels] & (alike > 0)).astype(np.uint8)
+        areas = stats[:, cv2.CC_STAT_AREA]
+        known = np.bincount(labels[self.rivals > 0], minlength=count) > 0.3 * areas
+        self.rivals = (known[labels] & (alike > 0)).astype(np.uint8)
+        whole = self.silhouette.area_now()
         best, best_score = 0, 0.0
         for part in range(1, count):
-            area = stats[part, cv2.CC_STAT_AREA]
-            if known[part] > 0.25 * area or not 0.05 * self.full_area < area < 2.0 * self.full_area:
+            if known[part] or not max(6.0, 0.04 * whole) < areas[part] < 1.8 * whole:
                 continue
             score = self._return_score(picture, labels == part, centres[part])
             if score > best_score:
                 best, best_score = part, score
-        if best_score < 0.5:
-            return None
-        return self._pick_up(picture, labels == best, evidence)
+        return self._pick_up(picture, labels == best) if best_score > 0.45 else None
 
     def _return_score(self, picture: Picture, part: np.ndarray, centre: np.ndarray) -> float:
-        reach = 1.5 * np.sqrt(self.full_area) + np.hypot(*self.velocity) * 2 + 4.0 * self.hidden_for
-        away = np.hypot(*(centre - self._centre())) / reach
+        """0..1: how much a part looks like the object, and how near to where it is expected it lies."""
+        speed = float(np.hypot(*self.silhouette.rate[:2]))
+        reach = 1.2 * np.sqrt(self.silhouette.area_now()) + 2 * speed + (2.0 + 0.5 * speed) * self.hidden_for
+        away = float(np.hypot(*(centre - self.silhouette.centre))) / reach
         return self.colours.likeness(picture.cells, part) * float(np.exp(-0.5 * away**2))
 
-    def _pick_up(self, picture: Picture, part: np.ndarray, evidence: np.ndarray) -> Soft | None:
+    def _pick_up(self, picture: Picture, part: np.ndarray) -> Soft | None:
         """Puts the silhouette over the part that was found and lets colours draw the outline."""
-        ys, xs = np.nonzero(part)
-        self.pose[:, 2] += np.array([xs.mean(), ys.mean()], np.float32) - self._centre()
-        window = _window(part, 12)
+        window = crop_window(part, REACH)
         if window is None:
             return None
+        ys, xs = np.nonzero(part)
+        outline = _inner_outline(part[window], window, part.shape)
+        there = self.silhouette.pose.copy()
+        there[:2] = xs.mean(), ys.mean()
+        poses = [self.silhouette.fitted(start, outline, steps=8, free=3) for start in (self.silhouette.pose, there)]
+        self.silhouette.pose = max(poses, key=lambda pose: self._cover(part, pose))
         flow = np.clip(signed_distance(part[window]) / 2.0, -1, 1)
-        return self._snap(picture, window, flow + COLOUR_WEIGHT * evidence[window])
+        return _snap(picture, window, flow + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
+
+    def _cover(self, part: np.ndarray, pose: np.ndarray) -> float:
+        """Intersection over union of a part with a posed silhouette."""
+        whole = self.silhouette.distance((slice(0, part.shape[0]), slice(0, part.shape[1])), pose) > 0
+        return float((whole & part).sum()) / float((whole | part).sum())
 
 
-def _compose(after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """The affine map that first does `before`, then `after`."""
-    moved = after[:, :2] @ before
-    moved[:, 2] += after[:, 2]
-    return moved.astype(np.float32)
+def _surround(mask: np.ndarray) -> np.ndarray:
+    """Pixels around a mask: a ring about as wide as half the object, a pixel away from its edge."""
+    reach = int(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
+    solid = mask.astype(np.uint8)
+    wide = cv2.dilate(solid, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    near = cv2.dilate(solid, np.ones((3, 3), np.uint8))
+    ring = (wide > 0) & (near == 0)
+    return ring if ring.any() else ~mask
 
 
-def _window(mask: np.ndarray, pad: int) -> Window | None:
-    """Slices around a mask with a margin, or None if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    return (
-        slice(max(int(rows[0]) - pad, 0), int(rows[-1]) + 1 + pad),
-        slice(max(int(columns[0]) - pad, 0), int(columns[-1]) + 1 + pad),
-    )
+def _snap(picture: Picture, window: Window, raw: np.ndarray) -> Soft:
+    """The summed evidence with its edge pulled to edges of the picture."""
+    guide = as_guide(picture.small[window])
+    coefficients = guided_coefficients(guide, np.clip(raw, -1.5, 1.5).astype(np.float32), 3, 3e-3)
+    return Soft(window, apply_coefficients(coefficients, guide), coefficients)
+
+
+def _drop_strays(soft: Soft, expected: np.ndarray) -> Soft:
+    """Removes parts that lie wholly where nothing of the object was expected, and specks."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((soft.values > 0).astype(np.uint8), connectivity=4)
+    if count > 2:
+        areas = stats[:, cv2.CC_STAT_AREA]
+        inside = np.bincount(labels[expected], minlength=count)
+        keep = (inside > 0.2 * areas) & (areas > 0.02 * areas[1:].max())
+        soft.values[~keep[labels]] = -1.0
+    return soft
+
+
+def _inner_outline(mask: np.ndarray, window: Window, shape: tuple[int, ...]) -> np.ndarray:
+    """Outline points that are not merely the frame's own edge."""
+    points = outline_of(mask, window)
+    x, y = points[:, 0], points[:, 1]
+    return points[(x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)]
