@@ -158,7 +158,7 @@ def _encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, size_wh: t
                 stream = _h264_stream(container, picture, rate)
                 expected = frame.shape
             if size_wh is None and frame.shape != expected:
-                raise VideoError(f"frame {number} for {path.name} has shape {frame.shape}, the first {expected}")
+                raise VideoError(f"frame {number} to be written has shape {frame.shape}, the first one {expected}")
             coded = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
             )

@@ -322,9 +322,9 @@ def _to_rgb(frame: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """The linear part (a, b, c, d) of a frame's display matrix: x' = a x + c y, y' = b x + d y."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is not None:
-        a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+    side_data: Any = frame.side_data
+    if "DISPLAYMATRIX" in side_data:
+        a, b, _, c, d, *_ = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).tolist()
         return a, b, c, d
     return 1, 0, 0, 1
 
