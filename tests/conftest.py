@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from thinkseg.ops.masks import from_stacks
+from thinkseg.types import Frames, Masklets, Progress, VideoSample
+
 cv2.setNumThreads(1)
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
@@ -45,7 +48,49 @@ class Film:
         return None if self.fps is None else index / self.fps
 
 
+class BoxTracker:
+    """A tracker that fills each box in every frame. `calls` lists the keyframes it was given."""
+
+    name = "boxes"
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+        self.calls.append(keyframe)
+        width, height = video.size_wh
+        masks = np.zeros((len(boxes), len(video), height, width), bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int), strict=True):
+            mask[:, y1:y2, x1:x2] = True
+        if progress:
+            progress(len(video), len(video))
+        return from_stacks(masks)
+
+
+@pytest.fixture
+def box_tracker() -> BoxTracker:
+    return BoxTracker()
+
+
 @pytest.fixture(scope="session")
 def film() -> Callable[..., Film]:
     """Makes videos: film(num_frames, size_wh, fps)."""
     return Film
+
+
+@pytest.fixture
+def question() -> Callable[..., VideoSample]:
+    """Makes questions about four 8x8 frames, one a second: question(id, target, category).
+
+    The target is the upper left quarter of frames 2 and 3, with only its upper half to be seen in frame 1, and none of
+    it in frame 0; or there is no target.
+    """
+    masks = np.zeros((1, 4, 8, 8), bool)
+    masks[0, 1, :2, :4] = True
+    masks[0, 2:, :4, :4] = True
+
+    def make(name: str, target: bool = True, category: str = "referring") -> VideoSample:
+        truth = from_stacks(masks if target else masks[:0])
+        return VideoSample(name, Film(4, (8, 8), fps=1.0), f"the {name}", category, truth)
+
+    return make

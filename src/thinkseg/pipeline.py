@@ -124,7 +124,8 @@ def segment(
 ) -> Segmentation:
     """Segments what a sentence means in a video.
 
-    video: a file, a folder of frames, frames already open, or an array uint8 RGB (T, H, W, 3).
+    video: a file, a folder of frames, frames already open, or an array uint8 RGB (T, H, W, 3) without times
+        (`thinkseg.ops.video.ArrayFrames` gives it some).
     query: what to segment, in words.
     policy, tracker: one that is loaded, or a name or folder that `thinkseg.models` can load.
     chain: how the policy is asked, a name from `thinkseg.chains.CHAINS` or a function of one's own.
@@ -234,8 +235,8 @@ def _followed(sample: VideoSample, outcome: Outcome, tracker: Tracker, progress:
 
 
 def _opened(video: str | Path | Frames | np.ndarray) -> Frames:
-    from thinkseg.ops.video import Clip, open_video
+    from thinkseg.ops.video import ArrayFrames, open_video
 
     if isinstance(video, str | Path):
         return open_video(video)
-    return Clip(video) if isinstance(video, np.ndarray) else video
+    return ArrayFrames(video) if isinstance(video, np.ndarray) else video

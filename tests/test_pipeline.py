@@ -1,0 +1,225 @@
+import numpy as np
+import pytest
+
+from thinkseg import models
+from thinkseg.chains import veason
+from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
+from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.pipeline import batched, checked_view, drive, segment, segment_sample, segment_samples
+from thinkseg.types import Answer, Reply, Turn, VideoSample, View
+
+VIEW = View(num_frames=3, frame_wh=(8, 6))
+FOUND = '<think>grey</think><answer>{"keyframe_timestamp": 1.0, "bbox_2d_list": [[1, 2, 4, 5]]}</answer>'
+NONE = '<think>not here</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
+
+
+def count_to(number):
+    """A chain of `number` turns that answers with what it was told, and gives up on "stop"."""
+    heard = []
+    for turn in range(number):
+        reply = yield Turn((f"turn {turn} of {number}",))
+        if reply == "stop":
+            raise AnswerError("tags")
+        heard.append(reply)
+    return Answer(" ".join(heard), None, np.zeros((0, 4), np.float32))
+
+
+class BatchPolicy(ScriptedPolicy):
+    """A script that also notes how many dialogues came at once."""
+
+    def __init__(self, replies, **options):
+        super().__init__(replies, **options)
+        self.sizes = []
+
+    def reply(self, dialogues):
+        self.sizes.append(len(dialogues))
+        return super().reply(dialogues)
+
+
+def echo(dialogue):
+    return f"re {dialogue[-1].content[0]}"
+
+
+def test_chains_of_different_lengths_run_together():
+    policy = BatchPolicy(echo)
+    outcomes = drive([count_to(1), count_to(3), count_to(2)], policy)
+    assert policy.sizes == [3, 2, 1]
+    assert [outcome.answer.thinking for outcome in outcomes] == [
+        "re turn 0 of 1",
+        "re turn 0 of 3 re turn 1 of 3 re turn 2 of 3",
+        "re turn 0 of 2 re turn 1 of 2",
+    ]
+
+
+def test_the_policy_sees_the_dialogue_so_far_and_the_outcome_all_of_it():
+    policy = ScriptedPolicy(echo)
+    (outcome,) = drive([count_to(2)], policy)
+    assert [len(dialogue) for dialogue in policy.dialogues] == [1, 3]
+    assert len(outcome.dialogue) == 4
+    assert outcome.dialogue[:3] == policy.dialogues[1]
+    assert outcome.dialogue[3] == "re turn 1 of 2"
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, [5]), (2, [2, 2, 1]), (9, [5])])
+def test_batches(size, expected):
+    policy = BatchPolicy(echo)
+    assert len(drive((count_to(1) for _ in range(5)), policy, size)) == 5
+    assert policy.sizes == expected
+
+
+def test_a_chain_is_not_touched_before_its_batch_is_due():
+    started = []
+
+    def chain(name):
+        started.append(name)
+        yield Turn((name,))
+        return Answer("", None, np.zeros((0, 4), np.float32))
+
+    seen = []
+    policy = ScriptedPolicy(lambda dialogue: seen.append(list(started)) or "")
+    drive([chain("a"), chain("b")], policy, batch_size=1)
+    assert seen == [["a"], ["a", "b"]]
+
+
+def test_a_failed_reply_is_data_and_leaves_the_others_alone():
+    outcomes = drive([count_to(2), count_to(2)], ScriptedPolicy(["stop", "a", "b"]))
+    assert [(outcome.failure, outcome.answer is None) for outcome in outcomes] == [("tags", True), (None, False)]
+    assert outcomes[0].dialogue[-1] == "stop"
+
+
+def test_a_reply_cut_short_fails_for_that_reason():
+    replies = [Reply("stop", 7, truncated=True), Reply("fine", 5, truncated=True)]
+    cut, fine = drive([count_to(1), count_to(1)], ScriptedPolicy(replies))
+    assert (cut.failure, cut.truncated, cut.num_tokens) == ("truncated", True, 7)
+    assert (fine.failure, fine.truncated, fine.num_tokens) == (None, True, 5)
+
+
+def test_a_chain_may_answer_without_asking():
+    policy = BatchPolicy([])
+    (outcome,) = drive([count_to(0)], policy)
+    assert (outcome.answer.thinking, outcome.dialogue, policy.sizes) == ("", (), [])
+
+
+def test_what_breaks_is_raised():
+    with pytest.raises(ModelError):
+        drive([count_to(1)], ScriptedPolicy([]))
+    policy = ScriptedPolicy([])
+    policy.reply = lambda dialogues: []
+    with pytest.raises(ValueError, match="shorter"):
+        drive([count_to(1)], policy)
+
+
+def test_batched_refuses_a_size_below_one():
+    with pytest.raises(SettingsError, match="batch size is 0"):
+        list(batched([1], 0))
+
+
+def test_boxes_on_the_keyframe_become_masks(film, box_tracker):
+    sample = VideoSample("a", film(21), "the grey one")
+    ticks = []
+    outcome = segment_sample(
+        sample, veason, ScriptedPolicy([FOUND]), box_tracker, VIEW, lambda *tick: ticks.append(tick)
+    )
+    assert (outcome.sample, outcome.failure, outcome.answer.keyframe) == (sample, None, 10)
+    assert box_tracker.calls == [10]
+    assert outcome.masklets.num_frames == 21
+    expected = np.zeros((6, 8), bool)
+    expected[2:5, 1:4] = True
+    np.testing.assert_array_equal(outcome.masklets.mask(20, 0), expected)
+    assert outcome.dialogue[-1] == FOUND
+    assert set(outcome.seconds) == {"frames", "policy", "tracker"}
+    assert all(seconds >= 0 for seconds in outcome.seconds.values())
+    assert ticks == [(21, 21)]
+
+
+@pytest.mark.parametrize(("reply", "failure"), [(NONE, None), ("the grey one", "tags")])
+def test_nothing_to_follow_gives_no_masks_and_no_tracking(film, box_tracker, reply, failure):
+    outcome = segment_sample(VideoSample("a", film(21), "it"), veason, ScriptedPolicy([reply]), box_tracker, VIEW)
+    assert outcome.failure == failure
+    assert (outcome.answer is None) == (failure is not None)
+    assert (outcome.masklets.num_objects, outcome.masklets.num_frames) == (0, 21)
+    assert outcome.masklets.size_wh == (8, 6)
+    assert box_tracker.calls == []
+
+
+def test_samples_share_calls_to_the_policy_and_are_read_as_needed(film, box_tracker):
+    policy = BatchPolicy([FOUND, "junk", NONE])
+    read = []
+
+    def samples():
+        for name in "abc":
+            read.append(name)
+            yield VideoSample(name, film(21), "it")
+
+    outcomes = segment_samples(samples(), veason, policy, box_tracker, VIEW, batch_size=2)
+    first = next(outcomes)
+    assert (first.sample.id, read, policy.sizes) == ("a", ["a", "b"], [2])
+    assert [(outcome.sample.id, outcome.failure) for outcome in outcomes] == [("b", "tags"), ("c", None)]
+    assert policy.sizes == [2, 1]
+
+
+def test_views_fit_the_policy():
+    policy = ScriptedPolicy([], size_multiple=28, coordinates="thousandths", view=View(4, (112, 56)))
+    assert checked_view(policy) == View(4, (112, 56), "thousandths")
+    assert checked_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "thousandths", "index")
+
+
+@pytest.mark.parametrize("view", [View(0, (8, 8)), View(4, (0, 8)), View(4, (8, -1))])
+def test_views_that_show_nothing(view):
+    with pytest.raises(SettingsError, match="at least 1"):
+        checked_view(ScriptedPolicy([]), view)
+
+
+@pytest.fixture
+def named(monkeypatch, box_tracker):
+    """Puts a scripted policy and the box tracker behind the names that `segment` looks up; lists what was loaded."""
+    loaded = []
+    policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
+    monkeypatch.setattr(models, "load_policy", lambda name: loaded.append(name) or policy, raising=False)
+    monkeypatch.setattr(models, "load_tracker", lambda name: loaded.append(name) or box_tracker, raising=False)
+    return loaded
+
+
+def test_segment_takes_names_and_frames(film, named):
+    assert segment(film(21), " the grey\none").sample.query == "the grey one"
+    assert named == ["shapes", "flow"]
+
+
+def test_segment_takes_models_already_loaded(film, named, box_tracker):
+    policy = ScriptedPolicy([NONE])
+    outcome = segment(film(21), "it", policy=policy, tracker=box_tracker, chain=veason, view=VIEW)
+    assert (outcome.answer.thinking, named) == ("not here", [])
+
+
+def test_segment_takes_arrays_which_have_no_times(named, box_tracker):
+    array = np.zeros((21, 6, 8, 3), np.uint8)
+    policy = ScriptedPolicy([FOUND.replace("1.0", "10")], view=VIEW)
+    outcome = segment(array, "it", policy=policy)
+    assert (outcome.answer.keyframe, outcome.masklets.num_frames) == (10, 21)
+
+
+def test_segment_takes_paths(tmp_path, named):
+    from PIL import Image
+
+    for number in range(3):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"{number}.png")
+    policy = ScriptedPolicy([FOUND.replace("1.0", "1")], view=VIEW)
+    outcome = segment(tmp_path, "it", policy=policy)
+    assert (outcome.sample.id, outcome.answer.keyframe) == (tmp_path.name, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"query": " "}, SettingsError, "empty"),
+        ({"query": "x" * 100_000}, SettingsError, "2,000"),
+        ({"chain": "thinkhard"}, SettingsError, "there is no chain 'thinkhard'.*veason"),
+        ({"video": "nowhere/at/all.mp4"}, VideoError, "all.mp4"),
+        ({"video": np.zeros((0, 6, 8, 3), np.uint8)}, VideoError, "uint8"),
+        ({"video": np.zeros((3, 6, 8), np.uint8)}, VideoError, "uint8"),
+    ],
+)
+def test_bad_input_is_refused_before_a_model_is_loaded(film, named, arguments, error, words):
+    with pytest.raises(error, match=words):
+        segment(**{"video": film(), "query": "it", **arguments})
+    assert named == []
