@@ -330,6 +330,13 @@ def test_what_is_written_is_the_format_asked_for():
     assert write_answer("no bar", None, np.zeros((0, 4)), PIXELS) == NONE
 
 
+def test_a_box_thinner_than_a_unit_becomes_the_unit_around_its_middle():
+    coarse = Shown((0,), ("0.0",), (10, 10), (100, 100), "pixels")
+    boxes = np.array([[6, 40, 9, 80], [96, 99, 100, 100], [14, 0, 16, 1]])
+    read = parse_answer(write_answer("", 0, boxes, coarse), coarse).boxes
+    np.testing.assert_array_equal(read, [[0, 40, 10, 80], [90, 90, 100, 100], [10, 0, 20, 10]])
+
+
 BOX = np.array([[10.0, 10, 30, 20]])
 
 
@@ -343,6 +350,7 @@ BOX = np.array([[10.0, 10, 30, 20]])
         ("so </think>", 8, BOX, "tags"),
         ("", 8, BOX[:, ::-1], "not boxes"),
         ("", 8, BOX * np.nan, "not boxes"),
+        ("", 8, BOX + 100, "not boxes"),
     ],
 )
 def test_what_would_not_read_back_is_not_written(thinking, keyframe, boxes, words):

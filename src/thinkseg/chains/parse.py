@@ -166,12 +166,15 @@ def _to_source(written: np.ndarray, shown: Shown) -> np.ndarray:
 def _to_model(boxes: np.ndarray, shown: Shown) -> np.ndarray:
     """Boxes in source pixels, float64 (N, 4), as whole numbers of the model's units, at least one unit a side."""
     limit, source = _limits(shown)
-    if not np.isfinite(boxes).all() or (boxes[:, :2] >= boxes[:, 2:]).any():
-        raise ValueError(f"not boxes: {boxes.tolist()}")
-    units = np.rint(np.clip(boxes, 0, source) * (limit / source)).astype(int)
-    units[:, :2] = np.minimum(units[:, :2], limit[:2].astype(int) - 1)
-    units[:, 2:] = np.maximum(units[:, 2:], units[:, :2] + 1)
-    return units
+    clipped = np.clip(boxes, 0, source)
+    if not np.isfinite(boxes).all() or (clipped[:, :2] >= clipped[:, 2:]).any():
+        raise ValueError(f"not boxes in a frame of {shown.source_wh}: {boxes.tolist()}")
+    exact = clipped * (limit / source)
+    first, last = np.rint(exact[:, :2]), np.rint(exact[:, 2:])
+    # A side that rounds to nothing becomes the one unit that its middle lies in.
+    middle = np.minimum(np.floor(exact.reshape(-1, 2, 2).mean(axis=1)), limit[:2] - 1)
+    thin = first >= last
+    return np.hstack([np.where(thin, middle, first), np.where(thin, middle + 1, last)]).astype(int)
 
 
 def _limits(shown: Shown) -> tuple[np.ndarray, np.ndarray]:
