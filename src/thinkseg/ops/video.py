@@ -10,6 +10,7 @@ import math
 import operator
 import os
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from thinkseg.errors import VideoError
 from thinkseg.ops.videofile import VideoFile
@@ -27,6 +29,12 @@ from thinkseg.types import Frames
 __all__ = ["ArrayFrames", "FrameFolder", "VideoFile", "open_video", "write_video"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow raises for a file that is no picture or only part of one."""
+
+_ON_ITS_SIDE = 5
+"""EXIF orientations from this one on swap width and height."""
 
 KEYFRAME_INTERVAL = 30
 """Frames between the points of a written file that a player can jump to."""
@@ -137,11 +145,14 @@ def write_video(
     first = next(frames, None)
     if first is None:
         raise VideoError(f"no frames to write to {path}")
-    if not (math.isfinite(fps) and fps > 0):
+    rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)
+    if rate <= 0:
         raise VideoError(f"cannot write {path} at {fps} frames a second; give a positive number")
+    if not path.parent.is_dir():
+        raise VideoError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        _encode(partial, itertools.chain([first], frames), Fraction(fps).limit_denominator(1001), size_wh)
+        _encode(partial, itertools.chain([first], frames), rate, size_wh)
         partial.replace(path)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"cannot write {path} ({error.strerror}); is the folder there and writable?") from error
@@ -153,10 +164,11 @@ def _encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, size_wh: t
     with av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream: Any = None
         for number, frame in enumerate(frames):
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+                raise VideoError(f"frame {number} to be written is {frame.dtype} {frame.shape}, not uint8 (H, W, 3)")
             picture = _fit(frame, size_wh)
             if stream is None:
-                stream = _h264_stream(container, picture, rate)
-                expected = frame.shape
+                stream, expected = _h264_stream(container, picture, rate), frame.shape
             if size_wh is None and frame.shape != expected:
                 raise VideoError(f"frame {number} to be written has shape {frame.shape}, the first one {expected}")
             coded = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
@@ -213,25 +225,38 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 def _open_picture(path: Path) -> Image.Image:
     try:
         return Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise VideoError(f"frame {path} cannot be read as a picture; replace it or leave it out") from error
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
     """(width, height) of a picture file as it is shown, from its header."""
     with _open_picture(path) as picture:
-        turned = picture.getexif().get(0x0112, 1) >= 5
-        return picture.size[::-1] if turned else picture.size
+        return picture.size[::-1] if _orientation(picture) >= _ON_ITS_SIDE else picture.size
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    """A picture file as uint8 RGB (H, W, 3), turned as its EXIF orientation says, transparency over white."""
+    """A picture file as uint8 RGB (H, W, 3), turned as its camera noted, transparency over white."""
     with _open_picture(path) as picture:
         try:
-            upright = ImageOps.exif_transpose(picture)
-        except (OSError, SyntaxError, ValueError) as error:
+            upright = ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture
+            if upright.has_transparency_data:
+                rgba = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            return _eight_bits(upright)
+        except _DAMAGE as error:
             raise VideoError(f"frame {path} is damaged; replace it or leave it out") from error
-        if upright.has_transparency_data:
-            rgba = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return np.array(upright.convert("RGB"))
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's 1 to 8. Only cameras' files are asked: to look for it in a PNG would decode the whole picture."""
+    return picture.getexif().get(ExifTags.Base.Orientation, 1) if isinstance(picture, JpegImageFile) else 1
+
+
+def _eight_bits(picture: Image.Image) -> np.ndarray:
+    """Any picture as uint8 RGB (H, W, 3)."""
+    if picture.mode.startswith("I;16"):
+        # Pillow would clip 16 bits at 255 rather than scale them.
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.array(picture.convert("RGB"))

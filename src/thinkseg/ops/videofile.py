@@ -13,7 +13,7 @@ import operator
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _WHOLE_CANVAS = {"gif", "apng", "webp"}
 """Codecs that paint over what came before and only decode from the start."""
 
 _HIDDEN_FRAMES = {"vp8"}
-"""Codecs whose packets may decode to nothing although all is well."""
+"""Codecs with packets that only others refer to, which no container marks."""
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that see transparency where FFmpeg's own do not."""
@@ -98,7 +98,7 @@ class VideoFile:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._start(_Decoder(self.path))
+        self._start(_Decoder(self.path, careful=self._index.irregular))
 
     def _checked(self, index: int) -> int:
         index = operator.index(index)
@@ -121,12 +121,19 @@ class VideoFile:
         if 0 <= last < index and entry <= last + _AHEAD and self._advance(index):
             return self._recent[index]
         for start in dict.fromkeys((entry, self._index.entry(entry - 1), 0)):
-            self._cursor = self._walk(start)
-            if self._advance(index):
+            if self._advance_from(start, index):
+                return self._recent[index]
+        if not self._decoder.careful:
+            self._decoder.careful = True
+            if self._advance_from(0, index):
                 return self._recent[index]
         raise VideoError(
             f"frame {index} of {self.path} does not decode; mend the file: ffmpeg -i {self.path} mended.mp4"
         )
+
+    def _advance_from(self, start: int, index: int) -> bool:
+        self._cursor = self._walk(start)
+        return self._advance(index)
 
     def _advance(self, index: int) -> bool:
         """Decodes up to frame `index`, remembering the way. False if it did not come."""
@@ -164,6 +171,7 @@ class _Index:
         by_count, for files whose times cannot tell frames apart.
     entries: frames that decoding can start from, ascending; never empty if there are frames, and the first is 0.
     seconds: float64 (T,) from the first frame; None if unknown.
+    irregular: the file does not decode to what its packets promise, and wants a careful decoder.
     """
 
     pts: np.ndarray
@@ -171,6 +179,7 @@ class _Index:
     seconds: np.ndarray | None
     fps: float | None
     by_count: bool = False
+    irregular: bool = False
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -188,10 +197,15 @@ class _Index:
 
 
 class _Decoder:
-    """An open file that decodes forward from where it was last told to begin."""
+    """An open file that decodes forward from where it was last told to begin.
 
-    def __init__(self, path: Path) -> None:
+    careful: from the next rewind on, decode one frame at a time. Several at once are faster, but around a packet that
+    does not decode they lose frames that do.
+    """
+
+    def __init__(self, path: Path, careful: bool = False) -> None:
         self._path = path
+        self.careful = careful
         self._open()
 
     def _open(self) -> None:
@@ -201,7 +215,7 @@ class _Decoder:
         self._context: Any = self.stream.codec_context
         if self.stream.metadata.get("alpha_mode") == "1" and self.codec in _ALPHA_DECODERS:
             self._context = av.CodecContext.create(_ALPHA_DECODERS[self.codec], "r")
-        self._context.thread_type = "AUTO"
+        self._context.thread_type = "SLICE" if self.careful else "AUTO"
         self._context.thread_count = _THREADS
 
     def rewind(self) -> None:
@@ -223,13 +237,17 @@ class _Decoder:
             yield from (packet for packet in self._container.demux(self.stream) if packet.size)
         except av.InvalidDataError:
             return
+        except av.FFmpegError as error:
+            raise VideoError(
+                f"{self._path} cannot be read to its end ({error.strerror}); is its disk there?"
+            ) from error
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """The frames from here to the end in the order shown. A packet that does not decode costs only its frame."""
         for packet in chain(self.packets(), [None]):
             try:
                 frames = self._context.decode(packet)
-            except av.InvalidDataError:
+            except av.FFmpegError:
                 continue
             yield from frames
 
@@ -263,9 +281,11 @@ def _build_index(decoder: _Decoder) -> _Index:
         index = _timed_index(shown, decoder)
         if index is not None and _agrees(index, decoder):
             return index
+    decoder.careful = True
     decoder.rewind()
     decoded = [(frame.pts, frame.key_frame) for frame in decoder.frames()]
-    return (_timed_index(decoded, decoder) if timed else None) or _counted_index(len(decoded), decoder)
+    index = _timed_index(decoded, decoder) if timed else None
+    return replace(index or _counted_index(len(decoded), decoder), irregular=True)
 
 
 def _is_shown(packet: av.Packet) -> bool:

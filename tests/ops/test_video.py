@@ -1,0 +1,293 @@
+"""Folders and arrays as videos, the one door to all of them, and what is written read back."""
+
+import struct
+from pathlib import Path
+
+import av
+import footage
+import numpy as np
+import pytest
+from PIL import Image
+
+from thinkseg.errors import VideoError
+from thinkseg.ops.video import ArrayFrames, FrameFolder, VideoFile, open_video, write_video
+
+
+def save(path, frame, **settings):
+    Image.fromarray(frame).save(path, **settings)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "frames"
+    place.mkdir()
+    for number in range(12):
+        save(place / f"{number}.png", footage.numbered(number))
+    return place
+
+
+def test_folder_is_read_in_natural_order(folder):
+    video = open_video(folder)
+    assert [footage.number_of(frame) for frame in video.read(range(len(video)))] == list(range(12))
+    assert [footage.number_of(frame) for frame in video.read([11, 0, 5, 5])] == [11, 0, 5, 5]
+    assert (video.name, video.size_wh, video.fps, len(video)) == ("frames", footage.SIZE_WH, None, 12)
+    assert video.time_of(3) is None
+
+
+def test_folder_mixes_suffixes_and_leaves_strangers_out(tmp_path):
+    save(tmp_path / "a10.JPG", footage.numbered(10))
+    save(tmp_path / "a9.jpeg", footage.numbered(9))
+    save(tmp_path / "a011.png", footage.numbered(11))
+    save(tmp_path / ".a1.png", footage.numbered(1))
+    (tmp_path / "a2.png").mkdir()
+    (tmp_path / "notes.txt").write_text("not a frame")
+    video = open_video(str(tmp_path))
+    assert [footage.number_of(frame) for frame in video.read(range(len(video)))] == [9, 10, 11]
+
+
+def test_named_frames_keep_their_order(folder):
+    video = FrameFolder([folder / "7.png", folder / "2.png"])
+    assert [footage.number_of(frame) for frame in video.read([0, 1])] == [7, 2]
+    assert video.name == "frames"
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "I;16", "CMYK", "1"])
+def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
+    picture = Image.fromarray(np.full((8, 6), 60000, np.uint16)) if mode == "I;16" else Image.new("L", (6, 8), 255)
+    suffix = "jpg" if mode == "CMYK" else "png"
+    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / f"0.{suffix}")
+    frame = open_video(tmp_path)[0]
+    assert frame.dtype == np.uint8
+    assert frame.shape == (8, 6, 3)
+    assert frame.min() > 220
+
+
+def test_transparent_picture_is_shown_over_white(tmp_path):
+    clear = np.zeros((4, 6, 4), np.uint8)
+    clear[:, :3] = (255, 0, 0, 255)
+    save(tmp_path / "0.png", clear)
+    frame = open_video(tmp_path)[0]
+    assert frame[0, 0].tolist() == [255, 0, 0]
+    assert frame[0, 5].tolist() == [255, 255, 255]
+
+
+def test_picture_turned_by_its_camera_is_shown_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "0.jpg", footage.numbered(5), exif=exif)
+    video = open_video(tmp_path)
+    assert video.size_wh == footage.SIZE_WH[::-1]
+    assert video[0].shape[1::-1] == video.size_wh
+    assert footage.number_of(np.rot90(video[0])) == 5
+
+
+def odd_size(folder):
+    save(folder / "5.png", footage.numbered(5, (32, 48)))
+    return "5.png is 32x48 where 0.png is 64x48"
+
+
+def not_a_picture(folder):
+    (folder / "5.png").write_bytes(b"no picture")
+    return "5.png cannot be read as a picture"
+
+
+def no_frames(folder):
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / "readme.txt").touch()
+    return r"holds no frames; expected \.jpg"
+
+
+@pytest.mark.parametrize("spoil", [odd_size, not_a_picture, no_frames])
+def test_bad_folder_is_refused_when_opened(folder, spoil):
+    complaint = spoil(folder)
+    with pytest.raises(VideoError, match=complaint):
+        open_video(folder)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_damaged_picture_is_named_when_read(tmp_path, suffix):
+    path = save(tmp_path / f"0.{suffix}", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:900])
+    video = open_video(tmp_path)
+    with pytest.raises(VideoError, match=f"0.{suffix} is damaged"):
+        video[0]
+
+
+def test_picture_of_another_size_is_refused_when_read(folder):
+    odd_size(folder)
+    video = FrameFolder([folder / "0.png", folder / "5.png"])
+    with pytest.raises(VideoError, match="frames must share one size"):
+        video[1]
+
+
+def test_folder_of_no_pictures_is_refused():
+    with pytest.raises(VideoError, match="at least one picture"):
+        FrameFolder([])
+
+
+def test_array_is_a_video():
+    array = np.stack([footage.numbered(number) for number in range(6)])
+    video = ArrayFrames(array, fps=12.5, name="six")
+    assert (len(video), video.size_wh, video.fps, video.name) == (6, footage.SIZE_WH, 12.5, "six")
+    assert [footage.number_of(frame) for frame in video.read([5, 0, 3])] == [5, 0, 3]
+    assert video.time_of(5) == pytest.approx(0.4)
+    assert ArrayFrames(array).time_of(5) is None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 3)),
+        np.zeros((0, 4, 4, 3), "u1"),
+    ],
+)
+def test_array_must_be_frames(array):
+    with pytest.raises(VideoError, match="frames must be uint8 of shape"):
+        ArrayFrames(array)
+
+
+@pytest.mark.parametrize("index", [-1, 12])
+def test_outside_is_an_index_error(folder, index):
+    arrays = ArrayFrames(np.zeros((12, 4, 4, 3), np.uint8), fps=5)
+    for video in (open_video(folder), arrays):
+        with pytest.raises(IndexError):
+            video[index]
+        with pytest.raises(IndexError):
+            video.time_of(index)
+
+
+def test_missing_path_is_named(tmp_path):
+    with pytest.raises(VideoError, match=r"no video file at .*nowhere"):
+        open_video(tmp_path / "nowhere")
+
+
+def frames(count, size_wh=footage.SIZE_WH):
+    return (footage.numbered(number, size_wh) for number in range(count))
+
+
+@pytest.mark.parametrize("fps", [10, 29.97002997, 12.5, 0.5, 60])
+def test_written_video_is_read_back(tmp_path, fps):
+    path = tmp_path / "out.mp4"
+    write_video(path, frames(70), fps)
+    video = open_video(path)
+    assert isinstance(video, VideoFile)
+    assert [footage.number_of(frame) for frame in video.read(range(len(video)))] == list(range(70))
+    assert video.fps == pytest.approx(fps, rel=1e-6)
+    assert video.time_of(69) == pytest.approx(69 / fps)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_video_is_what_browsers_play(tmp_path):
+    path = tmp_path / "out.mp4"
+    write_video(path, frames(70), 10)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    keyframes = [number for number, (_, _, keyframe) in enumerate(footage.packets(path)) if keyframe]
+    assert max(np.diff([*keyframes, 70])) <= 30
+
+
+def test_colours_survive(tmp_path):
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (20, 200, 90), (250, 250, 250), (5, 5, 5)]
+    write_video(tmp_path / "out.mp4", [np.full((64, 64, 3), colour, np.uint8) for colour in colours], 1)
+    video = open_video(tmp_path / "out.mp4")
+    for frame, colour in zip(video.read(range(len(colours))), colours, strict=True):
+        assert np.abs(frame[20:40, 20:40].astype(int) - colour).max() <= 6
+
+
+@pytest.mark.parametrize(("size_wh", "written"), [((63, 48), (64, 48)), ((64, 47), (64, 48)), ((63, 47), (64, 48))])
+def test_odd_sides_grow_by_one_and_nothing_moves(tmp_path, size_wh, written):
+    write_video(tmp_path / "out.mp4", frames(5, size_wh), 10)
+    video = open_video(tmp_path / "out.mp4")
+    assert video.size_wh == written
+    kept = video[3][: size_wh[1], : size_wh[0]].astype(int)
+    assert np.abs(kept - footage.numbered(3, size_wh)).mean() < 6
+
+
+def test_frames_are_scaled_to_the_size_asked_for(tmp_path):
+    mixed = [footage.numbered(0), footage.numbered(1, (128, 96)), footage.numbered(2, (32, 24))]
+    write_video(tmp_path / "out.mp4", mixed, 10, size_wh=(80, 60))
+    video = open_video(tmp_path / "out.mp4")
+    assert video.size_wh == (80, 60)
+    assert [footage.number_of(frame) for frame in video.read(range(3))] == [0, 1, 2]
+
+
+def test_read_only_frames_in_any_memory_order_are_written(tmp_path):
+    frame = np.asfortranarray(footage.numbered(9))
+    frame.flags.writeable = False
+    write_video(tmp_path / "out.mp4", [frame[::-1]] * 3, 10)
+    assert footage.number_of(open_video(tmp_path / "out.mp4")[2]) == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "fps", "complaint"),
+    [
+        ([], 10, "no frames to write"),
+        ([footage.numbered(0)], 0, "give a positive number"),
+        ([footage.numbered(0)], float("nan"), "give a positive number"),
+        ([footage.numbered(0)], float("inf"), "give a positive number"),
+        ([footage.numbered(0)], 1e-9, "give a positive number"),
+        ([footage.numbered(0), footage.numbered(1, (32, 48))], 10, r"frame 1 to be written has shape \(48, 32, 3\)"),
+        ([footage.numbered(0)[..., 0]], 10, "frame 0 to be written"),
+        ([footage.numbered(0).astype(np.float32)], 10, "frame 0 to be written"),
+    ],
+)
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, given, fps, complaint):
+    with pytest.raises(VideoError, match=complaint):
+        write_video(tmp_path / "out.mp4", given, fps)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["missing/out.mp4", "file/out.mp4"])
+def test_unwritable_place_is_named(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(VideoError, match=r"cannot write .*out\.mp4"):
+        write_video(tmp_path / place, frames(3), 10)
+
+
+def test_a_failure_half_way_keeps_what_was_there(tmp_path):
+    path = tmp_path / "out.mp4"
+    write_video(path, frames(5), 10)
+    before = path.read_bytes()
+
+    def broken():
+        yield footage.numbered(0)
+        raise RuntimeError("the source of frames broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        write_video(path, broken(), 10)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_frames_are_written_as_they_come(tmp_path):
+    alive = []
+
+    def counted():
+        for number in range(200):
+            alive.append(number)
+            yield footage.numbered(number)
+
+    write_video(tmp_path / "out.mp4", counted(), 10)
+    assert len(alive) == len(open_video(tmp_path / "out.mp4")) == 200
+
+
+def test_written_name_may_hold_anything(tmp_path):
+    path = Path(tmp_path, "a:b %03d ü.mp4")
+    write_video(path, frames(3), 10)
+    assert len(open_video(path)) == 3
+
+
+def test_footage_really_cuts_the_start(tmp_path):
+    path = footage.clip(tmp_path)
+    before = path.read_bytes()
+    footage.cut_start(path, footage.Fraction(1, 2))
+    entry = before.index(b"elst") + 16
+    assert struct.unpack_from(">i", path.read_bytes(), entry) > struct.unpack_from(">i", before, entry)
