@@ -142,7 +142,8 @@ def _several(clip: Clip, boxes: np.ndarray, inside: np.ndarray, rng: np.random.G
             if len(members) > 1:
                 yield _question(kind, *members, **{word: value})
     absent = [k for k in SHAPES if k not in clip.shapes]
-    yield _question("all_kind", shape=str(rng.choice(absent)))
+    if absent:
+        yield _question("all_kind", shape=str(rng.choice(absent)))
     middle = (boxes[:, -1, 0] + boxes[:, -1, 2]) / 2
     clear = (np.abs(middle - 0.5) > 0.08) | ~inside[:, -1]
     if clear.all():

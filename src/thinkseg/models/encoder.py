@@ -1,0 +1,173 @@
+"""From a dialogue to what a Qwen-VL model reads: token ids, image patches, positions and, for training, labels.
+
+Training, rollouts and inference all go through this one module, so they can never disagree about a prompt. It needs a
+folder (or hub name) in the ordinary layout, and no torchvision: the tokenizer and the image processor are loaded
+directly instead of through `AutoProcessor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thinkseg.errors import ModelError
+from thinkseg.types import Dialogue, Turn
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGE_PAD = "<|image_pad|>"
+END_OF_TURN = "<|im_end|>"
+IGNORED = -100
+"""Label of tokens that are not trained on, as `torch.nn.functional.cross_entropy` knows it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """One dialogue as numbers.
+
+    ids: int64 (L,); labels: int64 (L,), the id where the model's own words stand and `IGNORED` elsewhere.
+    positions: int64 (3, L), the temporal, vertical and horizontal rotary positions (M-RoPE).
+    pixels: float32 (patches, patch values) of all images; grids: int64 (images, 3), patches along time, height, width.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    positions: np.ndarray
+    pixels: torch.Tensor
+    grids: torch.Tensor
+
+
+class Encoder:
+    """Encodes dialogues for one model.
+
+    tokenizer: a transformers tokenizer with a chat template and Qwen's vision tokens.
+    image_processor: a `Qwen2VLImageProcessorPil`; images are expected at their final size and never resized by it.
+    """
+
+    def __init__(self, tokenizer: Any, image_processor: Any) -> None:
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.image_pad_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self.end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        self.merge = int(image_processor.merge_size)
+        self.size_multiple = int(image_processor.patch_size) * self.merge
+
+    @classmethod
+    def load(cls, name: str | Path) -> Encoder:
+        """Loads from a folder or hub name. Raises ModelError if it is not that of a Qwen-VL model."""
+        from transformers import AutoTokenizer
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            image_processor = Qwen2VLImageProcessorPil.from_pretrained(name)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{name}: no tokenizer or image processor could be loaded: {reason}") from None
+        if IMAGE_PAD not in tokenizer.get_vocab():
+            raise ModelError(f"{name}: the tokenizer has no {IMAGE_PAD} token; a Qwen2.5-VL or Qwen3-VL is needed")
+        return cls(tokenizer, image_processor)
+
+    def suppressed_ids(self) -> list[int]:
+        """Special tokens that must not be sampled: all but the end of turn. (Vision tokens crash the next forward.)"""
+        special = {i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special or t.content.startswith("<|")}
+        return sorted(special - {self.end_id})
+
+    def patches(self, images: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images, uint8 RGB, as (pixels, grids) of an `Encoded`. Raises ModelError for sizes the model cannot see."""
+        for image in images:
+            if image.shape[0] % self.size_multiple or image.shape[1] % self.size_multiple:
+                size = f"{image.shape[1]}x{image.shape[0]}"
+                raise ModelError(f"an image of {size} was sent to a model that needs multiples of {self.size_multiple}")
+        batch = self.image_processor(list(images), do_resize=False, return_tensors="pt", input_data_format="channels_last")
+        return batch["pixel_values"], batch["image_grid_thw"]
+
+    def encode(self, dialogue: Dialogue) -> Encoded:
+        """A dialogue that ends with a turn becomes a prompt; one that ends with a reply, a training example."""
+        return self.encode_group([dialogue])[0]
+
+    def encode_group(self, dialogues: Sequence[Dialogue]) -> list[Encoded]:
+        """Encodes dialogues that show the same images (the very same arrays), whose patches are made once."""
+        images = _images(dialogues[0])
+        for other in dialogues[1:]:
+            if [id(i) for i in _images(other)] != [id(i) for i in images]:
+                raise ValueError("the dialogues of a group must show the same images")
+        pixels, grids = self.patches(images)
+        sizes = [int(g) for g in grids.prod(-1) // self.merge**2]
+        encoded = []
+        for dialogue in dialogues:
+            ids, labels = self._tokens(dialogue, sizes)
+            positions = rotary_positions(ids == self.image_pad_id, grids.numpy(), self.merge)
+            encoded.append(Encoded(ids, labels, positions, pixels, grids))
+        return encoded
+
+    def _tokens(self, dialogue: Dialogue, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and labels; `sizes` are the numbers of visual tokens of the images in reading order."""
+        ids: list[int] = []
+        labels: list[int] = []
+        written = ""
+        remaining = iter(sizes)
+        for end in range(1, len(dialogue) + 1, 2):
+            text = self._render(dialogue[:end])
+            if not text.startswith(written):
+                raise ModelError("the chat template rewrites earlier turns, so a dialogue cannot be continued")
+            fresh = self._expand(text[len(written) :], remaining)
+            prompt = self.tokenizer(fresh, add_special_tokens=False)["input_ids"]
+            ids += prompt
+            labels += [IGNORED] * len(prompt)
+            written = text
+            if end < len(dialogue):
+                reply = dialogue[end]
+                assert isinstance(reply, str)
+                said = [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
+                ids += said
+                labels += said
+                written += reply + END_OF_TURN
+        return np.array(ids, np.int64), np.array(labels, np.int64)
+
+    def _render(self, dialogue: Dialogue) -> str:
+        messages = [_message(part) for part in dialogue]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _expand(self, text: str, sizes: Any) -> str:
+        """Each image's one placeholder repeated to the number of its visual tokens."""
+        head, *tails = text.split(IMAGE_PAD)
+        return head + "".join(IMAGE_PAD * next(sizes) + tail for tail in tails)
+
+
+def rotary_positions(is_image: np.ndarray, grids: np.ndarray, merge: int) -> np.ndarray:
+    """M-RoPE positions of a sequence, int64 (3, L): what the models' own `get_rope_index` gives for images.
+
+    is_image: bool (L,); grids: int64 (images, 3). A text token takes the next position on all three axes; an image
+    spreads over height and width from there, and what follows starts after its longer side.
+    """
+    positions = np.empty((3, len(is_image)), np.int64)
+    position = at = 0
+    edges = np.flatnonzero(np.diff(is_image, prepend=False, append=False))
+    for (start, end), (_, height, width) in zip(edges.reshape(-1, 2), grids, strict=True):
+        positions[:, at:start] = np.arange(position, position + start - at)
+        position += start - at
+        rows, columns = int(height) // merge, int(width) // merge
+        positions[0, start:end] = position
+        positions[1, start:end] = position + np.repeat(np.arange(rows), columns)
+        positions[2, start:end] = position + np.tile(np.arange(columns), rows)
+        position += max(rows, columns)
+        at = end
+    positions[:, at:] = np.arange(position, position + len(is_image) - at)
+    return positions
+
+
+def _images(dialogue: Dialogue) -> list[np.ndarray]:
+    return [image for part in dialogue if isinstance(part, Turn) for image in part.images]
+
+
+def _message(part: Turn | str) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"role": "assistant", "content": [{"type": "text", "text": part}]}
+    content = [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image"} for p in part.content]
+    return {"role": "user", "content": content}

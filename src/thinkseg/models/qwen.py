@@ -1,0 +1,221 @@
+"""Qwen-VL models on disk: loading, creating small ones, and saving so that stock tools load them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from thinkseg.errors import ModelError
+from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder
+from thinkseg.types import View
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    END_OF_TURN,
+    "<|vision_start|>",
+    "<|vision_end|>",
+    IMAGE_PAD,
+    "<|video_pad|>",
+)
+
+# The part of Qwen's chat template that dialogues of texts and images use.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% if message['content'] is string %}{{ message['content'] }}{% else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- else -%}{{ part['text'] }}{%- endif -%}
+{%- endfor -%}{%- endif -%}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+MODEL_CLASSES = {
+    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+}
+PROCESSOR_CLASSES = {"qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
+
+VIEW_FILE = "thinkseg.json"
+DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560))
+
+
+def load_model(name: str | Path, precision: Precision = "auto", device: str = "cpu") -> PreTrainedModel:
+    """A Qwen2.5-VL or Qwen3-VL from a folder or hub name. Raises ModelError saying what is missing.
+
+    precision: "auto" keeps what the checkpoint was saved in on a GPU, and computes in fp32 on a CPU.
+    """
+    import torch
+    import transformers
+
+    kind = model_type(name)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype: Any = dtypes.get(precision, torch.float32 if device == "cpu" else "auto")
+    try:
+        model = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(name, dtype=dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{name}: its weights could not be loaded: {_first_line(error)}") from None
+    return model.to(device).eval()
+
+
+def model_type(name: str | Path) -> str:
+    """The `model_type` of a checkpoint. Raises ModelError if there is none or it is not one of ours."""
+    from transformers import AutoConfig
+
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name}: not a model folder, nor a hub name that can be reached: {_first_line(error)}") from None
+    if kind not in MODEL_CLASSES:
+        raise ModelError(f"{name}: a {kind} model; the policies supported are {', '.join(sorted(MODEL_CLASSES))}")
+    return kind
+
+
+def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: Any, seed: int) -> PreTrainedModel:
+    """A Qwen2.5-VL with fresh weights, sized by the two halves of its configuration, for a tokenizer of ours."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    token = tokenizer.convert_tokens_to_ids
+    head = text["hidden_size"] // text["num_attention_heads"]
+    section = [head // 2 - 2 * (3 * head // 16), 3 * head // 16, 3 * head // 16]
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
+            "bos_token_id": token("<|endoftext|>"),
+            "eos_token_id": token(END_OF_TURN),
+            "pad_token_id": token("<|endoftext|>"),
+            "tie_word_embeddings": True,
+            **text,
+        },
+        vision_config={"out_hidden_size": text["hidden_size"], **vision},
+        image_token_id=token(IMAGE_PAD),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = token(END_OF_TURN)
+    model.generation_config.pad_token_id = token("<|endoftext|>")
+    return model
+
+
+def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int) -> Any:
+    """A byte-level BPE tokenizer with Qwen's special tokens and chat template, learned from a corpus.
+
+    Any text can be written with it. Each of the numbers 0..whole_numbers is one token, which makes coordinates easy.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = Regex(r"\p{N}{1,3}| ?\p{L}+| ?[^\s\p{L}\p{N}]+ ?|\s+")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pieces, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # Numbers are repeated until every one of them outweighs the rarest word.
+    numbers = [" ".join(map(str, range(whole_numbers + 1)))] * max(50, len(corpus) // 20)
+    tokenizer.train_from_iterator([*corpus, *numbers], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TURN,
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL_TOKENS),
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def create_encoder(tokenizer: Any, vision: Mapping[str, Any]) -> Encoder:
+    """The encoder of a created model: patches as its vision tower wants them, at any size."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    merge = vision.get("spatial_merge_size", 2)
+    side = vision["patch_size"] * merge
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=vision["patch_size"],
+        merge_size=merge,
+        size={"shortest_edge": side * side, "longest_edge": 1280 * side * side},
+    )
+    return Encoder(tokenizer, processor)
+
+
+def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
+    """Writes a checkpoint in the ordinary layout: stock `transformers` and vLLM load it, as does `load_model`.
+
+    The class names written are the stock ones, and the video half of the preprocessor, which ThinkSeg does not use,
+    is written too, because stock `AutoProcessor` asks for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+    encoder.image_processor.save_pretrained(folder)
+    kind = model.config.model_type
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    settings |= {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": PROCESSOR_CLASSES[kind]}
+    video = {k: v for k, v in settings.items() if k not in ("image_processor_type", "data_format")}
+    video |= {"video_processor_type": "Qwen2VLVideoProcessor" if kind == "qwen2_5_vl" else "Qwen3VLVideoProcessor"}
+    for name, content in (("preprocessor_config.json", settings), ("video_preprocessor_config.json", video)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+    save_view(folder, view)
+
+
+def save_view(folder: Path, view: View) -> None:
+    """Records how a checkpoint was trained to be shown videos."""
+    content = {"num_frames": view.num_frames, "frame_wh": list(view.frame_wh)}
+    (folder / VIEW_FILE).write_text(json.dumps({"view": content}, indent=2) + "\n")
+
+
+def load_view(name: str | Path) -> View:
+    """How a checkpoint likes to be shown videos: what `save_view` wrote, else 16 frames of 560x560 (Veason-R1)."""
+    kind = model_type(name)
+    coordinates: Any = "thousandths" if kind == "qwen3_vl" else "pixels"
+    path = Path(name) / VIEW_FILE
+    if not path.is_file():
+        return View(DEFAULT_VIEW.num_frames, DEFAULT_VIEW.frame_wh, coordinates)
+    try:
+        view = json.loads(path.read_text())["view"]
+        width, height = view["frame_wh"]
+        return View(int(view["num_frames"]), (int(width), int(height)), coordinates)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not a view as `save_view` writes it: {error!r}") from None
+
+
+def supports_bf16(device: str) -> bool:
+    """Whether bf16 arithmetic is quick on a device, not merely possible."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: str, bf16: bool) -> torch.autocast:
+    import torch
+
+    return torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=bf16)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,105 @@
+"""Several dialogues about the same frames as one row, so that what they share is computed once.
+
+In: dialogues encoded by `thinkseg.models.encoder` that begin alike. Out: rows of the form
+
+    [shared prefix | branch 1 | ... | branch B]
+
+in which a branch sees the prefix and itself and takes its positions as if it alone followed the prefix. The loss and
+its gradients equal those of the dialogues fed one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thinkseg.models.encoder import IGNORED, Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One packed row of L tokens.
+
+    ids, labels: int64 (L,); positions: int64 (3, L); branch: int64 (L,), 0 in the prefix, b in branch b = 1..B.
+    predictor: int64 (L,), the place whose logits predict each token: the one before it in its own dialogue.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    positions: np.ndarray
+    branch: np.ndarray
+    predictor: np.ndarray
+    pixels: torch.Tensor
+    grids: torch.Tensor
+
+
+def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
+    """Packs dialogues over their longest common prefix, which must hold all images."""
+    first = dialogues[0]
+    shared = min(len(d.ids) for d in dialogues) - 1 if len(dialogues) > 1 else len(first.ids)
+    for other in dialogues[1:]:
+        differs = np.flatnonzero((first.ids[:shared] != other.ids[:shared]) | (first.labels[:shared] != other.labels[:shared]))
+        shared = int(differs[0]) if len(differs) else shared
+    if any((d.ids[shared:] == image_pad_id).any() for d in dialogues):
+        raise ValueError("dialogues that are packed together must share all their images")
+    branches = [d for d in dialogues if len(d.ids) > shared]
+    tails = [slice(shared, len(d.ids)) for d in branches]
+    branch = [np.zeros(shared, np.int64), *(np.full(s.stop - shared, b + 1) for b, s in enumerate(tails))]
+    predictor = [np.arange(-1, shared - 1)]
+    at = shared
+    for tail in tails:
+        length = tail.stop - shared
+        predictor.append(np.arange(at - 1, at + length - 1))
+        predictor[-1][0] = shared - 1
+        at += length
+    return Row(
+        ids=np.concatenate([first.ids[:shared], *(d.ids[s] for d, s in zip(branches, tails, strict=True))]),
+        labels=np.concatenate([first.labels[:shared], *(d.labels[s] for d, s in zip(branches, tails, strict=True))]),
+        positions=np.concatenate(
+            [first.positions[:, :shared], *(d.positions[:, s] for d, s in zip(branches, tails, strict=True))], axis=1
+        ),
+        branch=np.concatenate(branch),
+        predictor=np.concatenate(predictor),
+        pixels=first.pixels,
+        grids=first.grids,
+    )
+
+
+def collate(rows: Sequence[Row], pad_id: int) -> dict[str, torch.Tensor]:
+    """A batch of rows as keyword arguments of the model, with `labels` and `predictor` (rows, longest) beside them.
+
+    attention_mask: bool (rows, 1, longest, longest), True where a token is seen; padding sees only itself.
+    """
+    import torch
+
+    longest = max(len(row.ids) for row in rows)
+
+    def padded(name: str, fill: int) -> torch.Tensor:
+        values = [getattr(row, name) for row in rows]
+        return torch.from_numpy(np.stack([_pad(v, longest, fill) for v in values]))
+
+    branch = padded("branch", -1)
+    causal = torch.ones(longest, longest, dtype=torch.bool).tril()
+    same = branch[:, :, None] == branch[:, None, :]
+    seen = causal & (same | (branch[:, None, :] == 0)) & (branch[:, :, None] >= 0)
+    seen |= torch.eye(longest, dtype=torch.bool)
+    return {
+        "input_ids": padded("ids", pad_id),
+        "labels": padded("labels", IGNORED),
+        "predictor": padded("predictor", 0),
+        "position_ids": padded("positions", 0).transpose(0, 1).contiguous(),
+        "attention_mask": seen[:, None],
+        "pixel_values": torch.cat([row.pixels for row in rows]),
+        "image_grid_thw": torch.cat([row.grids for row in rows]),
+    }
+
+
+def _pad(values: np.ndarray, length: int, fill: int) -> np.ndarray:
+    width = [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])]
+    return np.pad(values, width, constant_values=fill)

@@ -1,0 +1,252 @@
+"""Supervised fine-tuning: a recipe in, a checkpoint folder out, stage by stage on `transformers.Trainer`.
+
+    out/recipe.yaml          the settings of the run
+    out/log.jsonl            one line per logged step
+    out/tensorboard/         the same for TensorBoard
+    out/stages/NN-name/      checkpoints of a stage while it runs; `model/` once it is done
+    out/model/               the result, in the ordinary layout
+
+Killed at any moment and started again with the same recipe and folder, a run goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.errors import SettingsError
+from thinkseg.models.encoder import IGNORED, Encoder
+from thinkseg.models.qwen import (
+    create_encoder,
+    create_model,
+    create_tokenizer,
+    load_model,
+    load_view,
+    save,
+    supports_bf16,
+)
+from thinkseg.train.mixtures import KINDS, Mixture, corpus
+from thinkseg.train.packing import Row, collate
+from thinkseg.train.recipe import ModelRecipe, Recipe, Stage
+from thinkseg.train.warmup import Cells, collate_cells, probe
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, Trainer
+
+STAGE_STRIDE = 10_000_000
+"""Clips of the train split set apart for each stage."""
+
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def train(recipe: Recipe, out: Path) -> Path:
+    """Runs all stages of a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
+
+    Raises SettingsError if `out` holds the run of another recipe.
+    """
+    _claim(recipe, out)
+    for number, stage in enumerate(recipe.stages):
+        done = _stage_folder(out, recipe, number) / "model"
+        if done.is_dir():
+            continue
+        model, encoder = _start(recipe, out, number)
+        _run_stage(recipe, stage, number, model, encoder, out)
+        _publish(model, encoder, done, recipe)
+    final = _stage_folder(out, recipe, len(recipe.stages) - 1) / "model"
+    shutil.copytree(final, out / "model", dirs_exist_ok=True)
+    return out / "model"
+
+
+def _claim(recipe: Recipe, out: Path) -> None:
+    """Marks the folder as this recipe's, or checks that it is."""
+    settings = json.dumps(asdict(recipe), indent=2) + "\n"
+    stamp = out / "recipe.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if stamp.exists() and stamp.read_text() != settings:
+            raise SettingsError(f"{out} holds the run of another recipe; choose another folder, or remove it")
+        stamp.write_text(settings)
+    except OSError as error:
+        raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
+
+
+def _stage_folder(out: Path, recipe: Recipe, number: int) -> Path:
+    return out / "stages" / f"{number + 1:02d}-{recipe.stages[number].name}"
+
+
+def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
+    """The model a stage begins with: the one before's, or the recipe's."""
+    if number:
+        before = _stage_folder(out, recipe, number - 1) / "model"
+        return load_model(before, "fp32"), Encoder.load(before)
+    source = recipe.model
+    if source.create:
+        tokenizer = create_tokenizer(
+            corpus(recipe.view, source.create.corpus), source.create.vocab_size, source.create.whole_numbers
+        )
+        model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
+        return model, create_encoder(tokenizer, source.create.vision)
+    assert source.name
+    precision: Any = "bf16" if _bf16(recipe) and source.lora else "fp32"
+    return load_model(source.name, precision), Encoder.load(source.name)
+
+
+def _run_stage(
+    recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel, encoder: Encoder, out: Path
+) -> None:
+    folder = _stage_folder(out, recipe, number)
+    offset, length = number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
+    if stage.objective == "patches":
+        trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
+        data: Any = Cells(encoder, recipe.view, offset, length)
+        trainer = _trainer(recipe, stage, folder, out, trained, data, collate_cells)
+    else:
+        _check_kinds(stage)
+        trained = _trainable(model, recipe.model, stage)
+        data = Mixture(encoder, recipe.view, stage.data, stage.questions, offset, length)
+        trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.tokenizer.pad_token_id))
+    started = sorted(folder.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=bool(started))
+    if recipe.model.lora and stage.objective == "words":
+        trained.merge_and_unload()
+
+
+def _check_kinds(stage: Stage) -> None:
+    for kind in stage.data:
+        if kind not in KINDS:
+            raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
+
+
+def _trainable(model: PreTrainedModel, source: ModelRecipe, stage: Stage) -> Any:
+    """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
+    frozen = not (source.create or source.train_vision)
+    model.model.visual.requires_grad_(not frozen)
+    if not source.lora:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    if stage.gradient_checkpointing:
+        model.enable_input_require_grads()
+    lora = source.lora
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=LORA_TARGETS)
+    return get_peft_model(model, config)
+
+
+class _Collate:
+    """`collate` bound to a padding token; a class, so that loader processes can be handed it."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        return collate(rows, self.pad_id)
+
+
+def _bf16(recipe: Recipe) -> bool:
+    import torch
+
+    if recipe.precision == "auto":
+        return supports_bf16("cuda" if torch.cuda.is_available() else "cpu")
+    return recipe.precision == "bf16"
+
+
+def _trainer(
+    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any
+) -> Trainer:
+    import torch
+    from transformers import TrainingArguments
+
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard" / stage.name)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=stage.steps,
+        per_device_train_batch_size=stage.batch,
+        gradient_accumulation_steps=stage.accumulate,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type=stage.schedule,
+        warmup_steps=stage.warmup,
+        weight_decay=stage.weight_decay,
+        max_grad_norm=stage.max_grad_norm,
+        activation_checkpointing=stage.gradient_checkpointing,
+        bf16=_bf16(recipe),
+        use_cpu=not torch.cuda.is_available(),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        logging_steps=min(20, stage.steps),
+        save_steps=stage.save_every,
+        save_total_limit=1,
+        dataloader_num_workers=stage.workers,
+        dataloader_persistent_workers=stage.workers > 0,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=["tensorboard"],
+    )
+    kind = trainer_class()
+    return kind(model=model, args=arguments, train_dataset=data, data_collator=collator, callbacks=[_log(out, stage)])
+
+
+def trainer_class() -> type[Trainer]:
+    """A Trainer that takes packed rows: the loss is the mean over the labelled tokens of a step."""
+    import transformers
+
+    class PackedTrainer(transformers.Trainer):
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if "labels" not in inputs:
+                outputs = model(**inputs)
+                return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+            loss = words_loss(model, inputs, num_items_in_batch)
+            return (loss, {}) if return_outputs else loss
+
+    return PackedTrainer
+
+
+def words_loss(model: Any, batch: dict[str, Any], num_items: Any = None) -> torch.Tensor:
+    """Cross-entropy of a batch of `collate`, summed and divided by `num_items` (its own labelled tokens if None)."""
+    import torch
+    from torch.nn import functional
+
+    inputs = {k: v for k, v in batch.items() if k not in ("labels", "predictor")}
+    rows, places = torch.nonzero(batch["labels"] != IGNORED, as_tuple=True)
+    sources = batch["predictor"][rows, places]
+    # Logits are only made at places that predict a labelled token in some row.
+    wanted, at = torch.unique(sources, return_inverse=True)
+    logits = model(**inputs, use_cache=False, logits_to_keep=wanted).logits
+    labels = batch["labels"][rows, places]
+    loss = functional.cross_entropy(logits[rows, at].float(), labels, reduction="sum")
+    return loss / (len(labels) if num_items is None else num_items)
+
+
+def _log(out: Path, stage: Stage) -> Any:
+    from transformers import TrainerCallback
+
+    class JsonLines(TrainerCallback):
+        """Appends what the Trainer logs, and prints it in one line."""
+
+        started = time.monotonic()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            line = {"stage": stage.name, "step": state.global_step, "seconds": round(time.monotonic() - self.started, 1)}
+            line |= {k: round(v, 6) if isinstance(v, float) else v for k, v in (logs or {}).items()}
+            with (out / "log.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(" ".join(f"{k} {v}" for k, v in line.items()), flush=True)
+
+    return JsonLines()
+
+
+def _publish(model: PreTrainedModel, encoder: Encoder, folder: Path, recipe: Recipe) -> None:
+    """Saves a stage's model under its final name only once it is complete; its checkpoints are then no longer needed."""
+    parts = folder.with_suffix(".part")
+    save(model, encoder, parts, recipe.view)
+    parts.rename(folder)
+    for checkpoint in folder.parent.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)

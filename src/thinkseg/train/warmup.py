@@ -1,0 +1,112 @@
+"""Teaching a fresh vision tower to see: what and where, from every visual token.
+
+Each visual token of a frame is asked which object covers most of its cell: colour, shape, and that object's box. The
+two heads are thrown away afterwards; what stays is a tower whose tokens a language model can bind words to. Without it,
+training on words alone learns the language and never looks (docs/shapes.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thinkseg.chains.show import fit
+from thinkseg.data.shapes import episode
+from thinkseg.data.shapes.render import ShapesVideo, corners, label_map, seen_boxes
+from thinkseg.data.shapes.world import COLORS, SHAPES
+from thinkseg.models.encoder import IGNORED, Encoder
+from thinkseg.train.mixtures import SOURCE_WH
+from thinkseg.types import View
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+FRAMES_A_CLIP = 4
+LEAST_COVER = 0.08  # share of a cell that an object must cover to be asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A map-style data set: frames of one clip with the object that fills each cell of the view's grid.
+
+    An item holds pixels and grids as in `Encoded`, and per cell color and shape (`IGNORED` on background), any
+    (is there an object) and box (x1, y1, x2, y2 over the frame's sides), cells in reading order.
+    """
+
+    encoder: Encoder
+    view: View
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        one = episode("train", self.offset + index)
+        video = ShapesVideo(one.clip, SOURCE_WH, one.id)
+        frames = np.linspace(0, len(video) - 1, FRAMES_A_CLIP).astype(int).tolist()
+        pixels, grids = self.encoder.patches([fit(frame, self.view.frame_wh) for frame in video.read(frames)])
+        outlines = corners(one.clip, self.view.frame_wh)
+        palette = np.array([list(COLORS).index(c) for c in one.clip.colors])
+        forms = np.array([SHAPES.index(s) for s in one.clip.shapes])
+        color, shape, box = [], [], []
+        for frame in frames:
+            labels = label_map(outlines, frame, self.view.frame_wh)
+            owner = self._owners(labels, one.clip.num_objects)
+            boxes, _ = seen_boxes(labels, one.clip.num_objects)
+            color.append(np.where(owner < 0, IGNORED, palette[owner]))
+            shape.append(np.where(owner < 0, IGNORED, forms[owner]))
+            box.append(boxes[owner] / np.array(self.view.frame_wh * 2))
+        return {"pixels": pixels, "grids": grids, "color": np.stack(color), "shape": np.stack(shape), "box": np.stack(box)}
+
+    def _owners(self, labels: np.ndarray, num_objects: int) -> np.ndarray:
+        """Per cell the object that covers most of it, -1 where none covers enough."""
+        side = self.encoder.size_multiple
+        cells = labels.reshape(labels.shape[0] // side, side, -1, side).transpose(0, 2, 1, 3).reshape(-1, side * side)
+        cover = np.stack([(cells == i + 1).mean(1) for i in range(num_objects)], 1)
+        return np.where(cover.max(1) >= LEAST_COVER, cover.argmax(1), -1)
+
+
+def collate_cells(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    import torch
+
+    batch = {name: torch.cat([item[name] for item in items]) for name in ("pixels", "grids")}
+    for name in ("color", "shape", "box"):
+        stacked = np.concatenate([item[name].reshape(-1, *item[name].shape[2:]) for item in items])
+        batch[name] = torch.from_numpy(stacked)
+    batch["box"] = batch["box"].float()
+    return batch
+
+
+def probe(visual: nn.Module, width: int) -> nn.Module:
+    """The vision tower with throw-away heads; called with a batch of `collate_cells` it returns {"loss": ...}."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Probe(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = visual
+            self.what = nn.Linear(width, 1 + len(COLORS) + len(SHAPES))
+            self.where = nn.Linear(width, 4)
+
+        def forward(self, pixels: Any, grids: Any, color: Any, shape: Any, box: Any) -> dict[str, Any]:
+            tokens = self.visual(pixels, grid_thw=grids).pooler_output
+            there, colors, shapes = self.what(tokens).float().split([1, len(COLORS), len(SHAPES)], -1)
+            objects = color != IGNORED
+            error = (self.where(tokens).float() - box)[objects].abs().mean()
+            loss = (
+                functional.binary_cross_entropy_with_logits(there[:, 0], objects.float())
+                + functional.cross_entropy(colors, color, ignore_index=IGNORED)
+                + functional.cross_entropy(shapes, shape, ignore_index=IGNORED)
+                + 10 * error
+            )
+            with torch.no_grad():
+                right = ((colors.argmax(-1) == color) & (shapes.argmax(-1) == shape))[objects].float().mean()
+            return {"loss": loss, "named_right": right, "box_error": error.detach()}
+
+    return Probe()
