@@ -46,6 +46,8 @@ class Colours:
     def __init__(self, cells: np.ndarray, mask: np.ndarray, surround: np.ndarray) -> None:
         self.first = histogram(cells[mask])
         self.recent = self.first.copy()
+        # Mostly what lies around it now, but it may move to anywhere in the picture.
+        self.elsewhere = histogram(cells[~mask])
         self.around = histogram(cells[surround])
         self._refresh()
 
@@ -60,7 +62,8 @@ class Colours:
     def _refresh(self) -> None:
         # A floor under both shares: a colour that neither side has shown is evidence for neither.
         floor = 2e-4
-        self._table = np.log((0.5 * (self.first + self.recent) + floor) / (self.around + floor)).astype(np.float32)
+        other = 0.7 * self.around + 0.3 * self.elsewhere
+        self._table = np.log((0.5 * (self.first + self.recent) + floor) / (other + floor)).astype(np.float32)
 
     def evidence(self, cells: np.ndarray) -> np.ndarray:
         """Log ratio per pixel scaled into -1..1, float32, same shape as cells."""

@@ -54,7 +54,7 @@ def _segment(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
         small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
         small_inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     cells = colour_cells(small)
-    tries = [_grabcut(small, small_inside, seed) for seed in _seeds(cells, small_inside)]
+    tries = [_grabcut(small, labels) for labels in _labels(cells, small_inside)]
     best = max(tries, key=lambda mask: _quality(cells, mask, small_inside))
     if _quality(cells, best, small_inside) <= 0.05:
         best = small_inside
@@ -72,29 +72,38 @@ def _span(mask: np.ndarray) -> tuple[int, int]:
     return (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1) if len(rows) else (0, 0)
 
 
-def _seeds(cells: np.ndarray, inside: np.ndarray) -> list[np.ndarray]:
-    """First guesses of the object, bool: colours rare outside the box, an ellipse, and the whole box."""
+def _labels(cells: np.ndarray, inside: np.ndarray) -> list[np.ndarray]:
+    """First guesses of the object as GrabCut labels, uint8: from colours rare outside the box, and from places in it."""
     ys, xs = np.nonzero(inside)
     centre_y, centre_x = (ys.min() + ys.max()) / 2, (xs.min() + xs.max()) / 2
     half_y, half_x = np.ptp(ys) / 2 + 0.5, np.ptp(xs) / 2 + 0.5
     grid_y, grid_x = np.ogrid[: inside.shape[0], : inside.shape[1]]
-    ellipse = ((grid_y - centre_y) / half_y) ** 2 + ((grid_x - centre_x) / half_x) ** 2 < 0.7
+    ellipse = inside & (((grid_y - centre_y) / half_y) ** 2 + ((grid_x - centre_x) / half_x) ** 2 < 0.7)
+    nothing = np.zeros_like(inside)
     if inside.all():
-        return [ellipse]
+        return [_label(inside, ellipse, nothing)]
     within, without = histogram(cells[inside]), histogram(cells[~inside])
-    rare = inside & (np.log((within + 2e-4) / (without + 2e-4))[cells] > 0.5)
-    return [seed for seed in (rare, ellipse & inside, inside) if seed.any()]
+    rare = np.log((within + 2e-4) / (without + 2e-4))[cells]
+    guesses = [(ellipse, nothing), (inside, nothing)]
+    for likely, certain in ((0.3, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5)):
+        core = cv2.erode((inside & (rare > certain)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        guesses.append((inside & (rare > likely), core))
+    return [_label(inside, likely, certain) for likely, certain in guesses if likely.any()]
 
 
-def _grabcut(rgb: np.ndarray, inside: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """GrabCut from a guess; everything outside the box is certainly not the object."""
-    labels = np.where(seed, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    if not inside.all():
-        labels[~inside] = cv2.GC_BGD
+def _label(inside: np.ndarray, likely: np.ndarray, certain: np.ndarray) -> np.ndarray:
+    """GrabCut labels: outside the box is certainly not the object, the core of the guess certainly is."""
+    labels = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[~inside] = cv2.GC_BGD
+    labels[certain] = cv2.GC_FGD
+    return labels
+
+
+def _grabcut(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if not (labels & 1).any() or (labels & 1).all():
-        return seed
+        return (labels & 1).astype(bool)
     cv2.setRNGSeed(0)  # its colour clusters are drawn at random
-    cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
     return _main_parts((labels & 1).astype(bool))
 
 

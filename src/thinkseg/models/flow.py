@@ -80,8 +80,9 @@ class FlowTracker:
             softs = [target.propose(now, source_map) for target in targets]
             granted = settle_owners(softs, (height, width))
             found: list[Rle | None] = []
+            taken = np.sum(granted, axis=0) > 0
             for target, soft, mask in zip(targets, softs, granted, strict=True):
-                kept = target.settle(now, mask)
+                kept = target.settle(now, mask, taken & ~mask)
                 found.append(_export(now, soft, mask) if kept and soft is not None else None)
             yield found
             before = now
@@ -121,12 +122,19 @@ def cut_out_all(rgb: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
 
 def settle_owners(softs: Sequence[Soft | None], shape: tuple[int, int]) -> list[np.ndarray]:
     """Gives every pixel to the object that claims it most, bool (h, w) each."""
-    claims = np.zeros((len(softs), *shape), np.float32)
-    for claim, soft in zip(claims, softs, strict=True):
+    masks = []
+    highest = np.zeros(shape, np.float32)
+    for soft in softs:
+        mask = np.zeros(shape, bool)
         if soft is not None:
-            claim[soft.window] = np.maximum(soft.values, 0)
-    owner = claims.argmax(0)
-    return [(owner == position) & (claim > 0) for position, claim in enumerate(claims)]
+            mask[soft.window] = soft.values > 0
+            rival = highest[soft.window]
+            np.maximum(rival, np.where(soft.values > 0, soft.claim, 0), out=rival)
+        masks.append(mask)
+    for soft, mask in zip(softs, masks, strict=True):
+        if soft is not None and len(softs) > 1:
+            mask[soft.window] &= (soft.claim >= highest[soft.window]) | (highest[soft.window] <= 0)
+    return masks
 
 
 def _flow(engine: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> np.ndarray:

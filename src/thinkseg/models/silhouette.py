@@ -14,6 +14,9 @@ from thinkseg.models.edges import Window, crop_window, signed_distance
 FAR = -1e3
 """Distance given to places that the stored outline knows nothing of: far outside."""
 
+INNER_WEIGHT = 0.35
+"""Of an edge point inside the outline: it may be the edge of an occluder, while one outside can only be the object's."""
+
 
 class Silhouette:
     """Outline of an object with its pose: centre (x, y), turn in radians and log scale since the outline was taken.
@@ -91,20 +94,31 @@ class Silhouette:
         self.rate = memory * self.rate + (1 - memory) * change
         self.pose = pose
 
-    def fitted(self, pose: np.ndarray, outline: np.ndarray, steps: int = 3, free: int = 4) -> np.ndarray:
+    def drift(self, shape: tuple[int, ...]) -> None:
+        """Moves on unseen, ever more slowly, and no farther than just out of a picture of (height, width)."""
+        self.pose = self.advanced()
+        reach = self._reach * np.exp(self.pose[3])
+        self.pose[:2] = np.clip(self.pose[:2], -reach, np.array(shape[1::-1]) + reach)
+        self.rate *= 0.95
+
+    def fitted(
+        self, pose: np.ndarray, outline: np.ndarray, steps: int = 3, free: int = 4, reach: float = 0.1
+    ) -> np.ndarray:
         """A pose near `pose` whose outline runs through the points (N, 2); far-off points are taken for occlusions.
 
-        free: how many of centre x, centre y, turn and scale may change. Gauss-Newton on the distance map with
+        free: how many of centre x, centre y, turn and scale may change. reach: how far off a point may be, as a share
+        of the object's size. Gauss-Newton on the distance map with
         Tukey weights; turn and scale are damped, since a round object does not say how it is turned.
         """
         pose = pose.copy()
         if len(outline) < 8:
             return pose
         size = np.sqrt(self.area_now())
-        limit = max(2.5, 0.1 * size)
+        limit = max(2.5, reach * size)
         for _ in range(steps):
             gap, normal, arm = self._residuals(pose, outline)
             weight = np.where(np.abs(gap) < limit, (1 - (gap / limit) ** 2) ** 2, 0.0)
+            weight *= np.where(gap > 0, INNER_WEIGHT, 1.0)
             if weight.sum() < 8:
                 return pose
             columns = np.stack(
@@ -116,7 +130,7 @@ class Silhouette:
         return pose
 
     def _residuals(self, pose: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per point: how far inside its place at the outline it lies, inward normal, and offset from the centre, in the picture's axes."""
+        """Per point: how far inside its place it lies, inward normal, offset from the centre; in the picture's axes."""
         scale, cos, sin = np.exp(pose[3]), np.cos(pose[2]), np.sin(pose[2])
         arm = outline - pose[:2]
         back = arm @ np.array([[cos, -sin], [sin, cos]]) / scale + self._middle
@@ -139,4 +153,4 @@ def outline_of(mask: np.ndarray, window: Window) -> np.ndarray:
         return np.zeros((0, 2))
     points = np.concatenate(lines)[:, 0]
     points = points[:: max(len(points) // 200, 1)].astype(np.float64)
-    return points + (window[1].start, window[0].start)
+    return points + np.array([window[1].start, window[0].start])

@@ -29,9 +29,10 @@ from thinkseg.models.silhouette import Silhouette, outline_of
 COLOUR_WEIGHT = 0.8
 SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6
 """A silhouette adds little where it says yes (an occluder may be there) and much where it says no."""
-RIVAL_WEIGHT = 0.6
+RIVAL_WEIGHT = 0.8
 ALIKE = 0.3
 """Colour evidence from which a pixel counts as looking like the object."""
+TRUST_AT_0, TRUST_SLOPE = 1.3, 10.0
 REACH = 10
 """Working pixels looked at around where the object is expected."""
 
@@ -49,10 +50,15 @@ class Picture:
 
 @dataclass(slots=True)
 class Soft:
-    """A soft map float32 over a window of the working picture, with the filter that redraws it at source size."""
+    """What an object claims in a window of the working picture.
+
+    values: float32, positive = object, edges snapped to the picture. claim: how strongly, to settle disputes.
+    coefficients: the filter that redraws `values` at source size.
+    """
 
     window: Window
     values: np.ndarray
+    claim: np.ndarray
     coefficients: np.ndarray
 
 
@@ -63,7 +69,9 @@ class Target:
         self.mask = mask
         self.silhouette = Silhouette(mask)
         self.trust = 0.8
+        self.age = 0
         self.hidden_for = 0
+        self.crowded = False
         self.colours = Colours(picture.cells, mask, _surround(mask))
         self.typical = max(self._fit(picture, mask), 0.1)
         self.rivals = np.zeros(mask.shape, np.uint8)
@@ -85,6 +93,8 @@ class Target:
 
     def _follow(self, picture: Picture, source_map: np.ndarray) -> Soft | None:
         """Carries the mask along and weighs it against colours and silhouette."""
+        self.age += 1
+        self.crowded = self._meets_rival()
         carried = cv2.remap(signed_distance(self.mask), source_map, None, cv2.INTER_LINEAR, borderValue=-1e3)
         pose = self._pose(picture, carried > 0, source_map)
         window = self._window(carried > 0, pose)
@@ -95,13 +105,14 @@ class Target:
         raw -= RIVAL_WEIGHT * self.rivals[window]
         free = raw > 0
         if self.trust > 0.3:
-            pose = self.silhouette.fitted(pose, _inner_outline(free, window, self.mask.shape))
+            pose = self._fitted(picture, pose, self._outline(free, window))
         whole = self.silhouette.distance(window, pose)
         visible = float((free & (whole > 0)).sum()) / max(self.silhouette.area_now(), 1.0)
-        self.silhouette.settle(pose, memory=0.5 if visible > 0.6 else 0.9)
-        self._judge_shape(free & (self.rivals[window] == 0), whole)
+        self.silhouette.settle(pose, memory=0.5 if visible > 0.6 and (not self.crowded or self.age < 4) else 0.9)
+        if not self.crowded:
+            self._judge_shape(free, whole)
         shape = np.clip(whole / band, -1, 1)
-        raw += self.trust * np.where(shape > 0, SHAPE_FOR, SHAPE_AGAINST) * shape
+        raw += self.trust * np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST) * shape
         return _drop_strays(_snap(picture, window, raw), (carried[window] > 0) | (whole > 0))
 
     def _pose(self, picture: Picture, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
@@ -117,8 +128,36 @@ class Target:
             return poses[0]
         seen = len(xs) / max(self.silhouette.area_now(), 1.0)
         scores = [self._support(picture, pose) for pose in poses]
-        scores[0] += 0.1 * min(seen, 1.0)
-        return poses[int(np.argmax(scores))]
+        if scores[1] > scores[0] + 0.1:
+            return poses[1]
+        # The less is seen of it, and the more of its like is near, the less the flow can be relied on.
+        gain = 1.0 if self.age < 4 else min(seen, 1.0) * (0.3 if self.crowded else 1.0)
+        return gain * poses[0] + (1 - gain) * poses[1]
+
+    def _fitted(self, picture: Picture, pose: np.ndarray, outline: np.ndarray) -> np.ndarray:
+        """The pose drawn to the outline that is seen; from farther off where the colours say that it was far off."""
+        far = self.silhouette.fitted(pose, outline, steps=6, free=2, reach=0.4)
+        if self._support(picture, far) > self._support(picture, pose) + 0.1:
+            pose = far
+        return self.silhouette.fitted(pose, outline, free=2 if self.crowded else 4)
+
+    def _meets_rival(self) -> bool:
+        window = self._window(self.mask, self.silhouette.pose)
+        if window is None:
+            return False
+        near = cv2.dilate(self.mask[window].astype(np.uint8), np.ones((13, 13), np.uint8))
+        return int((near & self.rivals[window]).sum()) > 0.04 * self.silhouette.area_now()
+
+    def _outline(self, free: np.ndarray, window: Window) -> np.ndarray:
+        """Edge points that are the object's own: neither the frame's edge nor where a rival begins."""
+        points = outline_of(free, window)
+        x, y = points[:, 0], points[:, 1]
+        height, width = self.mask.shape
+        inner = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
+        points = points[inner]
+        at = points.astype(int)
+        rival = cv2.dilate(self.rivals[window], np.ones((5, 5), np.uint8))
+        return points[rival[at[:, 1] - window[0].start, at[:, 0] - window[1].start] == 0]
 
     def _support(self, picture: Picture, pose: np.ndarray) -> float:
         """Mean colour evidence inside a posed silhouette less that just outside, about -2..2."""
@@ -151,7 +190,8 @@ class Target:
         area = int(free.sum())
         if area:
             outside = float((free & (whole < -1.5)).sum()) / area
-            self.trust += 0.2 * (float(np.clip(1.4 - 6 * outside, 0, 1)) - self.trust)
+            change = float(np.clip(TRUST_AT_0 - TRUST_SLOPE * outside, 0, 1)) - self.trust
+            self.trust += change * (0.2 if change > 0 else 0.1)
 
     def _believable(self, picture: Picture, soft: Soft) -> bool:
         found = soft.values > 0
@@ -162,19 +202,24 @@ class Target:
 
     # -- after the objects have settled who owns which pixel ----------------------------------------------------------
 
-    def settle(self, picture: Picture, mask: np.ndarray) -> bool:
-        """Takes the mask it was granted; False if too little is left, and the object counts as hidden."""
+    def settle(self, picture: Picture, mask: np.ndarray, others: np.ndarray) -> bool:
+        """Takes the mask it was granted; False if too little is left, and the object counts as hidden.
+
+        others: bool (h, w), what the other objects were granted.
+        """
         area, whole_area = int(mask.sum()), self.silhouette.area_now()
         if area < max(4, 0.02 * whole_area):
             self.hidden_for += 1
             self.mask = np.zeros_like(self.mask)
+            self.rivals[others] = 1
             return False
         self.mask, self.hidden_for = mask, 0
-        if self.trust < 0.3 and area > 0.6 * whole_area:
+        if self.trust < 0.3 and not self.crowded and 0.6 * whole_area < area < 1.4 * whole_area:
             self._reshape()
         if area > 0.5 * whole_area:
             self.colours.update(picture.cells, mask, _surround(mask), 0.05)
         self.rivals = self._rivals(picture, mask)
+        self.rivals[others] = 1
         return True
 
     def _reshape(self) -> None:
@@ -206,22 +251,25 @@ class Target:
         touching = np.zeros(labels.max() + 1, bool)
         touching[labels[near]] = True
         apart = ~touching[labels]
-        return (alike & (apart | ((self.rivals > 0) & ~near))).astype(np.uint8)
+        return (alike & (apart | ((self.rivals > 0) & ~mask))).astype(np.uint8)
 
     def _search(self, picture: Picture) -> Soft | None:
         """Looks for the object where it may have come back."""
         if self.hidden_for:
-            self.silhouette.pose = self.silhouette.advanced()
-            self.silhouette.rate *= 0.95
+            self.silhouette.drift(self.mask.shape)
         alike = self._alike(picture)
-        count, labels, stats, centres = cv2.connectedComponentsWithStats(alike, connectivity=8)
+        new = cv2.morphologyEx(alike & (1 - self.rivals), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        count, labels, stats, centres = cv2.connectedComponentsWithStats(new, connectivity=8)
         areas = stats[:, cv2.CC_STAT_AREA]
-        known = np.bincount(labels[self.rivals > 0], minlength=count) > 0.3 * areas
-        self.rivals = (known[labels] & (alike > 0)).astype(np.uint8)
         whole = self.silhouette.area_now()
+        # Slivers beside a rival are its own edge; only a part of some size can have come out from behind it.
+        beside = cv2.dilate(self.rivals, np.ones((3, 3), np.uint8))
+        sliver = (np.bincount(labels[beside > 0], minlength=count) > 0) & (areas < 0.3 * whole)
+        sliver[0] = False
+        self.rivals = alike & (self.rivals | sliver[labels])
         best, best_score = 0, 0.0
         for part in range(1, count):
-            if known[part] or not max(6.0, 0.04 * whole) < areas[part] < 1.8 * whole:
+            if sliver[part] or not max(6.0, 0.04 * whole) < areas[part] < 1.8 * whole:
                 continue
             score = self._return_score(picture, labels == part, centres[part])
             if score > best_score:
@@ -241,7 +289,7 @@ class Target:
         if window is None:
             return None
         ys, xs = np.nonzero(part)
-        outline = _inner_outline(part[window], window, part.shape)
+        outline = self._outline(part[window], window)
         there = self.silhouette.pose.copy()
         there[:2] = xs.mean(), ys.mean()
         poses = [self.silhouette.fitted(start, outline, steps=8, free=3) for start in (self.silhouette.pose, there)]
@@ -269,7 +317,7 @@ def _snap(picture: Picture, window: Window, raw: np.ndarray) -> Soft:
     """The summed evidence with its edge pulled to edges of the picture."""
     guide = as_guide(picture.small[window])
     coefficients = guided_coefficients(guide, np.clip(raw, -1.5, 1.5).astype(np.float32), 3, 3e-3)
-    return Soft(window, apply_coefficients(coefficients, guide), coefficients)
+    return Soft(window, apply_coefficients(coefficients, guide), raw.astype(np.float32), coefficients)
 
 
 def _drop_strays(soft: Soft, expected: np.ndarray) -> Soft:
@@ -281,10 +329,3 @@ def _drop_strays(soft: Soft, expected: np.ndarray) -> Soft:
         keep = (inside > 0.2 * areas) & (areas > 0.02 * areas[1:].max())
         soft.values[~keep[labels]] = -1.0
     return soft
-
-
-def _inner_outline(mask: np.ndarray, window: Window, shape: tuple[int, ...]) -> np.ndarray:
-    """Outline points that are not merely the frame's own edge."""
-    points = outline_of(mask, window)
-    x, y = points[:, 0], points[:, 1]
-    return points[(x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)]
