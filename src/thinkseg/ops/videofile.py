@@ -27,7 +27,7 @@ from thinkseg.errors import VideoError
 _THREADS = 4
 """Decoder threads: each holds one more frame and delays the first frame after a seek by one packet."""
 
-_RECENT_BYTES = 48 << 20
+_RECENT_BYTES = 64 << 20
 """Memory for frames just decoded. Reading backwards then decodes each stretch once, not once for each frame."""
 
 _AHEAD = 4
@@ -50,8 +50,8 @@ class VideoFile:
     """A video file; frames uint8 RGB (H, W, 3), upright, transparency over white. Satisfies `types.Frames`.
 
     Pixels are those of the file: a pixel aspect ratio is not applied. Frames of another size than the first are scaled
-    to it. Only frames decoded lately are held, 48 MB at most. Readers of one file do not disturb each other; a pickled
-    reader takes its index along and opens the file again where it is unpickled. Not safe for use by several threads.
+    to it. Only frames decoded lately are held, 64 MB at most, and none before the first is asked for. Readers of one
+    file do not disturb each other; a pickled reader takes its index along. One reader is not for several threads.
 
     Raises VideoError if the file is missing, not a video, without a video track or without a single frame.
     """
@@ -63,17 +63,18 @@ class VideoFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.name = self.path.stem
-        decoder = _Decoder(self.path)
-        self._index = _build_index(decoder)
+        self._decoder = _Decoder(self.path)
+        self._index = _build_index(self._decoder)
         if not len(self._index):
             raise VideoError(f"{self.path} has no frame that decodes; is the file complete?")
         self.fps = self._index.fps
-        self._start(decoder)
+        self.close()
         first = self._frame(0)
         self._coded_wh = first.width, first.height
         self._matrix = _display_matrix(first)
         height, width = _upright(np.empty((first.height, first.width, 0)), self._matrix).shape[:2]
         self.size_wh = width, height
+        self.close()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -93,24 +94,25 @@ class VideoFile:
         index = self._checked(index)
         return None if self._index.seconds is None else float(self._index.seconds[index])
 
+    def close(self) -> None:
+        """Lets go of the open file and the frames held. The next frame asked for opens the file again."""
+        self._decoder.close()
+        self._cursor: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        self._recent: OrderedDict[int, av.VideoFrame] = OrderedDict()
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_decoder", "_cursor", "_recent")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._start(_Decoder(self.path, careful=self._index.irregular))
+        self._decoder = _Decoder(self.path, careful=self._index.irregular)
+        self.close()
 
     def _checked(self, index: int) -> int:
         index = operator.index(index)
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {self.path.name}, which has frames 0 to {len(self) - 1}")
         return index
-
-    def _start(self, decoder: _Decoder) -> None:
-        """Begins reading with nothing decoded yet."""
-        self._decoder = decoder
-        self._cursor: Iterator[tuple[int, av.VideoFrame]] = iter(())
-        self._recent: OrderedDict[int, av.VideoFrame] = OrderedDict()
 
     def _frame(self, index: int) -> av.VideoFrame:
         """The decoded frame: a recent one, or from the decoder where it stands, or from a keyframe before it."""
@@ -158,7 +160,7 @@ class VideoFile:
         """Keeps a frame, last in line, and lets the oldest go."""
         self._recent.pop(position, None)
         self._recent[position] = frame
-        most = max(2, _RECENT_BYTES // (2 * frame.width * frame.height))
+        most = max(2, _RECENT_BYTES // sum(plane.buffer_size for plane in frame.planes))
         while len(self._recent) > most:
             self._recent.popitem(last=False)
 
@@ -197,7 +199,7 @@ class _Index:
 
 
 class _Decoder:
-    """An open file that decodes forward from where it was last told to begin.
+    """A file that decodes forward from where it was last told to begin.
 
     careful: from the next rewind on, decode one frame at a time. Several at once are faster, but around a packet that
     does not decode they lose frames that do.
@@ -206,7 +208,13 @@ class _Decoder:
     def __init__(self, path: Path, careful: bool = False) -> None:
         self._path = path
         self.careful = careful
-        self._open()
+        self._container: Any = None
+
+    def close(self) -> None:
+        """Closes the file, if it is open."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
 
     def _open(self) -> None:
         self._container = _open_container(self._path)
@@ -220,11 +228,13 @@ class _Decoder:
 
     def rewind(self) -> None:
         """Begins again at the start. Opening anew is the one way that works for every container."""
-        self._container.close()
+        self.close()
         self._open()
 
     def seek(self, pts: int) -> None:
         """Goes to the last keyframe at or before a time; to the start where the container cannot seek."""
+        if self._container is None:
+            self._open()
         try:
             self._container.seek(pts, stream=self.stream)
         except av.FFmpegError:
@@ -238,9 +248,7 @@ class _Decoder:
         except av.InvalidDataError:
             return
         except av.FFmpegError as error:
-            raise VideoError(
-                f"{self._path} cannot be read to its end ({error.strerror}); is its disk there?"
-            ) from error
+            raise VideoError(f"{self._path} cannot be read to its end ({error.strerror}); copy it anew") from error
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """The frames from here to the end in the order shown. A packet that does not decode costs only its frame."""
@@ -274,11 +282,14 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 def _build_index(decoder: _Decoder) -> _Index:
     """The frames of a file, from its packets if these can be believed, else by decoding all of it once."""
-    packets = [(packet.pts, packet.is_keyframe, packet.is_corrupt) for packet in decoder.packets() if _is_shown(packet)]
+    decoder.rewind()
+    # An edit list marks packets as discarded whose frames only others refer to.
+    packets = [
+        (packet.pts, packet.is_keyframe, packet.is_corrupt) for packet in decoder.packets() if not packet.is_discard
+    ]
     timed = all(pts is not None for pts, _, _ in packets)
     if timed and decoder.codec not in _HIDDEN_FRAMES and not any(corrupt for _, _, corrupt in packets):
-        shown = sorted((pts, keyframe) for pts, keyframe, _ in packets)
-        index = _timed_index(shown, decoder)
+        index = _timed_index(sorted((pts, keyframe) for pts, keyframe, _ in packets), decoder)
         if index is not None and _agrees(index, decoder):
             return index
     decoder.careful = True
@@ -286,11 +297,6 @@ def _build_index(decoder: _Decoder) -> _Index:
     decoded = [(frame.pts, frame.key_frame) for frame in decoder.frames()]
     index = _timed_index(decoded, decoder) if timed else None
     return replace(index or _counted_index(len(decoded), decoder), irregular=True)
-
-
-def _is_shown(packet: av.Packet) -> bool:
-    """Whether a packet's frame is shown: an edit list marks those before a cut, which only others refer to."""
-    return not packet.is_discard
 
 
 def _timed_index(frames: list[tuple[int | None, bool]], decoder: _Decoder) -> _Index | None:
