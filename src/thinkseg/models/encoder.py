@@ -84,7 +84,9 @@ class Encoder:
             if image.shape[0] % self.size_multiple or image.shape[1] % self.size_multiple:
                 size = f"{image.shape[1]}x{image.shape[0]}"
                 raise ModelError(f"an image of {size} was sent to a model that needs multiples of {self.size_multiple}")
-        batch = self.image_processor(list(images), do_resize=False, return_tensors="pt", input_data_format="channels_last")
+        batch = self.image_processor(
+            list(images), do_resize=False, return_tensors="pt", input_data_format="channels_last"
+        )
         return batch["pixel_values"], batch["image_grid_thw"]
 
     def encode(self, dialogue: Dialogue) -> Encoded:

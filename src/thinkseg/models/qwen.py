@@ -75,7 +75,9 @@ def model_type(name: str | Path) -> str:
     try:
         kind = AutoConfig.from_pretrained(name).model_type
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: not a model folder, nor a hub name that can be reached: {_first_line(error)}") from None
+        raise ModelError(
+            f"{name}: not a model folder, nor a hub name that can be reached: {_first_line(error)}"
+        ) from None
     if kind not in MODEL_CLASSES:
         raise ModelError(f"{name}: a {kind} model; the policies supported are {', '.join(sorted(MODEL_CLASSES))}")
     return kind

@@ -34,7 +34,9 @@ def traces(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue
     shown, images = show(video, view)
     dialogues = []
     for question, text in zip(clip.asked, clip.texts, strict=True):
-        reply = true_reply(clip, question_index=clip.asked.index(question), shown=shown, template=int(rng.integers(len(TEMPLATES))))
+        reply = true_reply(
+            clip, question_index=clip.asked.index(question), shown=shown, template=int(rng.integers(len(TEMPLATES)))
+        )
         dialogues.append((ask(text, shown, images), reply))
     return dialogues
 

@@ -44,7 +44,9 @@ def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
     first = dialogues[0]
     shared = min(len(d.ids) for d in dialogues) - 1 if len(dialogues) > 1 else len(first.ids)
     for other in dialogues[1:]:
-        differs = np.flatnonzero((first.ids[:shared] != other.ids[:shared]) | (first.labels[:shared] != other.labels[:shared]))
+        differs = np.flatnonzero(
+            (first.ids[:shared] != other.ids[:shared]) | (first.labels[:shared] != other.labels[:shared])
+        )
         shared = int(differs[0]) if len(differs) else shared
     if any((d.ids[shared:] == image_pad_id).any() for d in dialogues):
         raise ValueError("dialogues that are packed together must share all their images")

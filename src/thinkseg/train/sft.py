@@ -98,9 +98,7 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
     return load_model(source.name, precision), Encoder.load(source.name)
 
 
-def _run_stage(
-    recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel, encoder: Encoder, out: Path
-) -> None:
+def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel, encoder: Encoder, out: Path) -> None:
     folder = _stage_folder(out, recipe, number)
     offset, length = number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
     if stage.objective == "patches":
@@ -157,9 +155,7 @@ def _bf16(recipe: Recipe) -> bool:
     return recipe.precision == "bf16"
 
 
-def _trainer(
-    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any
-) -> Trainer:
+def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any) -> Trainer:
     import torch
     from transformers import TrainingArguments
 
@@ -234,7 +230,11 @@ def _log(out: Path, stage: Stage) -> Any:
         started = time.monotonic()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            line = {"stage": stage.name, "step": state.global_step, "seconds": round(time.monotonic() - self.started, 1)}
+            line = {
+                "stage": stage.name,
+                "step": state.global_step,
+                "seconds": round(time.monotonic() - self.started, 1),
+            }
             line |= {k: round(v, 6) if isinstance(v, float) else v for k, v in (logs or {}).items()}
             with (out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")

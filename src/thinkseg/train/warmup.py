@@ -60,7 +60,13 @@ class Cells:
             color.append(np.where(owner < 0, IGNORED, palette[owner]))
             shape.append(np.where(owner < 0, IGNORED, forms[owner]))
             box.append(boxes[owner] / np.array(self.view.frame_wh * 2))
-        return {"pixels": pixels, "grids": grids, "color": np.stack(color), "shape": np.stack(shape), "box": np.stack(box)}
+        return {
+            "pixels": pixels,
+            "grids": grids,
+            "color": np.stack(color),
+            "shape": np.stack(shape),
+            "box": np.stack(box),
+        }
 
     def _owners(self, labels: np.ndarray, num_objects: int) -> np.ndarray:
         """Per cell the object that covers most of it, -1 where none covers enough."""

@@ -34,7 +34,12 @@ CATEGORY: dict[str, str] = {
 CATEGORIES = ("referring", "motion", "time", "cause", "comparison", "several", "none")
 
 WORDINGS: dict[str, tuple[str, ...]] = {
-    "name": ("the {color} {shape}", "where is the {color} {shape}?", "segment the {color} {shape}", "a {color} {shape}"),
+    "name": (
+        "the {color} {shape}",
+        "where is the {color} {shape}?",
+        "segment the {color} {shape}",
+        "a {color} {shape}",
+    ),
     "color": ("the {color} one", "the only {color} thing", "which object is {color}?"),
     "kind": ("the {shape}", "the only {shape} in the video", "which of them is a {shape}?"),
     "fastest": ("the one in the greatest hurry", "the fastest thing", "which object moves the fastest?"),
