@@ -73,7 +73,7 @@ def _span(mask: np.ndarray) -> tuple[int, int]:
 
 
 def _labels(cells: np.ndarray, inside: np.ndarray) -> list[np.ndarray]:
-    """First guesses of the object as GrabCut labels, uint8: from colours rare outside the box, and from places in it."""
+    """First guesses as GrabCut labels, uint8: from colours rare outside the box, and from places inside it."""
     ys, xs = np.nonzero(inside)
     centre_y, centre_x = (ys.min() + ys.max()) / 2, (xs.min() + xs.max()) / 2
     half_y, half_x = np.ptp(ys) / 2 + 0.5, np.ptp(xs) / 2 + 0.5

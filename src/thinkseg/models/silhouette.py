@@ -15,7 +15,7 @@ FAR = -1e3
 """Distance given to places that the stored outline knows nothing of: far outside."""
 
 INNER_WEIGHT = 0.35
-"""Of an edge point inside the outline: it may be the edge of an occluder, while one outside can only be the object's."""
+"""Of an edge point inside the outline: it may be the edge of an occluder, one outside is the object's."""
 
 
 class Silhouette:
@@ -90,12 +90,13 @@ class Silhouette:
     def settle(self, pose: np.ndarray, memory: float) -> None:
         """Takes the pose found in this picture; `memory` (0..1) is how much of the former rate is kept."""
         change = pose - self.pose
-        change[2:] = np.clip(change[2:], -0.2, 0.2)
+        change[2:] = np.clip(change[2:], -0.1, 0.1)
         self.rate = memory * self.rate + (1 - memory) * change
         self.pose = pose
 
     def drift(self, shape: tuple[int, ...]) -> None:
         """Moves on unseen, ever more slowly, and no farther than just out of a picture of (height, width)."""
+        self.rate[2:] = 0.0  # what cannot be seen to turn or grow is not made to
         self.pose = self.advanced()
         reach = self._reach * np.exp(self.pose[3])
         self.pose[:2] = np.clip(self.pose[:2], -reach, np.array(shape[1::-1]) + reach)

@@ -69,11 +69,13 @@ class Target:
         self.mask = mask
         self.silhouette = Silhouette(mask)
         self.trust = 0.8
+        self.largest = float(mask.sum())
         self.age = 0
         self.hidden_for = 0
         self.crowded = False
         self.colours = Colours(picture.cells, mask, _surround(mask))
         self.typical = max(self._fit(picture, mask), 0.1)
+        self.typical_support = max(self._support(picture, self.silhouette.pose), 0.2)
         self.rivals = np.zeros(mask.shape, np.uint8)
         self.rivals = self._rivals(picture, mask)
 
@@ -89,7 +91,9 @@ class Target:
             soft = self._follow(picture, source_map)
             if soft is not None and self._believable(picture, soft):
                 return soft
-        return self._search(picture)
+        if self.hidden_for:
+            self.silhouette.drift(self.mask.shape)
+        return self._relocate(picture) or self._search(picture)
 
     def _follow(self, picture: Picture, source_map: np.ndarray) -> Soft | None:
         """Carries the mask along and weighs it against colours and silhouette."""
@@ -113,6 +117,8 @@ class Target:
             self._judge_shape(free, whole)
         shape = np.clip(whole / band, -1, 1)
         raw += self.trust * np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST) * shape
+        # However it bends, it does not grow by a third of its size between two looks.
+        raw -= SHAPE_AGAINST * (whole < -max(4.0, 0.3 * np.sqrt(self.silhouette.area_now())))
         return _drop_strays(_snap(picture, window, raw), (carried[window] > 0) | (whole > 0))
 
     def _pose(self, picture: Picture, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
@@ -214,7 +220,9 @@ class Target:
             self.rivals[others] = 1
             return False
         self.mask, self.hidden_for = mask, 0
-        if self.trust < 0.3 and not self.crowded and 0.6 * whole_area < area < 1.4 * whole_area:
+        self.largest = max(float(area), 0.99 * self.largest)
+        bent = self.trust < 0.3 and not self.crowded and 0.6 * whole_area < area < 1.4 * whole_area
+        if bent or whole_area > 2.5 * self.largest:
             self._reshape()
         if area > 0.5 * whole_area:
             self.colours.update(picture.cells, mask, _surround(mask), 0.05)
@@ -253,10 +261,33 @@ class Target:
         apart = ~touching[labels]
         return (alike & (apart | ((self.rivals > 0) & ~mask))).astype(np.uint8)
 
+    def _relocate(self, picture: Picture) -> Soft | None:
+        """Slides a trusted silhouette over its surroundings just after the object was lost, as by a sudden bounce."""
+        if self.trust < 0.5 or self.hidden_for > 3:
+            return None
+        speed = float(np.hypot(*self.silhouette.rate[:2]))
+        reach = int(0.8 * np.sqrt(self.silhouette.area_now()) + speed) + 2
+        left, top, right, bottom = (int(side) for side in self.silhouette.bounds(self.silhouette.pose, 7))
+        distance = self.silhouette.distance((slice(top, bottom), slice(left, right)))
+        inside, rim = distance > 0, (distance <= 0) & (distance > -6)
+        if not inside.any() or not rim.any():
+            return None
+        kernel = inside / np.float32(inside.sum()) - rim / np.float32(rim.sum())
+        place = (slice(top - reach, bottom + reach), slice(left - reach, right + reach))
+        field = _padded(self.colours.evidence(picture.cells) - 0.5 * self.rivals, place)
+        scores = cv2.matchTemplate(field, kernel.astype(np.float32), cv2.TM_CCORR)
+        _, score, _, (column, row) = cv2.minMaxLoc(scores)
+        if score < 0.6 * self.typical_support:
+            return None
+        self.silhouette.pose[:2] += column - reach, row - reach
+        window = self._window(None, self.silhouette.pose)
+        if window is None:
+            return None
+        shape = np.clip(self.silhouette.distance(window) / 2.0, -1, 1)
+        return _snap(picture, window, shape + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
+
     def _search(self, picture: Picture) -> Soft | None:
         """Looks for the object where it may have come back."""
-        if self.hidden_for:
-            self.silhouette.drift(self.mask.shape)
         alike = self._alike(picture)
         new = cv2.morphologyEx(alike & (1 - self.rivals), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         count, labels, stats, centres = cv2.connectedComponentsWithStats(new, connectivity=8)
@@ -311,6 +342,17 @@ def _surround(mask: np.ndarray) -> np.ndarray:
     near = cv2.dilate(solid, np.ones((3, 3), np.uint8))
     ring = (wide > 0) & (near == 0)
     return ring if ring.any() else ~mask
+
+
+def _padded(field: np.ndarray, window: Window) -> np.ndarray:
+    """A window that may reach out of the picture; what lies outside says nothing, 0."""
+    height, width = field.shape
+    rows, columns = window
+    cut = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    top, left = max(rows.start, 0), max(columns.start, 0)
+    part = field[top : max(min(rows.stop, height), top), left : max(min(columns.stop, width), left)]
+    cut[top - rows.start :, left - columns.start :][: part.shape[0], : part.shape[1]] = part
+    return cut
 
 
 def _snap(picture: Picture, window: Window, raw: np.ndarray) -> Soft:
