@@ -1,0 +1,80 @@
+"""`thinkseg evaluate ...`: a data set and a policy in, scores out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.commands import options
+from thinkseg.console import Progress
+
+if TYPE_CHECKING:
+    from thinkseg.types import VideoSample
+
+
+def add_to(commands: Any) -> None:
+    """Describes the commands."""
+    group = commands.add_parser("evaluate", help="score a policy on a data set", description="Scores a policy.")
+    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
+    parser = sets.add_parser(
+        "shapes",
+        help="the synthetic world that comes along",
+        description="Scores a policy on questions about the shapes world and writes settings.json, results.jsonl and "
+        "scores.json. Started again with the same settings and folder, it goes on where it was.",
+    )
+    options.add_split(parser)
+    parser.add_argument("--limit", type=options.count, default=300, metavar="N", help="samples (default: 300)")
+    parser.add_argument("--batch-size", type=options.count, default=8, metavar="B", help="asked at once (default: 8)")
+    options.add_models(parser)
+    options.add_asking(parser)
+    options.add_out(parser)
+    parser.set_defaults(run=shapes)
+
+
+def shapes(arguments: argparse.Namespace) -> int:
+    """Scores a policy on the shapes world and prints the table."""
+    from thinkseg import models
+    from thinkseg.data.shapes import episode
+    from thinkseg.evaluate import evaluate, table
+    from thinkseg.pipeline import chain_named
+
+    chain_named(arguments.chain)
+    episode(arguments.split, arguments.start)
+    tracker = models.load_tracker(arguments.tracker)
+    with Progress() as progress:
+        progress.say(f"loading {arguments.policy}")
+        policy = models.load_policy(arguments.policy, **options.running(arguments))
+        progress.say("evaluating")
+        scores = evaluate(
+            Shapes(arguments.split, arguments.start, arguments.limit),
+            arguments.chain,
+            policy,
+            tracker,
+            arguments.out,
+            view=options.view_of(arguments, policy),
+            batch_size=arguments.batch_size,
+            settings={"data": "shapes", "split": arguments.split, **options.running(arguments)},
+            progress=progress,
+        )
+    print(table(scores))
+    print(f"wrote {arguments.out / 'scores.json'}")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Samples `start`, `start` + 1, ... of a split, made one by one as they are needed."""
+
+    split: str
+    start: int
+    limit: int
+
+    def __len__(self) -> int:
+        return self.limit
+
+    def __iter__(self) -> Iterator[VideoSample]:
+        from thinkseg.data.shapes import load
+
+        return (load(self.split, index) for index in range(self.start, self.start + self.limit))

@@ -1,0 +1,140 @@
+"""Arguments that several commands share: how they are declared, read, and turned into models and views."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thinkseg.types import Policy, View
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Which models answer and follow."""
+    parser.add_argument(
+        "--policy", default="shapes", metavar="NAME", help="model that answers: shapes, a folder or a hub name"
+    )
+    parser.add_argument("--tracker", default="flow", metavar="NAME", help="what follows the boxes (default: flow)")
+
+
+def add_asking(parser: argparse.ArgumentParser) -> None:
+    """How the policy is run and shown a video."""
+    parser.add_argument("--chain", default="veason", metavar="NAME", help="how the policy is asked (default: veason)")
+    parser.add_argument(
+        "--frames", type=count, metavar="N", help="frames shown to the policy (default: its own choice)"
+    )
+    parser.add_argument("--frame-size", type=size, metavar="WxH", help="size the frames are shown at, e.g. 560x560")
+    parser.add_argument("--device", type=device, metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if any)")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the weights (default: auto)")
+    parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0 (default) is greedy")
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="for a temperature above 0 (default: 0)")
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Which samples of the shapes world."""
+    parser.add_argument("--split", default="val", metavar="NAME", help="train, val or zeroshot (default: val)")
+    parser.add_argument("--start", type=whole, default=0, metavar="I", help="index of the first sample (default: 0)")
+
+
+def add_out(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Where results go."""
+    suffix = f" (default: {default})" if default else ""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=None if default is None else Path(default),
+        required=default is None,
+        metavar="DIR",
+        help=f"folder for the results{suffix}",
+    )
+
+
+def running(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the policy is run: keyword arguments of `thinkseg.models.load_policy`, and settings worth keeping."""
+    return {name: getattr(arguments, name) for name in ("device", "precision", "temperature", "seed")}
+
+
+def view_of(arguments: argparse.Namespace, policy: Policy) -> View:
+    """The view asked for; what was not asked for is the policy's choice."""
+    from thinkseg.pipeline import checked_view
+
+    view = policy.view
+    return checked_view(
+        policy,
+        replace(view, num_frames=arguments.frames or view.num_frames, frame_wh=arguments.frame_size or view.frame_wh),
+    )
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    return _whole(text, least=1)
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    return _whole(text, least=0)
+
+
+def device(text: str) -> str:
+    """A device as torch names it."""
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device: give cpu, cuda or cuda:1")
+    return text
+
+
+def temperature(text: str) -> float:
+    """A finite number of at least 0."""
+    value = _number(text)
+    if value is None or value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a temperature: give a number of at least 0")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """(width, height) of "560x420"."""
+    found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give width x height, e.g. 560x420")
+    return int(found[1]), int(found[2])
+
+
+def box(text: str) -> tuple[float, float, float, float]:
+    """(x1, y1, x2, y2) of "10,20,110.5,90", with x1 < x2 and y1 < y2."""
+    sides = [_number(part) for part in text.split(",")]
+    if len(sides) != 4 or any(side is None for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a box: give x1,y1,x2,y2 in pixels, e.g. 10,20,110,90")
+    x1, y1, x2, y2 = (float(side) for side in sides if side is not None)
+    if x1 >= x2 or y1 >= y2:
+        raise argparse.ArgumentTypeError(f"{text!r} has no area: give x1,y1,x2,y2 with x1 < x2 and y1 < y2")
+    return x1, y1, x2, y2
+
+
+def moment(text: str) -> int | float:
+    """An int, the index of a frame ("57"), or a float, a time in seconds ("2.4s")."""
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    seconds = _number(text.removesuffix("s")) if text.endswith("s") else None
+    if seconds is None or seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a moment: give a time like 2.4s, or a frame index like 57")
+    return seconds
+
+
+def _whole(text: str, least: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least {least}")
+    return int(text)
+
+
+def _number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,218 @@
+"""Results as a folder: a `Segmentation` in, files out.
+
+    answer.json     query, thinking, keyframe, boxes, replies as written, settings, versions, seconds
+    masks/00000.png one picture a frame of all objects merged, 8 bits, 0 outside and 255 inside, size of the source
+    masks.json      COCO run lengths of each object in each frame
+    overlay.mp4     the video with its objects tinted, and boxes on the keyframe (H.264)
+    .thinkseg       what is in the folder, which tells a later call that it may be replaced
+
+A folder appears under its name once it is complete, and an earlier result is there until then. A reply that could not
+be used has an answer.json alone. Nothing here grows with the length of the video but run lengths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thinkseg import __version__
+from thinkseg.errors import SettingsError
+from thinkseg.types import Masklets, Progress, Segmentation
+
+STAMP = ".thinkseg"
+"""File that lists what a result consists of: a folder with anything else in it is never replaced."""
+
+FOLDER_FPS = 12.0
+"""Frames a second of an overlay whose frames carry no times."""
+
+PACKAGES = ("torch", "transformers", "numpy", "av", "opencv-python-headless")
+"""Packages whose versions a result may depend on."""
+
+
+def write_result(
+    result: Segmentation, out: Path, settings: Mapping[str, Any], progress: Progress | None = None
+) -> None:
+    """Writes a segmentation as the folder `out`. Raises SettingsError where `result_folder` does.
+
+    settings: plain JSON values to be kept in answer.json. progress: called with (done, total) frames.
+    """
+    with result_folder(out) as folder:
+        write_files(result, folder, settings, progress)
+
+
+def write_files(
+    result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: Progress | None = None
+) -> None:
+    """Writes the files of a segmentation into a folder that is there."""
+    from thinkseg.ops.video import write_video
+
+    write_json(answer_record(result, settings), folder / "answer.json")
+    if result.failure:
+        return
+    _write_masks(result.masklets, folder / "masks")
+    write_json(_masks_record(result.masklets), folder / "masks.json", indent=None)
+    fps = result.sample.video.fps or FOLDER_FPS
+    write_video(folder / "overlay.mp4", _painted(result, progress), fps)
+
+
+def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What answer.json holds, as plain JSON values."""
+    video, answer = result.sample.video, result.answer
+    keyframe = answer.keyframe if answer else None
+    return {
+        "query": result.sample.query,
+        "video": {
+            "name": result.sample.id,
+            "frames": len(video),
+            "size": list(video.size_wh),
+            "fps": video.fps,
+        },
+        "failure": result.failure,
+        "no_target": answer is not None and keyframe is None,
+        "thinking": answer.thinking if answer else None,
+        "keyframe": None if keyframe is None else {"index": keyframe, "seconds": video.time_of(keyframe)},
+        "boxes": answer.boxes.tolist() if answer else [],
+        "replies": [said for said in result.dialogue if isinstance(said, str)],
+        "settings": dict(settings),
+        "versions": versions(),
+        "seconds": {step: round(seconds, 3) for step, seconds in result.seconds.items()},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of ThinkSeg, Python and the packages that results depend on."""
+    return {
+        "thinkseg": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def describe(result: Segmentation) -> str:
+    """A segmentation in a few lines for a terminal."""
+    answer, video = result.answer, result.sample.video
+    if answer is None:
+        return f"the reply could not be used ({result.failure}); answer.json holds it as it was written"
+    lines = [answer.thinking] if answer.thinking else []
+    if answer.keyframe is None:
+        return "\n".join([*lines, "no such object"])
+    seconds = video.time_of(answer.keyframe)
+    when = "" if seconds is None else f" ({seconds:.2f} s)"
+    lines.append(f"keyframe {answer.keyframe}{when}")
+    lines += [f"box {','.join(f'{side:.1f}' for side in box)}" for box in answer.boxes]
+    return "\n".join(lines)
+
+
+def check_out(out: Path) -> None:
+    """Raises SettingsError if `result_folder` could not give a folder this name. Writes nothing."""
+    path = out.absolute()
+    if path.is_dir():
+        _check_ours(path)
+    elif path.exists():
+        raise SettingsError(f"{out} is a file: choose a folder for the results")
+    parent = next(above for above in path.parents if above.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        why = "is not writable" if parent.is_dir() else "is a file"
+        raise SettingsError(f"cannot write results to {out} ({parent} {why}): choose another folder")
+
+
+@contextmanager
+def result_folder(out: Path) -> Iterator[Path]:
+    """An empty folder to write a result in; it becomes `out` when the block ends, and vanishes if that fails.
+
+    An earlier result in `out` is replaced then. Raises SettingsError if `out` holds anything else or cannot be written.
+    """
+    check_out(out)
+    path = out.resolve()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        entries = sorted(entry.name for entry in partial.iterdir())
+        write_json({"thinkseg": __version__, "entries": entries}, partial / STAMP)
+        _replace(path, partial)
+    except OSError as error:
+        raise SettingsError(f"cannot write results to {out} ({error.strerror}): choose another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(value: Any, path: Path, indent: int | None = 2) -> None:
+    """Writes plain JSON values."""
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _check_ours(path: Path) -> None:
+    """Raises SettingsError unless a folder is empty or holds one earlier result and nothing else."""
+    there = {entry.name for entry in path.iterdir()}
+    if not there:
+        return
+    try:
+        ours = {STAMP, *json.loads((path / STAMP).read_text("utf-8"))["entries"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        ours = set()
+    if foreign := sorted(there - ours):
+        raise SettingsError(
+            f"{path} holds {foreign[0]}, which is not from an earlier result: choose an empty or a new folder"
+        )
+
+
+def _replace(path: Path, fresh: Path) -> None:
+    """Gives a complete folder its name. What had the name goes only after, and returns if that fails."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def _write_masks(masklets: Masklets, folder: Path) -> None:
+    """One picture a frame. Names have five digits, or as many as the last one needs, so that they sort."""
+    from PIL import Image
+
+    folder.mkdir()
+    digits = max(5, len(str(masklets.num_frames - 1)))
+    for frame in range(masklets.num_frames):
+        mask = masklets.union(frame).astype(np.uint8) * 255
+        Image.fromarray(mask).save(folder / f"{frame:0{digits}d}.png", compress_level=3)
+
+
+def _masks_record(masklets: Masklets) -> dict[str, Any]:
+    """What masks.json holds: for each object one entry a frame, null where it is not seen."""
+    width, height = masklets.size_wh
+    objects = [[None if rle is None else dict(rle) for rle in track] for track in masklets.rles]
+    return {"size": [height, width], "frames": masklets.num_frames, "objects": objects}
+
+
+def _painted(result: Segmentation, progress: Progress | None) -> Iterator[np.ndarray]:
+    """The frames with their masks, and on the keyframe its boxes, one by one."""
+    from thinkseg.ops.draw import overlay
+
+    video, masklets, answer = result.sample.video, result.masklets, result.answer
+    for index, frame in enumerate(video.read(range(len(video)))):
+        masks = stack(masklets, index)
+        on_keyframe = answer is not None and index == answer.keyframe
+        yield overlay(frame, masks, answer.boxes if answer and on_keyframe else None)
+        if progress:
+            progress(index + 1, len(video))
+
+
+def stack(masklets: Masklets, frame: int) -> np.ndarray:
+    """Masks of all objects in one frame, bool (N, H, W)."""
+    masks = [masklets.mask(frame, obj) for obj in range(masklets.num_objects)]
+    return np.stack(masks) if masks else np.zeros((0, *masklets.size_wh[::-1]), bool)
