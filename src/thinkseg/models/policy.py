@@ -47,7 +47,7 @@ class QwenPolicy:
         name: str = "policy",
         sampling: Sampling | None = None,
     ) -> None:
-        self.model = model
+        self.model: Any = model
         self.encoder = encoder
         self.view = view
         self.coordinates = view.coordinates

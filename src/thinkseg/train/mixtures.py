@@ -32,11 +32,9 @@ def traces(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue
     """Every question of an episode with a true answer and the thinking that leads to it."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view)
-    dialogues = []
-    for question, text in zip(clip.asked, clip.texts, strict=True):
-        reply = true_reply(
-            clip, question_index=clip.asked.index(question), shown=shown, template=int(rng.integers(len(TEMPLATES)))
-        )
+    dialogues: list[Dialogue] = []
+    for number, text in enumerate(clip.texts):
+        reply = true_reply(clip, number, shown, template=int(rng.integers(len(TEMPLATES))))
         dialogues.append((ask(text, shown, images), reply))
     return dialogues
 

@@ -27,7 +27,6 @@ from thinkseg.models.qwen import (
     create_model,
     create_tokenizer,
     load_model,
-    load_view,
     save,
     supports_bf16,
 )
@@ -244,7 +243,7 @@ def _log(out: Path, stage: Stage) -> Any:
 
 
 def _publish(model: PreTrainedModel, encoder: Encoder, folder: Path, recipe: Recipe) -> None:
-    """Saves a stage's model under its final name only once it is complete; its checkpoints are then no longer needed."""
+    """Saves a stage's model, under its final name only once it is complete, and drops the stage's checkpoints."""
     parts = folder.with_suffix(".part")
     save(model, encoder, parts, recipe.view)
     parts.rename(folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thinkseg.data.shapes.questions import Question, questions
-from thinkseg.data.shapes.render import corners, full_area, label_map, seen_boxes, ShapesVideo
+from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, seen_boxes
 from thinkseg.data.shapes.wordings import CATEGORIES, UNSEEN_WORDINGS, WORDINGS
 from thinkseg.data.shapes.world import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 from thinkseg.errors import DatasetError

@@ -148,6 +148,6 @@ def _several(clip: Clip, boxes: np.ndarray, inside: np.ndarray, rng: np.random.G
     clear = (np.abs(middle - 0.5) > 0.08) | ~inside[:, -1]
     if clear.all():
         for kind, chosen in (("ends_left", middle < 0.5), ("ends_right", middle > 0.5)):
-            members = np.flatnonzero(chosen & inside[:, -1])
-            if 1 <= len(members) <= 3:
-                yield _question(kind, *map(int, members))
+            ending = np.flatnonzero(chosen & inside[:, -1])
+            if 1 <= len(ending) <= 3:
+                yield _question(kind, *map(int, ending))

@@ -120,7 +120,7 @@ def simulate(rng: np.random.Generator, scenario: str, paths: tuple[str, ...] = T
 
 
 def _names(rng: np.random.Generator, num: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Distinct (colour, shape) pairs; often two share a colour or a shape, so that one word alone does not tell them."""
+    """Distinct (colour, shape) pairs; often two share a colour or a shape, so that one word alone is not enough."""
     palette, shapes = list(COLORS), list(SHAPES)
     pairs: list[tuple[str, str]] = []
     while len(pairs) < num:
