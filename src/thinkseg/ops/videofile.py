@@ -36,9 +36,6 @@ _AHEAD = 4
 _TEXT_CODECS = {"ansi", "bintext", "idf", "xbin"}
 """FFmpeg would show a plain text file as a video of a terminal."""
 
-_WHOLE_CANVAS = {"gif", "apng", "webp"}
-"""Codecs that paint over what came before and only decode from the start."""
-
 _HIDDEN_FRAMES = {"vp8"}
 """Codecs with packets that only others refer to, which no container marks."""
 
@@ -294,7 +291,9 @@ def _build_index(decoder: _Decoder) -> _Index:
             return index
     decoder.careful = True
     decoder.rewind()
-    decoded = [(frame.pts, frame.key_frame) for frame in decoder.frames()]
+    # Packets know their keyframes; some decoders, of animated PNG for one, say so of every frame.
+    keyframes = {pts for pts, keyframe, _ in packets if keyframe}
+    decoded = [(frame.pts, frame.pts in keyframes) for frame in decoder.frames()]
     index = _timed_index(decoded, decoder) if timed else None
     return replace(index or _counted_index(len(decoded), decoder), irregular=True)
 
@@ -309,7 +308,7 @@ def _timed_index(frames: list[tuple[int | None, bool]], decoder: _Decoder) -> _I
     seconds = (pts - pts[0]) * unit.numerator / unit.denominator
     entries = [position for position, (_, keyframe) in enumerate(frames) if keyframe and position]
     fps = float((len(pts) - 1) / seconds[-1]) if len(pts) > 1 else _stated_rate(decoder)
-    return _Index(pts, [0] if decoder.codec in _WHOLE_CANVAS else [0, *entries], seconds, fps)
+    return _Index(pts, [0, *entries], seconds, fps)
 
 
 def _counted_index(count: int, decoder: _Decoder) -> _Index:
