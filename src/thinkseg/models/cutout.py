@@ -103,7 +103,8 @@ def _grabcut(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if not (labels & 1).any() or (labels & 1).all():
         return (labels & 1).astype(bool)
     cv2.setRNGSeed(0)  # its colour clusters are drawn at random
-    cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    no_box = (0, 0, 0, 0)
+    cv2.grabCut(rgb, labels, no_box, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
     return _main_parts((labels & 1).astype(bool))
 
 

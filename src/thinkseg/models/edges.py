@@ -60,6 +60,12 @@ def as_guide(rgb: np.ndarray) -> np.ndarray:
     return rgb.astype(np.float32) / 255.0
 
 
+def sampled(layer: np.ndarray, places: np.ndarray, interpolation: int, outside: float = 0.0) -> np.ndarray:
+    """Values of a layer (H, W) at float32 places (h, w, 2), x and y; `outside` beyond its edges."""
+    columns, rows = cv2.split(places)
+    return np.asarray(cv2.remap(layer, columns, rows, interpolation, borderValue=outside))
+
+
 def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Pixels to the mask's edge, float32 (h, w): positive inside, negative outside, +-0.5 beside the edge.
 

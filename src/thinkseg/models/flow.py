@@ -41,7 +41,7 @@ class FlowTracker:
 
         Raises SettingsError if the keyframe is not in the video or a box has no area inside the frame.
         """
-        total, size_wh = len(video), tuple(video.size_wh)
+        total, size_wh = len(video), video.size_wh
         boxes = check_boxes(boxes, size_wh)
         if not 0 <= keyframe < total:
             raise SettingsError(f"keyframe {keyframe} is not in {video.name}; give an index from 0 to {total - 1}")
@@ -71,7 +71,7 @@ class FlowTracker:
         """Masks of all objects in each of the frames, which lead away from the first picture one by one."""
         height, width = first.grey.shape
         targets = [Target(first, _shrink(mask, (width, height))) for mask in masks]
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
         before = first
         for rgb in frames:
@@ -141,7 +141,7 @@ def _flow(engine: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> np
     """Displacement from each pixel of `now` to where it was `before`, float32 (h, w, 2); zero in tiny pictures."""
     if min(now.shape) < 16:
         return np.zeros((*now.shape, 2), np.float32)
-    return engine.calc(now, before, None)
+    return np.asarray(engine.calc(now, before, np.empty(0)))
 
 
 def _shrink(mask: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.edges import Window, crop_window, signed_distance
+from thinkseg.models.edges import Window, crop_window, sampled, signed_distance
 
 FAR = -1e3
 """Distance given to places that the stored outline knows nothing of: far outside."""
@@ -82,7 +82,7 @@ class Silhouette:
         if len(now) >= 24:
             fitted, inliers = cv2.estimateAffinePartial2D(before, now, ransacReprojThreshold=1.0)
             if fitted is not None and inliers.mean() > 0.4 and 0.85 < np.hypot(*fitted[:, 0]) < 1.18:
-                step = fitted
+                step = np.asarray(fitted, np.float64)
         centre = step[:, :2] @ self.centre + step[:, 2]
         turn, growth = np.arctan2(step[1, 0], step[0, 0]), np.log(np.hypot(*step[:, 0]))
         return np.array([*centre, self.pose[2] + turn, self.pose[3] + growth])
@@ -137,7 +137,7 @@ class Silhouette:
         back = arm @ np.array([[cos, -sin], [sin, cos]]) / scale + self._middle
         at = back.astype(np.float32)[None]
         gap, slope_x, slope_y = (
-            cv2.remap(layer, at, None, cv2.INTER_LINEAR, borderValue=border)[0]
+            sampled(layer, at, cv2.INTER_LINEAR, border)[0]
             for layer, border in ((self._distance, FAR), (self._slope_x, 0), (self._slope_y, 0))
         )
         normal = np.stack([slope_x, slope_y], 1) @ np.array([[cos, sin], [-sin, cos]])

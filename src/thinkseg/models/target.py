@@ -22,6 +22,7 @@ from thinkseg.models.edges import (
     as_guide,
     crop_window,
     guided_coefficients,
+    sampled,
     signed_distance,
 )
 from thinkseg.models.silhouette import Silhouette, outline_of
@@ -86,7 +87,7 @@ class Target:
 
         source_map: float32 (h, w, 2), for every pixel the place it came from in the picture before.
         """
-        self.rivals = cv2.remap(self.rivals, source_map, None, cv2.INTER_NEAREST, borderValue=0)
+        self.rivals = sampled(self.rivals, source_map, cv2.INTER_NEAREST)
         if not self.hidden_for:
             soft = self._follow(picture, source_map)
             if soft is not None and self._believable(picture, soft):
@@ -99,7 +100,7 @@ class Target:
         """Carries the mask along and weighs it against colours and silhouette."""
         self.age += 1
         self.crowded = self._meets_rival()
-        carried = cv2.remap(signed_distance(self.mask), source_map, None, cv2.INTER_LINEAR, borderValue=-1e3)
+        carried = sampled(signed_distance(self.mask), source_map, cv2.INTER_LINEAR, outside=-1e3)
         pose = self._pose(picture, carried > 0, source_map)
         window = self._window(carried > 0, pose)
         if window is None:
@@ -152,7 +153,7 @@ class Target:
         if window is None:
             return False
         near = cv2.dilate(self.mask[window].astype(np.uint8), np.ones((13, 13), np.uint8))
-        return int((near & self.rivals[window]).sum()) > 0.04 * self.silhouette.area_now()
+        return int(self.rivals[window][near > 0].sum()) > 0.04 * self.silhouette.area_now()
 
     def _outline(self, free: np.ndarray, window: Window) -> np.ndarray:
         """Edge points that are the object's own: neither the frame's edge nor where a rival begins."""
