@@ -7,6 +7,8 @@ directly instead of through `AutoProcessor`.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,29 +56,38 @@ class Encoder:
         self.image_processor = image_processor
         self.image_pad_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        self._control = re.compile("|".join(map(re.escape, self._control_tokens().values())))
         self.merge = int(image_processor.merge_size)
         self.size_multiple = int(image_processor.patch_size) * self.merge
 
     @classmethod
     def load(cls, name: str | Path) -> Encoder:
         """Loads from a folder or hub name. Raises ModelError if it is not that of a Qwen-VL model."""
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoTokenizer
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
             image_processor = Qwen2VLImageProcessorPil.from_pretrained(name)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{name}: no tokenizer or image processor could be loaded: {reason}") from None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError) as error:
+            # What broken JSON files make the loaders stumble over is of all these types.
+            raise ModelError(f"{name}: no tokenizer or image processor could be loaded: {first_line(error)}") from None
         if IMAGE_PAD not in tokenizer.get_vocab():
             raise ModelError(f"{name}: the tokenizer has no {IMAGE_PAD} token; a Qwen2.5-VL or Qwen3-VL is needed")
+        tokenizer.chat_template = tokenizer.chat_template or _legacy_template(name)
+        if not tokenizer.chat_template:
+            raise ModelError(f"{name}: no chat template (chat_template.jinja); a base model cannot be asked questions")
         return cls(tokenizer, image_processor)
 
     def suppressed_ids(self) -> list[int]:
         """Special tokens that must not be sampled: all but the end of turn. (Vision tokens crash the next forward.)"""
-        special = {i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special or t.content.startswith("<|")}
-        return sorted(special - {self.end_id})
+        return sorted(self._control_tokens().keys() - {self.end_id})
+
+    def _control_tokens(self) -> dict[int, str]:
+        """Tokens that structure a dialogue instead of being words of it, by id. (`<think>` of Qwen3 is a word.)"""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return {i: t.content for i, t in added if t.special or t.content.startswith("<|")}
 
     def patches(self, images: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images, uint8 RGB, as (pixels, grids) of an `Encoded`. Raises ModelError for sizes the model cannot see."""
@@ -114,6 +125,7 @@ class Encoder:
         labels: list[int] = []
         written = ""
         remaining = iter(sizes)
+        dialogue = tuple(self._harmless(part) for part in dialogue)
         for end in range(1, len(dialogue) + 1, 2):
             text = self._render(dialogue[:end])
             if not text.startswith(written):
@@ -131,6 +143,16 @@ class Encoder:
                 labels += said
                 written += reply + END_OF_TURN
         return np.array(ids, np.int64), np.array(labels, np.int64)
+
+    def _harmless(self, part: Turn | str) -> Turn | str:
+        """A part in whose texts control tokens are only characters: a question cannot end its turn or add an image."""
+
+        def spelt(text: str) -> str:
+            return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+        if isinstance(part, str):
+            return spelt(part)
+        return Turn(tuple(spelt(p) if isinstance(p, str) else p for p in part.content))
 
     def _render(self, dialogue: Dialogue) -> str:
         messages = [_message(part) for part in dialogue]
@@ -173,3 +195,21 @@ def _message(part: Turn | str) -> dict[str, Any]:
         return {"role": "assistant", "content": [{"type": "text", "text": part}]}
     content = [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image"} for p in part.content]
     return {"role": "user", "content": content}
+
+
+def first_line(error: Exception) -> str:
+    """What a library says went wrong, without its page of advice."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _legacy_template(name: str | Path) -> str | None:
+    """The chat template of a checkpoint that keeps it beside its tokenizer, in chat_template.json, as early ones do."""
+    from transformers.utils import cached_file
+
+    path = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))["chat_template"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{path}: not a chat template: {first_line(error)}") from None

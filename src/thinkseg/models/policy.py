@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.encoder import Encoded, Encoder
 from thinkseg.models.qwen import Precision, load_model, load_view
-from thinkseg.types import Dialogue, Reply
+from thinkseg.types import Dialogue, Reply, View
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.max_new_tokens < 1:
-            raise SettingsError("sampling: the temperature is at least 0 and max_new_tokens at least 1")
+        if not (0 <= self.temperature < float("inf") and self.max_new_tokens >= 1 and self.seed >= 0):
+            raise SettingsError("sampling: temperature and seed are at least 0, and max_new_tokens at least 1")
 
 
 class QwenPolicy:
@@ -43,7 +46,7 @@ class QwenPolicy:
         self,
         model: PreTrainedModel,
         encoder: Encoder,
-        view: Any,
+        view: View,
         name: str = "policy",
         sampling: Sampling | None = None,
     ) -> None:
@@ -75,20 +78,51 @@ class QwenPolicy:
 
         if not dialogues:
             return []
-        batch = self._batch([self.encoder.encode(dialogue) for dialogue in dialogues])
+        prompts = [self.encoder.encode(dialogue) for dialogue in dialogues]
         self._calls += 1
         try:
-            with torch.inference_mode(), torch.random.fork_rng(enabled=self.sampling.temperature > 0):
-                if self.sampling.temperature > 0:
-                    torch.manual_seed(self.sampling.seed + self._calls)
-                written = self.model.generate(**batch, generation_config=self._generation())
-        except torch.OutOfMemoryError:
-            width, height = self.view.frame_wh
+            with torch.inference_mode(), self._seeded(), self._sole_settings() as settings:
+                batch = self._batch(prompts)
+                written = self.model.generate(**batch, generation_config=settings)
+        except RuntimeError as error:
+            # A GPU's lack of memory has a type of its own, a CPU's does not.
+            if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+                raise
             raise ModelError(
-                f"{self.name}: out of memory with {len(dialogues)} dialogues of frames of {width}x{height};"
-                " use a smaller batch, fewer or smaller frames"
+                f"{self.name}: out of memory with {len(prompts)} dialogues, the longest of"
+                f" {max(len(p.ids) for p in prompts):,} tokens; use a smaller batch, fewer or smaller frames"
             ) from None
         return [self._read(ids) for ids in written[:, batch["input_ids"].shape[1] :].tolist()]
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Random numbers of this call's own, where any are drawn; those of the caller go on undisturbed."""
+        import torch
+
+        if self.sampling.temperature == 0:
+            yield
+            return
+        # Mixed, not added: call 2 of seed 0 must not be call 1 of seed 1.
+        seed = int(np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(1)[0])
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            yield
+
+    @contextmanager
+    def _sole_settings(self) -> Iterator[GenerationConfig]:
+        """The settings to generate with, and nothing beside them.
+
+        `generate` fills in what it is not told from the checkpoint's settings, and Qwen's own ones penalise repetition.
+        """
+        from transformers import GenerationConfig
+
+        settings, own = self._generation(), self.model.generation_config
+        self.model.generation_config = GenerationConfig()
+        try:
+            yield settings
+        finally:
+            self.model.generation_config = own
 
     def _read(self, ids: list[int]) -> Reply:
         ends = [i for i, token in enumerate(ids) if token in self._ends()]
@@ -101,7 +135,7 @@ class QwenPolicy:
         own = own if isinstance(own, list) else [own]
         return sorted({self.encoder.end_id, *(i for i in own if i is not None)})
 
-    def _generation(self) -> Any:
+    def _generation(self) -> GenerationConfig:
         from transformers import GenerationConfig
 
         drawn: dict[str, Any] = {"do_sample": False}

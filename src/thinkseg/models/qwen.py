@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from thinkseg.errors import ModelError
-from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder
-from thinkseg.types import View
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder, first_line
+from thinkseg.types import Coordinates, View
 
 if TYPE_CHECKING:
     import torch
@@ -45,38 +45,63 @@ MODEL_CLASSES = {
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
 }
 PROCESSOR_CLASSES = {"qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
+COORDINATES: dict[str, Coordinates] = {"qwen2_5_vl": "pixels", "qwen3_vl": "thousandths"}
+"""How each kind of model was taught to write boxes."""
 
 VIEW_FILE = "thinkseg.json"
 DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560))
 
 
 def load_model(name: str | Path, precision: Precision = "auto", device: str = "cpu") -> PreTrainedModel:
-    """A Qwen2.5-VL or Qwen3-VL from a folder or hub name. Raises ModelError saying what is missing.
+    """A Qwen2.5-VL or Qwen3-VL from a folder or hub name, ready to be run. Raises ModelError saying what is missing.
 
     precision: "auto" keeps what the checkpoint was saved in on a GPU, and computes in fp32 on a CPU.
     """
     import torch
     import transformers
+    from safetensors import SafetensorError
 
+    if precision not in get_args(Precision):
+        raise SettingsError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+    place = _checked_device(device)
     kind = model_type(name)
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype: Any = dtypes.get(precision, torch.float32 if device == "cpu" else "auto")
+    dtype: Any = dtypes.get(precision, torch.float32 if place.type == "cpu" else "auto")
     try:
-        model = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(name, dtype=dtype)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{name}: its weights could not be loaded: {_first_line(error)}") from None
-    return model.to(device).eval()
+        model, report = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(
+            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{name}: its weights could not be loaded: {first_line(error)}") from None
+    # Left alone, what is missing or of another shape would be random numbers.
+    if bad := sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]):
+        raise ModelError(f"{name}: {len(bad)} weights are missing or do not fit its config.json, {bad[0]} for one")
+    return model.to(place).eval()
+
+
+def _checked_device(name: str) -> torch.device:
+    """A device that is there. Raises ModelError."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"no device {name!r}; try cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"no device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs here; try cpu")
+    return device
 
 
 def model_type(name: str | Path) -> str:
     """The `model_type` of a checkpoint. Raises ModelError if there is none or it is not one of ours."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         kind = AutoConfig.from_pretrained(name).model_type
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise ModelError(
-            f"{name}: not a model folder, nor a hub name that can be reached: {_first_line(error)}"
+            f"{name}: not a model folder, nor a hub name that can be reached: {first_line(error)}"
         ) from None
     if kind not in MODEL_CLASSES:
         raise ModelError(f"{name}: a {kind} model; the policies supported are {', '.join(sorted(MODEL_CLASSES))}")
@@ -191,17 +216,18 @@ def save_view(folder: Path, view: View) -> None:
 
 def load_view(name: str | Path) -> View:
     """How a checkpoint likes to be shown videos: what `save_view` wrote, else 16 frames of 560x560 (Veason-R1)."""
-    kind = model_type(name)
-    coordinates: Any = "thousandths" if kind == "qwen3_vl" else "pixels"
+    coordinates = COORDINATES[model_type(name)]
     path = Path(name) / VIEW_FILE
     if not path.is_file():
         return View(DEFAULT_VIEW.num_frames, DEFAULT_VIEW.frame_wh, coordinates)
     try:
         view = json.loads(path.read_text())["view"]
-        width, height = view["frame_wh"]
-        return View(int(view["num_frames"]), (int(width), int(height)), coordinates)
-    except (ValueError, KeyError, TypeError) as error:
+        num_frames, (width, height) = int(view["num_frames"]), map(int, view["frame_wh"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: not a view as `save_view` writes it: {error!r}") from None
+    if min(num_frames, width, height) < 1:
+        raise ModelError(f"{path}: {num_frames} frames of {width}x{height} cannot be shown")
+    return View(num_frames, (width, height), coordinates)
 
 
 def supports_bf16(device: str) -> bool:
@@ -217,7 +243,3 @@ def autocast(device: str, bf16: bool) -> torch.autocast:
     import torch
 
     return torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=bf16)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
