@@ -1,0 +1,33 @@
+# make demo   answers questions about a few clips and writes runs/demo/index.html
+# make test   formatter, linter, type checker and tests
+# make setup  the environment alone; the others make it when it is missing or out of date
+# make clean  removes the environment and what tools left behind; runs/ stays
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test setup clean
+
+demo: $(STAMP)
+	$(BIN)/thinkseg demo --out runs/demo
+
+test: $(STAMP)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+setup: $(STAMP)
+
+# torch goes first and pinned: without one there, whatever asks for torch pulls the newest build.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
