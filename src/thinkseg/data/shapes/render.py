@@ -11,6 +11,7 @@ import numpy as np
 from thinkseg.data.shapes.world import COLORS, FPS, Clip, polygons
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
+_EDGE = (24, 24, 24)  # every object has a dark outline, as in a drawing
 
 
 def corners(clip: Clip, size_wh: tuple[int, int]) -> list[np.ndarray]:
@@ -49,7 +50,7 @@ def _noise(size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Camera noise, its positive and negative half, larger than a frame so that each frame gets another piece."""
     rng = np.random.default_rng(0)
     shape = (size_wh[1] + 64, size_wh[0] + 64, 3)
-    noise = np.rint(rng.normal(0, 7, shape))
+    noise = np.rint(rng.normal(0, 5, shape))
     return np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)
 
 
@@ -67,6 +68,7 @@ class ShapesVideo:
         self._tints = [_tint(rng, color) for color in clip.colors]
         self._background = _background(rng, size_wh)
         self._light = _light(rng, size_wh)
+        self._pen = max(1, round(min(size_wh) / 112))
         self._noise_steps = rng.integers(0, 64, (clip.num_frames, 2))
 
     def __len__(self) -> int:
@@ -78,6 +80,7 @@ class ShapesVideo:
         frame = self._background.copy()
         for outline, tint in zip(self.outlines, self._tints, strict=True):
             cv2.fillPoly(frame, [outline[index]], tint, cv2.LINE_AA, _SUBPIXEL)
+            cv2.polylines(frame, [outline[index]], True, _EDGE, self._pen, cv2.LINE_AA, _SUBPIXEL)
         frame = cv2.multiply(frame, self._light, scale=1 / 200)
         width, height = self.size_wh
         dx, dy = self._noise_steps[index]
@@ -98,9 +101,9 @@ def _tint(rng: np.random.Generator, color: str) -> tuple[int, ...]:
 
 def _background(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
     """Soft clouds of muted colour under a fine grain."""
-    clouds = rng.uniform(20, 150, (5, 5, 1)) + rng.uniform(0, 70, (5, 5, 3)) + rng.uniform(0, 30, 3)
+    clouds = rng.uniform(50, 140, (5, 5, 1)) + rng.uniform(0, 50, (5, 5, 3)) + rng.uniform(0, 30, 3)
     smooth = cv2.resize(clouds.astype(np.float32), size_wh, interpolation=cv2.INTER_CUBIC)
-    grain = cv2.resize(rng.normal(0, 12, (28, 28, 1)).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR)
+    grain = cv2.resize(rng.normal(0, 9, (28, 28, 1)).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR)
     return np.clip(smooth + grain[..., None], 0, 255).astype(np.uint8)
 
 

@@ -23,7 +23,7 @@ SHAPES = ("ball", "square", "triangle", "star", "bar", "cross")
 FPS = 12.0
 FRAMES = (24, 60)
 OBJECTS = (3, 6)
-RADIUS = (0.08, 0.16)
+RADIUS = (0.10, 0.17)
 
 # Path lengths over the whole clip, in sides of the frame: what "slow" and "fast" mean here.
 SLOW, BRISK, FAST = (0.10, 0.24), (0.28, 0.50), (0.95, 1.40)
@@ -156,8 +156,8 @@ def _radii(rng: np.random.Generator, num: int, scenario: str) -> np.ndarray:
     radii = rng.uniform(*RADIUS, num)
     if scenario == "size":  # one stands out, so that "largest" or "smallest" has one right answer
         odd = rng.integers(num)
-        radii = rng.uniform(0.105, 0.13, num)
-        radii[odd] = rng.uniform(0.185, 0.21) if rng.random() < 0.5 else rng.uniform(0.06, 0.07)
+        radii = rng.uniform(0.115, 0.14, num)
+        radii[odd] = rng.uniform(0.19, 0.215) if rng.random() < 0.5 else rng.uniform(0.07, 0.08)
     return radii
 
 
