@@ -91,10 +91,15 @@ class Encoder:
 
     def patches(self, images: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images, uint8 RGB, as (pixels, grids) of an `Encoded`. Raises ModelError for sizes the model cannot see."""
+        import torch
+
         for image in images:
             if image.shape[0] % self.size_multiple or image.shape[1] % self.size_multiple:
                 size = f"{image.shape[1]}x{image.shape[0]}"
                 raise ModelError(f"an image of {size} was sent to a model that needs multiples of {self.size_multiple}")
+        if not images:
+            values = 3 * self.image_processor.temporal_patch_size * self.image_processor.patch_size**2
+            return torch.empty(0, values), torch.empty(0, 3, dtype=torch.long)
         batch = self.image_processor(
             list(images), do_resize=False, return_tensors="pt", input_data_format="channels_last"
         )

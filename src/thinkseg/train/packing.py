@@ -40,14 +40,12 @@ class Row:
 
 
 def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
-    """Packs dialogues over their longest common prefix, which must hold all images."""
+    """Packs dialogues over the longest prefix they share before any of them is trained on.
+
+    Raises ValueError if that prefix does not hold all their images.
+    """
     first = dialogues[0]
-    shared = min(len(d.ids) for d in dialogues) - 1 if len(dialogues) > 1 else len(first.ids)
-    for other in dialogues[1:]:
-        differs = np.flatnonzero(
-            (first.ids[:shared] != other.ids[:shared]) | (first.labels[:shared] != other.labels[:shared])
-        )
-        shared = int(differs[0]) if len(differs) else shared
+    shared = _shared(dialogues) if len(dialogues) > 1 else len(first.ids)
     if any((d.ids[shared:] == image_pad_id).any() for d in dialogues):
         raise ValueError("dialogues that are packed together must share all their images")
     branches = [d for d in dialogues if len(d.ids) > shared]
@@ -71,6 +69,16 @@ def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
         pixels=first.pixels,
         grids=first.grids,
     )
+
+
+def _shared(dialogues: Sequence[Encoded]) -> int:
+    """Length of the common prefix. It ends where labels begin: each dialogue's own words count, equal ones too."""
+    first = dialogues[0]
+    shared = min(len(d.ids) for d in dialogues) - 1
+    for other in dialogues:
+        ends = np.flatnonzero((first.ids[:shared] != other.ids[:shared]) | (other.labels[:shared] != IGNORED))
+        shared = int(ends[0]) if len(ends) else shared
+    return shared
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> dict[str, torch.Tensor]:

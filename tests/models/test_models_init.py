@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from thinkseg import models
+from thinkseg.errors import ModelError
+from thinkseg.models.flow import FlowTracker
+from tinymodels import VIEW
+
+
+def test_a_folder_is_a_policy(qwen2_5: Path) -> None:
+    policy = models.load_policy(str(qwen2_5), precision="fp32", device="cpu", temperature=0.5, max_new_tokens=7, seed=2)
+    assert policy.name == str(qwen2_5)
+    assert policy.view == VIEW
+    assert (policy.sampling.temperature, policy.sampling.max_new_tokens, policy.sampling.seed) == (0.5, 7, 2)
+
+
+def test_a_folder_may_have_any_name(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(qwen2_5.parent)
+    assert models.load_policy(qwen2_5.name).name == qwen2_5.name
+
+
+def test_a_policy_that_ships_goes_by_its_name(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.SHIPPED, "tiny", qwen2_5)
+    assert models.load_policy("tiny", device="cpu").name == "tiny"
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "a/b/c", "/no/such/folder", "./nobody"])
+def test_names_of_nothing_are_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=r"no policy|not a model folder") as caught:
+        models.load_policy(name)
+    assert repr(name) in str(caught.value) or name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_name_that_cannot_be_reached_is_refused(offline: None) -> None:
+    with pytest.raises(ModelError, match="nobody/nothing: not a model folder, nor a hub name"):
+        models.load_policy("nobody/nothing")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a model folder"):
+        models.load_policy(str(tmp_path))
+
+
+def test_trackers_by_name() -> None:
+    assert isinstance(models.load_tracker("flow"), FlowTracker)
+    with pytest.raises(ModelError, match="no tracker 'sam'; there is: flow"):
+        models.load_tracker("sam")

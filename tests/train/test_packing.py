@@ -1,0 +1,190 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from thinkseg.models.encoder import IGNORED, Encoded, Encoder
+from thinkseg.models.qwen import load_model
+from thinkseg.train.packing import Row, collate, pack
+from thinkseg.train.sft import words_loss
+from thinkseg.types import Dialogue, Turn
+from tinymodels import asked, picture
+
+A, B, WIDE = picture(0), picture(1), picture(2, (112, 28))
+IMAGES = [A, B]
+GROUP: list[Dialogue] = [
+    (asked("Where is the red star?", IMAGES), "Here."),
+    (asked("Who?", IMAGES), "Nobody, as far as I can see in these frames."),
+    (asked("Where is the blue ball?", IMAGES), "There, and there again."),
+]
+OTHERS: list[Dialogue] = [(asked("What is this?", [WIDE]), "A cross."), (asked("?", [WIDE]), "No.")]
+
+
+@pytest.fixture(scope="module", params=["qwen2_5", "qwen3"])
+def both(request: pytest.FixtureRequest) -> tuple[Any, Encoder, bool]:
+    """A model in fp32 with its encoder, and whether its images must be of sides of 32."""
+    folder = request.getfixturevalue(request.param)
+    return load_model(folder, "fp32"), Encoder.load(folder), request.param == "qwen3"
+
+
+def fitted(dialogues: Sequence[Dialogue], large: bool) -> list[Dialogue]:
+    """The same dialogues with images that a model of patches of 16 takes; equal images stay one and the same."""
+    if not large:
+        return list(dialogues)
+    resized = {id(i): picture(n, (64, 32 * (1 + n))) for n, i in enumerate((A, B, WIDE))}
+
+    def turn(part: Turn | str) -> Turn | str:
+        if isinstance(part, str):
+            return part
+        return Turn(tuple(p if isinstance(p, str) else resized[id(p)] for p in part.content))
+
+    return [tuple(turn(part) for part in dialogue) for dialogue in dialogues]
+
+
+def plain_loss(model: Any, encoder: Encoder, one: Encoded) -> torch.Tensor:
+    """Summed cross-entropy of one dialogue in the most ordinary way: everything left to the model."""
+    ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)
+    logits = model(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == encoder.image_pad_id).int(),
+        pixel_values=one.pixels,
+        image_grid_thw=one.grids,
+    ).logits[0]
+    return functional.cross_entropy(logits[:-1], labels[1:], ignore_index=IGNORED, reduction="sum")
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def compare(both: tuple[Any, Encoder, bool], groups: Sequence[Sequence[Dialogue]]) -> None:
+    """Groups packed into the rows of one batch against their dialogues one by one: loss and every gradient."""
+    model, encoder, large = both
+    groups = [fitted(group, large) for group in groups]
+    singles = [encoder.encode(dialogue) for group in groups for dialogue in group]
+    count = sum(int((one.labels != IGNORED).sum()) for one in singles)
+    model.zero_grad()
+    expected = sum(plain_loss(model, encoder, one) for one in singles) / count
+    expected.backward()
+    wanted = gradients(model)
+
+    rows = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in groups]
+    model.zero_grad()
+    loss = words_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    found = gradients(model)
+    assert found.keys() == wanted.keys()
+    scale = max(g.abs().max() for g in wanted.values())
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5 * float(scale), msg=name)
+
+
+def test_a_packed_row_trains_as_its_dialogues_do(both: tuple[Any, Encoder, bool]) -> None:
+    compare(both, [GROUP])
+
+
+def test_a_single_dialogue_is_a_row(both: tuple[Any, Encoder, bool]) -> None:
+    compare(both, [GROUP[:1]])
+
+
+def test_rows_of_unequal_lengths_do_not_disturb_one_another(both: tuple[Any, Encoder, bool]) -> None:
+    compare(both, [GROUP, OTHERS, GROUP[1:2]])
+
+
+def test_dialogues_of_two_turns_are_packed(both: tuple[Any, Encoder, bool]) -> None:
+    turn = asked("When?", IMAGES)
+    compare(both, [[(turn, "Now.", Turn(("Where?",)), reply) for reply in ("Here.", "Over there.")]])
+
+
+def test_replies_to_one_question_are_packed(both: tuple[Any, Encoder, bool]) -> None:
+    """As reinforcement learning needs it: one prompt, many completions, some of which begin alike."""
+    turn = asked("Where?", IMAGES)
+    compare(both, [[(turn, reply) for reply in ("Here.", "Here, I think.", "Here.", "No.")]])
+
+
+def test_a_reply_that_another_goes_on_from_is_packed(both: tuple[Any, Encoder, bool]) -> None:
+    turn = asked("When?", IMAGES)
+    compare(both, [[(turn, "Now."), (turn, "Now.", Turn(("Where?",)), "Here.")]])
+
+
+def encoded(ids: list[int], learnt: int) -> Encoded:
+    """A dialogue by hand, of which the last `learnt` tokens are learnt."""
+    labels = [IGNORED] * (len(ids) - learnt) + ids[len(ids) - learnt :]
+    positions = np.tile(np.arange(len(ids)), (3, 1))
+    return Encoded(np.array(ids), np.array(labels), positions, torch.zeros(4, 2), torch.tensor([[1, 2, 2]]))
+
+
+def test_a_row_by_hand() -> None:
+    row = pack([encoded([9, 9, 1, 2, 3], 1), encoded([9, 9, 1, 5, 6, 7], 2)], image_pad_id=9)
+    assert row.ids.tolist() == [9, 9, 1, 2, 3, 5, 6, 7]
+    assert row.labels.tolist() == [IGNORED] * 4 + [3, IGNORED, 6, 7]
+    assert row.branch.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert row.predictor.tolist() == [-1, 0, 1, 2, 3, 2, 5, 6]
+    assert row.positions.tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]] * 3
+
+
+def test_a_mask_by_hand() -> None:
+    rows = [pack([encoded([9, 1, 2], 1), encoded([9, 1, 3], 1)], 9), pack([encoded([9, 4], 1)], 9)]
+    batch = collate(rows, pad_id=0)
+    assert batch["input_ids"].tolist() == [[9, 1, 2, 3], [9, 4, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 2, 3], [IGNORED, 4, IGNORED, IGNORED]]
+    assert batch["attention_mask"].int().tolist() == [
+        [[[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 1]]],
+        [[[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]],
+    ]
+    assert batch["position_ids"].shape == (3, 2, 4)
+    assert batch["pixel_values"].shape == (8, 2)
+    assert batch["image_grid_thw"].tolist() == [[1, 2, 2]] * 2
+
+
+def test_equal_dialogues_still_count_each(encoder: Encoder) -> None:
+    one = encoder.encode(GROUP[0])
+    row = pack([one, one, one], encoder.image_pad_id)
+    assert (row.labels == encoder.end_id).sum() == 3
+    assert (row.labels != IGNORED).sum() == 3 * (one.labels != IGNORED).sum()
+    assert set(row.branch.tolist()) == {0, 1, 2, 3}
+
+
+def test_prompts_without_replies_are_packed(encoder: Encoder) -> None:
+    row = pack(encoder.encode_group([dialogue[:1] for dialogue in GROUP]), encoder.image_pad_id)
+    assert (row.labels == IGNORED).all()
+    assert set(row.branch.tolist()) == {0, 1, 2, 3}
+
+
+def test_images_must_be_shared(encoder: Encoder) -> None:
+    with pytest.raises(ValueError, match="share all their images"):
+        pack([encoder.encode((asked("a?", [A]), "b")), encoder.encode((Turn(("c?",)), "d"))], encoder.image_pad_id)
+
+
+def test_logits_are_made_only_where_they_are_needed(
+    qwen2_5: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(qwen2_5, "fp32")
+    forward, made = model.forward, []
+
+    def counting(**inputs: Any) -> Any:
+        result = forward(**inputs)
+        made.append(result.logits.shape[1])
+        return result
+
+    monkeypatch.setattr(model, "forward", counting)
+    rows = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
+    words_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
+    learnt = [int((row.labels != IGNORED).sum()) for row in rows]
+    assert max(learnt) <= made[0] <= sum(learnt) < max(len(row.ids) for row in rows)
+
+
+def test_a_loss_over_several_batches_is_divided_by_what_they_hold_together(qwen2_5: Path, encoder: Encoder) -> None:
+    model, pad = load_model(qwen2_5, "fp32"), encoder.tokenizer.pad_token_id
+    rows: list[Row] = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
+    with torch.no_grad():
+        together = words_loss(model, collate(rows, pad))
+        count = sum(int((row.labels != IGNORED).sum()) for row in rows)
+        parts = sum(words_loss(model, collate([row], pad), torch.tensor(count)) for row in rows)
+    assert parts.item() == pytest.approx(together.item(), rel=1e-5)
