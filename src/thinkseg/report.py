@@ -25,6 +25,9 @@ STRIP, TRUTH = "strip.jpg", "truth.jpg"
 
 JPEG_QUALITY = 88
 
+DIMMED, TINT = 0.55, 0.3
+"""Brightness of what is outside the masks, and how strongly objects take on their colour in pictures of masks."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exhibit:
@@ -78,29 +81,26 @@ def film_strip(result: Segmentation, view: View, captions: bool = False, width: 
     video, answer = result.sample.video, result.answer
     shown = sample_indices(len(video), view.num_frames)
     keyframe = answer.keyframe if answer else None
-    return draw.film_strip(
-        list(video.read(shown)),
+    frames = list(video.read(shown))
+    asked = draw.film_strip(
+        frames,
         _labels(result, shown),
         highlight=shown.index(keyframe) if keyframe in shown else None,
         boxes=answer.boxes if answer else None,
-        masks=[stack(result.masklets, index) for index in shown],
         title=result.sample.query if captions else "",
         thinking=answer.thinking if answer and captions else "",
         width=width,
     )
+    return np.vstack([asked, _mask_strip(frames, result.masklets, shown, width)])
 
 
 def truth_strip(result: Segmentation, view: View, width: int = 1600) -> np.ndarray:
     """The same frames with the true masks; uint8 RGB. Raises ValueError if the truth is not known."""
-    from thinkseg.ops import draw
-
     video, truth = result.sample.video, result.sample.truth
     if truth is None:
         raise ValueError(f"sample {result.sample.id!r} has no truth to draw")
     shown = sample_indices(len(video), view.num_frames)
-    frames = zip(video.read(shown), shown, strict=True)
-    painted = [draw.overlay(frame, stack(truth, index)) for frame, index in frames]
-    return draw.film_strip(painted, _labels(result, shown), width=width)
+    return _mask_strip(list(video.read(shown)), truth, shown, width)
 
 
 def verdict(row: Row) -> str:
@@ -115,6 +115,26 @@ def verdict(row: Row) -> str:
 def figure(value: float | None) -> str:
     """A score for people: two decimals, or a dash where there is none."""
     return "–" if value is None else f"{value:.2f}"
+
+
+def _mask_strip(frames: Sequence[np.ndarray], masklets: Masklets, shown: Sequence[int], width: int) -> np.ndarray:
+    """Frames in a row in which only what is masked has colour; uint8 RGB."""
+    from thinkseg.ops import draw
+
+    pictures = [_cut_out(frame, stack(masklets, index)) for frame, index in zip(frames, shown, strict=True)]
+    strip = draw.film_strip(pictures, [""] * len(pictures), width=width)
+    # Nothing is written below these frames, and the next row comes with a margin of its own.
+    return strip[: -(3 * width // 100)]
+
+
+def _cut_out(frame: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """A frame dimmed to grey but for its objects, uint8 RGB (H, W, 3)."""
+    from thinkseg.ops import draw
+
+    picture = np.repeat((frame.mean(axis=2, keepdims=True) * DIMMED).astype(np.uint8), 3, axis=2)
+    inside = masks.any(axis=0)
+    picture[inside] = frame[inside]
+    return draw.overlay(picture, masks, alpha=TINT)
 
 
 def _labels(result: Segmentation, shown: Sequence[int]) -> list[str]:
