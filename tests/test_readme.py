@@ -1,0 +1,97 @@
+"""What the README and the guides say is true: commands parse, files exist, examples run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thinkseg import cli, segment
+from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.ops.video import ArrayFrames, write_video
+from thinkseg.types import View
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+README = (ROOT / "README.md").read_text("utf-8")
+REPLY = '<think>There.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[2, 2, 20, 20]]}</answer>'
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line[2:] for block in blocks(README, "console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.fixture
+def policy():
+    return ScriptedPolicy([REPLY], view=View(num_frames=4, frame_wh=(32, 32)))
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_in_the_readme_exist(command):
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    else:
+        assert program == "thinkseg"
+        parsed = cli.build_parser().parse_args(arguments)
+        assert callable(parsed.run)
+
+
+def test_every_command_is_in_the_readme():
+    named = {tuple(word for word in shlex.split(command)[:3]) for command in COMMANDS}
+    for words in (("segment",), ("demo",), ("data", "shapes"), ("evaluate", "shapes"), ("train", "sft")):
+        assert any(name[1 : 1 + len(words)] == words for name in named), words
+
+
+def test_recipes_in_the_readme_exist():
+    recipes = set(re.findall(r"recipes/[\w.-]+", README))
+    assert recipes
+    for recipe in recipes:
+        assert (ROOT / recipe).is_file(), recipe
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")) if not link.startswith("http")]
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {head.lower().replace(" ", "-") for head in heads}, link
+
+
+def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypatch, capsys):
+    (example,) = blocks(README, "python")
+    assert len(example.splitlines()) == 6
+    write_video(tmp_path / "clip.mp4", frames, 6.0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name: box_tracker)
+    names = {}
+    exec(example, names)
+    assert names["mask"].shape == (32, 32)
+    assert names["mask"].sum() == 18 * 18
+    assert capsys.readouterr().out == "There.\n0 [[ 2.  2. 20. 20.]]\n"
+
+
+def test_the_guide_to_adding_parts_works(policy, frames):
+    names: dict = {}
+    for block in blocks((ROOT / "docs" / "add-your-own.md").read_text("utf-8"), "python"):
+        exec(block, names)
+    video = ArrayFrames(frames, fps=6.0)
+    result = segment(video, "it", policy=policy, tracker=names["Frozen"](), chain=names["terse"])
+    assert result.failure is None
+    assert result.masklets.union(5).sum() == 18 * 18
+    assert policy.dialogues[0][0].content[-1] == "Box this: it"
+    assert names["few_words"](result.sample, result.answer, [0]) == 1.0
