@@ -8,17 +8,20 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from thinkseg.data.shapes.world import COLORS, FPS, Clip, polygons
+from thinkseg.data.shapes.world import COLORS, FPS, MARKS, Clip, polygons
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
-_EDGE = (24, 24, 24)  # every object has a dark outline, as in a drawing
+_TONES = {"dark": (24, 24, 24), "light": (245, 245, 245)}
 
 
 def corners(clip: Clip, size_wh: tuple[int, int]) -> list[np.ndarray]:
     """Per object, its corners at every frame in OpenCV's fixed point: int32 (T, V, 2)."""
+    return [_fixed_point(polygons(clip, i), size_wh) for i in range(clip.num_objects)]
+
+
+def _fixed_point(points: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     # Half a pixel is taken off because OpenCV puts integer coordinates at pixel centres.
-    scale = np.array(size_wh, float)
-    return [np.rint((polygons(clip, i) * scale - 0.5) * 2**_SUBPIXEL).astype(np.int32) for i in range(clip.num_objects)]
+    return np.rint((points * np.array(size_wh, float) - 0.5) * 2**_SUBPIXEL).astype(np.int32)
 
 
 def label_map(outlines: Sequence[np.ndarray], frame: int, size_wh: tuple[int, int]) -> np.ndarray:
@@ -66,10 +69,16 @@ class ShapesVideo:
         self.outlines = corners(clip, size_wh)
         rng = np.random.default_rng(clip.look)
         self._tints = [_tint(rng, color) for color in clip.colors]
+        self._marks = [self._mark(obj) for obj in range(clip.num_objects)]
         self._background = _background(rng, size_wh)
         self._light = _light(rng, size_wh)
         self._pen = max(1, round(min(size_wh) / 112))
         self._noise_steps = rng.integers(0, 64, (clip.num_frames, 2))
+
+    def _mark(self, obj: int) -> tuple[str, np.ndarray] | None:
+        """The tone and the corners at every frame of what is painted on an object."""
+        tone, corners = MARKS.get(self.clip.shapes[obj], ("", None))
+        return None if corners is None else (tone, _fixed_point(polygons(self.clip, obj, corners), self.size_wh))
 
     def __len__(self) -> int:
         return self.clip.num_frames
@@ -78,9 +87,11 @@ class ShapesVideo:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has frames 0..{len(self) - 1}, not {index}")
         frame = self._background.copy()
-        for outline, tint in zip(self.outlines, self._tints, strict=True):
+        for outline, tint, mark in zip(self.outlines, self._tints, self._marks, strict=True):
             cv2.fillPoly(frame, [outline[index]], tint, cv2.LINE_AA, _SUBPIXEL)
-            cv2.polylines(frame, [outline[index]], True, _EDGE, self._pen, cv2.LINE_AA, _SUBPIXEL)
+            cv2.polylines(frame, [outline[index]], True, _TONES["dark"], self._pen, cv2.LINE_AA, _SUBPIXEL)
+            if mark is not None:
+                cv2.fillPoly(frame, [mark[1][index]], _TONES[mark[0]], cv2.LINE_AA, _SUBPIXEL)
         frame = cv2.multiply(frame, self._light, scale=1 / 200)
         width, height = self.size_wh
         dx, dy = self._noise_steps[index]

@@ -63,14 +63,12 @@ class Clip:
         return f"{self.colors[obj]} {self.shapes[obj]}"
 
 
-def outline(shape: str) -> np.ndarray:
-    """Corners of a shape inside the unit circle, float64 (V, 2)."""
-    return _OUTLINES[shape]
+def polygons(clip: Clip, obj: int, corners: np.ndarray | None = None) -> np.ndarray:
+    """Corners of one object at every frame, float64 (T, V, 2), in sides of the frame.
 
-
-def polygons(clip: Clip, obj: int) -> np.ndarray:
-    """Corners of one object at every frame, float64 (T, V, 2), in sides of the frame."""
-    corners = _OUTLINES[clip.shapes[obj]]
+    corners: float64 (V, 2), a polygon fixed to the object, in its radii; its outline unless given.
+    """
+    corners = _OUTLINES[clip.shapes[obj]] if corners is None else corners
     cos, sin = np.cos(clip.angle[obj]), np.sin(clip.angle[obj])
     turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
     return (corners @ turn) * clip.radius[obj, :, None, None] + clip.xy[obj, :, None, :]
@@ -295,3 +293,11 @@ _OUTLINES = {
     "bar": np.array([[1.3, 0.34], [-1.3, 0.34], [-1.3, -0.34], [1.3, -0.34]]),
     "cross": _cross() * 1.05,
 }
+
+MARKS: dict[str, tuple[str, np.ndarray]] = {
+    "ball": ("light", _regular(12) * 0.42),
+    "square": ("dark", _regular(12) * 0.42),
+    "bar": ("light", np.array([[0.95, 0.1], [-0.95, 0.1], [-0.95, -0.1], [0.95, -0.1]])),
+    "cross": ("dark", _regular(4, np.pi / 4) * 0.34),
+}
+"""What is painted on some shapes: a tone, and a polygon in radii of the object, like the outlines."""
