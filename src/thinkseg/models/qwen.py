@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -109,31 +110,45 @@ def model_type(name: str | Path) -> str:
 
 
 def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: Any, seed: int) -> PreTrainedModel:
-    """A Qwen2.5-VL with fresh weights, sized by the two halves of its configuration, for a tokenizer of ours."""
+    """A Qwen2.5-VL with fresh weights, sized by the two halves of its configuration, for a tokenizer of ours.
+
+    Raises SettingsError for a setting that there is not, or that cannot be.
+    """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+    for half, settings, needed in (
+        ("vision", vision, {"hidden_size", "num_heads", "patch_size"}),
+        ("text", text, {"hidden_size", "num_attention_heads"}),
+    ):
+        known = {spec.name for spec in fields(Qwen2_5_VLConfig.sub_configs[f"{half}_config"])}
+        if wrong := (settings.keys() - known) or (needed - settings.keys()):
+            raise SettingsError(f"the {half} half of a model: {sorted(wrong)[0]!r} is unknown, or needed and missing")
     token = tokenizer.convert_tokens_to_ids
     head = text["hidden_size"] // text["num_attention_heads"]
     section = [head // 2 - 2 * (3 * head // 16), 3 * head // 16, 3 * head // 16]
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
-            "bos_token_id": token("<|endoftext|>"),
-            "eos_token_id": token(END_OF_TURN),
-            "pad_token_id": token("<|endoftext|>"),
-            "tie_word_embeddings": True,
-            **text,
-        },
-        vision_config={"out_hidden_size": text["hidden_size"], **vision},
-        image_token_id=token(IMAGE_PAD),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
+    try:
+        config = Qwen2_5_VLConfig(
+            text_config={
+                "vocab_size": len(tokenizer),
+                "max_position_embeddings": 4096,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
+                "bos_token_id": token("<|endoftext|>"),
+                "eos_token_id": token(END_OF_TURN),
+                "pad_token_id": token("<|endoftext|>"),
+                "tie_word_embeddings": True,
+                **text,
+            },
+            vision_config={"out_hidden_size": text["hidden_size"], **vision},
+            image_token_id=token(IMAGE_PAD),
+            video_token_id=token("<|video_pad|>"),
+            vision_start_token_id=token("<|vision_start|>"),
+            vision_end_token_id=token("<|vision_end|>"),
+            tie_word_embeddings=True,
+        )
+    except StrictDataclassError as error:
+        raise SettingsError(f"no such model can be: {' '.join(str(error).split())}") from None
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = token(END_OF_TURN)

@@ -41,7 +41,7 @@ def traces(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue
 
 def true_reply(clip: Episode, question_index: int, shown: Shown, template: int) -> str:
     """The reply a perfect policy would give to one question of an episode, seeing what `shown` records."""
-    units = (1000, 1000) if shown.coordinates == "thousandths" else shown.frame_wh
+    units = _units(shown)
     sight = look(clip.clip, shown.indices, shown.labels, units)
     thought = trace(sight, clip.asked[question_index], template)
     keyframe = None if thought.shown is None else shown.indices[thought.shown]
@@ -54,11 +54,16 @@ def looking(clip: Episode, view: View, rng: np.random.Generator, count: int) -> 
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     indices = None if view.num_frames > 1 else [int(rng.integers(len(video)))]
     shown, images = show(video, view, indices)
-    sight = look(clip.clip, shown.indices, shown.labels, view.frame_wh)
+    sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
     seen: list[str | np.ndarray] = []
     for label, image in zip(shown.labels, images, strict=True):
         seen += (f"{label} s:", image)
     return [(Turn((*seen, request)), reply) for request, reply in lessons(sight, rng, count)]
+
+
+def _units(shown: Shown) -> tuple[int, int]:
+    """Far ends of the frame in the units the policy writes boxes in."""
+    return (1000, 1000) if shown.coordinates == "thousandths" else shown.frame_wh
 
 
 @dataclass(frozen=True, slots=True)

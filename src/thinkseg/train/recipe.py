@@ -6,6 +6,8 @@ that names it. The recipe is saved with the run.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -55,7 +57,9 @@ class Stage:
 
     objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
     data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
-    batch: rows (words) or clips (patches) a step on each device; accumulate: such batches an optimizer step.
+    batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
+    schedule: of the learning rate, one of `SCHEDULES`; weight_decay, max_grad_norm: of AdamW.
+    gradient_checkpointing: less memory for more time. workers: processes that make data.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Recipe:
 
 OBJECTIVES = ("patches", "words")
 PRECISIONS = ("auto", "bf16", "fp32")
+SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -100,9 +105,11 @@ def load_recipe(path: Path) -> Recipe:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text file in UTF-8") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     recipe = _build(Recipe, content, str(path))
@@ -116,18 +123,43 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise SettingsError(f"{path}: model: give either `create` or `name`")
     if model.lora and model.create:
         raise SettingsError(f"{path}: model.lora: a created model has nothing to adapt; drop `lora`")
+    if model.lora and model.train_vision:
+        raise SettingsError(f"{path}: model.train_vision: `lora` adapts the language model alone; drop one of them")
+    if model.lora and (min(model.lora.rank, model.lora.alpha) < 1 or not 0 <= model.lora.dropout < 1):
+        raise SettingsError(f"{path}: model.lora: rank and alpha are at least 1, dropout is at least 0 and below 1")
     if recipe.precision not in PRECISIONS:
         raise SettingsError(f"{path}: precision: {recipe.precision!r} is none of {', '.join(PRECISIONS)}")
+    if min(recipe.num_frames, *recipe.frame_wh) < 1:
+        raise SettingsError(f"{path}: num_frames and frame_wh are at least 1")
+    if not 0 <= recipe.seed < 2**32:
+        raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
     if not recipe.stages:
         raise SettingsError(f"{path}: stages: at least one is needed")
+    names = [stage.name for stage in recipe.stages]
     for stage in recipe.stages:
-        where = f"{path}: stage {stage.name!r}"
-        if stage.objective not in OBJECTIVES:
-            raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
-        if stage.objective == "words" and not stage.data:
-            raise SettingsError(f"{where}: data: say what to train on, e.g. {{traces: 1.0}}")
-        if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
-            raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
+        if not re.fullmatch(r"[\w-]+", stage.name) or names.count(stage.name) > 1:
+            raise SettingsError(
+                f"{path}: stage {stage.name!r}: a name is one word, and no other stage's: it is a folder"
+            )
+        _check_stage(stage, f"{path}: stage {stage.name!r}")
+
+
+def _check_stage(stage: Stage, where: str) -> None:
+    if stage.objective not in OBJECTIVES:
+        raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
+    if (stage.objective == "words") != bool(stage.data):
+        raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
+    for kind, share in stage.data.items():
+        if type(share) not in (int, float) or not 0 < share < math.inf:
+            raise SettingsError(f"{where}: data: the share of {kind} is {share!r}, not a number above 0")
+    if stage.schedule not in SCHEDULES:
+        raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
+    if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
+        raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
+    if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
+        raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
+    if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
+        raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")
 
 
 def _build(kind: Any, content: Any, where: str) -> Any:
@@ -150,6 +182,8 @@ def _build(kind: Any, content: Any, where: str) -> Any:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     options = [option for option in get_args(hint) if option is not type(None)]
+    if value is None and type(None) in get_args(hint):
+        return None
     if hint is tuple or str(hint).startswith("tuple["):
         if not isinstance(value, list):
             raise SettingsError(f"{where}: expected a list, not {value!r}")
@@ -163,9 +197,13 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return dict(value)
     kind = options[0] if options else hint
     if hasattr(kind, "__dataclass_fields__"):
-        return None if value is None else _build(kind, value, where)
+        return _build(kind, value, where)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if kind is float:
+        pointless = isinstance(value, str) and re.fullmatch(r"\d+[eE][+-]?\d+", value)
+        advice = "; YAML takes 1.0e-4 for a number, but not 1e-4" if pointless else ""
+        raise SettingsError(f"{where}: expected a number, not {value!r}{advice}")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise SettingsError(f"{where}: expected {kind.__name__}, not {value!r}")
     return value

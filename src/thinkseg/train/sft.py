@@ -1,6 +1,6 @@
 """Supervised fine-tuning: a recipe in, a checkpoint folder out, stage by stage on `transformers.Trainer`.
 
-    out/recipe.yaml          the settings of the run
+    out/recipe.json          the settings of the run, defaults included
     out/log.jsonl            one line per logged step
     out/tensorboard/         the same for TensorBoard
     out/stages/NN-name/      checkpoints of a stage while it runs; `model/` once it is done
@@ -14,15 +14,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.models.encoder import IGNORED, Encoder
 from thinkseg.models.qwen import (
+    COORDINATES,
     create_encoder,
     create_model,
     create_tokenizer,
@@ -34,6 +34,7 @@ from thinkseg.train.mixtures import KINDS, Mixture, corpus
 from thinkseg.train.packing import Row, collate
 from thinkseg.train.recipe import ModelRecipe, Recipe, Stage
 from thinkseg.train.warmup import Cells, collate_cells, probe
+from thinkseg.types import View
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +49,9 @@ LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_p
 def train(recipe: Recipe, out: Path) -> Path:
     """Runs all stages of a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
 
-    Raises SettingsError if `out` holds the run of another recipe.
+    Raises SettingsError if `out` holds the run of another recipe, or one that cannot be run.
     """
+    _check(recipe)
     _claim(recipe, out)
     for number, stage in enumerate(recipe.stages):
         done = _stage_folder(out, recipe, number) / "model"
@@ -58,9 +60,24 @@ def train(recipe: Recipe, out: Path) -> Path:
         model, encoder = _start(recipe, out, number)
         _run_stage(recipe, stage, number, model, encoder, out)
         _publish(model, encoder, done, recipe)
-    final = _stage_folder(out, recipe, len(recipe.stages) - 1) / "model"
-    shutil.copytree(final, out / "model", dirs_exist_ok=True)
-    return out / "model"
+    final = out / "model"
+    if not final.is_dir():
+        parts = final.with_suffix(".part")
+        shutil.copytree(_stage_folder(out, recipe, len(recipe.stages) - 1) / "model", parts, dirs_exist_ok=True)
+        parts.rename(final)
+    return final
+
+
+def _check(recipe: Recipe) -> None:
+    """What a recipe alone does not show, said before hours have gone into earlier stages."""
+    import torch
+
+    for stage in recipe.stages:
+        for kind in stage.data:
+            if kind not in KINDS:
+                raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
+    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SettingsError("training runs on one device: choose a GPU, e.g. CUDA_VISIBLE_DEVICES=0")
 
 
 def _claim(recipe: Recipe, out: Path) -> None:
@@ -71,7 +88,9 @@ def _claim(recipe: Recipe, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if stamp.exists() and stamp.read_text() != settings:
             raise SettingsError(f"{out} holds the run of another recipe; choose another folder, or remove it")
-        stamp.write_text(settings)
+        parts = stamp.with_suffix(".part")
+        parts.write_text(settings)
+        parts.replace(stamp)
     except OSError as error:
         raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
 
@@ -82,43 +101,59 @@ def _stage_folder(out: Path, recipe: Recipe, number: int) -> Path:
 
 def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
     """The model a stage begins with: the one before's, or the recipe's."""
-    if number:
-        before = _stage_folder(out, recipe, number - 1) / "model"
-        return load_model(before, "fp32"), Encoder.load(before)
+    import torch
+
     source = recipe.model
-    if source.create:
+    if source.create and not number:
         tokenizer = create_tokenizer(
             corpus(recipe.view, source.create.corpus), source.create.vocab_size, source.create.whole_numbers
         )
         model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
         return model, create_encoder(tokenizer, source.create.vision)
-    assert source.name
+    before = _stage_folder(out, recipe, number - 1) / "model" if number else source.name
+    assert before
     precision: Any = "bf16" if _bf16(recipe) and source.lora else "fp32"
-    return load_model(source.name, precision), Encoder.load(source.name)
+    model, encoder = load_model(before, precision), Encoder.load(before)
+    torch.manual_seed(recipe.seed + number)  # what a stage adds, heads or adapters, is the same after an interruption
+    return model, encoder
 
 
 def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel, encoder: Encoder, out: Path) -> None:
     folder = _stage_folder(out, recipe, number)
     offset, length = number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
+    view = _view(recipe, model, encoder)
     if stage.objective == "patches":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
-        data: Any = Cells(encoder, recipe.view, offset, length)
+        data: Any = Cells(encoder, view, offset, length)
         trainer = _trainer(recipe, stage, folder, out, trained, data, collate_cells)
     else:
-        _check_kinds(stage)
         trained = _trainable(model, recipe.model, stage)
-        data = Mixture(encoder, recipe.view, stage.data, stage.questions, offset, length)
+        data = Mixture(encoder, view, stage.data, stage.questions, offset, length)
         trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.tokenizer.pad_token_id))
-    started = sorted(folder.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=bool(started))
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":
         trained.merge_and_unload()
 
 
-def _check_kinds(stage: Stage) -> None:
-    for kind in stage.data:
-        if kind not in KINDS:
-            raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
+def _view(recipe: Recipe, model: PreTrainedModel, encoder: Encoder) -> View:
+    """The recipe's view, with boxes written as this kind of model writes them."""
+    multiple = encoder.size_multiple
+    if any(side % multiple for side in recipe.frame_wh):
+        raise SettingsError(f"frame_wh: {list(recipe.frame_wh)} are not multiples of {multiple}, as the model needs")
+    return replace(recipe.view, coordinates=COORDINATES[model.config.model_type])
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole. A half-written one, left by a kill, is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for checkpoint in reversed(found):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())  # written last
+        except (FileNotFoundError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
 
 
 def _trainable(model: PreTrainedModel, source: ModelRecipe, stage: Stage) -> Any:
@@ -156,7 +191,9 @@ def _bf16(recipe: Recipe) -> bool:
 
 def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any) -> Trainer:
     import torch
-    from transformers import TrainingArguments
+    from transformers import PrinterCallback, TrainingArguments
+
+    from thinkseg.train.log import JsonLines
 
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard" / stage.name)
     arguments = TrainingArguments(
@@ -183,8 +220,15 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         disable_tqdm=True,
         report_to=["tensorboard"],
     )
-    kind = trainer_class()
-    return kind(model=model, args=arguments, train_dataset=data, data_collator=collator, callbacks=[_log(out, stage)])
+    trainer = trainer_class()(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=collator,
+        callbacks=[JsonLines(out, stage.name)],
+    )
+    trainer.remove_callback(PrinterCallback)  # ours prints the same
+    return trainer
 
 
 def trainer_class() -> type[Trainer]:
@@ -218,28 +262,6 @@ def words_loss(model: Any, batch: dict[str, Any], num_items: Any = None) -> torc
     labels = batch["labels"][rows, places]
     loss = functional.cross_entropy(logits[rows, at].float(), labels, reduction="sum")
     return loss / (len(labels) if num_items is None else num_items)
-
-
-def _log(out: Path, stage: Stage) -> Any:
-    from transformers import TrainerCallback
-
-    class JsonLines(TrainerCallback):
-        """Appends what the Trainer logs, and prints it in one line."""
-
-        started = time.monotonic()
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            line = {
-                "stage": stage.name,
-                "step": state.global_step,
-                "seconds": round(time.monotonic() - self.started, 1),
-            }
-            line |= {k: round(v, 6) if isinstance(v, float) else v for k, v in (logs or {}).items()}
-            with (out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            print(" ".join(f"{k} {v}" for k, v in line.items()), flush=True)
-
-    return JsonLines()
 
 
 def _publish(model: PreTrainedModel, encoder: Encoder, folder: Path, recipe: Recipe) -> None:

@@ -1,0 +1,48 @@
+"""What a training run tells as it goes: the Trainer's figures in, lines of out/log.jsonl and of the terminal out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+FILE = "log.jsonl"
+
+
+class JsonLines(TrainerCallback):
+    """Appends one JSON object for each logged step of a stage, and prints it on one line.
+
+    A stage that goes on from a checkpoint repeats the steps after it, so their old lines are taken out first: the log
+    then reads as that of a run that was never interrupted, but for the seconds, which start anew.
+    """
+
+    def __init__(self, out: Path, stage: str) -> None:
+        self.path = out / FILE
+        self.stage = stage
+        self.started = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.started = time.monotonic()
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        part = self.path.with_suffix(".part")
+        part.write_text("".join(f"{line}\n" for line in lines if self._stands(line, state.global_step)))
+        part.replace(self.path)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        seconds = round(time.monotonic() - self.started, 1)
+        record = {"stage": self.stage, "step": state.global_step, "seconds": seconds}
+        record |= {k: round(v, 6) if isinstance(v, float) else v for k, v in (logs or {}).items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(" ".join(f"{k} {v}" for k, v in record.items()), flush=True)
+
+    def _stands(self, line: str, step: int) -> bool:
+        """Whether a line is of another stage, or of a step that will not be repeated."""
+        try:
+            record = json.loads(line)
+            return record["stage"] != self.stage or record["step"] <= step
+        except (ValueError, KeyError):  # cut short by a kill
+            return False
