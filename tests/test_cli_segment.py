@@ -1,6 +1,8 @@
 """`thinkseg segment`: what it writes and prints, and what it says to bad input."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -173,6 +175,16 @@ def test_a_folder_of_pictures_has_no_times(models, tmp_path, out, capsys):
     assert answer(out)["keyframe"] == {"index": 1, "seconds": None}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_unicode(models, clip, out, capsys):
+    models()
+    odd = clip.rename(os.fsdecode(os.fsencode(clip.parent) + b"/caf\xe9.mp4"))
+    assert cli.main(["segment", str(odd), "the grey one", "--out", str(out)]) == 0
+    assert answer(out)["video"]["name"] == odd.name
+    assert cli.main(["segment", str(odd), "the grey one", "--out", str(odd)]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 class TestBadInput:
     """Each is refused with status 2 and one line that names the thing and the remedy, and nothing is written."""
 
@@ -296,7 +308,14 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("option", "value"),
-        [("--temperature", "-1"), ("--seed", "x"), ("--frames", "0"), ("--frame-size", "0x4"), ("--device", "tpu9")],
+        [
+            ("--frame-size", "9999x9999"),
+            ("--temperature", "-1"),
+            ("--seed", "x"),
+            ("--frames", "0"),
+            ("--frame-size", "0x4"),
+            ("--device", "tpu9"),
+        ],
     )
     def test_settings_that_cannot_be(self, refused, clip, option, value):
         line = refused(clip, "the cat", option, value)

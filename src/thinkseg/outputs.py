@@ -147,8 +147,9 @@ def result_folder(out: Path) -> Iterator[Path]:
 
 
 def write_json(value: Any, path: Path, indent: int | None = 2) -> None:
-    """Writes plain JSON values."""
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", "utf-8")
+    """Writes plain JSON values, in readable letters."""
+    # What is not Unicode, as in names of files from elsewhere, becomes an escape, which JSON understands.
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
 
 
 def _check_ours(path: Path) -> None:

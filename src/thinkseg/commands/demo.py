@@ -32,7 +32,7 @@ def demo(arguments: argparse.Namespace) -> int:
     tracker = models.load_tracker(arguments.tracker)
     with Progress() as progress:
         progress.say(f"loading {arguments.policy}")
-        policy = models.load_policy(arguments.policy)
+        policy = options.load_policy(arguments.policy)
         progress.say("answering")
         rows = run(arguments.out, policy, tracker, progress)
     print(table(rows))

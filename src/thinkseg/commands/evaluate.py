@@ -45,7 +45,7 @@ def shapes(arguments: argparse.Namespace) -> int:
     tracker = models.load_tracker(arguments.tracker)
     with Progress() as progress:
         progress.say(f"loading {arguments.policy}")
-        policy = models.load_policy(arguments.policy, **options.running(arguments))
+        policy = options.load_policy(arguments.policy, **options.running(arguments))
         progress.say("evaluating")
         scores = evaluate(
             Shapes(arguments.split, arguments.start, arguments.limit),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from thinkseg.types import Policy, View
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+MAX_SIDE = 4096
+"""Longest side of a picture that can be asked for; a larger one is a slip of the finger that would fill the memory."""
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +65,16 @@ def running(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("device", "precision", "temperature", "seed")}
 
 
+def load_policy(name: str, **settings: Any) -> Policy:
+    """The policy of that name. A bar shows downloads on a terminal; loading from disk goes without one."""
+    from thinkseg import models
+
+    if name in models.SHIPPED or Path(name).is_dir() or not sys.stderr.isatty():
+        # Read once, when the hub's library is first imported, which the line below does.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    return models.load_policy(name, **settings)
+
+
 def view_of(arguments: argparse.Namespace, policy: Policy) -> View:
     """The view asked for; what was not asked for is the policy's choice."""
     from thinkseg.pipeline import checked_view
@@ -98,9 +113,11 @@ def temperature(text: str) -> float:
 
 def size(text: str) -> tuple[int, int]:
     """(width, height) of "560x420"."""
-    found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give width x height, e.g. 560x420")
+    found = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", text)
+    if not found or max(int(found[1]), int(found[2])) > MAX_SIDE:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size: give width x height, e.g. 560x420, of at most {MAX_SIDE} each"
+        )
     return int(found[1]), int(found[2])
 
 

@@ -76,7 +76,7 @@ def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
     video = open_video(arguments.video)
     tracker = models.load_tracker(arguments.tracker)
     progress.say(f"loading {arguments.policy}")
-    policy = models.load_policy(arguments.policy, **options.running(arguments))
+    policy = options.load_policy(arguments.policy, **options.running(arguments))
     view = options.view_of(arguments, policy)
     settings = {
         "policy": policy.name,

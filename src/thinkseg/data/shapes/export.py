@@ -80,9 +80,11 @@ def _write_frames(folder: Path, one: Episode, size_wh: tuple[int, int]) -> None:
     pictures = folder / "JPEGImages" / one.id
     pictures.mkdir(parents=True)
     (folder / "videos").mkdir(exist_ok=True)
-    frames = list(ShapesVideo(one.clip, size_wh, one.id).read(range(one.clip.num_frames)))
-    write_video(folder / "videos" / f"{one.id}.mp4", frames, FPS)
-    for name, frame in zip(_frame_names(one), frames, strict=True):
+    video = ShapesVideo(one.clip, size_wh, one.id)
+    everything = range(one.clip.num_frames)
+    write_video(folder / "videos" / f"{one.id}.mp4", video.read(everything), FPS)
+    # Drawing a frame again is cheaper than holding a whole clip of large ones.
+    for name, frame in zip(_frame_names(one), video.read(everything), strict=True):
         Image.fromarray(frame).save(pictures / f"{name}.jpg", quality=JPEG_QUALITY)
 
 
