@@ -111,9 +111,17 @@ def test_evaluate_goes_on_where_it_was(loads, tmp_path, capsys):
     assert "other settings" in one_line(capsys)
 
 
-@pytest.mark.parametrize(("arguments", "named"), [(["--split", "test"], "'test'"), (["--chain", "daisy"], "'daisy'")])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--split", "test"], "'test'"),
+        (["--chain", "daisy"], "'daisy'"),
+        (["--out", __file__], "is a file"),
+        (["--out", f"{__file__}/below"], "is a file"),
+    ],
+)
 def test_evaluate_refuses_before_it_loads_a_policy(loads, tmp_path, capsys, arguments, named):
-    assert cli.main(["evaluate", "shapes", *arguments, "--out", str(tmp_path / "scores")]) == 2
+    assert cli.main(["evaluate", "shapes", "--out", str(tmp_path / "scores"), *arguments]) == 2
     assert named in one_line(capsys)
     assert loads == []
     assert names(tmp_path) == []

@@ -114,15 +114,18 @@ def describe(result: Segmentation) -> str:
 
 def check_out(out: Path) -> None:
     """Raises SettingsError if `result_folder` could not give a folder this name. Writes nothing."""
-    path = out.absolute()
-    if path.is_dir():
-        _check_ours(path)
-    elif path.exists():
+    check_writable(out)
+    if out.is_dir():
+        _check_ours(out.absolute())
+    # It is written beside its place, and moved there.
+    _check_access(out, out.absolute().parent)
+
+
+def check_writable(out: Path) -> None:
+    """Raises SettingsError if there can be no folder `out`, or none that can be written to. Writes nothing."""
+    if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file: choose a folder for the results")
-    parent = next(above for above in path.parents if above.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        why = "is not writable" if parent.is_dir() else "is a file"
-        raise SettingsError(f"cannot write results to {out} ({parent} {why}): choose another folder")
+    _check_access(out, out.absolute())
 
 
 @contextmanager
@@ -150,6 +153,14 @@ def write_json(value: Any, path: Path, indent: int | None = 2) -> None:
     """Writes plain JSON values, in readable letters."""
     # What is not Unicode, as in names of files from elsewhere, becomes an escape, which JSON understands.
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
+
+
+def _check_access(out: Path, path: Path) -> None:
+    """Raises SettingsError, about `out`, if a folder `path` cannot be made or written to."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "is not writable" if there.is_dir() else "is a file"
+        raise SettingsError(f"cannot write results to {out} ({there} {why}): choose another folder")
 
 
 def _check_ours(path: Path) -> None:

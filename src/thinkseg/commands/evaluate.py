@@ -38,8 +38,10 @@ def shapes(arguments: argparse.Namespace) -> int:
     from thinkseg import models
     from thinkseg.data.shapes import episode
     from thinkseg.evaluate import evaluate, table
+    from thinkseg.outputs import check_writable
     from thinkseg.pipeline import chain_named
 
+    check_writable(arguments.out)
     chain_named(arguments.chain)
     episode(arguments.split, arguments.start)
     tracker = models.load_tracker(arguments.tracker)
