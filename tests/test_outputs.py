@@ -152,6 +152,10 @@ class TestResultFolder:
         with pytest.raises(SettingsError, match="file is a file"):
             check_out(tmp_path / "file" / "out")
 
+    def test_a_name_that_cannot_be(self, tmp_path):
+        with pytest.raises(SettingsError, match="too long"):
+            check_out(tmp_path / ("x" * 300))
+
     def test_checking_writes_nothing(self, tmp_path):
         check_out(tmp_path / "a" / "b")
         assert names(tmp_path) == []

@@ -123,8 +123,9 @@ def check_out(out: Path) -> None:
 
 def check_writable(out: Path) -> None:
     """Raises SettingsError if there can be no folder `out`, or none that can be written to. Writes nothing."""
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"{out} is a file: choose a folder for the results")
+    with _naming(out):
+        if out.exists() and not out.is_dir():
+            raise SettingsError(f"{out} is a file: choose a folder for the results")
     _check_access(out, out.absolute())
 
 
@@ -138,13 +139,12 @@ def result_folder(out: Path) -> Iterator[Path]:
     path = out.resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        entries = sorted(entry.name for entry in partial.iterdir())
-        write_json({"thinkseg": __version__, "entries": entries}, partial / STAMP)
-        _replace(path, partial)
-    except OSError as error:
-        raise SettingsError(f"cannot write results to {out} ({error.strerror}): choose another folder") from error
+        with _naming(out):
+            partial.mkdir(parents=True)
+            yield partial
+            entries = sorted(entry.name for entry in partial.iterdir())
+            write_json({"thinkseg": __version__, "entries": entries}, partial / STAMP)
+            _replace(path, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -153,6 +153,15 @@ def write_json(value: Any, path: Path, indent: int | None = 2) -> None:
     """Writes plain JSON values, in readable letters."""
     # What is not Unicode, as in names of files from elsewhere, becomes an escape, which JSON understands.
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
+
+
+@contextmanager
+def _naming(out: Path) -> Iterator[None]:
+    """Turns what the file system refuses into an error that names the folder asked for."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"cannot write results to {out} ({error.strerror}): choose another folder") from error
 
 
 def _check_access(out: Path, path: Path) -> None:
