@@ -37,6 +37,7 @@ class Silhouette:
         self.area = len(xs)
         self.pose = np.array([self._middle[0] + columns.start - 8, self._middle[1] + rows.start - 8, 0.0, 0.0])
         self.rate = np.zeros(4)
+        self._bias = 0.0
 
     @property
     def centre(self) -> np.ndarray:
@@ -102,6 +103,11 @@ class Silhouette:
         self.pose[:2] = np.clip(self.pose[:2], -reach, np.array(shape[1::-1]) + reach)
         self.rate *= 0.95
 
+    def calibrate(self, outline: np.ndarray) -> None:
+        """Learns how far from the true outline this one, found from evidence in the picture it was taken in, runs."""
+        if len(outline):
+            self._bias = float(np.clip(np.median(self._residuals(self.pose, outline)[0]), -3, 3))
+
     def fitted(
         self, pose: np.ndarray, outline: np.ndarray, steps: int = 3, free: int = 4, reach: float = 0.1
     ) -> np.ndarray:
@@ -141,7 +147,7 @@ class Silhouette:
             for layer, border in ((self._distance, FAR), (self._slope_x, 0), (self._slope_y, 0))
         )
         normal = np.stack([slope_x, slope_y], 1) @ np.array([[cos, sin], [-sin, cos]])
-        return gap * scale - 0.5, normal, arm
+        return gap * scale - 0.5 - self._bias, normal, arm
 
 
 def outline_of(mask: np.ndarray, window: Window) -> np.ndarray:

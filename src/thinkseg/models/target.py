@@ -3,9 +3,10 @@
 In: pictures at working size with the flow between them. Out: a soft map (positive = object) inside a window, which the
 tracker turns into a mask once the objects have settled who owns which pixel.
 
-Three witnesses are added up, each in -1..1 per pixel: the last mask carried along by the flow, the object's colours,
-and its whole silhouette moved as a rigid body. The flow knows the outline, the colours notice drift, and the silhouette
-knows what is still behind an occluder and what belongs to a neighbour of the same colour.
+Four witnesses are added up, each in -1..1 per pixel: the last mask carried along by the flow, the object's colours,
+whether a pixel moves with the object or with what is around it, and the whole silhouette moved as a rigid body. The
+carried mask knows the outline, colours and motion notice drift, and the silhouette knows what is still behind an
+occluder and what belongs to a neighbour of the same colour.
 """
 
 from __future__ import annotations
@@ -30,10 +31,16 @@ from thinkseg.models.silhouette import Silhouette, outline_of
 COLOUR_WEIGHT = 0.8
 SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6
 """A silhouette adds little where it says yes (an occluder may be there) and much where it says no."""
+MOTION_WEIGHT = 1.0
+"""Of an object that bends; one that is known to be rigid is told from what it passes by its silhouette instead."""
 RIVAL_WEIGHT = 0.8
 ALIKE = 0.3
 """Colour evidence from which a pixel counts as looking like the object."""
 TRUST_AT_0, TRUST_SLOPE = 1.3, 10.0
+WIDE_BAND = 5.0
+"""Pixels: an outline that is to correct the pose must not merely repeat the mask that the pose drew before."""
+EDGE_DOUBT = 2.0
+"""Working pixels on both sides of a silhouette's edge in which colours are doubted."""
 REACH = 10
 """Working pixels looked at around where the object is expected."""
 
@@ -79,6 +86,27 @@ class Target:
         self.typical_support = max(self._support(picture, self.silhouette.pose), 0.2)
         self.rivals = np.zeros(mask.shape, np.uint8)
         self.rivals = self._rivals(picture, mask)
+        self._calibrate(picture)
+
+    def _calibrate(self, picture: Picture) -> None:
+        """Lets the silhouette know where the evidence puts its edge: beyond a dark outline, say, or short of it."""
+        whole = slice(0, self.mask.shape[0]), slice(0, self.mask.shape[1])
+        free = self._free(picture, signed_distance(self.mask), whole, WIDE_BAND) > 0
+        self.silhouette.calibrate(self._outline(free & (self.silhouette.distance(whole) > -4), whole))
+
+    def _free(self, picture: Picture, carried: np.ndarray, window: Window, band: float) -> np.ndarray:
+        """Evidence of the carried mask and of colours, without that of the silhouette.
+
+        band: pixels over which the carried edge is uncertain; where it is wide, colours alone place the edge.
+        """
+        distance = np.clip(carried[window] / band, -1, 1)
+        return (
+            distance + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]) - RIVAL_WEIGHT * self.rivals[window]
+        )
+
+    def _band(self) -> float:
+        """Pixels over which an edge is uncertain."""
+        return float(np.clip(0.06 * np.sqrt(self.silhouette.area_now()), 1.5, 5.0))
 
     # -- the next picture ---------------------------------------------------------------------------------------------
 
@@ -105,22 +133,25 @@ class Target:
         window = self._window(carried > 0, pose)
         if window is None:
             return None
-        band = float(np.clip(0.06 * np.sqrt(self.silhouette.area_now()), 1.5, 5.0))
-        raw = np.clip(carried[window] / band, -1, 1) + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window])
-        raw -= RIVAL_WEIGHT * self.rivals[window]
+        raw = self._free(picture, carried, window, self._band())
+        raw += MOTION_WEIGHT * (1 - self.trust) * _moves_along(source_map, carried > 0, window)
         free = raw > 0
         if self.trust > 0.3:
-            pose = self._fitted(picture, pose, self._outline(free, window))
+            wide = self._free(picture, carried, window, WIDE_BAND) > 0
+            pose = self._fitted(picture, pose, self._outline(wide, window))
         whole = self.silhouette.distance(window, pose)
         visible = float((free & (whole > 0)).sum()) / max(self.silhouette.area_now(), 1.0)
         self.silhouette.settle(pose, memory=0.5 if visible > 0.6 and (not self.crowded or self.age < 4) else 0.9)
         if not self.crowded:
             self._judge_shape(free, whole)
-        shape = np.clip(whole / band, -1, 1)
+        # Colours are ambiguous right at an edge (anti-aliasing, a dark outline); a trusted silhouette is not.
+        doubt = self.trust * np.exp(-((whole / EDGE_DOUBT) ** 2))
+        raw -= COLOUR_WEIGHT * doubt * self.colours.evidence(picture.cells[window])
+        shape = np.clip(whole / self._band(), -1, 1)
         raw += self.trust * np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST) * shape
         # However it bends, it does not grow by a third of its size between two looks.
         raw -= SHAPE_AGAINST * (whole < -max(4.0, 0.3 * np.sqrt(self.silhouette.area_now())))
-        return _drop_strays(_snap(picture, window, raw), (carried[window] > 0) | (whole > 0))
+        return _drop_strays(_snap(picture, window, raw, self.trust), (carried[window] > 0) | (whole > 0))
 
     def _pose(self, picture: Picture, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
         """The likeliest pose: explained by the flow, or carried on by inertia, whichever the colours support."""
@@ -224,19 +255,20 @@ class Target:
         self.largest = max(float(area), 0.99 * self.largest)
         bent = self.trust < 0.3 and not self.crowded and 0.6 * whole_area < area < 1.4 * whole_area
         if bent or whole_area > 2.5 * self.largest:
-            self._reshape()
+            self._reshape(picture)
         if area > 0.5 * whole_area:
             self.colours.update(picture.cells, mask, _surround(mask), 0.05)
         self.rivals = self._rivals(picture, mask)
         self.rivals[others] = 1
         return True
 
-    def _reshape(self) -> None:
+    def _reshape(self, picture: Picture) -> None:
         """The object bends: what it looks like now is the silhouette from here on."""
         rate = self.silhouette.rate
         self.silhouette = Silhouette(self.mask)
         self.silhouette.rate = rate
         self.trust = 0.5
+        self._calibrate(picture)
 
     def _fit(self, picture: Picture, mask: np.ndarray) -> float:
         """Mean colour evidence under a mask, -1..1."""
@@ -335,13 +367,29 @@ class Target:
         return float((whole & part).sum()) / float((whole | part).sum())
 
 
+def _moves_along(source_map: np.ndarray, mask: np.ndarray, window: Window) -> np.ndarray:
+    """Does a pixel move with the object (1) or with its surroundings (-1)? float32; about 0 if those move alike."""
+    rows, columns = window
+    motion = source_map[window].copy()
+    motion[..., 0] -= np.arange(columns.start, columns.stop, dtype=np.float32)
+    motion[..., 1] -= np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    own = mask[window]
+    if own.all() or not own.any():
+        return np.zeros(own.shape, np.float32)
+    with_object, with_rest = (np.median(motion[part], axis=0) for part in (own, ~own))
+    apart = float(np.hypot(*(with_object - with_rest)))
+    if apart < 0.5:
+        return np.zeros(own.shape, np.float32)
+    nearer = np.linalg.norm(motion - with_rest, axis=-1) - np.linalg.norm(motion - with_object, axis=-1)
+    return np.clip(nearer / apart, -1, 1) * min(apart / 2, 1.0)
+
+
 def _surround(mask: np.ndarray) -> np.ndarray:
-    """Pixels around a mask: a ring about as wide as half the object, a pixel away from its edge."""
+    """Pixels around a mask: a ring about as wide as half the object."""
     reach = int(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
     solid = mask.astype(np.uint8)
     wide = cv2.dilate(solid, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    near = cv2.dilate(solid, np.ones((3, 3), np.uint8))
-    ring = (wide > 0) & (near == 0)
+    ring = (wide > 0) & ~mask
     return ring if ring.any() else ~mask
 
 
@@ -356,10 +404,14 @@ def _padded(field: np.ndarray, window: Window) -> np.ndarray:
     return cut
 
 
-def _snap(picture: Picture, window: Window, raw: np.ndarray) -> Soft:
-    """The summed evidence with its edge pulled to edges of the picture."""
+def _snap(picture: Picture, window: Window, raw: np.ndarray, rigid: float = 0.0) -> Soft:
+    """The summed evidence with its edge pulled to edges of the picture, unless a rigid silhouette drew it (0..1)."""
     guide = as_guide(picture.small[window])
-    coefficients = guided_coefficients(guide, np.clip(raw, -1.5, 1.5).astype(np.float32), 3, 3e-3)
+    clipped = np.clip(raw, -1.5, 1.5).astype(np.float32)
+    coefficients = guided_coefficients(guide, clipped, 3, 3e-3)
+    kept = np.float32(np.clip(2 * rigid - 1, 0, 1))
+    coefficients *= 1 - kept
+    coefficients[..., 3] += kept * clipped
     return Soft(window, apply_coefficients(coefficients, guide), raw.astype(np.float32), coefficients)
 
 
