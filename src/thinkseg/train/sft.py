@@ -232,7 +232,10 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
 
 
 def trainer_class() -> type[Trainer]:
-    """A Trainer that takes packed rows: the loss is the mean over the labelled tokens of a step."""
+    """A Trainer that takes packed rows, and whose checkpoints come back whole.
+
+    Its loss is the mean over the labelled tokens of a step.
+    """
     import transformers
 
     class PackedTrainer(transformers.Trainer):
@@ -244,6 +247,14 @@ def trainer_class() -> type[Trainer]:
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
             loss = words_loss(model, inputs, num_items_in_batch)
             return (loss, {}) if return_outputs else loss
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            # Qwen2.5-VL is saved under the hub's names of its weights. The stock method looks for the names in memory,
+            # finds few of them, and would go on with the weights the stage began with.
+            if isinstance(self.model, transformers.PreTrainedModel):
+                self.model.load_state_dict(load_model(resume_from_checkpoint, "fp32").state_dict())
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     return PackedTrainer
 
