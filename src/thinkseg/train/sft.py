@@ -158,6 +158,7 @@ def _last_checkpoint(folder: Path) -> str | None:
 
 def _trainable(model: PreTrainedModel, source: ModelRecipe, stage: Stage) -> Any:
     """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
+    model.accepts_loss_kwargs = True  # so that the Trainer counts a step's labels over all its passes
     frozen = not (source.create or source.train_vision)
     model.model.visual.requires_grad_(not frozen)
     if not source.lora:

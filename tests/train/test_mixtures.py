@@ -1,0 +1,181 @@
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from thinkseg.chains import veason
+from thinkseg.chains.parse import parse_answer
+from thinkseg.chains.show import show
+from thinkseg.data.shapes import Episode, episode, episode_masklets, load
+from thinkseg.data.shapes.render import ShapesVideo
+from thinkseg.models.encoder import IGNORED, Encoder
+from thinkseg.ops.boxes import iou_matrix
+from thinkseg.train import mixtures
+from thinkseg.train.mixtures import KINDS, SOURCE_WH, Mixture, corpus, looking, traces, true_reply
+from thinkseg.train.packing import Row
+from thinkseg.types import Turn, View
+from tinymodels import labelled_text
+
+VIEW = View(4, (84, 56))
+
+
+def mixture(encoder: Encoder, **changes: Any) -> Mixture:
+    settings: dict[str, Any] = {"shares": {"traces": 1.0}, "questions": 2, "offset": 100, "length": 50}
+    return Mixture(encoder, VIEW, **settings | changes)
+
+
+def same(one: Row, other: Row) -> bool:
+    arrays = ("ids", "labels", "positions", "branch", "predictor")
+    return all(np.array_equal(getattr(one, a), getattr(other, a)) for a in arrays) and torch.equal(
+        one.pixels, other.pixels
+    )
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_a_pure_function_of_their_index(encoder: Encoder, kind: str) -> None:
+    first, again = (mixture(encoder, shares={kind: 1.0}) for _ in range(2))
+    rows = [first[i] for i in range(3)]
+    assert all(same(row, again[i]) for i, row in reversed(list(enumerate(rows))))
+    assert not same(rows[0], rows[1])
+
+
+def test_stages_read_the_train_split_from_their_offset_on(encoder: Encoder) -> None:
+    assert same(mixture(encoder, offset=100)[5], mixture(encoder, offset=104)[1])
+
+
+def test_a_mixture_has_a_length(encoder: Encoder) -> None:
+    assert len(mixture(encoder, length=7)) == 7
+
+
+def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
+    rows = [mixture(encoder, questions=3)[i] for i in range(4)]
+    assert [int(row.branch.max()) for row in rows] == [3] * 4
+    assert all((row.labels == encoder.end_id).sum() == 3 for row in rows)
+    assert all(len(row.grids) == VIEW.num_frames for row in rows)
+
+
+def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
+    """One frame is shown in a row of frames, four in others. Shares need not sum to one."""
+    rows = [mixture(encoder, shares={"frames": 3.0, "lessons": 1.0}, questions=1)[i] for i in range(40)]
+    assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.9
+
+
+def test_a_clip_with_nothing_to_see_is_replaced_by_one_of_its_own(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def barren(mixture: Mixture, at: int, rng: np.random.Generator) -> list:
+        asked.append(at)
+        return [] if len(asked) < 3 else [(Turn(("Who?",)), "Nobody.")]
+
+    monkeypatch.setitem(mixtures.KINDS, "barren", barren)
+    row = mixture(encoder, shares={"barren": 1.0})[7]
+    assert asked == [107, 157, 207]
+    assert (row.labels != IGNORED).any()
+
+
+def clips(count: int, num_questions: int = 4) -> list[Episode]:
+    return [episode("train", index, num_questions) for index in range(count)]
+
+
+@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+def test_replies_are_the_truth_in_the_chains_own_format(coordinates: Any) -> None:
+    """Read by the parser as inference does: a shown keyframe, the targets' boxes there, or no target."""
+    view = replace(VIEW, coordinates=coordinates)
+    found = 0
+    for clip in clips(12):
+        shown, _ = show(ShapesVideo(clip.clip, SOURCE_WH, clip.id), view)
+        for number, question in enumerate(clip.asked):
+            answer = parse_answer(true_reply(clip, number, shown, template=number), shown)
+            if not question.targets:
+                assert answer.keyframe is None
+            if answer.keyframe is None:
+                continue
+            found += 1
+            truth = episode_masklets(clip.clip, question.targets, SOURCE_WH).boxes(answer.keyframe)
+            overlaps = iou_matrix(answer.boxes, truth)
+            # Drawn at a third of the size, a box of few pixels is off by up to one of them a side.
+            assert overlaps.max(1).min() > 0.5
+            assert len(set(overlaps.argmax(1))) == len(answer.boxes)
+    assert found > 20
+
+
+def test_training_asks_what_inference_asks() -> None:
+    """The same turn, to the last pixel, as the chain makes for the same clip."""
+    clip = episode("train", 3)
+    sample = load("train", 3, SOURCE_WH)
+    turn = next(veason(sample, VIEW))
+    taught = traces(clip, VIEW, rng())[0][0]
+    assert isinstance(taught, Turn)
+    assert len(turn.content) == len(taught.content)
+    for said, shown in zip(turn.content, taught.content, strict=True):
+        assert np.array_equal(said, shown) if isinstance(said, np.ndarray) else said == shown
+
+
+def test_all_templates_occur() -> None:
+    openings = {
+        str(reply).removeprefix("<think>").split()[0] for clip in clips(8) for _, reply in traces(clip, VIEW, rng())
+    }
+    assert openings == {"I", "The", "Let"}
+
+
+def test_lessons_show_frames_under_their_labels() -> None:
+    (turn, reply), *_ = looking(episode("train", 0), VIEW, rng(), 3)
+    assert isinstance(turn, Turn)
+    assert isinstance(reply, str)
+    assert turn.content[0] == "0.0 s:"
+    assert [image.shape for image in turn.images] == [(56, 84, 3)] * 4
+
+
+def test_one_frame_is_shown_at_any_moment() -> None:
+    view = replace(VIEW, num_frames=1)
+    moments = set()
+    for index in range(6):
+        for turn, _ in looking(episode("train", index), view, rng(index), 1):
+            assert isinstance(turn, Turn)
+            assert len(turn.images) == 1
+            moments.add(turn.content[0])
+    assert len(moments) > 3
+
+
+def test_lessons_are_in_the_models_own_units() -> None:
+    """Boxes of a list, in pixels of a frame of 84x56 and in thousandths of its sides."""
+    view = replace(VIEW, num_frames=1)
+    (_, pixels), *_ = looking(episode("train", 5), view, rng(), 1)
+    (_, parts), *_ = looking(episode("train", 5), replace(view, coordinates="thousandths"), rng(), 1)
+    boxes = [np.array([[float(n) for n in re.findall(r"\d+", b)] for b in re.findall(r"\[.*?\]", str(t))])
+             for t in (pixels, parts)]  # fmt: skip
+    scaled = boxes[0] * np.array([1000 / 84, 1000 / 56] * 2)
+    assert len(scaled) > 1
+    assert np.abs(boxes[1] - scaled).max() < 1.5 * 1000 / 56
+    assert boxes[1].max() > 100
+
+
+def test_the_corpus_holds_what_is_taught(encoder: Encoder) -> None:
+    texts = corpus(VIEW, 6)
+    assert texts == corpus(VIEW, 6)
+    said = {
+        part for text in texts for part in re.findall(r"<think>|<answer>|keyframe_timestamp|Question|list|away", text)
+    }
+    assert said == {"<think>", "<answer>", "keyframe_timestamp", "Question", "list", "away"}
+    replies = {reply for i in range(6) for reply in labelled_replies(i)}
+    assert replies <= set(texts)
+
+
+def labelled_replies(index: int) -> list[str]:
+    clip = episode("train", index, 4)
+    shown, _ = show(ShapesVideo(clip.clip, (8, 8), clip.id), VIEW)
+    return [true_reply(clip, number, shown, number) for number in range(len(clip.asked))]
+
+
+def test_only_replies_are_learnt(encoder: Encoder) -> None:
+    for dialogue in traces(episode("train", 0, 3), VIEW, rng()):
+        assert labelled_text(encoder, dialogue) == [f"{dialogue[1]}<|im_end|>"]
