@@ -144,7 +144,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
-    """One thing said to a policy: texts and images (uint8 RGB, already at the size the policy sees) in reading order."""
+    """One thing said to a policy: texts and images (uint8 RGB, at the size the policy sees) in reading order."""
 
     content: tuple[str | np.ndarray, ...]
 
@@ -194,9 +194,7 @@ class Tracker(Protocol):
 
     name: str
 
-    def track(
-        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None
-    ) -> Masklets:
+    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
         """boxes: float32 (N, 4) xyxy pixels of the source frame, on `keyframe`. N objects in the result, same order."""
         ...
 
