@@ -45,6 +45,9 @@ CREATED = Recipe(
     precision="fp32",
 )
 
+LOOKING = replace(CREATED, stages=CREATED.stages[:1])
+TALKING = replace(CREATED, stages=CREATED.stages[:2])
+
 
 def tuned(folder: Path, lora: Lora | None = None, **changes: Any) -> Recipe:
     """A recipe that tunes a saved model for two steps."""
@@ -130,7 +133,7 @@ def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.Mon
     assert (finished / "log.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize(("name", "step"), [("see", 1), ("see", 3), ("name", 4), ("reason", 3)])
+@pytest.mark.parametrize(("name", "step"), [("see", 1), ("reason", 3)])
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: int
 ) -> None:
@@ -145,22 +148,29 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     assert not list(tmp_path.rglob("checkpoint-*"))
 
 
-@pytest.mark.parametrize("state", [None, "", '{"epoch": 1'], ids=["no state", "empty state", "half a state"])
-def test_a_checkpoint_that_was_being_written_is_passed_over(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
-) -> None:
-    recipe = replace(CREATED, stages=CREATED.stages[:1])
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the first stage that was killed after its checkpoint of step 2."""
+    out = tmp_path_factory.mktemp("runs") / "interrupted"
+    with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, "see", 3)
         with pytest.raises(Killed):
-            train(recipe, tmp_path)
-    whole = tmp_path / "stages" / "01-see" / "checkpoint-2"
+            train(LOOKING, out)
+    return out
+
+
+@pytest.mark.parametrize("state", [None, "", '{"epoch": 1'], ids=["no state", "empty state", "half a state"])
+def test_a_checkpoint_that_was_being_written_is_passed_over(
+    finished: Path, interrupted: Path, tmp_path: Path, state: str | None
+) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "run"))
+    whole = out / "stages" / "01-see" / "checkpoint-2"
     torn = Path(shutil.copytree(whole, whole.with_name("checkpoint-3")))
     (torn / "model.safetensors").write_bytes(b"torn")
     (torn / "trainer_state.json").unlink()
     if state is not None:
         (torn / "trainer_state.json").write_text(state)
-    assert changed(finished / "stages" / "01-see" / "model", train(recipe, tmp_path)) == set()
+    assert changed(finished / "stages" / "01-see" / "model", train(LOOKING, out)) == set()
 
 
 def test_sigkill(finished: Path, tmp_path: Path) -> None:
@@ -171,19 +181,19 @@ sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from test_sft import CREATED
+from test_sft import TALKING
 from thinkseg.train.log import JsonLines
 from thinkseg.train.sft import train
 def on_step_end(self, args, state, control, **_):
     if self.stage == "name" and state.global_step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 JsonLines.on_step_end = on_step_end
-train(CREATED, Path({str(tmp_path)!r}))
+train(TALKING, Path({str(tmp_path)!r}))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert (tmp_path / "stages" / "02-name" / "checkpoint-2").is_dir()
-    assert changed(finished / "model", train(CREATED, tmp_path)) == set()
+    assert changed(finished / "stages" / "02-name" / "model", train(TALKING, tmp_path)) == set()
 
 
 def test_a_folder_holds_one_run(finished: Path) -> None:
@@ -252,11 +262,11 @@ def test_a_low_rank_is_what_lora_adds(qwen2_5: Path, tmp_path: Path) -> None:
     assert torch.linalg.matrix_rank(weights(result)[name] - weights(qwen2_5)[name], rtol=1e-3) == 2
 
 
-@pytest.mark.parametrize(("name", "steps_before"), [("before a checkpoint", 1), ("after one", 3)])
+@pytest.mark.parametrize("steps_before", [1, 2], ids=["before a checkpoint", "after one"])
 def test_lora_goes_on_after_a_kill(
-    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, steps_before: int
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
 ) -> None:
-    recipe = tuned(qwen2_5, Lora(rank=2), steps=4)
+    recipe = tuned(qwen2_5, Lora(rank=2), steps=3, batch=1, save_every=1)
     whole = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
         kill_at(patch, "sft", steps_before)
@@ -327,7 +337,7 @@ def test_loader_processes_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
 def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> None:
     """With a tiny model of the same layout under tiny frames, for a few steps."""
     recipe = load_recipe(RECIPES / f"veason-{size}-sft.yaml")
-    short = replace(recipe.stages[0], steps=2, workers=0)
+    short = replace(recipe.stages[0], steps=1, accumulate=2, workers=0)
     recipe = replace(
         recipe, model=replace(recipe.model, name=str(qwen2_5)), stages=(short,), num_frames=3, frame_wh=(56, 56)
     )
@@ -337,17 +347,17 @@ def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> 
 def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
     """Gradient descent on the loss makes the true words likelier: the labels are where they should be."""
     model = load_model(qwen2_5, "fp32")
-    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=2, offset=0, length=2)
-    batch = collate([data[0], data[1]], encoder.tokenizer.pad_token_id)
+    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=1, offset=0, length=1)
+    batch = collate([data[0]], encoder.tokenizer.pad_token_id)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
-    for _ in range(30):
+    for _ in range(20):
         loss = words_loss(model, batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]
 
 
 def test_the_trainer_can_give_its_outputs(qwen2_5: Path, encoder: Encoder) -> None:
