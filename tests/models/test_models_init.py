@@ -25,7 +25,7 @@ def test_a_policy_that_ships_goes_by_its_name(qwen2_5: Path, monkeypatch: pytest
     assert models.load_policy("tiny", device="cpu").name == "tiny"
 
 
-@pytest.mark.parametrize("name", ["", "nobody", "a/b/c", "/no/such/folder", "./nobody"])
+@pytest.mark.parametrize("name", ["", "nobody", "a/b/c", "/no/such/folder", "./nobody", "x" * 300, "a/" + "x" * 300])
 def test_names_of_nothing_are_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"no policy|not a model folder") as caught:
         models.load_policy(name)
@@ -47,3 +47,9 @@ def test_trackers_by_name() -> None:
     assert isinstance(models.load_tracker("flow"), FlowTracker)
     with pytest.raises(ModelError, match="no tracker 'sam'; there is: flow"):
         models.load_tracker("sam")
+
+
+def test_a_shipped_policy_that_is_gone_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.SHIPPED, "tiny", tmp_path / "gone")
+    with pytest.raises(ModelError, match="'tiny' is missing from this installation"):
+        models.load_policy("tiny")

@@ -427,6 +427,7 @@ def every_packet_blank(path):
     ("name", "make", "complaint"),
     [
         ("missing.mp4", lambda path: None, "no video file at"),
+        ("x" * 300, lambda path: None, "no video file at"),
         ("folder.mp4", lambda path: path.mkdir(), "no video file at"),
         ("empty.mp4", lambda path: path.touch(), "is not a video that can be read"),
         ("text.mp4", lambda path: path.write_text("not a video\n" * 50), "is not a video|has no video track"),

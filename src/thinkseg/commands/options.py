@@ -69,7 +69,7 @@ def load_policy(name: str, **settings: Any) -> Policy:
     """The policy of that name. A bar shows downloads on a terminal; loading from disk goes without one."""
     from thinkseg import models
 
-    if name in models.SHIPPED or Path(name).is_dir() or not sys.stderr.isatty():
+    if name in models.SHIPPED or os.path.isdir(name) or not sys.stderr.isatty():
         # Read once, when the hub's library is first imported, which the line below does.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     return models.load_policy(name, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ def load_policy(name: str, **settings: Any) -> Policy:
     """
     from thinkseg.models.policy import QwenPolicy
 
-    if name not in SHIPPED and not Path(name).is_dir() and name.strip("/").count("/") != 1:
-        shipped = ", ".join(SHIPPED)
-        raise ModelError(
-            f"no policy {name!r}: it is neither one that ships ({shipped}), a folder, nor an owner/model name"
-        )
-    policy = QwenPolicy.load(SHIPPED.get(name, Path(name) if Path(name).is_dir() else name), **settings)
+    place: str | Path = SHIPPED.get(name, Path(name))
+    if not os.path.isdir(place):
+        if name in SHIPPED:
+            raise ModelError(f"the policy {name!r} is missing from this installation: install thinkseg again")
+        if name.count("/") != 1 or not all(name.split("/")) or len(name) > 200:
+            raise ModelError(
+                f"no policy {name!r}: it is neither one that ships ({', '.join(SHIPPED)}), a folder, nor an owner/model"
+                " name on the hub"
+            )
+        place = name
+    policy = QwenPolicy.load(place, **settings)
     policy.name = name
     return policy
 

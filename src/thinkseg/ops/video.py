@@ -47,9 +47,13 @@ def open_video(path: str | Path) -> Frames:
     file, or its pictures cannot be read or differ in size.
     """
     path = Path(path)
-    if not path.is_dir():
+    # os.path.isdir says no, where Path.is_dir raises, to names the file system refuses.
+    if not os.path.isdir(path):
         return VideoFile(path)
-    pictures = sorted((file for file in path.iterdir() if _is_picture(file)), key=_natural_order)
+    try:
+        pictures = sorted((file for file in path.iterdir() if _is_picture(file)), key=_natural_order)
+    except OSError as error:
+        raise VideoError(f"folder {path} cannot be listed: {error.strerror}; check its permissions") from None
     if not pictures:
         raise VideoError(f"folder {path} holds no frames; expected {', '.join(IMAGE_SUFFIXES)} files in it")
     folder = FrameFolder(pictures, name=path.name)
@@ -148,7 +152,7 @@ def write_video(
     rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)
     if rate <= 0:
         raise VideoError(f"cannot write {path} at {fps} frames a second; give a positive number")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise VideoError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

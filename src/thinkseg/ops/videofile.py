@@ -10,6 +10,7 @@ comes out. A frame that cannot be reached by seeking is looked for from further 
 from __future__ import annotations
 
 import operator
+import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -258,7 +259,7 @@ class _Decoder:
 
 
 def _open_container(path: Path) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise VideoError(f"no video file at {path}; check the path")
     try:
         # The prefix keeps a colon in a file's name from being read as a protocol.
