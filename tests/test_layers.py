@@ -12,7 +12,8 @@ import thinkseg
 ROOT = Path(thinkseg.__file__).parent
 
 LAYERS = (
-    ("errors", "types"),
+    ("errors", "rle"),
+    ("types",),
     ("ops",),
     ("data", "chains", "models"),
     ("rewards", "pipeline"),

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
-Rle = Mapping[str, Any]
-"""One mask in COCO's compressed run lengths: {"size": [height, width], "counts": str}."""
+from thinkseg.rle import Rle, decode
 
 Coordinates = Literal["pixels", "thousandths"]
 """How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or 0..1000 of its sides (Qwen3-VL)."""
@@ -71,9 +70,7 @@ class Masklets:
         rle = self.rles[obj][frame]
         if rle is None:
             return np.zeros(self.size_wh[::-1], bool)
-        from pycocotools import mask as coco
-
-        return coco.decode(rle).astype(bool)
+        return decode(rle)
 
     def union(self, frame: int) -> np.ndarray:
         """All objects of one frame merged, bool (H, W)."""
