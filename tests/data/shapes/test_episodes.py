@@ -1,0 +1,146 @@
+import hashlib
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thinkseg.data import shapes
+from thinkseg.data.shapes import CATEGORIES, SPLITS, Episode, episode, load
+from thinkseg.data.shapes import episodes as module
+from thinkseg.data.shapes.episodes import SCENARIOS, SHARES
+from thinkseg.data.shapes.wordings import UNSEEN_WORDINGS, WORDINGS
+from thinkseg.data.shapes.world import TRAINING_PATHS, UNSEEN_PATHS
+from thinkseg.errors import DatasetError
+from thinkseg.types import VideoSample
+
+
+def digest(sample: VideoSample) -> str:
+    """Of all there is: words, frames and masks."""
+    said = hashlib.sha256(f"{sample.id} {sample.query} {sample.category}".encode())
+    for frame in sample.video.read(range(0, len(sample.video), 7)):
+        said.update(frame.tobytes())
+    assert sample.truth is not None
+    said.update(str(sample.truth.rles).encode())
+    return said.hexdigest()
+
+
+def state(one: Episode) -> tuple:
+    clip = one.clip
+    return (one.id, one.asked, one.texts, clip.colors, clip.shapes, clip.look, clip.xy.tobytes(), clip.radius.tobytes())
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_sample_is_a_function_of_split_and_index(split: str) -> None:
+    assert digest(load(split, 5, (56, 56))) == digest(load(split, 5, (56, 56)))
+    assert digest(load(split, 5, (56, 56))) != digest(load(split, 6, (56, 56)))
+
+
+def test_a_sample_is_the_same_in_another_process() -> None:
+    """Which hashes strings otherwise, and has drawn no other sample before."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_episodes import digest, load\n"
+        "print(digest(load('val', 11, (56, 56))))"
+    )
+    for index in range(3):
+        load("val", index, (56, 56))
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == digest(load("val", 11, (56, 56)))
+
+
+def test_no_two_samples_share_their_random_stream() -> None:
+    """Whatever the split: neither the same clip nor the same background."""
+    clips = [episode(split, index).clip for split in SPLITS for index in range(60)]
+    assert len({clip.look for clip in clips}) == len(clips)
+    assert len({clip.xy.tobytes() for clip in clips}) == len(clips)
+
+
+def test_more_questions_leave_the_clip_and_the_first_question_as_they_are() -> None:
+    for index in range(20):
+        alone, many = episode("train", index), episode("train", index, 6)
+        assert state(alone)[3:] == state(many)[3:]
+        assert many.asked[0] == alone.asked[0]
+        assert len(alone.asked) == len(alone.texts) == 1
+        assert 1 < len(many.asked) <= 6
+        assert len(set(many.asked)) == len(many.asked) == len(many.texts)
+
+
+def test_no_clip_is_asked_the_same_words_twice() -> None:
+    for index in range(40):
+        one = episode("train", index, 8)
+        assert len(set(one.texts)) == len(one.texts)
+
+
+def test_categories_are_asked_by_their_shares() -> None:
+    count = 1000
+    assert sum(SHARES.values()) == pytest.approx(1)
+    assert SHARES.keys() == SCENARIOS.keys() == set(CATEGORIES)
+    found = Counter(episode("val", index).asked[0].category for index in range(count))
+    for category, share in SHARES.items():
+        assert abs(found[category] / count - share) < 4 * np.sqrt(share * (1 - share) / count)
+    assert found["none"] / count == pytest.approx(0.08, abs=0.03)
+
+
+def possible(table: dict[str, tuple[str, ...]], one: Episode) -> bool:
+    return all(
+        text in {wording.format(**dict(question.words)) for wording in table[question.kind]}
+        for question, text in zip(one.asked, one.texts, strict=True)
+    )
+
+
+def test_zeroshot_speaks_and_moves_as_no_other_split_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths: list[tuple[str, ...]] = []
+    simulate = module.simulate
+
+    def watching(rng: np.random.Generator, scenario: str, ways: tuple[str, ...]) -> shapes.Episode:
+        paths.append(ways)
+        return simulate(rng, scenario, ways)
+
+    monkeypatch.setattr(module, "simulate", watching)
+    for split in SPLITS:
+        paths.clear()
+        clips = [episode(split, index, 3) for index in range(25)]
+        unseen = split == "zeroshot"
+        assert set(paths) == {UNSEEN_PATHS if unseen else TRAINING_PATHS}
+        assert all(possible(UNSEEN_WORDINGS if unseen else WORDINGS, one) for one in clips)
+        assert not any(possible(WORDINGS if unseen else UNSEEN_WORDINGS, one) for one in clips)
+    assert not set(UNSEEN_PATHS) & set(TRAINING_PATHS)
+
+
+def test_all_wordings_occur() -> None:
+    texts = {text for index in range(400) for text in episode("train", index, 6).texts}
+    for kind, wordings in WORDINGS.items():
+        for wording in wordings:
+            start = wording.partition("{")[0]
+            assert any(text.startswith(start) for text in texts), (kind, wording)
+
+
+def test_a_sample_has_its_truth() -> None:
+    for index in range(30):
+        sample, one = load("val", index, (64, 48)), episode("val", index)
+        assert sample.truth is not None
+        assert (sample.id, sample.query, sample.category) == (one.id, one.texts[0], one.asked[0].category)
+        assert sample.truth.num_objects == len(one.asked[0].targets)
+        assert (sample.category == "none") == (sample.truth.num_objects == 0)
+        assert sample.truth.num_frames == len(sample.video)
+        assert sample.truth.size_wh == sample.video.size_wh == (64, 48)
+
+
+def test_ids_name_split_and_index() -> None:
+    assert episode("zeroshot", 12).id == load("zeroshot", 12, (28, 28)).id == "zeroshot-000012"
+
+
+def test_large_indices_are_samples_too() -> None:
+    """Training stages start ten million clips apart."""
+    assert len(load("train", 30_000_005, (28, 28)).video) >= 24
+
+
+@pytest.mark.parametrize(
+    ("split", "index", "complaint"), [("test", 0, "no split 'test'"), ("val", -1, "sample -1 of val")]
+)
+def test_what_cannot_be_is_refused(split: str, index: int, complaint: str) -> None:
+    with pytest.raises(DatasetError, match=complaint):
+        load(split, index)

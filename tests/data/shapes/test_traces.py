@@ -1,0 +1,207 @@
+import numpy as np
+import pytest
+
+from thinkseg.chains.parse import parse_answer, write_answer
+from thinkseg.chains.show import Shown, describe
+from thinkseg.data.shapes import Episode, episode, load
+from thinkseg.data.shapes.questions import Question
+from thinkseg.data.shapes.render import ShapesVideo, corners, label_map
+from thinkseg.data.shapes.traces import LEAST_SHARE, TEMPLATES, Sight, best_shown, look, place, sizes, trace, way
+from thinkseg.data.shapes.wordings import WORDINGS
+from thinkseg.types import View
+
+SIZE = (112, 84)
+VIEW = View(6, SIZE)
+
+SIGHT = Sight(
+    names=("red star", "blue bar", "green ball"),
+    boxes=np.array(
+        [
+            [[10, 10, 30, 40], [50, 20, 90, 30], [0, 0, 0, 0]],
+            [[20, 10, 40, 40], [50, 22, 91, 33], [0, 0, 9, 8]],
+            [[0, 0, 0, 0], [50, 20, 90, 30], [4, 2, 30, 30]],
+        ]
+    ),
+    areas=np.array([[400, 300, 0], [420, 301, 40], [0, 300, 500]]),
+    order=(0, 1, 2),
+    labels=("0.0", "0.5", "1.0"),
+)
+
+
+def ask(kind: str, *targets: int, **words: str) -> Question:
+    return Question(kind, tuple(words.items()), targets)
+
+
+def test_phrases_by_hand() -> None:
+    assert way(SIGHT, 0) == "red star 20,25 30,25 away"
+    assert sizes(SIGHT, 1) == "blue bar 40x10 41x11 40x10"
+    assert place(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
+
+
+@pytest.mark.parametrize(
+    ("question", "template", "thinking", "shown", "boxes"),
+    [
+        (
+            ask("name", 0, color="red", shape="star"),
+            0,
+            "I see red star; blue bar; green ball. What is asked for is red star. "
+            "Its size over time: red star 20x30 20x30 away. It shows best at 0.5 s.",
+            1,
+            [[20, 10, 40, 40]],
+        ),
+        (
+            ask("largest", 2),
+            1,
+            "The frames show red star 20x30 20x30 away; blue bar 40x10 41x11 40x10; green ball away 9x8 26x28. "
+            "So the question means green ball. "
+            "Compare the frames: green ball away 9x8 26x28. The clearest view is at 1.0 s.",
+            2,
+            [[4, 2, 30, 30]],
+        ),
+        (
+            ask("leftmost", 2),
+            2,
+            "Let me look: blue bar 70,25; green ball 17,16. That makes it green ball. "
+            "Seen as green ball away 9x8 26x28, most of it at 1.0 s.",
+            2,
+            [[4, 2, 30, 30]],
+        ),
+        (
+            ask("leaves_first"),
+            3,
+            "I see red star 20,25 30,25 away; blue bar 70,25 70,27 70,25; green ball away 4,4 17,16. "
+            "Nothing here is what is asked for.",
+            None,
+            [],
+        ),
+        (
+            ask("all_kind", 2, 0, shape="star"),
+            0,
+            "I see red star; blue bar; green ball. What is asked for is red star and green ball. "
+            "Its size over time: red star 20x30 20x30 away; green ball away 9x8 26x28. It shows best at 0.5 s.",
+            1,
+            [[20, 10, 40, 40], [0, 0, 9, 8]],
+        ),
+    ],
+    ids=["name", "largest", "leftmost", "none", "several"],
+)
+def test_traces_by_hand(
+    question: Question, template: int, thinking: str, shown: int | None, boxes: list[list[int]]
+) -> None:
+    thought = trace(SIGHT, question, template)
+    assert thought.thinking == thinking
+    assert thought.shown == shown
+    assert thought.boxes.tolist() == boxes
+
+
+def test_all_targets_together_go_before_much_of_some() -> None:
+    """Frame 2 shows more of the ball than frame 1 of both, but not the star."""
+    assert best_shown(SIGHT, (0, 2)) == 1
+    assert best_shown(SIGHT, (2,)) == 2
+    assert best_shown(Sight(("a",), np.zeros((2, 1, 4), int), np.zeros((2, 1)), (), ("0.0", "1.0")), (0,)) is None
+
+
+def test_what_is_never_in_sight_cannot_be_answered() -> None:
+    hidden = Sight(SIGHT.names, SIGHT.boxes, SIGHT.areas * [[1, 1, 0]], (0, 1), SIGHT.labels)
+    thought = trace(hidden, ask("name", 2, color="green", shape="ball"), 0)
+    assert (thought.shown, len(thought.boxes)) == (None, 0)
+    assert "green ball" not in thought.thinking
+
+
+def test_every_kind_of_question_can_be_thought_about_in_every_template() -> None:
+    assert len(TEMPLATES) >= 3
+    thoughts = {
+        trace(SIGHT, ask(kind, 0, color="red", shape="star"), template).thinking
+        for kind in WORDINGS
+        for template in range(len(TEMPLATES))
+    }
+    # Questions that need the same look at the frames are thought about alike; there are four such looks.
+    assert len(thoughts) == 4 * len(TEMPLATES)
+
+
+def seen(one: Episode) -> tuple[Shown, Sight]:
+    shown = describe(ShapesVideo(one.clip, SIZE, one.id), VIEW)
+    return shown, look(one.clip, shown.indices, shown.labels, SIZE)
+
+
+def test_sight_is_what_the_frames_show() -> None:
+    for index in range(15):
+        one = episode("train", index)
+        shown, sight = seen(one)
+        outlines = corners(one.clip, SIZE)
+        whole = [
+            max((label_map([outline], frame, SIZE) > 0).sum() for frame in range(one.clip.num_frames))
+            for outline in outlines
+        ]
+        for position, frame in enumerate(shown.indices):
+            labels = label_map(outlines, frame, SIZE)
+            for obj in range(one.clip.num_objects):
+                area = (labels == obj + 1).sum()
+                if sight.areas[position, obj]:
+                    ys, xs = np.nonzero(labels == obj + 1)
+                    assert sight.areas[position, obj] == area
+                    assert sight.boxes[position, obj].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+                else:
+                    # Its outline's own pixels count in `whole` and not in the share, so allow for them.
+                    assert area < max(1.2 * LEAST_SHARE * whole[obj], 4)
+
+
+def test_objects_are_named_from_left_to_right_as_they_appear() -> None:
+    for index in range(30):
+        _, sight = seen(episode("train", index))
+        first = {obj: int((sight.areas[:, obj] > 0).argmax()) for obj in sight.order}
+        keys = [(first[obj], sight.boxes[first[obj], obj, 0]) for obj in sight.order]
+        assert keys == sorted(keys)
+        assert set(sight.order) == set(np.flatnonzero(sight.areas.any(0)))
+
+
+def test_traces_lead_to_the_truth() -> None:
+    """Read back by the parser: the shown frame with most of the targets, and exactly their boxes there."""
+    found = 0
+    for index in range(60):
+        one = episode("val", index, 4)
+        shown, sight = seen(one)
+        outlines = corners(one.clip, SIZE)
+        maps = [label_map(outlines, frame, SIZE) for frame in shown.indices]
+        for number, question in enumerate(one.asked):
+            thought = trace(sight, question, number)
+            keyframe = None if thought.shown is None else shown.indices[thought.shown]
+            answer = parse_answer(write_answer(thought.thinking, keyframe, thought.boxes, shown), shown)
+            assert answer.thinking == thought.thinking
+            assert (answer.keyframe is None) == (not question.targets)
+            if answer.keyframe is None:
+                continue
+            found += 1
+            areas = np.array([[(m == obj + 1).sum() for obj in question.targets] for m in maps])
+            together = np.flatnonzero((sight.areas[:, list(question.targets)] > 0).all(1))
+            best = areas.sum(1)[together].max()
+            assert areas[shown.indices.index(answer.keyframe)].sum() == best
+            there = maps[shown.indices.index(answer.keyframe)]
+            expected = set()
+            for obj in question.targets:
+                ys, xs = np.nonzero(there == obj + 1)
+                expected.add((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+            assert {tuple(box) for box in answer.boxes.tolist()} == expected
+    assert found > 150
+
+
+def test_a_trace_says_nothing_that_the_question_gives_away() -> None:
+    """The thinking names the true targets, whatever the wording; without any, it names none as the answer."""
+    for index in range(30):
+        one = episode("zeroshot", index, 3)
+        _, sight = seen(one)
+        for question in one.asked:
+            thinking = trace(sight, question, 0).thinking
+            conclusion = thinking.partition("What is asked for is ")[2].partition(".")[0]
+            named = set(conclusion.split(" and ")) if conclusion else set()
+            assert named == {one.clip.name(obj) for obj in question.targets}
+
+
+def test_a_sample_and_its_trace_agree() -> None:
+    sample, one = load("val", 4, SIZE), episode("val", 4)
+    shown, sight = seen(one)
+    thought = trace(sight, one.asked[0], 0)
+    assert sample.truth is not None
+    if thought.shown is not None:
+        truth = sample.truth.boxes(shown.indices[thought.shown])
+        assert sorted(truth.tolist()) == sorted(thought.boxes.tolist())

@@ -1,0 +1,49 @@
+import re
+from itertools import chain, product
+
+from thinkseg.chains.show import checked_query
+from thinkseg.data.shapes.wordings import CATEGORIES, CATEGORY, UNSEEN_WORDINGS, WORDINGS
+from thinkseg.data.shapes.world import COLORS, SHAPES
+
+
+def blanks(wording: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", wording))
+
+
+def filled(wordings: dict[str, tuple[str, ...]]) -> set[str]:
+    """All texts that a table can give."""
+    return {
+        text.format(color=color, shape=shape)
+        for text, color, shape in product(chain(*wordings.values()), COLORS, SHAPES)
+    }
+
+
+def test_every_kind_has_its_category_and_wordings() -> None:
+    assert WORDINGS.keys() == UNSEEN_WORDINGS.keys() == CATEGORY.keys()
+    assert set(CATEGORY.values()) == set(CATEGORIES) - {"none"}
+    assert all(len(texts) >= 2 for texts in chain(WORDINGS.values(), UNSEEN_WORDINGS.values()))
+
+
+def test_there_are_many_wordings() -> None:
+    assert len(set(chain(*WORDINGS.values()))) >= 40
+
+
+def test_wordings_of_a_kind_leave_the_same_blanks() -> None:
+    for kind in WORDINGS:
+        assert len({frozenset(blanks(text)) for text in (*WORDINGS[kind], *UNSEEN_WORDINGS[kind])}) == 1
+
+
+def test_no_text_means_two_things() -> None:
+    """Neither within a table nor between them: the zero-shot split says everything in words of its own."""
+    for table in (WORDINGS, UNSEEN_WORDINGS):
+        texts = list(chain(*table.values()))
+        assert len(texts) == len(set(texts))
+        assert len(filled(table)) == sum(
+            len(COLORS) ** ("color" in blanks(t)) * len(SHAPES) ** ("shape" in blanks(t)) for t in texts
+        )
+    assert not filled(WORDINGS) & filled(UNSEEN_WORDINGS)
+
+
+def test_wordings_can_be_asked_as_they_are() -> None:
+    for text in filled(WORDINGS) | filled(UNSEEN_WORDINGS):
+        assert checked_query(text) == text
