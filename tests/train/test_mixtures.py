@@ -64,7 +64,14 @@ def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
 def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
     """One frame is shown in a row of frames, four in others. Shares need not sum to one."""
     rows = [mixture(encoder, shares={"frames": 3.0, "lessons": 1.0}, questions=1)[i] for i in range(40)]
-    assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.9
+    assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.92
+
+
+def test_a_batch_is_of_one_kind(encoder: Encoder) -> None:
+    mixed = mixture(encoder, shares={"frames": 1.0, "lists": 1.0}, questions=1, batch=4)
+    kinds = [len(mixed[i].grids) for i in range(32)]
+    assert all(len(set(kinds[i : i + 4])) == 1 for i in range(0, 32, 4))
+    assert set(kinds) == {1, VIEW.num_frames}
 
 
 def test_a_clip_with_nothing_to_see_is_replaced_by_one_of_its_own(

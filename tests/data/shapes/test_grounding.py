@@ -4,7 +4,7 @@ from thinkseg.chains.show import describe
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.grounding import lessons
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import Sight, look
+from thinkseg.data.shapes.traces import Sight, look, sizes, way
 from thinkseg.types import View
 
 SIGHT = Sight(
@@ -24,10 +24,10 @@ SIGHT = Sight(
 ALL = {
     "list 0.0 s": "blue bar [50, 20, 90, 30]; red star [10, 10, 30, 40]",
     "list 0.5 s": "red star [20, 10, 40, 40]",
-    "follow the blue bar": "blue bar 70,25 away away",
-    "follow the red star": "red star 20,25 30,25 away",
-    "measure the blue bar": "blue bar 40x10 away away",
-    "measure the red star": "red star 20x30 20x30 away",
+    "follow the blue bar": way(SIGHT, 1),
+    "follow the red star": way(SIGHT, 0),
+    "measure the blue bar": sizes(SIGHT, 1),
+    "measure the red star": sizes(SIGHT, 0),
     "who is there": "blue bar; red star",
 }
 
@@ -42,11 +42,20 @@ def test_all_lessons_by_hand() -> None:
     assert len(lessons(SIGHT, rng(), 50)) == len(ALL)
 
 
+def test_lists_alone_by_hand() -> None:
+    lists = {request: reply for request, reply in ALL.items() if request.startswith("list")}
+    assert dict(lessons(SIGHT, rng(), 50, lists_only=True)) == lists
+
+
 def test_some_lessons_are_drawn_at_random_and_none_twice() -> None:
     drawn = [lessons(SIGHT, rng(seed), 3) for seed in range(40)]
     assert all(len(dict(some)) == 3 for some in drawn)
     assert {request for some in drawn for request, _ in some} == ALL.keys()
     assert lessons(SIGHT, rng(5), 3) == lessons(SIGHT, rng(5), 3)
+
+
+def test_frames_alone_can_be_asked_for() -> None:
+    assert dict(lessons(SIGHT, rng(), 50, lists_only=True)) == {k: v for k, v in ALL.items() if k.startswith("list")}
 
 
 def test_one_frame_can_only_be_listed() -> None:

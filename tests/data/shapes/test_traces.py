@@ -33,8 +33,8 @@ def ask(kind: str, *targets: int, **words: str) -> Question:
 
 
 def test_phrases_by_hand() -> None:
-    assert way(SIGHT, 0) == "red star 20,25 30,25 away"
-    assert sizes(SIGHT, 1) == "blue bar 40x10 41x11 40x10"
+    assert way(SIGHT, 0) == "red star 0.0 s 20,25 0.5 s 30,25 1.0 s away"
+    assert sizes(SIGHT, 1) == "blue bar 0.0 s 40x10 0.5 s 41x11 1.0 s 40x10"
     assert place(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
 
 
@@ -45,16 +45,16 @@ def test_phrases_by_hand() -> None:
             ask("name", 0, color="red", shape="star"),
             0,
             "I see red star; blue bar; green ball. What is asked for is red star. "
-            "Its size over time: red star 20x30 20x30 away. It shows best at 0.5 s.",
+            f"Its size over time: {sizes(SIGHT, 0)}. It shows best at 0.5 s.",
             1,
             [[20, 10, 40, 40]],
         ),
         (
             ask("largest", 2),
             1,
-            "The frames show red star 20x30 20x30 away; blue bar 40x10 41x11 40x10; green ball away 9x8 26x28. "
+            f"The frames show {sizes(SIGHT, 0)}; {sizes(SIGHT, 1)}; {sizes(SIGHT, 2)}. "
             "So the question means green ball. "
-            "Compare the frames: green ball away 9x8 26x28. The clearest view is at 1.0 s.",
+            f"Compare the frames: {sizes(SIGHT, 2)}. The clearest view is at 1.0 s.",
             2,
             [[4, 2, 30, 30]],
         ),
@@ -62,15 +62,14 @@ def test_phrases_by_hand() -> None:
             ask("leftmost", 2),
             2,
             "Let me look: blue bar 70,25; green ball 17,16. That makes it green ball. "
-            "Seen as green ball away 9x8 26x28, most of it at 1.0 s.",
+            f"Seen as {sizes(SIGHT, 2)}, most of it at 1.0 s.",
             2,
             [[4, 2, 30, 30]],
         ),
         (
             ask("leaves_first"),
             3,
-            "I see red star 20,25 30,25 away; blue bar 70,25 70,27 70,25; green ball away 4,4 17,16. "
-            "Nothing here is what is asked for.",
+            f"I see {way(SIGHT, 0)}; {way(SIGHT, 1)}; {way(SIGHT, 2)}. Nothing here is what is asked for.",
             None,
             [],
         ),
@@ -78,7 +77,7 @@ def test_phrases_by_hand() -> None:
             ask("all_kind", 2, 0, shape="star"),
             0,
             "I see red star; blue bar; green ball. What is asked for is red star and green ball. "
-            "Its size over time: red star 20x30 20x30 away; green ball away 9x8 26x28. It shows best at 0.5 s.",
+            f"Its size over time: {sizes(SIGHT, 0)}; {sizes(SIGHT, 2)}. It shows best at 0.5 s.",
             1,
             [[20, 10, 40, 40], [0, 0, 9, 8]],
         ),
