@@ -4,7 +4,8 @@ A stage's recipe names how much of each kind of data it mixes:
 
 - traces: the questions of a clip with their reasoning and answers, asked the way the `veason` chain asks
 - lessons: short looking questions about all shown frames of a clip (`data/shapes/grounding.py`)
-- frames: name and box everything in one frame
+- lists: name and box everything in each of several of the shown frames
+- frames: the same with one frame shown alone
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def true_reply(clip: Episode, question_index: int, shown: Shown, template: int) 
     return write_answer(thought.thinking, keyframe, thought.boxes * scale, shown)
 
 
-def looking(clip: Episode, view: View, rng: np.random.Generator, count: int) -> list[Dialogue]:
+def looking(
+    clip: Episode, view: View, rng: np.random.Generator, count: int, lists_only: bool = False
+) -> list[Dialogue]:
     """Looking lessons about the frames of a clip, without the chain's instruction."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     indices = None if view.num_frames > 1 else [int(rng.integers(len(video)))]
@@ -58,7 +61,7 @@ def looking(clip: Episode, view: View, rng: np.random.Generator, count: int) -> 
     seen: list[str | np.ndarray] = []
     for label, image in zip(shown.labels, images, strict=True):
         seen += (f"{label} s:", image)
-    return [(Turn((*seen, request)), reply) for request, reply in lessons(sight, rng, count)]
+    return [(Turn((*seen, request)), reply) for request, reply in lessons(sight, rng, count, lists_only)]
 
 
 def _units(shown: Shown) -> tuple[int, int]:
@@ -71,7 +74,8 @@ class Mixture:
     """A map-style data set of packed rows.
 
     shares: how much of each kind, summing to anything; questions: dialogues a row; offset: first index of the train
-    split used, so that stages never meet the same clip.
+    split used, so that stages never meet the same clip. batch: rows in a row of one kind, because kinds differ in
+    length and a batch is padded to its longest row.
     """
 
     encoder: Encoder
@@ -80,6 +84,7 @@ class Mixture:
     questions: int
     offset: int
     length: int
+    batch: int = 1
 
     def __len__(self) -> int:
         return self.length
@@ -87,12 +92,15 @@ class Mixture:
     def __getitem__(self, index: int) -> Row:
         at = self.offset + index
         rng = np.random.default_rng([1, at])
-        kinds = sorted(self.shares)
-        weights = np.array([self.shares[k] for k in kinds], float)
-        kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
+        kind = self._kind(index // self.batch)
         while not (dialogues := KINDS[kind](self, at, rng)):  # nothing to see in that clip
             at += self.length
         return pack(self.encoder.encode_group(dialogues), self.encoder.image_pad_id)
+
+    def _kind(self, batch: int) -> str:
+        kinds = sorted(self.shares)
+        weights = np.array([self.shares[k] for k in kinds], float)
+        return str(np.random.default_rng([2, self.offset, batch]).choice(kinds, p=weights / weights.sum()))
 
 
 def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -103,6 +111,10 @@ def _lessons(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialog
     return looking(episode("train", at), mixture.view, rng, mixture.questions)
 
 
+def _lists(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return looking(episode("train", at), mixture.view, rng, mixture.questions, lists_only=True)
+
+
 def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     view = View(1, mixture.view.frame_wh, mixture.view.coordinates, mixture.view.clock)
     return looking(episode("train", at), view, rng, 1)
@@ -111,6 +123,7 @@ def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
 KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "traces": _traces,
     "lessons": _lessons,
+    "lists": _lists,
     "frames": _frames,
 }
 

@@ -128,7 +128,7 @@ def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel
         trainer = _trainer(recipe, stage, folder, out, trained, data, collate_cells)
     else:
         trained = _trainable(model, recipe.model, stage)
-        data = Mixture(encoder, view, stage.data, stage.questions, offset, length)
+        data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch)
         trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.tokenizer.pad_token_id))
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":
@@ -156,7 +156,7 @@ def _last_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def _trainable(model: PreTrainedModel, source: ModelRecipe, stage: Stage) -> Any:
+def _trainable(model: Any, source: ModelRecipe, stage: Stage) -> Any:
     """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
     model.accepts_loss_kwargs = True  # so that the Trainer counts a step's labels over all its passes
     frozen = not (source.create or source.train_vision)
@@ -217,6 +217,7 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         save_total_limit=1,
         dataloader_num_workers=stage.workers,
         dataloader_persistent_workers=stage.workers > 0,
+        train_sampling_strategy="sequential",  # every index is a fresh draw already
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to=["tensorboard"],

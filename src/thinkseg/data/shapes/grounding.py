@@ -13,11 +13,14 @@ import numpy as np
 from thinkseg.data.shapes.traces import Sight, place, sizes, way
 
 
-def lessons(sight: Sight, rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """`count` different (request, reply) pairs about what the frames show; fewer if there is less to ask."""
+def lessons(sight: Sight, rng: np.random.Generator, count: int, lists_only: bool = False) -> list[tuple[str, str]]:
+    """`count` different (request, reply) pairs about what the frames show; fewer if there is less to ask.
+
+    lists_only: ask for nothing but what single frames show, each frame once.
+    """
     requests: list[tuple[Callable[..., tuple[str, str]], int]] = []
     requests += [(_list, shown) for shown in range(len(sight.labels)) if sight.areas[shown].any()]
-    if len(sight.labels) > 1:
+    if len(sight.labels) > 1 and not lists_only:
         requests += [(lesson, obj) for lesson in (_follow, _measure) for obj in sight.order]
         requests.append((_roll_call, 0))
     chosen = rng.permutation(len(requests))[:count]

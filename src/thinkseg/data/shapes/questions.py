@@ -100,7 +100,7 @@ def _timed(clip: Clip, inside: np.ndarray) -> Iterator[Question]:
     else:
         order = gone[np.argsort(last_seen[gone])]
         gap = (last_seen[order[1]] - last_seen[order[0]]) / clip.num_frames if len(gone) > 1 else 1.0
-        if gap > 0.15 and inside[order[0], 0]:
+        if gap > 0.34 and inside[order[0], 0]:
             yield _question("leaves_first", int(order[0]))
     late = np.flatnonzero(~inside[:, 0])
     if not len(late):

@@ -90,17 +90,21 @@ def trace(sight: Sight, question: Question, template: int) -> Trace:
 
 
 def way(sight: Sight, obj: int) -> str:
-    """Where one object's middle is in each shown frame: "red star 12,40 30,41 away"."""
+    """Where one object's middle is in each shown frame: "red star 0.0 s 12,40 0.8 s 30,41 1.6 s away"."""
     middles = (sight.boxes[:, obj, :2] + sight.boxes[:, obj, 2:]) // 2
-    places = [f"{x},{y}" if area else "away" for (x, y), area in zip(middles, sight.areas[:, obj], strict=True)]
-    return f"{sight.names[obj]} {' '.join(places)}"
+    return _over_time(sight, obj, [f"{x},{y}" for x, y in middles])
 
 
 def sizes(sight: Sight, obj: int) -> str:
-    """How large one object's visible part is in each shown frame: "red star 20x24 26x28 away"."""
+    """How large one object's visible part is in each shown frame: "red star 0.0 s 20x24 0.8 s 26x28 1.6 s away"."""
     sides = sight.boxes[:, obj, 2:] - sight.boxes[:, obj, :2]
-    spans = [f"{w}x{h}" if area else "away" for (w, h), area in zip(sides, sight.areas[:, obj], strict=True)]
-    return f"{sight.names[obj]} {' '.join(spans)}"
+    return _over_time(sight, obj, [f"{w}x{h}" for w, h in sides])
+
+
+def _over_time(sight: Sight, obj: int, notes: Sequence[str]) -> str:
+    # Every note stands beside its timestamp, so that where to look is always said before what is seen there.
+    seen = (note if area else "away" for note, area in zip(notes, sight.areas[:, obj], strict=True))
+    return f"{sight.names[obj]} " + " ".join(f"{t} s {note}" for t, note in zip(sight.labels, seen, strict=True))
 
 
 def place(sight: Sight, obj: int, shown: int) -> str:
