@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from thinkseg.data.shapes.traces import Sight, place, sizes, way
+from thinkseg.data.shapes.traces import Sight, listing, sizes, way
 
 
 def lessons(sight: Sight, rng: np.random.Generator, count: int, lists_only: bool = False) -> list[tuple[str, str]]:
@@ -28,8 +28,7 @@ def lessons(sight: Sight, rng: np.random.Generator, count: int, lists_only: bool
 
 
 def _list(sight: Sight, shown: int) -> tuple[str, str]:
-    there = [i for i in sight.order if sight.areas[shown, i]]
-    return f"list {sight.labels[shown]} s", "; ".join(place(sight, i, shown) for i in there)
+    return f"list {sight.labels[shown]} s", listing(sight, shown)
 
 
 def _follow(sight: Sight, obj: int) -> tuple[str, str]:

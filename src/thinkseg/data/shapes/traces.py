@@ -8,7 +8,7 @@ which the targets cover most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,14 +79,32 @@ def trace(sight: Sight, question: Question, template: int) -> Trace:
     """
     words = TEMPLATES[template % len(TEMPLATES)]
     shown = best_shown(sight, question.targets) if question.targets else None
-    thought = [words.opening.format(seen=_OBSERVE[_NEEDS[question.kind]](sight, question))]
+    looks = [f"at {sight.labels[s]} s {listing(sight, s)}" for s in _looked_at(sight, question.kind, shown)]
+    thought = [words.opening.format(seen="; then ".join(looks))]
     if shown is None:
         thought.append(words.nothing)
         return Trace(" ".join(thought), None, np.zeros((0, 4), np.float32))
     targets = [i for i in sight.order if i in question.targets and sight.areas[shown, i] > 0]
     thought.append(words.target.format(names=" and ".join(sight.names[i] for i in targets)))
-    thought.append(words.keyframe.format(sizes="; ".join(sizes(sight, i) for i in targets), label=sight.labels[shown]))
+    thought.append(words.keyframe.format(label=sight.labels[shown]))
     return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
+
+
+def listing(sight: Sight, shown: int) -> str:
+    """Everything in one shown frame with its box: "red star [12, 40, 32, 64]; blue bar [50, 20, 90, 30]"."""
+    return "; ".join(place(sight, i, shown) for i in sight.order if sight.areas[shown, i]) or "nothing"
+
+
+def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
+    """Positions of the shown frames that have to be looked at to answer a kind of question, in order of time.
+
+    Where no frame is best, the one in which most objects are in sight stands in.
+    """
+    best = int((sight.areas > 0).sum(1).argmax()) if keyframe is None else keyframe
+    if kind in _AT_A_GLANCE:
+        return [best]
+    last = len(sight.labels) - 1
+    return sorted({best, last}) if kind in _AT_THE_END else list(range(last + 1))
 
 
 def way(sight: Sight, obj: int) -> str:
@@ -112,29 +130,9 @@ def place(sight: Sight, obj: int, shown: int) -> str:
     return f"{sight.names[obj]} {sight.boxes[shown, obj].tolist()}"
 
 
-def _all(write: Callable[[Sight, int], str]) -> Callable[[Sight, Question], str]:
-    return lambda sight, question: "; ".join(write(sight, i) for i in sight.order)
-
-
-def _at_the_end(sight: Sight, question: Question) -> str:
-    middles = (sight.boxes[-1, :, :2] + sight.boxes[-1, :, 2:]) // 2
-    there = [i for i in sight.order if sight.areas[-1, i]]
-    return "; ".join(f"{sight.names[i]} {middles[i, 0]},{middles[i, 1]}" for i in there)
-
-
-# What an observer must look at to answer each kind of question.
-_OBSERVE: dict[str, Callable[[Sight, Question], str]] = {
-    "names": _all(lambda sight, obj: sight.names[obj]),
-    "ways": _all(way),
-    "sizes": _all(sizes),
-    "end": _at_the_end,
-}
-_NEEDS = {
-    **dict.fromkeys(("name", "color", "kind", "all_color", "all_kind"), "names"),
-    **dict.fromkeys(("fastest", "still", "leaves_first", "arrives", "pushed_by", "pushed", "was_hit"), "ways"),
-    **dict.fromkeys(("grows", "shrinks", "largest", "smallest"), "sizes"),
-    **dict.fromkeys(("leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"), "end"),
-}
+# Any other kind of question is about what happens, and takes all frames.
+_AT_A_GLANCE = {"name", "color", "kind", "all_color", "all_kind", "largest", "smallest"}
+_AT_THE_END = {"leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +148,18 @@ TEMPLATES = (
         "I see {seen}.",
         "What is asked for is {names}.",
         "Nothing here is what is asked for.",
-        "Its size over time: {sizes}. It shows best at {label} s.",
+        "It shows best at {label} s.",
     ),
     Template(
         "The frames show {seen}.",
         "So the question means {names}.",
         "So nothing fits the question.",
-        "Compare the frames: {sizes}. The clearest view is at {label} s.",
+        "The clearest view is at {label} s.",
     ),
     Template(
         "Let me look: {seen}.",
         "That makes it {names}.",
         "No object matches that.",
-        "Seen as {sizes}, most of it at {label} s.",
+        "Most of it is seen at {label} s.",
     ),
 )
