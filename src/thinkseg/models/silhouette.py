@@ -14,7 +14,7 @@ from thinkseg.models.edges import Window, crop_window, sampled, signed_distance
 FAR = -1e3
 """Distance given to places that the stored outline knows nothing of: far outside."""
 
-INNER_WEIGHT = 0.35
+INNER_WEIGHT = 0.7
 """Of an edge point inside the outline: it may be the edge of an occluder, one outside is the object's."""
 
 

@@ -34,9 +34,11 @@ SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6
 MOTION_WEIGHT = 1.0
 """Of an object that bends; one that is known to be rigid is told from what it passes by its silhouette instead."""
 RIVAL_WEIGHT = 0.8
+"""Taken from pixels that were seen to belong to a look-alike."""
 ALIKE = 0.3
 """Colour evidence from which a pixel counts as looking like the object."""
 TRUST_AT_0, TRUST_SLOPE = 1.3, 10.0
+"""Trust in a rigid silhouette as a line over the share of the object that sticks out of it, clipped to 0..1."""
 WIDE_BAND = 5.0
 """Pixels: an outline that is to correct the pose must not merely repeat the mask that the pose drew before."""
 EDGE_DOUBT = 2.0
@@ -104,6 +106,16 @@ class Target:
             distance + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]) - RIVAL_WEIGHT * self.rivals[window]
         )
 
+    def _rigid_evidence(self, picture: Picture, whole: np.ndarray, window: Window) -> np.ndarray:
+        """What the silhouette adds, as far as it is trusted.
+
+        Right at its edge colours are ambiguous (anti-aliasing, a dark outline), so there their evidence is taken back.
+        """
+        doubt = self.trust * np.exp(-((whole / EDGE_DOUBT) ** 2))
+        shape = np.clip(whole / self._band(), -1, 1)
+        weight = np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST)
+        return self.trust * weight * shape - doubt * COLOUR_WEIGHT * self.colours.evidence(picture.cells[window])
+
     def _band(self) -> float:
         """Pixels over which an edge is uncertain."""
         return float(np.clip(0.06 * np.sqrt(self.silhouette.area_now()), 1.5, 5.0))
@@ -144,11 +156,7 @@ class Target:
         self.silhouette.settle(pose, memory=0.5 if visible > 0.6 and (not self.crowded or self.age < 4) else 0.9)
         if not self.crowded:
             self._judge_shape(free, whole)
-        # Colours are ambiguous right at an edge (anti-aliasing, a dark outline); a trusted silhouette is not.
-        doubt = self.trust * np.exp(-((whole / EDGE_DOUBT) ** 2))
-        raw -= COLOUR_WEIGHT * doubt * self.colours.evidence(picture.cells[window])
-        shape = np.clip(whole / self._band(), -1, 1)
-        raw += self.trust * np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST) * shape
+        raw += self._rigid_evidence(picture, whole, window)
         # However it bends, it does not grow by a third of its size between two looks.
         raw -= SHAPE_AGAINST * (whole < -max(4.0, 0.3 * np.sqrt(self.silhouette.area_now())))
         return _drop_strays(_snap(picture, window, raw, self.trust), (carried[window] > 0) | (whole > 0))
