@@ -1,15 +1,22 @@
-"""Makes the README's picture: python docs/make_images.py [INDEX of a val clip]."""
+"""Makes the README's picture: python docs/make_images.py [INDEX of a val clip] [POLICY].
+
+With the policy "truth", the default until the shipped one is good enough, the answer is the simulation's own trace.
+"""
 
 import sys
 from pathlib import Path
 
 from PIL import Image
 
+from thinkseg.chains.show import describe
 from thinkseg.chains.veason import veason
-from thinkseg.data.shapes import load
+from thinkseg.data.shapes import episode, load
 from thinkseg.models import load_policy, load_tracker
+from thinkseg.models.scripted import ScriptedPolicy
 from thinkseg.pipeline import segment_sample
 from thinkseg.report import film_strip
+from thinkseg.train.mixtures import true_reply
+from thinkseg.types import Policy, VideoSample, View
 
 CLIP = 20
 """A val clip in which cause and effect are plain to see."""
@@ -17,13 +24,21 @@ CLIP = 20
 PICTURE = Path(__file__).parent / "images" / "filmstrip.png"
 
 
-def main(index: int) -> None:
-    policy = load_policy("shapes")
-    result = segment_sample(load("val", index), veason, policy, load_tracker("flow"))
+def truth(index: int, sample: VideoSample) -> Policy:
+    """A policy that answers one val question as the simulation knows it."""
+    view = View(num_frames=4, frame_wh=(112, 112))
+    reply = true_reply(episode("val", index), 0, describe(sample.video, view), template=0)
+    return ScriptedPolicy([reply], view=view)
+
+
+def main(index: int, name: str) -> None:
+    sample = load("val", index)
+    policy = truth(index, sample) if name == "truth" else load_policy(name)
+    result = segment_sample(sample, veason, policy, load_tracker("flow"))
     PICTURE.parent.mkdir(exist_ok=True)
     Image.fromarray(film_strip(result, policy.view, captions=True, width=1200)).save(PICTURE, optimize=True)
-    print(f"{result.sample.query}: {PICTURE}")
+    print(f"{sample.query}: {PICTURE}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else CLIP)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else CLIP, sys.argv[2] if len(sys.argv) > 2 else "truth")
