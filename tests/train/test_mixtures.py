@@ -167,8 +167,8 @@ def test_lessons_are_in_the_models_own_units() -> None:
 
 
 def test_the_corpus_holds_what_is_taught(encoder: Encoder) -> None:
-    texts = corpus(VIEW, 6)
-    assert texts == corpus(VIEW, 6)
+    texts = corpus(VIEW, 24)
+    assert texts == corpus(VIEW, 24)
     said = {
         part for text in texts for part in re.findall(r"<think>|<answer>|keyframe_timestamp|Question|list|away", text)
     }
