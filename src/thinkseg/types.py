@@ -45,16 +45,29 @@ class Frames(Protocol):
         ...
 
 
+class Track(Protocol):
+    """The masks of one object, frame by frame: a tuple, or something that reads them when they are asked for.
+
+    An entry is None where the object is not seen, or where no one has looked: see whoever made the track.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frame: int, /) -> Rle | None: ...
+
+    def __iter__(self) -> Iterator[Rle | None]: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Masklets:
     """Per object, per frame masks of a whole video, kept as run lengths and decoded on demand.
 
-    rles: one tuple per object with one entry per frame; None where the object is not seen. No objects: no target.
+    rles: one track per object with one entry per frame; None where the object is not seen. No objects: no target.
     """
 
     size_wh: tuple[int, int]
     num_frames: int
-    rles: tuple[tuple[Rle | None, ...], ...]
+    rles: tuple[Track, ...]
 
     def __post_init__(self) -> None:
         for position, track in enumerate(self.rles):
@@ -75,9 +88,10 @@ class Masklets:
     def union(self, frame: int) -> np.ndarray:
         """All objects of one frame merged, bool (H, W)."""
         merged = np.zeros(self.size_wh[::-1], bool)
-        for obj in range(self.num_objects):
-            if self.rles[obj][frame] is not None:
-                merged |= self.mask(frame, obj)
+        for track in self.rles:
+            rle = track[frame]
+            if rle is not None:
+                merged |= decode(rle)
         return merged
 
     def area(self, frame: int) -> int:
@@ -87,10 +101,11 @@ class Masklets:
     def boxes(self, frame: int) -> np.ndarray:
         """Tight boxes of the objects that are seen in one frame, float32 (M, 4) with M <= num_objects."""
         found = []
-        for obj in range(self.num_objects):
-            if self.rles[obj][frame] is None:
+        for track in self.rles:
+            rle = track[frame]
+            if rle is None:
                 continue
-            ys, xs = np.nonzero(self.mask(frame, obj))
+            ys, xs = np.nonzero(decode(rle))
             if len(xs):
                 found.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
         return np.array(found, np.float32).reshape(-1, 4)

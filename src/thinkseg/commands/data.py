@@ -1,21 +1,41 @@
-"""`thinkseg data ...`: data sets as files."""
+"""`thinkseg data ...`: data sets as files, written or checked."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from thinkseg.commands import options
 from thinkseg.console import Progress
+from thinkseg.errors import DatasetError
+
+if TYPE_CHECKING:
+    from thinkseg.data import Source
+    from thinkseg.data.check import Census
+    from thinkseg.data.problems import Problems
 
 
 def add_to(commands: Any) -> None:
     """Describes the commands."""
-    group = commands.add_parser("data", help="write a data set", description="Writes a data set as files.")
+    from thinkseg.data import BENCHMARKS
+
+    group = commands.add_parser(
+        "data",
+        help="write or check a data set",
+        description="Writes the synthetic world as files, or checks the files of a benchmark.",
+    )
     sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
+    _add_shapes(sets)
+    for name, source in BENCHMARKS.items():
+        _add_benchmark(sets, name, source)
+
+
+def _add_shapes(sets: Any) -> None:
     parser = sets.add_parser(
         "shapes",
-        help="the synthetic world, in the layout of ReVOS",
+        help="write the synthetic world, in the layout of ReVOS",
         description="Writes clips of the shapes world as mp4 files and as a tree in the layout of ReVOS.",
     )
     options.add_split(parser)
@@ -26,6 +46,22 @@ def add_to(commands: Any) -> None:
     )
     options.add_out(parser)
     parser.set_defaults(run=shapes)
+
+
+def _add_benchmark(sets: Any, name: str, source: Source) -> None:
+    parser = sets.add_parser(
+        name,
+        help=f"check {source.title}",
+        description=f"Counts what there is of {source.title} and checks that it is whole: frames, masks, sizes, ids. "
+        "What its files should look like is told in docs/benchmarks.md.",
+    )
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that holds the data set")
+    splits = ", ".join(source.splits)
+    parser.add_argument(
+        "--split", default=source.splits[0], metavar="NAME", help=f"{splits} (default: {source.splits[0]})"
+    )
+    parser.add_argument("--keep-going", action="store_true", help="the status is 0 even where something is wrong")
+    parser.set_defaults(run=benchmark, name=name)
 
 
 def shapes(arguments: argparse.Namespace) -> int:
@@ -46,3 +82,50 @@ def shapes(arguments: argparse.Namespace) -> int:
         )
     print(f"wrote {arguments.count} clips with {asked} questions to {arguments.out}")
     return 0
+
+
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Counts and checks what there is of a benchmark. Everything is looked at, whatever is wrong on the way."""
+    from thinkseg.data import BENCHMARKS, open_benchmark
+    from thinkseg.data.check import census, check
+    from thinkseg.data.problems import Problems
+
+    problems = Problems(keep_going=True)
+    with Progress() as progress:
+        progress.say("reading the lists")
+        opened = open_benchmark(arguments.name, arguments.root, arguments.split, problems)
+        progress.say("checking videos")
+        check(opened, progress)
+    print(f"{BENCHMARKS[arguments.name].title}, {arguments.split}")
+    print("\n".join((*_counts(census(opened)), *_flaws(problems))))
+    if len(problems) and not arguments.keep_going:
+        raise DatasetError(
+            f"{arguments.root} has {len(problems)} problems: mend them, or pass over what they spoil with --keep-going"
+        )
+    return 0
+
+
+def _counts(census: Census) -> Iterator[str]:
+    """What there is, a line for each number."""
+    yield _line("videos", census.videos)
+    yield _line("frames", census.frames)
+    yield _line("  scored", census.scored)
+    yield _line("expressions", sum(census.expressions.values()))
+    for category, count in census.expressions.items():
+        yield _line(f"  {category or 'without a category'}", count)
+    yield "targets"
+    for kind, count in census.targets.items():
+        yield _line(f"  {kind}", count)
+
+
+def _flaws(problems: Problems) -> Iterator[str]:
+    """What is wrong, a line for each kind and below it the first of its kind."""
+    yield _line("problems", len(problems))
+    for kind, count in problems.counts.most_common():
+        yield _line(f"  {kind}", count)
+        for example in problems.examples[kind]:
+            yield f"    {' '.join(example.split())}"
+
+
+def _line(name: str, count: int) -> str:
+    return f"{name:<24}{count:>8}"

@@ -1,0 +1,151 @@
+"""Your own data: videos, and a file queries.jsonl with one query a line.
+
+    {"video": "clips/garden.mp4", "query": "the dog that barks first", "id": "barks", "category": "reasoning",
+     "masks": ["masks/garden/dog"]}
+
+video: a video file, or a folder of pictures, as a path below the folder of queries.jsonl.
+id: tells a video's queries apart; the number of the line if left out. category: for scores by kind; may be left out.
+masks: the truth, an entry for each object; [] says that there is no such object; left out, the truth is not known.
+
+An entry of masks is a list with a COCO RLE or null for each frame, or a folder of pictures, not black where the object
+is. They are named like the frames they belong to (00012.png for 00012.jpg), or by the frame's number in a video file,
+five digits from 00000.png on, which is how `thinkseg segment` writes them. Frames without a picture are not scored.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from thinkseg.data.benchmark import NO_TARGET, Benchmark, Expression, Video
+from thinkseg.data.files import MaskFolders
+from thinkseg.data.problems import Problems, TreeError
+from thinkseg.data.tracks import LazyTrack, RleTrack
+from thinkseg.data.tree import Node, missing, parse_json, read_bytes
+from thinkseg.types import Frames
+
+QUERIES = "queries.jsonl"
+
+
+def load(root: Path, split: str, problems: Problems) -> Benchmark:
+    """All queries, the split "all"; see `thinkseg.data.open_benchmark`. Opens each video once to count its frames."""
+    files = _Files(root)
+    videos: dict[str, Video] = {}
+    expressions: dict[str, Expression] = {}
+    for number, row in _rows(root / QUERIES, problems):
+        with problems.skipping():
+            name = row["video"].name(nested=True)
+            if name not in videos:
+                videos[name] = files.open(name)
+            expression = _expression(number, row, videos[name], files)
+            if expression.key in expressions:
+                raise row.flaw("id", f"is the second query {expression.id!r} about video {name}")
+            expressions[expression.key] = expression
+    # Queries about a video follow each other, so that its frames need not be decoded twice.
+    order = {name: position for position, name in enumerate(videos)}
+    listed = sorted(expressions.values(), key=lambda expression: order[expression.video])
+    return Benchmark("folder", split, root, videos, tuple(listed), files, problems)
+
+
+class _Files(MaskFolders):
+    """Videos that were opened, and masks in folders of pictures or in lines of queries.jsonl."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, root)
+        self._readers: dict[str, Frames] = {}
+        self._lines: dict[str, tuple[int, int]] = {}
+
+    def open(self, name: str) -> Video:
+        """Opens a video and remembers what was found. Raises VideoError, or TreeError for two frames of one name."""
+        from thinkseg.ops.video import FrameFolder, open_video
+
+        reader = open_video(self.folder / name)
+        digits = max(5, len(str(len(reader) - 1)))
+        names = tuple(f"{index:0{digits}d}" for index in range(len(reader)))
+        if isinstance(reader, FrameFolder):
+            names = tuple(path.stem for path in reader.paths)
+        if len(set(names)) < len(names):
+            raise TreeError("frame", f"{self.folder / name} has two pictures of one name, which differ in suffix alone")
+        self._readers[name] = reader
+        return Video(name, names, reader.size_wh)
+
+    def add_line(self, number: int, position: int) -> str:
+        """An id for the object whose run lengths are entry `position` of the masks of line `number`."""
+        obj = f"{QUERIES}:{number}:{position}"
+        self._lines[obj] = number, position
+        return obj
+
+    def frame_paths(self, video: Video) -> Sequence[Path]:
+        from thinkseg.ops.video import FrameFolder
+
+        reader = self._readers[video.id]
+        return reader.paths if isinstance(reader, FrameFolder) else ()
+
+    def frames(self, video: Video) -> Frames:
+        # A copy knows what was found on opening, and decodes for itself.
+        return copy.copy(self._readers[video.id])
+
+    def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
+        if obj not in self._lines:
+            return super().track(video, obj, size_wh)
+        load = partial(_masks_of_line, self.folder / QUERIES, *self._lines[obj])
+        return RleTrack(load, len(video.frames), size_wh)
+
+
+def _rows(path: Path, problems: Problems) -> Iterator[tuple[int, Node]]:
+    """The lines of queries.jsonl that are not blank, numbered from 1 on and parsed."""
+    file = Node(None, str(path))
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        with problems.skipping():
+            if line.strip():
+                yield number, Node(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
+
+
+def _expression(number: int, row: Node, video: Video, files: _Files) -> Expression:
+    name = row["id"].name() if "id" in row else str(number)
+    objects, scored = _truth(number, row, video, files)
+    category = NO_TARGET if objects == () else ""
+    return Expression(
+        video=video.id,
+        id=name,
+        query=row["query"].text(),
+        category=row["category"].text() if "category" in row else category,
+        objects=objects,
+        scored=scored,
+        folders=(f"{video.id}/{name}",),
+    )
+
+
+def _truth(number: int, row: Node, video: Video, files: _Files) -> tuple[tuple[str, ...] | None, Sequence[int]]:
+    """The objects of a row and the frames to be scored; None and all frames if it does not tell."""
+    everything = range(len(video.frames))
+    if "masks" not in row:
+        return None, everything
+    objects: list[str] = []
+    annotated: set[int] = set()
+    for position, entry in enumerate(row["masks"].items()):
+        if isinstance(entry.value, list):
+            if len(entry.value) != len(video.frames):
+                raise entry.flaw("mask", f"has {len(entry.value)} masks for {len(video.frames)} frames")
+            objects.append(files.add_line(number, position))
+            annotated.update(everything)
+        else:
+            objects.append(entry.name(nested=True))
+            annotated.update(files.annotated(video, objects[-1]))
+    return tuple(objects), tuple(sorted(annotated)) if objects else everything
+
+
+def _masks_of_line(path: Path, number: int, position: int) -> Sequence[Node]:
+    """The run lengths that are entry `position` of the masks of line `number`."""
+    try:
+        with path.open("rb") as file:
+            line = next(islice(file, number - 1, None), b"")
+    except OSError as error:
+        raise missing(path, error) from None
+    masks = parse_json(line, f"{path}, line {number}")["masks"].items()
+    if position >= len(masks):
+        raise TreeError("mask", f"{path}, line {number} has lost a mask since it was first read")
+    return masks[position].items()

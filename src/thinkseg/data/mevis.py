@@ -1,0 +1,62 @@
+"""MeViS (arXiv 2308.08544, and version 2, arXiv 2512.10945): what moves as a sentence says, in 2,006 videos.
+
+One video of valid_u/meta_expressions.json, and what its annotation 7 looks like in valid_u/mask_dict.json:
+
+    "0ab4afe7fb46": {"vid_id": 3, "frames": ["00000", "00001"], "expressions": {
+        "0": {"exp": "birds that fly away", "obj_id": [0, 2], "anno_id": [7, 9]}}}
+    "7": [{"size": [1080, 1920], "counts": "..."}, null]
+
+Several annotations are one target: their union. Lists without an entry mean that there is no target, which version 2
+has. The expressions of `valid` and `test` are "exp" alone, without a mask_dict.json: a server keeps their truth.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from thinkseg.data.benchmark import NO_TARGET, REFERRING, Benchmark, Expression, Files, Video
+from thinkseg.data.files import JpegFolders, RleFiles
+from thinkseg.data.listing import identities, prediction_folder, read_listing
+from thinkseg.data.maskfile import MaskFile
+from thinkseg.data.problems import Problems
+from thinkseg.data.tree import Node, read_json
+
+V2_LISTS = ("meta_expressions_v2.json", "meta_expressions_v2_release.json")
+"""Version 2's files of expressions; the second is that of `valid`, which leaves out the targets."""
+
+WITH_TRUTH = ("train", "valid_u")
+
+
+def load(root: Path, split: str, problems: Problems) -> Benchmark:
+    """A split of version 1; see `thinkseg.data.open_benchmark`."""
+    return _load("mevis", root, split, root / split / "meta_expressions.json", problems)
+
+
+def load_v2(root: Path, split: str, problems: Problems) -> Benchmark:
+    """A split of version 2, which has other expressions for the same videos and masks."""
+    paths = [root / split / name for name in V2_LISTS]
+    return _load("mevis-v2", root, split, next(filter(Path.exists, paths), paths[0]), problems)
+
+
+def _load(name: str, root: Path, split: str, path: Path, problems: Problems) -> Benchmark:
+    pictures, masks = root / split / "JPEGImages", root / split / "mask_dict.json"
+    told = split in WITH_TRUTH or masks.exists()
+    read = partial(_expression, told=told)
+    videos, expressions = read_listing(read_json(path)["videos"].values(), read, problems)
+    files: Files = RleFiles(pictures, MaskFile(masks, opens="[")) if told else JpegFolders(pictures)
+    return Benchmark(name, split, root, videos, expressions, files, problems)
+
+
+def _expression(video: Video, entry: Node, told: bool) -> Expression:
+    """told: whether there are masks, so that lists without an entry are lists and not blanks."""
+    objects = identities(entry["anno_id"]) if told else None
+    return Expression(
+        video=video.id,
+        id=entry.key_name(),
+        query=entry["exp"].text(),
+        category=NO_TARGET if objects == () else REFERRING,
+        objects=objects,
+        scored=range(len(video.frames)),
+        folders=(prediction_folder(video, entry),),
+    )

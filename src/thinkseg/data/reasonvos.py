@@ -1,0 +1,104 @@
+"""ReasonVOS (VideoLISA, arXiv 2409.19603): one object asked for by reasoning, in 91 videos of four data sets.
+
+One video of meta_expressions.json, whose expressions are a list:
+
+    "bike-race": {"source": "BURST", "frames": ["00000", "00001"], "expressions": [
+        {"exp_id": 0, "obj_id": "3", "exp_text": "Which one falls behind?", "is_sent": 1}]}
+
+The truth is a picture a frame, not black where the object is, in Annotations/<source>_<video>_<obj_id>/, the source in
+upper or lower case; frames without a picture were never annotated and are not scored. The video is all that is in
+JPEGImages/<video>/.
+
+Published copies differ, and both kinds are read: "expressions" may be an object with ids as fields instead of a list,
+and is_sent may stand with the video. An exp_id can occur twice in a video; the earlier expression then gets the number
+after the largest, as in published conversions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from thinkseg.data.benchmark import Benchmark, Expression, Video
+from thinkseg.data.files import MaskFolders, jpeg_names
+from thinkseg.data.listing import read_listing
+from thinkseg.data.problems import Problems, TreeError
+from thinkseg.data.tree import Node, list_folder, read_json
+
+SENTENCE, PHRASE = "sentence", "phrase"
+"""Categories: is_sent or not."""
+
+
+def load(root: Path, split: str, problems: Problems) -> Benchmark:
+    """The one split, "test"; see `thinkseg.data.open_benchmark`."""
+    files = MaskFolders(root / "JPEGImages", root / "Annotations")
+    masks = frozenset(list_folder(files.annotations))
+    videos, expressions = read_listing(
+        read_json(root / "meta_expressions.json")["videos"].values(),
+        partial(_expression, files=files, masks=masks),
+        problems,
+        read_video=partial(_video, folder=root / "JPEGImages", problems=problems),
+        expressions_of=_numbered,
+    )
+    return Benchmark("reasonvos", split, root, videos, expressions, files, problems)
+
+
+def _video(node: Node, folder: Path, problems: Problems) -> Video:
+    """A video with all frames that are there. Those that its entry lists besides are noted."""
+    name = node.key_name(nested=True)
+    frames = jpeg_names(folder / name)
+    if lost := sorted({entry.identity() for entry in node["frames"].items()} - set(frames)):
+        problems.note(TreeError("frame", f"video {name}: {len(lost)} frames are listed but not there, first {lost[0]}"))
+    return Video(name, frames)
+
+
+def _numbered(node: Node) -> Iterable[Node]:
+    """The expressions of a video's entry, each with an id of its own as key."""
+    rows = node["expressions"]
+    if isinstance(rows.value, dict):
+        return rows.values()
+    numbered: dict[str, Node] = {}
+    for row in rows.items():
+        name = row["exp_id"].name()
+        earlier = numbered.pop(name, None)
+        numbered[name] = Node(row.value, name, rows)
+        if earlier is not None:
+            largest = max((int(number) for number in numbered if re.fullmatch("[0-9]{1,18}", number)), default=-1)
+            numbered[str(largest + 1)] = Node(earlier.value, str(largest + 1), rows)
+    return numbered.values()
+
+
+def _expression(video: Video, entry: Node, files: MaskFolders, masks: frozenset[str]) -> Expression:
+    parent = _video_of(entry)
+    source, obj, number = parent["source"].name(), entry["obj_id"].name(), entry.key_name()
+    stated = entry["exp_id"].name() if "exp_id" in entry else number
+    folder = _mask_folder(source, f"_{video.id}_{obj}", files, masks)
+    is_sentence = (entry if "is_sent" in entry else parent)["is_sent"].value
+    return Expression(
+        video=video.id,
+        id=number,
+        query=entry["exp_text"].text(),
+        category=SENTENCE if is_sentence else PHRASE,
+        objects=(folder,),
+        scored=files.annotated(video, folder),
+        folders=(f"{source}_{video.id}_{obj}/{stated}", f"{video.id}/{number}", f"{video.id}/{obj}"),
+    )
+
+
+def _mask_folder(source: str, rest: str, files: MaskFolders, masks: frozenset[str]) -> str:
+    """The name of an object's folder among all of them, whatever case its source is written in."""
+    if source + rest in masks:
+        return source + rest
+    alike = [name for name in masks if name.endswith(rest) and name.removesuffix(rest).lower() == source.lower()]
+    if len(alike) != 1:
+        raise TreeError("mask", f"there is no folder {files.annotations / (source + rest)}; is the data set complete?")
+    return alike[0]
+
+
+def _video_of(entry: Node) -> Node:
+    """The entry of the video that an expression's entry is part of."""
+    assert entry.parent is not None
+    assert entry.parent.parent is not None
+    return entry.parent.parent

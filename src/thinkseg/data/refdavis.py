@@ -1,0 +1,127 @@
+"""Ref-DAVIS17 (Khoreva et al., ACCV 2018): every object of DAVIS 2017 in four people's words, 60 + 30 videos.
+
+Either as ReferFormer converts it, one video of meta_expressions/valid/meta_expressions.json:
+
+    "dogs-jump": {"frames": ["00000", "00001"], "expressions": {
+        "0": {"exp": "a brown dog on the left", "obj_id": "1"}, "1": ..., "2": ..., "3": ..., "4": {"obj_id": "2"}}}
+
+with {train,valid}/{JPEGImages,Annotations,meta.json}; or as it is published, in which case the conversion is done here:
+DAVIS/ of the unsupervised challenge at 480p, and one line for each object in the four files of davis_text_annotations/:
+
+    dogs-jump 1 "a brown dog on the left"
+
+Each object has four expressions: annotators 1 and 2, each after seeing the first frame and the full video. Expression
+number 4 * rank + a is that of run `a`, in this order. Ranks go by the object's number *as text*: 10 comes before 2.
+Three videos' names are misspelt, and annotator 2's files are Latin-1. The truth is label maps, in which 255
+is neither object nor background.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thinkseg.data.benchmark import Benchmark, Expression, Video
+from thinkseg.data.files import LabelFiles, jpeg_names
+from thinkseg.data.listing import read_listing
+from thinkseg.data.pictures import label_map
+from thinkseg.data.problems import Problems, TreeError
+from thinkseg.data.tree import Node, read_bytes, read_json, safe_name
+from thinkseg.data.ytvos import ObjectIds, expression_reader
+
+RUNS = (
+    ("Davis17_annot1.txt", "utf-8"),
+    ("Davis17_annot1_full_video.txt", "utf-8"),
+    ("Davis17_annot2.txt", "latin-1"),
+    ("Davis17_annot2_full_video.txt", "latin-1"),
+)
+"""The file of each run, and its encoding."""
+
+MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
+
+LISTS = {"train": "train.txt", "valid": "val.txt"}
+"""DAVIS's list of videos, by split."""
+
+
+def load(root: Path, split: str, problems: Problems) -> Benchmark:
+    """A split, "valid" or "train", of either layout; see `thinkseg.data.open_benchmark`.
+
+    An expression's `group` is its run, "anno_0" to "anno_3".
+    """
+    original = root / "davis_text_annotations"
+    if original.exists() and not (root / "meta_expressions").exists():
+        davis = root / "DAVIS"
+        files = LabelFiles(davis / "JPEGImages" / "480p", davis / "Annotations_unsupervised" / "480p")
+        listing, objects = _convert(original, davis, split, problems), None
+    else:
+        files = LabelFiles(root / split / "JPEGImages", root / split / "Annotations")
+        listing = read_json(root / "meta_expressions" / split / "meta_expressions.json")
+        objects = ObjectIds(read_json(root / split / "meta.json"))
+    read = partial(_expression, objects=objects)
+    videos, expressions = read_listing(listing["videos"].values(), read, problems)
+    return Benchmark("refdavis", split, root, videos, expressions, files, problems)
+
+
+def label_maps(benchmark: Benchmark, video_id: str, size_wh: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The label maps of a video's frames, uint8 (H, W): 0 is background, 255 is neither that nor an object.
+
+    The protocol that scores all objects of a video at once needs them whole. Raises TreeError if one is missing.
+    """
+    assert isinstance(benchmark.files, LabelFiles)
+    return (label_map(path, size_wh) for path in benchmark.files.map_paths(benchmark.videos[video_id]))
+
+
+def _expression(video: Video, entry: Node, objects: ObjectIds | None) -> Expression:
+    number = entry.key_name()
+    if not re.fullmatch("[0-9]{1,6}", number):
+        raise entry.flaw("field", "must have a number as id, which tells whose words these are")
+    expression = expression_reader(objects, told=True)(video, entry)
+    return replace(expression, group=f"anno_{int(number) % len(RUNS)}")
+
+
+def _convert(texts: Path, davis: Path, split: str, problems: Problems) -> Node:
+    """The same value as a converted tree's meta_expressions.json."""
+    runs = [_read_run(texts / name, encoding) for name, encoding in RUNS]
+    names = read_bytes(davis / "ImageSets" / "2017" / LISTS[split]).decode("utf-8", "replace").split()
+    videos: dict[str, Any] = {}
+    for name in names:
+        with problems.skipping():
+            if not safe_name(name):
+                raise TreeError("path", f"{LISTS[split]} of {davis} names {name!r}, which could lead out of the folder")
+            frames = jpeg_names(davis / "JPEGImages" / "480p" / name)
+            videos[name] = {"frames": list(frames), "expressions": _numbered(name, runs, problems)}
+    return Node({"videos": videos}, str(texts))
+
+
+def _numbered(video: str, runs: list[dict[str, list[dict[str, str]]]], problems: Problems) -> dict[str, dict[str, str]]:
+    """The expressions of a video under their numbers; objects that a run leaves out at the end are left out of all."""
+    told = [sorted(run.get(video, []), key=lambda row: row["obj_id"]) for run in runs]
+    if len({tuple(row["obj_id"] for row in rows) for rows in told}) > 1:
+        problems.note(TreeError("id", f"video {video}: the four runs do not describe the same objects"))
+    rows = [row for ranked in zip(*told, strict=False) for row in ranked]
+    return {str(number): row for number, row in enumerate(rows)}
+
+
+def _read_run(path: Path, encoding: str) -> dict[str, list[dict[str, str]]]:
+    """One run's file: its rows by video, each {"exp": ..., "obj_id": ...}."""
+    try:
+        lines = read_bytes(path).decode(encoding).splitlines()
+    except UnicodeDecodeError as error:
+        raise TreeError("file", f"{path} is not {encoding} ({error.reason} at byte {error.start})") from None
+    videos: dict[str, list[dict[str, str]]] = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) < 3:
+            raise TreeError("field", f'{path}, line {number} is not: video object "expression"')
+        video = MISSPELT.get(words[0], words[0])
+        # The first and the last character are the quotes around the expression.
+        videos.setdefault(video, []).append({"exp": " ".join(words[2:])[1:-1], "obj_id": words[1]})
+    return videos

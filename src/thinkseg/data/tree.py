@@ -1,0 +1,167 @@
+"""A data set's folder, read with suspicion: JSON values that know where they stand, and paths that stay below the root.
+
+    videos = read_json(root / "meta.json")["videos"]
+    for video in videos.values():
+        video.name(nested=True)         "clips/7", the key, checked to be a path below the root
+        video["width"].whole()          854, or TreeError: meta.json: videos > clips/7 > width must be a whole number
+
+What comes from a data set's files may be damaged, or made to do harm. What is read here is either as documented, or a
+`TreeError` that names file and field.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from thinkseg.data.problems import Kind, TreeError
+
+
+class Node:
+    """A value of a JSON file with its place in it.
+
+    value: what json.loads gave. key: the field's name or its position in a list; for a whole file, its path.
+    """
+
+    __slots__ = ("key", "parent", "value")
+
+    def __init__(self, value: Any, key: str | int, parent: Node | None = None) -> None:
+        self.value = value
+        self.key = key
+        self.parent = parent
+
+    @property
+    def where(self) -> str:
+        """The place in words: file: field > field."""
+        steps: list[str] = []
+        node: Node | None = self
+        while node is not None:
+            steps.append(str(node.key))
+            node = node.parent
+        path, *fields = reversed(steps)
+        return f"{path}: {' > '.join(map(shorten, fields))}" if fields else path
+
+    def flaw(self, kind: Kind, what: str) -> TreeError:
+        """An error about this value: its place, then what is wrong."""
+        return TreeError(kind, f"{self.where} {what}")
+
+    def __contains__(self, field: str) -> bool:
+        return field in self._mapping()
+
+    def __getitem__(self, field: str) -> Node:
+        """A field of an object. Raises TreeError if this is no object or has no such field."""
+        fields = self._mapping()
+        if field not in fields:
+            raise self.flaw("field", f"has no field {field!r}")
+        return Node(fields[field], field, self)
+
+    def values(self) -> Iterator[Node]:
+        """The fields of an object, each with its name as `key`."""
+        return (Node(value, key, self) for key, value in self._mapping().items())
+
+    def items(self) -> list[Node]:
+        """The entries of a list."""
+        if not isinstance(self.value, list):
+            raise self._expected("a list")
+        return [Node(value, position, self) for position, value in enumerate(self.value)]
+
+    def text(self) -> str:
+        """A string that is not blank."""
+        if not isinstance(self.value, str) or not self.value.strip():
+            raise self._expected("text")
+        return self.value
+
+    def whole(self) -> int:
+        """A whole number of at least 0."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
+            raise self._expected("a whole number of at least 0")
+        return self.value
+
+    def identity(self) -> str:
+        """An id, which files write as a number or as text, as text."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | str) or self.value == "":
+            raise self._expected("an id")
+        return str(self.value)
+
+    def name(self, nested: bool = False) -> str:
+        """An id that may become part of a path: this value, see `safe_name`."""
+        return self._safe(self.identity(), nested)
+
+    def key_name(self, nested: bool = False) -> str:
+        """The same of this value's key."""
+        return self._safe(str(self.key), nested)
+
+    def _safe(self, name: str, nested: bool) -> str:
+        if not safe_name(name, nested):
+            raise self.flaw("path", f"names {reprlib.repr(name)}, which could lead out of the data set's folder")
+        return name
+
+    def _mapping(self) -> dict[str, Any]:
+        if not isinstance(self.value, dict):
+            raise self._expected("an object with fields")
+        return self.value
+
+    def _expected(self, what: str) -> TreeError:
+        return self.flaw("field", f"must be {what}, not {reprlib.repr(self.value)}")
+
+
+def read_json(path: Path) -> Node:
+    """A JSON file. Raises TreeError if it is missing or broken."""
+    return parse_json(read_bytes(path), str(path))
+
+
+def parse_json(data: bytes, name: str) -> Node:
+    """JSON as bytes, called `name` in errors. Raises TreeError if it is broken."""
+    try:
+        return Node(json.loads(data), name)
+    except RecursionError:
+        raise TreeError("file", f"{name} is nested too deeply for a data set; download it anew") from None
+    except ValueError as error:
+        raise TreeError("file", f"{name} is not JSON ({error}); download it anew") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file whole. Raises TreeError if it is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise missing(path, error) from None
+
+
+def missing(path: Path, error: OSError) -> TreeError:
+    """What to say of a file or folder that the system does not give."""
+    return TreeError("file", f"{path} cannot be read ({error.strerror}); see docs/benchmarks.md for the layout")
+
+
+def list_folder(path: Path) -> list[str]:
+    """Names in a folder, sorted. Raises TreeError if there is no such folder."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        raise missing(path, error) from None
+
+
+def safe_name(name: str, nested: bool = False) -> bool:
+    """Whether a name can be joined to a folder and stays below it, on any system.
+
+    nested: slashes between the parts of the name are fine, as in names of videos taken from several sources.
+    """
+    parts = name.split("/") if nested else [name]
+    if any(part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part for part in parts):
+        return False
+    if PureWindowsPath(name).drive:
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shorten(text: str, most: int = 80) -> str:
+    """A text from elsewhere, fit for a message of one line."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,0 +1,136 @@
+"""ViCaS, its task LG-VIS (arXiv 2412.09754): every object that a prompt names, each as a track of its own.
+
+annotations/v1.0/000042.json, one file a video; splits/v1.0/val.json lists the videos, [42, ...]:
+
+    {"video_id": 42, "image_size": [720, 1280], "all_track_ids": [1, 2],
+     "object_referrals": [{"prompt": "the two boys on the sofa", "track_ids": [1, 2]}],
+     "segmentations": [{"filename": "00000.jpg", "is_gt": true, "track_ids": [1], "mask_rles": [{"size": ..., ...}]}]}
+
+Frames are those of video_frames/000042/. People annotated one a second (is_gt), and only these are scored; the masks of
+others were propagated. A track that a frame does not list is not seen there. Other fields, captions, are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thinkseg.data.benchmark import NO_TARGET, REFERRING, Benchmark, Expression, Video
+from thinkseg.data.files import JpegFolders, jpeg_names
+from thinkseg.data.problems import Problems
+from thinkseg.data.tracks import LazyTrack, RleTrack
+from thinkseg.data.tree import Node, read_json
+
+OLD_VERSION = "v0.1-"
+"""What the names of splits of the first version begin with here; others are of v1.0."""
+
+
+def load(root: Path, split: str, problems: Problems) -> Benchmark:
+    """A split: "val", "test" or "train", or one of these after "v0.1-"; see `thinkseg.data.open_benchmark`.
+
+    Reads each video's annotation once, which for a split of some thousand videos takes a minute.
+    """
+    version = "v0.1" if split.startswith(OLD_VERSION) else "v1.0"
+    files = _Files(root / "video_frames", root / "annotations" / version)
+    videos: dict[str, Video] = {}
+    expressions: list[Expression] = []
+    for entry in read_json(root / "splits" / version / f"{split.removeprefix(OLD_VERSION)}.json").items():
+        with problems.skipping():
+            name = f"{entry.whole():06d}"
+            annotation = files.annotation(name)
+            video = videos[name] = _video(annotation, name, root / "video_frames")
+            expressions += _expressions(annotation, video, problems)
+    return Benchmark("vicas", split, root, videos, tuple(expressions), files, problems)
+
+
+class _Files(JpegFolders):
+    """Frames, and a JSON file for each video with the run lengths of all its tracks."""
+
+    def __init__(self, folder: Path, annotations: Path) -> None:
+        super().__init__(folder)
+        self.annotations = annotations
+        self._latest: tuple[str, Node] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_latest": None}
+
+    def annotation(self, video: str) -> Node:
+        """A video's file. The latest one is kept: expressions of a video come together."""
+        if self._latest is None or self._latest[0] != video:
+            self._latest = video, read_json(self._path(video))
+        return self._latest[1]
+
+    def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
+        annotation = self.annotation(video.id)
+        if obj not in _tracks(annotation):
+            raise annotation.flaw("id", f"has no track {obj}")
+        return RleTrack(partial(self._masks, video, obj), len(video.frames), size_wh)
+
+    def _path(self, video: str) -> Path:
+        """<video>.json; early releases append a title."""
+        path = self.annotations / f"{video}.json"
+        titled = [] if path.exists() else sorted(self.annotations.glob(f"{video}_*.json"))
+        return titled[0] if len(titled) == 1 else path
+
+    def _masks(self, video: Video, obj: str) -> Sequence[Node]:
+        """One entry for each frame: an RLE, or null."""
+        annotation = self.annotation(video.id)
+        unseen = Node(None, "no mask", annotation)
+        masks = [unseen] * len(video.frames)
+        positions = {name: position for position, name in enumerate(video.frames)}
+        for frame in annotation["segmentations"].items():
+            tracks, rles = frame["track_ids"].items(), frame["mask_rles"].items()
+            if len(tracks) != len(rles):
+                raise frame.flaw("mask", f"has {len(rles)} masks for {len(tracks)} tracks")
+            for track, rle in zip(tracks, rles, strict=True):
+                if track.identity() == obj:
+                    masks[_position(frame, positions)] = rle
+        return masks
+
+
+def _video(annotation: Node, name: str, folder: Path) -> Video:
+    sides = annotation["image_size"].items()
+    if len(sides) != 2:
+        raise annotation["image_size"].flaw("field", "must be [height, width]")
+    height, width = (side.whole() for side in sides)
+    return Video(name, jpeg_names(folder / name), (width, height))
+
+
+def _expressions(annotation: Node, video: Video, problems: Problems) -> list[Expression]:
+    """The prompts of a video. Their place in the list is their id, by which predictions are told apart."""
+    positions = {name: position for position, name in enumerate(video.frames)}
+    annotated = [frame for frame in annotation["segmentations"].items() if frame["is_gt"].value is True]
+    scored = tuple(sorted(_position(frame, positions) for frame in annotated))
+    known = _tracks(annotation)
+    found = []
+    for prompt in annotation["object_referrals"].items():
+        with problems.skipping():
+            tracks = tuple(dict.fromkeys(track.identity() for track in prompt["track_ids"].items()))
+            if unknown := set(tracks) - known:
+                raise prompt["track_ids"].flaw("id", f"names track {min(unknown)}, which all_track_ids does not list")
+            found.append(
+                Expression(
+                    video=video.id,
+                    id=str(prompt.key),
+                    query=prompt["prompt"].text(),
+                    category=REFERRING if tracks else NO_TARGET,
+                    objects=tracks,
+                    scored=scored,
+                    folders=(f"{video.id}/{prompt.key}",),
+                )
+            )
+    return found
+
+
+def _tracks(annotation: Node) -> set[str]:
+    return {track.identity() for track in annotation["all_track_ids"].items()}
+
+
+def _position(frame: Node, positions: dict[str, int]) -> int:
+    """The position in its video of a frame of "segmentations"."""
+    name = frame["filename"].text()
+    if name.removesuffix(".jpg") not in positions:
+        raise frame["filename"].flaw("frame", f"names {name}, which is not among the frames of the video")
+    return positions[name.removesuffix(".jpg")]
