@@ -6,12 +6,13 @@
 
 These files hold the masks of a whole benchmark, up to a gigabyte, and loaded they would fill several. A mask is wanted
 now and then. So the file is walked through once, when the first one is asked for, to note where the value of each key
-begins and ends; that takes a second or two a gigabyte and a few hundred bytes a key. A value is then read and parsed by
+begins and ends; that takes about a second a gigabyte, and a few hundred bytes a key. A value is then read and parsed by
 itself. What is kept can be copied to other processes.
 
-How keys are told from what is inside values: a key of the outer object is a quoted string that a colon and the bracket
-given by `opens` follow. Inside the values of mask_dict.json no field holds a list of objects, and inside those of
-mask_dict_foreground.json none holds an object; and a quote cannot occur within the run lengths.
+How keys are told from what is inside values: a quote, a colon, the bracket given by `opens`, and what only a list of
+objects and nulls goes on with stand after an outer key. Inside the values no field holds such a thing, and run lengths
+cannot look like it: they are written with the characters from "0" to "o", among which are colons and square brackets,
+but no quotes, commas or braces, and no "u".
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from thinkseg.data.problems import TreeError
 from thinkseg.data.tree import Node, missing, parse_json, shorten
 
 _KEY_ENDS = {
-    "[": re.compile(rb'"\s*:\s*(?=\[\s*(?:[{\]]|null))'),
+    "[": re.compile(rb'"\s*:\s*(?=\[\s*(?:\{|null|\]\s*[,}]))'),
     "{": re.compile(rb'"\s*:\s*(?=\{)'),
 }
 """From the closing quote of an outer key up to its value, which is a list of objects and nulls, or an object."""

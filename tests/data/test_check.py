@@ -1,0 +1,126 @@
+"""Counting a benchmark, and finding whatever is missing or broken in its files."""
+
+import layouts
+import pytest
+from layouts import editing
+
+from thinkseg.data import open_benchmark
+from thinkseg.data.check import Census, census, check
+from thinkseg.data.problems import Problems, TreeError
+
+WHOLE = {
+    "revos": (layouts.revos, "valid"),
+    "mevis": (layouts.mevis, "valid_u"),
+    "reasonvos": (layouts.reasonvos, "test"),
+    "vicas": (layouts.vicas, "val"),
+    "refytvos": (layouts.refytvos, "train"),
+    "refdavis": (layouts.refdavis, "valid"),
+    "folder": (layouts.folder, "all"),
+}
+
+
+def found(name, root, split=None):
+    """Problems of a tree."""
+    problems = Problems(keep_going=True)
+    check(open_benchmark(name, root, split, problems))
+    return problems
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_nothing_is_wrong_with_a_whole_tree(tmp_path, name):
+    write, split = WHOLE[name]
+    write(tmp_path)
+    assert found(name, tmp_path, split).examples == {}
+
+
+def test_a_published_tree_is_whole_too(tmp_path):
+    layouts.refdavis_published(tmp_path)
+    assert found("refdavis", tmp_path).examples == {}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_lost_frame_is_found(tmp_path, name):
+    write, split = WHOLE[name]
+    write(tmp_path)
+    benchmark = open_benchmark(name, tmp_path, split)
+    video = next(iter(benchmark.videos.values()))
+    benchmark.files.frame_paths(video)[1].unlink()
+    problems = found(name, tmp_path, split)
+    assert problems.counts["frame"] + problems.counts["mask"] >= 1
+
+
+def test_counts(tmp_path):
+    layouts.revos(tmp_path)
+    assert census(open_benchmark("revos", tmp_path)) == Census(
+        videos=2,
+        frames=5,
+        scored=5,
+        expressions={"no-target": 1, "reasoning": 1, "referring": 2},
+        targets={"single": 2, "multiple": 1, "none": 1},
+    )
+    layouts.mevis(tmp_path)
+    assert census(open_benchmark("mevis", tmp_path, "valid")).targets == {"not told": 1}
+
+
+def test_scored_frames_are_counted_once_a_video(tmp_path):
+    layouts.reasonvos(tmp_path)
+    counts = census(open_benchmark("reasonvos", tmp_path))
+    assert (counts.frames, counts.scored) == (3, 3)
+    layouts.vicas(tmp_path)
+    counts = census(open_benchmark("vicas", tmp_path))
+    assert (counts.frames, counts.scored) == (3, 2)
+
+
+def test_everything_that_is_wrong_is_found_in_one_go(tmp_path):
+    layouts.revos(tmp_path)
+    pictures = tmp_path / "JPEGImages" / "lvos" / "clip"
+    (pictures / "00001.jpg").unlink()
+    layouts.write_frames(tmp_path / "other", ["00002"], (7, 7))
+    (tmp_path / "other" / "00002.jpg").rename(pictures / "00002.jpg")
+    (tmp_path / "JPEGImages" / "solo" / "00001.jpg").write_text("not a picture")
+    with editing(tmp_path / "mask_dict.json") as masks:
+        masks["0"][1]["counts"] = "o"
+        masks["1"][0]["size"] = [5, 4]
+        del masks["2"]
+    with editing(tmp_path / "mask_dict_foreground.json") as foreground:
+        foreground["solo"]["masks_rle"].pop()
+    problems = found("revos", tmp_path)
+    assert problems.counts == {"frame": 2, "size": 2, "rle": 1, "id": 1, "mask": 1}
+    assert any("there is no frame" in example and "00001.jpg" in example for example in problems.examples["frame"])
+    assert any("00002.jpg is 7x7 where its video is 5x4" in example for example in problems.examples["size"])
+
+
+def test_a_mask_that_two_expressions_share_is_counted_once(tmp_path):
+    layouts.revos(tmp_path)
+    with editing(tmp_path / "mask_dict.json") as masks:
+        masks["0"][0]["counts"] = ""
+    assert found("revos", tmp_path).counts == {"rle": 1}
+
+
+def test_a_video_without_a_folder_is_one_problem(tmp_path):
+    layouts.revos(tmp_path)
+    (tmp_path / "JPEGImages" / "lvos" / "clip").rename(tmp_path / "elsewhere")
+    assert found("revos", tmp_path).counts == {"frame": 1}
+
+
+def test_label_maps_are_looked_at(tmp_path):
+    layouts.refdavis(tmp_path)
+    annotations = tmp_path / "valid" / "Annotations" / "dogs"
+    (annotations / "00000.png").unlink()
+    layouts.write_labels(annotations / "00001.png", layouts.LABELS[:3])
+    assert found("refdavis", tmp_path).counts == {"mask": 2, "size": 2}
+
+
+def test_the_first_problem_is_raised_unless_going_on_is_wanted(tmp_path):
+    layouts.revos(tmp_path)
+    with editing(tmp_path / "mask_dict.json") as masks:
+        del masks["2"]
+    with pytest.raises(TreeError, match="has no annotation 2"):
+        check(open_benchmark("revos", tmp_path))
+
+
+def test_progress_goes_by_video(tmp_path):
+    layouts.revos(tmp_path)
+    steps = []
+    check(open_benchmark("revos", tmp_path), lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 2), (2, 2)]

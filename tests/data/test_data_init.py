@@ -1,0 +1,45 @@
+"""Benchmarks by name."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import layouts
+import pytest
+
+from thinkseg.data import BENCHMARKS, open_benchmark
+from thinkseg.errors import DatasetError
+
+
+def test_every_benchmark_has_a_loader():
+    assert list(BENCHMARKS) == ["revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "folder"]
+    for source in BENCHMARKS.values():
+        module, _, function = source.load.partition(".")
+        assert callable(getattr(import_module(f"thinkseg.data.{module}"), function))
+        assert source.splits
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_split_can_be_asked_for(tmp_path, name):
+    for split in BENCHMARKS[name].splits:
+        with pytest.raises(DatasetError, match=r"cannot be read .*docs/benchmarks\.md"):
+            open_benchmark(name, tmp_path, split)
+
+
+def test_the_default_split_is_the_first(tmp_path):
+    layouts.revos(tmp_path)
+    benchmark = open_benchmark("revos", str(tmp_path))
+    assert (benchmark.name, benchmark.split, benchmark.root) == ("revos", "valid", tmp_path)
+
+
+def test_names_that_are_not_there(tmp_path):
+    with pytest.raises(DatasetError, match="no benchmark 'revoz'; there are revos, reasonvos"):
+        open_benchmark("revoz", tmp_path)
+    with pytest.raises(DatasetError, match="ReVOS has no split 'test'; there are valid, train"):
+        open_benchmark("revos", tmp_path, "test")
+
+
+def test_naming_the_benchmarks_loads_nothing_heavy():
+    code = "import sys, thinkseg.data; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "cv2", "av", "PIL", "thinkseg.data.revos"} & set(done.stdout.split())
