@@ -1,8 +1,8 @@
 """From a box to a mask in one picture, without weights.
 
 In: a picture uint8 RGB (H, W, 3) and a box xyxy in its pixels. Out: bool (H, W), never empty, inside the box.
-GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) is started from several guesses and the result that fills the box
-and differs most from its surroundings wins.
+GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) is started from several guesses, beside masks grown by colour and by
+watershed (Meyer, 1992). The result that fills the box, differs most from its surroundings and runs along edges wins.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ LONGEST_SIDE = 240
 
 CENTRE_WEIGHTS = (0.1, 0.3, 0.6)
 """How much being in the middle of the box counts, against colour, in the guesses that are grown from there."""
+
+CORES = (0.25, 0.4)
+"""How much of the box's middle surely belongs to the object, in the guesses that are flooded from there."""
 
 SLACK = 2
 """Working pixels that a guess may reach over the box before it is fitted to it."""
@@ -63,7 +66,8 @@ def _segment(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
     loose = cv2.dilate(small_inside.astype(np.uint8), np.ones((2 * SLACK + 1, 2 * SLACK + 1), np.uint8)) > 0
     tries = [_grabcut(small, labels) for labels in _labels(cells, loose)]
     tries += [_grown(small, cells, loose, weight) for weight in CENTRE_WEIGHTS]
-    best = _best(cells, [mask for mask in tries if mask.any()], small_inside)
+    tries += [_flooded(small, loose, core) for core in CORES]
+    best = _best(small, cells, [mask for mask in tries if mask.any()], small_inside)
     if scale < 1.0:
         soft = np.clip(signed_distance(best) / 2.0, -1, 1)
         coefficients = guided_coefficients(as_guide(small), soft, 2, 1e-3)
@@ -72,14 +76,18 @@ def _segment(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return best if best.any() else inside
 
 
-def _best(cells: np.ndarray, guesses: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
+def _best(rgb: np.ndarray, cells: np.ndarray, guesses: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
     """The guess that is good by itself and that the other good ones come close to; the whole box if none is good."""
-    quality = np.array([_quality(cells, mask, inside) for mask in guesses])
-    if not len(guesses) or quality.max() <= 0.05:
+    if not guesses:
         return inside
     fitted = [_fit_to_box(mask, inside) for mask in guesses]
+    contrast = _contrast(rgb)
+    strong = max(float(np.percentile(contrast[inside], 80)), 1.0)
+    good = np.array([_quality(cells, mask, inside) * _edge_share(mask, contrast, strong) for mask in fitted])
+    if good.max() <= 0.03:
+        return inside
     alike = np.array([[(one & other).sum() / (one | other).sum() for other in fitted] for one in fitted])
-    return fitted[int(np.argmax(quality * (alike @ quality)))]
+    return fitted[int(np.argmax(good * np.sqrt(alike @ good)))]
 
 
 def _fit_to_box(mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -161,6 +169,14 @@ def _grown(rgb: np.ndarray, cells: np.ndarray, inside: np.ndarray, centre_weight
     return _main_parts(mask)
 
 
+def _flooded(rgb: np.ndarray, inside: np.ndarray, core: float) -> np.ndarray:
+    """Where floods from the middle of the box and from outside of it meet: on the strongest edges between them."""
+    markers = np.where(inside, np.where(_radius(inside) < core, 2, 0), 1).astype(np.int32)
+    cv2.watershed(np.ascontiguousarray(cv2.GaussianBlur(rgb, (0, 0), 1)), markers)
+    shores = cv2.dilate((markers == 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # the line itself is neither's
+    return _main_parts(shores & inside)
+
+
 def _label(inside: np.ndarray, likely: np.ndarray, certain: np.ndarray) -> np.ndarray:
     """GrabCut labels: outside the box is certainly not the object, the core of the guess certainly is."""
     labels = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
@@ -196,6 +212,23 @@ def _quality(cells: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> float:
         return 0.0
     spans = [min(a / b, 1.0) for a, b in zip(_span(mask), _span(inside), strict=True)]
     return spans[0] * spans[1] * (1.0 - overlap(histogram(cells[mask]), histogram(cells[~mask])))
+
+
+def _contrast(rgb: np.ndarray) -> np.ndarray:
+    """Strongest change of colour within a pixel of each pixel, in Lab levels a pixel, float32 (h, w)."""
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
+    slopes = [cv2.Sobel(lab, cv2.CV_32F, *order) / 4 for order in ((1, 0), (0, 1))]
+    return cv2.dilate(np.sqrt(sum((slope**2).sum(-1) for slope in slopes)), np.ones((3, 3), np.uint8))
+
+
+def _edge_share(mask: np.ndarray, contrast: np.ndarray, strong: float) -> float:
+    """0..1: how far the outline of a mask runs along edges of the picture; where the picture ends is no outline."""
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = np.concatenate(lines)[:, 0]
+    height, width = mask.shape
+    within = (points > 0).all(1) & (points < (width - 1, height - 1)).all(1)
+    x, y = points[within].T
+    return float(np.clip(contrast[y, x] / strong, 0, 1).mean()) if len(x) else 1.0
 
 
 def _novelty(cells: np.ndarray, inside: np.ndarray) -> np.ndarray:
