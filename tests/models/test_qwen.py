@@ -141,7 +141,7 @@ def test_a_checkpoint_in_half_precision_is_computed_in_fp32_on_a_cpu(folder: Pat
 
 
 def test_integers_are_one_token_and_text_comes_back() -> None:
-    tokenizer = create_tokenizer(CORPUS * 20, vocab_size=420, whole_numbers=60)
+    tokenizer = create_tokenizer(CORPUS * 20, vocab_size=420, whole_numbers=60, tenths=10)
     for number in range(61):
         assert len(tokenizer(f"{number}")["input_ids"]) == 1
     text = "[12, 40, 32, 64] at 0.4 s: größer 星 🌟\n\t  twice  \u0000"
@@ -149,7 +149,7 @@ def test_integers_are_one_token_and_text_comes_back() -> None:
 
 
 def test_a_larger_vocabulary_is_only_an_upper_bound() -> None:
-    assert len(create_tokenizer(CORPUS, vocab_size=5000, whole_numbers=5)) < 1000
+    assert len(create_tokenizer(CORPUS, vocab_size=5000, whole_numbers=5, tenths=10)) < 1000
 
 
 @pytest.mark.parametrize("view", [View(6, (112, 84)), View(1, (28, 28))])

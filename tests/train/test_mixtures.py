@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,21 @@ from thinkseg.chains.parse import parse_answer
 from thinkseg.chains.show import show
 from thinkseg.data.shapes import Episode, episode, episode_masklets, load
 from thinkseg.data.shapes.render import ShapesVideo
+from thinkseg.data.shapes.traces import BY_LOOKS
 from thinkseg.models.encoder import IGNORED, Encoder
 from thinkseg.ops.boxes import iou_matrix
 from thinkseg.train import mixtures
-from thinkseg.train.mixtures import KINDS, SOURCE_WH, Mixture, corpus, looking, traces, true_reply
+from thinkseg.train.mixtures import (
+    BATCHES_A_POOL,
+    KINDS,
+    SOURCE_WH,
+    Mixture,
+    corpus,
+    glimpses,
+    lists,
+    traces,
+    true_reply,
+)
 from thinkseg.train.packing import Row
 from thinkseg.types import Turn, View
 from tinymodels import labelled_text
@@ -25,6 +37,10 @@ VIEW = View(4, (84, 56))
 def mixture(encoder: Encoder, **changes: Any) -> Mixture:
     settings: dict[str, Any] = {"shares": {"traces": 1.0}, "questions": 2, "offset": 100, "length": 50}
     return Mixture(encoder, VIEW, **settings | changes)
+
+
+def every(data: Mixture) -> list[Row]:
+    return [data[i] for i in range(len(data))]
 
 
 def same(one: Row, other: Row) -> bool:
@@ -47,7 +63,10 @@ def test_rows_are_a_pure_function_of_their_index(encoder: Encoder, kind: str) ->
 
 
 def test_stages_read_the_train_split_from_their_offset_on(encoder: Encoder) -> None:
-    assert same(mixture(encoder, offset=100)[5], mixture(encoder, offset=104)[1])
+    """Rows are sorted within a pool, so it is whole stages of the same clips that are compared."""
+    early, late = (sorted(len(row.ids) for row in every(mixture(encoder, offset=o, length=6))) for o in (100, 500))
+    assert early != late
+    assert early == sorted(len(row.ids) for o in (100, 103) for row in every(mixture(encoder, offset=o, length=3)))
 
 
 def test_a_mixture_has_a_length(encoder: Encoder) -> None:
@@ -63,15 +82,22 @@ def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
 
 def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
     """One frame is shown in a row of frames, four in others. Shares need not sum to one."""
-    rows = [mixture(encoder, shares={"frames": 3.0, "lessons": 1.0}, questions=1)[i] for i in range(40)]
+    rows = [mixture(encoder, shares={"frames": 3.0, "lists": 1.0}, questions=1)[i] for i in range(40)]
     assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.92
 
 
-def test_a_batch_is_of_one_kind(encoder: Encoder) -> None:
-    mixed = mixture(encoder, shares={"frames": 1.0, "lists": 1.0}, questions=1, batch=4)
-    kinds = [len(mixed[i].grids) for i in range(32)]
-    assert all(len(set(kinds[i : i + 4])) == 1 for i in range(0, 32, 4))
-    assert set(kinds) == {1, VIEW.num_frames}
+def test_rows_of_a_batch_are_about_equally_long(encoder: Encoder) -> None:
+    """A pool is cut into batches by length: of one length after another, in random order, the last batch last."""
+    data = mixture(encoder, shares={"frames": 1.0, "traces": 1.0}, batch=4, length=4 * BATCHES_A_POOL + 6)
+    lengths = [len(row.ids) for row in every(data)]
+    pools = [lengths[: 4 * BATCHES_A_POOL], lengths[4 * BATCHES_A_POOL :]]
+    for pool in pools:
+        batches = [pool[i : i + 4] for i in range(0, len(pool), 4)]
+        assert sum(batches[:-1], []) != sorted(sum(batches[:-1], [])) or len(batches) <= 2
+        ordered = sorted(batches)
+        assert all(max(one) <= min(other) for one, other in pairwise(ordered))
+    assert len(pools[1][4:]) == 2
+    assert min(pools[1][4:]) >= max(pools[1][:4])
 
 
 def test_a_clip_with_nothing_to_see_is_replaced_by_one_of_its_own(
@@ -84,8 +110,8 @@ def test_a_clip_with_nothing_to_see_is_replaced_by_one_of_its_own(
         return [] if len(asked) < 3 else [(Turn(("Who?",)), "Nobody.")]
 
     monkeypatch.setitem(mixtures.KINDS, "barren", barren)
-    row = mixture(encoder, shares={"barren": 1.0})[7]
-    assert asked == [107, 157, 207]
+    row = mixture(encoder, shares={"barren": 1.0}, offset=107, length=1)[0]
+    assert asked == [107, 108, 109]
     assert (row.labels != IGNORED).any()
 
 
@@ -134,8 +160,27 @@ def test_all_templates_occur() -> None:
     assert openings == {"I", "The", "Let"}
 
 
+def test_glimpses_ask_of_one_frame_what_it_can_answer() -> None:
+    """Looks only, answered from that frame: its own timestamp, or that there is no such thing in it."""
+    moments, keyframes = set(), set()
+    for index in range(20):
+        clip = episode("train", index, 6)
+        of_looks = [text for text, question in zip(clip.texts, clip.asked, strict=True) if question.kind in BY_LOOKS]
+        dialogues = glimpses(clip, VIEW, rng(index))
+        assert [str(turn.content[-1]).removeprefix("Question: ") for turn, _ in dialogues] == of_looks
+        for turn, reply in dialogues:
+            moment = str(turn.content[1]).removesuffix(" s:")
+            assert len(turn.images) == 1
+            keyframe = re.search(r'"keyframe_timestamp": ([\d.]+|null)', reply)[1]
+            assert keyframe in (moment, "null")
+            moments.add(moment)
+            keyframes.add(keyframe)
+    assert len(moments) > 8
+    assert "null" in keyframes
+
+
 def test_lessons_show_frames_under_their_labels() -> None:
-    (turn, reply), *_ = looking(episode("train", 0), VIEW, rng(), 3)
+    (turn, reply), *_ = lists(episode("train", 0), VIEW, rng(), 3)
     assert isinstance(turn, Turn)
     assert isinstance(reply, str)
     assert turn.content[0] == "0.0 s:"
@@ -146,7 +191,7 @@ def test_one_frame_is_shown_at_any_moment() -> None:
     view = replace(VIEW, num_frames=1)
     moments = set()
     for index in range(6):
-        for turn, _ in looking(episode("train", index), view, rng(index), 1):
+        for turn, _ in lists(episode("train", index), view, rng(index), 1):
             assert isinstance(turn, Turn)
             assert len(turn.images) == 1
             moments.add(turn.content[0])
@@ -156,8 +201,8 @@ def test_one_frame_is_shown_at_any_moment() -> None:
 def test_lessons_are_in_the_models_own_units() -> None:
     """Boxes of a list, in pixels of a frame of 84x56 and in thousandths of its sides."""
     view = replace(VIEW, num_frames=1)
-    (_, pixels), *_ = looking(episode("train", 5), view, rng(), 1)
-    (_, parts), *_ = looking(episode("train", 5), replace(view, coordinates="thousandths"), rng(), 1)
+    (_, pixels), *_ = lists(episode("train", 5), view, rng(), 1)
+    (_, parts), *_ = lists(episode("train", 5), replace(view, coordinates="thousandths"), rng(), 1)
     boxes = [np.array([[float(n) for n in re.findall(r"\d+", b)] for b in re.findall(r"\[.*?\]", str(t))])
              for t in (pixels, parts)]  # fmt: skip
     scaled = boxes[0] * np.array([1000 / 84, 1000 / 56] * 2)
@@ -169,10 +214,8 @@ def test_lessons_are_in_the_models_own_units() -> None:
 def test_the_corpus_holds_what_is_taught(encoder: Encoder) -> None:
     texts = corpus(VIEW, 24)
     assert texts == corpus(VIEW, 24)
-    said = {
-        part for text in texts for part in re.findall(r"<think>|<answer>|keyframe_timestamp|Question|list|away", text)
-    }
-    assert said == {"<think>", "<answer>", "keyframe_timestamp", "Question", "list", "away"}
+    said = {part for text in texts for part in re.findall(r"<think>|<answer>|keyframe_timestamp|Question|list", text)}
+    assert said == {"<think>", "<answer>", "keyframe_timestamp", "Question", "list"}
     replies = {reply for i in range(6) for reply in labelled_replies(i)}
     assert replies <= set(texts)
 

@@ -120,6 +120,7 @@ def test_the_published_settings(size: str) -> None:
         ("stages.0.data.traces", "half", "stage 'sft': data: the share of traces is 'half'"),
         ("stages.0.data.traces", float("nan"), "stage 'sft': data: the share of traces is nan"),
         ("stages.0.data.traces", True, "stage 'sft': data: the share of traces is True"),
+        ("stages.0.optimizer", "sgd", "stage 'sft': optimizer 'sgd' is none of adamw, muon"),
         ("stages.0.schedule", "cosinus", "stage 'sft': schedule 'cosinus' is none of cosine, linear"),
         *(
             (f"stages.0.{field}", 0, f"stage 'sft': .*{field}.* are at least 1")

@@ -34,11 +34,11 @@ def stage(name: str, objective: str = "words", **changes: Any) -> Stage:
 
 
 CREATED = Recipe(
-    model=ModelRecipe(create=Create(VISION, TEXT, vocab_size=500, whole_numbers=60, corpus=10)),
+    model=ModelRecipe(create=Create(VISION, TEXT, vocab_size=500, whole_numbers=60, tenths=60, corpus=10)),
     stages=(
         stage("see", "patches"),
         stage("name", data={"frames": 1.0}),
-        stage("reason", data={"traces": 0.7, "lessons": 0.3}, questions=2, batch=1, accumulate=2),
+        stage("reason", data={"traces": 0.7, "lists": 0.3}, questions=2, batch=1, accumulate=2, optimizer="muon"),
     ),
     num_frames=2,
     frame_wh=(56, 56),
@@ -364,7 +364,7 @@ def test_the_trainer_can_give_its_outputs(qwen2_5: Path, encoder: Encoder) -> No
     model = load_model(qwen2_5, "fp32")
     data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=1, offset=0, length=1)
     batch = collate([data[0]], encoder.tokenizer.pad_token_id)
-    trainer: Any = object.__new__(trainer_class())
+    trainer: Any = object.__new__(trainer_class("adamw"))
     with torch.no_grad():
         loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
         assert outputs == {}

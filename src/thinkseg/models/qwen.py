@@ -156,15 +156,16 @@ def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: 
     return model
 
 
-def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int) -> Any:
+def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int, tenths: int) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens and chat template, learned from a corpus.
 
-    Any text can be written with it. Each of the numbers 0..whole_numbers is one token, which makes coordinates easy.
+    Any text can be written with it. Each of the numbers 0..whole_numbers is one token, which makes coordinates easy, and
+    so is each of the decimals 0.0, 0.1, ... below tenths / 10, which makes timestamps easy.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    pieces = Regex(r"\p{N}{1,3}| ?\p{L}+| ?[^\s\p{L}\p{N}]+ ?|\s+")
+    pieces = Regex(r"\p{N}{1,3}(?:\.\p{N}(?!\p{N}))?| ?[\p{L}_]+| ?[^\s\p{L}\p{N}_]+ ?|\s+")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(pieces, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -176,9 +177,10 @@ def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int)
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # Numbers are repeated until every one of them outweighs the rarest word.
-    numbers = [" ".join(map(str, range(whole_numbers + 1)))] * max(50, len(corpus) // 20)
-    tokenizer.train_from_iterator([*corpus, *numbers], trainer)
+    # Numbers and roles are repeated until every one of them outweighs the rarest word.
+    decimals = [f"{n // 10}.{n % 10}" for n in range(tenths)]
+    always = "\n".join(["user", "assistant", *map(str, range(whole_numbers + 1)), *decimals])
+    tokenizer.train_from_iterator([*corpus, *[always] * max(50, len(corpus) // 20)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END_OF_TURN,

@@ -3,7 +3,7 @@
 A stage's recipe names how much of each kind of data it mixes:
 
 - traces: the questions of a clip with their reasoning and answers, asked the way the `veason` chain asks
-- lessons: short looking questions about all shown frames of a clip (`data/shapes/grounding.py`)
+- glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
 """
@@ -11,28 +11,28 @@ A stage's recipe names how much of each kind of data it mixes:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from thinkseg.chains.parse import write_answer
 from thinkseg.chains.show import Shown, describe, show
 from thinkseg.chains.veason import ask
-from thinkseg.data.shapes import Episode, episode
-from thinkseg.data.shapes.grounding import lessons
+from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import TEMPLATES, look, trace
+from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
 from thinkseg.models.encoder import Encoder
 from thinkseg.train.packing import Row, pack
 from thinkseg.types import Dialogue, Turn, View
 
+BATCHES_A_POOL = 8
 SOURCE_WH = (224, 224)  # frames are drawn as videos are, then shrunk to the view as a policy's frames are
 
 
 def traces(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
     """Every question of an episode with a true answer and the thinking that leads to it."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    shown, images = show(video, view)
+    shown, images = show(video, view, _alone(view, video, rng))
     dialogues: list[Dialogue] = []
     for number, text in enumerate(clip.texts):
         reply = true_reply(clip, number, shown, template=int(rng.integers(len(TEMPLATES))))
@@ -50,18 +50,27 @@ def true_reply(clip: Episode, question_index: int, shown: Shown, template: int) 
     return write_answer(thought.thinking, keyframe, thought.boxes * scale, shown)
 
 
-def looking(
-    clip: Episode, view: View, rng: np.random.Generator, count: int, lists_only: bool = False
-) -> list[Dialogue]:
-    """Looking lessons about the frames of a clip, without the chain's instruction."""
+def glimpses(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
+    """As `traces`, of one frame shown alone: the questions about looks, which it can answer."""
+    of_looks = [n for n, question in enumerate(clip.asked) if question.kind in BY_LOOKS]
+    kept = replace(clip, asked=tuple(clip.asked[n] for n in of_looks), texts=tuple(clip.texts[n] for n in of_looks))
+    return traces(kept, replace(view, num_frames=1), rng)
+
+
+def lists(clip: Episode, view: View, rng: np.random.Generator, count: int) -> list[Dialogue]:
+    """Lessons in looking at up to `count` of the shown frames, without the chain's instruction."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    indices = None if view.num_frames > 1 else [int(rng.integers(len(video)))]
-    shown, images = show(video, view, indices)
+    shown, images = show(video, view, _alone(view, video, rng))
     sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
     seen: list[str | np.ndarray] = []
     for label, image in zip(shown.labels, images, strict=True):
         seen += (f"{label} s:", image)
-    return [(Turn((*seen, request)), reply) for request, reply in lessons(sight, rng, count, lists_only)]
+    return [(Turn((*seen, request)), reply) for request, reply in grounding.lists(sight, rng, count)]
+
+
+def _alone(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int] | None:
+    """A frame shown alone is any, where a view's own choice would always be the middle one."""
+    return [int(rng.integers(len(video)))] if view.num_frames == 1 else None
 
 
 def _units(shown: Shown) -> tuple[int, int]:
@@ -74,8 +83,8 @@ class Mixture:
     """A map-style data set of packed rows.
 
     shares: how much of each kind, summing to anything; questions: dialogues a row; offset: first index of the train
-    split used, so that stages never meet the same clip. batch: rows in a row of one kind, because kinds differ in
-    length and a batch is padded to its longest row.
+    split used, so that stages never meet the same clip. batch: rows a batch. A batch is padded to its longest row, so
+    rows are drawn in pools of some batches and come in batches of about equal length, the batches in random order.
     """
 
     encoder: Encoder
@@ -85,44 +94,58 @@ class Mixture:
     offset: int
     length: int
     batch: int = 1
+    # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
+    _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Row:
+        pool, place = divmod(index, self.batch * BATCHES_A_POOL)
+        if pool not in self._pools:
+            self._pools.clear()
+            self._pools[pool] = self._draw(pool)
+        return self._pools[pool][place]
+
+    def _draw(self, pool: int) -> list[Row]:
+        size = self.batch * BATCHES_A_POOL
+        rows = [self._row(i) for i in range(pool * size, min((pool + 1) * size, self.length))]
+        rows.sort(key=lambda row: len(row.ids))
+        batches = [rows[i : i + self.batch] for i in range(0, len(rows), self.batch)]
+        full, rest = batches[: len(rows) // self.batch], batches[len(rows) // self.batch :]
+        order = np.random.default_rng([2, self.offset, pool]).permutation(len(full))
+        return [row for batch in [*(full[i] for i in order), *rest] for row in batch]
+
+    def _row(self, index: int) -> Row:
         at = self.offset + index
         rng = np.random.default_rng([1, at])
-        kind = self._kind(index // self.batch)
-        while not (dialogues := KINDS[kind](self, at, rng)):  # nothing to see in that clip
-            at += self.length
-        return pack(self.encoder.encode_group(dialogues), self.encoder.image_pad_id)
-
-    def _kind(self, batch: int) -> str:
         kinds = sorted(self.shares)
         weights = np.array([self.shares[k] for k in kinds], float)
-        return str(np.random.default_rng([2, self.offset, batch]).choice(kinds, p=weights / weights.sum()))
+        kind = str(rng.choice(kinds, p=weights / weights.sum()))
+        while not (dialogues := KINDS[kind](self, at, rng)):  # nothing to see in that clip, or nothing to ask
+            at += self.length
+        return pack(self.encoder.encode_group(dialogues), self.encoder.image_pad_id)
 
 
 def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return traces(episode("train", at, mixture.questions), mixture.view, rng)
 
 
-def _lessons(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return looking(episode("train", at), mixture.view, rng, mixture.questions)
+def _glimpses(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return glimpses(episode("train", at, 2 * mixture.questions), mixture.view, rng)  # about every second is of looks
 
 
 def _lists(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return looking(episode("train", at), mixture.view, rng, mixture.questions, lists_only=True)
+    return lists(episode("train", at), mixture.view, rng, mixture.questions)
 
 
 def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    view = View(1, mixture.view.frame_wh, mixture.view.coordinates, mixture.view.clock)
-    return looking(episode("train", at), view, rng, 1)
+    return lists(episode("train", at), replace(mixture.view, num_frames=1), rng, 1)
 
 
 KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "traces": _traces,
-    "lessons": _lessons,
+    "glimpses": _glimpses,
     "lists": _lists,
     "frames": _frames,
 }
@@ -141,5 +164,5 @@ def corpus(view: View, count: int) -> list[str]:
         for at, text in enumerate(clip.texts):
             texts += [part for part in ask(text, shown, blank).content if isinstance(part, str)]
             texts.append(true_reply(clip, at, shown, at))
-        texts += [text for pair in lessons(sight, rng, 4) for text in pair]
+        texts += [text for pair in grounding.lists(sight, rng, view.num_frames) for text in pair]
     return texts

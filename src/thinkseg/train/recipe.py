@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from thinkseg.errors import SettingsError
+from thinkseg.train.optimizer import OPTIMIZERS
 from thinkseg.types import View
 
 
@@ -21,14 +22,16 @@ from thinkseg.types import View
 class Create:
     """A model from nothing: the two halves of a Qwen2.5-VL configuration, and a tokenizer learned from the data.
 
-    vocab_size: an upper bound; whole_numbers: the numbers 0..whole_numbers become one token each.
+    vocab_size: an upper bound; whole_numbers: the numbers 0..whole_numbers become one token each; tenths: so many of
+    the decimals 0.0, 0.1, 0.2, ... do, too.
     corpus: clips whose texts the tokenizer is learned from.
     """
 
     vision: Mapping[str, Any]
     text: Mapping[str, Any]
-    vocab_size: int = 1000
+    vocab_size: int = 1500
     whole_numbers: int = 224
+    tenths: int = 100
     corpus: int = 1500
 
 
@@ -58,7 +61,7 @@ class Stage:
     objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
     data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
     batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
-    schedule: of the learning rate, one of `SCHEDULES`; weight_decay, max_grad_norm: of AdamW.
+    optimizer: one of `train.optimizer.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
     gradient_checkpointing: less memory for more time. workers: processes that make data.
     """
 
@@ -70,6 +73,7 @@ class Stage:
     data: Mapping[str, float] = field(default_factory=dict)
     questions: int = 1
     accumulate: int = 1
+    optimizer: str = "adamw"
     schedule: str = "cosine"
     warmup: float = 0.05  # steps; below 1 a share of all steps
     weight_decay: float = 0.01
@@ -145,6 +149,8 @@ def _check(recipe: Recipe, path: Path) -> None:
 
 
 def _check_stage(stage: Stage, where: str) -> None:
+    if stage.optimizer not in OPTIMIZERS:
+        raise SettingsError(f"{where}: optimizer {stage.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
     if stage.objective not in OBJECTIVES:
         raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
     if (stage.objective == "words") != bool(stage.data):

@@ -31,6 +31,7 @@ from thinkseg.models.qwen import (
     supports_bf16,
 )
 from thinkseg.train.mixtures import KINDS, Mixture, corpus
+from thinkseg.train.optimizer import create_optimizer
 from thinkseg.train.packing import Row, collate
 from thinkseg.train.recipe import ModelRecipe, Recipe, Stage
 from thinkseg.train.warmup import Cells, collate_cells, probe
@@ -105,9 +106,9 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
 
     source = recipe.model
     if source.create and not number:
-        tokenizer = create_tokenizer(
-            corpus(recipe.view, source.create.corpus), source.create.vocab_size, source.create.whole_numbers
-        )
+        wanted = source.create
+        texts = corpus(recipe.view, wanted.corpus)
+        tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.whole_numbers, wanted.tenths)
         model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
         return model, create_encoder(tokenizer, source.create.vision)
     before = _stage_folder(out, recipe, number - 1) / "model" if number else source.name
@@ -222,7 +223,7 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         disable_tqdm=True,
         report_to=["tensorboard"],
     )
-    trainer = trainer_class()(
+    trainer = trainer_class(stage.optimizer)(
         model=model,
         args=arguments,
         train_dataset=data,
@@ -233,8 +234,8 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
     return trainer
 
 
-def trainer_class() -> type[Trainer]:
-    """A Trainer that takes packed rows, and whose checkpoints come back whole.
+def trainer_class(optimizer: str) -> type[Trainer]:
+    """A Trainer that takes packed rows and one of `train.optimizer.OPTIMIZERS`, and whose checkpoints come back whole.
 
     Its loss is the mean over the labelled tokens of a step.
     """
@@ -249,6 +250,14 @@ def trainer_class() -> type[Trainer]:
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
             loss = words_loss(model, inputs, num_items_in_batch)
             return (loss, {}) if return_outputs else loss
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None:
+                trained = self.model if model is None else model
+                decayed = self.get_decay_parameter_names(trained)
+                rate, decay = self.args.learning_rate, self.args.weight_decay
+                self.optimizer = create_optimizer(optimizer, trained, rate, decay, decayed)
+            return self.optimizer
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
             # Qwen2.5-VL is saved under the hub's names of its weights. The stock method looks for the names in memory,

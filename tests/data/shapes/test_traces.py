@@ -11,12 +11,10 @@ from thinkseg.data.shapes.traces import (
     TEMPLATES,
     Sight,
     best_shown,
-    listing,
+    frame,
     look,
     place,
-    sizes,
     trace,
-    way,
 )
 from thinkseg.data.shapes.wordings import WORDINGS
 from thinkseg.types import View
@@ -39,9 +37,9 @@ SIGHT = Sight(
 )
 
 LISTS = [
-    "red star [10, 10, 30, 40]; blue bar [50, 20, 90, 30]",
-    "red star [20, 10, 40, 40]; blue bar [50, 22, 91, 33]; green ball [0, 0, 9, 8]",
-    "blue bar [50, 20, 90, 30]; green ball [4, 2, 30, 30]",
+    "at 0.0 s red star [10, 10, 30, 40]; blue bar [50, 20, 90, 30]",
+    "at 0.5 s red star [20, 10, 40, 40]; blue bar [50, 22, 91, 33]; green ball [0, 0, 9, 8]",
+    "at 1.0 s blue bar [50, 20, 90, 30]; green ball [4, 2, 30, 30]",
 ]
 
 
@@ -50,15 +48,13 @@ def ask(kind: str, *targets: int, **words: str) -> Question:
 
 
 def test_phrases_by_hand() -> None:
-    assert way(SIGHT, 0) == "red star 0.0 s 20,25 0.5 s 30,25 1.0 s away"
-    assert sizes(SIGHT, 1) == "blue bar 0.0 s 40x10 0.5 s 41x11 1.0 s 40x10"
     assert place(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
-    assert [listing(SIGHT, shown) for shown in range(3)] == LISTS
+    assert [frame(SIGHT, shown) for shown in range(3)] == LISTS
 
 
 def test_a_frame_without_anything_shows_nothing() -> None:
     bare = Sight(SIGHT.names, SIGHT.boxes, 0 * SIGHT.areas, (), SIGHT.labels)
-    assert listing(bare, 0) == "nothing"
+    assert frame(bare, 0) == "at 0.0 s nothing"
 
 
 @pytest.mark.parametrize(
@@ -67,44 +63,45 @@ def test_a_frame_without_anything_shows_nothing() -> None:
         (
             ask("name", 0, color="red", shape="star"),
             0,
-            f"I see at 0.5 s {LISTS[1]}. What is asked for is red star. It shows best at 0.5 s.",
+            f"I see {LISTS[1]}. What is asked for is red star. It shows best at 0.5 s: red star [20, 10, 40, 40].",
             1,
             [[20, 10, 40, 40]],
         ),
         (
             ask("largest", 2),
             1,
-            f"The frames show at 1.0 s {LISTS[2]}. So the question means green ball. The clearest view is at 1.0 s.",
+            f"The frames show {LISTS[2]}. So the question means green ball. "
+            "The clearest view is at 1.0 s: green ball [4, 2, 30, 30].",
             2,
             [[4, 2, 30, 30]],
         ),
         (
             ask("leftmost", 0),
             2,
-            f"Let me look: at 0.5 s {LISTS[1]}; then at 1.0 s {LISTS[2]}. "
-            "That makes it red star. Most of it is seen at 0.5 s.",
+            f"Let me look: {LISTS[1]}; then {LISTS[2]}. "
+            "That makes it red star. Most of it is seen at 0.5 s: red star [20, 10, 40, 40].",
             1,
             [[20, 10, 40, 40]],
         ),
         (
             ask("leaves_first"),
             3,
-            f"I see at 0.0 s {LISTS[0]}; then at 0.5 s {LISTS[1]}; then at 1.0 s {LISTS[2]}. "
-            "Nothing here is what is asked for.",
+            f"I see {LISTS[0]}; then {LISTS[1]}; then {LISTS[2]}. Nothing here is what is asked for.",
             None,
             [],
         ),
         (
             ask("name", color="red", shape="bar"),
             1,
-            f"The frames show at 0.5 s {LISTS[1]}. So nothing fits the question.",
+            f"The frames show {LISTS[1]}. So nothing fits the question.",
             None,
             [],
         ),
         (
             ask("all_kind", 2, 0, shape="star"),
             0,
-            f"I see at 0.5 s {LISTS[1]}. What is asked for is red star and green ball. It shows best at 0.5 s.",
+            f"I see {LISTS[1]}. What is asked for is red star and green ball. "
+            "It shows best at 0.5 s: red star [20, 10, 40, 40]; green ball [0, 0, 9, 8].",
             1,
             [[20, 10, 40, 40], [0, 0, 9, 8]],
         ),

@@ -79,20 +79,22 @@ def trace(sight: Sight, question: Question, template: int) -> Trace:
     """
     words = TEMPLATES[template % len(TEMPLATES)]
     shown = best_shown(sight, question.targets) if question.targets else None
-    looks = [f"at {sight.labels[s]} s {listing(sight, s)}" for s in _looked_at(sight, question.kind, shown)]
+    looks = [frame(sight, s) for s in _looked_at(sight, question.kind, shown)]
     thought = [words.opening.format(seen="; then ".join(looks))]
     if shown is None:
         thought.append(words.nothing)
         return Trace(" ".join(thought), None, np.zeros((0, 4), np.float32))
     targets = [i for i in sight.order if i in question.targets and sight.areas[shown, i] > 0]
     thought.append(words.target.format(names=" and ".join(sight.names[i] for i in targets)))
-    thought.append(words.keyframe.format(label=sight.labels[shown]))
+    places = "; ".join(place(sight, i, shown) for i in targets)
+    thought.append(words.keyframe.format(label=sight.labels[shown], places=places))
     return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
 
 
-def listing(sight: Sight, shown: int) -> str:
-    """Everything in one shown frame with its box: "red star [12, 40, 32, 64]; blue bar [50, 20, 90, 30]"."""
-    return "; ".join(place(sight, i, shown) for i in sight.order if sight.areas[shown, i]) or "nothing"
+def frame(sight: Sight, shown: int) -> str:
+    """Everything in one shown frame with its box: "at 0.8 s red star [12, 40, 32, 64]; blue bar [50, 20, 90, 30]"."""
+    seen = "; ".join(place(sight, i, shown) for i in sight.order if sight.areas[shown, i])
+    return f"at {sight.labels[shown]} s {seen or 'nothing'}"
 
 
 def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
@@ -101,28 +103,10 @@ def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
     Where no frame is best, the one in which most objects are in sight stands in.
     """
     best = int((sight.areas > 0).sum(1).argmax()) if keyframe is None else keyframe
-    if kind in _AT_A_GLANCE:
+    if kind in _BY_SIZE | BY_LOOKS:
         return [best]
     last = len(sight.labels) - 1
     return sorted({best, last}) if kind in _AT_THE_END else list(range(last + 1))
-
-
-def way(sight: Sight, obj: int) -> str:
-    """Where one object's middle is in each shown frame: "red star 0.0 s 12,40 0.8 s 30,41 1.6 s away"."""
-    middles = (sight.boxes[:, obj, :2] + sight.boxes[:, obj, 2:]) // 2
-    return _over_time(sight, obj, [f"{x},{y}" for x, y in middles])
-
-
-def sizes(sight: Sight, obj: int) -> str:
-    """How large one object's visible part is in each shown frame: "red star 0.0 s 20x24 0.8 s 26x28 1.6 s away"."""
-    sides = sight.boxes[:, obj, 2:] - sight.boxes[:, obj, :2]
-    return _over_time(sight, obj, [f"{w}x{h}" for w, h in sides])
-
-
-def _over_time(sight: Sight, obj: int, notes: Sequence[str]) -> str:
-    # Every note stands beside its timestamp, so that where to look is always said before what is seen there.
-    seen = (note if area else "away" for note, area in zip(notes, sight.areas[:, obj], strict=True))
-    return f"{sight.names[obj]} " + " ".join(f"{t} s {note}" for t, note in zip(sight.labels, seen, strict=True))
 
 
 def place(sight: Sight, obj: int, shown: int) -> str:
@@ -130,8 +114,11 @@ def place(sight: Sight, obj: int, shown: int) -> str:
     return f"{sight.names[obj]} {sight.boxes[shown, obj].tolist()}"
 
 
+BY_LOOKS = {"name", "color", "kind", "all_color", "all_kind"}
+"""Kinds of questions that any frame answers in which the targets are in sight."""
+
 # Any other kind of question is about what happens, and takes all frames.
-_AT_A_GLANCE = {"name", "color", "kind", "all_color", "all_kind", "largest", "smallest"}
+_BY_SIZE = {"largest", "smallest"}
 _AT_THE_END = {"leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"}
 
 
@@ -148,18 +135,18 @@ TEMPLATES = (
         "I see {seen}.",
         "What is asked for is {names}.",
         "Nothing here is what is asked for.",
-        "It shows best at {label} s.",
+        "It shows best at {label} s: {places}.",
     ),
     Template(
         "The frames show {seen}.",
         "So the question means {names}.",
         "So nothing fits the question.",
-        "The clearest view is at {label} s.",
+        "The clearest view is at {label} s: {places}.",
     ),
     Template(
         "Let me look: {seen}.",
         "That makes it {names}.",
         "No object matches that.",
-        "Most of it is seen at {label} s.",
+        "Most of it is seen at {label} s: {places}.",
     ),
 )
