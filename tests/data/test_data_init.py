@@ -1,13 +1,16 @@
 """Benchmarks by name."""
 
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import layouts
 import pytest
 
 from thinkseg.data import BENCHMARKS, open_benchmark
+from thinkseg.data.problems import KINDS
 from thinkseg.errors import DatasetError
 
 
@@ -37,6 +40,29 @@ def test_names_that_are_not_there(tmp_path):
         open_benchmark("revoz", tmp_path)
     with pytest.raises(DatasetError, match="ReVOS has no split 'test'; there are valid, train"):
         open_benchmark("revos", tmp_path, "test")
+
+
+def test_the_guide_knows_every_benchmark_and_split():
+    guide = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
+    rows = [line for line in guide.splitlines() if line.startswith("| `")]
+    for name, source in BENCHMARKS.items():
+        (row,) = (line for line in rows if f"`{name}`" in line)
+        assert set(re.split("[,;] ", row.split("|")[3].strip())) == set(source.splits)
+    for kind in KINDS:
+        assert f"\n| {kind} |" in guide
+
+
+def test_queries_in_the_guide_are_queries(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "queries.jsonl").write_text(example, "utf-8")
+    for name in ("clips/yard", "clips/garden.mp4"):
+        layouts.write_frames(tmp_path / name)
+    for name in ("masks/1", "masks/2"):
+        layouts.write_mask(tmp_path / name / "00000.png", layouts.LEFT)
+    benchmark = open_benchmark("folder", tmp_path)
+    assert [one.key for one in benchmark.expressions] == ["clips/garden.mp4/1", "clips/garden.mp4/cats", "clips/yard/3"]
+    assert [one.objects for one in benchmark.expressions] == [None, ("masks/1", "masks/2"), ()]
 
 
 def test_naming_the_benchmarks_loads_nothing_heavy():

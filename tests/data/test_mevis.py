@@ -46,6 +46,12 @@ def test_a_truth_that_is_there_is_used(tmp_path):
     assert [one.objects for one in open_benchmark("mevis", tmp_path, "test").expressions] == [("7", "9"), ("7",), ()]
 
 
+def test_masks_without_lists_of_targets_tell_nothing(tmp_path):
+    layouts.mevis(tmp_path)
+    (tmp_path / "valid" / "mask_dict.json").write_text("{}")
+    assert open_benchmark("mevis", tmp_path, "valid").expressions[0].objects is None
+
+
 def test_truth_that_should_be_there_is_missed(tmp_path):
     layouts.mevis(tmp_path)
     (tmp_path / "valid_u" / "mask_dict.json").unlink()

@@ -89,6 +89,16 @@ def test_more_masks_than_frames_do_no_harm(root):
     assert benchmark.sample(benchmark.expressions[3]).truth.area(1) == 5
 
 
+def test_a_type_that_does_not_fit_its_objects_is_noted(root):
+    with editing(root / "meta_expressions_valid_.json") as meta:
+        meta["videos"]["lvos/clip"]["expressions"]["1"]["type_id"] = 2
+    problems = Problems()
+    benchmark = open_benchmark("revos", root, problems=problems)
+    assert (benchmark.expressions[1].category, benchmark.expressions[1].objects) == ("no-target", ("0", "1"))
+    assert problems.counts == {"field": 1}
+    assert "lvos/clip/1 is of the kind no-target and has 2 objects" in problems.examples["field"][0]
+
+
 def test_another_split_has_a_file_of_its_own(root):
     assert open_benchmark("revos", root, "train").expressions == ()
     with pytest.raises(TreeError, match=r"meta_expressions_train_sub_\.json cannot be read"):

@@ -41,15 +41,16 @@ def load_v2(root: Path, split: str, problems: Problems) -> Benchmark:
 
 def _load(name: str, root: Path, split: str, path: Path, problems: Problems) -> Benchmark:
     pictures, masks = root / split / "JPEGImages", root / split / "mask_dict.json"
-    told = split in WITH_TRUTH or masks.exists()
-    read = partial(_expression, told=told)
+    required, there = split in WITH_TRUTH, masks.exists()
+    read = partial(_expression, required=required, there=there)
     videos, expressions = read_listing(read_json(path)["videos"].values(), read, problems)
-    files: Files = RleFiles(pictures, MaskFile(masks, opens="[")) if told else JpegFolders(pictures)
+    files: Files = RleFiles(pictures, MaskFile(masks, opens="[")) if required or there else JpegFolders(pictures)
     return Benchmark(name, split, root, videos, expressions, files, problems)
 
 
-def _expression(video: Video, entry: Node, told: bool) -> Expression:
-    """told: whether there are masks, so that lists without an entry are lists and not blanks."""
+def _expression(video: Video, entry: Node, required: bool, there: bool) -> Expression:
+    """required: whether the split must tell its targets. there: whether it has masks; without, its lists are blanks."""
+    told = required or (there and "anno_id" in entry)
     objects = identities(entry["anno_id"]) if told else None
     return Expression(
         video=video.id,

@@ -6,8 +6,9 @@ One video of meta_expressions_valid_.json, and what its annotation 14 looks like
         "0": {"exp": "the dog that barks first", "obj_id": [2], "anno_id": [14], "type_id": 1}}}
     "14": [{"size": [480, 854], "counts": "..."}, null]
 
-type_id is 0 for referring, 1 for reasoning, 2 for no target. Several annotations are one target: their union. Masks go
-by the position of a frame in "frames". Frames and masks of all splits lie together.
+type_id is 0 for referring, 1 for reasoning, 2 for no target. Several annotations are one target: their union. The truth
+is what "anno_id" lists, whatever the type. Masks go by the position of a frame in "frames". Frames and masks of all
+splits lie together.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from thinkseg.data.benchmark import NO_TARGET, REASONING, REFERRING, Benchmark, 
 from thinkseg.data.files import RleFiles
 from thinkseg.data.listing import identities, prediction_folder, read_listing
 from thinkseg.data.maskfile import MaskFile
-from thinkseg.data.problems import Problems
+from thinkseg.data.problems import Problems, TreeError
 from thinkseg.data.tree import Node, read_json
 
 CATEGORIES = (REFERRING, REASONING, NO_TARGET)
@@ -29,6 +30,10 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
     """A split: "valid", "train" or "train_sub"; see `thinkseg.data.open_benchmark`."""
     path = root / f"meta_expressions_{split}_.json"
     videos, expressions = read_listing(read_json(path)["videos"].values(), _expression, problems)
+    for one in expressions:
+        if (one.category == NO_TARGET) != (one.objects == ()):
+            what = f"{one.key} is of the kind {one.category} and has {len(one.objects or ())} objects"
+            problems.note(TreeError("field", f"{path}: {what}"))
     masks = MaskFile(root / "mask_dict.json", opens="[")
     merged = MaskFile(root / "mask_dict_foreground.json", opens="{")
     files = RleFiles(root / "JPEGImages", masks, merged)

@@ -12,10 +12,11 @@ What comes from a data set's files may be damaged, or made to do harm. What is r
 from __future__ import annotations
 
 import json
+import ntpath
 import os
 import reprlib
 from collections.abc import Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from thinkseg.data.problems import Kind, TreeError
@@ -153,7 +154,7 @@ def safe_name(name: str, nested: bool = False) -> bool:
     parts = name.split("/") if nested else [name]
     if any(part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part for part in parts):
         return False
-    if PureWindowsPath(name).drive:
+    if ntpath.splitdrive(name)[0]:
         return False
     try:
         os.fsencode(name)
