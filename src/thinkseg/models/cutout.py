@@ -1,8 +1,8 @@
 """From a box to a mask in one picture, without weights.
 
 In: a picture uint8 RGB (H, W, 3) and a box xyxy in its pixels. Out: bool (H, W), never empty, inside the box.
-GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) is started from several guesses, beside masks grown by colour and by
-watershed (Meyer, 1992). The result that fills the box, differs most from its surroundings and runs along edges wins.
+GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) is started from several guesses; masks grown by colour and by
+watershed stand beside. The result that fills the box, differs most from its surroundings and runs along edges wins.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: 
 def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int, tenths: int) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens and chat template, learned from a corpus.
 
-    Any text can be written with it. Each of the numbers 0..whole_numbers is one token, which makes coordinates easy, and
-    so is each of the decimals 0.0, 0.1, ... below tenths / 10, which makes timestamps easy.
+    Any text can be written with it. Each of the numbers 0..whole_numbers is one token, which makes coordinates easy.
+    So is each of the decimals 0.0, 0.1, ... below tenths / 10, which makes timestamps easy.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

@@ -156,8 +156,8 @@ def test_sight_is_what_the_frames_show() -> None:
             max((label_map([outline], frame, SIZE) > 0).sum() for frame in range(one.clip.num_frames))
             for outline in outlines
         ]
-        for position, frame in enumerate(shown.indices):
-            labels = label_map(outlines, frame, SIZE)
+        for position, at in enumerate(shown.indices):
+            labels = label_map(outlines, at, SIZE)
             for obj in range(one.clip.num_objects):
                 area = (labels == obj + 1).sum()
                 if sight.areas[position, obj]:
