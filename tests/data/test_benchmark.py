@@ -5,6 +5,7 @@ import pytest
 
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmark import Expression, Video
+from thinkseg.data.problems import Problems, TreeError
 
 
 def test_a_key_tells_expressions_apart():
@@ -31,6 +32,31 @@ def test_parts_of_a_sample_can_be_had_alone(tmp_path):
     assert benchmark.foreground("solo", layouts.SIZE_WH).area(1) == 5
     with pytest.raises(KeyError):
         benchmark.frames("elsewhere")
+
+
+def test_samples_that_cannot_be_made_are_problems(tmp_path):
+    layouts.revos(tmp_path)
+    with layouts.editing(tmp_path / "mask_dict.json") as masks:
+        del masks["1"]
+    problems = Problems(keep_going=True)
+    benchmark = open_benchmark("revos", tmp_path, problems=problems)
+    assert [sample.id for sample in benchmark.samples()] == ["lvos/clip/0", "lvos/clip/2", "solo/0"]
+    assert problems.counts == {"id": 1}
+    with pytest.raises(TreeError, match="no annotation 1"):
+        list(open_benchmark("revos", tmp_path).samples())
+
+
+def test_what_goes_wrong_with_a_sample_elsewhere_is_not_a_problem_here(tmp_path):
+    layouts.revos(tmp_path)
+    problems = Problems(keep_going=True)
+    samples = open_benchmark("revos", tmp_path, problems=problems).samples()
+
+    def score(sample):
+        raise TreeError("mask", f"elsewhere with {sample.id}")
+
+    with pytest.raises(TreeError, match="elsewhere with lvos/clip/0"):
+        list(map(score, samples))
+    assert problems.total == 0
 
 
 def test_a_size_that_is_not_stated_is_that_of_the_frames(tmp_path):

@@ -97,6 +97,7 @@ def test_a_copy_in_another_process_knows_where_things_are(written):
         '{"1": [null], "2": 5, "3": [null], ',
         '{"masks": {"1": [null]}}',
         'x{"1": [null]}',
+        '{"\\x": [null]}',
         '"": [null]}',
         '\\": [null]}',
         " " * 5000 + '{"1": [null]}',
@@ -107,6 +108,21 @@ def test_what_is_no_such_file(written, text):
     with pytest.raises(TreeError, match=r"masks\.json (is|has)") as caught:
         len(masks)
     assert caught.value.kind == "file"
+
+
+def test_quotes_and_backslashes_in_a_key(written):
+    value = {'a"b': [None], "\\": [], '"': [None], '\\"': [None, None]}
+    masks = written(json.dumps(value))
+    assert {key: masks[key].value for key in value} == value
+    assert len(masks) == len(value)
+
+
+@pytest.mark.parametrize("counts", [":[]", ":[]:[", "[", "\\", ":[\\", "]:[]"])
+def test_run_lengths_that_look_like_the_end_of_a_key(written, counts):
+    value = {"1": [{"size": [4, 5], "counts": counts}, None], "2": [{"counts": counts, "size": [4, 5]}]}
+    masks = written(json.dumps(value))
+    assert {key: masks[key].value for key in value} == value
+    assert len(masks) == 2
 
 
 @pytest.mark.parametrize(

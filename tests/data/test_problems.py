@@ -17,7 +17,7 @@ def test_the_first_flaw_is_raised_unless_going_on_is_wanted():
         raise TreeError("id", "no such thing")
     with pytest.raises(TreeError):
         problems.add(TreeError("id", "no such thing"))
-    assert len(problems) == 0
+    assert problems.total == 0
 
 
 def test_flaws_are_counted_and_the_first_of_each_kind_kept():
@@ -27,7 +27,7 @@ def test_flaws_are_counted_and_the_first_of_each_kind_kept():
             raise TreeError("mask", f"mask {number}")
     problems.add(VideoError("a broken frame"))
     assert problems.counts == {"mask": EXAMPLES + 2, "frame": 1}
-    assert len(problems) == EXAMPLES + 3
+    assert problems.total == EXAMPLES + 3
     assert problems.examples["mask"] == [f"mask {number}" for number in range(EXAMPLES)]
     assert problems.examples["frame"] == ["a broken frame"]
 

@@ -99,7 +99,7 @@ def test_the_video_is_all_that_is_in_its_folder(root):
     problems = Problems()
     benchmark = open_benchmark("reasonvos", root, problems=problems)
     assert benchmark.videos["race"].frames == (*layouts.FRAMES, "00003")
-    assert len(problems) == 0
+    assert problems.total == 0
 
 
 def test_frames_that_are_listed_and_not_there_are_noted(root):
@@ -137,3 +137,6 @@ def test_no_name_leads_out_of_the_root(root, field, value):
         meta["videos"]["race"]["expressions"][0][field] = value
     with pytest.raises(TreeError, match="could lead out of the data set's folder"):
         open_benchmark("reasonvos", root)
+    problems = Problems(keep_going=True)
+    assert [one.id for one in open_benchmark("reasonvos", root, problems=problems).expressions] == ["1"]
+    assert problems.counts == {"path": 1}

@@ -93,7 +93,7 @@ def test_a_list_of_videos_that_leads_elsewhere(tmp_path, name):
         open_benchmark("refdavis", tmp_path)
     problems = Problems(keep_going=True)
     assert len(open_benchmark("refdavis", tmp_path, problems=problems).expressions) == 12
-    assert len(problems) == 1
+    assert problems.total == 1
 
 
 def test_an_id_that_tells_no_run(tmp_path):

@@ -49,7 +49,7 @@ def test_the_number_of_validation_videos_is_known(root, monkeypatch):
     monkeypatch.setattr(refytvos, "VALID_VIDEOS", 1)
     problems = Problems()
     open_benchmark("refytvos", root, problems=problems)
-    assert len(problems) == 0
+    assert problems.total == 0
 
 
 def test_valid_cannot_be_told_without_the_list_of_test(root):

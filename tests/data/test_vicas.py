@@ -116,6 +116,12 @@ def test_a_broken_mask_is_met_when_it_is_used(root, change, complaint):
         benchmark.sample(benchmark.expressions[0]).truth.union(2)
 
 
+def test_a_track_that_is_not_there(root):
+    benchmark = open_benchmark("vicas", root)
+    with pytest.raises(TreeError, match=r"000042\.json has no track 3"):
+        benchmark.files.track(benchmark.videos["000042"], "3", layouts.SIZE_WH)
+
+
 def test_frames_must_have_been_decoded(root):
     (root / "video_frames" / "000042").rename(root / "elsewhere")
     with pytest.raises(TreeError, match=r"there is no folder .*000042 with frames"):

@@ -98,9 +98,9 @@ def benchmark(arguments: argparse.Namespace) -> int:
         check(opened, progress)
     print(f"{BENCHMARKS[arguments.name].title}, {arguments.split}")
     print("\n".join((*_counts(census(opened)), *_flaws(problems))))
-    if len(problems) and not arguments.keep_going:
+    if problems.total and not arguments.keep_going:
         raise DatasetError(
-            f"{arguments.root} has {len(problems)} problems: mend them, or pass over what they spoil with --keep-going"
+            f"{arguments.root} has {problems.total} problems: mend them, or pass over what they spoil with --keep-going"
         )
     return 0
 
@@ -120,7 +120,7 @@ def _counts(census: Census) -> Iterator[str]:
 
 def _flaws(problems: Problems) -> Iterator[str]:
     """What is wrong, a line for each kind and below it the first of its kind."""
-    yield _line("problems", len(problems))
+    yield _line("problems", problems.total)
     for kind, count in problems.counts.most_common():
         yield _line(f"  {kind}", count)
         for example in problems.examples[kind]:

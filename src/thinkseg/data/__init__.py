@@ -71,4 +71,4 @@ def open_benchmark(
         raise DatasetError(f"{source.title} has no split {split!r}; there are {', '.join(source.splits)}")
     module, _, function = source.load.partition(".")
     load = getattr(import_module(f"thinkseg.data.{module}"), function)
-    return load(Path(root), split, Problems() if problems is None else problems)
+    return load(Path(root), split, problems or Problems())

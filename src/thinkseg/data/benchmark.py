@@ -11,7 +11,7 @@ so that the masks of a benchmark are never in memory together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -145,3 +145,9 @@ class Benchmark:
             truth=self.truth(expression, frames.size_wh),
             foreground=self.foreground(expression.video, frames.size_wh),
         )
+
+    def samples(self) -> Iterator[VideoSample]:
+        """All expressions as questions, made one by one. One that cannot be made goes to `problems`."""
+        for expression in self.expressions:
+            with self.problems.skipping():
+                yield self.sample(expression)

@@ -18,38 +18,15 @@ Listing = tuple[dict[str, Video], tuple[Expression, ...]]
 """Videos by id, and the expressions about them."""
 
 
-def read_listing(
-    videos: Iterable[Node],
-    read_expression: Callable[[Video, Node], Expression],
-    problems: Problems,
-    *,
-    read_video: Callable[[Node], Video] | None = None,
-    expressions_of: Callable[[Node], Iterable[Node]] | None = None,
-) -> Listing:
-    """Reads the entries of videos, each with its id as key.
-
-    read_expression: reads one expression, an entry with its id as key.
-    read_video: reads a video's entry; default `read_video`. expressions_of: gives the entries of its expressions;
-        default is the fields of "expressions".
-    Raises TreeError for the first flaw, unless `problems` may be passed over.
-    """
-    read_video = read_video or video_entry
-    expressions_of = expressions_of or (lambda node: node["expressions"].values())
-    found: dict[str, Video] = {}
-    expressions: list[Expression] = []
-    for node in videos:
-        with problems.skipping():
-            video = found[node.key_name(nested=True)] = read_video(node)
-            for entry in expressions_of(node):
-                with problems.skipping():
-                    expressions.append(read_expression(video, entry))
-    return found, tuple(expressions)
-
-
 def video_entry(node: Node) -> Video:
     """A video by its entry: {"frames": ["00000", ...]}, and "height" and "width" where they are stated."""
     size_wh = (node["width"].whole(), node["height"].whole()) if "width" in node and "height" in node else None
     return Video(node.key_name(nested=True), frame_names(node["frames"]), size_wh)
+
+
+def expression_entries(node: Node) -> Iterable[Node]:
+    """The entries of the expressions about a video, where they are the fields of "expressions"."""
+    return node["expressions"].values()
 
 
 def frame_names(node: Node) -> tuple[str, ...]:
@@ -70,3 +47,28 @@ def identities(node: Node) -> tuple[str, ...]:
 def prediction_folder(video: Video, entry: Node) -> str:
     """<video>/<expression>, where nearly all benchmarks look for predicted masks."""
     return f"{video.id}/{entry.key_name()}"
+
+
+def read_listing(
+    videos: Iterable[Node],
+    read_expression: Callable[[Video, Node], Expression],
+    problems: Problems,
+    *,
+    read_video: Callable[[Node], Video] = video_entry,
+    expressions_of: Callable[[Node], Iterable[Node]] = expression_entries,
+) -> Listing:
+    """Reads the entries of videos, each with its id as key.
+
+    read_expression: reads one expression, an entry with its id as key.
+    read_video: reads a video's entry. expressions_of: gives the entries of the expressions about it.
+    Raises TreeError for the first flaw, unless `problems` may be passed over.
+    """
+    found: dict[str, Video] = {}
+    expressions: list[Expression] = []
+    for node in videos:
+        with problems.skipping():
+            video = found[node.key_name(nested=True)] = read_video(node)
+            for entry in expressions_of(node):
+                with problems.skipping():
+                    expressions.append(read_expression(video, entry))
+    return found, tuple(expressions)

@@ -53,7 +53,9 @@ class Problems:
         self.counts: Counter[Kind] = Counter()
         self.examples: dict[Kind, list[str]] = {}
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> int:
+        """Flaws of all kinds."""
         return self.counts.total()
 
     def add(self, flaw: TreeError | VideoError) -> None:

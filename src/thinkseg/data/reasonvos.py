@@ -40,7 +40,7 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
         partial(_expression, files=files, masks=masks),
         problems,
         read_video=partial(_video, folder=root / "JPEGImages", problems=problems),
-        expressions_of=_numbered,
+        expressions_of=partial(_numbered, problems=problems),
     )
     return Benchmark("reasonvos", split, root, videos, expressions, files, problems)
 
@@ -54,19 +54,20 @@ def _video(node: Node, folder: Path, problems: Problems) -> Video:
     return Video(name, frames)
 
 
-def _numbered(node: Node) -> Iterable[Node]:
+def _numbered(node: Node, problems: Problems) -> Iterable[Node]:
     """The expressions of a video's entry, each with an id of its own as key."""
     rows = node["expressions"]
     if isinstance(rows.value, dict):
         return rows.values()
     numbered: dict[str, Node] = {}
     for row in rows.items():
-        name = row["exp_id"].name()
-        earlier = numbered.pop(name, None)
-        numbered[name] = Node(row.value, name, rows)
-        if earlier is not None:
-            largest = max((int(number) for number in numbered if re.fullmatch("[0-9]{1,18}", number)), default=-1)
-            numbered[str(largest + 1)] = Node(earlier.value, str(largest + 1), rows)
+        with problems.skipping():
+            name = row["exp_id"].name()
+            earlier = numbered.pop(name, None)
+            numbered[name] = Node(row.value, name, rows)
+            if earlier is not None:
+                largest = max((int(number) for number in numbered if re.fullmatch("[0-9]{1,18}", number)), default=-1)
+                numbered[str(largest + 1)] = Node(earlier.value, str(largest + 1), rows)
     return numbered.values()
 
 
