@@ -55,7 +55,7 @@ def test_a_broken_tree_is_counted_and_told_of_and_refused(root, capsys):
     run = ["data", "mevis", "--root", str(root)]
     assert cli.main(run) == 2
     told = capsys.readouterr()
-    assert told.err == (f"thinkseg: {root} has 2 problems: mend them, or pass over what they spoil with --keep-going\n")
+    assert told.err == (f"thinkseg: {root} is not whole (problems: 2): mend it, or let it be with --keep-going\n")
     assert "00001.jpg; is the data set complete?" in told.out
     assert "mask_dict.json has no annotation 2, which video clip asks for" in told.out
     assert cli.main([*run, "--keep-going"]) == 0

@@ -100,7 +100,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     print("\n".join((*_counts(census(opened)), *_flaws(problems))))
     if problems.total and not arguments.keep_going:
         raise DatasetError(
-            f"{arguments.root} has {problems.total} problems: mend them, or pass over what they spoil with --keep-going"
+            f"{arguments.root} is not whole (problems: {problems.total}): mend it, or let it be with --keep-going"
         )
     return 0
 
