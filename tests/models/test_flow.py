@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from thinkseg.errors import SettingsError
 from thinkseg.models import flow
-from thinkseg.models.cutout import cut_out
 from thinkseg.models.flow import FlowTracker, check_boxes, settle_owners
 from thinkseg.models.silhouette import Silhouette, outline_of
 from thinkseg.models.target import Soft
@@ -232,47 +229,6 @@ def test_a_box_of_one_pixel_is_one_pixel() -> None:
         scene.shoot([(40, 48, 12, RED)])
     tracked = FlowTracker().track(scene.video(), 0, np.array([(40, 48, 41, 49)], np.float32))
     assert decode(tracked.rles[0][0]).sum() == 1
-
-
-@settings(max_examples=15)
-@given(
-    corners=st.tuples(st.floats(-20, 60), st.floats(-20, 60), st.floats(0.01, 90), st.floats(0.01, 90)),
-    seed=st.integers(0, 5),
-)
-def test_any_box_that_reaches_into_the_frame_gives_a_mask_in_it(
-    corners: tuple[float, float, float, float], seed: int
-) -> None:
-    rgb = cv2.resize(np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8), (48, 36))
-    x, y, width, height = corners
-    box = np.array([x, y, x + width, y + height], np.float32)
-    try:
-        box = check_boxes(box[None], (48, 36))[0]
-    except SettingsError:
-        return
-    mask = cut_out(rgb, box)
-    ys, xs = np.nonzero(mask)
-    assert len(xs)
-    assert xs.min() >= np.floor(box[0]) - 1
-    assert ys.min() >= np.floor(box[1]) - 1
-    assert xs.max() <= box[2] + 1
-    assert ys.max() <= box[3] + 1
-
-
-@pytest.mark.parametrize("shape", ["bar", "star", "border"])
-def test_cuts_out_awkward_shapes(shape: str) -> None:
-    corners = {
-        "bar": [(20, 20), (25, 16), (95, 70), (90, 75)],
-        "star": [(64, 12), (72, 40), (100, 42), (77, 58), (86, 86), (64, 69), (42, 86), (51, 58), (28, 42), (56, 40)],
-        "border": [(0, 30), (40, 20), (50, 95), (0, 95)],
-    }[shape]
-    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
-    cv2.fillPoly(truth, [np.array(corners)], 1)
-    rgb = scenery()
-    rgb[truth > 0] = RED
-    rgb = np.clip(rgb + np.random.default_rng(0).normal(0, 5, rgb.shape), 0, 255).astype(np.uint8)
-    x, y, width, height = cv2.boundingRect(truth)
-    mask = cut_out(rgb, np.array([x, y, x + width, y + height], np.float32))
-    assert (mask & (truth > 0)).sum() / (mask | (truth > 0)).sum() > 0.93
 
 
 def test_the_stronger_claim_owns_the_pixel() -> None:

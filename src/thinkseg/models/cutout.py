@@ -22,6 +22,9 @@ CENTRE_WEIGHTS = (0.1, 0.3, 0.6)
 CORES = (0.25, 0.4)
 """How much of the box's middle surely belongs to the object, in the guesses that are flooded from there."""
 
+LEAST_SOLID = 0.3
+"""Solidity below which a mask is doubted: stars have a half, thin outlines a tenth."""
+
 SLACK = 2
 """Working pixels that a guess may reach over the box before it is fitted to it."""
 
@@ -84,6 +87,7 @@ def _best(rgb: np.ndarray, cells: np.ndarray, guesses: list[np.ndarray], inside:
     contrast = _contrast(rgb)
     strong = max(float(np.percentile(contrast[inside], 80)), 1.0)
     good = np.array([_quality(cells, mask, inside) * _edge_share(mask, contrast, strong) for mask in fitted])
+    good *= [min(_solidity(mask) / LEAST_SOLID, 1.0) for mask in fitted]
     if good.max() <= 0.03:
         return inside
     alike = np.array([[(one & other).sum() / (one | other).sum() for other in fitted] for one in fitted])
@@ -229,6 +233,13 @@ def _edge_share(mask: np.ndarray, contrast: np.ndarray, strong: float) -> float:
     within = (points > 0).all(1) & (points < (width - 1, height - 1)).all(1)
     x, y = points[within].T
     return float(np.clip(contrast[y, x] / strong, 0, 1).mean()) if len(x) else 1.0
+
+
+def _solidity(mask: np.ndarray) -> float:
+    """Share of its convex hull that a mask covers, 0..1; little for an outline without its object."""
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(np.concatenate(lines)), 1)
+    return float(mask.sum() / hull.sum())
 
 
 def _novelty(cells: np.ndarray, inside: np.ndarray) -> np.ndarray:
