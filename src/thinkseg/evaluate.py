@@ -1,31 +1,71 @@
-"""From samples with known truth to scores.
+"""From questions with known truth to scores, in a folder that can be cut off at any moment (see `thinkseg.results`).
 
-In: samples, a chain, a policy, a tracker and a folder. Out, in that folder:
+In: samples, or a benchmark; a chain, a policy and a tracker; and a folder. Out, in that folder: settings.json,
+results.jsonl with one row a question (see `thinkseg.scores` and `thinkseg.marks`), scores.json; and for a benchmark the
+masks, as run lengths and, if they are wanted, as pictures (see `thinkseg.predictions`).
 
-    settings.json   what was run; a folder holds the results of one setting only
-    results.jsonl   one line a sample (see `thinkseg.scores`), written as it finishes, so that an evaluation that is cut
-                    off goes on where it was
-    scores.json     the `Scores` over all samples and by category, once all are done
+While the policy and the tracker work on a question, another thread judges the one before, and a third decodes the next
+video.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
-from operator import length_hint
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from itertools import chain as chained
+from itertools import groupby
+from operator import attrgetter, length_hint
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import thinkseg
-from thinkseg.errors import DatasetError, SettingsError
+from thinkseg.data.benchmark import Benchmark, Expression, Video
+from thinkseg.data.cache import Budget, CachedFrames
+from thinkseg.errors import DatasetError
+from thinkseg.marks import judge_answer
 from thinkseg.pipeline import chain_named, checked_view, segment_samples
-from thinkseg.scores import Row, Scores, judge, known_truth, summarise, table
-from thinkseg.types import Policy, Progress, Tracker, VideoSample, View
+from thinkseg.predictions import rle_path, write_masklets, write_pictures
+from thinkseg.results import ResultFolder, Row, writing
+from thinkseg.scores import Scores, judge, known_truth, summarise, table
+from thinkseg.tally import tally
+from thinkseg.types import Policy, Progress, Segmentation, Tracker, VideoSample, View
 
-__all__ = ["Scores", "evaluate", "table"]
+T = TypeVar("T")
+
+__all__ = ["Method", "Scores", "evaluate", "evaluate_benchmark", "table"]
+
+CACHE_BYTES = 2 << 30
+"""Decoded frames kept at most, those of all videos in use together: 1,700 frames at 480p, 340 at 1080p."""
+
+PICTURES = "pictures"
+"""Where an evaluation writes pictures, in its folder."""
+
+WAITING = 2
+"""Segmentations that may wait to be judged; their masks fill memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What is evaluated. chain: a name from `thinkseg.chains.CHAINS`. view: as the policy likes it unless given."""
+
+    chain: str
+    policy: Policy
+    tracker: Tracker
+    view: View | None = None
+    batch_size: int = 1
+
+    @property
+    def shown(self) -> View:
+        """How videos are shown: the view, or the policy's own, fitted to the policy."""
+        return checked_view(self.policy, self.view)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the results, as plain JSON values. Raises SettingsError if the chain or view cannot be."""
+        chain_named(self.chain)
+        names = {"chain": self.chain, "policy": self.policy.name, "tracker": self.tracker.name}
+        return {**names, "version": thinkseg.__version__, "view": asdict(self.shown)}
 
 
 def evaluate(
@@ -50,25 +90,122 @@ def evaluate(
     Raises SettingsError if `out` cannot be written or holds results of other settings, DatasetError if two samples
     share an id or a sample has no truth.
     """
-    view = checked_view(policy, view)
-    chain_fn = chain_named(chain)
-    names = {"chain": chain, "policy": policy.name, "tracker": tracker.name, "version": thinkseg.__version__}
-    with _writing(out):
-        _settle({**(settings or {}), **names, "view": asdict(view)}, out)
-        done = _finished(out / "results.jsonl")
+    method = Method(chain, policy, tracker, view, batch_size)
+    folder = ResultFolder(out, {**(settings or {}), **method.settings()})
     asked = _Asked(samples)
-    waiting = (sample for sample in asked if sample.id not in done)
-    for segmentation in segment_samples(waiting, chain_fn, policy, tracker, view, batch_size):
-        row = judge(segmentation, view)
-        with _writing(out), (out / "results.jsonl").open("a", encoding="utf-8") as results:
-            results.write(json.dumps(row) + "\n")
-        done[row["id"]] = row
+    waiting = (sample for sample in asked if sample.id not in folder.rows)
+
+    def keep(segmentation: Segmentation) -> Row:
+        row = judge(segmentation, method.shown)
+        folder.add(row)
+        return row
+
+    for row in _answered(waiting, method, keep):
         if progress:
             progress(asked.positions[row["id"]], length_hint(samples))
-    scores = summarise([done[name] for name in asked.positions])
-    with _writing(out):
-        _write_json(asdict(scores), out / "scores.json")
+    scores = summarise([folder.rows[name] for name in asked.positions])
+    folder.finish(asdict(scores))
     return scores
+
+
+def evaluate_benchmark(
+    benchmark: Benchmark,
+    method: Method,
+    out: Path,
+    *,
+    fps: float | None = None,
+    pictures: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    on_row: Callable[[Row, int], None] | None = None,
+) -> dict[str, Any]:
+    """Answers all expressions of a benchmark, or goes on where an earlier call in `out` was cut off.
+
+    fps: frames a second of videos that carry no times, so that a policy is told seconds; frames are numbered otherwise.
+    pictures: write masks as pictures too, below `out`/pictures in the benchmark's own layout.
+    settings: whatever else decides the results, see `evaluate`.
+    on_row: called with each row as it is known, those of earlier calls first, and how many are known then.
+
+    Returns what scores.json holds, see `thinkseg.tally`. What is broken goes to `benchmark.problems`, and has no row.
+    Raises SettingsError if `out` cannot be written or holds results of other settings.
+    """
+    names = {"data": benchmark.name, "split": benchmark.split, "fps": fps}
+    folder = ResultFolder(out, {**(settings or {}), **names, **method.settings()})
+    expressions = {expression.key: expression for expression in benchmark.expressions}
+    todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
+
+    def keep(segmentation: Segmentation) -> Row | None:
+        expression = expressions[segmentation.sample.id]
+        with benchmark.problems.skipping():
+            row = judge_answer(segmentation, method.shown, expression)
+            _keep_masks(segmentation, benchmark.videos[expression.video], expression, out, pictures)
+            folder.add(row)
+            return row
+        return None
+
+    known = [row for name, row in folder.rows.items() if name in expressions]
+    for done, row in enumerate(
+        chained(known, filter(None, _answered(_questions(benchmark, todo, fps), method, keep))), 1
+    ):
+        if on_row:
+            on_row(row, done)
+    scores = tally(benchmark, [folder.rows[name] for name in expressions if name in folder.rows])
+    folder.finish(scores)
+    return scores
+
+
+def _answered(samples: Iterable[VideoSample], method: Method, keep: Callable[[Segmentation], T]) -> Iterator[T]:
+    """What `keep` makes of each answer, in order, on another thread while the next sample is being answered.
+
+    If something goes wrong, what was answered before is kept before that is raised.
+    """
+    waiting: deque[Future[T]] = deque()
+    chain_fn = chain_named(method.chain)
+    answers = segment_samples(samples, chain_fn, method.policy, method.tracker, method.shown, method.batch_size)
+    with ThreadPoolExecutor(1, "judge") as judge_thread:
+        for segmentation in answers:
+            waiting.append(judge_thread.submit(keep, segmentation))
+            if len(waiting) > WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _questions(benchmark: Benchmark, expressions: Iterable[Expression], fps: float | None) -> Iterator[VideoSample]:
+    """Expressions as samples that share their video's frames; those of the next video are being decoded meanwhile.
+
+    What is broken goes to `benchmark.problems`; all expressions about a video do if one of its frames is.
+    """
+    budget = Budget(CACHE_BYTES)
+
+    def decoded(video_id: str) -> CachedFrames:
+        frames = CachedFrames(benchmark.frames(video_id), budget, fps)
+        frames.fill()
+        return frames
+
+    groups = [(name, list(group)) for name, group in groupby(expressions, attrgetter("video"))]
+    with ThreadPoolExecutor(1, "decode") as decode_thread:
+        coming = [decode_thread.submit(decoded, name) for name, _ in groups[:1]]
+        for position, (_, group) in enumerate(groups):
+            video = coming.pop()
+            # Started once this one is through, so that no more than the next is decoded ahead.
+            wait([video])
+            coming = [decode_thread.submit(decoded, name) for name, _ in groups[position + 1 : position + 2]]
+            with benchmark.problems.skipping():
+                frames = video.result()
+                for expression in group:
+                    with benchmark.problems.skipping():
+                        yield replace(benchmark.sample(expression), video=frames)
+
+
+def _keep_masks(segmentation: Segmentation, video: Video, expression: Expression, out: Path, pictures: bool) -> None:
+    """Writes the masks of an answer. A reply that could not be used has none."""
+    if segmentation.answer is None:
+        return
+    masks = segmentation.masklets
+    with writing(out):
+        write_masklets(masks, rle_path(out, expression))
+        if pictures:
+            write_pictures(masks, range(masks.num_frames), video, out / PICTURES / expression.folders[0])
 
 
 class _Asked:
@@ -88,56 +225,3 @@ class _Asked:
                 raise DatasetError(f"two samples have the id {sample.id!r}: their results could not be told apart")
             self.positions[sample.id] = position
             yield sample
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Turns what the file system refuses into an error that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(f"cannot keep results in {out} ({error.strerror}): choose another folder") from error
-
-
-def _settle(settings: Mapping[str, Any], out: Path) -> None:
-    """Makes the folder one for these settings, or raises SettingsError if it cannot be."""
-    path = out / "settings.json"
-    out.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        if (out / "results.jsonl").exists():
-            raise SettingsError(f"{out} holds results but not the settings they came from: choose another folder")
-        _write_json(settings, path)
-    try:
-        stored = dict(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
-        raise SettingsError(f"{path} holds no settings: choose another folder") from error
-    wanted = json.loads(json.dumps(settings))
-    if differing := sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)):
-        changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
-        raise SettingsError(f"{out} holds results of other settings ({changes}): choose another folder")
-
-
-def _finished(path: Path) -> dict[str, Row]:
-    """Results already in the file, by sample id; a last line that was cut off is dropped from it."""
-    if not path.exists():
-        return {}
-    whole, newline, partial = path.read_bytes().rpartition(b"\n")
-    if partial:
-        os.truncate(path, len(whole) + len(newline))
-    rows = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            rows[row["id"]] = row
-        except (ValueError, TypeError, KeyError) as error:
-            raise SettingsError(
-                f"{path}, line {number}: not a result; remove the line to do that sample again"
-            ) from error
-    return rows
-
-
-def _write_json(value: Any, path: Path) -> None:
-    """Writes a file that is there in full or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-    os.replace(partial, path)

@@ -89,29 +89,36 @@ def judge(segmentation: Segmentation, view: View) -> Row:
     """
     sample, answer = segmentation.sample, segmentation.answer
     truth = known_truth(sample)
-    row: Row = {
+    target = truth.num_objects > 0
+    row = {**told(segmentation), "target": target, "j": None, "f": None, "r_k": None, "r_s": None}
+    if target:
+        # What cannot be read earns no credit for the frames without the target.
+        row["j"], row["f"] = mean_j_and_f(segmentation.masklets, truth) if answer else (0.0, 0.0)
+        row |= rewarded(segmentation, view)
+    return row
+
+
+def told(segmentation: Segmentation) -> Row:
+    """What was asked and answered, without any score."""
+    sample, answer = segmentation.sample, segmentation.answer
+    return {
         "id": sample.id,
         "category": sample.category,
         "query": sample.query,
-        "target": truth.num_objects > 0,
         "failure": segmentation.failure,
         "keyframe": answer.keyframe if answer else None,
         "boxes": answer.boxes.tolist() if answer else [],
         "replies": [said for said in segmentation.dialogue if isinstance(said, str)],
-        "j": None,
-        "f": None,
-        "r_k": None,
-        "r_s": None,
         "seconds": dict(segmentation.seconds),
     }
-    if row["target"]:
-        # What cannot be read earns what choosing nothing earns, and no credit for the frames without the target.
-        judged = answer or Answer("", None, np.zeros((0, 4), np.float32))
-        shown = sample_indices(len(sample.video), view.num_frames)
-        row["j"], row["f"] = mean_j_and_f(segmentation.masklets, truth) if answer else (0.0, 0.0)
-        row["r_k"] = keyframe_area(sample, judged, shown)
-        row["r_s"] = matched_boxes(sample, judged, shown)
-    return row
+
+
+def rewarded(segmentation: Segmentation, view: View) -> Row:
+    """r_k and r_s of an answer about a sample with a target; what cannot be read earns what choosing nothing earns."""
+    sample = segmentation.sample
+    judged = segmentation.answer or Answer("", None, np.zeros((0, 4), np.float32))
+    shown = sample_indices(len(sample.video), view.num_frames)
+    return {"r_k": keyframe_area(sample, judged, shown), "r_s": matched_boxes(sample, judged, shown)}
 
 
 def mean_j_and_f(masklets: Masklets, truth: Masklets) -> tuple[float, float]:

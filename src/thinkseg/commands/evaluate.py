@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from thinkseg.commands import options
 from thinkseg.console import Progress
+from thinkseg.data import BENCHMARKS
 
 if TYPE_CHECKING:
+    from thinkseg.data import Source
     from thinkseg.types import VideoSample
 
 
@@ -31,6 +33,30 @@ def add_to(commands: Any) -> None:
     options.add_asking(parser)
     options.add_out(parser)
     parser.set_defaults(run=shapes)
+    for name, source in BENCHMARKS.items():
+        _add_benchmark(sets, name, source)
+
+
+def _add_benchmark(sets: Any, name: str, source: Source) -> None:
+    parser = sets.add_parser(
+        name,
+        help=source.title,
+        description=f"Answers every expression of {source.title}, scores the answers where the truth is known, and "
+        "writes settings.json, results.jsonl, scores.json and the masks. Started again with the same settings and "
+        "folder, it goes on where it was. What the files should look like is told in docs/benchmarks.md.",
+    )
+    options.add_root(parser)
+    options.add_benchmark_split(parser, source)
+    parser.add_argument("--batch-size", type=options.count, default=8, metavar="B", help="asked at once (default: 8)")
+    parser.add_argument(
+        "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
+    )
+    parser.add_argument("--png", action="store_true", help="write masks as pictures too, in the official layout")
+    options.add_keep_going(parser)
+    options.add_models(parser)
+    options.add_asking(parser)
+    options.add_out(parser)
+    parser.set_defaults(run=benchmark, name=name)
 
 
 def shapes(arguments: argparse.Namespace) -> int:
@@ -61,6 +87,40 @@ def shapes(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     print(table(scores))
+    print(f"wrote {arguments.out / 'scores.json'}")
+    return 0
+
+
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Answers and scores a benchmark, and prints the table."""
+    from thinkseg import models
+    from thinkseg.commands.meter import Meter
+    from thinkseg.evaluate import Method, evaluate_benchmark
+    from thinkseg.outputs import check_writable
+    from thinkseg.pipeline import chain_named
+    from thinkseg.tally import describe
+
+    check_writable(arguments.out)
+    chain_named(arguments.chain)
+    with Progress() as progress:
+        progress.say("reading the lists")
+        opened = options.open_benchmark(arguments)
+        tracker = models.load_tracker(arguments.tracker)
+        progress.say(f"loading {arguments.policy}")
+        policy = options.load_policy(arguments.policy, **options.running(arguments))
+        progress.say("evaluating")
+        view = options.view_of(arguments, policy)
+        scores = evaluate_benchmark(
+            opened,
+            Method(arguments.chain, policy, tracker, view, arguments.batch_size),
+            arguments.out,
+            fps=arguments.fps,
+            pictures=arguments.png,
+            settings=options.running(arguments),
+            on_row=Meter(progress, len(opened.expressions)),
+        )
+    print(describe(scores))
+    options.tell_problems(opened)
     print(f"wrote {arguments.out / 'scores.json'}")
     return 0
 

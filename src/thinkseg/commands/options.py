@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thinkseg.data import Source
+    from thinkseg.data.benchmark import Benchmark
     from thinkseg.types import Policy, View
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -58,6 +60,39 @@ def add_out(parser: argparse.ArgumentParser, default: str | None = None) -> None
         metavar="DIR",
         help=f"folder for the results{suffix}",
     )
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Where a benchmark is."""
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that holds the data set")
+
+
+def add_benchmark_split(parser: argparse.ArgumentParser, source: Source) -> None:
+    """Which part of a benchmark."""
+    splits = ", ".join(source.splits)
+    parser.add_argument(
+        "--split", default=source.splits[0], metavar="NAME", help=f"{splits} (default: {source.splits[0]})"
+    )
+
+
+def add_keep_going(parser: argparse.ArgumentParser) -> None:
+    """What to do about a broken data set."""
+    parser.add_argument("--keep-going", action="store_true", help="count what is broken and pass over it")
+
+
+def open_benchmark(arguments: argparse.Namespace) -> Benchmark:
+    """The benchmark that the arguments name, split and root included."""
+    from thinkseg.data import open_benchmark
+    from thinkseg.data.problems import Problems
+
+    return open_benchmark(arguments.name, arguments.root, arguments.split, Problems(arguments.keep_going))
+
+
+def tell_problems(benchmark: Benchmark) -> None:
+    """Says on standard error what was passed over."""
+    for kind, count in benchmark.problems.counts.most_common():
+        for example in benchmark.problems.examples[kind]:
+            print(f"thinkseg: {kind} ({count}): {' '.join(example.split())}", file=sys.stderr)
 
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -108,6 +143,14 @@ def temperature(text: str) -> float:
     value = _number(text)
     if value is None or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a temperature: give a number of at least 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    value = _number(text)
+    if value is None or value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate: give frames a second, e.g. 24")
     return value
 
 

@@ -58,9 +58,11 @@ class _Files(JpegFolders):
 
     def annotation(self, video: str) -> Node:
         """A video's file. The latest one is kept: expressions of a video come together."""
-        if self._latest is None or self._latest[0] != video:
-            self._latest = video, read_json(self._path(video))
-        return self._latest[1]
+        latest = self._latest
+        if latest is None or latest[0] != video:
+            # Other threads read the file of another video meanwhile: what is returned is never looked up again.
+            latest = self._latest = video, read_json(self._path(video))
+        return latest[1]
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
         annotation = self.annotation(video.id)

@@ -1,0 +1,152 @@
+"""Predicted masks as files: `Masklets` in, files out, and back.
+
+In two forms, both below one folder:
+
+    <folder>/<frame>.png            8 bits, 0 outside and 255 inside, all objects merged; <folder> is what a benchmark's
+                                    own scripts write and read (`Expression.folders`)
+    masks/<video>/<expression>.json {"size": [height, width], "frames": T, "objects": [[RLE or null, ...], ...]}, which
+                                    keeps objects apart, beside the results of `thinkseg evaluate`
+
+Nothing is decoded before it is used. An expression without its files was not answered, or its reply was of no use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from thinkseg.data.benchmark import Expression, Video
+from thinkseg.data.pictures import mask_picture
+from thinkseg.data.problems import TreeError
+from thinkseg.data.tracks import checked_rle
+from thinkseg.data.tree import read_json
+from thinkseg.errors import DatasetError, SettingsError
+from thinkseg.results import SETTINGS, replace_json
+from thinkseg.types import Masklets
+
+MASKS = "masks"
+"""Where an evaluation keeps its masks, in its folder."""
+
+
+MISSING, INCOMPLETE, SIZE, BROKEN = "missing", "incomplete", "size", "broken"
+"""What can be wrong with the masks predicted for an expression: there are none; some frames lack; they are of another
+size than the video; they cannot be read."""
+
+
+class PredictionError(DatasetError):
+    """A predicted mask that cannot be used. reason: one of the words above, so that they can be counted."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Masks(Protocol):
+    """Masks of a video, all objects merged, decoded on demand. `Masklets` are such."""
+
+    def union(self, frame: int) -> np.ndarray:
+        """Mask of one frame, bool (H, W). Raises PredictionError if it cannot be used."""
+        ...
+
+
+class Predictions(Protocol):
+    """Answers to the expressions of a benchmark. Can be copied to other processes."""
+
+    def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
+        """The masks predicted for an expression, which should be of this size; None if there are none at all."""
+        ...
+
+
+def open_predictions(root: Path) -> Predictions:
+    """Whatever form the predictions in a folder have. Raises SettingsError if there is no such folder."""
+    if not root.is_dir():
+        raise SettingsError(f"there is no folder {root}: name one with predictions")
+    return RunLengthFiles(root) if (root / SETTINGS).exists() and (root / MASKS).is_dir() else PictureFolders(root)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFolders:
+    """PNG files in a benchmark's own layout."""
+
+    root: Path
+
+    def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
+        for folder in expression.folders:
+            if os.path.isdir(self.root / folder):
+                return _Pictures(self.root / folder, video.frames, size_wh)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """One picture a frame."""
+
+    folder: Path
+    frames: Sequence[str]
+    size_wh: tuple[int, int]
+
+    def union(self, frame: int) -> np.ndarray:
+        path = self.folder / f"{self.frames[frame]}.png"
+        try:
+            return mask_picture(path, self.size_wh)
+        except TreeError as flaw:
+            reason = SIZE if flaw.kind == "size" else BROKEN if path.exists() else INCOMPLETE
+            raise PredictionError(reason, str(flaw)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLengthFiles:
+    """The masks that an evaluation left in its folder."""
+
+    root: Path
+
+    def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets | None:
+        path = rle_path(self.root, expression)
+        return read_masklets(path, len(video.frames), size_wh) if path.exists() else None
+
+
+def rle_path(root: Path, expression: Expression) -> Path:
+    """Where the masks of an expression are in the folder of an evaluation."""
+    return root / MASKS / expression.video / f"{expression.id}.json"
+
+
+def write_masklets(masklets: Masklets, path: Path) -> None:
+    """Writes masks as run lengths, a file that is there in full or not at all. Raises OSError if it cannot be."""
+    width, height = masklets.size_wh
+    objects = [[None if rle is None else dict(rle) for rle in track] for track in masklets.rles]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_json({"size": [height, width], "frames": masklets.num_frames, "objects": objects}, path, indent=None)
+
+
+def read_masklets(path: Path, num_frames: int, size_wh: tuple[int, int]) -> Masklets:
+    """Reads them back. Raises PredictionError if they are not what `write_masklets` writes for a video like this."""
+    try:
+        objects = [entry.items() for entry in read_json(path)["objects"].items()]
+        tracks = tuple(tuple(checked_rle(rle, size_wh) for rle in entries) for entries in objects)
+    except TreeError as flaw:
+        raise PredictionError(SIZE if flaw.kind == "size" else BROKEN, str(flaw)) from None
+    if any(len(track) != num_frames for track in tracks):
+        raise PredictionError(INCOMPLETE, f"{path} does not hold {num_frames} masks of each object")
+    return Masklets(size_wh, num_frames, tracks)
+
+
+def write_pictures(masks: Masks, frames: Iterable[int], video: Video, folder: Path) -> None:
+    """Writes a picture for each of these frames. Raises OSError if that cannot be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame in frames:
+        (folder / f"{video.frames[frame]}.png").write_bytes(png(masks.union(frame)))
+
+
+def png(mask: np.ndarray) -> bytes:
+    """A mask, bool (H, W), as a grey PNG file: 0 outside, 255 inside."""
+    import cv2
+
+    written, data = cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255))
+    if not written:
+        raise TreeError("mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
+    return data.tobytes()

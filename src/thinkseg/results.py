@@ -1,0 +1,118 @@
+"""A folder of results that can be cut off at any moment: rows in, one line each, and read back when work goes on.
+
+    settings.json   what was run; a folder holds the results of one setting only
+    results.jsonl   one row a line, written as it is known
+    scores.json     what all rows come to, once they are there
+
+A row is a line or it is not: what a cut leaves of a line is dropped, and its work done again. Files but results.jsonl
+are there in full or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from thinkseg.errors import SettingsError
+
+Row = dict[str, Any]
+"""What is known of one question: plain JSON values, among them its "id"."""
+
+SETTINGS, ROWS, SCORES = "settings.json", "results.jsonl", "scores.json"
+
+
+class ResultFolder:
+    """The folder `out`, made if need be, for results of these settings alone.
+
+    settings: plain JSON values. rows: those known so far, by id; what an earlier run left is there from the beginning.
+    Raises SettingsError if the folder cannot be written or holds results of other settings.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self.out = out
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            self._settle(settings)
+            _drop_partial_line(out / ROWS)
+            self.rows = read_rows(out / ROWS)
+
+    def add(self, row: Row) -> None:
+        """Keeps a row."""
+        with writing(self.out), (self.out / ROWS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows[row["id"]] = row
+
+    def finish(self, scores: Any) -> None:
+        """Keeps what all rows come to, plain JSON values."""
+        with writing(self.out):
+            replace_json(scores, self.out / SCORES)
+
+    def _settle(self, settings: Mapping[str, Any]) -> None:
+        """Makes the folder one for these settings, or raises SettingsError if it cannot be."""
+        path = self.out / SETTINGS
+        if not path.exists():
+            if (self.out / ROWS).exists():
+                raise SettingsError(
+                    f"{self.out} holds results but not the settings they came from: choose another folder"
+                )
+            replace_json(settings, path)
+        stored, wanted = read_settings(self.out), json.loads(json.dumps(settings))
+        if differing := sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)):
+            changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
+            raise SettingsError(f"{self.out} holds results of other settings ({changes}): choose another folder")
+
+
+def read_settings(out: Path) -> dict[str, Any]:
+    """What was run in a folder of results. Raises SettingsError if it does not say."""
+    path = out / SETTINGS
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise SettingsError(f"{out} holds no results (there is no {SETTINGS}): name a folder that does") from None
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"{path} holds no settings: choose another folder") from error
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The whole lines of a results.jsonl, by id; none if there is no file. Raises SettingsError for other lines."""
+    if not path.exists():
+        return {}
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+            rows[row["id"]] = row
+        except (ValueError, TypeError, KeyError) as error:
+            raise SettingsError(
+                f"{path}, line {number}: not a result; remove the line to do that sample again"
+            ) from error
+    return rows
+
+
+def replace_json(value: Any, path: Path, indent: int | None = 2) -> None:
+    """Writes plain JSON values as a file that is there in full or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=indent) + "\n", "utf-8")
+    os.replace(partial, path)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turns what the file system refuses into an error that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"cannot keep results in {out} ({error.strerror}): choose another folder") from error
+
+
+def _drop_partial_line(path: Path) -> None:
+    """Drops the last line of a file if it was cut off."""
+    if not path.exists():
+        return
+    whole, newline, partial = path.read_bytes().rpartition(b"\n")
+    if partial:
+        os.truncate(path, len(whole) + len(newline))
