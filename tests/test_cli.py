@@ -20,6 +20,14 @@ COMMANDS = (
     ["train", "sft"],
     ["evaluate"],
     ["evaluate", "shapes"],
+    ["evaluate", "revos"],
+    ["score"],
+    ["score", "revos"],
+    ["submit"],
+    ["submit", "mevis"],
+    ["validate"],
+    ["validate", "revos"],
+    ["compare"],
 )
 
 

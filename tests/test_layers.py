@@ -21,7 +21,7 @@ LAYERS = (
     ("predictions",),
     ("marks", "summary"),
     ("tally",),
-    ("evaluate", "train", "outputs"),
+    ("evaluate", "scoring", "submission", "comparison", "train", "outputs"),
     ("report",),
     ("demo",),
     ("console",),

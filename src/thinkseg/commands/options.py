@@ -80,6 +80,21 @@ def add_keep_going(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-going", action="store_true", help="count what is broken and pass over it")
 
 
+def add_predictions(parser: argparse.ArgumentParser) -> None:
+    """Where predicted masks are."""
+    parser.add_argument(
+        "--predictions", type=Path, required=True, metavar="DIR", help="folder of pictures, or of an evaluation"
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """How many processes do the work."""
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=count, default=cores, metavar="N", help="processes (default: one for each core)"
+    )
+
+
 def open_benchmark(arguments: argparse.Namespace) -> Benchmark:
     """The benchmark that the arguments name, split and root included."""
     from thinkseg.data import open_benchmark

@@ -1,0 +1,86 @@
+"""`thinkseg score NAME`: anybody's masks of a benchmark in, scores out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.commands import options
+from thinkseg.console import Progress
+from thinkseg.data import BENCHMARKS
+from thinkseg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from thinkseg.results import Row
+
+
+def add_to(commands: Any) -> None:
+    """Describes the commands."""
+    group = commands.add_parser(
+        "score",
+        help="score masks that are there as files",
+        description="Scores predicted masks, pictures in a benchmark's own layout or the folder of an evaluation.",
+    )
+    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
+    for name, source in BENCHMARKS.items():
+        parser = sets.add_parser(
+            name,
+            help=source.title,
+            description=f"Scores masks predicted for {source.title}. Where they should lie is told in "
+            "docs/benchmarks.md.",
+        )
+        options.add_root(parser)
+        options.add_benchmark_split(parser, source)
+        options.add_predictions(parser)
+        parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each expression")
+        parser.add_argument(
+            "--out", type=Path, metavar="DIR", help="write scores.json and results.jsonl, which thinkseg compare takes"
+        )
+        options.add_workers(parser)
+        options.add_keep_going(parser)
+        parser.set_defaults(run=score, name=name)
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Scores predictions and prints the table."""
+    from thinkseg.commands.meter import Meter
+    from thinkseg.outputs import check_out
+    from thinkseg.predictions import MISSING, open_predictions
+    from thinkseg.scoring import score, write_csv
+    from thinkseg.tally import describe, tally
+
+    predictions = open_predictions(arguments.predictions)
+    if arguments.out:
+        check_out(arguments.out)
+    with Progress() as progress:
+        progress.say("reading the lists")
+        opened = options.open_benchmark(arguments)
+        meter = Meter(progress, len(opened.expressions), "scoring")
+        rows = score(opened, predictions, arguments.workers, meter)
+    if rows and all(row["failure"] == MISSING for row in rows):
+        place = arguments.predictions / opened.expressions[0].folders[0]
+        raise SettingsError(f"{arguments.predictions} has masks for none of the expressions; is there no {place}?")
+    scores = tally(opened, rows)
+    if arguments.csv:
+        write_csv(rows, arguments.csv)
+    if arguments.out:
+        _write(arguments, rows, scores)
+    print(describe(scores))
+    options.tell_problems(opened)
+    return 0
+
+
+def _write(arguments: argparse.Namespace, rows: Sequence[Row], scores: dict[str, Any]) -> None:
+    """Writes the folder of results."""
+    from thinkseg import __version__
+    from thinkseg.outputs import result_folder
+    from thinkseg.results import ROWS, SCORES, SETTINGS, replace_json
+
+    settings = {"data": arguments.name, "split": arguments.split, "version": __version__}
+    with result_folder(arguments.out) as folder:
+        replace_json({**settings, "predictions": str(arguments.predictions)}, folder / SETTINGS)
+        (folder / ROWS).write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+        replace_json(scores, folder / SCORES)

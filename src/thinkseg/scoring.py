@@ -1,0 +1,150 @@
+"""Anybody's predicted masks against a benchmark: a `Benchmark` and a folder in, rows out, on several processes.
+
+A process scores all expressions about one video before it takes the next, so that what the benchmark keeps for a video
+is read by one of them only. Processes end with the one that started them, however that ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+
+from thinkseg.data.benchmark import Benchmark, Expression, Video
+from thinkseg.data.problems import Kind, TreeError
+from thinkseg.errors import VideoError
+from thinkseg.marks import judge_files
+from thinkseg.predictions import Masks, PictureFolders, Predictions, write_pictures
+from thinkseg.results import Row, writing
+
+COLUMNS = ("id", "video", "category", "group", "query", "target", "frames", "failure", "empty", "j", "f")
+"""Of a CSV file, in this order; scores are fractions."""
+
+Flaw = tuple[Kind | None, str]
+"""What is wrong with a benchmark, as the kind and message of a TreeError, or the message of a VideoError alone."""
+
+Judged = tuple[list[Row], list[Flaw]]
+"""Rows of some expressions, and what is wrong with the benchmark itself."""
+
+
+def score(
+    benchmark: Benchmark,
+    predictions: Predictions,
+    workers: int = 1,
+    on_row: Callable[[Row, int], None] | None = None,
+) -> list[Row]:
+    """Scores the masks predicted for each expression, in the benchmark's order.
+
+    workers: processes; with one, the work is done in this one. on_row: called with each row and how many there are.
+    What is broken in the benchmark goes to `benchmark.problems` and has no row; what is wrong with predictions is in
+    the rows. Raises TreeError or VideoError if the former may not be passed over.
+    """
+    rows: list[Row] = []
+    for found, flaws in _judged(benchmark, predictions, workers):
+        for kind, message in flaws:
+            benchmark.problems.add(VideoError(message) if kind is None else TreeError(kind, message))
+        for row in found:
+            rows.append(row)
+            if on_row:
+                on_row(row, len(rows))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class TruthAsPictures:
+    """The truth as a method that knows it would hand it in: pictures of the scored frames, written and read again."""
+
+    benchmark: Benchmark
+
+    def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
+        truth = self.benchmark.truth(expression, size_wh)
+        if truth is None:
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="thinkseg-")
+        write_pictures(truth, expression.scored, video, Path(folder.name) / expression.folders[0])
+        masks = PictureFolders(Path(folder.name)).of(expression, video, size_wh)
+        return None if masks is None else _Kept(masks, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Masks whose files are there as long as they are used."""
+
+    masks: Masks
+    folder: tempfile.TemporaryDirectory[str]
+
+    def union(self, frame: int) -> np.ndarray:
+        return self.masks.union(frame)
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    """Writes rows as a table, a file that is there in full or not at all. Raises SettingsError if it cannot be."""
+    partial = path.with_name(f"{path.name}.partial")
+    with writing(path):
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            table.writeheader()
+            table.writerows(rows)
+        os.replace(partial, path)
+
+
+def _judged(benchmark: Benchmark, predictions: Predictions, workers: int) -> Iterator[Judged]:
+    """What there is of each video, in order."""
+    videos = [list(group) for _, group in groupby(benchmark.expressions, attrgetter("video"))]
+    if workers == 1 or len(videos) < 2:
+        yield from (_judge(benchmark, predictions, group) for group in videos)
+        return
+    # A fork of a process that has threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(videos)), context, _begin, (benchmark, predictions)) as pool:
+        futures: list[Future[Judged]] = [pool.submit(_judge_here, group) for group in videos]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _judge(benchmark: Benchmark, predictions: Predictions, expressions: Sequence[Expression]) -> Judged:
+    rows: list[Row] = []
+    flaws: list[Flaw] = []
+    for expression in expressions:
+        try:
+            rows.append(judge_files(benchmark, expression, predictions))
+        except TreeError as flaw:
+            flaws.append((flaw.kind, str(flaw)))
+        except VideoError as flaw:
+            flaws.append((None, str(flaw)))
+    return rows, flaws
+
+
+_here: list[tuple[Benchmark, Predictions]] = []
+"""What a worker process scores."""
+
+
+def _begin(benchmark: Benchmark, predictions: Predictions) -> None:
+    """Readies a worker process."""
+    _here[:] = [(benchmark, predictions)]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _judge_here(expressions: Sequence[Expression]) -> Judged:
+    ((benchmark, predictions),) = _here
+    return _judge(benchmark, predictions, expressions)
