@@ -112,7 +112,7 @@ def _judged(benchmark: Benchmark, predictions: Predictions, workers: int) -> Ite
             for future in futures:
                 yield future.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _judge(benchmark: Benchmark, predictions: Predictions, expressions: Sequence[Expression]) -> Judged:

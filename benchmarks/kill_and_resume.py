@@ -1,0 +1,125 @@
+"""An evaluation killed at random moments, and what is left of it: `python benchmarks/kill_and_resume.py --kills 20`.
+
+Evaluates a small tree in the layout of ReVOS in a process of its own, kills that (SIGKILL) at a random moment after it
+has got a little further, starts it again, and so on. What it comes to in the end must be what an evaluation without
+interruption comes to: the same rows in the same order, none lost and none twice, the same scores and the same masks.
+Prints how far each run got and ends with one JSON line; the status is 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from thinkseg.data import open_benchmark
+from thinkseg.data.shapes.export import export
+from thinkseg.evaluate import Method, evaluate_benchmark
+from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.ops.masks import from_stacks
+from thinkseg.types import Dialogue, Frames, Masklets, Progress, View
+
+SIZE_WH = (32, 24)
+
+SECONDS = 0.02
+"""What a reply takes."""
+
+
+class BoxTracker:
+    """Fills the boxes in every frame."""
+
+    name = "boxes"
+
+    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+        width, height = video.size_wh
+        masks = np.zeros((len(boxes), len(video), height, width), bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int), strict=True):
+            mask[:, y1:y2, x1:x2] = True
+        return from_stacks(masks)
+
+
+def reply(dialogue: Dialogue) -> str:
+    """A reply that the question alone decides; one in eight cannot be used."""
+    time.sleep(SECONDS)
+    random_bits = zlib.crc32(str(dialogue[0].content[-1]).encode())
+    if random_bits % 8 == 0:
+        return "no idea"
+    x, y = random_bits % 16, random_bits // 16 % 12
+    return (
+        f'<think>.</think><answer>{{"keyframe_timestamp": 0, "bbox_2d_list": [[{x}, {y}, {x + 9}, {y + 9}]]}}</answer>'
+    )
+
+
+def run(root: Path, out: Path) -> None:
+    policy = ScriptedPolicy(reply, view=View(num_frames=2, frame_wh=SIZE_WH))
+    evaluate_benchmark(open_benchmark("revos", root), Method("veason", policy, BoxTracker(), batch_size=2), out)
+
+
+def start(root: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, __file__, "--root", str(root), "--out", str(out)])
+
+
+def lines(out: Path) -> int:
+    path = out / "results.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def killed(root: Path, out: Path, kills: int) -> int:
+    """Kills an evaluation this often, or until it ends before it could be; returns how often it was killed."""
+    for count in range(kills):
+        before, process = lines(out), start(root, out)
+        while process.poll() is None and lines(out) == before:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 6 * SECONDS))
+        if process.poll() is not None:
+            return count
+        process.kill()
+        process.wait()
+        print(f"kill {count + 1}: {before} -> {lines(out)} rows")
+    return kills
+
+
+def contents(out: Path) -> dict[str, object]:
+    """Everything an evaluation left that has no time in it."""
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["seconds"]
+    files = {str(path.relative_to(out)): path.read_bytes() for path in (out / "masks").rglob("*.json")}
+    return {"rows": rows, "scores": json.loads((out / "scores.json").read_text()), "masks": files}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.root:
+        run(arguments.root, arguments.out)
+        return 0
+    random.seed(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        root, whole, parts = (Path(name) / part for part in ("tree", "whole", "parts"))
+        root.mkdir()
+        export(root, "val", range(arguments.clips), SIZE_WH, num_questions=3)
+        run(root, whole)
+        kills = killed(root, parts, arguments.kills)
+        start(root, parts).wait()
+        expected, found = contents(whole), contents(parts)
+    same = {part: expected[part] == found[part] for part in expected}
+    print(json.dumps({"kills": kills, "rows": len(found["rows"]), "same": same}))
+    return 0 if all(same.values()) and kills == arguments.kills else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
