@@ -1,6 +1,6 @@
 """Makes the README's picture: python docs/make_images.py [INDEX of a val clip] [POLICY].
 
-With the policy "truth", the default until the shipped one is good enough, the answer is the simulation's own trace.
+The shipped policy answers, unless another is named; "truth" is the simulation's own trace.
 """
 
 import sys
@@ -41,4 +41,4 @@ def main(index: int, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else CLIP, sys.argv[2] if len(sys.argv) > 2 else "truth")
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else CLIP, sys.argv[2] if len(sys.argv) > 2 else "shapes")
