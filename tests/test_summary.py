@@ -35,9 +35,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap_over_videos():
     rows = [row(video, j) for video, js in videos.items() for j in js]
     figure = measure(rows, {"j": J})["j"]
     names = list(videos)
-    drawn = [
-        100 * np.mean(np.concatenate([videos[names[n]] for n in random.integers(0, 30, 30)])) for _ in range(2000)
-    ]
+    drawn = [100 * np.mean(np.concatenate([videos[names[n]] for n in random.integers(0, 30, 30)])) for _ in range(2000)]
     assert figure.value == pytest.approx(100 * np.mean([r["j"] for r in rows]))
     assert (figure.low, figure.high) == pytest.approx(tuple(np.percentile(drawn, (2.5, 97.5))), abs=1.0)
     # Rows of a video go together: as if they were alone, the interval would be half as wide.
