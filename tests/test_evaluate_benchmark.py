@@ -56,8 +56,7 @@ def test_a_row_for_each_expression(run, tmp_path):
     assert list(found) == list(REVOS)
     # LEFT is there in frames 0 and 1; what was tracked is there in frame 2 too.
     assert found["lvos/clip/0"]["j"] == pytest.approx(2 / 3)
-    assert found["lvos/clip/0"]["intersection"] == 8
-    assert found["lvos/clip/0"]["union"] == 12
+    assert found["lvos/clip/0"]["empty"] is False
     # The union of both objects in frame 0; the left one in frame 1; the floor in frame 2.
     assert found["lvos/clip/1"]["j"] == pytest.approx((4 / 8 + 1 + 0) / 3)
     assert found["lvos/clip/2"]["target"] is False

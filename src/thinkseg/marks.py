@@ -3,7 +3,7 @@
 A row of a benchmark holds, besides what was asked and answered:
 
     {"id": "clip/3", "video": "clip", "group": "", "category": "reasoning", "target": true, "frames": 70,
-     "failure": null, "j": 0.91, "f": 0.95, "empty": false, "intersection": 10542, "union": 11801}
+     "failure": null, "j": 0.91, "f": 0.95, "empty": false}
 
 Only frames that the benchmark has a truth for are looked at. A failure says why there are no masks, and then nothing is
 earned. Without a truth, only "empty" is known.
@@ -16,6 +16,7 @@ import numpy as np
 from thinkseg.data.benchmark import Benchmark, Expression
 from thinkseg.predictions import MISSING, Masks, PredictionError, Predictions
 from thinkseg.results import Row
+from thinkseg.rle import rle_area
 from thinkseg.scores import rewarded, told
 from thinkseg.types import Masklets, Segmentation, View
 
@@ -59,24 +60,40 @@ def about(expression: Expression) -> Row:
 
 
 def compare(expression: Expression, predicted: Masks | None, truth: Masklets | None) -> Row:
-    """The scores of masks; no masks are worth nothing, and nothing is known without a truth.
+    """The scores of masks; no masks are worth nothing, and nothing is known without a truth for any frame.
 
-    j, f: means over the scored frames. empty: no pixel in any of them. intersection, union: pixels in all of them.
+    j, f: means over the scored frames. empty: no pixel in any of them. Raises PredictionError or TreeError if masks
+    cannot be used.
     """
+    known = truth if expression.scored else None
+    if predicted is None:
+        worth = None if known is None else 0.0
+        return {"j": worth, "f": worth, "empty": False}
+    if known is None:
+        return {"j": None, "f": None, "empty": not any(predicted.union(frame).any() for frame in expression.scored)}
+    if isinstance(predicted, Masklets):
+        from thinkseg.ops.metrics import masklets_j_and_f
+
+        j, f = masklets_j_and_f(predicted, known, expression.scored)
+        empty = not any(_seen(predicted, frame) for frame in expression.scored)
+    else:
+        j, f, empty = _compare_frames(expression, predicted, known)
+    return {"j": float(j.mean()), "f": float(f.mean()), "empty": empty}
+
+
+def _compare_frames(expression: Expression, predicted: Masks, truth: Masklets) -> tuple[np.ndarray, np.ndarray, bool]:
+    """J and F of each scored frame, and whether none has a pixel; each predicted mask is decoded once."""
     from thinkseg.ops.metrics import j_and_f
 
-    if truth is None:
-        empty = predicted is not None and not any(predicted.union(frame).any() for frame in expression.scored)
-        return {"j": None, "f": None, "empty": empty, "intersection": None, "union": None}
-    scores, inside, intersection, union = [], 0, 0, 0
+    scores, empty = [], True
     for frame in expression.scored:
-        true = truth.union(frame)
-        ours = np.zeros_like(true) if predicted is None else predicted.union(frame)
-        scores.append(j_and_f(ours[None], true[None]) if predicted is not None else (0.0, 0.0))
-        both = int(np.count_nonzero(ours & true))
-        inside += (area := int(np.count_nonzero(ours)))
-        intersection += both
-        union += area + int(np.count_nonzero(true)) - both
-    j, f = np.array(scores, np.float64).reshape(-1, 2).mean(axis=0)
-    empty = predicted is not None and inside == 0
-    return {"j": float(j), "f": float(f), "empty": empty, "intersection": intersection, "union": union}
+        mask = predicted.union(frame)
+        empty = empty and not mask.any()
+        scores.append(j_and_f(mask[None], truth.union(frame)[None]))
+    j, f = np.concatenate(scores, axis=1)
+    return j, f, empty
+
+
+def _seen(masklets: Masklets, frame: int) -> bool:
+    """Whether any object has a pixel in a frame."""
+    return any(rle is not None and rle_area(rle) > 0 for rle in (track[frame] for track in masklets.rles))
