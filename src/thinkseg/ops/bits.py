@@ -1,8 +1,8 @@
 """Masks packed eight pixels to a byte: mask arrays or run lengths in, strings of bits out.
 
-A packed mask is one string of bits, uint64 (words,): line after line without gaps, the first pixel in the lowest bit of
-the first word, zeros behind the last. Lines are the rows of an array, but the columns of a mask in run lengths, which is
-how those are written. Numba compiles what walks through bits and runs, once a machine: see `compiled`.
+A packed mask is one string of bits, uint64 (words,): line after line without gaps, the first pixel in the lowest bit
+of the first word, zeros behind the last. Lines are the rows of an array, but the columns of a mask in run lengths,
+which is how those are written. Numba compiles what walks through bits and runs, once a machine: see `compiled`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,16 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True)(function)
 
 
-def pack(mask: np.ndarray) -> np.ndarray:
-    """The bits of one mask, bool or uint8 (H, W), row by row; anything but 0 is inside."""
-    bits = _blank(mask.size)
+def blank(pixels: int) -> np.ndarray:
+    """The bits of a mask of so many pixels that has nothing inside."""
+    return np.zeros(pixels // 64 + _SPARE_WORDS, np.uint64)
+
+
+def pack(mask: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Writes one mask, bool or uint8 (H, W), row by row to bits made by `blank`; anything but 0 is inside.
+
+    Returns these bits, which can be used again for another mask of the size: making them anew takes as long as packing.
+    """
     packed = np.packbits(mask, bitorder="little")
     bits.view(np.uint8)[: len(packed)] = packed
     return bits
@@ -47,17 +54,13 @@ def pack_runs(rles: Iterable[Rle], size_wh: tuple[int, int]) -> np.ndarray:
     Raises ValueError if one is not of this size or its runs do not fill it.
     """
     width, height = size_wh
-    bits = _blank(width * height)
+    bits = blank(width * height)
     for rle in rles:
         counts = rle["counts"]
         symbols = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8)
         if list(rle["size"]) != [height, width] or not _fill(bits, symbols, width * height):
             raise ValueError(f"run lengths of size {rle['size']} do not make a mask of [{height}, {width}]")
     return bits
-
-
-def _blank(pixels: int) -> np.ndarray:
-    return np.zeros(pixels // 64 + _SPARE_WORDS, np.uint64)
 
 
 @compiled
@@ -68,7 +71,7 @@ def _fill(bits, symbols, pixels):
     """
     position = number = place = index = older = newer = 0
     for symbol in symbols:
-        group = np.int64(symbol) - 48
+        group = int(symbol) - 48
         if group < 0 or group > 63 or place > 30:
             return False
         number |= (group & 31) << place

@@ -1,12 +1,14 @@
 """What two packed masks share: bits of both in, pixels counted out, from which J and F follow.
 
-The masks are strings of bits as `thinkseg.ops.bits` packs them, `lines` of `length` pixels. A pixel is on the contour if
-it differs from the next one in its line, the one below in the next line, or the one after that; in the last line only
-the first of these is asked, in the last place of a line only the second, and the very last pixel is never contour. That
-is the same whether lines are rows or columns, and so are all counts.
+The masks are strings of bits as `thinkseg.ops.bits` packs them, `lines` of `length` pixels. A pixel is on the contour
+if it differs from the next one in its line, from the one below in the next line, or from the one after that. At the
+end of a line only the one below is asked, in the last line only the next one, and the very last pixel is never contour;
+which is as if the mask's last line and the last pixel of each line were there twice. Nothing changes if lines are
+columns.
 
-Both contours are laid out in planes: a word for 64 pixels of a line, so many words a line, and one word of zeros between
-lines, so that what is shifted out of a line comes to nothing. Planes hold only the lines and words near the masks.
+For the contours, masks are laid out in planes: words of 64 pixels, line by line, with a word of zeros between lines, so
+that what is shifted out of a line comes to nothing and a whole plane can be shifted at once. A plane begins with such a
+word, and has `stride` words from one line to the next.
 """
 
 from __future__ import annotations
@@ -15,27 +17,27 @@ import numpy as np
 
 from thinkseg.ops.bits import compiled
 
-_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 
 
 @compiled
 def tally(ours, true, length, lines, widths):
-    """Pixels in both masks and in either; on our contour, on the true one; of ours near the true one, of that near ours.
+    """Pixels in both masks, in either; on our contour, on the true one; of ours near the true one, of that near ours.
 
     widths: int64 (r + 1,), how far a disk of radius r reaches sideways in the line d lines from its centre.
     """
     both, either = _overlap(ours, true)
     if either == 0:
         return 0, 0, 0, 0, 0, 0
-    top, bottom = _lines_seen(ours, true, length, lines)
-    left, right = _words_seen(ours, true, length, top, bottom)
-    our_plane = _contour(ours, length, lines, top, bottom, left, right)
-    true_plane = _contour(true, length, lines, top, bottom, left, right)
-    stride = right - left + 1
+    top, bottom = _lines_near(ours, true, length, lines)
+    our_plane, true_plane = _contour(ours, length, lines, top, bottom), _contour(true, length, lines, top, bottom)
     on_ours, on_true = _shared(our_plane, our_plane), _shared(true_plane, true_plane)
     if on_ours == 0 or on_true == 0:
         return both, either, on_ours, on_true, 0, 0
+    stride = (length + 63) // 64 + 1
+    left, right = _words_used(our_plane | true_plane, stride)
+    our_plane, true_plane = _cropped(our_plane, stride, left, right), _cropped(true_plane, stride, left, right)
+    stride = right - left + 1
     ours_near = _shared(our_plane, _grown(true_plane, stride, widths))
     true_near = _shared(true_plane, _grown(our_plane, stride, widths))
     return both, either, on_ours, on_true, ours_near, true_near
@@ -70,8 +72,8 @@ def _count(word):
 
 
 @compiled
-def _lines_seen(ours, true, length, lines):
-    """First line, and the one after the last, that may hold contour: contours begin a line before their mask."""
+def _lines_near(ours, true, length, lines):
+    """First line, and the one after the last, that may hold contour, which begins a line before its mask."""
     first, last = 0, len(ours) - 1
     while ours[first] | true[first] == 0:
         first += 1
@@ -81,65 +83,94 @@ def _lines_seen(ours, true, length, lines):
 
 
 @compiled
-def _words_seen(ours, true, length, top, bottom):
-    """First word of lines, and the one after the last, that may hold contour: it begins a pixel before its mask."""
+def _contour(bits, length, lines, top, bottom):
+    """The plane of a mask's contour in some of its lines."""
     words = (length + 63) // 64
-    seen = np.zeros(words, np.uint64)
-    for line in range(top, bottom):
-        start = line * length
+    stride = words + 1
+    mask = _plane(bits, length, lines, top, bottom)
+    size = 1 + (bottom - top) * stride
+    contour = np.empty(size, np.uint64)
+    # Cut to one size, so that the compiler sees loops without bounds to check.
+    here, east = mask[:size], mask[1 : size + 1]
+    south, beyond = mask[stride : stride + size], mask[stride + 1 : stride + 1 + size]
+    for i in range(size):
+        diagonal = (south[i] >> _ONE) | (beyond[i] << np.uint64(63))
+        contour[i] = (
+            (here[i] ^ south[i]) | (here[i] ^ diagonal) | (here[i] ^ ((here[i] >> _ONE) | (east[i] << np.uint64(63))))
+        )
+    ends = _ends(length)
+    contour[0] = 0
+    for gap in range(stride, size, stride):
+        contour[gap - 1] &= ends
+        contour[gap] = 0
+    return contour
+
+
+@compiled
+def _plane(bits, length, lines, top, bottom):
+    """The plane of a mask in some lines and the one below these; last lines and pixels are there twice, see above."""
+    words = (length + 63) // 64
+    stride = words + 1
+    plane = np.zeros(2 + (bottom + 1 - top) * stride, np.uint64)
+    ends = _ends(length)
+    for line in range(top, bottom + 1):
+        start = min(line, lines - 1) * length
+        begin = 1 + (line - top) * stride
+        shift, word = np.uint64(start & 63), start >> 6
+        low, high, row = bits[word : word + words], bits[word + 1 : word + 1 + words], plane[begin : begin + words]
         for k in range(words):
-            seen[k] |= (_word(ours, start + 64 * k) | _word(true, start + 64 * k)) & _inside(length - 64 * k)
-    left, right = 0, words
-    while seen[left] == 0:
-        left += 1
-    while seen[right - 1] == 0:
-        right -= 1
-    return max(left - 1, 0), right
-
-
-@compiled
-def _word(bits, start):
-    """The 64 bits from `start` on."""
-    word, shift = start >> 6, np.uint64(start & 63)
-    # Two steps, because a shift by 64 is undefined.
-    return (bits[word] >> shift) | ((bits[word + 1] << _ONE) << (np.uint64(63) - shift))
-
-
-@compiled
-def _inside(count):
-    """A word whose first `count` bits are ones: none if `count` is negative, all if it is over 64."""
-    if count <= 0:
-        return np.uint64(0)
-    return _ONES >> np.uint64(64 - min(count, 64))
-
-
-@compiled
-def _contour(bits, length, lines, top, bottom, left, right):
-    """The plane of a mask's contour in some lines and words of them."""
-    stride = right - left + 1
-    plane = np.zeros(1 + (bottom - top) * stride, np.uint64)
-    for line in range(top, bottom):
-        for k in range(left, right):
-            start = line * length + 64 * k
-            here = _word(bits, start)
-            differs = (here ^ _word(bits, start + 1)) & _inside(length - 1 - 64 * k)
-            if line + 1 < lines:
-                differs |= (here ^ _word(bits, start + length)) & _inside(length - 64 * k)
-                differs |= (here ^ _word(bits, start + length + 1)) & _inside(length - 1 - 64 * k)
-            plane[1 + (line - top) * stride + k - left] = differs
+            # Two steps, because a shift by 64 is undefined.
+            row[k] = (low[k] >> shift) | ((high[k] << _ONE) << (np.uint64(63) - shift))
+        row[words - 1] &= ends
+        last = start + length - 1
+        twice = (bits[last >> 6] >> np.uint64(last & 63)) & _ONE
+        plane[begin + (length >> 6)] |= twice << np.uint64(length & 63)
     return plane
 
 
 @compiled
+def _ends(length):
+    """The pixels of a line's last word that are in the line."""
+    return np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(-length & 63)
+
+
+@compiled
+def _words_used(plane, stride):
+    """First word of lines, and the one after the last, in which there is anything."""
+    used = np.zeros(stride, np.uint64)
+    for begin in range(1, len(plane), stride):
+        _merge(used, plane[begin : begin + stride])
+    left, right = 0, stride
+    while used[left] == 0:
+        left += 1
+    while used[right - 1] == 0:
+        right -= 1
+    return left, right
+
+
+@compiled
+def _cropped(plane, stride, left, right):
+    """The plane of some words of each line."""
+    words = right - left
+    cropped = np.zeros(1 + len(plane) // stride * (words + 1), np.uint64)
+    begin = 1
+    for line in range(1, len(plane), stride):
+        for k in range(words):
+            cropped[begin + k] = plane[line + left + k]
+        begin += words + 1
+    return cropped
+
+
+@compiled
 def _grown(plane, stride, widths):
-    """A plane with a disk around each of its pixels, in words that matter: those between lines are not kept clean."""
+    """A plane with a disk around each of its pixels. The words between lines are not kept clean."""
     grown = np.zeros_like(plane)
     wide, wider = plane.copy(), np.zeros_like(plane)
     width = 0
-    # A disk is narrowest far from its centre, so widening line by line takes as many steps as the disk has widths.
+    # A disk is narrowest far from its centre. Line by line towards it, what is there is widened as much as needed.
     for distance in range(len(widths) - 1, -1, -1):
         while width < widths[distance]:
-            # A step may be so wide that the three copies just meet.
+            # The copies moved either way must not leave a gap to the one between them.
             step = min(widths[distance] - width, 2 * width + 1, 63)
             _widen(wide, wider, stride, step)
             wide, wider = wider, wide
@@ -158,7 +189,7 @@ def _widen(plane, out, stride, step):
     before, here, after, target = plane[:-2], plane[1:-1], plane[2:], out[1:-1]
     for i in range(len(target)):
         target[i] = here[i] | (here[i] << up) | (before[i] >> down) | (here[i] >> up) | (after[i] << down)
-    for gap in range(0, len(out), stride):
+    for gap in range(stride, len(out), stride):
         out[gap] = 0
 
 

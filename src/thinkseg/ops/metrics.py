@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from thinkseg.ops.bits import pack, pack_runs
+from thinkseg.ops.bits import blank, pack, pack_runs
 from thinkseg.ops.contours import tally
 from thinkseg.types import Masklets
 
@@ -41,12 +41,15 @@ def j_and_f(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
         raise ValueError(f"masks must be bool or uint8, not {' and '.join(str(video.dtype) for video in videos)}")
     _, height, width = truth.shape
     widths = _half_widths(tolerance_px(height, width))
+    ours, true, unknown = (blank(height * width) for _ in range(3))
     tallies = []
     for frame in range(len(truth)):
-        ours, true = pack(predicted[frame]), pack(truth[frame])
+        pack(predicted[frame], ours)
+        pack(truth[frame], true)
         if void is not None:
-            known = ~pack(void[frame])
-            ours, true = ours & known, true & known
+            known = ~pack(void[frame], unknown)
+            ours &= known
+            true &= known
         tallies.append(tally(ours, true, width, height, widths))
     return _scores(tallies)
 
@@ -54,7 +57,7 @@ def j_and_f(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
 def masklets_j_and_f(
     predicted: Masklets, truth: Masklets, frames: Iterable[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """J and F of the merged objects in some frames, float64 (F,) each: `j_and_f` without turning run lengths into arrays.
+    """J and F of the merged objects in some frames, float64 (F,) each, without turning run lengths into arrays.
 
     frames: which of them, all if left out. Where a benchmark's truth is sparse, those are `Expression.scored`.
 
