@@ -9,8 +9,11 @@ import pytest
 
 from thinkseg.data import open_benchmark
 from thinkseg.data.problems import Problems
+from thinkseg.data.shapes import load
+from thinkseg.data.shapes.export import export
+from thinkseg.data.shapes.world import FPS
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
-from thinkseg.evaluate import Method, evaluate_benchmark
+from thinkseg.evaluate import Method, evaluate, evaluate_benchmark
 from thinkseg.models.scripted import ScriptedPolicy
 from thinkseg.predictions import open_predictions
 from thinkseg.types import View
@@ -133,3 +136,18 @@ def test_frames_a_second_make_seconds(run, tmp_path):
     assert rows(tmp_path)["lvos/clip/0"]["keyframe"] == 0
     with pytest.raises(SettingsError, match=r"fps 2\.0 -> None"):
         run()
+
+
+def test_the_shapes_world_scores_the_same_as_a_benchmark(root, tmp_path, box_tracker):
+    tree, size_wh = tmp_path / "shapes", (40, 32)
+    tree.mkdir()
+    export(tree, "val", range(3), size_wh)
+    said = '<think>.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[0, 0, 38, 30]]}</answer>'
+    method = Method("veason", ScriptedPolicy([said] * 6, view=View(4, size_wh)), box_tracker)
+    evaluate((load("val", n, size_wh) for n in range(3)), "veason", method.policy, box_tracker, tmp_path / "world")
+    evaluate_benchmark(open_benchmark("revos", tree), method, tmp_path / "out", fps=FPS)
+    expected = map(json.loads, (tmp_path / "world" / "results.jsonl").read_text().splitlines())
+    kept = ("keyframe", "boxes", "j", "f", "r_k", "r_s", "target")
+    found = list(rows(tmp_path).values())
+    assert [[row[key] for key in kept] for row in found] == [[row[key] for key in kept] for row in expected]
+    assert any(0 < row["j"] < 1 for row in found)

@@ -1,0 +1,117 @@
+"""How fast pictures of masks are scored, from files to figures: `python benchmarks/scoring.py`.
+
+Writes clips of the shapes world in the layout of ReVOS and predictions for them as pictures (the truth, moved by three
+pixels), and scores these twice on one process: as `thinkseg score` does, and the plain way (a picture and a run-length
+mask decoded for each frame, contours dilated with a disk by OpenCV). Both must agree in every last bit. Prints the
+times and ends with one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+from thinkseg.data import open_benchmark
+from thinkseg.data.benchmark import Benchmark
+from thinkseg.data.shapes.export import export
+from thinkseg.ops.metrics import tolerance_px
+from thinkseg.predictions import PictureFolders, png
+from thinkseg.scoring import score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=100, help="with up to three questions each (default: 100)")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        root, predictions = Path(name) / "tree", Path(name) / "predictions"
+        root.mkdir()
+        export(root, "val", range(arguments.clips), num_questions=3)
+        benchmark = open_benchmark("revos", root)
+        frames = predict(benchmark, predictions)
+        # What is compiled or cached on first use is no part of the speed.
+        score(benchmark, PictureFolders(predictions))
+        started = time.perf_counter()
+        rows = score(benchmark, PictureFolders(predictions))
+        ours = time.perf_counter() - started
+        started = time.perf_counter()
+        plain = scored_plainly(benchmark, predictions)
+        theirs = time.perf_counter() - started
+    same = [(row["j"], row["f"]) for row in rows] == plain
+    print(f"{len(rows)} expressions, {frames} frames of 224x224; the same to the last bit: {same}")
+    print(f"thinkseg score {ours:.2f} s, the plain way {theirs:.2f} s: {theirs / ours:.1f} times as fast")
+    print(json.dumps({"expressions": len(rows), "frames": frames, "ours_s": ours, "plain_s": theirs, "same": same}))
+
+
+def predict(benchmark: Benchmark, folder: Path) -> int:
+    """Writes the truth, moved; returns how many pictures that makes."""
+    count = 0
+    for expression in benchmark.expressions:
+        place = folder / expression.folders[0]
+        place.mkdir(parents=True)
+        truth = benchmark.sample(expression).truth
+        assert truth is not None
+        for frame, name in enumerate(benchmark.videos[expression.video].frames):
+            (place / f"{name}.png").write_bytes(png(np.roll(truth.union(frame), 3, axis=1)))
+            count += 1
+    return count
+
+
+def scored_plainly(benchmark: Benchmark, folder: Path) -> list[tuple[float, float]]:
+    """J and F of each expression as the official scripts go about it."""
+    masks = json.loads((benchmark.root / "mask_dict.json").read_text())
+    scores = []
+    for expression in benchmark.expressions:
+        frames = []
+        for frame, name in enumerate(benchmark.videos[expression.video].frames):
+            ours = cv2.imread(str(folder / expression.folders[0] / f"{name}.png"), cv2.IMREAD_GRAYSCALE) != 0
+            true = np.zeros(ours.shape, np.uint8)
+            for obj in expression.objects or ():
+                rle = masks[obj][frame]
+                true += 0 if rle is None else coco.decode(rle)
+            frames.append((region(ours, true != 0), contour(ours, true != 0)))
+        j, f = np.array(frames).T.copy()
+        scores.append((float(j.mean()), float(f.mean())))
+    return scores
+
+
+def region(ours: np.ndarray, true: np.ndarray) -> float:
+    """J of one frame."""
+    union = np.sum(ours | true)
+    return 1.0 if union == 0 else float(np.sum(ours & true) / union)
+
+
+def contour(ours: np.ndarray, true: np.ndarray) -> float:
+    """F of one frame."""
+    radius = tolerance_px(*true.shape)
+    away = np.arange(-radius, radius + 1)
+    disk = (away[:, None] ** 2 + away**2 <= radius**2).astype(np.uint8)
+    found, asked = edges(ours), edges(true)
+    num_found, num_asked = found.sum(), asked.sum()
+    if num_found == 0 or num_asked == 0:
+        return float(num_found == num_asked)
+    precision = np.sum(found & cv2.dilate(asked, disk)) / num_found
+    recall = np.sum(asked & cv2.dilate(found, disk)) / num_asked
+    return 0.0 if precision + recall == 0 else float(2 * precision * recall / (precision + recall))
+
+
+def edges(mask: np.ndarray) -> np.ndarray:
+    """Pixels that differ from a neighbour to the right, below, or both, uint8."""
+    right, below, across = (np.zeros_like(mask) for _ in range(3))
+    right[:, :-1], below[:-1], across[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
+    found = (mask ^ right) | (mask ^ below) | (mask ^ across)
+    found[-1], found[:, -1] = (mask ^ right)[-1], (mask ^ below)[:, -1]
+    found[-1, -1] = False
+    return found.astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()
