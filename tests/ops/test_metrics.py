@@ -1,14 +1,20 @@
-"""J and F against a plain transcription of the DAVIS 2017 definition and against values worked out by hand."""
+"""J and F against two plain transcriptions of the DAVIS 2017 definition and against values worked out by hand.
+
+One goes pixel by pixel and serves small frames; the other takes the steps of the official evaluator in OpenCV.
+"""
 
 import math
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from thinkseg.ops import metrics
+from thinkseg.ops.masks import from_stacks
+from thinkseg.types import Masklets
 
 
 def reference_contour(mask):
@@ -49,6 +55,49 @@ def assert_as_defined(predicted, truth):
     assert j.dtype == f.dtype == np.float64
     expected = [reference_frame(ours != 0, true != 0) for ours, true in zip(predicted, truth, strict=True)]
     assert list(zip(j.tolist(), f.tolist(), strict=True)) == expected
+
+
+def evaluator_contour(mask):
+    """Neighbours shifted in, zeros from outside, then the last row and column by rules of their own."""
+    east, south, diagonal = (np.zeros_like(mask) for _ in range(3))
+    east[:, :-1], south[:-1], diagonal[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
+    contour = mask ^ east | mask ^ south | mask ^ diagonal
+    contour[-1] = mask[-1] ^ east[-1]
+    contour[:, -1] = mask[:, -1] ^ south[:, -1]
+    contour[-1, -1] = False
+    return contour
+
+
+def evaluator_frame(predicted, truth, void):
+    known = np.logical_not(void)
+    inters, union = np.sum(predicted & truth & known), np.sum((predicted | truth) & known)
+    j = 1.0 if np.isclose(union, 0) else inters / union
+    radius = int(np.ceil(0.008 * np.linalg.norm(truth.shape)))
+    offsets = np.arange(-radius, radius + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+    ours, true = evaluator_contour(predicted & known), evaluator_contour(truth & known)
+    near_ours, near_true = cv2.dilate(ours.astype(np.uint8), disk), cv2.dilate(true.astype(np.uint8), disk)
+    if ours.sum() == 0 or true.sum() == 0:
+        precision, recall = (1, 1) if ours.sum() == true.sum() else (0, 1)
+    else:
+        precision = np.sum(ours * near_true) / float(ours.sum())
+        recall = np.sum(true * near_ours) / float(true.sum())
+    return j, 0.0 if 0 in (precision, recall) else 2 * precision * recall / (precision + recall)
+
+
+def assert_as_evaluated(predicted, truth, void=None):
+    """Arrays and run lengths alike, to the last bit."""
+    hidden = np.zeros_like(truth) if void is None else void
+    frames = zip(predicted, truth, hidden, strict=True)
+    expected = np.array([evaluator_frame(*frame) for frame in frames], np.float64).T
+    assert np.array_equal(metrics.j_and_f(predicted, truth, void), expected)
+    runs = (from_stacks((masks & ~hidden)[None]) for masks in (predicted, truth))
+    assert np.array_equal(metrics.masklets_j_and_f(*runs), expected)
+
+
+def disc(height, width, centre, radius):
+    ys, xs = np.ogrid[:height, :width]
+    return (ys - centre[0]) ** 2 + (xs - centre[1]) ** 2 <= radius**2
 
 
 VIDEO_SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 24), st.integers(1, 24))
@@ -151,3 +200,84 @@ def test_no_frames_give_no_scores():
 def test_shapes_must_agree(shape):
     with pytest.raises(ValueError, match="must share a shape"):
         metrics.j_and_f(np.zeros(shape, bool), np.zeros((2, 4, 4), bool) if len(shape) == 3 else np.zeros(shape, bool))
+
+
+SIZES = [(2, 2), (1, 1), (1, 200), (200, 1), (3, 64), (64, 3), (65, 127), (128, 128), (75, 100), (240, 426), (480, 854)]
+
+
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (1080, 1920)])
+def test_every_size_scores_as_the_evaluator(height, width):
+    """Empty, full, a pixel in each corner, discs inside and over every edge, noise that is dense and sparse."""
+    rng = np.random.default_rng(height * 10_000 + width)
+    shape, reach = (height, width), max(min(height, width) / 3, 1)
+    masks = [np.zeros(shape, bool), np.ones(shape, bool), rng.random(shape) < 0.5, rng.random(shape) < 0.002]
+    masks += [disc(*shape, (height * y, width * x), reach) for y, x in ((0.5, 0.5), (0, 0.5), (1, 1), (0.52, 0.49))]
+    corner = np.zeros(shape, bool)
+    corner[-1, -1] = corner[0, 0] = True
+    masks.append(corner)
+    each = [(ours, true) for ours in masks for true in masks]
+    pairs = each if height < 1000 else each[::11]
+    predicted, truth = (np.stack(side) for side in zip(*pairs, strict=True))
+    for start in range(0, len(pairs), 16):
+        assert_as_evaluated(predicted[start : start + 16], truth[start : start + 16])
+
+
+@settings(max_examples=60)
+@given(st.data(), st.integers(1, 150), st.integers(1, 200))
+def test_regions_of_any_size_score_as_the_evaluator(data, height, width):
+    predicted, truth, void = (data.draw(rectangles(height, width))[None] for _ in range(3))
+    assert_as_evaluated(predicted, truth)
+    assert_as_evaluated(predicted, truth, void)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 150), st.integers(1, 200), st.sampled_from([0.001, 0.02, 0.5, 0.98]))
+def test_noise_of_any_size_scores_as_the_evaluator(seed, height, width, share):
+    predicted, truth, void = np.random.default_rng(seed).random((3, 2, height, width)) < share
+    assert_as_evaluated(predicted, truth)
+    assert_as_evaluated(predicted, truth, void)
+
+
+def test_a_tolerance_wider_than_a_word():
+    # 8200 pixels of diagonal tolerate 66, and thin frames keep that affordable: a step of widening must not be over 63.
+    truth = np.zeros((1, 40, 8200), bool)
+    truth[0, 10:30, 4000:4100] = True
+    predicted = np.roll(truth, 64, axis=2)
+    assert metrics.tolerance_px(40, 8200) == 66
+    assert_as_evaluated(predicted, truth)
+
+
+def test_void_belongs_to_neither():
+    void = DOT[None]
+    assert [one.tolist() for one in metrics.j_and_f(EMPTY[None], DOT[None], void)] == [[1], [1]]
+    j, _ = metrics.j_and_f(LEFT[None], (LEFT & ~DOT)[None], void.astype(np.uint8) * 9)
+    assert j.tolist() == [1]
+
+
+def test_merged_objects_of_chosen_frames():
+    stack = np.zeros((2, 3, 4, 6), bool)
+    stack[0, :, :2], stack[1, 1:, 1:3] = True, True
+    truth, predicted = from_stacks(stack), from_stacks(stack[:1])
+    j, f = metrics.masklets_j_and_f(predicted, truth)
+    assert np.array_equal([j, f], metrics.j_and_f(stack[0], stack.any(axis=0)))
+    assert j.tolist() == [1, 2 / 3, 2 / 3]
+    assert metrics.masklets_j_and_f(predicted, truth, [2, 0])[0].tolist() == [2 / 3, 1]
+    assert metrics.masklets_j_and_f(predicted, truth, [])[0].shape == (0,)
+    assert metrics.areas(predicted, truth).tolist() == [[12, 12], [12, 18], [12, 18]]
+    assert metrics.areas(predicted, truth, []).shape == (0, 2)
+
+
+def test_no_objects_are_an_empty_mask():
+    nothing, empty = Masklets((4, 4), 1, ()), from_stacks(EMPTY[None, None])
+    assert [one.tolist() for one in metrics.masklets_j_and_f(nothing, empty)] == [[1], [1]]
+
+
+@pytest.mark.parametrize("other", [Masklets((6, 4), 1, ()), Masklets((4, 4), 2, ())])
+def test_masklets_must_be_of_one_size_and_length(other):
+    with pytest.raises(ValueError, match="must share size and length"):
+        metrics.masklets_j_and_f(Masklets((4, 4), 1, ()), other)
+
+
+def test_masks_of_numbers_are_refused():
+    with pytest.raises(ValueError, match="bool or uint8, not float64 and bool"):
+        metrics.j_and_f(np.zeros((1, 4, 4)), EMPTY[None])

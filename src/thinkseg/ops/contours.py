@@ -26,7 +26,7 @@ def tally(ours, true, length, lines, widths):
 
     widths: int64 (r + 1,), how far a disk of radius r reaches sideways in the line d lines from its centre.
     """
-    both, either = _overlap(ours, true)
+    both, either = overlap(ours, true)
     if either == 0:
         return 0, 0, 0, 0, 0, 0
     top, bottom = _lines_near(ours, true, length, lines)
@@ -44,7 +44,7 @@ def tally(ours, true, length, lines, widths):
 
 
 @compiled
-def _overlap(ours, true):
+def overlap(ours, true):
     """Pixels in both masks, and in either."""
     both = either = 0
     for i in range(len(ours)):

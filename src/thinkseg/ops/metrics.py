@@ -12,13 +12,13 @@ Pixels are counted 64 at a time, by `thinkseg.ops.contours`. Run lengths need no
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from thinkseg.ops.bits import blank, pack, pack_runs
-from thinkseg.ops.contours import tally
+from thinkseg.ops.contours import overlap, tally
 from thinkseg.types import Masklets
 
 TOLERANCE = 0.008
@@ -63,20 +63,35 @@ def masklets_j_and_f(
 
     Raises ValueError if the two are not of one size and length, or run lengths are not of that size.
     """
-    if (predicted.size_wh, predicted.num_frames) != (truth.size_wh, truth.num_frames):
-        ours, true = ("{}x{} with {} frames".format(*one.size_wh, one.num_frames) for one in (predicted, truth))
-        raise ValueError(f"masklets to compare must share size and length: got {ours} and {true}")
     width, height = truth.size_wh
     widths = _half_widths(tolerance_px(height, width))
-    frames = range(truth.num_frames) if frames is None else frames
-    merged = ((_merged(predicted, frame), _merged(truth, frame)) for frame in frames)
     # Run lengths go down the columns, so the columns are the lines.
-    return _scores([tally(ours, true, height, width, widths) for ours, true in merged])
+    return _scores([tally(ours, true, height, width, widths) for ours, true in _both_merged(predicted, truth, frames)])
+
+
+def areas(predicted: Masklets, truth: Masklets, frames: Iterable[int] | None = None) -> np.ndarray:
+    """Pixels that the merged objects of both share, and of either, in some frames, int64 (F, 2).
+
+    Arguments and errors as of `masklets_j_and_f`.
+    """
+    counts = [overlap(ours, true) for ours, true in _both_merged(predicted, truth, frames)]
+    return np.array(counts, np.int64).reshape(-1, 2)
 
 
 def tolerance_px(height: int, width: int) -> int:
     """Distance in pixels within which two contours agree in a frame of this size: 8 at 480p, 18 at 1080p."""
     return math.ceil(TOLERANCE * math.sqrt(height**2 + width**2))
+
+
+def _both_merged(
+    predicted: Masklets, truth: Masklets, frames: Iterable[int] | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The bits of both, frame by frame."""
+    if (predicted.size_wh, predicted.num_frames) != (truth.size_wh, truth.num_frames):
+        ours, true = ("{}x{} with {} frames".format(*one.size_wh, one.num_frames) for one in (predicted, truth))
+        raise ValueError(f"masklets to compare must share size and length: got {ours} and {true}")
+    for frame in range(truth.num_frames) if frames is None else frames:
+        yield _merged(predicted, frame), _merged(truth, frame)
 
 
 def _merged(masklets: Masklets, frame: int) -> np.ndarray:
