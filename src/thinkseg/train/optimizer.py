@@ -26,15 +26,11 @@ def create_optimizer(
     decayed = set(decayed)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     hidden = {n for n, p in trained.items() if name == "muon" and n in decayed and p.ndim == 2 and _inside(n)}
-    adamw = AdamW(
-        [
-            {"params": [p for n, p in trained.items() if n not in hidden and n in decayed]},
-            {"params": [p for n, p in trained.items() if n not in hidden and n not in decayed], "weight_decay": 0.0},
-        ],
-        lr=learning_rate,
-        weight_decay=weight_decay,
-        fused=True,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": [p for n, p in trained.items() if n not in hidden and n in decayed]},
+        {"params": [p for n, p in trained.items() if n not in hidden and n not in decayed], "weight_decay": 0.0},
+    ]
+    adamw = AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
     if not hidden:
         return adamw
     muon = Muon(

@@ -253,7 +253,7 @@ def trainer_class(optimizer: str) -> type[Trainer]:
 
         def create_optimizer(self, model: Any = None) -> Any:
             if self.optimizer is None:
-                trained = self.model if model is None else model
+                trained: Any = self.model if model is None else model
                 decayed = self.get_decay_parameter_names(trained)
                 rate, decay = self.args.learning_rate, self.args.weight_decay
                 self.optimizer = create_optimizer(optimizer, trained, rate, decay, decayed)
