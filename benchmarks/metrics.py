@@ -81,21 +81,25 @@ def measure(predicted: np.ndarray, truth: np.ndarray, rounds: int) -> dict[str, 
 
 
 def plain_j_and_f(predicted: np.ndarray, truth: np.ndarray) -> Scores:
-    """J and F in the steps that DAVIS's evaluator takes: whole arrays, a mask of void pixels, contours dilated."""
-    known = np.logical_not(np.zeros_like(truth))
-    shared = (predicted & truth & known).sum(axis=(1, 2))
-    either = ((predicted | truth) & known).sum(axis=(1, 2))
+    """J and F in the steps that DAVIS's evaluator takes: whole arrays, a mask of void pixels, contours dilated.
+
+    Its copies and conversions are kept, for they are part of what it costs: those of masks that are bool already, too.
+    """
+    ours, true = predicted.astype(bool), truth.astype(bool)
+    void = np.zeros_like(ours)
+    shared = ((ours & true) & np.logical_not(void)).sum(axis=(1, 2))
+    either = ((ours | true) & np.logical_not(void)).sum(axis=(1, 2))
     j = np.divide(shared, either, out=np.ones(len(truth)), where=either > 0)
-    f = [plain_f(ours, true) for ours, true in zip(predicted, truth, strict=True)]
+    f = [plain_f(*masks) for masks in zip(predicted, truth, strict=True)]
     return j, np.array(f, np.float64)
 
 
 def plain_f(predicted: np.ndarray, truth: np.ndarray) -> float:
-    known = np.logical_not(np.zeros_like(truth))
+    void = np.zeros_like(predicted).astype(bool)
     radius = int(np.ceil(0.008 * np.linalg.norm(truth.shape)))
     offsets = np.arange(-radius, radius + 1)
     disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
-    ours, true = plain_contour(predicted * known), plain_contour(truth * known)
+    ours, true = (plain_contour(mask * np.logical_not(void)) for mask in (predicted, truth))
     near_ours, near_true = cv2.dilate(ours.astype(np.uint8), disk), cv2.dilate(true.astype(np.uint8), disk)
     found, met = ours * near_true, true * near_ours
     num_ours, num_true = np.sum(ours), np.sum(true)
@@ -106,6 +110,8 @@ def plain_f(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def plain_contour(mask: np.ndarray) -> np.ndarray:
+    mask = mask.astype(bool)
+    mask[mask > 0] = True
     east, south, diagonal = (np.zeros_like(mask) for _ in range(3))
     east[:, :-1] = mask[:, 1:]
     south[:-1] = mask[1:]
