@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.commands import options
 from thinkseg.console import Progress
+from thinkseg.data import BENCHMARKS, open_benchmark
 from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
-    from thinkseg.data import Source
     from thinkseg.data.check import Census
     from thinkseg.data.problems import Problems
 
 
 def add_to(commands: Any) -> None:
     """Describes the commands."""
-    from thinkseg.data import BENCHMARKS
-
     group = commands.add_parser(
         "data",
         help="write or check a data set",
@@ -28,8 +25,8 @@ def add_to(commands: Any) -> None:
     )
     sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
     _add_shapes(sets)
-    for name, source in BENCHMARKS.items():
-        _add_benchmark(sets, name, source)
+    for name in BENCHMARKS:
+        _add_benchmark(sets, name)
 
 
 def _add_shapes(sets: Any) -> None:
@@ -48,20 +45,16 @@ def _add_shapes(sets: Any) -> None:
     parser.set_defaults(run=shapes)
 
 
-def _add_benchmark(sets: Any, name: str, source: Source) -> None:
-    parser = sets.add_parser(
+def _add_benchmark(sets: Any, name: str) -> None:
+    parser = options.add_benchmark(
+        sets,
         name,
-        help=f"check {source.title}",
-        description=f"Counts what there is of {source.title} and checks that it is whole: frames, masks, sizes, ids. "
-        "What its files should look like is told in docs/benchmarks.md.",
-    )
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that holds the data set")
-    splits = ", ".join(source.splits)
-    parser.add_argument(
-        "--split", default=source.splits[0], metavar="NAME", help=f"{splits} (default: {source.splits[0]})"
+        benchmark,
+        "Counts what there is of {title} and checks that it is whole: frames, masks, sizes, ids. What its files should "
+        "look like is told in docs/benchmarks.md.",
+        summary="check {title}",
     )
     parser.add_argument("--keep-going", action="store_true", help="the status is 0 even where something is wrong")
-    parser.set_defaults(run=benchmark, name=name)
 
 
 def shapes(arguments: argparse.Namespace) -> int:
@@ -86,7 +79,6 @@ def shapes(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Counts and checks what there is of a benchmark. Everything is looked at, whatever is wrong on the way."""
-    from thinkseg.data import BENCHMARKS, open_benchmark
     from thinkseg.data.check import census, check
     from thinkseg.data.problems import Problems
 

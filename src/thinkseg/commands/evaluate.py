@@ -12,7 +12,6 @@ from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 
 if TYPE_CHECKING:
-    from thinkseg.data import Source
     from thinkseg.types import VideoSample
 
 
@@ -33,20 +32,19 @@ def add_to(commands: Any) -> None:
     options.add_asking(parser)
     options.add_out(parser)
     parser.set_defaults(run=shapes)
-    for name, source in BENCHMARKS.items():
-        _add_benchmark(sets, name, source)
+    for name in BENCHMARKS:
+        _add_benchmark(sets, name)
 
 
-def _add_benchmark(sets: Any, name: str, source: Source) -> None:
-    parser = sets.add_parser(
+def _add_benchmark(sets: Any, name: str) -> None:
+    parser = options.add_benchmark(
+        sets,
         name,
-        help=source.title,
-        description=f"Answers every expression of {source.title}, scores the answers where the truth is known, and "
-        "writes settings.json, results.jsonl, scores.json and the masks. Started again with the same settings and "
-        "folder, it goes on where it was. What the files should look like is told in docs/benchmarks.md.",
+        benchmark,
+        "Answers every expression of {title}, scores the answers where the truth is known, and writes settings.json, "
+        "results.jsonl, scores.json and the masks. Started again with the same settings and folder, it goes on where "
+        "it was. What the files should look like is told in docs/benchmarks.md.",
     )
-    options.add_root(parser)
-    options.add_benchmark_split(parser, source)
     parser.add_argument("--batch-size", type=options.count, default=8, metavar="B", help="asked at once (default: 8)")
     parser.add_argument(
         "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
@@ -56,7 +54,6 @@ def _add_benchmark(sets: Any, name: str, source: Source) -> None:
     options.add_models(parser)
     options.add_asking(parser)
     options.add_out(parser)
-    parser.set_defaults(run=benchmark, name=name)
 
 
 def shapes(arguments: argparse.Namespace) -> int:
@@ -103,8 +100,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     check_writable(arguments.out)
     chain_named(arguments.chain)
     with Progress() as progress:
-        progress.say("reading the lists")
-        opened = options.open_benchmark(arguments)
+        opened = options.open_benchmark(arguments, progress)
         tracker = models.load_tracker(arguments.tracker)
         progress.say(f"loading {arguments.policy}")
         policy = options.load_policy(arguments.policy, **options.running(arguments))

@@ -7,12 +7,15 @@ import math
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkseg.data import BENCHMARKS
+
 if TYPE_CHECKING:
-    from thinkseg.data import Source
+    from thinkseg.console import Progress
     from thinkseg.data.benchmark import Benchmark
     from thinkseg.types import Policy, View
 
@@ -62,17 +65,28 @@ def add_out(parser: argparse.ArgumentParser, default: str | None = None) -> None
     )
 
 
-def add_root(parser: argparse.ArgumentParser) -> None:
-    """Where a benchmark is."""
+def add_benchmark(
+    sets: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    description: str,
+    summary: str = "{title}",
+) -> argparse.ArgumentParser:
+    """The parser of a command's words for one benchmark: where it is, and which part of it.
+
+    description, summary: what the long and the short help say, with {title} for the benchmark.
+    """
+    source = BENCHMARKS[name]
+    parser: argparse.ArgumentParser = sets.add_parser(
+        name, help=summary.format(title=source.title), description=description.format(title=source.title)
+    )
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that holds the data set")
-
-
-def add_benchmark_split(parser: argparse.ArgumentParser, source: Source) -> None:
-    """Which part of a benchmark."""
     splits = ", ".join(source.splits)
     parser.add_argument(
         "--split", default=source.splits[0], metavar="NAME", help=f"{splits} (default: {source.splits[0]})"
     )
+    parser.set_defaults(run=run, name=name)
+    return parser
 
 
 def add_keep_going(parser: argparse.ArgumentParser) -> None:
@@ -95,11 +109,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_benchmark(arguments: argparse.Namespace) -> Benchmark:
-    """The benchmark that the arguments name, split and root included."""
+def open_benchmark(arguments: argparse.Namespace, progress: Progress) -> Benchmark:
+    """The benchmark that the arguments name, split and root included; says that it takes a while."""
     from thinkseg.data import open_benchmark
     from thinkseg.data.problems import Problems
 
+    progress.say("reading the lists")
     return open_benchmark(arguments.name, arguments.root, arguments.split, Problems(arguments.keep_going))
 
 

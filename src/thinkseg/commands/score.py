@@ -25,15 +25,9 @@ def add_to(commands: Any) -> None:
         description="Scores predicted masks, pictures in a benchmark's own layout or the folder of an evaluation.",
     )
     sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    for name, source in BENCHMARKS.items():
-        parser = sets.add_parser(
-            name,
-            help=source.title,
-            description=f"Scores masks predicted for {source.title}. Where they should lie is told in "
-            "docs/benchmarks.md.",
-        )
-        options.add_root(parser)
-        options.add_benchmark_split(parser, source)
+    for name in BENCHMARKS:
+        description = "Scores masks predicted for {title}. Where they should lie is told in docs/benchmarks.md."
+        parser = options.add_benchmark(sets, name, score, description)
         options.add_predictions(parser)
         parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each expression")
         parser.add_argument(
@@ -41,7 +35,6 @@ def add_to(commands: Any) -> None:
         )
         options.add_workers(parser)
         options.add_keep_going(parser)
-        parser.set_defaults(run=score, name=name)
 
 
 def score(arguments: argparse.Namespace) -> int:
@@ -56,8 +49,7 @@ def score(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_out(arguments.out)
     with Progress() as progress:
-        progress.say("reading the lists")
-        opened = options.open_benchmark(arguments)
+        opened = options.open_benchmark(arguments, progress)
         meter = Meter(progress, len(opened.expressions), "scoring")
         rows = score(opened, predictions, arguments.workers, meter)
     if rows and all(row["failure"] == MISSING for row in rows):

@@ -8,7 +8,6 @@ from typing import Any
 
 from thinkseg.commands import options
 from thinkseg.console import Progress
-from thinkseg.data import BENCHMARKS
 
 SERVERS = ("mevis", "mevis-v2", "refytvos")
 """Benchmarks that have one."""
@@ -23,13 +22,10 @@ def add_to(commands: Any) -> None:
     )
     sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
     for name in SERVERS:
-        source = BENCHMARKS[name]
-        parser = sets.add_parser(name, help=source.title, description=f"Packs masks for the server of {source.title}.")
-        options.add_root(parser)
-        options.add_benchmark_split(parser, source)
+        parser = options.add_benchmark(sets, name, submit, "Packs masks for the server of {title}.")
         options.add_predictions(parser)
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the zip to write")
-        parser.set_defaults(run=submit, name=name, keep_going=False)
+        parser.set_defaults(keep_going=False)
 
 
 def submit(arguments: argparse.Namespace) -> int:
@@ -37,8 +33,7 @@ def submit(arguments: argparse.Namespace) -> int:
     from thinkseg.submission import write_submission
 
     with Progress() as progress:
-        progress.say("reading the lists")
-        opened = options.open_benchmark(arguments)
+        opened = options.open_benchmark(arguments, progress)
         progress.say("packing")
         unusable = write_submission(opened, arguments.predictions, arguments.out, progress)
     if unusable:

@@ -22,13 +22,10 @@ def add_to(commands: Any) -> None:
         description="Writes the truth as pictures, as a method would, and scores them: everything must be 100.",
     )
     sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    for name, source in BENCHMARKS.items():
-        parser = sets.add_parser(name, help=source.title, description=f"Scores the truth of {source.title}.")
-        options.add_root(parser)
-        options.add_benchmark_split(parser, source)
+    for name in BENCHMARKS:
+        parser = options.add_benchmark(sets, name, validate, "Scores the truth of {title}.")
         options.add_workers(parser)
         options.add_keep_going(parser)
-        parser.set_defaults(run=validate, name=name)
 
 
 def validate(arguments: argparse.Namespace) -> int:
@@ -37,8 +34,7 @@ def validate(arguments: argparse.Namespace) -> int:
     from thinkseg.scoring import TruthAsPictures, score
 
     with Progress() as progress:
-        progress.say("reading the lists")
-        opened = options.open_benchmark(arguments)
+        opened = options.open_benchmark(arguments, progress)
         meter = Meter(progress, len(opened.expressions), "validating")
         rows = score(opened, TruthAsPictures(opened), arguments.workers, meter)
     known = [row for row in rows if row["j"] is not None]
