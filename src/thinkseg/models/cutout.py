@@ -11,7 +11,13 @@ import cv2
 import numpy as np
 
 from thinkseg.models.appearance import colour_cells, histogram, overlap
-from thinkseg.models.edges import apply_coefficients, as_guide, guided_coefficients, signed_distance
+from thinkseg.models.edges import (
+    apply_coefficients,
+    as_guide,
+    guided_coefficients,
+    outline_points,
+    signed_distance,
+)
 
 LONGEST_SIDE = 240
 """Pixels of the working picture's long side: GrabCut takes about 0.1 s there and 1 s at 720p."""
@@ -86,8 +92,10 @@ def _best(rgb: np.ndarray, cells: np.ndarray, guesses: list[np.ndarray], inside:
     fitted = [_fit_to_box(mask, inside) for mask in guesses]
     contrast = _contrast(rgb)
     strong = max(float(np.percentile(contrast[inside], 80)), 1.0)
-    good = np.array([_quality(cells, mask, inside) * _edge_share(mask, contrast, strong) for mask in fitted])
-    good *= [min(_solidity(mask) / LEAST_SOLID, 1.0) for mask in fitted]
+    outlines = [outline_points(mask) for mask in fitted]
+    good = np.array([_quality(cells, mask, inside) for mask in fitted])
+    good *= [_edge_share(points, contrast, strong) for points in outlines]
+    good *= [min(_solidity(mask, points) / LEAST_SOLID, 1.0) for mask, points in zip(fitted, outlines, strict=True)]
     if good.max() <= 0.03:
         return inside
     alike = np.array([[(one & other).sum() / (one | other).sum() for other in fitted] for one in fitted])
@@ -225,20 +233,17 @@ def _contrast(rgb: np.ndarray) -> np.ndarray:
     return cv2.dilate(np.sqrt(sum((slope**2).sum(-1) for slope in slopes)), np.ones((3, 3), np.uint8))
 
 
-def _edge_share(mask: np.ndarray, contrast: np.ndarray, strong: float) -> float:
-    """0..1: how far the outline of a mask runs along edges of the picture; where the picture ends is no outline."""
-    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = np.concatenate(lines)[:, 0]
-    height, width = mask.shape
+def _edge_share(points: np.ndarray, contrast: np.ndarray, strong: float) -> float:
+    """0..1: how far an outline (N, 2) runs along edges of the picture; where the picture ends is no outline."""
+    height, width = contrast.shape
     within = (points > 0).all(1) & (points < (width - 1, height - 1)).all(1)
     x, y = points[within].T
     return float(np.clip(contrast[y, x] / strong, 0, 1).mean()) if len(x) else 1.0
 
 
-def _solidity(mask: np.ndarray) -> float:
-    """Share of its convex hull that a mask covers, 0..1; little for an outline without its object."""
-    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(np.concatenate(lines)), 1)
+def _solidity(mask: np.ndarray, points: np.ndarray) -> float:
+    """Share of the hull of its outline (N, 2) that a mask covers, 0..1; little for an outline without its object."""
+    hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(points), 1)
     return float(mask.sum() / hull.sum())
 
 

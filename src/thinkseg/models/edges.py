@@ -82,6 +82,12 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return np.where(mask, inner - 0.5, 0.5 - outer).astype(np.float32)
 
 
+def outline_points(mask: np.ndarray) -> np.ndarray:
+    """The outermost pixels of each part of a mask, int32 (N, 2), x and y; none of an empty one."""
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.concatenate(lines)[:, 0] if lines else np.zeros((0, 2), np.int32)
+
+
 def crop_window(mask: np.ndarray, pad: int) -> Window | None:
     """Rows and columns around a mask with a margin, within its picture; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.edges import Window, crop_window, sampled, signed_distance
+from thinkseg.models.edges import Window, crop_window, outline_points, sampled, signed_distance
 
 FAR = -1e3
 """Distance given to places that the stored outline knows nothing of: far outside."""
@@ -114,8 +114,8 @@ class Silhouette:
         """A pose near `pose` whose outline runs through the points (N, 2); far-off points are taken for occlusions.
 
         free: how many of centre x, centre y, turn and scale may change. reach: how far off a point may be, as a share
-        of the object's size. Gauss-Newton on the distance map with
-        Tukey weights; turn and scale are damped, since a round object does not say how it is turned.
+        of the object's size. Gauss-Newton on the distance map with Tukey weights; turn and scale are damped, since a
+        round object does not say how it is turned.
         """
         pose = pose.copy()
         if len(outline) < 8:
@@ -155,9 +155,6 @@ def outline_of(mask: np.ndarray, window: Window) -> np.ndarray:
 
     The points lie on the last pixels inside, which is where `Silhouette.fitted` expects them.
     """
-    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not lines:
-        return np.zeros((0, 2))
-    points = np.concatenate(lines)[:, 0]
+    points = outline_points(mask)
     points = points[:: max(len(points) // 200, 1)].astype(np.float64)
     return points + np.array([window[1].start, window[0].start])

@@ -93,20 +93,20 @@ class Target:
     def _calibrate(self, picture: Picture) -> None:
         """Lets the silhouette know where the evidence puts its edge: beyond a dark outline, say, or short of it."""
         whole = slice(0, self.mask.shape[0]), slice(0, self.mask.shape[1])
-        free = self._free(picture, signed_distance(self.mask), whole, WIDE_BAND) > 0
+        evidence = self.colours.evidence(picture.cells)
+        free = self._free(evidence, signed_distance(self.mask), whole, WIDE_BAND) > 0
         self.silhouette.calibrate(self._outline(free & (self.silhouette.distance(whole) > -4), whole))
 
-    def _free(self, picture: Picture, carried: np.ndarray, window: Window, band: float) -> np.ndarray:
+    def _free(self, evidence: np.ndarray, carried: np.ndarray, window: Window, band: float) -> np.ndarray:
         """Evidence of the carried mask and of colours, without that of the silhouette.
 
-        band: pixels over which the carried edge is uncertain; where it is wide, colours alone place the edge.
+        evidence: of the colours in the window. band: pixels over which the carried edge is uncertain; where it is
+        wide, colours alone place the edge.
         """
         distance = np.clip(carried[window] / band, -1, 1)
-        return (
-            distance + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]) - RIVAL_WEIGHT * self.rivals[window]
-        )
+        return distance + COLOUR_WEIGHT * evidence - RIVAL_WEIGHT * self.rivals[window]
 
-    def _rigid_evidence(self, picture: Picture, whole: np.ndarray, window: Window) -> np.ndarray:
+    def _rigid_evidence(self, evidence: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """What the silhouette adds, as far as it is trusted.
 
         Right at its edge colours are ambiguous (anti-aliasing, a dark outline), so there their evidence is taken back.
@@ -114,7 +114,7 @@ class Target:
         doubt = self.trust * np.exp(-((whole / EDGE_DOUBT) ** 2))
         shape = np.clip(whole / self._band(), -1, 1)
         weight = np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST)
-        return self.trust * weight * shape - doubt * COLOUR_WEIGHT * self.colours.evidence(picture.cells[window])
+        return self.trust * weight * shape - doubt * COLOUR_WEIGHT * evidence
 
     def _band(self) -> float:
         """Pixels over which an edge is uncertain."""
@@ -145,18 +145,19 @@ class Target:
         window = self._window(carried > 0, pose)
         if window is None:
             return None
-        raw = self._free(picture, carried, window, self._band())
+        evidence = self.colours.evidence(picture.cells[window])
+        raw = self._free(evidence, carried, window, self._band())
         raw += MOTION_WEIGHT * (1 - self.trust) * _moves_along(source_map, carried > 0, window)
         free = raw > 0
         if self.trust > 0.3:
-            wide = self._free(picture, carried, window, WIDE_BAND) > 0
+            wide = self._free(evidence, carried, window, WIDE_BAND) > 0
             pose = self._fitted(picture, pose, self._outline(wide, window))
         whole = self.silhouette.distance(window, pose)
         visible = float((free & (whole > 0)).sum()) / max(self.silhouette.area_now(), 1.0)
         self.silhouette.settle(pose, memory=0.5 if visible > 0.6 and (not self.crowded or self.age < 4) else 0.9)
         if not self.crowded:
             self._judge_shape(free, whole)
-        raw += self._rigid_evidence(picture, whole, window)
+        raw += self._rigid_evidence(evidence, whole)
         # However it bends, it does not grow by a third of its size between two looks.
         raw -= SHAPE_AGAINST * (whole < -max(4.0, 0.3 * np.sqrt(self.silhouette.area_now())))
         return _drop_strays(_snap(picture, window, raw, self.trust), (carried[window] > 0) | (whole > 0))
