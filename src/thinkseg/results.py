@@ -95,9 +95,19 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 def replace_json(value: Any, path: Path, indent: int | None = 2) -> None:
     """Writes plain JSON values as a file that is there in full or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=indent) + "\n", "utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` if all goes well: that is there in full or not at all."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=indent) + "\n", "utf-8")
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from thinkseg.data.problems import Kind, TreeError
 from thinkseg.errors import VideoError
 from thinkseg.marks import judge_files
 from thinkseg.predictions import Masks, PictureFolders, Predictions, write_pictures
-from thinkseg.results import Row, writing
+from thinkseg.results import Row, replacing, writing
 
 COLUMNS = ("id", "video", "category", "group", "query", "target", "frames", "failure", "empty", "j", "f")
 """Of a CSV file, in this order; scores are fractions."""
@@ -89,13 +89,10 @@ class _Kept:
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
     """Writes rows as a table, a file that is there in full or not at all. Raises SettingsError if it cannot be."""
-    partial = path.with_name(f"{path.name}.partial")
-    with writing(path):
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-            table.writeheader()
-            table.writerows(rows)
-        os.replace(partial, path)
+    with writing(path), replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def _judged(benchmark: Benchmark, predictions: Predictions, workers: int) -> Iterator[Judged]:

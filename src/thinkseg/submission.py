@@ -9,7 +9,6 @@ predictions give the same file to the last byte.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from thinkseg.data.benchmark import Benchmark, Expression
 from thinkseg.errors import SettingsError
 from thinkseg.ops.masks import empty
 from thinkseg.predictions import Masks, open_predictions, png
-from thinkseg.results import ROWS, read_rows, writing
+from thinkseg.results import ROWS, read_rows, replacing, writing
 from thinkseg.types import Progress
 
 PLACES = {"mevis": "", "mevis-v2": "", "refytvos": "Annotations/"}
@@ -37,19 +36,13 @@ def write_submission(benchmark: Benchmark, folder: Path, out: Path, progress: Pr
         raise SettingsError(f"{benchmark.name} has no server, only {servers} do: score it here with thinkseg score")
     masks_of = _Answers(benchmark, folder)
     _check_complete(benchmark, folder, masks_of)
-    partial = out.with_name(f"{out.name}.partial")
-    try:
-        with writing(out), zipfile.ZipFile(partial, "w") as archive:
-            for done, expression in enumerate(benchmark.expressions, start=1):
-                for name, picture in _pictures(benchmark, expression, masks_of):
-                    # Without a date of its own an entry would get the current one.
-                    archive.writestr(zipfile.ZipInfo(PLACES[benchmark.name] + name), picture)
-                if progress:
-                    progress(done, len(benchmark.expressions))
-            archive.close()
-            os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(out), replacing(out) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for done, expression in enumerate(benchmark.expressions, start=1):
+            for name, picture in _pictures(benchmark, expression, masks_of):
+                # Without a date of its own an entry would get the current one.
+                archive.writestr(zipfile.ZipInfo(PLACES[benchmark.name] + name), picture)
+            if progress:
+                progress(done, len(benchmark.expressions))
     return len(masks_of.unusable)
 
 
