@@ -87,6 +87,21 @@ def test_a_failed_reply_is_data_and_leaves_the_others_alone():
     assert outcomes[0].dialogue[-1] == "stop"
 
 
+def test_a_reply_that_cannot_be_used_leaves_what_was_known_before():
+    def when_then_where():
+        yield Turn(("when?",))
+        yield Turn(("where?",))
+        raise AnswerError("boxes", keyframe=3)
+
+    def at_once():
+        yield Turn(("when?",))
+        raise AnswerError("tags", unasked=1)
+
+    late, early = drive([when_then_where(), at_once()], ScriptedPolicy(["third", "junk", "junk"]))
+    assert (late.failure, late.keyframe, late.unasked, late.replies) == ("boxes", 3, 0, ("third", "junk"))
+    assert (early.failure, early.keyframe, early.unasked, early.replies) == ("tags", None, 1, ("junk",))
+
+
 def test_a_reply_cut_short_fails_for_that_reason():
     replies = [Reply("stop", 7, truncated=True), Reply("fine", 5, truncated=True)]
     cut, fine = drive([count_to(1), count_to(1)], ScriptedPolicy(replies))

@@ -27,11 +27,15 @@ class AnswerError(ThinkSegError):
     """A model's reply is not what its prompt asked for.
 
     reason: one of the short, fixed words listed in `thinkseg.chains.parse.REASONS`, so that failures can be counted.
+    keyframe: the frame an earlier reply of the same dialogue chose, an index into the whole video; None if none did.
+    unasked: turns of the dialogue that can no longer be asked for want of this reply.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, keyframe: int | None = None, unasked: int = 0) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.keyframe = keyframe
+        self.unasked = unasked
 
 
 class ModelError(ThinkSegError):

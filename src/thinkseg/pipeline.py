@@ -9,7 +9,7 @@ A reply that cannot be used is data: the outcome carries its reason. Everything 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -25,8 +25,8 @@ from thinkseg.types import (
     Answer,
     Chain,
     ChainFn,
-    Dialogue,
     Frames,
+    Outcome,
     Policy,
     Progress,
     Reply,
@@ -38,24 +38,6 @@ from thinkseg.types import (
 )
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """How one chain ended.
-
-    answer: None if a reply could not be used; `failure` is then the reason, a word of `thinkseg.chains.parse.REASONS`.
-    dialogue: everything said, the last reply included.
-    truncated: some reply ran into the token limit.
-    seconds: wall time of the chain's own work ("frames": reading and resizing) and its share of the policy's.
-    """
-
-    answer: Answer | None
-    failure: str | None
-    dialogue: Dialogue
-    truncated: bool
-    num_tokens: int
-    seconds: Mapping[str, float]
 
 
 def drive(chains: Iterable[Chain], policy: Policy, batch_size: int | None = None) -> list[Outcome]:
@@ -185,6 +167,8 @@ class _Run:
     finished: bool = False
     answer: Answer | None = None
     failure: str | None = None
+    keyframe: int | None = None
+    unasked: int = 0
     truncated: bool = False
     num_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "policy": 0.0})
@@ -201,18 +185,26 @@ class _Run:
                 self.num_tokens += reply.num_tokens
                 turn = self.chain.send(reply.text)
         except StopIteration as end:
-            self.finished, self.answer = True, end.value
+            self.finished, self.answer, self.keyframe = True, end.value, end.value.keyframe
         except AnswerError as error:
             # An answer cut short fails to parse in many ways, all for one reason.
             cut_short = reply is not None and reply.truncated
             self.finished, self.failure = True, "truncated" if cut_short else error.reason
+            self.keyframe, self.unasked = error.keyframe, error.unasked
         else:
             self.dialogue.append(turn)
         self.seconds["frames"] += time.perf_counter() - started
 
     def outcome(self) -> Outcome:
         return Outcome(
-            self.answer, self.failure, tuple(self.dialogue), self.truncated, self.num_tokens, dict(self.seconds)
+            answer=self.answer,
+            failure=self.failure,
+            dialogue=tuple(self.dialogue),
+            keyframe=self.keyframe,
+            unasked=self.unasked,
+            truncated=self.truncated,
+            num_tokens=self.num_tokens,
+            seconds=dict(self.seconds),
         )
 
 

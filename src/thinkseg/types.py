@@ -197,6 +197,35 @@ class Policy(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How one dialogue ended.
+
+    answer: None if a reply could not be used. That was the last one in `dialogue`, and those before it could be.
+    failure: None, or why it could not be: a word of `thinkseg.chains.parse.REASONS`.
+    dialogue: everything said, the last reply included.
+    keyframe: the frame that was chosen, an index into the whole video, even if no boxes on it could be read; None if
+        there is no target, or no frame could be read.
+    unasked: turns that were still to come when a reply could not be used.
+    truncated: some reply ran into the token limit.
+    seconds: wall time of the chain's own work ("frames": reading and resizing) and its share of the policy's.
+    """
+
+    answer: Answer | None
+    failure: str | None
+    dialogue: Dialogue
+    keyframe: int | None = None
+    unasked: int = 0
+    truncated: bool = False
+    num_tokens: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        """What the policy said, turn by turn."""
+        return tuple(said for said in self.dialogue if isinstance(said, str))
+
+
 Progress = Callable[[int, int], None]
 """Called with (done, total) while something long runs."""
 
