@@ -12,7 +12,7 @@ import thinkseg
 ROOT = Path(thinkseg.__file__).parent
 
 LAYERS = (
-    ("errors", "rle"),
+    ("errors", "rle", "tables"),
     ("types",),
     ("ops",),
     ("data", "chains", "models"),
@@ -43,6 +43,7 @@ HEAVY = {
     "scipy",
     "PIL",
     "pycocotools",
+    "rich",
     "yaml",
 }
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 
+from thinkseg import tables
 from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import CATEGORIES, load
 from thinkseg.ops.video import open_video, write_video
@@ -65,18 +66,12 @@ def chosen() -> list[int]:
 def table(rows: list[Row]) -> str:
     """The scores as text: a line for each question, and their means."""
     totals = summarise(rows).overall
-    lines = [("category", "question", "keyframe", "J", "F", "")]
+    lines = []
     for row in rows:
         keyframe = "–" if row["keyframe"] is None else str(row["keyframe"])
         lines.append((row["category"], row["query"], keyframe, figure(row["j"]), figure(row["f"]), verdict(row)))
     lines.append(("mean", "", "", figure(totals.j), figure(totals.f), f"J&F {figure(totals.j_and_f)}"))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if 2 <= at <= 4 else cell.ljust(width) for at, (cell, width) in enumerate(cells)
-        ).rstrip()
-        for cells in (list(zip(line, widths, strict=True)) for line in lines)
-    )
+    return tables.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
 
 
 def _categories() -> Iterator[tuple[int, str]]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from thinkseg import tables
 from thinkseg.chains.show import sample_indices
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import keyframe_area, matched_boxes
@@ -32,15 +33,15 @@ COLUMNS = {
     "samples": "samples",
     "targets": "targets",
     "parsed": "parsed",
-    "j": "    J",
-    "f": "    F",
-    "j_and_f": "  J&F",
-    "r_k": "  R_k",
-    "r_s": "  R_s",
+    "j": "J",
+    "f": "F",
+    "j_and_f": "J&F",
+    "r_k": "R_k",
+    "r_s": "R_s",
     "missed_targets": "missed targets",
     "no_target_right": "no-target right",
 }
-"""The figures a table shows, and the heads of its columns, which are as wide as what stands below them."""
+"""The figures a table shows, and the heads of its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +148,13 @@ def summarise(rows: Sequence[Row]) -> Scores:
 
 def table(scores: Scores) -> str:
     """Scores as text: a line for each category, one for all, and what made replies unusable."""
-    width = max(len(name) for name in ("category", "overall", *scores.categories))
-    lines = ["  ".join(("category".ljust(width), *COLUMNS.values()))]
-    for name, figures in (*scores.categories.items(), ("overall", scores.overall)):
-        cells = (_cell(getattr(figures, column)).rjust(len(head)) for column, head in COLUMNS.items())
-        lines.append("  ".join((name.ljust(width), *cells)))
+    groups = (*scores.categories.items(), ("overall", scores.overall))
+    lines = [(name, *(_cell(getattr(figures, column)) for column in COLUMNS)) for name, figures in groups]
+    text = tables.table(("category", *COLUMNS.values()), lines, numbers=range(1, 1 + len(COLUMNS)))
     if scores.overall.failures:
         counts = (f"{reason} {count}" for reason, count in scores.overall.failures.items())
-        lines.append(f"unusable replies: {', '.join(counts)}")
-    return "\n".join(lines)
+        text += f"\nunusable replies: {', '.join(counts)}"
+    return text
 
 
 def _figures(rows: Sequence[Row]) -> Figures:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thinkseg import tables
 from thinkseg.results import Row
 
 DRAWS = 1000
@@ -77,12 +78,8 @@ def failures(rows: Sequence[Row]) -> dict[str, int]:
 def table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
     """Figures as text: a line for each group, a column for each name."""
     heads = list(dict.fromkeys(name for group in figures.values() for name in group))
-    lines = [["", *heads]]
-    lines += [[group, *(str(of.get(name, Figure(None))) for name in heads)] for group, of in figures.items()]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads) + 1)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    lines = [[group, *(str(of.get(name, Figure(None))) for name in heads)] for group, of in figures.items()]
+    return tables.table(["", *heads], lines)
 
 
 def _draws(rows: Sequence[Row]) -> np.ndarray:
