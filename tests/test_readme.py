@@ -10,7 +10,8 @@ import pytest
 from thinkseg import cli, segment
 from thinkseg.models.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
-from thinkseg.types import View
+from thinkseg.rewards import Prompt, Rollout
+from thinkseg.types import Outcome, View
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -94,4 +95,5 @@ def test_the_guide_to_adding_parts_works(policy, frames):
     assert result.failure is None
     assert result.masklets.union(5).sum() == 18 * 18
     assert policy.dialogues[0][0].content[-1] == "Box this: it"
-    assert names["few_words"](result.sample, result.answer, [0]) == 1.0
+    outcome = Outcome(result.answer, result.failure, result.dialogue)
+    assert names["few_words"](Rollout(Prompt(result.sample, (0,)), outcome)) == 1.0

@@ -76,11 +76,11 @@ def test_a_sample_without_a_target_has_no_mask_scores(question, score, reply):
     assert (row["target"], row["j"], row["f"], row["r_k"], row["r_s"]) == (False, None, None, None, None)
 
 
-def test_a_target_in_none_of_the_frames_shown_has_no_r_k(question, box_tracker):
+def test_a_target_in_none_of_the_frames_shown_has_no_rewards(question, box_tracker):
     hidden = from_stacks(np.zeros((1, 4, 8, 8), bool))
     sample = VideoSample("a", question("a").video, "it", truth=hidden)
     row = judge(segment_sample(sample, veason, ScriptedPolicy([WRONG]), box_tracker, VIEW), VIEW)
-    assert (row["r_k"], row["r_s"]) == (None, 0)
+    assert (row["r_k"], row["r_s"]) == (None, None)
 
 
 def test_truth_must_be_known(film, box_tracker):

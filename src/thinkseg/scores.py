@@ -17,13 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from thinkseg import tables
 from thinkseg.chains.show import sample_indices
 from thinkseg.errors import DatasetError
-from thinkseg.rewards import keyframe_area, matched_boxes
-from thinkseg.types import Answer, Masklets, Segmentation, VideoSample, View
+from thinkseg.rewards import REWARDS, Prompt, Rollout
+from thinkseg.types import Masklets, Outcome, Segmentation, VideoSample, View
 
 Row = dict[str, Any]
 """One segmentation scored: a line of results.jsonl."""
@@ -53,8 +51,8 @@ class Figures:
     j, f, j_and_f: region similarity, contour accuracy and their mean, over samples with a target, each sample the mean
         over its frames. A reply that could not be used scores 0; one that says there is no target is scored as the
         empty masks it asks for.
-    r_k, r_s: rewards `keyframe_area` and `matched_boxes` over samples with a target; 0 for a reply that could not be
-        used. Samples whose target is in none of the frames shown have no r_k.
+    r_k, r_s: rewards "keyframe" and "boxes" over samples with a target; 0 for a reply that could not be used. Samples
+        whose target is in none of the frames shown have neither.
     missed_targets: share of samples with a target that were answered "there is none".
     no_target_right: share of samples without a target that were answered "there is none".
     failures: how often each reason made a reply unusable.
@@ -115,11 +113,11 @@ def told(segmentation: Segmentation) -> Row:
 
 
 def rewarded(segmentation: Segmentation, view: View) -> Row:
-    """r_k and r_s of an answer about a sample with a target; what cannot be read earns what choosing nothing earns."""
+    """r_k and r_s of an answer about a sample with a target; what cannot be read earns nothing."""
     sample = segmentation.sample
-    judged = segmentation.answer or Answer("", None, np.zeros((0, 4), np.float32))
-    shown = sample_indices(len(sample.video), view.num_frames)
-    return {"r_k": keyframe_area(sample, judged, shown), "r_s": matched_boxes(sample, judged, shown)}
+    prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
+    rollout = Rollout(prompt, Outcome(segmentation.answer, segmentation.failure, segmentation.dialogue))
+    return {"r_k": REWARDS["keyframe"](rollout), "r_s": REWARDS["boxes"](rollout)}
 
 
 def mean_j_and_f(masklets: Masklets, truth: Masklets) -> tuple[float, float]:
