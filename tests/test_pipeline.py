@@ -179,7 +179,22 @@ def test_views_fit_the_policy():
     assert checked_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "thousandths", "index")
 
 
-@pytest.mark.parametrize("view", [View(0, (8, 8)), View(4, (0, 8)), View(4, (8, -1))])
+def test_all_sizes_of_a_view_are_fitted():
+    policy = ScriptedPolicy([], size_multiple=28)
+    view = View(4, (100, 90), overview_wh=(40, 30), closeup_wh=(300, 3))
+    assert checked_view(policy, view) == View(4, (112, 84), overview_wh=(28, 28), closeup_wh=(308, 28))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(0, (8, 8)),
+        View(4, (0, 8)),
+        View(4, (8, -1)),
+        View(4, (8, 8), overview_wh=(8, 0)),
+        View(4, (8, 8), closeup_wh=(0, 8)),
+    ],
+)
 def test_views_that_show_nothing(view):
     with pytest.raises(SettingsError, match="at least 1"):
         checked_view(ScriptedPolicy([]), view)

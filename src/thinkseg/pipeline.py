@@ -141,12 +141,21 @@ def checked_view(policy: Policy, view: View | None = None) -> View:
     The coordinates are always the policy's: how it writes boxes is a fact about it, not a choice.
     """
     view = view or policy.view
-    if view.num_frames < 1 or min(view.frame_wh) < 1:
-        width, height = view.frame_wh
-        raise SettingsError(f"cannot show {view.num_frames} frames of {width}x{height}: all must be at least 1")
     unit = policy.size_multiple
-    width, height = (max(unit, round(side / unit) * unit) for side in view.frame_wh)
-    return replace(view, frame_wh=(width, height), coordinates=policy.coordinates)
+
+    def fitted(size_wh: tuple[int, int]) -> tuple[int, int]:
+        width, height = size_wh
+        if min(view.num_frames, width, height) < 1:
+            raise SettingsError(f"cannot show {view.num_frames} frames of {width}x{height}: all must be at least 1")
+        return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
+
+    return replace(
+        view,
+        frame_wh=fitted(view.frame_wh),
+        overview_wh=view.overview_wh and fitted(view.overview_wh),
+        closeup_wh=view.closeup_wh and fitted(view.closeup_wh),
+        coordinates=policy.coordinates,
+    )
 
 
 def batched(items: Iterable[T], size: int | None) -> Iterator[list[T]]:

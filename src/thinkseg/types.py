@@ -8,7 +8,7 @@ frames of the whole video.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -133,12 +133,27 @@ class View:
 
     num_frames: frames sampled from the video (fewer when it is shorter).
     frame_wh: size every frame is resized to; sides are multiples of the policy's `size_multiple`.
+    overview_wh, closeup_wh: what takes its place in a chain that shows one frame again, alone and larger: the size of
+        the sampled frames (`frame_wh` unless given) and of that one (twice theirs unless given).
     """
 
     num_frames: int
     frame_wh: tuple[int, int]
     coordinates: Coordinates = "pixels"
     clock: Clock = "seconds"
+    overview_wh: tuple[int, int] | None = None
+    closeup_wh: tuple[int, int] | None = None
+
+    @property
+    def overview(self) -> View:
+        """How such a chain shows the sampled frames."""
+        return replace(self, frame_wh=self.overview_wh or self.frame_wh)
+
+    @property
+    def closeup(self) -> View:
+        """How such a chain shows the one frame."""
+        width, height = self.overview.frame_wh
+        return replace(self, num_frames=1, frame_wh=self.closeup_wh or (2 * width, 2 * height))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

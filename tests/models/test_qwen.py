@@ -152,18 +152,34 @@ def test_a_larger_vocabulary_is_only_an_upper_bound() -> None:
     assert len(create_tokenizer(CORPUS, vocab_size=5000, whole_numbers=5, tenths=10)) < 1000
 
 
-@pytest.mark.parametrize("view", [View(6, (112, 84)), View(1, (28, 28))])
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(6, (112, 84)),
+        View(1, (28, 28)),
+        View(4, (112, 84), closeup_wh=(224, 168)),
+        View(4, (112, 84), overview_wh=(56, 56), closeup_wh=(224, 168)),
+    ],
+)
 def test_a_view_comes_back(folder: Path, view: View) -> None:
     save_view(folder, view)
     assert load_view(folder) == view
 
 
-def test_a_checkpoint_that_says_nothing_is_shown_what_veason_was(folder: Path, qwen3: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_says_nothing_is_shown_what_the_papers_show(
+    folder: Path, qwen3: Path, tmp_path: Path
+) -> None:
+    sizes: dict[str, Any] = {
+        "num_frames": 16,
+        "frame_wh": (560, 560),
+        "overview_wh": (448, 448),
+        "closeup_wh": (840, 840),
+    }
     (folder / "thinkseg.json").unlink()
-    assert load_view(folder) == DEFAULT_VIEW == View(16, (560, 560), "pixels")
+    assert load_view(folder) == DEFAULT_VIEW == View(**sizes)
     other = Path(shutil.copytree(qwen3, tmp_path / "other"))
     (other / "thinkseg.json").unlink()
-    assert load_view(other) == View(16, (560, 560), "thousandths")
+    assert load_view(other) == View(**sizes, coordinates="thousandths")
 
 
 @pytest.mark.parametrize(
@@ -179,6 +195,10 @@ def test_a_checkpoint_that_says_nothing_is_shown_what_veason_was(folder: Path, q
         '{"view": {"num_frames": 4, "frame_wh": 28}}',
         '{"view": {"num_frames": 0, "frame_wh": [28, 28]}}',
         '{"view": {"num_frames": 4, "frame_wh": [28, -28]}}',
+        '{"view": {"num_frames": 4, "closeup_wh": [28, 28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, 28], "closeup_wh": [28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, 28], "closeup_wh": [28, 0]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, 28], "overview_wh": null}}',
     ],
 )
 def test_a_broken_view_is_refused(folder: Path, content: str) -> None:

@@ -1,13 +1,23 @@
 """From a model's words to an answer and back: the one place where coordinates and timestamps change their meaning.
 
-In: the text of a reply and the `Shown` record of what its writer saw. Out: an `Answer` in source pixels and whole-video
-frame indices, or an `AnswerError` with a reason from `REASONS`. `write_answer` is the inverse, for training data.
+In: the text of a reply and the `Shown` record of what its writer saw. Out: source pixels and whole-video frame indices,
+or an `AnswerError` with a reason from `REASONS`. For each `parse_...` there is a `write_...`, its inverse, for training
+data.
 
-The format, with white space allowed around and between the tags and nothing else outside them:
+Three formats, with white space allowed around and between the tags and nothing else outside them. All in one turn:
 
     <think>TEXT</think><answer>{"keyframe_timestamp": 0.8, "bbox_2d_list": [[x1, y1, x2, y2], ...]}</answer>
 
-or, if there is no such object, {"keyframe_timestamp": null, "bbox_2d_list": []}.
+or, if there is no such object, {"keyframe_timestamp": null, "bbox_2d_list": []}. A choice of one frame, k being 0 for
+the first of those that were shown:
+
+    <think>TEXT</think><answer>[{"frame_idx": k, "object description": "TEXT"}]</answer>
+
+or, if there is no such object, []. And boxes on a frame that is already chosen:
+
+    [{"bbox_2d": [x1, y1, x2, y2]}, ...]
+
+in which a "label" may stand beside each box, and a code fence around all: that is how Qwen models write them.
 
 Replies are untrusted text of any length. Time and memory are linear in it, and JSON is only parsed once the answer is
 known to be short and shallow.
@@ -16,11 +26,13 @@ known to be short and shallow.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from thinkseg.chains.show import Shown
+from thinkseg.chains.show import MAX_QUERY_CHARS, Shown
 from thinkseg.errors import AnswerError
 from thinkseg.types import Answer
 
@@ -28,10 +40,11 @@ REASONS: dict[str, str] = {
     "truncated": "the reply ran into the token limit before its answer was complete",
     "tags": "the reply is not <think>...</think><answer>...</answer>, each tag once, nothing else around them",
     "too_long": "the text between the answer tags is longer than any answer needs to be",
-    "json": "the text between the answer tags is not a JSON object",
-    "fields": "the object does not have exactly the fields keyframe_timestamp and bbox_2d_list, once each",
-    "keyframe": "keyframe_timestamp is neither null nor the timestamp of a frame that was shown",
-    "boxes": "bbox_2d_list is not a list of boxes of four finite numbers each",
+    "json": "the answer is not JSON of the kind that was asked for: an object, or a list of objects",
+    "fields": "an object does not have exactly the fields that were asked for, once each",
+    "keyframe": "the keyframe is not one of the frames that were shown, nor is there said to be none",
+    "description": "the description of the target is not text, is empty, or is longer than a question may be",
+    "boxes": "the boxes are not a list of boxes of four finite numbers each",
     "too_many_boxes": "there are more boxes than one answer may hold",
     "empty_box": "a box has no area inside the frame (x1 < x2 and y1 < y2 are needed)",
     "no_box": "a keyframe is chosen but nothing is boxed on it",
@@ -44,6 +57,8 @@ MAX_ANSWER_CHARS = 16_384
 """Room for `MAX_BOXES` boxes with coordinates of full float precision, white space included."""
 
 KEYFRAME, BOXES = "keyframe_timestamp", "bbox_2d_list"
+FRAME, DESCRIPTION = "frame_idx", "object description"
+BOX, LABEL = "bbox_2d", "label"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -54,7 +69,8 @@ def parse_answer(text: str, shown: Shown) -> Answer:
     frame and in pixels of the source. Raises AnswerError, and nothing else, whatever the text.
     """
     thinking, body = _split(text)
-    label, boxes = _fields(body)
+    fields = _fields(_json(body, max_objects=1), (KEYFRAME, BOXES))
+    label, boxes = fields[KEYFRAME], fields[BOXES]
     keyframe = None if label is None else _frame_of(label, shown)
     if not isinstance(boxes, list):
         raise AnswerError("boxes", f"{BOXES} is not a list")
@@ -73,15 +89,94 @@ def write_answer(thinking: str, keyframe: int | None, boxes: np.ndarray, shown: 
     Raises ValueError if that answer cannot be written so that it reads back.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    if any(tag in thinking for tag in TAGS):
-        raise ValueError(f"the thinking holds one of the tags {' '.join(TAGS)}")
     if (keyframe is None) != (len(boxes) == 0) or len(boxes) > MAX_BOXES:
         raise ValueError(f"keyframe {keyframe} with {len(boxes)} boxes is not an answer (at most {MAX_BOXES} boxes)")
-    if keyframe is not None and keyframe not in shown.indices:
-        raise ValueError(f"keyframe {keyframe} is not among the frames shown, {shown.indices}")
-    label = "null" if keyframe is None else shown.labels[shown.indices.index(keyframe)]
+    label = "null" if keyframe is None else shown.labels[_position(keyframe, shown)]
     listed = json.dumps(_to_model(boxes, shown).tolist())
-    return f'<think>{thinking}</think><answer>{{"{KEYFRAME}": {label}, "{BOXES}": {listed}}}</answer>'
+    return _tagged(thinking, f'{{"{KEYFRAME}": {label}, "{BOXES}": {listed}}}')
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The frame in which the targets are to be boxed.
+
+    keyframe: index into the whole video; None if there is no target. description: what the targets look like there, on
+    one line, single-spaced; "" if there is none.
+    """
+
+    thinking: str
+    keyframe: int | None
+    description: str
+
+
+def parse_choice(text: str, shown: Shown) -> Choice:
+    """Reads the choice of a frame strictly. Raises AnswerError, and nothing else, whatever the text."""
+    thinking, body = _split(text)
+    entries = _json(body, max_objects=MAX_BOXES)
+    if type(entries) is not list:
+        raise AnswerError("json", "not a list")
+    if not entries:
+        return Choice(thinking, None, "")
+    if len(entries) > 1:
+        raise AnswerError("fields", f"{len(entries)} entries, one is asked for")
+    fields = _fields(entries[0], (FRAME, DESCRIPTION))
+    number = fields[FRAME]
+    if type(number) is not float or number not in range(len(shown.indices)):
+        raise AnswerError("keyframe", f"not a whole number from 0 to {len(shown.indices) - 1}")
+    return Choice(thinking, shown.indices[int(number)], _described(fields[DESCRIPTION]))
+
+
+def write_choice(choice: Choice, shown: Shown) -> str:
+    """Writes the reply that `parse_choice` reads as this choice. Raises ValueError if it would not read back."""
+    if choice.keyframe is None:
+        return _tagged(choice.thinking, "[]")
+    entry = {FRAME: _position(choice.keyframe, shown), DESCRIPTION: choice.description}
+    text = _tagged(choice.thinking, json.dumps([entry], ensure_ascii=False))
+    try:
+        read = parse_choice(text, shown).description
+    except AnswerError as error:
+        raise ValueError(f"that description cannot be written: {error}") from None
+    if read != choice.description:
+        raise ValueError(f"a description stands on one line, single-spaced: {choice.description!r}")
+    return text
+
+
+def parse_boxes(text: str, shown: Shown) -> np.ndarray:
+    """Reads boxes on the one frame that was shown, strictly.
+
+    Returns float32 (N, 4) with N >= 1, clipped to the frame and in pixels of the source. Raises AnswerError, and
+    nothing else, whatever the text.
+    """
+    entries = _json(_unfenced(text), max_objects=MAX_BOXES)
+    if type(entries) is not list:
+        raise AnswerError("json", "not a list")
+    if not entries:
+        raise AnswerError("no_box", "an empty list")
+    return _to_source(_numbers([_fields(entry, (BOX,), (LABEL,))[BOX] for entry in entries]), shown)
+
+
+def write_boxes(boxes: np.ndarray, shown: Shown) -> str:
+    """Writes the reply that `parse_boxes` reads as these boxes, rounded as `write_answer` rounds them.
+
+    Raises ValueError if they cannot be written so that they read back.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if not 1 <= len(boxes) <= MAX_BOXES:
+        raise ValueError(f"{len(boxes)} boxes cannot be written: there are 1 to {MAX_BOXES}")
+    return json.dumps([{BOX: box} for box in _to_model(boxes, shown).tolist()])
+
+
+def _tagged(thinking: str, body: str) -> str:
+    if any(tag in part for tag in TAGS for part in (thinking, body)):
+        raise ValueError(f"the thinking or the answer holds one of the tags {' '.join(TAGS)}")
+    return f"<think>{thinking}</think><answer>{body}</answer>"
+
+
+def _position(keyframe: int, shown: Shown) -> int:
+    """Place of a frame among those shown. Raises ValueError if it is not one of them."""
+    if keyframe not in shown.indices:
+        raise ValueError(f"keyframe {keyframe} is not among the frames shown, {shown.indices}")
+    return shown.indices.index(keyframe)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -100,34 +195,49 @@ def _split(text: str) -> tuple[str, str]:
     return thinking.strip(), body
 
 
-def _fields(body: str) -> tuple[Any, Any]:
-    """The values of the two fields, every JSON number a float."""
+def _unfenced(text: str) -> str:
+    """The text inside a code fence that encloses all of it; the text itself if there is none."""
+    text = text.strip()
+    fenced = text.startswith("```") and text.endswith("```") and len(text) >= 6
+    return text[3:-3].removeprefix("json") if fenced else text
+
+
+def _json(body: str, max_objects: int) -> Any:
+    """The value that JSON stands for, every number a float and every object a `_Pairs`."""
     if len(body) > MAX_ANSWER_CHARS:
         raise AnswerError("too_long", f"{len(body)} characters, at most {MAX_ANSWER_CHARS}")
-    # An answer opens one brace, one list, and one more list a box. With so few, no nesting can exhaust the stack.
-    if body.count("{") > 1 or body.count("[") > 1 + MAX_BOXES:
-        _reject_brackets(body)
+    # An answer opens one list, one more list a box, and few objects. With so few, no nesting can exhaust the stack.
+    if body.count("[") > 1 + MAX_BOXES:
+        raise AnswerError("too_many_boxes", f"at most {MAX_BOXES}")
+    if body.count("{") > max_objects:
+        raise AnswerError("json", f"more than {max_objects} objects")
     try:
         # Floats alone: Python refuses whole numbers of very many digits, and the reply must be able to say 1 or 1.0.
-        pairs = json.loads(body, object_pairs_hook=_Pairs, parse_int=float)
+        return json.loads(body, object_pairs_hook=_Pairs, parse_int=float)
     except ValueError as error:
         raise AnswerError("json", str(error)) from None
-    if not isinstance(pairs, _Pairs):
-        raise AnswerError("json", "not an object")
-    if sorted(name for name, _ in pairs) != sorted((KEYFRAME, BOXES)):
-        raise AnswerError("fields", f"needed are {KEYFRAME} and {BOXES}")
-    values = dict(pairs)
-    return values[KEYFRAME], values[BOXES]
 
 
 class _Pairs(list):
     """A JSON object before its duplicate names are lost, told apart from a JSON list by its type."""
 
 
-def _reject_brackets(body: str) -> None:
-    if body.count("{") > 1:
-        raise AnswerError("json", "more than one object")
-    raise AnswerError("too_many_boxes", f"at most {MAX_BOXES}")
+def _fields(value: Any, needed: Sequence[str], allowed: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a JSON object by name: all that are needed, and perhaps some that are allowed, none twice."""
+    if not isinstance(value, _Pairs):
+        raise AnswerError("json", "not an object")
+    names = [name for name, _ in value]
+    if sorted(name for name in names if name not in allowed) != sorted(needed) or len(set(names)) < len(names):
+        raise AnswerError("fields", f"needed are {' and '.join(needed)}")
+    return dict(value)
+
+
+def _described(description: object) -> str:
+    """A description on one line, such as can be said to a model again."""
+    text = " ".join(description.split()) if isinstance(description, str) else ""
+    if not 0 < len(text) <= MAX_QUERY_CHARS or any("\ud800" <= char <= "\udfff" for char in text):
+        raise AnswerError("description", f"not a text of 1 to {MAX_QUERY_CHARS} characters")
+    return text
 
 
 def _frame_of(label: object, shown: Shown) -> int:

@@ -18,6 +18,12 @@ from thinkseg.types import Clock, Coordinates, Frames, View
 MAX_QUERY_CHARS = 2_000
 """Longest question a chain takes; more is a pasted document and would push the frames out of a model's context."""
 
+UNITS: dict[Coordinates, str] = {
+    "pixels": "pixels of the frame",
+    "thousandths": "thousandths of the frame's width and height (0 to 1000)",
+}
+"""What a policy is told about the boxes it is to write."""
+
 _MAX_DECIMALS = 6
 """Containers keep times in ticks of a microsecond or more, so times that agree to six decimals are the same time."""
 

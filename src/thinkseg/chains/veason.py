@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from thinkseg.chains.parse import BOXES, KEYFRAME, parse_answer
-from thinkseg.chains.show import Shown, checked_query, show
-from thinkseg.types import Chain, Clock, Coordinates, Turn, VideoSample, View
+from thinkseg.chains.show import UNITS, Shown, checked_query, show
+from thinkseg.types import Chain, Clock, Turn, VideoSample, View
 
 INSTRUCTION = (
     "Look at these video frames; before each stands its {clock}. "
@@ -27,10 +27,6 @@ INSTRUCTION = (
 """What is asked of the policy. The example cannot be parsed, so that repeating it is no answer."""
 
 CLOCKS: dict[Clock, str] = {"seconds": "time in seconds", "index": "number"}
-UNITS: dict[Coordinates, str] = {
-    "pixels": "pixels of the frame",
-    "thousandths": "thousandths of the frame's width and height (0 to 1000)",
-}
 LABELS: dict[Clock, str] = {"seconds": "{} s:", "index": "frame {}:"}
 
 

@@ -40,6 +40,9 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
         "--frames", type=count, metavar="N", help="frames shown to the policy (default: its own choice)"
     )
     parser.add_argument("--frame-size", type=size, metavar="WxH", help="size the frames are shown at, e.g. 560x560")
+    parser.add_argument(
+        "--closeup-size", type=size, metavar="WxH", help="size the one frame is shown at again by the chain revseg"
+    )
     parser.add_argument("--device", type=device, metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if any)")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the weights (default: auto)")
     parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0 (default) is greedy")
@@ -101,6 +104,14 @@ def add_predictions(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fixed(parser: argparse.ArgumentParser, name: str) -> None:
+    """How the tracks of ViCaS are scored; other benchmarks have no such choice."""
+    if name == "vicas":
+        parser.add_argument("--fixed", action="store_true", help="AP of tracks without the official evaluator's quirks")
+    else:
+        parser.set_defaults(fixed=False)
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """How many processes do the work."""
     cores = os.cpu_count() or 1
@@ -145,10 +156,13 @@ def view_of(arguments: argparse.Namespace, policy: Policy) -> View:
     from thinkseg.pipeline import checked_view
 
     view = policy.view
-    return checked_view(
-        policy,
-        replace(view, num_frames=arguments.frames or view.num_frames, frame_wh=arguments.frame_size or view.frame_wh),
-    )
+    if arguments.frames:
+        view = replace(view, num_frames=arguments.frames)
+    if arguments.frame_size:
+        view = replace(view, frame_wh=arguments.frame_size, overview_wh=None)
+    if arguments.closeup_size:
+        view = replace(view, closeup_wh=arguments.closeup_size)
+    return checked_view(policy, view)
 
 
 def count(text: str) -> int:

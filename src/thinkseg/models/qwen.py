@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -50,7 +50,10 @@ COORDINATES: dict[str, Coordinates] = {"qwen2_5_vl": "pixels", "qwen3_vl": "thou
 """How each kind of model was taught to write boxes."""
 
 VIEW_FILE = "thinkseg.json"
-DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560))
+DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560), overview_wh=(448, 448), closeup_wh=(840, 840))
+"""How a checkpoint that does not say is shown videos: in the sizes of Veason-R1 and, for two turns, of ReVSeg."""
+
+_SIZES = ("frame_wh", "overview_wh", "closeup_wh")
 
 
 def load_model(name: str | Path, precision: Precision = "auto", device: str = "cpu") -> PreTrainedModel:
@@ -227,24 +230,34 @@ def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> 
 
 def save_view(folder: Path, view: View) -> None:
     """Records how a checkpoint was trained to be shown videos."""
-    content = {"num_frames": view.num_frames, "frame_wh": list(view.frame_wh)}
+    sizes = {name: list(size) for name in _SIZES if (size := getattr(view, name))}
+    content = {"num_frames": view.num_frames, **sizes}
     (folder / VIEW_FILE).write_text(json.dumps({"view": content}, indent=2) + "\n")
 
 
 def load_view(name: str | Path) -> View:
-    """How a checkpoint likes to be shown videos: what `save_view` wrote, else 16 frames of 560x560 (Veason-R1)."""
+    """How a checkpoint likes to be shown videos: what `save_view` wrote, else `DEFAULT_VIEW`."""
     coordinates = COORDINATES[model_type(name)]
     path = Path(name) / VIEW_FILE
     if not path.is_file():
-        return View(DEFAULT_VIEW.num_frames, DEFAULT_VIEW.frame_wh, coordinates)
+        return replace(DEFAULT_VIEW, coordinates=coordinates)
     try:
-        view = json.loads(path.read_text())["view"]
-        num_frames, (width, height) = int(view["num_frames"]), map(int, view["frame_wh"])
+        recorded = json.loads(path.read_text())["view"]
+        sizes: dict[str, Any] = {
+            name: _size(recorded[name]) for name in _SIZES if name == "frame_wh" or name in recorded
+        }
+        view = View(int(recorded["num_frames"]), coordinates=coordinates, **sizes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: not a view as `save_view` writes it: {error!r}") from None
-    if min(num_frames, width, height) < 1:
-        raise ModelError(f"{path}: {num_frames} frames of {width}x{height} cannot be shown")
-    return View(num_frames, (width, height), coordinates)
+    for width, height in sizes.values():
+        if min(view.num_frames, width, height) < 1:
+            raise ModelError(f"{path}: {view.num_frames} frames of {width}x{height} cannot be shown")
+    return view
+
+
+def _size(sides: Any) -> tuple[int, int]:
+    width, height = map(int, sides)
+    return width, height
 
 
 def supports_bf16(device: str) -> bool:
