@@ -147,9 +147,9 @@ boxes = st.lists(
 answers = st.lists(st.tuples(st.integers(0, 3), boxes), min_size=1, max_size=6)
 
 
-@given(answers, st.lists(st.booleans(), min_size=2 * 4 * 16, max_size=2 * 4 * 16))
+@given(answers, st.binary(min_size=16, max_size=16))
 def test_a_group_is_worth_what_its_members_are_worth_alone(answers, bits):
-    truth = from_stacks(np.array(bits).reshape(2, 4, 4, 4))
+    truth = from_stacks(np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(2, 4, 4, 4))
     video = ArrayFrames(np.zeros((4, 4, 4, 3), np.uint8))
     prompt = Prompt(VideoSample("any", video, "it", truth=truth), (0, 2, 3))
     outcomes = []

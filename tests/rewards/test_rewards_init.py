@@ -57,10 +57,11 @@ def test_a_frame_without_the_target_earns_nothing(name, two, choose):
 
 def masks(draw, objects, frames):
     """Masks of 4x4 pixels, bool (objects, frames, 4, 4)."""
-    size = objects * frames * 16
-    stacks = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size)), bool).reshape(objects, frames, 4, 4)
+    size = 2 * objects * frames
+    bits = np.unpackbits(np.frombuffer(draw(st.binary(min_size=size, max_size=size)), np.uint8))
     # Whole frames are emptied, which chance would hardly do.
-    return stacks & np.array(draw(st.lists(st.booleans(), min_size=frames, max_size=frames)))[:, None, None]
+    kept = np.array(draw(st.lists(st.booleans(), min_size=frames, max_size=frames)))
+    return bits.reshape(objects, frames, 4, 4).astype(bool) & kept[:, None, None]
 
 
 @st.composite

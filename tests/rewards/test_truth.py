@@ -1,0 +1,83 @@
+"""The truth, asked for by a chain, written as text and read by the parser, scores full marks."""
+
+import numpy as np
+import pytest
+
+from thinkseg.chains import CHAINS
+from thinkseg.chains.parse import Choice, write_answer, write_boxes, write_choice
+from thinkseg.chains.show import describe
+from thinkseg.data import shapes
+from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.pipeline import drive
+from thinkseg.rewards import Prompt
+from thinkseg.rewards.group import score_group
+from thinkseg.types import View
+
+# Frames are shown at the size they have, or at twice that, so that whole units lose nothing.
+SIZE_WH = (56, 56)
+VIEW = View(5, SIZE_WH)
+VEASON = {"format": 1, "keyframe": 1, "boxes": 1, "consistency": 1}
+REVSEG = {"format_graded": 1, "keyframe_soft": 1, "box_hit": 1}
+
+
+class TrueTracker:
+    """Knows the truth in the frames shown, and that it is asked about true boxes."""
+
+    name = "true"
+
+    def __init__(self, prompt):
+        self.prompt = prompt
+
+    def track(self, video, keyframe, boxes, progress=None):
+        expected = self.prompt.boxes[self.prompt.shown[keyframe]]
+        np.testing.assert_array_equal(sorted(boxes.tolist()), sorted(expected.tolist()))
+        return self.prompt.masklets
+
+
+def best(prompt, worth):
+    """The frame shown in which the truth is worth most, and the boxes there; None without any if it is in none."""
+    frame = max(prompt.shown, key=worth)
+    return (frame, prompt.boxes[frame]) if prompt.areas[frame] else (None, np.zeros((0, 4), np.float32))
+
+
+def true_veason(prompt, view):
+    keyframe, boxes = best(prompt, prompt.areas.__getitem__)
+    return [write_answer("because", keyframe, boxes, describe(prompt.sample.video, view))]
+
+
+def true_revseg(prompt, view):
+    keyframe, boxes = best(prompt, lambda frame: sum((b[2] - b[0]) * (b[3] - b[1]) for b in prompt.boxes[frame]))
+    video = prompt.sample.video
+    first = write_choice(Choice("because", keyframe, prompt.sample.query), describe(video, view.overview))
+    return [first] if keyframe is None else [first, write_boxes(boxes, describe(video, view.closeup, [keyframe]))]
+
+
+METHODS = [("veason", true_veason, VEASON), ("revseg", true_revseg, REVSEG)]
+
+
+@pytest.mark.parametrize(("chain", "write", "weights"), METHODS)
+def test_the_truth_about_shapes(chain, write, weights):
+    seen = set()
+    for index in range(60):
+        sample = shapes.load("val", index, SIZE_WH)
+        prompt = Prompt(sample, describe(sample.video, VIEW).indices)
+        (outcome,) = drive([CHAINS[chain](sample, VIEW)], ScriptedPolicy(write(prompt, VIEW)))
+        (scored,) = score_group(prompt, [outcome], weights, TrueTracker(prompt))
+        applies = prompt.shows_target or sample.truth.num_objects == 0
+        expected = {name: 1.0 if applies or name.startswith("format") else None for name in weights}
+        assert scored.terms == pytest.approx(expected, abs=1e-6), sample.id
+        assert scored.total == pytest.approx(sum(value or 0 for value in expected.values()), abs=1e-5)
+        seen.add((sample.truth.num_objects, applies))
+    # One target, several and none were among them.
+    assert {0, 1, 2} <= {objects for objects, _ in seen}
+
+
+@pytest.mark.parametrize(("chain", "write", "weights"), METHODS)
+@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+def test_the_truth_in_either_units(chain, write, weights, coordinates, two, absent):
+    view = View(4, (8, 8), coordinates)
+    for given in (two, absent):
+        prompt = Prompt(given.sample, describe(given.sample.video, view).indices)
+        (outcome,) = drive([CHAINS[chain](given.sample, view)], ScriptedPolicy(write(prompt, view)))
+        (scored,) = score_group(prompt, [outcome], weights, TrueTracker(prompt))
+        assert set(scored.terms.values()) == {1.0}
