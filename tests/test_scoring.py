@@ -13,6 +13,7 @@ from thinkseg.data.problems import Problems
 from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.ops.metrics import j_and_f
 from thinkseg.predictions import PictureFolders
+from thinkseg.results import questions
 from thinkseg.scoring import COLUMNS, TruthAsPictures, score, write_csv
 from thinkseg.tally import describe, tally
 
@@ -51,8 +52,13 @@ def hand_in(folder, names, *pictures):
 @pytest.mark.parametrize("name", SPLITS)
 def test_the_truth_gets_full_marks(tree, name):
     benchmark = tree(name)
-    rows = score(benchmark, TruthAsPictures(benchmark))
+    everything = score(benchmark, TruthAsPictures(benchmark))
+    rows = questions(everything)
     assert [row["id"] for row in rows] == [expression.key for expression in benchmark.expressions]
+    groups = tally(benchmark, everything)["figures"]
+    # Pictures show all objects as one, so that tracks cannot be told apart.
+    groups.pop("LG-VIS", None)
+    assert {figure["value"] for group in groups.values() for figure in group.values()} == {100}
     for row, expression in zip(rows, benchmark.expressions, strict=True):
         expected = (None, None) if expression.objects is None else (1.0, 1.0)
         assert (row["j"], row["f"]) == expected, row
@@ -99,6 +105,51 @@ def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(tr
     scores = tally(benchmark, rows)
     assert scores["figures"]["overall"]["J"]["value"] == 50
     assert "those missing are left out: missing 1" in describe(scores)
+
+
+def test_robustness_of_revos_on_both_scales(tree, tmp_path):
+    benchmark, out = tree("revos"), tmp_path / "masks"
+    # The floor is all there is in this video: a mask of the left quarter besides is 4 pixels wrong of 5.
+    hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
+    hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
+    rows = {row["id"]: row for row in score(benchmark, PictureFolders(out))}
+    assert (rows["solo/0"]["r_visa255"], rows["solo/0"]["r_area"]) == (0.5, pytest.approx(0.6))
+    assert (rows["lvos/clip/1"]["r_visa255"], rows["lvos/clip/0"]["r_visa255"]) == (1, 0)
+    assert "r_area" not in rows["lvos/clip/2"]
+    figures = tally(benchmark, list(rows.values()))["figures"]
+    assert figures["referring"]["R_area"]["value"] == pytest.approx(30)
+    assert figures["overall"]["R_visa255"]["value"] == pytest.approx((25 + 100) / 2)
+
+
+def test_refdavis_by_both_protocols(tree, tmp_path):
+    benchmark, out = tree("refdavis"), tmp_path / "masks"
+    # Run 0 swaps the objects, run 1 has both of them at the left, run 2 the right one alone, run 3 broken pictures.
+    for number, masks in enumerate([layouts.RIGHT, layouts.LEFT, None, layouts.LEFT, layouts.LEFT, layouts.LEFT]):
+        if masks is not None:
+            hand_in(out / "dogs" / str(number), layouts.FRAMES, *[masks] * 3)
+    hand_in(out / "dogs" / "6", layouts.FRAMES, *[layouts.RIGHT] * 3)
+    (out / "dogs" / "3" / "00002.png").write_bytes(b"no picture")
+    scores = tally(benchmark, score(benchmark, PictureFolders(out)))
+    found = {group: of["J"]["value"] for group, of in scores["figures"].items()}
+    # Who is who does not matter, and the first of two that claim a pixel has it.
+    assert found == {"A, anno_0": 100, "A, anno_1": 50, "A, anno_2": 50, "A, anno_3": 0, "A": 50, "B": 25}
+    assert scores["expressions"] == 8
+    assert scores["failures"] == {"missing": 2, "broken": 1}
+    assert "A (ReferFormer)" in describe(scores)
+
+
+def test_tracks_of_vicas(tree, tmp_path):
+    benchmark, out = tree("vicas"), tmp_path / "masks"
+    hand_in(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
+    hand_in(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
+    scores = tally(benchmark, score(benchmark, PictureFolders(out)))
+    # One of three true tracks is found, another to half.
+    assert scores["figures"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
+    assert scores["figures"]["LG-VIS"]["AP@75"]["value"] == pytest.approx(100 / 3)
+    assert "quirks included" in scores["protocol"]
+    table = describe(scores)
+    assert "AP@50" in table
+    assert "quirks" not in tally(benchmark, score(benchmark, PictureFolders(out)), fixed=True)["protocol"]
 
 
 def test_a_split_without_truth_has_no_scores(tree, tmp_path):

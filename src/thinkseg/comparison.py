@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinkseg.errors import SettingsError
-from thinkseg.results import ROWS, Row, read_rows, read_settings
+from thinkseg.protocols.plans import protocol_of
+from thinkseg.results import ROWS, Row, questions, read_rows, read_settings
 from thinkseg.summary import Figure, difference, table
-from thinkseg.tally import categories, nested, plan_of
+from thinkseg.tally import nested
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +17,21 @@ class Comparison:
     """What two runs have in common, and what not.
 
     before, after: rows of the questions that both answered, in the same order. alone: how many each has besides.
-    figures: by group and name, the second run's less the first's, in points of percent.
+    figures: by group and name, the second run's less the first's, in points of percent. protocol: which they follow.
     """
 
     before: list[Row]
     after: list[Row]
     alone: tuple[int, int]
     figures: dict[str, dict[str, Figure]]
+    protocol: str
 
 
-def compare(first: Path, second: Path) -> Comparison:
-    """Compares two folders of results. Raises SettingsError if they are not about the same questions."""
+def compare(first: Path, second: Path, fixed: bool = False) -> Comparison:
+    """Compares two folders of results. Raises SettingsError if they are not about the same questions.
+
+    fixed: without the quirks of ViCaS' evaluator.
+    """
     ours, theirs = (read_settings(folder) for folder in (first, second))
     for key in ("data", "split"):
         if ours.get(key) != theirs.get(key):
@@ -34,13 +39,15 @@ def compare(first: Path, second: Path) -> Comparison:
                 f"{first} and {second} cannot be compared: {key} is {ours.get(key)!r} and {theirs.get(key)!r}"
             )
     before, after = ({name: _whole(row) for name, row in read_rows(out / ROWS).items()} for out in (first, second))
-    both = [name for name in before if name in after]
-    if not both:
+    shared = [name for name in before if name in after]
+    if not shared:
         raise SettingsError(f"{first} and {second} have no question in common")
-    rows = [before[name] for name in both], [after[name] for name in both]
-    figures = difference(*rows, plan_of(str(ours.get("data")), categories(rows[0])))
-    alone = len(before) - len(both), len(after) - len(both)
-    return Comparison(*rows, alone, dict(nested(figures)))
+    rows = [before[name] for name in shared], [after[name] for name in shared]
+    protocol = protocol_of(str(ours.get("data")), rows[0], fixed)
+    figures = dict(nested(difference(*rows, protocol.plan)))
+    both = questions(rows[0]), questions(rows[1])
+    alone = len(questions(before.values())) - len(both[0]), len(questions(after.values())) - len(both[0])
+    return Comparison(*both, alone, figures, protocol.rules)
 
 
 def describe(comparison: Comparison, most: int) -> str:
@@ -49,6 +56,7 @@ def describe(comparison: Comparison, most: int) -> str:
     if any(comparison.alone):
         lines[0] += f"; {comparison.alone[0]} only in the first, {comparison.alone[1]} only in the second, left out"
     lines += [table(comparison.figures), "second less first, points of percent, with 95 % intervals over videos"]
+    lines += [f"protocol: {comparison.protocol}"]
     changes = [
         (after, _j_and_f(before), _j_and_f(after))
         for before, after in zip(comparison.before, comparison.after, strict=True)

@@ -24,9 +24,9 @@ import thinkseg
 from thinkseg.data.benchmark import Benchmark, Expression, Video
 from thinkseg.data.cache import Budget, CachedFrames
 from thinkseg.errors import DatasetError
-from thinkseg.marks import judge_answer
+from thinkseg.marks import judge_answer, judge_objects
 from thinkseg.pipeline import chain_named, checked_view, segment_samples
-from thinkseg.predictions import rle_path, write_masklets, write_pictures
+from thinkseg.predictions import open_predictions, rle_path, write_masklets, write_pictures
 from thinkseg.results import ResultFolder, Row, writing
 from thinkseg.scores import Scores, judge, known_truth, summarise, table
 from thinkseg.tally import tally
@@ -115,6 +115,7 @@ def evaluate_benchmark(
     *,
     fps: float | None = None,
     pictures: bool = False,
+    fixed: bool = False,
     settings: Mapping[str, Any] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -122,6 +123,7 @@ def evaluate_benchmark(
 
     fps: frames a second of videos that carry no times, so that a policy is told seconds; frames are numbered otherwise.
     pictures: write masks as pictures too, below `out`/pictures in the benchmark's own layout.
+    fixed: score without the quirks of ViCaS' evaluator, see `thinkseg.protocols.lgvis`.
     settings: whatever else decides the results, see `evaluate`.
     on_row: called with each row as it is known, those of earlier calls first, and how many are known then.
 
@@ -136,7 +138,7 @@ def evaluate_benchmark(
     def keep(segmentation: Segmentation) -> Row | None:
         expression = expressions[segmentation.sample.id]
         with benchmark.problems.skipping():
-            row = judge_answer(segmentation, method.shown, expression)
+            row = judge_answer(segmentation, method.shown, benchmark, expression)
             _keep_masks(segmentation, benchmark.videos[expression.video], expression, out, pictures)
             folder.add(row)
             return row
@@ -148,9 +150,24 @@ def evaluate_benchmark(
     ):
         if on_row:
             on_row(row, done)
-    scores = tally(benchmark, [folder.rows[name] for name in expressions if name in folder.rows])
+    answered = [folder.rows[name] for name in expressions if name in folder.rows]
+    objects = _score_objects(benchmark, folder)
+    scores = tally(benchmark, answered + objects, fixed)
     folder.finish(scores)
     return scores
+
+
+def _score_objects(benchmark: Benchmark, folder: ResultFolder) -> list[Row]:
+    """The rows of objects, where a benchmark scores all of a video together, made of the masks in the folder."""
+    rows: list[Row] = []
+    predictions = open_predictions(folder.out)
+    for video in benchmark.videos.values():
+        with benchmark.problems.skipping():
+            for row in judge_objects(benchmark, video, predictions):
+                rows.append(row)
+                if folder.rows.get(row["id"]) != row:
+                    folder.add(row)
+    return rows
 
 
 def _answered(samples: Iterable[VideoSample], method: Method, keep: Callable[[Segmentation], T]) -> Iterator[T]:

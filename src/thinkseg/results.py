@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from typing import Any
 from thinkseg.errors import SettingsError
 
 Row = dict[str, Any]
-"""What is known of one question: plain JSON values, among them its "id"."""
+"""What is known of one question: plain JSON values, among them its "id".
+
+A row with an "object" is about one object among all of a video, where these are scored together.
+"""
 
 SETTINGS, ROWS, SCORES = "settings.json", "results.jsonl", "scores.json"
 
@@ -97,6 +100,11 @@ def replace_json(value: Any, path: Path, indent: int | None = 2) -> None:
     """Writes plain JSON values as a file that is there in full or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=indent) + "\n", "utf-8")
+
+
+def questions(rows: Iterable[Row]) -> list[Row]:
+    """The rows that are about questions, and not about objects."""
+    return [row for row in rows if "object" not in row]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -23,11 +24,12 @@ import numpy as np
 from thinkseg.data.benchmark import Benchmark, Expression, Video
 from thinkseg.data.problems import Kind, TreeError
 from thinkseg.errors import VideoError
-from thinkseg.marks import judge_files
+from thinkseg.marks import judge_files, judge_objects
 from thinkseg.predictions import Masks, PictureFolders, Predictions, write_pictures
-from thinkseg.results import Row, replacing, writing
+from thinkseg.results import Row, questions, replacing, writing
 
-COLUMNS = ("id", "video", "category", "group", "query", "target", "frames", "failure", "empty", "j", "f")
+ASKED = ("id", "video", "category", "group", "query", "target", "frames")
+COLUMNS = (*ASKED, "failure", "empty", "j", "f", "intersection", "union", "r_visa255", "r_area")
 """Of a CSV file, in this order; scores are fractions."""
 
 Flaw = tuple[Kind | None, str]
@@ -43,20 +45,23 @@ def score(
     workers: int = 1,
     on_row: Callable[[Row, int], None] | None = None,
 ) -> list[Row]:
-    """Scores the masks predicted for each expression, in the benchmark's order.
+    """Scores the masks predicted for each expression, in the benchmark's order; rows of objects come after those.
 
-    workers: processes; with one, the work is done in this one. on_row: called with each row and how many there are.
+    workers: processes; with one, the work is done in this one. on_row: called with each expression's row and how many
+    there are.
     What is broken in the benchmark goes to `benchmark.problems` and has no row; what is wrong with predictions is in
     the rows. Raises TreeError or VideoError if the former may not be passed over.
     """
     rows: list[Row] = []
+    done = 0
     for found, flaws in _judged(benchmark, predictions, workers):
         for kind, message in flaws:
             benchmark.problems.add(VideoError(message) if kind is None else TreeError(kind, message))
-        for row in found:
-            rows.append(row)
+        rows += found
+        for row in questions(found):
+            done += 1
             if on_row:
-                on_row(row, len(rows))
+                on_row(row, done)
     return rows
 
 
@@ -88,11 +93,11 @@ class _Kept:
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """Writes rows as a table, a file that is there in full or not at all. Raises SettingsError if it cannot be."""
+    """Writes the rows of expressions as a table, in full or not at all. Raises SettingsError if that cannot be."""
     with writing(path), replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         table.writeheader()
-        table.writerows(rows)
+        table.writerows(questions(rows))
 
 
 def _judged(benchmark: Benchmark, predictions: Predictions, workers: int) -> Iterator[Judged]:
@@ -116,13 +121,23 @@ def _judge(benchmark: Benchmark, predictions: Predictions, expressions: Sequence
     rows: list[Row] = []
     flaws: list[Flaw] = []
     for expression in expressions:
-        try:
+        with _noting(flaws):
             rows.append(judge_files(benchmark, expression, predictions))
-        except TreeError as flaw:
-            flaws.append((flaw.kind, str(flaw)))
-        except VideoError as flaw:
-            flaws.append((None, str(flaw)))
+    if not flaws:
+        with _noting(flaws):
+            rows += list(judge_objects(benchmark, benchmark.videos[expressions[0].video], predictions))
     return rows, flaws
+
+
+@contextmanager
+def _noting(flaws: list[Flaw]) -> Iterator[None]:
+    """Gives up the rest of the block where the benchmark is broken, and lists why."""
+    try:
+        yield
+    except TreeError as flaw:
+        flaws.append((flaw.kind, str(flaw)))
+    except VideoError as flaw:
+        flaws.append((None, str(flaw)))
 
 
 _here: list[tuple[Benchmark, Predictions]] = []

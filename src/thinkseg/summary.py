@@ -1,16 +1,17 @@
 """What the rows of a benchmark come to: figures with their uncertainty, as values and as a table.
 
-A figure is a mean over some of the rows, or the mean of other figures. How sure it is depends on how many *videos*
-there are, more than on how many questions: answers about one video are right or wrong together. So intervals are made
-by drawing videos, with all their rows, again and again (a bootstrap over clusters): 95 % of what comes out is between
-the bounds. Two runs are compared on the rows that both have, with the same videos drawn for both.
+A figure is most often a mean over some of the rows, or the mean of other figures. How sure it is depends on how many
+*videos* there are, more than on how many questions: answers about one video are right or wrong together. So intervals
+are made by drawing videos, with all their rows, again and again (a bootstrap over clusters): 95 % of what comes out is
+between the bounds. Two runs are compared on the rows that both have, with the same videos drawn for both.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -38,35 +39,99 @@ class Figure:
         return f"{self.value:.1f}" if self.low is None else f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
+class Draws:
+    """How often each video counts: once in the first draw, and at random in the others.
+
+    weights: float64 (1 + DRAWS, V), for each draw and video.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._numbers = {video: number for number, video in enumerate(dict.fromkeys(row["video"] for row in rows))}
+        count = len(self._numbers)
+        chance = np.full(count, 1 / max(1, count))
+        drawn = np.random.default_rng(0).multinomial(count, chance, DRAWS) if count else np.zeros((DRAWS, 0))
+        self.weights = np.concatenate([np.ones((1, count)), drawn])
+
+    def videos(self, rows: Sequence[Row]) -> np.ndarray:
+        """Which video each row is about, as a column of `weights`, intp (N,)."""
+        return np.array([self._numbers[row["video"]] for row in rows], np.intp)
+
+    def sums(self, rows: Sequence[Row], values: Sequence[float]) -> np.ndarray:
+        """The sum of the rows' values in each draw, float64 (1 + DRAWS,)."""
+        return self.weights @ np.bincount(self.videos(rows), values, self.weights.shape[1])
+
+
+class Measure(Protocol):
+    """How a figure is measured."""
+
+    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The figure in each draw, float64 (1 + DRAWS,) in percent; not a number where there is nothing to measure.
+
+        known: what was measured before, by name.
+        """
+        ...
+
+
+Plan = Mapping[str, Measure]
+"""What to measure, by name, in order."""
+
+Value = Callable[[Row], float | None]
+"""A number of a row; None if the row has none, and is left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A figure: the mean of `value` over the rows that `among` takes and `value` is not None for, in percent."""
+    """The mean of `value` over the rows that `among` takes. percent: values are so already, and not fractions."""
 
-    value: Callable[[Row], float | None]
+    value: Value
     among: Callable[[Row], bool] = lambda row: True
+    percent: bool = False
+
+    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        found, values = _with(self.value, filter(self.among, rows))
+        if not found:
+            return np.full(len(draws.weights), np.nan)
+        with np.errstate(invalid="ignore"):
+            means = draws.sums(found, values) / draws.sums(found, [1.0] * len(found))
+        # Summed up as the evaluators do, which decides the last bit.
+        means[0] = np.mean(values)
+        return means if self.percent else 100 * means
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The sum of `part` over the sum of `whole`, over the rows that `among` takes and that have both."""
+
+    part: Value
+    whole: Value
+    among: Callable[[Row], bool] = lambda row: True
+
+    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        found, parts = _with(self.part, filter(self.among, rows))
+        found, wholes = _with(self.whole, found)
+        with np.errstate(invalid="ignore"):
+            return 100 * draws.sums(found, parts) / draws.sums(found, wholes)
 
 
 @dataclass(frozen=True, slots=True)
 class MeanOf:
-    """A figure: the mean of other figures, by name."""
+    """The mean of other figures, by name."""
 
     parts: tuple[str, ...]
 
-
-Plan = Mapping[str, Mean | MeanOf]
-"""What to measure, by name. A `MeanOf` comes after its parts."""
+    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.mean([known[part] for part in self.parts], axis=0)
 
 
 def measure(rows: Sequence[Row], plan: Plan) -> dict[str, Figure]:
     """All figures of a plan, each with its interval."""
-    drawn = _measured(rows, plan, _draws(rows))
-    return {name: _figure(values) for name, values in drawn.items()}
+    return {name: _figure(values) for name, values in _measured(rows, plan, Draws(rows)).items()}
 
 
 def difference(ours: Sequence[Row], theirs: Sequence[Row], plan: Plan) -> dict[str, Figure]:
     """How much greater each figure is for `theirs`, whose rows are about the same questions in the same order."""
-    weights = _draws(ours)
-    before, after = _measured(ours, plan, weights), _measured(theirs, plan, weights)
+    draws = Draws(ours)
+    before, after = _measured(ours, plan, draws), _measured(theirs, plan, draws)
     return {name: _figure(after[name] - before[name]) for name in plan}
 
 
@@ -76,36 +141,36 @@ def failures(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
-    """Figures as text: a line for each group, a column for each name."""
+    """Figures as text: a line for each group, a column for each name; groups that share no name stand apart."""
+    parts: list[dict[str, Mapping[str, Figure]]] = []
+    heads: dict[str, None] = {}
+    for group, of in figures.items():
+        if not parts or heads.keys().isdisjoint(of):
+            parts.append({})
+            heads = {}
+        parts[-1][group] = of
+        heads |= dict.fromkeys(of)
+    return "\n\n".join(map(_table, parts))
+
+
+def _table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
     heads = list(dict.fromkeys(name for group in figures.values() for name in group))
     lines = [[group, *(str(of.get(name, Figure(None))) for name in heads)] for group, of in figures.items()]
     return tables.table(["", *heads], lines)
 
 
-def _draws(rows: Sequence[Row]) -> np.ndarray:
-    """How often each row counts, float64 (1 + DRAWS, videos): once in the first draw, and at random in the others."""
-    num_videos = len({row["video"] for row in rows})
-    chance = np.full(num_videos, 1 / max(1, num_videos))
-    drawn = np.random.default_rng(0).multinomial(num_videos, chance, DRAWS) if num_videos else np.zeros((DRAWS, 0))
-    return np.concatenate([np.ones((1, num_videos)), drawn])
+def _with(value: Value, rows: Iterable[Row]) -> tuple[list[Row], list[float]]:
+    """The rows that have a value, and these."""
+    found = [(row, known) for row in rows if (known := value(row)) is not None]
+    return [row for row, _ in found], [known for _, known in found]
 
 
-def _measured(rows: Sequence[Row], plan: Plan, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Each figure in each draw, float64 (1 + DRAWS,) in percent; not a number where there is nothing to measure."""
-    numbers = {video: number for number, video in enumerate(dict.fromkeys(row["video"] for row in rows))}
-    measured: dict[str, np.ndarray] = {}
+def _measured(rows: Sequence[Row], plan: Plan, draws: Draws) -> dict[str, np.ndarray]:
+    """Each figure in each draw."""
+    known: dict[str, np.ndarray] = {}
     for name, how in plan.items():
-        if isinstance(how, MeanOf):
-            measured[name] = np.mean([measured[part] for part in how.parts], axis=0)
-            continue
-        found = [(numbers[row["video"]], how.value(row)) for row in rows if how.among(row)]
-        known = [(video, value) for video, value in found if value is not None]
-        videos = np.array([video for video, _ in known], np.intp)
-        sums = np.bincount(videos, [value for _, value in known], len(numbers))
-        counts = np.bincount(videos, minlength=len(numbers))
-        with np.errstate(invalid="ignore"):
-            measured[name] = 100 * (weights @ sums) / (weights @ counts)
-    return measured
+        known[name] = how(rows, draws, known)
+    return known
 
 
 def _figure(values: np.ndarray) -> Figure:

@@ -35,6 +35,13 @@ def test_arrays_are_packed_row_by_row_over_whatever_was_there(mask, other):
     assert np.array_equal(unpacked(bits.pack(again, packed), mask.shape), again > 0)
 
 
+@given(MASKS)
+def test_arrays_are_packed_column_by_column_like_run_lengths(mask):
+    packed = bits.pack_columns(mask)
+    assert np.array_equal(packed, bits.pack_runs([rle.encode(mask)], mask.shape[::-1]))
+    assert np.array_equal(packed, bits.pack_columns(mask.astype(np.uint8) * 255))
+
+
 @given(st.lists(arrays.arrays(bool, (13, 11)), max_size=3))
 def test_run_lengths_are_merged_column_by_column(masks):
     packed = bits.pack_runs([rle.encode(mask) for mask in masks], (11, 13))

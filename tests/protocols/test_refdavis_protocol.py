@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from thinkseg.ops.metrics import j_and_f
-from thinkseg.protocols.refdavis import merge_labels, object_scores, protocol_a
+from thinkseg.protocols.refdavis import merge_labels, object_scores
 
 
 def maps(*rows_of_frames):
@@ -20,9 +20,9 @@ def maps(*rows_of_frames):
 def test_the_first_of_overlapping_objects_has_the_pixel():
     first, second = np.zeros((2, 4, 6), bool)
     first[:2], second[1:3] = True, True
-    labels = merge_labels([first, second], (6, 4))
+    labels = merge_labels([first, second], (4, 6))
     assert labels.tolist() == [[1] * 6, [1] * 6, [2] * 6, [0] * 6]
-    assert merge_labels([], (6, 4)).tolist() == [[0] * 6] * 4
+    assert merge_labels([], (4, 6)).tolist() == [[0] * 6] * 4
 
 
 def test_labels_are_matched_and_not_compared():
@@ -84,21 +84,3 @@ def test_maps_must_share_a_shape():
         object_scores(maps([1, 0, 0, 0]), maps([1, 0, 0]))
     with pytest.raises(ValueError, match="must share a shape"):
         object_scores(np.zeros((0, 4, 4), np.uint8), np.zeros((0, 4, 4), np.uint8))
-
-
-def test_objects_are_pooled_and_runs_are_averaged():
-    one, two = (np.array([1.0, 0.0]), np.array([1.0, 0.5])), (np.array([0.5]), np.array([0.0]))
-    report = protocol_a({"anno_0": [one, two], "anno_1": [two]})
-    assert report.figures["anno_0/J"] == pytest.approx(50)
-    assert report.figures["anno_0/F"] == pytest.approx(50)
-    assert report.figures["anno_1/J&F"] == pytest.approx(25)
-    assert report.figures["J"] == pytest.approx(50)
-    assert report.figures["F"] == pytest.approx(25)
-    assert report.figures["J&F"] == pytest.approx(37.5)
-    assert "2 runs" in report.protocol
-
-
-def test_a_run_without_objects_leaves_the_mean_open():
-    report = protocol_a({"anno_0": []})
-    assert report.figures["J&F"] is None
-    assert protocol_a({}).figures == {"J": None, "F": None, "J&F": None}

@@ -20,6 +20,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("first", type=Path, metavar="A", help="folder written by evaluate or score")
     parser.add_argument("second", type=Path, metavar="B", help="another")
     parser.add_argument("--most", type=options.whole, default=10, metavar="N", help="questions listed (default: 10)")
+    options.add_fixed(parser, "vicas")
     parser.set_defaults(run=compare)
 
 
@@ -27,5 +28,5 @@ def compare(arguments: argparse.Namespace) -> int:
     """Prints the comparison."""
     from thinkseg.comparison import compare, describe
 
-    print(describe(compare(arguments.first, arguments.second), arguments.most))
+    print(describe(compare(arguments.first, arguments.second, arguments.fixed), arguments.most))
     return 0

@@ -50,6 +50,7 @@ def _add_benchmark(sets: Any, name: str) -> None:
         "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
     )
     parser.add_argument("--png", action="store_true", help="write masks as pictures too, in the official layout")
+    options.add_fixed(parser, name)
     options.add_keep_going(parser)
     options.add_models(parser)
     options.add_asking(parser)
@@ -112,6 +113,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
             arguments.out,
             fps=arguments.fps,
             pictures=arguments.png,
+            fixed=arguments.fixed,
             settings=options.running(arguments),
             on_row=Meter(progress, len(opened.expressions)),
         )

@@ -33,6 +33,7 @@ def add_to(commands: Any) -> None:
         parser.add_argument(
             "--out", type=Path, metavar="DIR", help="write scores.json and results.jsonl, which thinkseg compare takes"
         )
+        options.add_fixed(parser, name)
         options.add_workers(parser)
         options.add_keep_going(parser)
 
@@ -42,6 +43,7 @@ def score(arguments: argparse.Namespace) -> int:
     from thinkseg.commands.meter import Meter
     from thinkseg.outputs import check_out
     from thinkseg.predictions import MISSING, open_predictions
+    from thinkseg.results import questions
     from thinkseg.scoring import score, write_csv
     from thinkseg.tally import describe, tally
 
@@ -52,10 +54,10 @@ def score(arguments: argparse.Namespace) -> int:
         opened = options.open_benchmark(arguments, progress)
         meter = Meter(progress, len(opened.expressions), "scoring")
         rows = score(opened, predictions, arguments.workers, meter)
-    if rows and all(row["failure"] == MISSING for row in rows):
+    if rows and all(row["failure"] == MISSING for row in questions(rows)):
         place = arguments.predictions / opened.expressions[0].folders[0]
         raise SettingsError(f"{arguments.predictions} has masks for none of the expressions; is there no {place}?")
-    scores = tally(opened, rows)
+    scores = tally(opened, rows, arguments.fixed)
     if arguments.csv:
         write_csv(rows, arguments.csv)
     if arguments.out:

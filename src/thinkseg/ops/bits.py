@@ -48,6 +48,13 @@ def pack(mask: np.ndarray, bits: np.ndarray) -> np.ndarray:
     return bits
 
 
+def pack_columns(mask: np.ndarray) -> np.ndarray:
+    """The bits of one mask, bool or uint8 (H, W), column by column, as `pack_runs` has them."""
+    import cv2
+
+    return pack(cv2.transpose(mask.view(np.uint8)), blank(mask.size))
+
+
 def pack_runs(rles: Iterable[Rle], size_wh: tuple[int, int]) -> np.ndarray:
     """The bits of the union of masks in compressed run lengths, column by column.
 

@@ -51,7 +51,7 @@ def j_and_f(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
             ours &= known
             true &= known
         tallies.append(tally(ours, true, width, height, widths))
-    return _scores(tallies)
+    return scores(tallies)
 
 
 def masklets_j_and_f(
@@ -63,10 +63,32 @@ def masklets_j_and_f(
 
     Raises ValueError if the two are not of one size and length, or run lengths are not of that size.
     """
-    width, height = truth.size_wh
-    widths = _half_widths(tolerance_px(height, width))
+    pairs = _both_merged(predicted, truth, frames)
+    return scores([compare_packed(ours, true, truth.size_wh) for ours, true in pairs])
+
+
+def packed(masklets: Masklets, frame: int) -> np.ndarray:
+    """The merged objects of one frame as `pack_runs` packs them, by columns."""
+    rles = (track[frame] for track in masklets.rles)
+    return pack_runs((rle for rle in rles if rle is not None), masklets.size_wh)
+
+
+def packed_area(bits: np.ndarray) -> int:
+    """Pixels inside a packed mask."""
+    return int(np.bitwise_count(bits).sum())
+
+
+def compare_packed(ours: np.ndarray, true: np.ndarray, size_wh: tuple[int, int]) -> tuple[int, ...]:
+    """What `scores` takes of one frame, counted on two masks packed by columns; first the pixels in both and in either.
+
+    The others are the pixels on our contour and on the true one, and those of each that are near the other. Raises
+    ValueError if the masks differ in size.
+    """
+    if ours.shape != true.shape:
+        raise ValueError(f"packed masks to compare must be of one size: got {ours.shape} and {true.shape}")
+    width, height = size_wh
     # Run lengths go down the columns, so the columns are the lines.
-    return _scores([tally(ours, true, height, width, widths) for ours, true in _both_merged(predicted, truth, frames)])
+    return tally(ours, true, height, width, _half_widths(tolerance_px(height, width)))
 
 
 def areas(predicted: Masklets, truth: Masklets, frames: Iterable[int] | None = None) -> np.ndarray:
@@ -91,16 +113,11 @@ def _both_merged(
         ours, true = ("{}x{} with {} frames".format(*one.size_wh, one.num_frames) for one in (predicted, truth))
         raise ValueError(f"masklets to compare must share size and length: got {ours} and {true}")
     for frame in range(truth.num_frames) if frames is None else frames:
-        yield _merged(predicted, frame), _merged(truth, frame)
+        yield packed(predicted, frame), packed(truth, frame)
 
 
-def _merged(masklets: Masklets, frame: int) -> np.ndarray:
-    rles = (track[frame] for track in masklets.rles)
-    return pack_runs((rle for rle in rles if rle is not None), masklets.size_wh)
-
-
-def _scores(tallies: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """J and F from the counts of each frame that `tally` gives, in the order of operations of the definition."""
+def scores(tallies: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """J and F, float64 (F,) each, from the counts of each frame, in the order of operations of the definition."""
     counts = np.array(tallies, np.int64).reshape(-1, 6).T
     both, either, on_ours, on_true, ours_near, true_near = counts
     j = _share(both, either, np.ones(len(both)))

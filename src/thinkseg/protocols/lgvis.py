@@ -1,48 +1,40 @@
 """Average precision of tracks, the figure of ViCaS's language-guided video instance segmentation (LG-VIS).
 
-In: for each prompt the predicted and the true tracks, over the frames that people annotated. Out: a `Report` with mAP,
-the mean over IoU thresholds 0.50, 0.55, ... 0.95, and AP at three of them. A prompt's tracks are matched by themselves;
-precision and recall are over the tracks of all prompts together.
+In: for each prompt the predicted and the true tracks, over the frames that people annotated. Out: AP, at one or several
+thresholds of the tracks' IoU, of 0.50, 0.55, ... 0.95; mAP is the mean over all ten. A prompt's tracks are matched by
+themselves; precision and recall are over the tracks of all prompts together. No track is surer than another.
 
 The official evaluator has quirks, and with them, which is the default, figures are those it gives:
 
 - A predicted track takes the *last* free true track that it overlaps enough, not the one that it overlaps most.
-- Ties in score are in whatever order NumPy's quick sort leaves them, and if no scores are given all are tied. That
-  order decides the precision, and can differ between processors.
+- Tracks are put in whatever order NumPy's quick sort leaves equals. That order decides the precision, and can differ
+  between processors.
 - More than ten predicted tracks for a prompt that has true ones end it with an error; here, too.
 
-With fixed=True a track takes the best true one, ties keep their order, and the best ten tracks of a prompt count.
+With fixed=True a track takes the best true one, tracks keep their order, and the first ten of a prompt count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from thinkseg.errors import SettingsError
 from thinkseg.ops.metrics import areas
-from thinkseg.protocols import Report
+from thinkseg.results import Row
+from thinkseg.summary import Draws
 from thinkseg.types import Masklets
 
 THRESHOLDS = np.arange(0.5, 0.95 + 1e-4, 0.05)
-REPORTED = {"AP@50": 0, "AP@75": 5, "AP@90": 8}
+
+ALL = tuple(range(len(THRESHOLDS)))
+AT = {"AP@50": 0, "AP@75": 5, "AP@90": 8}
 """Figures besides mAP, by the place of their threshold."""
 
 MAX_TRACKS = 10
 """Most predicted tracks of a prompt that count."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matches:
-    """The predicted tracks of one prompt.
-
-    found: bool (10, N), whether a track has a true one, at each threshold. scores: float32 (N,). num_true: true tracks.
-    """
-
-    found: np.ndarray
-    scores: np.ndarray
-    num_true: int
 
 
 def track_ious(predicted: Masklets, truth: Masklets, frames: Sequence[int]) -> np.ndarray:
@@ -58,68 +50,88 @@ def track_ious(predicted: Masklets, truth: Masklets, frames: Sequence[int]) -> n
     return ious
 
 
-def match_prompt(ious: np.ndarray, scores: np.ndarray | None = None, *, fixed: bool = False) -> Matches:
-    """Matches the tracks of one prompt, those with the highest scores first.
+def match_prompt(ious: np.ndarray, *, fixed: bool = False) -> np.ndarray:
+    """Which predicted tracks of a prompt have a true one at each threshold, bool (10, N).
 
-    ious: (N, M), see `track_ious`. scores: (N,), 1 if left out. Raises ValueError if there are other than N scores, or
-    without `fixed` more than ten tracks where there are true ones.
+    ious: (N, M), see `track_ious`. Raises SettingsError if without `fixed` there are more than ten tracks where there
+    are true ones.
     """
     num_predicted, num_true = ious.shape
-    ranks = np.ones(num_predicted, np.float32) if scores is None else np.asarray(scores, np.float32)
-    if ranks.shape != (num_predicted,):
-        raise ValueError(f"there must be one score for each predicted track: got {ranks.shape} for {num_predicted}")
     if fixed:
-        order = np.argsort(-ranks, kind="stable")[:MAX_TRACKS]
-        ious, ranks = ious[order], ranks[order]
+        ious = ious[:MAX_TRACKS]
     elif num_true and num_predicted:
         if num_predicted > MAX_TRACKS:
-            raise ValueError(f"a prompt has {num_predicted} predicted tracks; the evaluator takes {MAX_TRACKS}")
-        order = np.argsort(-1.0 * ranks)
-        ious, ranks = ious[order], ranks[order]
+            raise SettingsError(
+                f"a prompt has {num_predicted} predicted tracks, and the official evaluator takes {MAX_TRACKS} at "
+                "most: use --fixed, with which the first ones count"
+            )
+        ious = ious[_order(num_predicted, fixed)]
     take = _best if fixed else _last
-    found = np.zeros((len(THRESHOLDS), len(ranks)), bool)
+    found = np.zeros((len(THRESHOLDS), len(ious)), bool)
     for level, threshold in enumerate(THRESHOLDS):
         free = np.ones(num_true, bool)
         for track, overlaps in enumerate(ious):
             taken = take(overlaps, free & (overlaps >= threshold))
             if taken is not None:
                 free[taken], found[level, track] = False, True
-    return Matches(found, ranks, num_true)
+    return found
 
 
-def lgvis(prompts: Sequence[Matches], *, fixed: bool = False) -> Report:
-    """mAP and AP over all prompts; 0 without any predicted track, and 100 if there are such but no true ones.
+@dataclass(frozen=True, slots=True)
+class AveragePrecision:
+    """The mean of AP at some thresholds, given by their places, over all rows with "ious": a `summary.Measure`.
 
-    fixed: as the prompts were matched. Raises ValueError if there are no prompts.
+    A row is a prompt. "ious" is what `track_ious` gives, as lists, and "tracks" is how many true ones there are. 0
+    without any predicted track, and 100 if there are such but no true ones.
     """
-    if not prompts:
-        raise ValueError("there are no prompts to take an average precision of")
-    found = np.concatenate([prompt.found for prompt in prompts], axis=1)
-    scores = np.concatenate([prompt.scores for prompt in prompts])
-    num_true = float(sum(prompt.num_true for prompt in prompts))
-    if found.size == 0:
-        precision = np.zeros(len(THRESHOLDS), np.float32)
-    elif num_true == 0:
-        precision = np.ones(len(THRESHOLDS), np.float32)
-    else:
-        order = np.argsort(-1.0 * scores, kind="stable" if fixed else None)
-        precision = np.array([_average_precision(level[order], num_true) for level in found], np.float32)
-    percent = precision * 100.0
-    figures: dict[str, float | None] = {"mAP": np.mean(percent).item()}
-    figures |= {name: percent[place].item() for name, place in REPORTED.items()}
-    how = "best matches, stable order" if fixed else "as the official evaluator, quirks included"
-    return Report(f"LG-VIS (ViCaS): track AP, {how}", figures)
+
+    levels: tuple[int, ...]
+    fixed: bool = False
+
+    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        prompts = [row for row in rows if row.get("ious") is not None]
+        if not prompts:
+            return np.full(len(draws.weights), np.nan)
+        videos = draws.videos(prompts)
+        matches = [match_prompt(_matrix(row), fixed=self.fixed)[list(self.levels)] for row in prompts]
+        num_true = np.array([row["tracks"] for row in prompts])
+        found = np.concatenate(matches, axis=1)
+        order = _order(found.shape[1], self.fixed)
+        found, owners = found[:, order], np.repeat(videos, [match.shape[1] for match in matches])[order]
+        return np.array([_mean_ap(found, drawn[owners], float(drawn[videos] @ num_true)) for drawn in draws.weights])
 
 
-def _average_precision(found: np.ndarray, num_true: float) -> np.float32:
-    """Area below the precision that is still reached at each recall; in float32, as the evaluator does."""
-    hits, misses = np.cumsum(found.astype(np.float32)), np.cumsum((~found).astype(np.float32))
+def _mean_ap(found: np.ndarray, times: np.ndarray, num_true: float) -> float:
+    """AP in percent, the mean over thresholds; in float32, as the evaluator does.
+
+    found: bool (levels, N), tracks in order. times: float64 (N,), how often each counts.
+    """
+    if times.sum() == 0:
+        return 0.0
+    if num_true == 0:
+        return 100.0
+    precision = np.array([_average_precision(level, times.astype(np.float32), num_true) for level in found])
+    return np.mean(precision * np.float32(100)).item()
+
+
+def _average_precision(found: np.ndarray, times: np.ndarray, num_true: float) -> np.float32:
+    """Area below the precision that is still reached at each recall."""
+    hits, misses = np.cumsum(found * times), np.cumsum(~found * times)
     edge = np.zeros(1, np.float32)
     precision = np.concatenate([edge, hits / (hits + misses + 1e-8), edge])
     recall = np.concatenate([edge, hits / num_true, edge + 1])
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.flatnonzero(recall[1:] != recall[:-1])
     return np.sum((recall[steps + 1] - recall[steps]) * precision[steps + 1])
+
+
+def _matrix(row: Row) -> np.ndarray:
+    return np.array(row["ious"], np.float32).reshape(len(row["ious"]), row["tracks"])
+
+
+def _order(count: int, fixed: bool) -> np.ndarray:
+    """In which order tracks count, that are all as sure: see above."""
+    return np.argsort(-np.ones(count, np.float32), kind="stable" if fixed else None)
 
 
 def _last(overlaps: np.ndarray, allowed: np.ndarray) -> int | None:

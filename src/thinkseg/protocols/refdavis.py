@@ -1,21 +1,19 @@
 """Ref-DAVIS17, protocol A (ReferFormer), the published one: all objects of a video at once, one annotator a run.
 
-    labels = merge_labels(masks of all objects in a frame)                  for each frame of a run's video
-    j, f = object_scores(predicted labels, true labels)                     for each video
-    protocol_a({"anno_0": [(j, f) of each video], ...})
+    labels = merge_labels(the masks of all objects in a run's video, shape)
+    j, f = object_scores(labels, true labels)
 
 Objects compete for pixels; which object is which does not count, for predictions are matched to the truth as in the
-unsupervised task of DAVIS. J and F are means over all objects of all videos in a run, and then over the four runs.
+unsupervised task of DAVIS. What is made of the scores is told in `thinkseg.protocols.plans`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from thinkseg.ops.metrics import j_and_f
-from thinkseg.protocols import Report
 
 VOID = 255
 """Label of pixels that were never annotated."""
@@ -27,12 +25,13 @@ ObjectScores = tuple[np.ndarray, np.ndarray]
 """J and F of each true object of a video, means over its frames, float64 (objects,) each."""
 
 
-def merge_labels(masks: Iterable[np.ndarray], size_wh: tuple[int, int]) -> np.ndarray:
-    """One label map of a frame's masks, uint8 (H, W): object i of the list has label i + 1, 0 is background.
+def merge_labels(masks: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """One map of the masks of several objects, uint8 of this shape: object i has label i + 1, 0 is background.
 
-    Where masks overlap the first one has the pixel: scores are hard, and the highest of equals is the first.
+    masks: bool, each of this shape, of a frame or a video. Where masks overlap the first one has the pixel: scores are
+    hard, and the highest of equals is the first.
     """
-    labels = np.zeros(size_wh[::-1], np.uint8)
+    labels = np.zeros(shape, np.uint8)
     for number, mask in enumerate(masks, start=1):
         labels[(mask != 0) & (labels == 0)] = number
     return labels
@@ -67,25 +66,3 @@ def object_scores(predicted: np.ndarray, truth: np.ndarray) -> ObjectScores:
     in_order = np.argsort(objects)
     j, f = scores[:, matched[in_order], objects[in_order]]
     return j, f
-
-
-def protocol_a(runs: Mapping[str, Sequence[ObjectScores]]) -> Report:
-    """Figures of runs, by name "J", "F" and "J&F" their means, and as "<run>/J" those of each run.
-
-    runs: the scores of all videos, by run; the benchmark has four, one for each annotator and what was seen.
-    """
-    figures: dict[str, float | None] = {}
-    for run, videos in runs.items():
-        for name, values in (("J", [j for j, _ in videos]), ("F", [f for _, f in videos])):
-            pooled = np.concatenate(values) if values else np.zeros(0)
-            figures[f"{run}/{name}"] = float(100 * pooled.mean()) if len(pooled) else None
-        figures[f"{run}/J&F"] = _mean([figures[f"{run}/J"], figures[f"{run}/F"]])
-    overall = {name: _mean([figures[f"{run}/{name}"] for run in runs]) for name in ("J", "F", "J&F")}
-    protocol = f"Ref-DAVIS17 A (ReferFormer): objects matched, void left out, mean of {len(runs)} runs"
-    return Report(protocol, overall | figures)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean of figures; None if one is not known, or there are none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
