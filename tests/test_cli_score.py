@@ -96,6 +96,22 @@ def test_a_truth_below_full_marks_is_listed(root, capsys, monkeypatch):
     assert "does not score 100 everywhere" in printed.err
 
 
+def test_tracks_with_quirks_and_without(tmp_path, capsys):
+    layouts.vicas(tmp_path / "vicas")
+    for prompt in "01":
+        for name in ("00000", "00002"):
+            layouts.write_mask(tmp_path / "masks" / "000042" / prompt / f"{name}.png", layouts.LEFT)
+    command = ["score", "vicas", "--root", str(tmp_path / "vicas"), "--predictions", str(tmp_path / "masks")]
+    for options, words in (([], "quirks included"), (["--fixed"], "fixed: best matches")):
+        assert cli.main([*command, "--workers", "1", "--out", str(tmp_path / "out"), *options]) == 0
+        printed = capsys.readouterr().out
+        assert "mAP" in printed
+        assert words in printed
+    assert cli.main(["compare", str(tmp_path / "out"), str(tmp_path / "out"), "--fixed"]) == 0
+    assert "fixed: best matches" in capsys.readouterr().out
+    assert cli.main(["score", "revos", "--root", ".", "--predictions", ".", "--fixed"]) == 2
+
+
 def test_a_submission(tmp_path, capsys):
     layouts.mevis(tmp_path / "mevis")
     for name in layouts.FRAMES:

@@ -78,7 +78,7 @@ def test_masks_lie_beside_and_score_the_same(run, root, tmp_path):
     out = tmp_path / "out"
     benchmark = open_benchmark("revos", root)
     for folder in (out, out / "pictures"):
-        predictions = open_predictions(folder)
+        predictions = open_predictions(folder, "revos")
         for expression in benchmark.expressions:
             masks = predictions.of(expression, benchmark.videos[expression.video], (5, 4))
             if expression.key == "solo/0":
@@ -99,6 +99,23 @@ def test_cut_off_and_gone_on_with(run, tmp_path):
     assert told == [(key, done) for done, key in enumerate(REVOS, start=1)]
     before = (tmp_path / "out" / "results.jsonl").read_bytes()
     assert run([]) == scores
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
+
+
+def test_objects_scored_together_have_rows_of_their_own(root, run, tmp_path):
+    layouts.refdavis(root)
+    # Run 0 finds both objects, in turn; the others say that there is none, or nothing that can be used.
+    right = LEFT.replace("[0, 0, 4, 4]", "[6, 0, 10, 4]")
+    script = [right, NONE, NONE, NONE, LEFT, "junk", "junk", NONE]
+    scores = run(script, name="refdavis")
+    found = rows(tmp_path)
+    objects = [name for name in found if "object" in found[name]]
+    assert objects == [f"dogs/anno_{run}/object {number}" for run in range(4) for number in (1, 2)]
+    assert [found[name]["j"] for name in objects] == [1, 1, 0, 0, 0, 0, 0, 0]
+    assert (scores["expressions"], scores["failures"]) == (8, {"tags": 2})
+    assert (scores["figures"]["A"]["J"]["value"], scores["figures"]["A, anno_0"]["J"]["value"]) == (25, 100)
+    before = (tmp_path / "out" / "results.jsonl").read_bytes()
+    assert run([], name="refdavis") == scores
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
 
 

@@ -65,7 +65,7 @@ def test_pictures_hold_all_objects_in_black_and_white(pictures):
     with Image.open(pictures / "lvos" / "clip" / "3" / "00000.png") as picture:
         assert picture.mode == "L"
         np.testing.assert_array_equal(np.array(picture), MASKS[:, 0].any(0) * 255)
-    masks = open_predictions(pictures).of(ASKED, VIDEO, (4, 3))
+    masks = open_predictions(pictures, "revos").of(ASKED, VIDEO, (4, 3))
     np.testing.assert_array_equal(masks.union(1), MASKS[:, 1].any(0))
 
 
@@ -95,4 +95,4 @@ def test_pictures_that_cannot_be_used(pictures, content, reason):
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(SettingsError, match="no folder"):
-        open_predictions(tmp_path / "none")
+        open_predictions(tmp_path / "none", "revos")

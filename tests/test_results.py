@@ -1,6 +1,8 @@
 """A folder of results that is cut off and gone on with; see test_evaluate.py for what evaluations make of it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -10,16 +12,43 @@ from thinkseg.results import ResultFolder, read_rows, read_settings, replace_jso
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_a_line_cut_anywhere_is_dropped_and_the_others_stay(tmp_path, cut):
-    folder = ResultFolder(tmp_path / "out", {})
-    for name in "ab":
-        folder.add({"id": name})
+    with ResultFolder(tmp_path / "out", {}) as folder:
+        for name in "ab":
+            folder.add({"id": name})
     path = tmp_path / "out" / "results.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
-    again = ResultFolder(tmp_path / "out", {})
-    assert list(again.rows) == ["a"]
-    again.add({"id": "b"})
+    with ResultFolder(tmp_path / "out", {}) as again:
+        assert list(again.rows) == ["a"]
+        again.add({"id": "b"})
     assert path.read_bytes() == whole
+
+
+def test_a_folder_is_for_one_run_at_a_time(tmp_path):
+    with ResultFolder(tmp_path / "out", {}), pytest.raises(SettingsError, match="another run is at work in"):
+        ResultFolder(tmp_path / "out", {})
+    with ResultFolder(tmp_path / "out", {}) as folder:
+        assert folder.rows == {}
+
+
+def test_a_folder_that_could_not_be_opened_is_free(tmp_path):
+    ResultFolder(tmp_path / "out", {"seed": 0}).__exit__(None, None, None)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="seed 0 -> 1"):
+            ResultFolder(tmp_path / "out", {"seed": 1})
+
+
+def test_a_run_that_was_killed_leaves_its_folder_free(tmp_path):
+    code = "import sys; from pathlib import Path; from thinkseg.results import ResultFolder\n"
+    code += "folder = ResultFolder(Path(sys.argv[1]), {}); print('held', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], **pipes) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(SettingsError, match="another run"):
+            ResultFolder(tmp_path / "out", {})
+        process.kill()
+    with ResultFolder(tmp_path / "out", {}) as folder:
+        assert folder.rows == {}
 
 
 def test_rows_are_read_while_they_are_being_written(tmp_path):

@@ -11,8 +11,9 @@ video.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain as chained
 from itertools import groupby
@@ -87,24 +88,25 @@ def evaluate(
         beside the names and the view; how many samples are asked for is no setting, so that more can be added.
     progress: called with (samples done, samples in all), the latter 0 where `samples` does not know its length.
 
-    Raises SettingsError if `out` cannot be written or holds results of other settings, DatasetError if two samples
-    share an id or a sample has no truth.
+    Raises SettingsError if `out` cannot be written, holds results of other settings or is in use by another run,
+    DatasetError if two samples share an id or a sample has no truth.
     """
     method = Method(chain, policy, tracker, view, batch_size)
-    folder = ResultFolder(out, {**(settings or {}), **method.settings()})
     asked = _Asked(samples)
-    waiting = (sample for sample in asked if sample.id not in folder.rows)
+    with ResultFolder(out, {**(settings or {}), **method.settings()}) as folder:
+        waiting = (sample for sample in asked if sample.id not in folder.rows)
 
-    def keep(segmentation: Segmentation) -> Row:
-        row = judge(segmentation, method.shown)
-        folder.add(row)
-        return row
+        def keep(segmentation: Segmentation) -> Row:
+            row = judge(segmentation, method.shown)
+            folder.add(row)
+            return row
 
-    for row in _answered(waiting, method, keep):
-        if progress:
-            progress(asked.positions[row["id"]], length_hint(samples))
-    scores = summarise([folder.rows[name] for name in asked.positions])
-    folder.finish(asdict(scores))
+        with closing(_answered(waiting, method, keep)) as answered:
+            for row in answered:
+                if progress:
+                    progress(asked.positions[row["id"]], length_hint(samples))
+        scores = summarise([folder.rows[name] for name in asked.positions])
+        folder.finish(asdict(scores))
     return scores
 
 
@@ -128,39 +130,37 @@ def evaluate_benchmark(
     on_row: called with each row as it is known, those of earlier calls first, and how many are known then.
 
     Returns what scores.json holds, see `thinkseg.tally`. What is broken goes to `benchmark.problems`, and has no row.
-    Raises SettingsError if `out` cannot be written or holds results of other settings.
+    Raises SettingsError if `out` cannot be written, holds results of other settings or is in use by another run.
     """
     names = {"data": benchmark.name, "split": benchmark.split, "fps": fps}
-    folder = ResultFolder(out, {**(settings or {}), **names, **method.settings()})
     expressions = {expression.key: expression for expression in benchmark.expressions}
-    todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
+    with ResultFolder(out, {**(settings or {}), **names, **method.settings()}) as folder:
+        todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
 
-    def keep(segmentation: Segmentation) -> Row | None:
-        expression = expressions[segmentation.sample.id]
-        with benchmark.problems.skipping():
-            row = judge_answer(segmentation, method.shown, benchmark, expression)
-            _keep_masks(segmentation, benchmark.videos[expression.video], expression, out, pictures)
-            folder.add(row)
-            return row
-        return None
+        def keep(segmentation: Segmentation) -> Row | None:
+            expression = expressions[segmentation.sample.id]
+            with benchmark.problems.skipping():
+                row = judge_answer(segmentation, method.shown, benchmark, expression)
+                _keep_masks(segmentation, benchmark.videos[expression.video], expression, out, pictures)
+                folder.add(row)
+                return row
+            return None
 
-    known = [row for name, row in folder.rows.items() if name in expressions]
-    for done, row in enumerate(
-        chained(known, filter(None, _answered(_questions(benchmark, todo, fps), method, keep))), 1
-    ):
-        if on_row:
-            on_row(row, done)
-    answered = [folder.rows[name] for name in expressions if name in folder.rows]
-    objects = _score_objects(benchmark, folder)
-    scores = tally(benchmark, answered + objects, fixed)
-    folder.finish(scores)
+        known = [row for name, row in folder.rows.items() if name in expressions]
+        with closing(_answered(_questions(benchmark, todo, fps), method, keep)) as answered:
+            for done, row in enumerate(chained(known, filter(None, answered)), start=1):
+                if on_row:
+                    on_row(row, done)
+        rows = [folder.rows[name] for name in expressions if name in folder.rows]
+        scores = tally(benchmark, rows + _score_objects(benchmark, folder), fixed)
+        folder.finish(scores)
     return scores
 
 
 def _score_objects(benchmark: Benchmark, folder: ResultFolder) -> list[Row]:
     """The rows of objects, where a benchmark scores all of a video together, made of the masks in the folder."""
     rows: list[Row] = []
-    predictions = open_predictions(folder.out)
+    predictions = open_predictions(folder.out, benchmark.name)
     for video in benchmark.videos.values():
         with benchmark.problems.skipping():
             for row in judge_objects(benchmark, video, predictions):
@@ -170,7 +170,9 @@ def _score_objects(benchmark: Benchmark, folder: ResultFolder) -> list[Row]:
     return rows
 
 
-def _answered(samples: Iterable[VideoSample], method: Method, keep: Callable[[Segmentation], T]) -> Iterator[T]:
+def _answered(
+    samples: Iterable[VideoSample], method: Method, keep: Callable[[Segmentation], T]
+) -> Generator[T, None, None]:
     """What `keep` makes of each answer, in order, on another thread while the next sample is being answered.
 
     If something goes wrong, what was answered before is kept before that is raised.

@@ -1,6 +1,6 @@
 """Predicted masks as files: `Masklets` in, files out, and back.
 
-In two forms, both below one folder:
+In two forms, both below one folder, and for ViCaS in its own (`thinkseg.data.vicas_predictions`):
 
     <folder>/<frame>.png            8 bits, 0 outside and 255 inside, all objects merged; <folder> is what a benchmark's
                                     own scripts write and read (`Expression.folders`)
@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from thinkseg.data.benchmark import Expression, Video
 from thinkseg.data.pictures import mask_picture
 from thinkseg.data.problems import TreeError
 from thinkseg.data.tracks import checked_rle
-from thinkseg.data.tree import read_json
+from thinkseg.data.tree import Node, read_json
+from thinkseg.data.vicas_predictions import read_prompts, tracks_of
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.results import SETTINGS, replace_json
 from thinkseg.types import Masklets
@@ -62,11 +63,18 @@ class Predictions(Protocol):
         ...
 
 
-def open_predictions(root: Path) -> Predictions:
-    """Whatever form the predictions in a folder have. Raises SettingsError if there is no such folder."""
+def open_predictions(root: Path, name: str) -> Predictions:
+    """Whatever form the predictions in a folder have. Raises SettingsError if there is no such folder.
+
+    name: the benchmark they are for.
+    """
     if not root.is_dir():
         raise SettingsError(f"there is no folder {root}: name one with predictions")
-    return RunLengthFiles(root) if (root / SETTINGS).exists() and (root / MASKS).is_dir() else PictureFolders(root)
+    if (root / SETTINGS).exists() and (root / MASKS).is_dir():
+        return RunLengthFiles(root)
+    if name == "vicas" and any(path.stem.isdecimal() for path in root.glob("*.json")):
+        return VicasFiles(root)
+    return PictureFolders(root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,31 @@ class RunLengthFiles:
     def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets | None:
         path = rle_path(self.root, expression)
         return read_masklets(path, len(video.frames), size_wh) if path.exists() else None
+
+
+class VicasFiles:
+    """A JSON file a video, as the authors of ViCaS have it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._latest: tuple[Path, list[Node]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_latest": None}
+
+    def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets | None:
+        path = self.root / f"{video.id}.json"
+        if not path.exists():
+            return None
+        try:
+            if self._latest is None or self._latest[0] != path:
+                # Prompts of a video come together.
+                self._latest = path, read_prompts(path)
+            prompts, place = self._latest[1], int(expression.id)
+            return tracks_of(prompts[place], expression, video, size_wh) if place < len(prompts) else None
+        except TreeError as flaw:
+            reason = {"size": SIZE, "frame": INCOMPLETE}.get(flaw.kind, BROKEN)
+            raise PredictionError(reason, str(flaw)) from None
 
 
 def rle_path(root: Path, expression: Expression) -> Path:

@@ -5,7 +5,7 @@
     scores.json     what all rows come to, once they are there
 
 A row is a line or it is not: what a cut leaves of a line is dropped, and its work done again. Files but results.jsonl
-are there in full or not at all.
+are there in full or not at all. While one run works in a folder no other can; a run that is killed leaves it free.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any
 
 from thinkseg.errors import SettingsError
 
@@ -25,23 +26,32 @@ Row = dict[str, Any]
 A row with an "object" is about one object among all of a video, where these are scored together.
 """
 
-SETTINGS, ROWS, SCORES = "settings.json", "results.jsonl", "scores.json"
+SETTINGS, ROWS, SCORES, LOCK = "settings.json", "results.jsonl", "scores.json", ".lock"
 
 
 class ResultFolder:
     """The folder `out`, made if need be, for results of these settings alone.
 
     settings: plain JSON values. rows: those known so far, by id; what an earlier run left is there from the beginning.
-    Raises SettingsError if the folder cannot be written or holds results of other settings.
+    Raises SettingsError if the folder cannot be written, holds results of other settings, or another run is at work in
+    it. To be used in a `with` statement, at whose end others may go on with it.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
         self.out = out
-        with writing(out):
+        with ExitStack() as undo, writing(out):
             out.mkdir(parents=True, exist_ok=True)
+            self._held = undo.enter_context(_locked(out))
             self._settle(settings)
             _drop_partial_line(out / ROWS)
             self.rows = read_rows(out / ROWS)
+            undo.pop_all()
+
+    def __enter__(self) -> ResultFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._held.close()
 
     def add(self, row: Row) -> None:
         """Keeps a row."""
@@ -67,6 +77,19 @@ class ResultFolder:
         if differing := sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)):
             changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
             raise SettingsError(f"{self.out} holds results of other settings ({changes}): choose another folder")
+
+
+def _locked(out: Path) -> IO[bytes]:
+    """A file that this process alone has locked as long as it is open; the system unlocks it however a process ends."""
+    import fcntl
+
+    file = (out / LOCK).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise SettingsError(f"another run is at work in {out}: wait for it, or choose another folder") from None
+    return file
 
 
 def read_settings(out: Path) -> dict[str, Any]:

@@ -13,15 +13,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from thinkseg.data import BENCHMARKS
 from thinkseg.data.benchmark import Benchmark, Expression
 from thinkseg.errors import SettingsError
 from thinkseg.ops.masks import empty
 from thinkseg.predictions import Masks, open_predictions, png
 from thinkseg.results import ROWS, read_rows, replacing, writing
 from thinkseg.types import Progress
-
-PLACES = {"mevis": "", "mevis-v2": "", "refytvos": "Annotations/"}
-"""Benchmarks that have a server, and where in the zip it looks for the folders of videos."""
 
 
 def write_submission(benchmark: Benchmark, folder: Path, out: Path, progress: Progress | None = None) -> int:
@@ -31,8 +29,9 @@ def write_submission(benchmark: Benchmark, folder: Path, out: Path, progress: Pr
     expressions. Raises SettingsError if there is no server or anything is missing, PredictionError if a mask cannot be
     used; then there is no file.
     """
-    if benchmark.name not in PLACES:
-        servers = ", ".join(PLACES)
+    place = BENCHMARKS[benchmark.name].zip_folder
+    if place is None:
+        servers = ", ".join(name for name, source in BENCHMARKS.items() if source.zip_folder is not None)
         raise SettingsError(f"{benchmark.name} has no server, only {servers} do: score it here with thinkseg score")
     masks_of = _Answers(benchmark, folder)
     _check_complete(benchmark, folder, masks_of)
@@ -40,7 +39,7 @@ def write_submission(benchmark: Benchmark, folder: Path, out: Path, progress: Pr
         for done, expression in enumerate(benchmark.expressions, start=1):
             for name, picture in _pictures(benchmark, expression, masks_of):
                 # Without a date of its own an entry would get the current one.
-                archive.writestr(zipfile.ZipInfo(PLACES[benchmark.name] + name), picture)
+                archive.writestr(zipfile.ZipInfo(place + name), picture)
             if progress:
                 progress(done, len(benchmark.expressions))
     return len(masks_of.unusable)
@@ -54,7 +53,7 @@ class _Answers:
 
     def __init__(self, benchmark: Benchmark, folder: Path) -> None:
         self._benchmark = benchmark
-        self._predictions = open_predictions(folder)
+        self._predictions = open_predictions(folder, benchmark.name)
         asked = {expression.key for expression in benchmark.expressions}
         rows = read_rows(folder / ROWS).values()
         self.unusable = {row["id"] for row in rows if row.get("failure")} & asked

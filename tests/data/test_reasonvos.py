@@ -78,6 +78,20 @@ def test_an_id_used_twice_leaves_the_number_to_the_later_expression(root):
     assert found["3"].folders[:2] == ("BURST_race_3/0", "race/3")
 
 
+def test_expressions_that_would_share_a_folder_do_not(root):
+    with rows(root) as meta:
+        listed = meta["videos"]["race"]["expressions"]
+        listed += [{**listed[0], "exp_text": "second"}, {**listed[0], "exp_text": "third"}]
+    problems = Problems()
+    found = {one.query: one for one in open_benchmark("reasonvos", root, problems=problems).expressions}
+    assert found["third"].folders[0] == "BURST_race_3/0"
+    # What the official scripts left is still found, and nothing is written over it.
+    assert found["second"].folders[:2] == ("BURST_race_3/3", "BURST_race_3/0")
+    assert found["Which one falls behind?"].folders[:2] == ("BURST_race_3/2", "BURST_race_3/0")
+    assert len({one.folders[0] for one in found.values()}) == len(found) == 4
+    assert problems.counts == {"id": 2}
+
+
 def test_copies_with_an_object_of_expressions(root):
     with rows(root) as meta:
         entry = meta["videos"]["race"]

@@ -47,7 +47,7 @@ def score(arguments: argparse.Namespace) -> int:
     from thinkseg.scoring import score, write_csv
     from thinkseg.tally import describe, tally
 
-    predictions = open_predictions(arguments.predictions)
+    predictions = open_predictions(arguments.predictions, arguments.name)
     if arguments.out:
         check_out(arguments.out)
     with Progress() as progress:

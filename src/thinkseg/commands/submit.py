@@ -8,9 +8,7 @@ from typing import Any
 
 from thinkseg.commands import options
 from thinkseg.console import Progress
-
-SERVERS = ("mevis", "mevis-v2", "refytvos")
-"""Benchmarks that have one."""
+from thinkseg.data import BENCHMARKS
 
 
 def add_to(commands: Any) -> None:
@@ -21,7 +19,7 @@ def add_to(commands: Any) -> None:
         description="Checks that there are masks for everything a server asks for, and packs them as it expects.",
     )
     sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    for name in SERVERS:
+    for name in (name for name, source in BENCHMARKS.items() if source.zip_folder is not None):
         parser = options.add_benchmark(sets, name, submit, "Packs masks for the server of {title}.")
         options.add_predictions(parser)
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the zip to write")

@@ -31,20 +31,22 @@ class Source:
 
     title: its name in print. splits: the first is the one most papers report.
     load: where its loader is, "module.function" in this package: (root, split, problems) -> Benchmark.
+    zip_folder: where in a zip its server looks for the folders of videos; None if it has no server.
     """
 
     title: str
     splits: tuple[str, ...]
     load: str
+    zip_folder: str | None = None
 
 
 BENCHMARKS: dict[str, Source] = {
     "revos": Source("ReVOS", ("valid", "train", "train_sub"), "revos.load"),
     "reasonvos": Source("ReasonVOS", ("test",), "reasonvos.load"),
-    "mevis": Source("MeViS", ("valid_u", "valid", "test", "train"), "mevis.load"),
-    "mevis-v2": Source("MeViS version 2", ("valid_u", "valid", "test", "train"), "mevis.load_v2"),
+    "mevis": Source("MeViS", ("valid_u", "valid", "test", "train"), "mevis.load", ""),
+    "mevis-v2": Source("MeViS version 2", ("valid_u", "valid", "test", "train"), "mevis.load_v2", ""),
     "vicas": Source("ViCaS (LG-VIS)", ("val", "test", "train", "v0.1-val", "v0.1-test", "v0.1-train"), "vicas.load"),
-    "refytvos": Source("Ref-YouTube-VOS", ("valid", "train", "test"), "refytvos.load"),
+    "refytvos": Source("Ref-YouTube-VOS", ("valid", "train", "test"), "refytvos.load", "Annotations/"),
     "refdavis": Source("Ref-DAVIS17", ("valid", "train"), "refdavis.load"),
     "folder": Source("your own videos", ("all",), "folder.load"),
 }

@@ -11,13 +11,16 @@ JPEGImages/<video>/.
 
 Published copies differ, and both kinds are read: "expressions" may be an object with ids as fields instead of a list,
 and is_sent may stand with the video. An exp_id can occur twice in a video; the earlier expression then gets the number
-after the largest, as in published conversions.
+after the largest, as in published conversions. In the official folders, which go by exp_id, two such expressions about
+one object would share one, where the later overwrites the earlier; here the earlier has a folder by its new number.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +45,7 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
         read_video=partial(_video, folder=root / "JPEGImages", problems=problems),
         expressions_of=partial(_numbered, problems=problems),
     )
-    return Benchmark("reasonvos", split, root, videos, expressions, files, problems)
+    return Benchmark("reasonvos", split, root, videos, _apart(expressions, problems), files, problems)
 
 
 def _video(node: Node, folder: Path, problems: Problems) -> Video:
@@ -86,6 +89,19 @@ def _expression(video: Video, entry: Node, files: MaskFolders, masks: frozenset[
         scored=files.annotated(video, folder),
         folders=(f"{source}_{video.id}_{obj}/{stated}", f"{video.id}/{number}", f"{video.id}/{obj}"),
     )
+
+
+def _apart(expressions: Sequence[Expression], problems: Problems) -> tuple[Expression, ...]:
+    """The expressions, of which no two write to one folder; the official one is still looked into."""
+    shared = Counter(one.folders[0] for one in expressions)
+    found = []
+    for one in expressions:
+        place, _, number = one.folders[0].rpartition("/")
+        if shared[one.folders[0]] > 1 and number != one.id:
+            problems.note(TreeError("id", f"{one.key}: another expression has the same folder {one.folders[0]}"))
+            one = replace(one, folders=(f"{place}/{one.id}", *one.folders))
+        found.append(one)
+    return tuple(found)
 
 
 def _mask_folder(source: str, rest: str, files: MaskFolders, masks: frozenset[str]) -> str:
