@@ -43,7 +43,7 @@ def test_scores_are_written_as_returned(question, run, out):
     scores, _ = run([question("a"), question("b", category="cause")], [RIGHT, WRONG])
     assert list(scores.categories) == ["cause", "referring"]
     assert json.loads((out / "scores.json").read_text()) == asdict(scores)
-    assert sorted(path.name for path in out.iterdir()) == ["results.jsonl", "scores.json", "settings.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "results.jsonl", "scores.json", "settings.json"]
 
 
 def test_an_evaluation_cut_off_goes_on_where_it_was(question, run, out):

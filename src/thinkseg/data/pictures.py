@@ -6,6 +6,7 @@ picture shows one object: whatever is not black. Both are read the way the bench
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,12 @@ def mask_picture(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
     """The mask of one object, bool (H, W). Raises TreeError for another size."""
     import cv2
 
+    from thinkseg.ops.png import read_grey
+
+    # A path that cannot be read is looked at again below, and told of in words.
+    plain = read_grey(path.read_bytes(), size_wh) if os.path.isfile(path) else None
+    if plain is not None:
+        return plain != 0
     check_size(path, size_wh)
     # The evaluators let OpenCV turn pictures grey; a palette's colours would come out otherwise elsewhere.
     grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)

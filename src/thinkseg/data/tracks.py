@@ -116,6 +116,8 @@ def checked_rle(entry: Node, size_wh: tuple[int, int]) -> Rle | None:
     """A mask of a JSON file; None for null. Raises TreeError if it is no RLE, or one of another size."""
     if entry.value is None:
         return None
+    if _is_sound(entry.value, size_wh):
+        return entry.value
     try:
         rle = checked(entry.value)
     except ValueError as error:
@@ -124,3 +126,21 @@ def checked_rle(entry: Node, size_wh: tuple[int, int]) -> Rle | None:
     if (width, height) != size_wh:
         raise entry.flaw("size", f"is {width}x{height} where the video is {size_wh[0]}x{size_wh[1]}")
     return rle
+
+
+def _is_sound(value: Any, size_wh: tuple[int, int]) -> bool:
+    """Whether this is plainly an RLE of this size. If not, it may be one in another form, or lack something.
+
+    Walking through the runs as packing does takes a tenth of the time that looking for words takes.
+    """
+    from thinkseg.ops.bits import pack_runs
+
+    if not isinstance(value, dict) or not isinstance(value.get("counts"), str) or type(value.get("size")) is not list:
+        return False
+    if len(value) != 2 or any(type(side) is not int for side in value["size"]):
+        return False
+    try:
+        pack_runs([value], size_wh)
+    except ValueError:
+        return False
+    return True
