@@ -7,8 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.chains.parse import MAX_ANSWER_CHARS, MAX_BOXES, REASONS, TAGS, parse_answer, write_answer
-from thinkseg.chains.show import Shown
+from thinkseg.chains.parse import (
+    MAX_ANSWER_CHARS,
+    MAX_BOXES,
+    REASONS,
+    TAGS,
+    Choice,
+    parse_answer,
+    parse_boxes,
+    parse_choice,
+    write_answer,
+    write_boxes,
+    write_choice,
+)
+from thinkseg.chains.show import MAX_QUERY_CHARS, Shown
 from thinkseg.errors import AnswerError
 
 # A 100x50 frame shown at 200x200: x doubles and y grows fourfold, or each becomes a share of 1000.
@@ -21,9 +33,9 @@ def reply(keyframe="0.8", boxes="[[20, 40, 60, 80]]", thinking="it is red"):
     return f'<think>{thinking}</think><answer>{{"keyframe_timestamp": {keyframe}, "bbox_2d_list": {boxes}}}</answer>'
 
 
-def reason(text, shown=PIXELS):
+def reason(text, shown=PIXELS, parse=parse_answer):
     with pytest.raises(AnswerError) as caught:
-        parse_answer(text, shown)
+        parse(text, shown)
     assert caught.value.reason in REASONS
     return caught.value.reason
 
@@ -356,3 +368,197 @@ BOX = np.array([[10.0, 10, 30, 20]])
 def test_what_would_not_read_back_is_not_written(thinking, keyframe, boxes, words):
     with pytest.raises(ValueError, match=words):
         write_answer(thinking, keyframe, boxes, PIXELS)
+
+
+def choice(frame="1", description='"the red one"', more="", thinking="it is red"):
+    entry = f'{{"frame_idx": {frame}, "object description": {description}}}'
+    return f"<think>{thinking}</think><answer>[{entry}{more}]</answer>"
+
+
+def test_a_choice_of_one_of_the_frames_shown():
+    assert parse_choice(choice(), PIXELS) == Choice("it is red", 8, "the red one")
+    assert parse_choice(choice("2.0"), PIXELS).keyframe == 16
+    assert parse_choice(choice(description='" the\\n red\\tone "'), PIXELS).description == "the red one"
+    assert parse_choice(choice(description='"[it], {one} of <them>"'), PIXELS).description == "[it], {one} of <them>"
+
+
+def test_a_choice_of_none():
+    assert parse_choice("<think>no bar</think> <answer> [ ] </answer>", PIXELS) == Choice("no bar", None, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the second frame", "tags"),
+        ('[{"frame_idx": 1, "object description": "it"}]', "tags"),
+        (choice().replace("[", "").replace("]", ""), "json"),
+        (choice("null", "null").replace('{"frame_idx": null, "object description": null}', "null"), "json"),
+        (choice("N"), "json"),
+        (choice(more=","), "json"),
+        (choice(more=', {"frame_idx": 0, "object description": "it"}'), "fields"),
+        (choice(description='"it", "sure": true'), "fields"),
+        (choice(description='"it", "frame_idx": 0'), "fields"),
+        (choice().replace("object description", "object_description"), "fields"),
+        *((choice(frame), "keyframe") for frame in ("3", "-1", "0.5", '"1"', "true", "null", "NaN", "1e999", "[1]")),
+        (choice("9" * 10_000), "keyframe"),
+        *((choice(description=text), "description") for text in ('""', '" \\n"', "null", "3", '["it"]', '{"a": 1}')),
+        (choice(description=f'"{"x" * (MAX_QUERY_CHARS + 1)}"'), "description"),
+        (choice(description='"caf\\udce9"'), "description"),
+        (choice(description=f'"{"x" * MAX_ANSWER_CHARS}"'), "too_long"),
+        ("<think></think><answer>" + "[" * 16_000 + "</answer>", "too_many_boxes"),
+        ("<think></think><answer>" + '{"a":' * 3_000 + "</answer>", "json"),
+    ],
+)
+def test_a_choice_that_cannot_be_used(text, expected):
+    assert reason(text, parse=parse_choice) == expected
+
+
+def test_boxes_on_the_frame_shown():
+    read = parse_boxes('[{"bbox_2d": [20, 40, 60, 80]}, {"bbox_2d": [-9, 0, 999, 20.5]}]', PIXELS)
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, [[10, 10, 30, 20], [0, 0, 100, 5.125]])
+    np.testing.assert_array_equal(parse_boxes('[{"bbox_2d": [0, 0, 500, 1000]}]', THOUSANDTHS), [[0, 0, 50, 50]])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n[\n\t{"bbox_2d": [20, 40, 60, 80], "label": "the red one"}\n]\n```',
+        ' ```\n[{"label": "[{", "bbox_2d": [20, 40, 60, 80]}]``` ',
+        '[{"bbox_2d": [20, 40, 60, 80], "label": null}]',
+    ],
+)
+def test_boxes_as_qwen_models_write_them(text):
+    np.testing.assert_array_equal(parse_boxes(text, PIXELS), [[10, 10, 30, 20]])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "json"),
+        ("``", "json"),
+        ("`````", "json"),
+        ("``````", "json"),
+        ("```json", "json"),
+        ('```python\n[{"bbox_2d": [20, 40, 60, 80]}]\n```', "json"),
+        ('It is here: [{"bbox_2d": [20, 40, 60, 80]}]', "json"),
+        ('{"bbox_2d": [20, 40, 60, 80]}', "json"),
+        ("[[20, 40, 60, 80]]", "json"),
+        ("null", "json"),
+        ("[]", "no_box"),
+        ("{}", "json"),
+        ("[{}]", "fields"),
+        ('[{"bbox": [20, 40, 60, 80]}]', "fields"),
+        ('[{"bbox_2d": [20, 40, 60, 80], "score": 1}]', "fields"),
+        ('[{"bbox_2d": [20, 40, 60, 80], "bbox_2d": [20, 40, 60, 80]}]', "fields"),
+        ('[{"bbox_2d": [20, 40, 60, 80], "label": "a", "label": "b"}]', "fields"),
+        ('[{"bbox_2d": [20, 40, 60]}]', "boxes"),
+        ('[{"bbox_2d": {"x1": 20}}]', "boxes"),
+        ('[{"bbox_2d": [20, 40, 60, NaN]}]', "boxes"),
+        ('[{"bbox_2d": [60, 40, 20, 80]}]', "empty_box"),
+        ("[" * 16_000, "too_many_boxes"),
+        ('{"a":' * 3_000, "json"),
+        (" " * 20 + "x" * 1_000_000, "too_long"),
+    ],
+)
+def test_boxes_that_cannot_be_used(text, expected):
+    assert reason(text, parse=parse_boxes) == expected
+
+
+def test_number_of_boxes_on_a_frame_is_bounded():
+    box = {"bbox_2d": [math.pi * 1e-100] * 2 + [math.pi * 1e-5] * 2, "label": "the red one"}
+    text = json.dumps([box] * MAX_BOXES, indent=2)
+    assert len(parse_boxes(text, PIXELS)) == MAX_BOXES
+    assert reason(json.dumps([{"bbox_2d": [1, 1, 9, 9]}] * (MAX_BOXES + 1)), parse=parse_boxes) == "too_many_boxes"
+
+
+WORDS = st.sampled_from(['"frame_idx"', '"object description"', '"bbox_2d"', '"label"', '"it"', "```", "```json", "1"])
+PIECES = st.one_of(TOKENS, WORDS)
+BOXES = '[{"bbox_2d": [20, 40, 60, 80], "label": "it"}, {"bbox_2d": [1, 2, 3, 4]}]'
+ANY_TURN = st.one_of(
+    ANY_TEXT,
+    st.lists(PIECES, max_size=60).map("".join),
+    st.lists(PIECES, max_size=30).map(lambda parts: f"<think></think><answer>[{''.join(parts)}]</answer>"),
+)
+
+
+def read_turns_or_reject(text, shown):
+    """Parses text as a choice and as boxes, and checks what comes back if something does."""
+    for parse in (parse_choice, parse_boxes):
+        read = why = None
+        try:
+            read = parse(text, shown)
+        except AnswerError as rejected:
+            why = rejected.reason
+        if read is None:
+            assert why in REASONS
+            continue
+        if parse is parse_choice:
+            assert read.keyframe is None or read.keyframe in shown.indices
+            assert (read.keyframe is None) == (read.description == "")
+            assert read.description == " ".join(read.description.split())
+            read.description.encode()
+            continue
+        width, height = shown.source_wh
+        assert len(read) >= 1
+        assert (read[:, :2] < read[:, 2:]).all()
+        assert ((read >= 0) & (read <= [width, height, width, height])).all()
+
+
+@given(ANY_TURN, st.sampled_from([PIXELS, THOUSANDTHS]))
+def test_any_text_is_a_choice_boxes_or_an_answer_error(text, shown):
+    read_turns_or_reject(text, shown)
+
+
+@given(st.data(), st.sampled_from([PIXELS, THOUSANDTHS]))
+def test_mutated_turns_are_read_or_answer_errors(data, shown):
+    text = data.draw(st.sampled_from([choice(), "<think></think><answer>[]</answer>", BOXES, f"```json\n{BOXES}\n```"]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 12)))
+        text = text[:start] + data.draw(st.one_of(PIECES, st.just(""), st.text(max_size=3))) + text[end:]
+    read_turns_or_reject(text, shown)
+
+
+@given(truths(), st.text())
+def test_what_is_written_in_two_turns_reads_back(truth, description):
+    shown, thinking, keyframe, boxes = truth
+    description = " ".join(description.split())
+    if keyframe is None or not description or any(tag in description for tag in TAGS):
+        assert parse_choice(write_choice(Choice(thinking, None, ""), shown), shown) == Choice(
+            thinking.strip(), None, ""
+        )
+        return
+    read = parse_choice(write_choice(Choice(thinking, keyframe, description), shown), shown)
+    assert read == Choice(thinking.strip(), keyframe, description)
+    closeup = Shown((keyframe,), ("0.0",), shown.frame_wh, shown.source_wh, shown.coordinates)
+    one_turn = parse_answer(write_answer("", keyframe, boxes, closeup), closeup).boxes
+    np.testing.assert_array_equal(parse_boxes(write_boxes(boxes, closeup), closeup), one_turn)
+
+
+def test_what_is_written_in_two_turns_is_the_format_asked_for():
+    assert write_choice(Choice("it is red", 8, "the red one"), PIXELS) == choice()
+    assert write_boxes(np.array([[10, 10, 30, 20]]), PIXELS) == '[{"bbox_2d": [20, 40, 60, 80]}]'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (Choice("", 9, "it"), "not among the frames shown"),
+        (Choice("so </think>", 8, "it"), "tags"),
+        (Choice("", 8, "<answer>"), "tags"),
+        (Choice("so </think>", None, ""), "tags"),
+        (Choice("", 8, ""), "cannot be written"),
+        (Choice("", 8, "two\nlines"), "one line"),
+        (Choice("", 8, "[" * 100), "cannot be written"),
+    ],
+)
+def test_a_choice_that_would_not_read_back_is_not_written(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        write_choice(wrong, PIXELS)
+
+
+@pytest.mark.parametrize("boxes", [BOX[:0], np.repeat(BOX, MAX_BOXES + 1, axis=0), BOX[:, ::-1]])
+def test_boxes_that_would_not_read_back_are_not_written(boxes):
+    with pytest.raises(ValueError, match=r"boxes"):
+        write_boxes(boxes, PIXELS)

@@ -146,9 +146,28 @@ def test_a_group_is_encoded_as_its_members_are(encoder: Encoder) -> None:
         assert torch.equal(one.grids, alone.grids)
 
 
-def test_a_group_must_show_the_same_images(encoder: Encoder) -> None:
-    with pytest.raises(ValueError, match="same images"):
-        encoder.encode_group([(asked("Where?", [A]),), (asked("Where?", [B]),)])
+def test_members_of_a_group_may_show_images_of_their_own(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches are made once of each, however often it is shown."""
+    made: list[int] = []
+    patches = encoder.patches
+
+    def counting(images: list) -> Any:
+        made.append(len(images))
+        return patches(images)
+
+    dialogues = [
+        (asked("When?", [A, B]),),
+        (asked("When?", [A, B]), "Now.", asked("Where?", [WIDE])),
+        (Turn(("Who?",)),),
+    ]
+    expected = [encoder.encode(dialogue) for dialogue in dialogues]
+    monkeypatch.setattr(encoder, "patches", counting)
+    for one, alone in zip(encoder.encode_group(dialogues), expected, strict=True):
+        assert np.array_equal(one.ids, alone.ids)
+        assert np.array_equal(one.positions, alone.positions)
+        assert torch.equal(one.pixels, alone.pixels)
+        assert torch.equal(one.grids, alone.grids)
+    assert made == [3]
 
 
 ORDINARY = st.text(st.characters(codec="utf-8"), max_size=60).filter(lambda t: "<|" not in t)

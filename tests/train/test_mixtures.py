@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from thinkseg.chains import veason
+from thinkseg.chains import revseg, veason
 from thinkseg.chains.parse import parse_answer
 from thinkseg.chains.show import show
 from thinkseg.data.shapes import Episode, episode, episode_masklets, load
@@ -21,14 +22,15 @@ from thinkseg.train.mixtures import (
     KINDS,
     SOURCE_WH,
     Mixture,
+    closeups,
     corpus,
     glimpses,
     lists,
     traces,
     true_reply,
 )
-from thinkseg.train.packing import Row
-from thinkseg.types import Turn, View
+from thinkseg.train.packing import Row, pack
+from thinkseg.types import Answer, Dialogue, Turn, View
 from tinymodels import labelled_text
 
 VIEW = View(4, (84, 56))
@@ -159,6 +161,70 @@ def test_all_templates_occur() -> None:
     assert openings == {"I", "The", "Let"}
 
 
+def walk(number: int, dialogue: Dialogue, view: View) -> Answer:
+    """The answer a `revseg` chain comes to with a dialogue's replies, after checking that it asks what is taught."""
+    chain = revseg(load("train", number, SOURCE_WH), view)
+    turn, answer = next(chain), None
+    for taught, reply in zip(dialogue[::2], dialogue[1::2], strict=True):
+        assert isinstance(taught, Turn)
+        assert len(turn.content) == len(taught.content)
+        for said, shown in zip(turn.content, taught.content, strict=True):
+            assert np.array_equal(said, shown) if isinstance(said, np.ndarray) else said == shown
+        try:
+            turn = chain.send(str(reply))
+        except StopIteration as end:
+            answer = end.value
+    assert answer is not None
+    return answer
+
+
+@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+def test_closeups_teach_the_two_turns_of_inference(coordinates: Any) -> None:
+    """The same turns, to the last pixel, as the chain makes, and replies that it reads as the truth."""
+    view = replace(VIEW, coordinates=coordinates, overview_wh=(56, 56), closeup_wh=(168, 140))
+    found = none = 0
+    for number in range(30):
+        clip = episode("train", number)
+        answer = walk(number, closeups(clip, view, rng())[0], view)
+        targets = clip.asked[0].targets
+        if answer.keyframe is None:
+            none += 1
+            continue
+        found += 1
+        truth = episode_masklets(clip.clip, targets, SOURCE_WH).boxes(answer.keyframe)
+        overlaps = iou_matrix(answer.boxes, truth)
+        assert overlaps.max(1).min() > 0.7
+        assert len(set(overlaps.argmax(1))) == len(answer.boxes)
+    assert found > 20
+    assert none > 0
+
+
+def test_closeups_name_the_targets_and_box_each_of_them() -> None:
+    several = 0
+    for number in range(20):
+        clip = episode("train", number, 4)
+        for dialogue, question in zip(closeups(clip, VIEW, rng()), clip.asked, strict=True):
+            if len(dialogue) == 2:
+                assert str(dialogue[1]).endswith("<answer>[]</answer>")
+                continue
+            (entry,) = json.loads(re.findall(r"<answer>(.*)</answer>", str(dialogue[1]))[0])
+            names = entry["object description"].split(" and ")
+            assert set(names) <= {clip.clip.name(target) for target in question.targets}
+            assert len(json.loads(str(dialogue[3]))) == len(names)
+            several += len(names) > 1
+    assert several > 5
+
+
+def test_a_row_of_closeups_has_the_frames_once_and_a_closeup_a_branch(encoder: Encoder) -> None:
+    view = replace(VIEW, frame_wh=(56, 56))
+    for number in range(4):
+        dialogues = closeups(episode("train", number, 3), view, rng())
+        row = pack(encoder.encode_group(dialogues), encoder.image_pad_id)
+        two_turns = sum(len(dialogue) == 4 for dialogue in dialogues)
+        assert row.grids.tolist() == [[1, 4, 4]] * 4 + [[1, 8, 8]] * two_turns
+        assert (row.labels == encoder.end_id).sum() == len(dialogues) + two_turns
+
+
 def test_glimpses_ask_of_one_frame_what_it_can_answer() -> None:
     """Looks only, answered from that frame: its own timestamp, or that there is no such thing in it."""
     moments, keyframes = set(), set()
@@ -226,5 +292,6 @@ def labelled_replies(index: int) -> list[str]:
 
 
 def test_only_replies_are_learnt(encoder: Encoder) -> None:
-    for dialogue in traces(episode("train", 0, 3), VIEW, rng()):
-        assert labelled_text(encoder, dialogue) == [f"{dialogue[1]}<|im_end|>"]
+    clip = episode("train", 0, 3)
+    for dialogue in (*traces(clip, VIEW, rng()), *closeups(clip, VIEW, rng())):
+        assert labelled_text(encoder, dialogue) == [f"{reply}<|im_end|>" for reply in dialogue[1::2]]

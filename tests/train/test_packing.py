@@ -117,7 +117,7 @@ def encoded(ids: list[int], learnt: int) -> Encoded:
     """A dialogue by hand, of which the last `learnt` tokens are learnt."""
     labels = [IGNORED] * (len(ids) - learnt) + ids[len(ids) - learnt :]
     positions = np.tile(np.arange(len(ids)), (3, 1))
-    return Encoded(np.array(ids), np.array(labels), positions, torch.zeros(4, 2), torch.tensor([[1, 2, 2]]))
+    return Encoded(np.array(ids), np.array(labels), positions, (torch.zeros(4, 2),), torch.tensor([[1, 2, 2]]))
 
 
 def test_a_row_by_hand() -> None:
@@ -157,9 +157,35 @@ def test_prompts_without_replies_are_packed(encoder: Encoder) -> None:
     assert set(row.branch.tolist()) == {0, 1, 2, 3}
 
 
-def test_images_must_be_shared(encoder: Encoder) -> None:
-    with pytest.raises(ValueError, match="share all their images"):
-        pack([encoder.encode((asked("a?", [A]), "b")), encoder.encode((Turn(("c?",)), "d"))], encoder.image_pad_id)
+def closeups(*replies: tuple[str, Any, str]) -> list[Dialogue]:
+    """One question about shared frames, and what each reply to it leads to: a closeup, and what is said about that."""
+    turn = asked("When?", IMAGES)
+    return [(turn, now, asked("Where?", [image]), here) for now, image, here in replies]
+
+
+def test_closeups_belong_to_their_own_branches(both: tuple[Any, Encoder, bool]) -> None:
+    """Of one size and of another, in rows of several lengths, beside a dialogue that ends after its first turn."""
+    first = closeups(("Now.", WIDE, "Here."), ("Then, I think.", A, "Over there, and there."), ("Now.", B, "Here."))
+    second = closeups(("Later.", WIDE, "Nowhere to be seen."), ("Now.", B, "Here."))
+    compare(both, [[*first, (first[0][0], "Never.")], GROUP, second])
+
+
+def test_pictures_of_one_size_are_told_apart(both: tuple[Any, Encoder, bool]) -> None:
+    """The same tokens, but not the same picture: what comes before it is all that is shared."""
+    compare(both, [[(asked("Who?", [A, picture]), reply) for picture, reply in ((A, "Here."), (B, "There."))]])
+
+
+def test_a_row_with_images_of_its_branches(encoder: Encoder) -> None:
+    dialogues = closeups(("Now.", WIDE, "Here."), ("Then.", B, "There."))
+    row = pack(encoder.encode_group(dialogues), encoder.image_pad_id)
+    assert torch.equal(row.pixels, torch.cat([encoder.patches([image])[0] for image in (A, B, WIDE, B)]))
+    assert row.grids.tolist() == [[1, 4, 4], [1, 4, 4], [1, 2, 8], [1, 4, 4]]
+    pads = [int(((row.ids == encoder.image_pad_id) & (row.branch == branch)).sum()) for branch in range(3)]
+    assert pads == [8, 4, 4]
+
+
+def test_dialogues_may_have_nothing_in_common(both: tuple[Any, Encoder, bool]) -> None:
+    compare(both, [[(asked("a?", [A]), "b"), (asked("c?", [WIDE, B]), "d")]])
 
 
 def test_logits_are_made_only_where_they_are_needed(

@@ -46,6 +46,7 @@ def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
         frame_wh=(112, 84),
     )
     assert load(tmp_path, GOOD).view == View(4, (112, 84))
+    assert load(tmp_path, changed("closeup_wh", [224, 168])).view == View(4, (112, 84), closeup_wh=(224, 168))
     assert isinstance(load(tmp_path, GOOD).stages[0].learning_rate, float)
 
 
@@ -84,11 +85,14 @@ def test_the_published_settings(size: str) -> None:
         ("num_frames", "four", "num_frames: expected int, not 'four'"),
         ("num_frames", True, "num_frames: expected int, not True"),
         ("num_frames", None, "num_frames: expected int, not None"),
-        ("num_frames", 0, "num_frames and frame_wh are at least 1"),
+        ("num_frames", 0, "num_frames, frame_wh and closeup_wh are at least 1"),
         ("frame_wh", [112], "frame_wh: expected 2 values, not 1"),
         ("frame_wh", 112, "frame_wh: expected a list, not 112"),
         ("frame_wh", [112, 1.5], r"frame_wh\[1\]: expected int, not 1.5"),
-        ("frame_wh", [112, -28], "num_frames and frame_wh are at least 1"),
+        ("closeup_wh", [0, 28], "num_frames, frame_wh and closeup_wh are at least 1"),
+        ("closeup_wh", [112], "closeup_wh: expected 2 values, not 1"),
+        ("closeup_wh", 112, "closeup_wh: expected a list, not 112"),
+        ("frame_wh", [112, -28], "num_frames, frame_wh and closeup_wh are at least 1"),
         ("seed", -1, "seed: -1"),
         ("precision", "fp8", "precision: 'fp8' is none of auto, bf16, fp32"),
         ("colour", "red", "unknown field 'colour'; known are model, stages"),

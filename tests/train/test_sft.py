@@ -220,6 +220,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             "no such model can be: .*depth",
         ),
         (replace(CREATED, frame_wh=(56, 60)), r"frame_wh: \[56, 60\] are not multiples of 28"),
+        (replace(CREATED, closeup_wh=(56, 60)), r"closeup_wh: \[56, 60\] are not multiples of 28"),
     ],
 )
 def test_recipes_that_cannot_be_run_are_refused_at_once(tmp_path: Path, recipe: Recipe, complaint: str) -> None:
@@ -345,6 +346,25 @@ def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> 
         recipe, model=replace(recipe.model, name=str(qwen2_5)), stages=(short,), num_frames=3, frame_wh=(56, 56)
     )
     assert load_view(train(recipe, tmp_path)) == View(3, (56, 56))
+
+
+@pytest.mark.parametrize("which", ["qwen2_5", "qwen3"])
+def test_two_turns_are_trained_on_closeups(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
+    """Branches with images of their own, through the whole trainer; the policy that is left knows both sizes."""
+    recipe = tuned(request.getfixturevalue(which), data={"closeups": 0.7, "traces": 0.3}, questions=2)
+    width, height = recipe.frame_wh
+    recipe = replace(recipe, closeup_wh=(2 * width, height))
+    result = train(recipe, tmp_path)
+    assert changed(Path(str(recipe.model.name)), result)
+    view = load_view(result)
+    assert (view.num_frames, view.frame_wh, view.closeup_wh) == (2, (width, height), (2 * width, height))
+
+
+def test_a_setting_that_is_not_used_does_not_tell_runs_apart(finished: Path) -> None:
+    """A run that was begun before there was such a setting goes on."""
+    assert "closeup_wh" not in json.loads((finished / "recipe.json").read_text())
+    with pytest.raises(SettingsError, match="another recipe"):
+        train(replace(CREATED, closeup_wh=(56, 56)), finished)
 
 
 def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:

@@ -34,14 +34,20 @@ class Encoded:
 
     ids: int64 (L,); labels: int64 (L,), the id where the model's own words stand and `IGNORED` elsewhere.
     positions: int64 (3, L), the temporal, vertical and horizontal rotary positions (M-RoPE).
-    pixels: float32 (patches, patch values) of all images; grids: int64 (images, 3), patches along time, height, width.
+    images: float32 (patches, patch values) of each image in reading order; grids: int64 (images, 3), patches of each
+        along time, height and width.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     positions: np.ndarray
-    pixels: torch.Tensor
+    images: tuple[torch.Tensor, ...]
     grids: torch.Tensor
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """The patches of all images as the model takes them, (patches, patch values)."""
+        return joined(self.images)
 
 
 class Encoder:
@@ -90,7 +96,7 @@ class Encoder:
         return {i: t.content for i, t in added if t.special or t.content.startswith("<|")}
 
     def patches(self, images: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images, uint8 RGB, as (pixels, grids) of an `Encoded`. Raises ModelError for sizes the model cannot see."""
+        """Images, uint8 RGB, as (pixels, grids), see `Encoded`. Raises ModelError for sizes the model cannot see."""
         import torch
 
         for image in images:
@@ -110,18 +116,17 @@ class Encoder:
         return self.encode_group([dialogue])[0]
 
     def encode_group(self, dialogues: Sequence[Dialogue]) -> list[Encoded]:
-        """Encodes dialogues that show the same images (the very same arrays), whose patches are made once."""
-        images = _images(dialogues[0])
-        for other in dialogues[1:]:
-            if [id(i) for i in _images(other)] != [id(i) for i in images]:
-                raise ValueError("the dialogues of a group must show the same images")
-        pixels, grids = self.patches(images)
-        sizes = [int(g) for g in grids.prod(-1) // self.merge**2]
+        """Encodes dialogues; of an image that several of them show (the very same array), patches are made once."""
+        images = {id(image): image for dialogue in dialogues for image in _images(dialogue)}
+        pixels, grids = self.patches(list(images.values()))
+        parts = pixels.split(grids.prod(-1).tolist())
+        places = {name: place for place, name in enumerate(images)}
         encoded = []
         for dialogue in dialogues:
-            ids, labels = self._tokens(dialogue, sizes)
-            positions = rotary_positions(ids == self.image_pad_id, grids.numpy(), self.merge)
-            encoded.append(Encoded(ids, labels, positions, pixels, grids))
+            own = [places[id(image)] for image in _images(dialogue)]
+            ids, labels = self._tokens(dialogue, [len(parts[place]) // self.merge**2 for place in own])
+            positions = rotary_positions(ids == self.image_pad_id, grids[own].numpy(), self.merge)
+            encoded.append(Encoded(ids, labels, positions, tuple(parts[place] for place in own), grids[own]))
         return encoded
 
     def _tokens(self, dialogue: Dialogue, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -169,6 +174,18 @@ class Encoder:
         return head + "".join(IMAGE_PAD * next(sizes) + tail for tail in tails)
 
 
+def joined(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Patches of images one after another; without any, an empty tensor that joins with any."""
+    import torch
+
+    return torch.cat(list(images)) if images else torch.empty(0)
+
+
+def image_spans(is_image: np.ndarray) -> np.ndarray:
+    """Where images stand in a sequence, bool (L,): int64 (images, 2), first place and the one after the last."""
+    return np.flatnonzero(np.diff(is_image, prepend=False, append=False)).reshape(-1, 2)
+
+
 def rotary_positions(is_image: np.ndarray, grids: np.ndarray, merge: int) -> np.ndarray:
     """M-RoPE positions of a sequence, int64 (3, L): what the models' own `get_rope_index` gives for images.
 
@@ -177,8 +194,7 @@ def rotary_positions(is_image: np.ndarray, grids: np.ndarray, merge: int) -> np.
     """
     positions = np.empty((3, len(is_image)), np.int64)
     position = at = 0
-    edges = np.flatnonzero(np.diff(is_image, prepend=False, append=False))
-    for (start, end), (_, height, width) in zip(edges.reshape(-1, 2), grids, strict=True):
+    for (start, end), (_, height, width) in zip(image_spans(is_image), grids, strict=True):
         positions[:, at:start] = np.arange(position, position + start - at)
         position += start - at
         rows, columns = int(height) // merge, int(width) // merge

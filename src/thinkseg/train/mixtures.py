@@ -3,6 +3,7 @@
 A stage's recipe names how much of each kind of data it mixes:
 
 - traces: the questions of a clip with their reasoning and answers, asked the way the `veason` chain asks
+- closeups: the same asked the way the `revseg` chain asks, in two turns
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thinkseg.chains.parse import write_answer
+from thinkseg.chains.parse import Choice, write_answer, write_boxes, write_choice
+from thinkseg.chains.revseg import ask_when, ask_where
 from thinkseg.chains.show import Shown, describe, show
 from thinkseg.chains.veason import ask
 from thinkseg.data.shapes import Episode, episode, grounding
@@ -48,6 +50,41 @@ def true_reply(clip: Episode, question_index: int, shown: Shown, template: int) 
     keyframe = None if thought.shown is None else shown.indices[thought.shown]
     scale = np.array(shown.source_wh * 2) / np.array(units * 2)
     return write_answer(thought.thinking, keyframe, thought.boxes * scale, shown)
+
+
+def closeups(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
+    """As `traces`, in two turns: the thinking leads to a frame and the names of the targets, which are boxed on it."""
+    video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
+    shown, images = show(video, view.overview)
+    dialogues: list[Dialogue] = []
+    for number, text in enumerate(clip.texts):
+        choice, targets = true_choice(clip, number, shown, template=int(rng.integers(len(TEMPLATES))))
+        dialogue: Dialogue = (ask_when(text, shown, images), write_choice(choice, shown))
+        if choice.keyframe is not None:
+            closeup, (image,) = show(video, view.closeup, [choice.keyframe])
+            boxes = write_boxes(true_boxes(clip, targets, closeup), closeup)
+            dialogue += (ask_where(choice.description, closeup, image), boxes)
+        dialogues.append(dialogue)
+    return dialogues
+
+
+def true_choice(clip: Episode, question_index: int, shown: Shown, template: int) -> tuple[Choice, list[int]]:
+    """What a perfect policy would choose in its first turn, and the targets in sight there, as they are described."""
+    question = clip.asked[question_index]
+    sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
+    thought = trace(sight, question, template)
+    if thought.shown is None:
+        return Choice(thought.thinking, None, ""), []
+    targets = [i for i in sight.order if i in question.targets and sight.areas[thought.shown, i]]
+    names = " and ".join(sight.names[i] for i in targets)
+    return Choice(thought.thinking, shown.indices[thought.shown], names), targets
+
+
+def true_boxes(clip: Episode, targets: list[int], shown: Shown) -> np.ndarray:
+    """Boxes of objects in the one frame that was shown, (N, 4) xyxy in pixels of the source."""
+    units = _units(shown)
+    boxes = look(clip.clip, shown.indices, shown.labels, units).boxes[0, targets]
+    return boxes * (np.array(shown.source_wh * 2) / np.array(units * 2))
 
 
 def glimpses(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
@@ -131,6 +168,10 @@ def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
     return traces(episode("train", at, mixture.questions), mixture.view, rng)
 
 
+def _closeups(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return closeups(episode("train", at, mixture.questions), mixture.view, rng)
+
+
 def _glimpses(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return glimpses(episode("train", at, 2 * mixture.questions), mixture.view, rng)  # about every second is of looks
 
@@ -145,6 +186,7 @@ def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
 
 KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "traces": _traces,
+    "closeups": _closeups,
     "glimpses": _glimpses,
     "lists": _lists,
     "frames": _frames,

@@ -4,8 +4,8 @@ In: dialogues encoded by `thinkseg.models.encoder` that begin alike. Out: rows o
 
     [shared prefix | branch 1 | ... | branch B]
 
-in which a branch sees the prefix and itself and takes its positions as if it alone followed the prefix. The loss and
-its gradients equal those of the dialogues fed one by one.
+in which a branch sees the prefix and itself and takes its positions as if it alone followed the prefix. A branch may
+show images of its own. The loss and its gradients equal those of the dialogues fed one by one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thinkseg.models.encoder import IGNORED, Encoded
+from thinkseg.models.encoder import IGNORED, Encoded, image_spans, joined
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ class Row:
 
     ids, labels: int64 (L,); positions: int64 (3, L); branch: int64 (L,), 0 in the prefix, b in branch b = 1..B.
     predictor: int64 (L,), the place whose logits predict each token: the one before it in its own dialogue.
+    pixels, grids: of the prefix's images, then of each branch's own, as they stand in the row; see `Encoded`.
     """
 
     ids: np.ndarray
@@ -40,45 +41,51 @@ class Row:
 
 
 def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
-    """Packs dialogues over the longest prefix they share before any of them is trained on.
+    """Packs dialogues over the longest prefix they share, images included, before any of them is trained on."""
+    import torch
 
-    Raises ValueError if that prefix does not hold all their images.
-    """
     first = dialogues[0]
-    shared = _shared(dialogues) if len(dialogues) > 1 else len(first.ids)
-    if any((d.ids[shared:] == image_pad_id).any() for d in dialogues):
-        raise ValueError("dialogues that are packed together must share all their images")
+    shared = _shared(dialogues, image_pad_id) if len(dialogues) > 1 else len(first.ids)
+    seen = int((image_spans(first.ids == image_pad_id)[:, 1] <= shared).sum())
     branches = [d for d in dialogues if len(d.ids) > shared]
-    tails = [slice(shared, len(d.ids)) for d in branches]
-    branch = [np.zeros(shared, np.int64), *(np.full(s.stop - shared, b + 1) for b, s in enumerate(tails))]
+    branch = [np.zeros(shared, np.int64), *(np.full(len(d.ids) - shared, b) for b, d in enumerate(branches, 1))]
     predictor = [np.arange(-1, shared - 1)]
     at = shared
-    for tail in tails:
-        length = tail.stop - shared
+    for one in branches:
+        length = len(one.ids) - shared
         predictor.append(np.arange(at - 1, at + length - 1))
         predictor[-1][0] = shared - 1
         at += length
     return Row(
-        ids=np.concatenate([first.ids[:shared], *(d.ids[s] for d, s in zip(branches, tails, strict=True))]),
-        labels=np.concatenate([first.labels[:shared], *(d.labels[s] for d, s in zip(branches, tails, strict=True))]),
-        positions=np.concatenate(
-            [first.positions[:, :shared], *(d.positions[:, s] for d, s in zip(branches, tails, strict=True))], axis=1
-        ),
+        ids=np.concatenate([first.ids[:shared], *(d.ids[shared:] for d in branches)]),
+        labels=np.concatenate([first.labels[:shared], *(d.labels[shared:] for d in branches)]),
+        positions=np.concatenate([first.positions[:, :shared], *(d.positions[:, shared:] for d in branches)], axis=1),
         branch=np.concatenate(branch),
         predictor=np.concatenate(predictor),
-        pixels=first.pixels,
-        grids=first.grids,
+        pixels=joined([*first.images[:seen], *(image for d in branches for image in d.images[seen:])]),
+        grids=torch.cat([first.grids[:seen], *(d.grids[seen:] for d in branches)]),
     )
 
 
-def _shared(dialogues: Sequence[Encoded]) -> int:
+def _shared(dialogues: Sequence[Encoded], image_pad_id: int) -> int:
     """Length of the common prefix. It ends where labels begin: each dialogue's own words count, equal ones too."""
     first = dialogues[0]
     shared = min(len(d.ids) for d in dialogues) - 1
     for other in dialogues:
         ends = np.flatnonzero((first.ids[:shared] != other.ids[:shared]) | (other.labels[:shared] != IGNORED))
         shared = int(ends[0]) if len(ends) else shared
+    # Images of one size are the same tokens whatever they show.
+    for place, (start, end) in enumerate(image_spans(first.ids == image_pad_id)):
+        if start < shared and (end > shared or not all(_same_image(first, other, place) for other in dialogues[1:])):
+            return int(start)
     return shared
+
+
+def _same_image(one: Encoded, other: Encoded, place: int) -> bool:
+    import torch
+
+    ours, theirs = one.images[place], other.images[place]
+    return torch.equal(one.grids[place], other.grids[place]) and (ours is theirs or torch.equal(ours, theirs))
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> dict[str, torch.Tensor]:

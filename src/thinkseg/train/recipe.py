@@ -85,18 +85,23 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32"."""
+    """One training run.
+
+    num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
+    precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32".
+    """
 
     model: ModelRecipe
     stages: tuple[Stage, ...]
     num_frames: int
     frame_wh: tuple[int, int]
+    closeup_wh: tuple[int, int] | None = None
     seed: int = 0
     precision: str = "auto"
 
     @property
     def view(self) -> View:
-        return View(self.num_frames, self.frame_wh)
+        return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
 
 
 OBJECTIVES = ("patches", "words")
@@ -133,8 +138,8 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise SettingsError(f"{path}: model.lora: rank and alpha are at least 1, dropout is at least 0 and below 1")
     if recipe.precision not in PRECISIONS:
         raise SettingsError(f"{path}: precision: {recipe.precision!r} is none of {', '.join(PRECISIONS)}")
-    if min(recipe.num_frames, *recipe.frame_wh) < 1:
-        raise SettingsError(f"{path}: num_frames and frame_wh are at least 1")
+    if min(recipe.num_frames, *recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
+        raise SettingsError(f"{path}: num_frames, frame_wh and closeup_wh are at least 1")
     if not 0 <= recipe.seed < 2**32:
         raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
     if not recipe.stages:
@@ -188,8 +193,8 @@ def _build(kind: Any, content: Any, where: str) -> Any:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     options = [option for option in get_args(hint) if option is not type(None)]
-    if value is None and type(None) in get_args(hint):
-        return None
+    if type(None) in get_args(hint):
+        return None if value is None else _value(options[0], value, where)
     if hint is tuple or str(hint).startswith("tuple["):
         if not isinstance(value, list):
             raise SettingsError(f"{where}: expected a list, not {value!r}")

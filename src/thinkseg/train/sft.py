@@ -83,7 +83,8 @@ def _check(recipe: Recipe) -> None:
 
 def _claim(recipe: Recipe, out: Path) -> None:
     """Marks the folder as this recipe's, or checks that it is."""
-    settings = json.dumps(asdict(recipe), indent=2) + "\n"
+    # What is not set is left out, so that the runs of older recipes go on.
+    settings = json.dumps({k: v for k, v in asdict(recipe).items() if v is not None}, indent=2) + "\n"
     stamp = out / "recipe.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -139,8 +140,9 @@ def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel
 def _view(recipe: Recipe, model: PreTrainedModel, encoder: Encoder) -> View:
     """The recipe's view, with boxes written as this kind of model writes them."""
     multiple = encoder.size_multiple
-    if any(side % multiple for side in recipe.frame_wh):
-        raise SettingsError(f"frame_wh: {list(recipe.frame_wh)} are not multiples of {multiple}, as the model needs")
+    for name, size_wh in (("frame_wh", recipe.frame_wh), ("closeup_wh", recipe.closeup_wh or ())):
+        if any(side % multiple for side in size_wh):
+            raise SettingsError(f"{name}: {list(size_wh)} are not multiples of {multiple}, as the model needs")
     return replace(recipe.view, coordinates=COORDINATES[model.config.model_type])
 
 
