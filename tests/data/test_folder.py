@@ -14,12 +14,6 @@ from thinkseg.errors import VideoError
 from thinkseg.ops.video import write_video
 
 
-@pytest.fixture
-def root(tmp_path):
-    layouts.folder(tmp_path)
-    return tmp_path
-
-
 def write_rows(root, *rows):
     lines = (row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows)
     (root / "queries.jsonl").write_bytes(b"\r\n".join(lines))

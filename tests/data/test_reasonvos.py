@@ -8,12 +8,6 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.problems import Problems, TreeError
 
 
-@pytest.fixture
-def root(tmp_path):
-    layouts.reasonvos(tmp_path)
-    return tmp_path
-
-
 def rows(root):
     return editing(root / "meta_expressions.json")
 

@@ -1,17 +1,10 @@
 """Ref-YouTube-VOS: every fifth frame, label maps in train alone, and the videos of test inside valid."""
 
-import layouts
 import pytest
 from layouts import LEFT, RIGHT, editing
 
 from thinkseg.data import open_benchmark, refytvos
 from thinkseg.data.problems import Problems, TreeError
-
-
-@pytest.fixture
-def root(tmp_path):
-    layouts.refytvos(tmp_path)
-    return tmp_path
 
 
 def train_list(root):

@@ -14,12 +14,6 @@ from thinkseg.data.shapes.export import export
 from thinkseg.errors import DatasetError
 
 
-@pytest.fixture
-def root(tmp_path):
-    layouts.revos(tmp_path)
-    return tmp_path
-
-
 def expression(benchmark, key):
     return next(one for one in benchmark.expressions if one.key == key)
 

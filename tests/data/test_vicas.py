@@ -10,12 +10,6 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.problems import Problems, TreeError
 
 
-@pytest.fixture
-def root(tmp_path):
-    layouts.vicas(tmp_path)
-    return tmp_path
-
-
 def annotation(root):
     return editing(root / "annotations" / "v1.0" / "000042.json")
 
