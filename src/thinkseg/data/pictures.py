@@ -6,7 +6,6 @@ picture shows one object: whatever is not black. Both are read the way the bench
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombEr
 """What Pillow raises for a file that is no picture, only part of one, or impossibly large."""
 
 
-def check_size(path: Path, size_wh: tuple[int, int]) -> None:
+def check_size(path: Path | str, size_wh: tuple[int, int]) -> None:
     """Raises TreeError if there is no picture of this size, by its header alone."""
     with _opened(path, size_wh):
         pass
@@ -36,14 +35,13 @@ def label_map(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
         return np.array(picture)
 
 
-def mask_picture(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
+def mask_picture(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
     """The mask of one object, bool (H, W). Raises TreeError for another size."""
     import cv2
 
     from thinkseg.ops.png import read_grey
 
-    # A path that cannot be read is looked at again below, and told of in words.
-    plain = read_grey(path.read_bytes(), size_wh) if os.path.isfile(path) else None
+    plain = read_grey(_content(path), size_wh)
     if plain is not None:
         return plain != 0
     check_size(path, size_wh)
@@ -54,8 +52,17 @@ def mask_picture(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
     return grey != 0
 
 
+def _content(path: Path | str) -> bytes:
+    """A file whole; nothing if it cannot be read, which whoever looks for a picture in it then says better."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 @contextmanager
-def _opened(path: Path, size_wh: tuple[int, int]) -> Iterator[Image.Image]:
+def _opened(path: Path | str, size_wh: tuple[int, int]) -> Iterator[Image.Image]:
     """A picture file of this size; whatever goes wrong with it inside the block is a TreeError."""
     try:
         with Image.open(path) as picture:
@@ -69,5 +76,5 @@ def _opened(path: Path, size_wh: tuple[int, int]) -> Iterator[Image.Image]:
         raise _damaged(path) from error
 
 
-def _damaged(path: Path) -> TreeError:
+def _damaged(path: Path | str) -> TreeError:
     return TreeError("mask", f"mask {path} cannot be read as a picture; download it anew")
