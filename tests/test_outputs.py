@@ -6,7 +6,7 @@ import pytest
 from thinkseg.errors import SettingsError
 from thinkseg.ops.masks import empty, from_stacks
 from thinkseg.ops.video import open_video
-from thinkseg.outputs import STAMP, answer_record, check_out, describe, result_folder, stack, write_result
+from thinkseg.outputs import STAMP, answer_record, check_out, describe, result_folder, write_result
 from thinkseg.types import Answer, Segmentation, Turn, VideoSample
 
 
@@ -74,11 +74,6 @@ def test_the_overlay_shows_masks_and_the_boxes_on_the_keyframe_only(result, tmp_
 def test_the_words_of_any_language_are_kept_readable(result, tmp_path):
     write_result(make(result, failure="tags"), tmp_path / "out", {"query": "die rote Tür"})
     assert "die rote Tür" in (tmp_path / "out" / "answer.json").read_text("utf-8")
-
-
-def test_stack_of_no_objects(result):
-    assert stack(result.masklets, 2).shape == (2, 6, 8)
-    assert stack(empty((8, 6), 4), 2).shape == (0, 6, 8)
 
 
 class TestResultFolder:

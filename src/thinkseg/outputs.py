@@ -226,14 +226,8 @@ def _painted(result: Segmentation, progress: Progress | None) -> Iterator[np.nda
 
     video, masklets, answer = result.sample.video, result.masklets, result.answer
     for index, frame in enumerate(video.read(range(len(video)))):
-        masks = stack(masklets, index)
+        masks = masklets.masks(index)
         on_keyframe = answer is not None and index == answer.keyframe
         yield overlay(frame, masks, answer.boxes if answer and on_keyframe else None)
         if progress:
             progress(index + 1, len(video))
-
-
-def stack(masklets: Masklets, frame: int) -> np.ndarray:
-    """Masks of all objects in one frame, bool (N, H, W)."""
-    masks = [masklets.mask(frame, obj) for obj in range(masklets.num_objects)]
-    return np.stack(masks) if masks else np.zeros((0, *masklets.size_wh[::-1]), bool)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from thinkseg.chains.show import sample_indices
-from thinkseg.outputs import stack
 from thinkseg.scores import Figures, Row, summarise
 from thinkseg.types import Masklets, Segmentation, View
 
@@ -121,7 +120,7 @@ def _mask_strip(frames: Sequence[np.ndarray], masklets: Masklets, shown: Sequenc
     """Frames in a row in which only what is masked has colour; uint8 RGB."""
     from thinkseg.ops import draw
 
-    pictures = [_cut_out(frame, stack(masklets, index)) for frame, index in zip(frames, shown, strict=True)]
+    pictures = [_cut_out(frame, masklets.masks(index)) for frame, index in zip(frames, shown, strict=True)]
     strip = draw.film_strip(pictures, [""] * len(pictures), width=width)
     # Nothing is written below these frames, and the next row comes with a margin of its own.
     return strip[: -(3 * width // 100)]

@@ -85,6 +85,11 @@ class Masklets:
             return np.zeros(self.size_wh[::-1], bool)
         return decode(rle)
 
+    def masks(self, frame: int) -> np.ndarray:
+        """Masks of all objects in one frame, bool (N, H, W)."""
+        masks = [self.mask(frame, obj) for obj in range(self.num_objects)]
+        return np.stack(masks) if masks else np.zeros((0, *self.size_wh[::-1]), bool)
+
     def union(self, frame: int) -> np.ndarray:
         """All objects of one frame merged, bool (H, W)."""
         merged = np.zeros(self.size_wh[::-1], bool)
