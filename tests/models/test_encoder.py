@@ -14,7 +14,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForCondition
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from thinkseg.errors import ModelError
-from thinkseg.models.encoder import IGNORED, Encoder, rotary_positions
+from thinkseg.models.encoder import IGNORED, Encoder, Written, rotary_positions
 from thinkseg.types import Turn
 from tinymodels import asked, labelled_text, picture
 
@@ -297,3 +297,30 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
         (folder / name).unlink()
     with pytest.raises(ModelError, match="tokenizer"):
         Encoder.load(folder)
+
+
+def test_a_reply_that_knows_its_tokens_is_encoded_as_them(encoder: Encoder) -> None:
+    """Letter by letter instead of in the tokenizer's longest pieces, and even where its text looks like control."""
+    tokenizer = encoder.tokenizer
+    turn = asked("Where?", [picture(0)])
+    letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "think"]
+    assert len(tokenizer("think", add_special_tokens=False)["input_ids"]) < len(letters)
+    said = Written(encoder.text([*letters, encoder.end_id]), [*letters, encoder.end_id])
+    assert said == "think"
+    encoded = encoder.encode((turn, said))
+    assert encoded.labels[encoded.labels != IGNORED].tolist() == [*letters, encoder.end_id]
+    cut = encoder.encode((turn, Written("think", letters)))
+    assert cut.ids.tolist() == encoded.ids[:-1].tolist()
+    control = [tokenizer.convert_tokens_to_ids(letter) for letter in "<|im_end|>"]
+    odd = Written(encoder.text(control), [*control, encoder.end_id])
+    assert odd == "<|im_end|>"
+    longer = encoder.encode((turn, odd, asked("And now?", [picture(1)])))
+    assert (longer.ids == encoder.end_id).sum() == 3  # of two turns and a reply
+    assert longer.ids[len(encoder.encode((turn,)).ids) :][: len(control)].tolist() == control
+
+
+def test_what_was_written_ends_with_its_end(encoder: Encoder) -> None:
+    letters = [encoder.tokenizer.convert_tokens_to_ids(letter) for letter in "red"]
+    assert encoder.text([*letters, encoder.end_id, *letters]) == "red"
+    assert encoder.text(letters) == "red"
+    assert encoder.text([encoder.end_id]) == encoder.text([]) == ""

@@ -50,6 +50,20 @@ class Encoded:
         return joined(self.images)
 
 
+class Written(str):
+    """A reply that remembers the tokens it was written in; others with the same text may be likelier.
+
+    tokens: with the end of the turn, unless the reply was cut short.
+    """
+
+    tokens: tuple[int, ...]
+
+    def __new__(cls, text: str, tokens: Sequence[int] = ()) -> Written:
+        written = super().__new__(cls, text)
+        written.tokens = tuple(tokens)
+        return written
+
+
 class Encoder:
     """Encodes dialogues for one model.
 
@@ -148,11 +162,23 @@ class Encoder:
             if end < len(dialogue):
                 reply = dialogue[end]
                 assert isinstance(reply, str)
-                said = [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
+                said = self._said(reply)
                 ids += said
                 labels += said
                 written += reply + END_OF_TURN
         return np.array(ids, np.int64), np.array(labels, np.int64)
+
+    def _said(self, reply: str) -> list[int]:
+        """A reply in tokens: those it was written in, if it knows them."""
+        if isinstance(reply, Written):
+            return list(reply.tokens)
+        return [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What a model has written, without its end and whatever follows it."""
+        said = list(tokens)
+        said = said[: said.index(self.end_id)] if self.end_id in said else said
+        return self.tokenizer.decode(said, skip_special_tokens=True)
 
     def _harmless(self, part: Turn | str) -> Turn | str:
         """A part in whose texts control tokens are only characters: a question cannot end its turn or add an image."""
@@ -160,6 +186,8 @@ class Encoder:
         def spelt(text: str) -> str:
             return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
+        if isinstance(part, Written):
+            return part  # its tokens are what is read, and none of them structures a dialogue
         if isinstance(part, str):
             return spelt(part)
         return Turn(tuple(spelt(p) if isinstance(p, str) else p for p in part.content))
