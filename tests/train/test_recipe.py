@@ -9,7 +9,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.train.recipe import Create, Lora, ModelRecipe, Recipe, Stage, load_recipe
 from thinkseg.types import View
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-sft.yaml"))
 
 GOOD: dict[str, Any] = {
     "num_frames": 4,

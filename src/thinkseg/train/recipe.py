@@ -1,7 +1,6 @@
-"""A training run as one YAML file: the file's path in, a checked `Recipe` out.
+"""A supervised training run as one YAML file: the file's path in, a checked `Recipe` out.
 
-Every field is listed here with its meaning; an unknown key, a missing one or a value of another type is a SettingsError
-that names it. The recipe is saved with the run.
+Every field is listed here with its meaning. The recipe is saved with the run.
 """
 
 from __future__ import annotations
@@ -9,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.train.optimizer import OPTIMIZERS
+from thinkseg.train.yamlfile import read_yaml
 from thinkseg.types import View
 
 
@@ -111,31 +111,13 @@ SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
 def load_recipe(path: Path) -> Recipe:
     """Reads and checks a recipe. Raises SettingsError."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: not a text file in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    recipe = _build(Recipe, content, str(path))
+    recipe: Recipe = read_yaml(Recipe, path)
     _check(recipe, path)
     return recipe
 
 
 def _check(recipe: Recipe, path: Path) -> None:
-    model = recipe.model
-    if (model.create is None) == (model.name is None):
-        raise SettingsError(f"{path}: model: give either `create` or `name`")
-    if model.lora and model.create:
-        raise SettingsError(f"{path}: model.lora: a created model has nothing to adapt; drop `lora`")
-    if model.lora and model.train_vision:
-        raise SettingsError(f"{path}: model.train_vision: `lora` adapts the language model alone; drop one of them")
-    if model.lora and (min(model.lora.rank, model.lora.alpha) < 1 or not 0 <= model.lora.dropout < 1):
-        raise SettingsError(f"{path}: model.lora: rank and alpha are at least 1, dropout is at least 0 and below 1")
+    check_model(recipe.model, path)
     if recipe.precision not in PRECISIONS:
         raise SettingsError(f"{path}: precision: {recipe.precision!r} is none of {', '.join(PRECISIONS)}")
     if min(recipe.num_frames, *recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
@@ -151,6 +133,18 @@ def _check(recipe: Recipe, path: Path) -> None:
                 f"{path}: stage {stage.name!r}: a name is one word, and no other stage's: it is a folder"
             )
         _check_stage(stage, f"{path}: stage {stage.name!r}")
+
+
+def check_model(model: ModelRecipe, path: Path) -> None:
+    """Raises SettingsError for a model that a recipe cannot ask for."""
+    if (model.create is None) == (model.name is None):
+        raise SettingsError(f"{path}: model: give either `create` or `name`")
+    if model.lora and model.create:
+        raise SettingsError(f"{path}: model.lora: a created model has nothing to adapt; drop `lora`")
+    if model.lora and model.train_vision:
+        raise SettingsError(f"{path}: model.train_vision: `lora` adapts the language model alone; drop one of them")
+    if model.lora and (min(model.lora.rank, model.lora.alpha) < 1 or not 0 <= model.lora.dropout < 1):
+        raise SettingsError(f"{path}: model.lora: rank and alpha are at least 1, dropout is at least 0 and below 1")
 
 
 def _check_stage(stage: Stage, where: str) -> None:
@@ -171,50 +165,3 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
     if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
         raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")
-
-
-def _build(kind: Any, content: Any, where: str) -> Any:
-    """A dataclass from a mapping, checked key by key."""
-    if not isinstance(content, Mapping):
-        raise SettingsError(f"{where}: expected the fields {', '.join(f.name for f in fields(kind))}")
-    known = {f.name: f for f in fields(kind)}
-    for key in content:
-        if key not in known:
-            raise SettingsError(f"{where}: unknown field {key!r}; known are {', '.join(known)}")
-    hints = get_type_hints(kind)
-    values = {}
-    for name, spec in known.items():
-        if name in content:
-            values[name] = _value(hints[name], content[name], f"{where}: {name}")
-        elif spec.default is MISSING and spec.default_factory is MISSING:
-            raise SettingsError(f"{where}: the field {name!r} is missing")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    options = [option for option in get_args(hint) if option is not type(None)]
-    if type(None) in get_args(hint):
-        return None if value is None else _value(options[0], value, where)
-    if hint is tuple or str(hint).startswith("tuple["):
-        if not isinstance(value, list):
-            raise SettingsError(f"{where}: expected a list, not {value!r}")
-        items = tuple(_value(options[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-        if Ellipsis not in options and len(items) != len(options):
-            raise SettingsError(f"{where}: expected {len(options)} values, not {len(items)}")
-        return items
-    if str(hint).startswith("collections.abc.Mapping"):
-        if not isinstance(value, Mapping):
-            raise SettingsError(f"{where}: expected names with values, not {value!r}")
-        return dict(value)
-    kind = options[0] if options else hint
-    if hasattr(kind, "__dataclass_fields__"):
-        return _build(kind, value, where)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is float:
-        pointless = isinstance(value, str) and re.fullmatch(r"\d+[eE][+-]?\d+", value)
-        advice = "; YAML takes 1.0e-4 for a number, but not 1e-4" if pointless else ""
-        raise SettingsError(f"{where}: expected a number, not {value!r}{advice}")
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise SettingsError(f"{where}: expected {kind.__name__}, not {value!r}")
-    return value

@@ -1,0 +1,111 @@
+"""What every way of training does with its folder and its model: a recipe in, a run that can be resumed out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.errors import SettingsError
+from thinkseg.models.encoder import Encoder
+from thinkseg.models.qwen import COORDINATES, save, supports_bf16
+from thinkseg.train.recipe import ModelRecipe
+from thinkseg.types import View
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def claim(recipe: Any, out: Path) -> None:
+    """Marks the folder as this recipe's (a dataclass), or checks that it is. Raises SettingsError."""
+    # What is not set is left out, so that the runs of older recipes go on.
+    settings = json.dumps({k: v for k, v in asdict(recipe).items() if v is not None}, indent=2) + "\n"
+    stamp = out / "recipe.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if stamp.exists() and stamp.read_text() != settings:
+            raise SettingsError(f"{out} holds the run of another recipe; choose another folder, or remove it")
+        parts = stamp.with_suffix(".part")
+        parts.write_text(settings)
+        parts.replace(stamp)
+    except OSError as error:
+        raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
+
+
+def check_device() -> None:
+    """Raises SettingsError where more than one device would be trained on."""
+    import torch
+
+    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SettingsError("training runs on one device: choose a GPU, e.g. CUDA_VISIBLE_DEVICES=0")
+
+
+def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
+    """A recipe's view, with boxes written as this kind of model writes them. Raises SettingsError for other sizes."""
+    multiple = encoder.size_multiple
+    for name, size_wh in (("frame_wh", view.frame_wh), ("closeup_wh", view.closeup_wh or ())):
+        if any(side % multiple for side in size_wh):
+            raise SettingsError(f"{name}: {list(size_wh)} are not multiples of {multiple}, as the model needs")
+    return replace(view, coordinates=COORDINATES[model.config.model_type])
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole. A half-written one, left by a kill, is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for checkpoint in reversed(found):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())  # written last
+        except (FileNotFoundError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
+
+
+def trainable(model: Any, source: ModelRecipe, gradient_checkpointing: bool) -> Any:
+    """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
+    model.accepts_loss_kwargs = True  # so that the Trainer counts a step's labels over all its passes
+    frozen = not (source.create or source.train_vision)
+    model.model.visual.requires_grad_(not frozen)
+    if not source.lora:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    if gradient_checkpointing:
+        model.enable_input_require_grads()
+    lora = source.lora
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=LORA_TARGETS)
+    return get_peft_model(model, config)
+
+
+def bf16(precision: str) -> bool:
+    """Whether to compute in bf16: as the recipe says, or if it leaves that open, where the hardware is quick at it."""
+    import torch
+
+    if precision == "auto":
+        return supports_bf16("cuda" if torch.cuda.is_available() else "cpu")
+    return precision == "bf16"
+
+
+def publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
+    """Saves a stage's model, under its final name only once it is complete, and drops the stage's checkpoints."""
+    parts = folder.with_suffix(".part")
+    save(model, encoder, parts, view)
+    parts.rename(folder)
+    for checkpoint in folder.parent.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
+def finish(out: Path, result: Path) -> Path:
+    """Copies the finished model to `out`/model, under that name only once it is complete."""
+    final = out / "model"
+    if not final.is_dir():
+        parts = final.with_suffix(".part")
+        shutil.copytree(result, parts, dirs_exist_ok=True)
+        parts.rename(final)
+    return final

@@ -1,0 +1,79 @@
+"""Settings files: YAML in, a dataclass out.
+
+An unknown key, a missing one or a value of another type is a SettingsError that names it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from thinkseg.errors import SettingsError
+
+
+def read_yaml(kind: Any, path: Path) -> Any:
+    """The file as an instance of a dataclass, whose fields may be dataclasses, tuples of them, mappings and scalars.
+
+    Raises SettingsError if it cannot be read, or does not fit.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return build(kind, content, str(path))
+
+
+def build(kind: Any, content: Any, where: str) -> Any:
+    """A dataclass from a mapping, checked key by key. Raises SettingsError; its message begins with `where`."""
+    if not isinstance(content, Mapping):
+        raise SettingsError(f"{where}: expected the fields {', '.join(f.name for f in fields(kind))}")
+    known = {f.name: f for f in fields(kind)}
+    for key in content:
+        if key not in known:
+            raise SettingsError(f"{where}: unknown field {key!r}; known are {', '.join(known)}")
+    hints = get_type_hints(kind)
+    values = {}
+    for name, spec in known.items():
+        if name in content:
+            values[name] = _value(hints[name], content[name], f"{where}: {name}")
+        elif spec.default is MISSING and spec.default_factory is MISSING:
+            raise SettingsError(f"{where}: the field {name!r} is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    options = [option for option in get_args(hint) if option is not type(None)]
+    if type(None) in get_args(hint):
+        return None if value is None else _value(options[0], value, where)
+    if hint is tuple or str(hint).startswith("tuple["):
+        if not isinstance(value, list):
+            raise SettingsError(f"{where}: expected a list, not {value!r}")
+        items = tuple(_value(options[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if Ellipsis not in options and len(items) != len(options):
+            raise SettingsError(f"{where}: expected {len(options)} values, not {len(items)}")
+        return items
+    if str(hint).startswith("collections.abc.Mapping"):
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"{where}: expected names with values, not {value!r}")
+        return dict(value)
+    kind = options[0] if options else hint
+    if hasattr(kind, "__dataclass_fields__"):
+        return build(kind, value, where)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is float:
+        pointless = isinstance(value, str) and re.fullmatch(r"\d+[eE][+-]?\d+", value)
+        advice = "; YAML takes 1.0e-4 for a number, but not 1e-4" if pointless else ""
+        raise SettingsError(f"{where}: expected a number, not {value!r}{advice}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise SettingsError(f"{where}: expected {kind.__name__}, not {value!r}")
+    return value
