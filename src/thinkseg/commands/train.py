@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,31 @@ def add_to(commands: Any) -> None:
     """Describes the commands."""
     group = commands.add_parser("train", help="train a policy", description="Trains a policy as a recipe says.")
     kinds = group.add_subparsers(title="ways to train", metavar="WAY", required=True)
+    _add_way(kinds, "sft", sft, "supervised fine-tuning", "Runs the stages of a recipe.", "shapes-sft")
+    _add_way(
+        kinds,
+        "grpo",
+        grpo,
+        "reinforcement with verifiable rewards (GRPO)",
+        "Lets a policy answer, and makes the better ones of its answers likelier. DIR/rollouts shows what it writes.",
+        "shapes-veason",
+    )
+
+
+def _add_way(
+    kinds: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str, example: str
+) -> None:
     parser = kinds.add_parser(
-        "sft",
-        help="supervised fine-tuning",
-        description="Runs the stages of a recipe. Started again with the same recipe and folder, it goes on where it "
-        "was. The result is DIR/model, a folder that --policy takes.",
+        name,
+        help=summary,
+        description=f"{description} Started again with the same recipe and folder, it goes on where it was. "
+        "The result is DIR/model, a folder that --policy takes.",
     )
     parser.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the recipe, e.g. recipes/shapes-sft.yaml"
+        "--config", type=Path, required=True, metavar="FILE", help=f"the recipe, e.g. recipes/{example}.yaml"
     )
     options.add_out(parser)
-    parser.set_defaults(run=sft)
+    parser.set_defaults(run=run)
 
 
 def sft(arguments: argparse.Namespace) -> int:
@@ -32,6 +47,17 @@ def sft(arguments: argparse.Namespace) -> int:
 
     recipe = load_recipe(arguments.config)
     from thinkseg.train.sft import train
+
+    print(f"the model is in {train(recipe, arguments.out)}")
+    return 0
+
+
+def grpo(arguments: argparse.Namespace) -> int:
+    """Reinforces as the recipe says."""
+    from thinkseg.train.grpo_recipe import load_grpo_recipe
+
+    recipe = load_grpo_recipe(arguments.config)
+    from thinkseg.train.grpo import train
 
     print(f"the model is in {train(recipe, arguments.out)}")
     return 0

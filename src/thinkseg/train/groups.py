@@ -1,0 +1,92 @@
+"""From what was rolled out to what is trained on: groups of scored attempts in, packed rows with token weights out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thinkseg.models.encoder import IGNORED, Encoder
+from thinkseg.rewards import Prompt
+from thinkseg.rewards.group import Scored
+from thinkseg.train.objective import token_weights
+from thinkseg.train.packing import Row, collate, pack
+from thinkseg.types import Outcome
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """All attempts at one prompt. scores, advantages: of each outcome, in order; see `objective.advantages`."""
+
+    prompt: Prompt
+    outcomes: tuple[Outcome, ...]
+    scores: tuple[Scored, ...]
+    advantages: np.ndarray
+
+    @property
+    def teaches(self) -> bool:
+        """Whether some attempt did better than another."""
+        return bool(self.advantages.any())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """One group as a packed row. advantage, weight: float32, one for each labelled token of the row, in order."""
+
+    row: Row
+    advantage: np.ndarray
+    weight: np.ndarray
+
+
+def lessons(
+    groups: Sequence[Group], encoder: Encoder, normalisation: str, max_tokens: int, exclude_truncated: bool
+) -> list[Lesson | None]:
+    """A row for each group of a step, None for one that teaches nothing.
+
+    The weights are those of a whole step, groups that teach nothing included: to leave those out of the sum, but not
+    out of the count, is what computing them would come to.
+    max_tokens: of one reply. exclude_truncated: gives rollouts that were cut short no weight.
+    """
+    encoded = [encoder.encode_group([outcome.dialogue for outcome in group.outcomes]) for group in groups]
+    labelled = [[int((one.labels != IGNORED).sum()) for one in group] for group in encoded]
+    turns = max(len(outcome.replies) for group in groups for outcome in group.outcomes)
+    lengths = [
+        0 if exclude_truncated and outcome.truncated else length
+        for group, counts in zip(groups, labelled, strict=True)
+        for outcome, length in zip(group.outcomes, counts, strict=True)
+    ]
+    weights = iter(token_weights(lengths, normalisation, max_tokens * turns))
+    rows: list[Lesson | None] = []
+    for group, dialogues, counts in zip(groups, encoded, labelled, strict=True):
+        weight = [next(weights) for _ in counts]
+        if not group.teaches:
+            rows.append(None)
+            continue
+        rows.append(
+            Lesson(
+                pack(dialogues, encoder.image_pad_id),
+                np.repeat(group.advantages, counts).astype(np.float32),
+                np.repeat(weight, counts).astype(np.float32),
+            )
+        )
+    return rows
+
+
+def batch(lesson: Lesson, encoder: Encoder, vision: Any = None) -> dict[str, torch.Tensor]:
+    """A lesson as keyword arguments of `train.words.predictions`.
+
+    vision: a `thinkseg.models.vision.Vision` that gives the features of the images, or None to let the model see them.
+    """
+    row = lesson.row
+    made: dict[str, Any] = collate([row], encoder.tokenizer.pad_token_id)
+    if vision is not None:
+        del made["pixel_values"], made["image_grid_thw"]
+        if len(row.grids):
+            images = row.pixels.split(row.grids.prod(-1).tolist())
+            made["mm_encoder_outputs"] = {"image": vision.features(images, list(row.grids))}
+    return made

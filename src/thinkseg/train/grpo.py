@@ -1,0 +1,292 @@
+"""Group-relative policy optimisation (GRPO): a recipe in, a better policy out, on `transformers.Trainer`.
+
+    out/recipe.json          the settings of the run, defaults included
+    out/log.jsonl            one line a step: rewards, failures, lengths, KL, seconds
+    out/tensorboard/         the same for TensorBoard
+    out/rollouts/            pages that show what was written, and what it was worth
+    out/checkpoints/         while the run lasts
+    out/model/               the result, in the ordinary layout
+
+A step rolls out groups of attempts at some prompts (`train.rollouts`), scores them (`rewards.group`), packs each group
+into one row (`train.groups`), and updates the policy once (`train.objective`). What belongs to one prompt, its frames
+and its words, is computed once for all attempts at it, in the rollouts as in the update.
+
+Killed at any moment and started again with the same recipe and folder, a run goes on from its last checkpoint. What is
+drawn in a step depends on the seed and the number of the step alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thinkseg.chains import CHAINS
+from thinkseg.errors import ModelError
+from thinkseg.models import SHIPPED, load_tracker
+from thinkseg.models.encoder import Encoder
+from thinkseg.models.generation import Engine
+from thinkseg.models.qwen import autocast, load_model
+from thinkseg.models.vision import Vision
+from thinkseg.rewards import Prompt, checked_weights
+from thinkseg.rewards.group import score_group
+from thinkseg.train import run
+from thinkseg.train.groups import Group, Lesson, batch, lessons
+from thinkseg.train.grpo_recipe import GrpoRecipe
+from thinkseg.train.objective import advantages, kl_estimate, policy_loss
+from thinkseg.train.pages import write_rollouts
+from thinkseg.train.prompts import Prompts
+from thinkseg.train.rollouts import Drawing, roll_out
+from thinkseg.train.telling import Telling, told
+from thinkseg.train.words import predictions
+from thinkseg.types import Outcome, View
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, Trainer
+
+STAGE = "grpo"
+"""What a run is called in its logs."""
+
+
+def train(recipe: GrpoRecipe, out: Path) -> Path:
+    """Runs a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
+
+    Raises SettingsError if `out` holds the run of another recipe, or one that cannot be run.
+    """
+    import torch
+
+    run.check_device()
+    run.claim(recipe, out)
+    done = out / "model"
+    if done.is_dir():
+        return done
+    name = SHIPPED.get(str(recipe.model.name), Path(str(recipe.model.name)))
+    source = name if name.is_dir() else str(recipe.model.name)
+    bf16 = run.bf16(recipe.precision)
+    model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32")
+    encoder = Encoder.load(source)
+    view = run.checked_view(recipe.view, model, encoder)
+    torch.manual_seed(recipe.seed)  # an adapter begins alike after an interruption
+    reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
+    trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
+    trainer = _trainer(recipe, out, Step(recipe, trained, reference, encoder, view, out))
+    trainer.train(resume_from_checkpoint=run.last_checkpoint(out / "checkpoints"))
+    if recipe.model.lora:
+        model = trained.merge_and_unload()
+    run.publish(model, encoder, out / "checkpoints" / "model", recipe.view)
+    return run.finish(out, out / "checkpoints" / "model")
+
+
+class Step:
+    """One step's work, apart from the optimizer's.
+
+    model: what is trained, under its adapter if it has one. reference: what it must not stray from; None for a model
+    whose adapter can be turned off, or if there is no need of one.
+    """
+
+    def __init__(
+        self, recipe: GrpoRecipe, model: Any, reference: PreTrainedModel | None, encoder: Encoder, view: View, out: Path
+    ) -> None:
+        self.recipe = recipe
+        self.model = model
+        self.reference = reference
+        self.encoder = encoder
+        self.view = view
+        self.out = out
+        self.weights = checked_weights(recipe.rewards)
+        self.tracker = load_tracker(recipe.tracker) if "consistency" in self.weights else None
+        self.prompts = Prompts(recipe.data, recipe.num_frames, recipe.seed)
+        self.vision = Vision(model)
+        self.frozen = not recipe.model.train_vision
+        self.telling = Telling()
+
+    def collect(self, numbers: Sequence[int], step: int) -> list[Lesson | None]:
+        """Rolls out and scores prompts by their numbers: a lesson from each, None where there is nothing to learn."""
+        self.vision.forget()
+        started = time.perf_counter()
+        prompts = [self.prompts[number] for number in numbers]
+        outcomes = self._rolled_out(prompts, step)
+        rolled_out = time.perf_counter()
+        groups = [self._scored(prompt, group) for prompt, group in zip(prompts, outcomes, strict=True)]
+        scored = time.perf_counter()
+        if self.recipe.show_every and step % self.recipe.show_every == 0:
+            write_rollouts(groups, step, self.out / "rollouts")
+        if not self.frozen:
+            self.vision.forget()
+        made = lessons(
+            groups,
+            self.encoder,
+            self.recipe.normalisation,
+            self.recipe.max_new_tokens,
+            self.recipe.exclude_truncated,
+        )
+        self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
+        return made
+
+    def _rolled_out(self, prompts: Sequence[Prompt], step: int) -> list[list[Outcome]]:
+        import torch
+
+        recipe = self.recipe
+        drawing = Drawing(recipe.rollouts, recipe.temperature, recipe.max_new_tokens, recipe.tokens_at_once)
+        # Mixed, not added: step 2 of seed 0 must not be step 1 of seed 1.
+        seed = int(np.random.SeedSequence([recipe.seed, step]).generate_state(1)[0])
+        training = self.model.training
+        self.model.eval()
+        try:
+            with autocast(str(self.model.device), run.bf16(recipe.precision)):
+                return roll_out(
+                    prompts,
+                    CHAINS[recipe.chain],
+                    Engine(self.model, self.encoder, self.vision),
+                    self.view,
+                    drawing,
+                    seed,
+                )
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"out of memory while rolling out: lower tokens_at_once, now {recipe.tokens_at_once:,}"
+            ) from None
+        finally:
+            self.model.train(training)
+
+    def _scored(self, prompt: Prompt, outcomes: Sequence[Outcome]) -> Group:
+        scores = score_group(prompt, outcomes, self.weights, self.tracker)
+        return Group(
+            prompt,
+            tuple(outcomes),
+            tuple(scores),
+            advantages([score.total for score in scores], self.recipe.scaled),
+        )
+
+    def loss(self, model: Any, lesson: Lesson | None) -> torch.Tensor:
+        """One lesson's share of the step's loss. model: as `self.model`, perhaps wrapped."""
+        import torch
+
+        if lesson is None:
+            # Nothing to learn, and a gradient of nothing at all, not of zeros.
+            return torch.zeros((), device=self.model.device, requires_grad=True)
+        inputs = _moved(batch(lesson, self.encoder, self.vision if self.frozen else None), self.model.device)
+        logits, labels = predictions(model, inputs)
+        logits = logits / self.recipe.temperature
+        logp = _chosen(logits, labels)
+        advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (lesson.advantage, lesson.weight))
+        kl = None
+        if self.recipe.beta:
+            with torch.no_grad():
+                against = _chosen(self._reference_logits(inputs) / self.recipe.temperature, labels)
+            kl = kl_estimate(logp, against)
+        self.telling.learned(logits.detach(), None if kl is None else kl.detach())
+        return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
+
+    def _reference_logits(self, inputs: dict[str, Any]) -> torch.Tensor:
+        if self.reference is not None:
+            return predictions(self.reference, inputs)[0]
+        with self.model.disable_adapter():
+            return predictions(self.model, inputs)[0]
+
+
+def _chosen(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of labels, (N,), from logits (N, vocabulary)."""
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits, labels, reduction="none").neg()
+
+
+def _moved(inputs: Any, device: Any) -> Any:
+    """The same on another device; features of images are there already."""
+    return {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
+
+
+def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
+    import torch
+    from transformers import PrinterCallback, TrainingArguments
+
+    from thinkseg.train.log import JsonLines
+
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=recipe.prompts,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        activation_checkpointing=recipe.gradient_checkpointing,
+        bf16=run.bf16(recipe.precision),
+        use_cpu=not torch.cuda.is_available(),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        logging_steps=1,
+        save_steps=recipe.save_every,
+        save_total_limit=1,
+        train_sampling_strategy="sequential",  # the order is that of the prompts
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=["tensorboard"],
+    )
+    trainer = _trainer_class(recipe.optimizer)(
+        step,
+        model=step.model,
+        args=arguments,
+        train_dataset=_Numbers(recipe.steps * recipe.prompts),
+        data_collator=_first,
+        callbacks=[JsonLines(out, STAGE)],
+    )
+    trainer.remove_callback(PrinterCallback)  # ours prints the same
+    return trainer
+
+
+class _Numbers:
+    """The numbers of a run's prompts as a map-style data set: what they stand for is looked up when they are due."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def _first(numbers: list[int]) -> dict[str, int]:
+    return {"number": numbers[0]}
+
+
+def _trainer_class(optimizer: str) -> type[Any]:
+    """A Trainer of `Step`s: it is asked for a step's batches at once, and there rolls out; the rest is stock."""
+    from thinkseg.train.sft import trainer_class
+
+    class GrpoTrainer(trainer_class(optimizer)):  # type: ignore[misc]
+        def __init__(self, step: Step, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.step = step
+            self.step.model = self.model
+
+        def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], int]:
+            drawn, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+            made = self.step.collect([int(one["number"]) for one in drawn], self.state.global_step)
+            return [{"lesson": lesson} for lesson in made], 1
+
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            loss = self.step.loss(model, inputs["lesson"])
+            return (loss, {}) if return_outputs else loss
+
+        def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+            return 0  # the stock estimate counts the padded tokens of a batch, and there is none here
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            super().log(logs | self.step.telling.end(), start_time)
+
+    return GrpoTrainer

@@ -1,0 +1,54 @@
+"""What a reinforcement run asks about, in the order it asks: sources in, samples with the frames to show out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from thinkseg.chains.show import sample_indices
+from thinkseg.data import open_benchmark, shapes
+from thinkseg.data.benchmark import Benchmark, Expression
+from thinkseg.errors import DatasetError
+from thinkseg.rewards import Prompt
+from thinkseg.train.grpo_recipe import Source
+
+SHAPES_WH = (224, 224)
+
+
+class Prompts:
+    """Prompt number i of a run, for every i: a pure function of the sources and the seed.
+
+    Expressions of all sources are shuffled together, anew each time they have all been asked. A benchmark's frames are
+    drawn from those it has a truth for. Raises DatasetError if a source cannot be read or tells no truth.
+    """
+
+    def __init__(self, sources: Sequence[Source], num_frames: int, seed: int) -> None:
+        self._num_frames = num_frames
+        self._seed = seed
+        self._shapes = sources[0] if sources[0].name == "shapes" else None
+        self._expressions: list[tuple[Benchmark, Expression]] = []
+        for source in sources if self._shapes is None else ():
+            benchmark = open_benchmark(source.name, Path(source.root or ""), source.split)
+            known = [e for e in benchmark.expressions if e.objects is not None and len(e.scored)]
+            if not known:
+                raise DatasetError(f"{source.name} {source.split}: no expression has a truth to learn from")
+            self._expressions += [(benchmark, expression) for expression in known]
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __getitem__(self, number: int) -> Prompt:
+        if self._shapes:
+            sample = shapes.load(self._shapes.split, self._shapes.offset + number, SHAPES_WH)
+            return Prompt(sample, sample_indices(len(sample.video), self._num_frames))
+        benchmark, expression = self._expressions[self._place(number)]
+        scored = sorted(expression.scored)
+        shown = tuple(scored[i] for i in sample_indices(len(scored), self._num_frames))
+        return Prompt(benchmark.sample(expression), shown)
+
+    def _place(self, number: int) -> int:
+        round_, at = divmod(number, len(self._expressions))
+        if self._order is None or self._order[0] != round_:
+            rng = np.random.default_rng([self._seed, round_])
+            self._order = round_, rng.permutation(len(self._expressions))
+        return int(self._order[1][at])

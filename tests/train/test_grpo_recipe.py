@@ -1,0 +1,107 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from thinkseg.errors import SettingsError
+from thinkseg.train.grpo_recipe import GrpoRecipe, Source, load_grpo_recipe
+from thinkseg.train.recipe import Lora, ModelRecipe
+from thinkseg.types import View
+
+RECIPES = sorted(set((Path(__file__).parents[2] / "recipes").glob("*.yaml")))
+GRPO = [path for path in RECIPES if not path.name.endswith("-sft.yaml")]
+
+GOOD: dict[str, Any] = {
+    "model": {"name": "owner/model", "lora": {"rank": 4}},
+    "data": [{"name": "revos", "root": "some/folder"}],
+    "rewards": {"boxes": 1, "keyframe": 0.5},
+    "steps": 3,
+    "num_frames": 4,
+    "frame_wh": [112, 84],
+}
+
+
+def load(path: Path, content: Any) -> GrpoRecipe:
+    file = path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return load_grpo_recipe(file)
+
+
+def changed(where: str, value: Any) -> dict[str, Any]:
+    """The good recipe with one field replaced: "data.0.root"."""
+    content = copy.deepcopy(GOOD)
+    inside: Any = content
+    *way, last = (int(part) if part.isdigit() else part for part in where.split("."))
+    for part in way:
+        inside = inside[part]
+    inside[last] = value
+    return content
+
+
+def test_a_recipe_is_read_with_the_papers_defaults(tmp_path: Path) -> None:
+    recipe = load(tmp_path, GOOD)
+    assert recipe == GrpoRecipe(
+        model=ModelRecipe(name="owner/model", lora=Lora(rank=4)),
+        data=(Source("revos", "some/folder"),),
+        rewards={"boxes": 1, "keyframe": 0.5},
+        steps=3,
+        num_frames=4,
+        frame_wh=(112, 84),
+    )
+    assert (recipe.prompts, recipe.rollouts, recipe.learning_rate, recipe.beta) == (16, 8, 1e-6, 5e-3)
+    assert (recipe.weight_decay, recipe.max_grad_norm, recipe.temperature, recipe.schedule) == (0.01, 1, 1, "constant")
+    assert recipe.view == View(4, (112, 84))
+
+
+def test_recipes_are_told_apart_by_their_names() -> None:
+    assert {path.name for path in GRPO} == {"revseg-7b.yaml", "shapes-veason.yaml", "veason-3b.yaml", "veason-7b.yaml"}
+
+
+@pytest.mark.parametrize("path", GRPO, ids=lambda path: path.name)
+def test_recipes_that_ship_are_read(path: Path) -> None:
+    recipe = load_grpo_recipe(path)
+    assert path.stem in path.read_text()  # the command that repeats it
+    assert recipe.max_new_tokens >= 256
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        ("steps", 0, "steps is at least 1"),
+        ("rollouts", 1, "rollouts is at least 2"),
+        ("beta", -0.1, "beta is at least 0"),
+        ("temperature", 0, "temperature is above 0"),
+        ("learning_rate", float("inf"), "learning_rate is above 0"),
+        ("seed", -1, "seed"),
+        ("chain", "veson", "chain: 'veson' is none of veason, revseg"),
+        ("normalisation", "mean", "normalisation"),
+        ("optimizer", "sgd", "optimizer"),
+        ("schedule", "step", "schedule"),
+        ("precision", "fp8", "precision"),
+        ("tracker", "sam2", "flow"),
+        ("rewards", {"box": 1}, "rewards: there is no reward 'box'"),
+        ("rewards", {"boxes": 0}, "no reward has a weight above 0"),
+        ("rewards.boxes", -1, "-1"),
+        ("data.0.name", "revs", "no 'revs'"),
+        ("data.0.root", None, "needs `root`"),
+        ("data.0.offset", 3, "for shapes alone"),
+        ("data", [], "one or more"),
+        ("data", [{"name": "shapes"}, {"name": "shapes"}], "shapes alone"),
+        ("model", {"create": {"vision": {}, "text": {}}}, "begins with a model that can answer"),
+        ("model", {}, "either `create` or `name`"),
+        ("frame_wh", [0, 28], "at least 1"),
+        ("closeup_wh", [28, 0], "at least 1"),
+        ("stages", [], "unknown field 'stages'"),
+    ],
+)
+def test_a_bad_recipe_is_refused_by_name(tmp_path: Path, where: str, value: Any, message: str) -> None:
+    content = changed(where, value)
+    if where == "tracker":
+        content["rewards"] = {"consistency": 1.0}
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, content)
+    assert str(tmp_path / "recipe.yaml") in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
