@@ -49,6 +49,26 @@ def test_the_demo_asks_about_the_first_clip_of_each_category_and_one_more():
     assert chosen[-1] == min(set(range(100)) - set(chosen[:-1]))
 
 
+def test_the_demo_in_two_turns(loads, tmp_path, monkeypatch):
+    def load_policy(name, **settings):
+        choice = '<think></think><answer>[{"frame_idx": 0, "object description": "what was described"}]</answer>'
+        return ScriptedPolicy([choice, '[{"bbox_2d": [0, 0, 9, 9]}]'], view=View(num_frames=3, frame_wh=(112, 112)))
+
+    monkeypatch.setattr("thinkseg.models.load_policy", load_policy)
+    monkeypatch.setattr(demo, "chosen", lambda: [2])
+    out = tmp_path / "demo"
+    assert cli.main(["demo", "--chain", "revseg", "--out", str(out)]) == 0
+    page = (out / "index.html").read_text("utf-8")
+    assert "Find &quot;what was described&quot;" in page
+    assert "chain <b>revseg</b>" in page
+
+
+def test_an_unknown_chain_loads_no_policy(loads, tmp_path, capsys):
+    assert cli.main(["demo", "--chain", "thinkhard", "--out", str(tmp_path / "demo")]) == 2
+    assert "no chain 'thinkhard'" in one_line(capsys)
+    assert loads == []
+
+
 def test_demo(loads, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "chosen", lambda: [2, 0, 1])
     out = tmp_path / "demo"

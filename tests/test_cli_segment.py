@@ -43,7 +43,7 @@ def models(monkeypatch, box_tracker):
     def pretend(reply=FOUND):
         def load_policy(name, **settings):
             loads.append((name, settings))
-            return ScriptedPolicy([reply], view=VIEW)
+            return ScriptedPolicy([reply] if isinstance(reply, str | Reply) else reply, view=VIEW)
 
         monkeypatch.setattr("thinkseg.models.load_policy", load_policy)
         monkeypatch.setattr("thinkseg.models.load_tracker", lambda name: box_tracker)
@@ -108,6 +108,26 @@ def test_settings_reach_the_policy_and_the_record(models, segment, out):
     settings = answer(out)["settings"]
     assert settings.items() >= running.items()
     assert (settings["frames"], settings["frame_size"]) == (5, [24, 16])
+
+
+CHOICE = '<think>It is the grey one.</think><answer>[{"frame_idx": 4, "object description": "grey"}]</answer>'
+BOXES = '[{"bbox_2d": [12, 8, 36, 32]}]'
+
+
+def test_both_turns_of_a_chain_are_kept(models, segment, out):
+    models([CHOICE, BOXES])
+    assert segment("the grey one", "--chain", "revseg") == 0
+    record = answer(out)
+    assert (record["thinking"], record["replies"]) == ("It is the grey one.", [CHOICE, BOXES])
+    assert (record["keyframe"]["index"], record["boxes"]) == (4, [[12, 8, 36, 32]])
+    assert (record["settings"]["overview_size"], record["settings"]["closeup_size"]) == ([24, 16], [48, 32])
+
+
+def test_the_sizes_of_both_turns_can_be_set(models, segment, out):
+    models([CHOICE, BOXES])
+    assert segment("it", "--chain", "revseg", "--frame-size", "12x8", "--closeup-size", "96x64") == 0
+    assert answer(out)["boxes"] == [[6, 4, 18, 16]]
+    assert answer(out)["settings"]["overview_size"] == [12, 8]
 
 
 def test_no_target_is_an_answer_with_empty_masks(models, segment, out, capsys):

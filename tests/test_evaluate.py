@@ -19,6 +19,9 @@ RIGHT, HALF, WRONG = found("2.0", 0, 0, 4, 4), found("1.0", 0, 0, 4, 2), found("
 """R_k of 1, 0.5 and 0 on a `question` with a target."""
 
 
+CHOICE = '[{"frame_idx": 2, "object description": "the target"}]'
+
+
 @pytest.fixture
 def run(tmp_path, box_tracker):
     """Evaluates samples on scripted replies in one folder, so that a second call goes on from the first."""
@@ -167,3 +170,26 @@ def test_progress_of_samples_without_a_length(question, run):
     ticks = []
     run((question(name) for name in "ab"), [RIGHT] * 2, progress=lambda *tick: ticks.append(tick))
     assert ticks == [(1, 0), (2, 0)]
+
+
+def test_two_turns_are_asked_in_batches(question, box_tracker, out):
+    """One answers in two turns, one says none, and one fails in its second turn, all asked together."""
+    where = '[{"bbox_2d": [0, 0, 8, 8]}]'
+
+    def say(dialogue):
+        name = dialogue[0].content[-1].rpartition(" ")[2]
+        if len(dialogue) > 1:
+            return where if name == "a" else "there"
+        return f"<think></think><answer>{'[]' if name == 'b' else CHOICE}</answer>"
+
+    policy = ScriptedPolicy(say, view=VIEW)
+    samples = [question("a"), question("b", target=False), question("c")]
+    scores = evaluate(samples, "revseg", policy, box_tracker, out, batch_size=3)
+    assert [len(dialogue) for dialogue in policy.dialogues] == [1, 1, 1, 3, 3]
+    assert [(row["failure"], row["keyframe"], len(row["replies"])) for row in lines(out)] == [
+        (None, 2, 2),
+        (None, None, 1),
+        ("json", None, 2),
+    ]
+    assert (lines(out)[0]["r_k"], lines(out)[0]["r_s"]) == (1, 1)
+    assert scores.overall.no_target_right == 1

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from thinkseg.ops.masks import empty
 from thinkseg.report import STRIP, STYLE, TRUTH, Exhibit, film_strip, truth_strip, verdict, write_page, write_pictures
 from thinkseg.scores import judge
-from thinkseg.types import Answer, Segmentation, VideoSample, View
+from thinkseg.types import Answer, Segmentation, Turn, VideoSample, View
 
 VIEW = View(num_frames=4, frame_wh=(8, 8))
 NOWHERE = Answer("There is <none>.", None, np.zeros((0, 4), np.float32))
@@ -130,3 +131,15 @@ def test_an_unknown_truth_cannot_be_drawn(exhibit):
 
 def test_the_style_is_shipped():
     assert STYLE.is_file()
+
+
+def test_a_second_turn_is_shown_with_what_was_asked(exhibit, tmp_path):
+    one = exhibit("star", FOUND)
+    image = np.zeros((8, 8, 3), np.uint8)
+    dialogue = (Turn(("when?", image)), "<one>", Turn((image, "Find <it>.")), "[the <boxes>]")
+    two = replace(one, result=replace(one.result, dialogue=dialogue))
+    for number, shown in enumerate((one, two)):
+        write_page([shown], tmp_path / f"{number}.html", "A page", {})
+        text = (tmp_path / f"{number}.html").read_text("utf-8")
+        assert ("<p>Find &lt;it&gt;.</p><pre>[the &lt;boxes&gt;]</pre>" in text) == bool(number)
+        assert Links(text).open == []

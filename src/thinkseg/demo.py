@@ -15,38 +15,39 @@ from itertools import count
 from pathlib import Path
 
 from thinkseg import tables
-from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import CATEGORIES, load
 from thinkseg.ops.video import open_video, write_video
 from thinkseg.outputs import result_folder, write_files, write_json
-from thinkseg.pipeline import checked_view, segment_sample
+from thinkseg.pipeline import chain_named, checked_view, segment_sample
 from thinkseg.report import Exhibit, figure, verdict, write_page, write_pictures
 from thinkseg.scores import Row, judge, summarise
 from thinkseg.types import Policy, Progress, Tracker, VideoSample, View
 
-SPLIT, CHAIN = "val", "veason"
+SPLIT = "val"
 
 EXTRA = 1
 """Clips beside the first one of each category."""
 
 
-def run(out: Path, policy: Policy, tracker: Tracker, progress: Progress | None = None) -> list[Row]:
+def run(
+    out: Path, policy: Policy, tracker: Tracker, progress: Progress | None = None, chain: str = "veason"
+) -> list[Row]:
     """Answers, follows and scores the questions, and writes the folder `out`. Returns one row a question.
 
-    progress: called with (done, total) questions. Raises SettingsError if `out` cannot be written, and what the
-    policy and the tracker raise.
+    progress: called with (done, total) questions. chain: how they are asked, a name from `thinkseg.chains.CHAINS`.
+    Raises SettingsError if `out` cannot be written, and what the policy and the tracker raise.
     """
     view = checked_view(policy)
     samples = [load(SPLIT, index) for index in chosen()]
     exhibits = []
     with result_folder(out) as folder:
         for done, sample in enumerate(samples):
-            exhibits.append(_exhibit(sample, policy, tracker, view, folder))
+            exhibits.append(_exhibit(sample, chain, policy, tracker, view, folder))
             if progress:
                 progress(done + 1, len(samples))
         rows = [exhibit.row for exhibit in exhibits]
         write_json({"questions": rows, **asdict(summarise(rows))}, folder / "scores.json")
-        facts = {"policy": policy.name, "tracker": tracker.name, "data": f"shapes, {SPLIT} split"}
+        facts = {"policy": policy.name, "chain": chain, "tracker": tracker.name, "data": f"shapes, {SPLIT} split"}
         write_page(exhibits, folder / "index.html", "ThinkSeg: questions about a few clips", facts)
     return rows
 
@@ -78,14 +79,14 @@ def _categories() -> Iterator[tuple[int, str]]:
     return ((index, load(SPLIT, index).category) for index in count())
 
 
-def _exhibit(sample: VideoSample, policy: Policy, tracker: Tracker, view: View, folder: Path) -> Exhibit:
+def _exhibit(sample: VideoSample, chain: str, policy: Policy, tracker: Tracker, view: View, folder: Path) -> Exhibit:
     """One question answered from a file, with all its files in a folder of its own."""
     place = folder / sample.id
     place.mkdir()
     clip = place / "clip.mp4"
     write_video(clip, sample.video.read(range(len(sample.video))), sample.video.fps or 1.0)
-    result = segment_sample(replace(sample, video=open_video(clip)), CHAINS[CHAIN], policy, tracker, view)
+    result = segment_sample(replace(sample, video=open_video(clip)), chain_named(chain), policy, tracker, view)
     row = judge(result, view)
-    write_files(result, place, {"policy": policy.name, "tracker": tracker.name, "chain": CHAIN})
+    write_files(result, place, {"policy": policy.name, "tracker": tracker.name, "chain": chain})
     write_pictures(result, view, place)
     return Exhibit(result, row, sample.id, clip.name if result.failure else "overlay.mp4")

@@ -15,7 +15,7 @@ import numpy as np
 
 from thinkseg.chains.show import sample_indices
 from thinkseg.scores import Figures, Row, summarise
-from thinkseg.types import Masklets, Segmentation, View
+from thinkseg.types import Dialogue, Masklets, Segmentation, Turn, View
 
 STYLE = Path(__file__).parent / "assets" / "report.css"
 
@@ -169,7 +169,7 @@ def _article(exhibit: Exhibit) -> str:
         _picture(f"{folder}/{TRUTH}", "truth", f"The true masks for “{query}”"),
         '</div><div class="columns">',
         f'<video src="{folder}/{escape(exhibit.video)}" controls loop muted playsinline preload="metadata"></video>',
-        f"<div>{_thinking(exhibit)}{_details(exhibit)}</div></div></article>",
+        f"<div>{_thinking(exhibit)}{_later_turns(exhibit.result.dialogue)}{_details(exhibit)}</div></div></article>",
     ]
     return "\n".join(lines)
 
@@ -190,6 +190,15 @@ def _thinking(exhibit: Exhibit) -> str:
         replies = "\n".join(exhibit.row["replies"])
         return f"<h3>reply, which could not be used</h3><pre>{escape(replies)}</pre>"
     return f"<h3>thinking</h3><blockquote>{escape(answer.thinking) or '–'}</blockquote>"
+
+
+def _later_turns(dialogue: Dialogue) -> str:
+    """What was asked after the first turn, in words, and what was replied."""
+    said = []
+    for turn, reply in zip(dialogue[2::2], dialogue[3::2], strict=False):
+        words = " ".join(part for part in turn.content if isinstance(part, str)) if isinstance(turn, Turn) else turn
+        said.append(f"<h3>asked next</h3><p>{escape(words)}</p><pre>{escape(str(reply))}</pre>")
+    return "".join(said)
 
 
 def _details(exhibit: Exhibit) -> str:

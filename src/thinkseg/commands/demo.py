@@ -18,6 +18,7 @@ def add_to(commands: Any) -> None:
         "answers, scores them, and writes index.html, which opens from disk.",
     )
     options.add_models(parser)
+    options.add_chain(parser)
     options.add_out(parser, default="runs/demo")
     parser.set_defaults(run=demo)
 
@@ -27,14 +28,16 @@ def demo(arguments: argparse.Namespace) -> int:
     from thinkseg import models
     from thinkseg.demo import run, table
     from thinkseg.outputs import check_out
+    from thinkseg.pipeline import chain_named
 
     check_out(arguments.out)
+    chain_named(arguments.chain)
     tracker = models.load_tracker(arguments.tracker)
     with Progress() as progress:
         progress.say(f"loading {arguments.policy}")
         policy = options.load_policy(arguments.policy)
         progress.say("answering")
-        rows = run(arguments.out, policy, tracker, progress)
+        rows = run(arguments.out, policy, tracker, progress, arguments.chain)
     print(table(rows))
     print(f"open {arguments.out / 'index.html'}")
     return 0

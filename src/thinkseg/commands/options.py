@@ -33,9 +33,16 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracker", default="flow", metavar="NAME", help="what follows the boxes (default: flow)")
 
 
+def add_chain(parser: argparse.ArgumentParser) -> None:
+    """How the policy is asked."""
+    parser.add_argument(
+        "--chain", default="veason", metavar="NAME", help="how the policy is asked: veason (default) or revseg"
+    )
+
+
 def add_asking(parser: argparse.ArgumentParser) -> None:
-    """How the policy is run and shown a video."""
-    parser.add_argument("--chain", default="veason", metavar="NAME", help="how the policy is asked (default: veason)")
+    """How the policy is asked, run and shown a video."""
+    add_chain(parser)
     parser.add_argument(
         "--frames", type=count, metavar="N", help="frames shown to the policy (default: its own choice)"
     )

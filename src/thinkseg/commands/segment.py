@@ -84,6 +84,8 @@ def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
         "chain": arguments.chain,
         "frames": view.num_frames,
         "frame_size": list(view.frame_wh),
+        "overview_size": list(view.overview.frame_wh),
+        "closeup_size": list(view.closeup.frame_wh),
         **options.running(arguments),
     }
     progress.say("thinking and tracking")
