@@ -21,7 +21,7 @@ LAYERS = (
     ("protocols",),
     ("marks", "tally"),
     ("evaluate", "scoring", "submission", "comparison", "train", "outputs"),
-    ("report",),
+    ("report", "ablation"),
     ("demo",),
     ("console",),
     ("commands",),

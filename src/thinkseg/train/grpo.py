@@ -4,7 +4,7 @@
     out/log.jsonl            one line a step: rewards, failures, lengths, KL, seconds
     out/tensorboard/         the same for TensorBoard
     out/rollouts/            pages that show what was written, and what it was worth
-    out/checkpoints/         while the run lasts
+    out/checkpoint-N/        while the run lasts
     out/model/               the result, in the ordinary layout
 
 A step rolls out groups of attempts at some prompts (`train.rollouts`), scores them (`rewards.group`), packs each group
@@ -76,11 +76,11 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
     trainer = _trainer(recipe, out, Step(recipe, trained, reference, encoder, view, out))
-    trainer.train(resume_from_checkpoint=run.last_checkpoint(out / "checkpoints"))
+    trainer.train(resume_from_checkpoint=run.last_checkpoint(out))
     if recipe.model.lora:
         model = trained.merge_and_unload()
-    run.publish(model, encoder, out / "checkpoints" / "model", recipe.view)
-    return run.finish(out, out / "checkpoints" / "model")
+    run.publish(model, encoder, done, recipe.view)
+    return done
 
 
 class Step:
@@ -211,7 +211,7 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
 
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     arguments = TrainingArguments(
-        output_dir=str(out / "checkpoints"),
+        output_dir=str(out),
         max_steps=recipe.steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=recipe.prompts,

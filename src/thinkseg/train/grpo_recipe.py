@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thinkseg.chains import CHAINS
 from thinkseg.data import BENCHMARKS
@@ -83,9 +84,9 @@ class GrpoRecipe:
         return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
 
 
-def load_grpo_recipe(path: Path) -> GrpoRecipe:
-    """Reads and checks a recipe. Raises SettingsError."""
-    recipe: GrpoRecipe = read_yaml(GrpoRecipe, path)
+def load_grpo_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> GrpoRecipe:
+    """Reads and checks a recipe, some of its fields changed. Raises SettingsError."""
+    recipe: GrpoRecipe = read_yaml(GrpoRecipe, path, changes)
     check_model(recipe.model, path)
     if recipe.model.create:
         raise SettingsError(f"{path}: model.create: reinforcement begins with a model that can answer; give its `name`")

@@ -3,6 +3,7 @@
 A stage's recipe names how much of each kind of data it mixes:
 
 - traces: the questions of a clip with their reasoning and answers, asked the way the `veason` chain asks
+- answers: the same questions and answers, without the reasoning
 - closeups: the same asked the way the `revseg` chain asks, in two turns
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
@@ -31,25 +32,25 @@ BATCHES_A_POOL = 8
 SOURCE_WH = (224, 224)  # frames are drawn as videos are, then shrunk to the view as a policy's frames are
 
 
-def traces(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
-    """Every question of an episode with a true answer and the thinking that leads to it."""
+def traces(clip: Episode, view: View, rng: np.random.Generator, thinking: bool = True) -> list[Dialogue]:
+    """Every question of an episode with a true answer and the thinking, if there is to be any, that leads to it."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view, _alone(view, video, rng))
     dialogues: list[Dialogue] = []
     for number, text in enumerate(clip.texts):
-        reply = true_reply(clip, number, shown, template=int(rng.integers(len(TEMPLATES))))
+        reply = true_reply(clip, number, shown, int(rng.integers(len(TEMPLATES))), thinking)
         dialogues.append((ask(text, shown, images), reply))
     return dialogues
 
 
-def true_reply(clip: Episode, question_index: int, shown: Shown, template: int) -> str:
+def true_reply(clip: Episode, question_index: int, shown: Shown, template: int, thinking: bool = True) -> str:
     """The reply a perfect policy would give to one question of an episode, seeing what `shown` records."""
     units = _units(shown)
     sight = look(clip.clip, shown.indices, shown.labels, units)
     thought = trace(sight, clip.asked[question_index], template)
     keyframe = None if thought.shown is None else shown.indices[thought.shown]
     scale = np.array(shown.source_wh * 2) / np.array(units * 2)
-    return write_answer(thought.thinking, keyframe, thought.boxes * scale, shown)
+    return write_answer(thought.thinking if thinking else "", keyframe, thought.boxes * scale, shown)
 
 
 def closeups(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
@@ -168,6 +169,10 @@ def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
     return traces(episode("train", at, mixture.questions), mixture.view, rng)
 
 
+def _answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return traces(episode("train", at, mixture.questions), mixture.view, rng, thinking=False)
+
+
 def _closeups(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return closeups(episode("train", at, mixture.questions), mixture.view, rng)
 
@@ -186,6 +191,7 @@ def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
 
 KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "traces": _traces,
+    "answers": _answers,
     "closeups": _closeups,
     "glimpses": _glimpses,
     "lists": _lists,

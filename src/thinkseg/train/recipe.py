@@ -109,9 +109,9 @@ PRECISIONS = ("auto", "bf16", "fp32")
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Reads and checks a recipe. Raises SettingsError."""
-    recipe: Recipe = read_yaml(Recipe, path)
+def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Reads and checks a recipe, some of its fields changed. Raises SettingsError."""
+    recipe: Recipe = read_yaml(Recipe, path, changes)
     _check(recipe, path)
     return recipe
 

@@ -14,22 +14,35 @@ from typing import Any, get_args, get_type_hints
 from thinkseg.errors import SettingsError
 
 
-def read_yaml(kind: Any, path: Path) -> Any:
+def read_yaml(kind: Any, path: Path, changes: Mapping[str, Any] | None = None) -> Any:
     """The file as an instance of a dataclass, whose fields may be dataclasses, tuples of them, mappings and scalars.
 
+    changes: what to read instead of what is in the file; see `merged`.
     Raises SettingsError if it cannot be read, or does not fit.
     """
+    content = read_content(path)
+    return build(kind, content if changes is None else merged(content, changes), str(path))
+
+
+def read_content(path: Path) -> Any:
+    """What is in the file, whatever it is. Raises SettingsError if it cannot be read."""
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not a text file in UTF-8") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return build(kind, content, str(path))
+
+
+def merged(content: Any, changes: Any) -> Any:
+    """Nested mappings with some of their values replaced; a list is replaced as a whole."""
+    if not isinstance(content, Mapping) or not isinstance(changes, Mapping):
+        return changes
+    return {**content, **{key: merged(content.get(key), value) for key, value in changes.items()}}
 
 
 def build(kind: Any, content: Any, where: str) -> Any:

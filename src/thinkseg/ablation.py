@@ -1,0 +1,154 @@
+"""Ablations: a file of variants in, one table like the papers' out, every variant trained and scored on shapes.
+
+    out/runs/WAY-DIGEST/     a training run; variants that begin alike share it
+    out/rows/NAME/           the scores of one variant
+    out/table.txt, .json     all of them beside the paper's figures
+
+Started again with the same file and folder, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thinkseg import tables
+from thinkseg.chains import CHAINS
+from thinkseg.errors import SettingsError
+from thinkseg.results import replacing
+from thinkseg.scores import Figures
+from thinkseg.train.grpo_recipe import load_grpo_recipe
+from thinkseg.train.recipe import load_recipe
+from thinkseg.train.yamlfile import merged, read_content, read_yaml
+
+RECIPES: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"sft": load_recipe, "grpo": load_grpo_recipe}
+"""Ways of training by the name of their command, and how their recipes are read."""
+
+FIGURES = {"j_and_f": "J&F", "r_k": "R_k", "r_s": "R_s", "parsed": "parsed", "no_target_right": "no-target right"}
+"""The figures in the table, and the heads of their columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training run. recipe: relative to the file of the ablation. changes: fields of it that are set otherwise."""
+
+    way: str
+    recipe: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row of the table.
+
+    name: of its folder. paper: the paper's figures for it. start: the policy that the first training starts from,
+    where its recipe does not create one. runs: one after another, each starting from the policy of the one before.
+    """
+
+    name: str
+    title: str
+    runs: tuple[Training, ...] = ()
+    start: str = "shapes"
+    paper: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """A table. columns: heads of the paper's figures. chain, split, limit: how variants are scored."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Variant, ...]
+    chain: str = "veason"
+    split: str = "val"
+    limit: int = 300
+
+
+def load_ablation(path: Path) -> Ablation:
+    """Reads and checks the file, and all recipes it names. Raises SettingsError."""
+    ablation: Ablation = read_yaml(Ablation, path)
+    names = [row.name for row in ablation.rows]
+    if not names or len(set(names)) < len(names) or not all(name.replace("-", "").isalnum() for name in names):
+        raise SettingsError(
+            f"{path}: rows: each needs a name of its own, of letters, digits and dashes: it is a folder"
+        )
+    if ablation.chain not in CHAINS:
+        raise SettingsError(f"{path}: chain: {ablation.chain!r} is none of {', '.join(CHAINS)}")
+    if ablation.limit < 1:
+        raise SettingsError(f"{path}: limit is at least 1")
+    for row in ablation.rows:
+        if len(row.paper) not in (0, len(ablation.columns)):
+            raise SettingsError(f"{path}: row {row.name}: paper: one figure is needed for each of the columns")
+        for training in row.runs:
+            _recipe(training, path, row.start)
+    return ablation
+
+
+def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -> str:
+    """Trains and scores all variants, and returns the table. say: is told what is being done.
+
+    Raises SettingsError as `load_ablation`, and whatever training and scoring raise.
+    """
+    ablation = load_ablation(path)
+    scored: list[Figures] = []
+    for row in ablation.rows:
+        policy = row.start
+        for training in row.runs:
+            say(f"{row.title}: {training.way}")
+            policy = _trained(training, path, policy, out / "runs")
+        say(f"{row.title}: scoring")
+        scored.append(_scored(ablation, policy, out / "rows" / row.name))
+    text = f"{ablation.title}\n{_table(ablation, scored)}"
+    with replacing(out / "table.txt") as file:
+        file.write_text(text + "\n", "utf-8")
+    figures = {row.name: asdict(one) | {"paper": row.paper} for row, one in zip(ablation.rows, scored, strict=True)}
+    with replacing(out / "table.json") as file:
+        file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    return text
+
+
+def _recipe(training: Training, path: Path, start: str) -> Any:
+    if training.way not in RECIPES:
+        raise SettingsError(f"{path}: runs: there is no way {training.way!r}; there are {', '.join(RECIPES)}")
+    source = path.parent / training.recipe
+    model = merged(read_content(source), training.changes).get("model") or {}
+    # A recipe that creates its model starts from nothing, all others from the policy at hand.
+    start_there = {} if model.get("create") else {"model": {"name": start}}
+    return RECIPES[training.way](source, merged(training.changes, start_there))
+
+
+def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
+    """The folder of the policy that a run ends with; a run that is there already is not run again."""
+    recipe = _recipe(training, path, start)
+    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:12]
+    from thinkseg.train import grpo, sft
+
+    out = runs / f"{training.way}-{digest}"
+    return str(sft.train(recipe, out) if training.way == "sft" else grpo.train(recipe, out))
+
+
+def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
+    from thinkseg import models
+    from thinkseg.data.shapes import load
+    from thinkseg.evaluate import evaluate
+
+    samples = (load(ablation.split, index) for index in range(ablation.limit))
+    answering = models.load_policy(policy)
+    # The policy is named by its row, not by its folder, so that a moved folder of ablations is still the same.
+    answering.name = out.name
+    return evaluate(samples, ablation.chain, answering, models.load_tracker("flow"), out, batch_size=32).overall
+
+
+def _table(ablation: Ablation, scored: Sequence[Figures]) -> str:
+    """The paper's figures stand first, then ours; both in the paper's order."""
+    lines = []
+    for row, figures in zip(ablation.rows, scored, strict=True):
+        theirs = [f"{value:.1f}" for value in row.paper] or ["-"] * len(ablation.columns)
+        ours = [getattr(figures, name) for name in FIGURES]
+        lines.append([row.title, *theirs, *("-" if value is None else f"{value:.3f}" for value in ours)])
+    heads = ["", *(f"{column} (paper)" for column in ablation.columns), *FIGURES.values()]
+    return tables.table(heads, lines, numbers=range(1, len(heads)))

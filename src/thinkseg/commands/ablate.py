@@ -1,0 +1,33 @@
+"""`thinkseg ablate ...`: variants in, one table out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from thinkseg.commands import options
+
+
+def add_to(commands: Any) -> None:
+    """Describes the command."""
+    parser = commands.add_parser(
+        "ablate",
+        help="train and score variants of a method",
+        description="Trains every variant that a file lists, scores it on the shapes world, and writes one table like "
+        "the papers'. Started again with the same file and folder, it goes on where it was.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="e.g. recipes/ablations/shapes-rewards.yaml")
+    options.add_out(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains, scores and prints the table."""
+    from thinkseg.ablation import ablate
+    from thinkseg.outputs import check_writable
+
+    check_writable(arguments.out)
+    print(ablate(arguments.file, arguments.out, say=print))
+    print(f"wrote {arguments.out / 'table.txt'}")
+    return 0

@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from thinkseg import ablation
+from thinkseg.ablation import ablate, load_ablation
+from thinkseg.errors import SettingsError
+from thinkseg.train import grpo, sft
+from tinymodels import save_qwen2_5, tiny_tokenizer
+
+SHIPPED = sorted((Path(__file__).parents[1] / "recipes" / "ablations").glob("*.yaml"))
+
+GRPO: dict[str, Any] = {
+    "model": {"name": "nobody"},
+    "data": [{"name": "shapes"}],
+    "rewards": {"format": 1, "keyframe": 1},
+    "steps": 1,
+    "num_frames": 2,
+    "frame_wh": [56, 56],
+    "prompts": 1,
+    "rollouts": 2,
+    "max_new_tokens": 4,
+    "show_every": 0,
+    "precision": "fp32",
+}
+SFT: dict[str, Any] = {
+    "model": {"create": {"vision": {}, "text": {}}},
+    "num_frames": 2,
+    "frame_wh": [56, 56],
+    "precision": "fp32",
+    "stages": [
+        {"name": "a", "objective": "words", "steps": 1, "batch": 1, "learning_rate": 0.001, "data": {"answers": 1}}
+    ],
+}
+
+
+def written(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Path:
+    (folder / "grpo.yaml").write_text(yaml.safe_dump(GRPO))
+    (folder / "sft.yaml").write_text(yaml.safe_dump(SFT))
+    path = folder / "ablation.yaml"
+    path.write_text(yaml.safe_dump({"title": "T", "columns": ["x"], "limit": 2, "rows": rows, **settings}))
+    return path
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    return str(save_qwen2_5(tmp_path / "tiny", tiny_tokenizer()))
+
+
+def rows(start: str) -> list[dict[str, Any]]:
+    tuned = {"way": "sft", "recipe": "sft.yaml", "changes": {"model": {"create": None}}}
+    weighed = {"way": "grpo", "recipe": "grpo.yaml", "changes": {"rewards": {"keyframe": 0}}}
+    return [
+        {"name": "before", "title": "before", "start": start},
+        {"name": "tuned", "title": "tuned", "start": start, "runs": [tuned], "paper": [38.3]},
+        {"name": "both", "title": "tuned + GRPO", "start": start, "runs": [tuned, weighed], "paper": [61]},
+    ]
+
+
+def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[tuple[str, Any]] = []
+    for module in (sft, grpo):
+
+        def remembered(recipe: Any, out: Path, train: Any = module.train) -> Path:
+            trained.append((out.name.partition("-")[0], recipe))
+            return train(recipe, out)
+
+        monkeypatch.setattr(module, "train", remembered)
+    path = written(tmp_path, rows(tiny))
+    text = ablate(path, tmp_path / "out")
+    lines = text.splitlines()
+    assert lines[0] == "T"
+    assert lines[1].split() == ["x", "(paper)", *["J&F", "R_k", "R_s", "parsed"], "no-target", "right"]
+    assert [line.split()[0] for line in lines[2:]] == ["before", "tuned", "tuned"]
+    assert [("38.3" in line, "61.0" in line) for line in lines[2:]] == [(False, False), (True, False), (False, True)]
+    # The common beginning is one run, and each run starts from the model of the one before.
+    assert [way for way, _ in trained] == ["sft", "sft", "grpo"]
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+    assert trained[0][1] == trained[1][1]
+    assert trained[0][1].model.name == tiny
+    assert Path(trained[2][1].model.name).parent.name.startswith("sft-")
+    assert trained[2][1].rewards == {"format": 1, "keyframe": 0}
+    figures = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert figures["both"]["paper"] == [61]
+    assert figures["before"]["samples"] == 2
+    assert (tmp_path / "out" / "table.txt").read_text() == text + "\n"
+    again = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").rglob("results.jsonl")}
+    assert ablate(path, tmp_path / "out") == text
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").rglob("results.jsonl")} == again
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_ablations_that_ship_are_read(path: Path) -> None:
+    assert f"thinkseg ablate recipes/ablations/{path.name}" in path.read_text()
+    assert len(load_ablation(path).rows) >= 4
+
+
+def test_all_rows_of_the_training_table_end_as_they_say() -> None:
+    path = next(path for path in SHIPPED if path.name == "shapes-training.yaml")
+    ends = {row.name: row.runs[-1].way for row in load_ablation(path).rows}
+    assert {name for name, way in ends.items() if way == "grpo"} == {"grpo", "sft-grpo", "cot-sft-grpo"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": []}, "name of its own"),
+        ({"rows": [{"name": "a", "title": "a"}] * 2}, "name of its own"),
+        ({"rows": [{"name": "../a", "title": "a"}]}, "name of its own"),
+        ({"chain": "veson"}, "'veson' is none of"),
+        ({"limit": 0}, "limit is at least 1"),
+        ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "row a: paper"),
+        ({"rows": [{"name": "a", "title": "a", "runs": [{"way": "dpo", "recipe": "grpo.yaml"}]}]}, "no way 'dpo'"),
+        ({"rows": [{"name": "a", "title": "a", "runs": [{"way": "sft", "recipe": "none.yaml"}]}]}, "cannot be read"),
+        (
+            {
+                "rows": [
+                    {"name": "a", "title": "a", "runs": [{"way": "grpo", "recipe": "grpo.yaml", "changes": {"b": 1}}]}
+                ]
+            },
+            "unknown field 'b'",
+        ),
+    ],
+)
+def test_a_bad_file_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(ablation, "_trained", None)
+    with pytest.raises(SettingsError, match=message):
+        ablate(written(tmp_path, **{"rows": rows("shapes"), **changes}), tmp_path / "out")
