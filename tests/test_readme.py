@@ -54,7 +54,7 @@ def test_every_command_is_in_the_readme():
 
 
 def test_recipes_in_the_readme_exist():
-    recipes = set(re.findall(r"recipes/[\w.-]+", README))
+    recipes = set(re.findall(r"recipes/[\w./-]+", README))
     assert recipes
     for recipe in recipes:
         assert (ROOT / recipe).is_file(), recipe
