@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from thinkseg.errors import SettingsError
+from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.generation import Drawn, Engine
 from thinkseg.models.policy import QwenPolicy
@@ -187,6 +187,21 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
         assert record["keyframe/0"] == record["keyframe/1"] == 0.5
         assert math.isfinite(record["loss"])
     assert max(record["reward/boxes"] for record in log(tmp_path)) > 0
+
+
+@pytest.mark.parametrize(
+    ("where", "setting"), [("roll_out", "tokens_at_once"), ("policy_loss", "gradient_checkpointing")]
+)
+@pytest.mark.usefixtures("lively")
+def test_out_of_memory_names_the_setting_to_lower(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, setting: str
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(grpo, where, full)
+    with pytest.raises(ModelError, match=setting):
+        train(recipe(qwen2_5), tmp_path)
 
 
 def test_a_folder_of_another_run_is_left_alone(qwen2_5: Path, tmp_path: Path) -> None:

@@ -76,7 +76,11 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
     trainer = _trainer(recipe, out, Step(recipe, trained, reference, encoder, view, out))
-    trainer.train(resume_from_checkpoint=run.last_checkpoint(out))
+    try:
+        trainer.train(resume_from_checkpoint=run.last_checkpoint(out))
+    except torch.OutOfMemoryError:
+        advice = "lower rollouts" if recipe.gradient_checkpointing else "set gradient_checkpointing, or lower rollouts"
+        raise ModelError(f"out of memory in the update of {recipe.rollouts} rollouts of a prompt: {advice}") from None
     if recipe.model.lora:
         model = trained.merge_and_unload()
     run.publish(model, encoder, done, recipe.view)
