@@ -116,3 +116,19 @@ def labelled_text(encoder: Encoder, dialogue: Dialogue) -> list[str]:
     one = encoder.encode(dialogue)
     edges = np.flatnonzero(np.diff(one.labels != -100, prepend=False, append=False)).reshape(-1, 2)
     return [encoder.tokenizer.decode(one.ids[start:end]) for start, end in edges]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """The tensors of a saved model by name."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def changed(one: Path, other: Path) -> set[str]:
+    """Names of the weights in which two saved models differ."""
+    import torch
+
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    return {name for name in first if not torch.equal(first[name], second[name])}

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.encoder import Encoder
@@ -19,7 +18,7 @@ from thinkseg.train.grpo import train
 from thinkseg.train.grpo_recipe import GrpoRecipe, Source
 from thinkseg.train.log import JsonLines
 from thinkseg.train.recipe import Lora, ModelRecipe
-from tinymodels import asked, picture
+from tinymodels import asked, changed, picture
 
 STEPS = 4
 
@@ -55,16 +54,6 @@ def lively(monkeypatch: pytest.MonkeyPatch) -> None:
 def log(out: Path) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [record for record in records if "loss" in record]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def changed(one: Path, other: Path) -> set[str]:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    return {name for name in first if not torch.equal(first[name], second[name])}
 
 
 @pytest.mark.usefixtures("lively")

@@ -1,10 +1,10 @@
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from recipefiles import with_field
 from thinkseg.errors import SettingsError
 from thinkseg.train.grpo_recipe import GrpoRecipe, Source, load_grpo_recipe
 from thinkseg.train.recipe import Lora, ModelRecipe
@@ -30,14 +30,8 @@ def load(path: Path, content: Any) -> GrpoRecipe:
 
 
 def changed(where: str, value: Any) -> dict[str, Any]:
-    """The good recipe with one field replaced: "data.0.root"."""
-    content = copy.deepcopy(GOOD)
-    inside: Any = content
-    *way, last = (int(part) if part.isdigit() else part for part in where.split("."))
-    for part in way:
-        inside = inside[part]
-    inside[last] = value
-    return content
+    """The good recipe with one field replaced."""
+    return with_field(GOOD, where, value)
 
 
 def test_a_recipe_is_read_with_the_papers_defaults(tmp_path: Path) -> None:

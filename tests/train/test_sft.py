@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
 from thinkseg.errors import SettingsError
@@ -23,7 +22,7 @@ from thinkseg.train.packing import collate
 from thinkseg.train.recipe import Create, Lora, ModelRecipe, Recipe, Stage, load_recipe
 from thinkseg.train.sft import Mixture, train, trainer_class, words_loss
 from thinkseg.types import View
-from tinymodels import TEXT, VISION, asked, picture
+from tinymodels import TEXT, VISION, asked, changed, picture, weights
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -60,17 +59,6 @@ def tuned(folder: Path, lora: Lora | None = None, **changes: Any) -> Recipe:
         frame_wh=(2 * multiple, 2 * multiple),
         precision="fp32",
     )
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def changed(one: Path, other: Path) -> set[str]:
-    """Names of the weights in which two models differ."""
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    return {name for name in first if not torch.equal(first[name], second[name])}
 
 
 class Killed(BaseException):

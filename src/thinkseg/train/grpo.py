@@ -18,7 +18,6 @@ drawn in a step depends on the seed and the number of the step alone.
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,34 +207,19 @@ def _moved(inputs: Any, device: Any) -> Any:
 
 
 def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
-    import torch
-    from transformers import PrinterCallback, TrainingArguments
+    from transformers import PrinterCallback
 
     from thinkseg.train.log import JsonLines
 
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
-    arguments = TrainingArguments(
-        output_dir=str(out),
-        max_steps=recipe.steps,
+    arguments = run.arguments(
+        recipe,
+        out,
+        out / "tensorboard",
+        seed=recipe.seed,
+        precision=recipe.precision,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=recipe.prompts,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        activation_checkpointing=recipe.gradient_checkpointing,
-        bf16=run.bf16(recipe.precision),
-        use_cpu=not torch.cuda.is_available(),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
         logging_steps=1,
-        save_steps=recipe.save_every,
-        save_total_limit=1,
-        train_sampling_strategy="sequential",  # the order is that of the prompts
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=["tensorboard"],
     )
     trainer = _trainer_class(recipe.optimizer)(
         step,

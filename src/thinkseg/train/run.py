@@ -16,7 +16,7 @@ from thinkseg.train.recipe import ModelRecipe
 from thinkseg.types import View
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, TrainingArguments
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
@@ -90,6 +90,41 @@ def bf16(precision: str) -> bool:
     if precision == "auto":
         return supports_bf16("cuda" if torch.cuda.is_available() else "cpu")
     return precision == "bf16"
+
+
+def arguments(
+    settings: Any, folder: Path, tensorboard: Path, seed: int, precision: str, **own: Any
+) -> TrainingArguments:
+    """What the Trainer is told, whatever it trains.
+
+    settings: has the fields of a `train.recipe.Stage` that say how long and how fast to learn.
+    folder: for checkpoints. own: what else this training wants told.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard)
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        activation_checkpointing=settings.gradient_checkpointing,
+        bf16=bf16(precision),
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed,
+        data_seed=seed,
+        save_steps=settings.save_every,
+        save_total_limit=1,
+        train_sampling_strategy="sequential",  # every index is a fresh draw already
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=["tensorboard"],
+        **own,
+    )
 
 
 def publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:

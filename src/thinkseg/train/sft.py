@@ -11,7 +11,6 @@ Killed at any moment and started again with the same recipe and folder, a run go
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,36 +111,21 @@ class _Collate:
 
 
 def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any) -> Trainer:
-    import torch
-    from transformers import PrinterCallback, TrainingArguments
+    from transformers import PrinterCallback
 
     from thinkseg.train.log import JsonLines
 
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard" / stage.name)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=stage.steps,
+    arguments = run.arguments(
+        stage,
+        folder,
+        out / "tensorboard" / stage.name,
+        seed=recipe.seed,
+        precision=recipe.precision,
         per_device_train_batch_size=stage.batch,
         gradient_accumulation_steps=stage.accumulate,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type=stage.schedule,
-        warmup_steps=stage.warmup,
-        weight_decay=stage.weight_decay,
-        max_grad_norm=stage.max_grad_norm,
-        activation_checkpointing=stage.gradient_checkpointing,
-        bf16=run.bf16(recipe.precision),
-        use_cpu=not torch.cuda.is_available(),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
         logging_steps=min(20, stage.steps),
-        save_steps=stage.save_every,
-        save_total_limit=1,
         dataloader_num_workers=stage.workers,
         dataloader_persistent_workers=stage.workers > 0,
-        train_sampling_strategy="sequential",  # every index is a fresh draw already
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=["tensorboard"],
     )
     trainer = trainer_class(stage.optimizer)(
         model=model,
