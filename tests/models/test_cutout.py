@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from thinkseg.data.shapes import load
 from thinkseg.errors import SettingsError
 from thinkseg.models.cutout import cut_out
-from thinkseg.models.flow import check_boxes
+from thinkseg.models.walk import check_boxes
 
 WIDTH, HEIGHT = 128, 96
 RED = (200, 40, 50)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from thinkseg.errors import SettingsError
-from thinkseg.models import flow
-from thinkseg.models.flow import FlowTracker, check_boxes, settle_owners
+from thinkseg.models.flow import FlowTracker, settle_owners
 from thinkseg.models.silhouette import Silhouette, outline_of
 from thinkseg.models.target import Soft
 from thinkseg.ops.masks import decode
@@ -150,24 +149,6 @@ def test_same_input_same_masks() -> None:
     assert FlowTracker().track(scene.video(), 2, box).rles == first.rles
 
 
-def test_going_back_holds_only_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene((16, 16))
-    for step in range(21):
-        scene.shoot([(8, 8, 4, RED)])
-        scene.frames[-1][0, 0] = step
-    monkeypatch.setattr(flow, "CHUNK_BYTES", 5 * 3 * 16 * 16)
-    asked: list[list[int]] = []
-
-    class Watched(ArrayFrames):
-        def read(self, indices):
-            asked.append(list(indices))
-            return super().read(indices)
-
-    order = [int(frame[0, 0, 0]) for frame in flow._backwards(Watched(np.stack(scene.frames)), 20)]
-    assert order == list(range(19, -1, -1))
-    assert asked == [list(range(start, start + 5)) for start in (15, 10, 5, 0)]
-
-
 def test_progress_ends_at_the_last_frame() -> None:
     scene = Scene()
     for _ in range(4):
@@ -182,27 +163,6 @@ def test_no_boxes_no_objects() -> None:
     scene.shoot([])
     tracked = FlowTracker().track(scene.video(), 0, np.zeros((0, 4), np.float32))
     assert (tracked.num_objects, tracked.num_frames) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("box", "complaint"),
-    [
-        ((5, 5, 5, 9), "has no area"),
-        ((9, 5, 5, 9), "has no area"),
-        ((-9, 0, -2, 9), "outside the frame"),
-        ((200, 0, 230, 9), "outside the frame"),
-        ((float("nan"), 0, 4, 4), "finite"),
-        ((0, 0, float("inf"), 4), "finite"),
-    ],
-)
-def test_a_box_that_cannot_be_used_is_named(box: tuple[float, ...], complaint: str) -> None:
-    with pytest.raises(SettingsError, match=complaint):
-        check_boxes(np.array([box], np.float32), (WIDTH, HEIGHT))
-
-
-def test_boxes_of_another_shape_are_named() -> None:
-    with pytest.raises(SettingsError, match="one row"):
-        check_boxes(np.ones((2, 3), np.float32), (WIDTH, HEIGHT))
 
 
 @pytest.mark.parametrize("keyframe", [-1, 1, 10**9])

@@ -16,11 +16,9 @@ from thinkseg.errors import SettingsError
 from thinkseg.models.cutout import cut_out
 from thinkseg.models.edges import apply_coefficients, as_guide
 from thinkseg.models.target import Picture, Soft, Target
+from thinkseg.models.walk import backwards, check_boxes, check_keyframe
 from thinkseg.ops.masks import encode
 from thinkseg.types import Frames, Masklets, Progress, Rle
-
-CHUNK_BYTES = 192 << 20
-"""Decoded pictures held at once while walking backwards: videos decode forwards only, so they are read in chunks."""
 
 
 class FlowTracker:
@@ -43,8 +41,7 @@ class FlowTracker:
         """
         total, size_wh = len(video), video.size_wh
         boxes = check_boxes(boxes, size_wh)
-        if not 0 <= keyframe < total:
-            raise SettingsError(f"keyframe {keyframe} is not in {video.name}; give an index from 0 to {total - 1}")
+        check_keyframe(video, keyframe)
         tracks: list[list[Rle | None]] = [[None] * total for _ in boxes]
         if len(boxes):
             first = Picture(video[keyframe], self._working_wh(size_wh))
@@ -52,8 +49,9 @@ class FlowTracker:
             for track, mask in zip(tracks, masks, strict=True):
                 track[keyframe] = encode(mask)
             done = 1
-            for indices, frames in ((range(keyframe + 1, total), _forwards), (range(keyframe - 1, -1, -1), _backwards)):
-                for index, found in zip(indices, self._walk(first, masks, frames(video, keyframe)), strict=True):
+            after, before = range(keyframe + 1, total), range(keyframe)
+            for indices, frames in ((after, video.read(after)), (reversed(before), backwards(video, before))):
+                for index, found in zip(indices, self._walk(first, masks, frames), strict=True):
                     for track, rle in zip(tracks, found, strict=True):
                         track[index] = rle
                     done += 1
@@ -86,26 +84,6 @@ class FlowTracker:
                 found.append(_export(now, soft, mask) if kept and soft is not None else None)
             yield found
             before = now
-
-
-def check_boxes(boxes: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Boxes clipped to the frame, float32 (N, 4). Raises SettingsError for one that encloses nothing of it."""
-    boxes = np.asarray(boxes, np.float32)
-    if boxes.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise SettingsError(f"boxes have shape {boxes.shape}; give one row x1, y1, x2, y2 per object")
-    width, height = size_wh
-    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-    for box, inside in zip(boxes, clipped, strict=True):
-        text = ",".join(f"{side:g}" for side in box)
-        if not np.isfinite(box).all():
-            raise SettingsError(f"box {text} is not made of finite numbers; give x1,y1,x2,y2 in pixels")
-        if box[2] <= box[0] or box[3] <= box[1]:
-            raise SettingsError(f"box {text} has no area; give x1,y1,x2,y2 with x1 < x2 and y1 < y2")
-        if inside[2] <= inside[0] or inside[3] <= inside[1]:
-            raise SettingsError(f"box {text} lies outside the frame of {width}x{height} pixels; give one inside it")
-    return clipped
 
 
 def cut_out_all(rgb: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
@@ -170,18 +148,3 @@ def _export(picture: Picture, soft: Soft, mask: np.ndarray) -> Rle:
     full = np.zeros((height, width), bool)
     full[top:bottom, left:right] = fine & (near > 0)
     return encode(full)
-
-
-def _forwards(video: Frames, keyframe: int) -> Iterator[np.ndarray]:
-    """Frames after the keyframe."""
-    return video.read(range(keyframe + 1, len(video)))
-
-
-def _backwards(video: Frames, keyframe: int) -> Iterator[np.ndarray]:
-    """Frames before the keyframe, last one first."""
-    width, height = video.size_wh
-    chunk = int(np.clip(CHUNK_BYTES // (3 * width * height), 4, 64))
-    for end in range(keyframe, 0, -chunk):
-        held = list(video.read(range(max(end - chunk, 0), end)))
-        while held:
-            yield held.pop()

@@ -6,17 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder, first_line
+from thinkseg.models.checkpoint import Precision, kind_of, load_checkpoint
+from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder
 from thinkseg.types import Coordinates, View
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -61,55 +60,12 @@ def load_model(name: str | Path, precision: Precision = "auto", device: str = "c
 
     precision: "auto" keeps what the checkpoint was saved in on a GPU, and computes in fp32 on a CPU.
     """
-    import torch
-    import transformers
-    from safetensors import SafetensorError
-
-    if precision not in get_args(Precision):
-        raise SettingsError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
-    place = _checked_device(device)
-    kind = model_type(name)
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype: Any = dtypes.get(precision, torch.float32 if place.type == "cpu" else "auto")
-    try:
-        model, report = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(
-            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: its weights could not be loaded: {first_line(error)}") from None
-    # Left alone, what is missing or of another shape would be random numbers.
-    if bad := sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]):
-        raise ModelError(f"{name}: {len(bad)} weights are missing or do not fit its config.json, {bad[0]} for one")
-    return model.to(place).eval()
-
-
-def _checked_device(name: str) -> torch.device:
-    """A device that is there. Raises ModelError."""
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ModelError(f"no device {name!r}; try cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"no device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs here; try cpu")
-    return device
+    return load_checkpoint(name, MODEL_CLASSES, "policies", precision, device)
 
 
 def model_type(name: str | Path) -> str:
     """The `model_type` of a checkpoint. Raises ModelError if there is none or it is not one of ours."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    try:
-        kind = AutoConfig.from_pretrained(name).model_type
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise ModelError(
-            f"{name}: not a model folder, nor a hub name that can be reached: {first_line(error)}"
-        ) from None
-    if kind not in MODEL_CLASSES:
-        raise ModelError(f"{name}: a {kind} model; the policies supported are {', '.join(sorted(MODEL_CLASSES))}")
-    return kind
+    return kind_of(name, MODEL_CLASSES, "policies")
 
 
 def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: Any, seed: int) -> PreTrainedModel:
