@@ -305,7 +305,7 @@ def test_a_reply_that_knows_its_tokens_is_encoded_as_them(encoder: Encoder) -> N
     turn = asked("Where?", [picture(0)])
     letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "think"]
     assert len(tokenizer("think", add_special_tokens=False)["input_ids"]) < len(letters)
-    said = Written(encoder.text([*letters, encoder.end_id]), [*letters, encoder.end_id])
+    said = Written(encoder.text(letters), [*letters, encoder.end_id])
     assert said == "think"
     encoded = encoder.encode((turn, said))
     assert encoded.labels[encoded.labels != IGNORED].tolist() == [*letters, encoder.end_id]
@@ -317,10 +317,3 @@ def test_a_reply_that_knows_its_tokens_is_encoded_as_them(encoder: Encoder) -> N
     longer = encoder.encode((turn, odd, asked("And now?", [picture(1)])))
     assert (longer.ids == encoder.end_id).sum() == 3  # of two turns and a reply
     assert longer.ids[len(encoder.encode((turn,)).ids) :][: len(control)].tolist() == control
-
-
-def test_what_was_written_ends_with_its_end(encoder: Encoder) -> None:
-    letters = [encoder.tokenizer.convert_tokens_to_ids(letter) for letter in "red"]
-    assert encoder.text([*letters, encoder.end_id, *letters]) == "red"
-    assert encoder.text(letters) == "red"
-    assert encoder.text([encoder.end_id]) == encoder.text([]) == ""

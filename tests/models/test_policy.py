@@ -34,20 +34,20 @@ def folder(qwen2_5: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(qwen2_5, tmp_path / "model"))
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes a policy whose model writes the given ids, whatever it is asked."""
+def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
+    """What a policy answers whose model finds these tokens the likeliest, one after another."""
+    one = policy(folder, **settings)
+    ahead = list(tokens)
+    forward = one.model.forward
 
-    def make(folder: Path, rows: list[list[int]], **settings: Any) -> QwenPolicy:
-        one = policy(folder, **settings)
+    def steered(**inputs: Any) -> Any:
+        output = forward(**inputs)
+        output.logits = torch.zeros_like(output.logits)
+        output.logits[..., ahead.pop(0)] = 1.0
+        return output
 
-        def generate(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
-            return torch.cat([input_ids, torch.tensor(rows)], 1)
-
-        monkeypatch.setattr(one.model, "generate", generate)
-        return one
-
-    return make
+    one.model.forward = steered
+    return one.reply([DIALOGUES[1]])[0]
 
 
 def test_a_policy_says_what_it_is(qwen2_5: Path, qwen3: Path) -> None:
@@ -130,44 +130,19 @@ def test_the_callers_random_numbers_go_on_undisturbed(qwen2_5: Path, temperature
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_tokens_that_would_break_the_next_forward_are_never_sampled(
-    qwen2_5: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A young model spreads its bets: without suppression it writes them soon."""
-    one = policy(qwen2_5, temperature=1.0, max_new_tokens=60)
-    drawn: list[int] = []
-    generate = one.model.generate
-
-    def listening(input_ids: torch.Tensor, **rest: Any) -> torch.Tensor:
-        result = generate(input_ids=input_ids, **rest)
-        drawn.extend(result[:, input_ids.shape[1] :].flatten().tolist())
-        return result
-
-    monkeypatch.setattr(one.model, "generate", listening)
-    forbidden = set(one.encoder.suppressed_ids()) - {one.encoder.tokenizer.pad_token_id}
-    one.reply([DIALOGUES[1]] * 16)
-    assert not forbidden & set(drawn)
-
-    monkeypatch.setattr(one.encoder, "suppressed_ids", list)
-    drawn.clear()
-    one.reply([DIALOGUES[1]] * 16)
-    assert forbidden & set(drawn)
-
-
-def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path, written: Any) -> None:
-    tokenizer, pad = policy(qwen2_5).encoder.tokenizer, 0
+def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path) -> None:
+    tokenizer = policy(qwen2_5).encoder.tokenizer
     here, end = tokenizer("Here.")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")
-    long = [*here, *here][: len(here) + 2]
-    one = written(qwen2_5, [[*here, end, pad], [*here[:1], end, *here[1:], pad], long])
-    first, second, third = one.reply([DIALOGUES[1]] * 3)
-    assert first == Reply("Here.", num_tokens=len(here), truncated=False)
-    assert second == Reply(tokenizer.decode(here[:1]), num_tokens=1, truncated=False)
-    assert (third.num_tokens, third.truncated) == (len(here) + 2, True)
+    assert written(qwen2_5, [*here, end, *here]) == Reply("Here.", num_tokens=len(here), truncated=False)
+    assert written(qwen2_5, [*here[:1], end]) == Reply(tokenizer.decode(here[:1]), num_tokens=1, truncated=False)
+    long = written(qwen2_5, [*here, *here], max_new_tokens=len(here) + 2)
+    assert (long.num_tokens, long.truncated) == (len(here) + 2, True)
 
 
-def test_a_reply_that_just_fits_is_not_truncated(qwen2_5: Path, written: Any) -> None:
+def test_a_reply_that_just_fits_is_not_truncated(qwen2_5: Path) -> None:
     end = policy(qwen2_5).encoder.end_id
-    assert written(qwen2_5, [[300, 301, end]], max_new_tokens=3).reply([DIALOGUES[1]])[0].truncated is False
+    assert written(qwen2_5, [300, 301, end], max_new_tokens=3).truncated is False
+    assert written(qwen2_5, [300, 301, 302, end], max_new_tokens=3).truncated is True
 
 
 def test_a_real_reply_is_truncated_at_the_limit(qwen2_5: Path) -> None:
@@ -175,13 +150,37 @@ def test_a_real_reply_is_truncated_at_the_limit(qwen2_5: Path) -> None:
     assert (reply.num_tokens, reply.truncated) == (4, True)
 
 
-def test_a_checkpoints_own_end_tokens_end_a_reply(folder: Path, written: Any) -> None:
+def test_a_checkpoints_own_end_tokens_end_a_reply(folder: Path) -> None:
     """Qwen2.5-VL names two, <|im_end|> and <|endoftext|>."""
     one = policy(folder)
     end, text = one.encoder.end_id, one.encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [end, text]}))
-    both = written(folder, [[300, text, 301], [300, end, 301]])
-    assert [(r.num_tokens, r.truncated) for r in both.reply([DIALOGUES[1]] * 2)] == [(1, False)] * 2
+    for last in (text, end):
+        reply = written(folder, [300, last, 301])
+        assert (reply.text, reply.num_tokens, reply.truncated) == (one.encoder.text([300]), 1, False)
+
+
+def test_a_second_turn_is_read_on_top_of_the_first(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same replies as from a policy that never saw the first turn, and far fewer tokens read for them."""
+    first = [(asked("When? Look at all the frames.", [A, B, WIDE]),), (asked("When?", [WIDE]),)]
+    later = [(*first[1], "Now.", asked("Where?", [A])), (*first[0], "Then.", asked("Where?", [B]))]
+    one, fresh = policy(qwen2_5), policy(qwen2_5)
+    one.reply(first)
+    read: list[int] = []
+    forward = one.model.forward
+
+    def counted(**inputs: Any) -> Any:
+        read.append(inputs["input_ids"].shape[1])
+        return forward(**inputs)
+
+    monkeypatch.setattr(one.model, "forward", counted)
+    assert one.reply(later) == fresh.reply(later)
+    assert read[0] == max(len(one.encoder.encode(d).ids) - len(one.encoder.encode(d[:1]).ids) for d in later)
+    # What no dialogue goes on from is let go of.
+    one.reply([DIALOGUES[1]])
+    read.clear()
+    assert one.reply(later) == fresh.reply(later)
+    assert read[0] == max(len(one.encoder.encode(d).ids) for d in later)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -194,19 +193,6 @@ def test_a_checkpoints_own_sampling_settings_are_not_used(qwen2_5: Path, folder:
     assert opinionated.model.generation_config.repetition_penalty == 5.0
     assert texts(opinionated.reply(DIALOGUES)) == texts(plain.reply(DIALOGUES))
     assert opinionated.model.generation_config.repetition_penalty == 5.0
-
-
-def test_the_checkpoints_settings_are_back_after_a_failure(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = policy(qwen2_5)
-    own = one.model.generation_config
-
-    def generate(**_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(one.model, "generate", generate)
-    with pytest.raises(ModelError):
-        one.reply(DIALOGUES)
-    assert one.model.generation_config is own
 
 
 @pytest.mark.parametrize(
@@ -222,11 +208,11 @@ def test_too_little_memory_is_said_in_one_line(
 ) -> None:
     one = policy(qwen2_5)
 
-    def generate(**_: Any) -> None:
+    def forward(**_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(one.model, "generate", generate)
-    with pytest.raises(ModelError, match=r"out of memory with 4 dialogues, .* smaller batch") as caught:
+    monkeypatch.setattr(one.model, "forward", forward)
+    with pytest.raises(ModelError, match=r"out of memory with 4 dialogues: .* smaller batch") as caught:
         one.reply(DIALOGUES)
     assert "\n" not in str(caught.value)
 
@@ -234,10 +220,10 @@ def test_too_little_memory_is_said_in_one_line(
 def test_a_bug_is_not_taken_for_a_lack_of_memory(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = policy(qwen2_5)
 
-    def generate(**_: Any) -> None:
+    def forward(**_: Any) -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(one.model, "generate", generate)
+    monkeypatch.setattr(one.model, "forward", forward)
     with pytest.raises(RuntimeError, match="multiplied"):
         one.reply(DIALOGUES)
 

@@ -6,13 +6,14 @@ import torch
 
 from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import load
+from thinkseg.models.answering import Drawing
 from thinkseg.models.encoder import IGNORED, Encoded, Encoder, Written
 from thinkseg.models.generation import Drawn, Engine, Reading
-from thinkseg.models.policy import QwenPolicy
+from thinkseg.models.policy import QwenPolicy, Sampling
 from thinkseg.models.qwen import load_model
 from thinkseg.pipeline import drive
 from thinkseg.rewards import Prompt
-from thinkseg.train.rollouts import Drawing, roll_out
+from thinkseg.train.rollouts import roll_out
 from thinkseg.types import Outcome, View
 
 LIMIT = 10
@@ -29,8 +30,8 @@ def prompts(count: int = 3) -> list[Prompt]:
     return made
 
 
-def drawing(copies: int, temperature: float = 1.0, tokens_at_once: int = 100_000) -> Drawing:
-    return Drawing(copies, temperature, LIMIT, tokens_at_once)
+def drawing(temperature: float = 1.0, tokens_at_once: int = 100_000) -> Drawing:
+    return Drawing(temperature, LIMIT, tokens_at_once)
 
 
 @pytest.fixture(params=["qwen2_5", "qwen3"])
@@ -80,9 +81,8 @@ class Scripted(Engine):
 
 def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
     view, asked = view_for(engine), prompts()
-    groups = roll_out(asked, CHAINS["veason"], engine, view, drawing(2, temperature=0), seed=0)
-    policy = QwenPolicy(engine.model, engine.encoder, view)
-    policy.sampling = type(policy.sampling)(max_new_tokens=LIMIT)
+    groups = roll_out(asked, CHAINS["veason"], engine, view, 2, drawing(temperature=0), seed=0)
+    policy = QwenPolicy(engine.model, engine.encoder, view, sampling=Sampling(max_new_tokens=LIMIT))
     expected = drive([CHAINS["veason"](p.sample, view, indices=p.shown) for p in asked], policy)
     assert [len(group) for group in groups] == [2, 2, 2]
     for group, one in zip(groups, expected, strict=True):
@@ -92,17 +92,20 @@ def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
 
 
 def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
-    groups = roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), drawing(4), seed=0)
+    groups = roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 4, drawing(), seed=0)
     for group in groups:
         assert len({id(outcome.dialogue[0]) for outcome in group}) == 1
         assert len({outcome.replies for outcome in group}) > 1
         for outcome in group:
             said = outcome.dialogue[1]
             assert isinstance(said, Written)
-            assert engine.encoder.text(said.tokens) == said
+            assert (
+                engine.encoder.text(said.tokens[:-1] if said.tokens[-1] == engine.encoder.end_id else said.tokens)
+                == said
+            )
             encoded = engine.encoder.encode(outcome.dialogue)
             assert tuple(encoded.labels[encoded.labels != IGNORED].tolist()) == said.tokens
-            assert outcome.num_tokens == len(said.tokens)
+            assert outcome.num_tokens == len(said.tokens) - (not outcome.truncated)
 
 
 def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,14 +118,14 @@ def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.
         return read(self, indices)
 
     monkeypatch.setattr(type(prompt.sample.video), "read", counted)
-    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), drawing(5), seed=0)
+    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, drawing(), seed=0)
     assert sorted(decoded) == list(prompt.shown)
 
 
 def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
     model = Counted(engine.model)
     engine.model = model
-    roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), drawing(6), seed=0)
+    roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 6, drawing(), seed=0)
     assert model.fed[0][0] == 3  # all prompts together, each once
     assert model.fed[1] == (18, 1)
 
@@ -130,10 +133,10 @@ def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
 def test_memory_is_kept_to(engine: Engine) -> None:
     """As few prompts at a time as fit, one at least; each in one piece."""
     view = view_for(engine)
-    whole = roll_out(prompts(), CHAINS["veason"], engine, view, drawing(3, temperature=0), seed=0)
+    whole = roll_out(prompts(), CHAINS["veason"], engine, view, 3, drawing(temperature=0), seed=0)
     model = Counted(engine.model)
     engine.model = model
-    parts = roll_out(prompts(), CHAINS["veason"], engine, view, drawing(3, temperature=0, tokens_at_once=1), seed=0)
+    parts = roll_out(prompts(), CHAINS["veason"], engine, view, 3, drawing(temperature=0, tokens_at_once=1), seed=0)
     assert [fed[0] for fed in model.fed if fed[1] > 1] == [1, 1, 1]
     assert [[o.replies for o in group] for group in parts] == [[o.replies for o in group] for group in whole]
 
@@ -142,7 +145,7 @@ def test_a_seed_draws_the_same_again(engine: Engine) -> None:
     view = view_for(engine)
 
     def said(seed: int) -> list[tuple[str, ...]]:
-        groups = roll_out(prompts(1), CHAINS["veason"], engine, view, drawing(4), seed)
+        groups = roll_out(prompts(1), CHAINS["veason"], engine, view, 4, drawing(), seed)
         return [outcome.replies for outcome in groups[0]]
 
     assert said(5) == said(5)
@@ -153,7 +156,7 @@ def test_two_turns_go_on_from_the_prompt(engine: Engine) -> None:
     """Some rollouts end after one turn; the others' second turns are read on top of the first, each with its image."""
     lines = [WHEN, "no tags", NONE, WHEN, WHEN, NONE, WHERE, WHERE, "junk"]
     scripted = Scripted(engine, lines)
-    groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), drawing(3), seed=0)
+    groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), 3, drawing(), seed=0)
     assert not scripted.lines
     failures = [[outcome.failure for outcome in group] for group in groups]
     assert failures == [[None, "tags", None], [None, "json", None]]

@@ -175,10 +175,8 @@ class Encoder:
         return [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What a model has written, without its end and whatever follows it."""
-        said = list(tokens)
-        said = said[: said.index(self.end_id)] if self.end_id in said else said
-        return self.tokenizer.decode(said, skip_special_tokens=True)
+        """What a model has said, as text."""
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
     def _harmless(self, part: Turn | str) -> Turn | str:
         """A part in whose texts control tokens are only characters: a question cannot end its turn or add an image."""

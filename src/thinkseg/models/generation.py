@@ -8,7 +8,7 @@ stays in the model's cache: `Engine.read` reads dialogues, or what has been adde
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,23 +37,32 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One continuation. tokens: with the end of the turn, unless it is cut short by the limit."""
+    """One continuation. tokens: with the one that ends it, unless it is cut short by the limit."""
 
     tokens: tuple[int, ...]
     truncated: bool
+
+    @property
+    def said(self) -> tuple[int, ...]:
+        """The tokens without the one that ends them."""
+        return self.tokens if self.truncated else self.tokens[:-1]
 
 
 class Engine:
     """Reads and writes with one model. Runs under whatever autocast and grad mode its caller has set.
 
     model: a Qwen-VL, as it is or under a LoRA adapter. vision: where the features of images come from.
+    ends: tokens that end a reply; the end of a turn alone unless given.
     """
 
-    def __init__(self, model: Any, encoder: Encoder, vision: Vision | None = None) -> None:
+    def __init__(
+        self, model: Any, encoder: Encoder, vision: Vision | None = None, ends: Collection[int] | None = None
+    ) -> None:
         self.model = model
         self.encoder = encoder
         self.vision = vision or Vision(model)
-        self._suppressed = encoder.suppressed_ids()
+        self.ends = frozenset({encoder.end_id} if ends is None else ends)
+        self._suppressed = [token for token in encoder.suppressed_ids() if token not in self.ends]
 
     def read(
         self,
@@ -126,7 +135,7 @@ class Engine:
             for number, token in zip(going, tokens.tolist(), strict=True):
                 if number not in ended:
                     written[number].append(token)
-                    if token == self.encoder.end_id or len(written[number]) == max_new_tokens:
+                    if token in self.ends or len(written[number]) == max_new_tokens:
                         ended.add(number)
             if len(ended) == len(rows):
                 break
@@ -146,7 +155,7 @@ class Engine:
                 logits_to_keep=1,
             ).logits[:, -1]
             position = position + 1
-        return [Drawn(tuple(ids), ids[-1] != self.encoder.end_id) for ids in written]
+        return [Drawn(tuple(ids), ids[-1] not in self.ends) for ids in written]
 
     def _pick(self, logits: torch.Tensor, temperature: float, generator: torch.Generator | None) -> torch.Tensor:
         """The next token of each row, int64 (P,): never one that structures a dialogue, except for its end."""

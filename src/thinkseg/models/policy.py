@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.encoder import Encoded, Encoder
+from thinkseg.models.answering import Answering, Drawing
+from thinkseg.models.encoder import Encoder
+from thinkseg.models.generation import Engine
 from thinkseg.models.qwen import Precision, load_model, load_view
 from thinkseg.types import Dialogue, Reply, View
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GenerationConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Sampling:
 class QwenPolicy:
     """Answers turns with a Qwen2.5-VL or Qwen3-VL; see `thinkseg.types.Policy`.
 
+    A second turn is read on top of the first, which the model still remembers (`thinkseg.models.answering`).
+
     Load one with `QwenPolicy.load`, or wrap a model that is being trained.
     """
 
@@ -58,6 +61,8 @@ class QwenPolicy:
         self.name = name
         self.sampling = sampling or Sampling()
         self._calls = 0
+        drawing = Drawing(self.sampling.temperature, self.sampling.max_new_tokens)
+        self._answering = Answering(Engine(model, encoder, ends=self._ends()), drawing)
 
     @classmethod
     def load(
@@ -78,97 +83,33 @@ class QwenPolicy:
 
         if not dialogues:
             return []
-        prompts = [self.encoder.encode(dialogue) for dialogue in dialogues]
         self._calls += 1
         try:
-            with torch.inference_mode(), self._seeded(), self._sole_settings() as settings:
-                batch = self._batch(prompts)
-                written = self.model.generate(**batch, generation_config=settings)
+            with torch.no_grad():
+                return self._answering.reply(dialogues, self._generator())
         except RuntimeError as error:
             # A GPU's lack of memory has a type of its own, a CPU's does not.
             if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
                 raise
             raise ModelError(
-                f"{self.name}: out of memory with {len(prompts)} dialogues, the longest of"
-                f" {max(len(p.ids) for p in prompts):,} tokens; use a smaller batch, fewer or smaller frames"
+                f"{self.name}: out of memory with {len(dialogues)} dialogues: "
+                "use a smaller batch, fewer or smaller frames"
             ) from None
-        return [self._read(ids) for ids in written[:, batch["input_ids"].shape[1] :].tolist()]
+        finally:
+            self._answering.engine.vision.forget()
 
-    @contextmanager
-    def _seeded(self) -> Iterator[None]:
+    def _generator(self) -> torch.Generator | None:
         """Random numbers of this call's own, where any are drawn; those of the caller go on undisturbed."""
         import torch
 
         if self.sampling.temperature == 0:
-            yield
-            return
+            return None
         # Mixed, not added: call 2 of seed 0 must not be call 1 of seed 1.
         seed = int(np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(1)[0])
-        devices = [self.model.device] if self.model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            yield
-
-    @contextmanager
-    def _sole_settings(self) -> Iterator[GenerationConfig]:
-        """The settings to generate with, and nothing beside them.
-
-        `generate` fills in what it is not told from the checkpoint's settings, and Qwen's own ones penalise repetition.
-        """
-        from transformers import GenerationConfig
-
-        settings, own = self._generation(), self.model.generation_config
-        self.model.generation_config = GenerationConfig()
-        try:
-            yield settings
-        finally:
-            self.model.generation_config = own
-
-    def _read(self, ids: list[int]) -> Reply:
-        ends = [i for i, token in enumerate(ids) if token in self._ends()]
-        said = ids[: ends[0]] if ends else ids
-        text = self.encoder.tokenizer.decode(said, skip_special_tokens=True)
-        return Reply(text, num_tokens=len(said), truncated=not ends)
+        return torch.Generator(self.model.device).manual_seed(seed)
 
     def _ends(self) -> list[int]:
+        """What ends a reply: the end of a turn, and whatever else the checkpoint names. (Qwen2.5-VL names two.)"""
         own = self.model.generation_config.eos_token_id
         own = own if isinstance(own, list) else [own]
         return sorted({self.encoder.end_id, *(i for i in own if i is not None)})
-
-    def _generation(self) -> GenerationConfig:
-        from transformers import GenerationConfig
-
-        drawn: dict[str, Any] = {"do_sample": False}
-        if self.sampling.temperature > 0:
-            drawn = {"do_sample": True, "temperature": self.sampling.temperature, "top_k": 0, "top_p": 1.0}
-        return GenerationConfig(
-            max_new_tokens=self.sampling.max_new_tokens,
-            eos_token_id=self._ends(),
-            pad_token_id=self._pad(),
-            suppress_tokens=[i for i in self.encoder.suppressed_ids() if i not in self._ends()],
-            **drawn,
-        )
-
-    def _pad(self) -> int:
-        pad = self.encoder.tokenizer.pad_token_id
-        return self.encoder.end_id if pad is None else pad
-
-    def _batch(self, prompts: list[Encoded]) -> dict[str, torch.Tensor]:
-        """Prompts padded on the left, as `generate` continues them on the right."""
-        import torch
-
-        longest = max(len(p.ids) for p in prompts)
-        ids = torch.full((len(prompts), longest), self._pad())
-        seen = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt.ids) :] = torch.from_numpy(prompt.ids)
-            seen[row, longest - len(prompt.ids) :] = 1
-        batch = {
-            "input_ids": ids,
-            "attention_mask": seen,
-            "mm_token_type_ids": (ids == self.encoder.image_pad_id).int(),
-        }
-        if any(len(p.grids) for p in prompts):
-            batch["pixel_values"] = torch.cat([p.pixels for p in prompts]).to(self.model.dtype)
-            batch["image_grid_thw"] = torch.cat([p.grids for p in prompts])
-        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}

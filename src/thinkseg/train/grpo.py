@@ -28,6 +28,7 @@ import numpy as np
 from thinkseg.chains import CHAINS
 from thinkseg.errors import ModelError
 from thinkseg.models import SHIPPED, load_tracker
+from thinkseg.models.answering import Drawing
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.generation import Engine
 from thinkseg.models.qwen import autocast, load_model
@@ -40,7 +41,7 @@ from thinkseg.train.grpo_recipe import GrpoRecipe
 from thinkseg.train.objective import advantages, kl_estimate, policy_loss
 from thinkseg.train.pages import write_rollouts
 from thinkseg.train.prompts import Prompts
-from thinkseg.train.rollouts import Drawing, roll_out
+from thinkseg.train.rollouts import roll_out
 from thinkseg.train.telling import Telling, told
 from thinkseg.train.words import predictions
 from thinkseg.types import Outcome, View
@@ -136,7 +137,7 @@ class Step:
         import torch
 
         recipe = self.recipe
-        drawing = Drawing(recipe.rollouts, recipe.temperature, recipe.max_new_tokens, recipe.tokens_at_once)
+        drawing = Drawing(recipe.temperature, recipe.max_new_tokens, recipe.tokens_at_once)
         # Mixed, not added: step 2 of seed 0 must not be step 1 of seed 1.
         seed = int(np.random.SeedSequence([recipe.seed, step]).generate_state(1)[0])
         training = self.model.training
@@ -148,6 +149,7 @@ class Step:
                     CHAINS[recipe.chain],
                     Engine(self.model, self.encoder, self.vision),
                     self.view,
+                    recipe.rollouts,
                     drawing,
                     seed,
                 )
