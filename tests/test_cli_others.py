@@ -24,7 +24,7 @@ def loads(monkeypatch, box_tracker):
         return ScriptedPolicy(replies, view=View(num_frames=3, frame_wh=(112, 112)))
 
     monkeypatch.setattr("thinkseg.models.load_policy", load_policy)
-    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name: box_tracker)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
     return loads
 
 
@@ -147,14 +147,22 @@ def test_evaluate_refuses_before_it_loads_a_policy(loads, tmp_path, capsys, argu
     assert names(tmp_path) == []
 
 
-def test_train_sft_hands_the_recipe_on(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(("way", "loader"), [("sft", "recipe.load_recipe"), ("grpo", "grpo_recipe.load_grpo_recipe")])
+def test_train_hands_the_recipe_on(monkeypatch, tmp_path, capsys, way, loader):
     calls = []
-    monkeypatch.setattr("thinkseg.train.recipe.load_recipe", lambda path: f"recipe from {path}")
-    monkeypatch.setattr("thinkseg.train.sft.train", lambda recipe, out: calls.append((recipe, out)) or out / "model")
+    monkeypatch.setattr(f"thinkseg.train.{loader}", lambda path: f"recipe from {path}")
+    monkeypatch.setattr(f"thinkseg.train.{way}.train", lambda recipe, out: calls.append((recipe, out)) or out / "model")
     out = tmp_path / "run"
-    assert cli.main(["train", "sft", "--config", "mine.yaml", "--out", str(out)]) == 0
+    assert cli.main(["train", way, "--config", "mine.yaml", "--out", str(out)]) == 0
     assert calls == [("recipe from mine.yaml", out)]
     assert capsys.readouterr().out == f"the model is in {out / 'model'}\n"
+
+
+@pytest.mark.parametrize("words", [["train", "grpo", "--config"], ["ablate"]])
+def test_training_without_its_file(tmp_path, capsys, words):
+    assert cli.main([*words, str(tmp_path / "nowhere.yaml"), "--out", str(tmp_path / "run")]) == 2
+    assert "nowhere.yaml: cannot be read" in one_line(capsys)
+    assert names(tmp_path) == []
 
 
 def test_train_sft_without_a_recipe(tmp_path, capsys):

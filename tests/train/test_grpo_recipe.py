@@ -50,7 +50,13 @@ def test_a_recipe_is_read_with_the_papers_defaults(tmp_path: Path) -> None:
 
 
 def test_recipes_are_told_apart_by_their_names() -> None:
-    assert {path.name for path in GRPO} == {"revseg-7b.yaml", "shapes-veason.yaml", "veason-3b.yaml", "veason-7b.yaml"}
+    assert {path.name for path in GRPO} == {
+        "revseg-7b.yaml",
+        "shapes-revseg.yaml",
+        "shapes-veason.yaml",
+        "veason-3b.yaml",
+        "veason-7b.yaml",
+    }
 
 
 @pytest.mark.parametrize("path", GRPO, ids=lambda path: path.name)
