@@ -137,10 +137,8 @@ def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
     from thinkseg.evaluate import evaluate
 
     samples = (load(ablation.split, index) for index in range(ablation.limit))
-    answering = models.load_policy(policy)
-    # The policy is named by its row, not by its folder, so that a moved folder of ablations is still the same.
-    answering.name = out.name
-    return evaluate(samples, ablation.chain, answering, models.load_tracker("flow"), out, batch_size=32).overall
+    answering, tracker = models.load_policy(policy), models.load_tracker("flow")
+    return evaluate(samples, ablation.chain, answering, tracker, out, batch_size=32).overall
 
 
 def _table(ablation: Ablation, scored: Sequence[Figures]) -> str:

@@ -3,7 +3,7 @@ import pytest
 
 from thinkseg.ops.masks import from_stacks
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.revseg import box_hit, keyframe_soft
+from thinkseg.rewards.revseg import box_hit, keyframe_present, keyframe_soft
 from thinkseg.types import VideoSample
 
 UPPER, LOWER = (0, 0, 2, 1), (2, 3, 4, 4)
@@ -50,6 +50,11 @@ def test_every_target_counts(two, choose):
     """Box areas 2, 2 + 2 and 0 in the frames shown."""
     assert keyframe_soft(choose(two, 0, UPPER)) == pytest.approx(2 / 4)
     assert keyframe_soft(choose(two, 1, UPPER)) == 1.0
+
+
+@pytest.mark.parametrize(("frame", "expected"), [(0, 0.0), (1, 1.0), (2, 1.0)])
+def test_a_frame_with_the_target_in_sight_is_enough(growing, choose, frame, expected):
+    assert keyframe_present(choose(growing((0, 0), (1, 1), (4, 4)), frame, UPPER)) == expected
 
 
 def test_the_first_turn_alone_earns_the_keyframe(two, fail):

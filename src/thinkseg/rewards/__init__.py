@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from thinkseg.errors import SettingsError
 from thinkseg.rewards.form import format, format_graded
-from thinkseg.rewards.revseg import box_hit, keyframe_soft
+from thinkseg.rewards.revseg import box_hit, keyframe_present, keyframe_soft
 from thinkseg.rewards.rollout import Prompt, Reward, Rollout
 from thinkseg.rewards.veason import boxes, consistency, keyframe
 
@@ -24,6 +24,7 @@ REWARDS: dict[str, Reward] = {
     "consistency": consistency,
     "format_graded": format_graded,
     "keyframe_soft": keyframe_soft,
+    "keyframe_present": keyframe_present,
     "box_hit": box_hit,
 }
 """Every reward by the name a recipe gives its weight: first Veason-R1's, then ReVSeg's."""

@@ -29,6 +29,12 @@ def keyframe_soft(rollout: Rollout, frame: int) -> float:
 
 
 @about_targets
+def keyframe_present(rollout: Rollout, frame: int) -> float:
+    """What the paper's ablation puts in the place of r_t: 1 if a target is to be seen in the chosen frame, else 0."""
+    return float(len(rollout.prompt.boxes[frame]) > 0)
+
+
+@about_targets
 def box_hit(rollout: Rollout, frame: int) -> float:
     """r_s: share of the boxes, predicted or true, whichever are more, that are matched with an IoU above a half."""
     if rollout.answer is None:
