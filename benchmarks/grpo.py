@@ -1,0 +1,341 @@
+"""What a step of reinforcement costs, here and in TRL: `python benchmarks/grpo.py`.
+
+Makes a Qwen2.5-VL with random weights and trains it by GRPO twice: with TRL's GRPOTrainer, and as `thinkseg train grpo`
+does. Both get the same weights, prompts of frames (the same to the token), size of the groups and length of what is
+written (the end of a turn is never drawn), a whole model as reference, a frozen vision tower and a reward that costs
+nothing. Prints the cost of a step and of its two phases, and ends with one JSON line:
+
+    rollout   prompts to completions: `Step._rolled_out` here, `GRPOTrainer._generate` there
+    update    the rest of a step: the reference's pass, the policy's, the gradient, the optimizer
+
+Figures are medians over the steps after the first. On a CPU they are seconds of this process on one thread, so that
+other work on the machine does not count; on a GPU, seconds on the clock and the most memory that was held.
+
+    python benchmarks/grpo.py --model 3b --size 560x560 --prompts 16 --tokens 512 --bf16 --checkpointing   # on a GPU
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from datasets import Dataset
+from PIL import Image
+from transformers import TrainerCallback
+from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
+from transformers.processing_utils import ProcessorMixin
+from trl import GRPOConfig, GRPOTrainer
+
+from thinkseg.chains.show import show
+from thinkseg.chains.veason import ask
+from thinkseg.commands.options import count, size
+from thinkseg.data import shapes
+from thinkseg.models.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model, save
+from thinkseg.ops.video import ArrayFrames
+from thinkseg.rewards import REWARDS, Prompt
+from thinkseg.train import grpo, run
+from thinkseg.train.grpo_recipe import GrpoRecipe, Source
+from thinkseg.train.mixtures import corpus
+from thinkseg.train.recipe import ModelRecipe
+from thinkseg.types import Turn, View
+
+MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # In the proportions of the 3B model: a fifth as many weights see as read, one layer in four sees a whole picture.
+    "tiny": (
+        {"depth": 4, "hidden_size": 160, "intermediate_size": 448, "num_heads": 4, "fullatt_block_indexes": [3]},
+        {
+            "hidden_size": 256,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
+    ),
+    # The config.json of Qwen/Qwen2.5-VL-3B-Instruct.
+    "3b": (
+        {
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
+        {
+            "hidden_size": 2048,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "vocab_size": 151936,
+            "max_position_embeddings": 128000,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
+        },
+    ),
+}
+
+PHASES = ("step", "rollout", "update")
+BETA, LEARNING_RATE, WEIGHT_DECAY = 5e-3, 1e-6, 0.01
+
+
+def main() -> None:
+    arguments = parsed()
+    torch.set_num_threads(1)
+    cost = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        view = View(arguments.frames, arguments.size)
+        make_model(arguments.model, folder, view)
+        encoder = Encoder.load(folder)
+        prompts = make_prompts(view, arguments.prompts * arguments.steps)
+        length = check_prompts(encoder, prompts, view)
+        # Otherwise a completion would end where chance has it.
+        unwritten = [*encoder.suppressed_ids(), encoder.end_id]
+        with patch.object(Encoder, "suppressed_ids", lambda self: unwritten):
+            for side, trained in (("trl", with_trl), ("thinkseg", with_thinkseg)):
+                cost[side] = measured(trained, arguments, folder, prompts, unwritten)
+    tell(arguments, length, cost)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=sorted(MODELS), default="tiny", help="its size (default: tiny)")
+    parser.add_argument("--prompts", type=count, default=2, metavar="N", help="groups a step (default: 2)")
+    parser.add_argument("--rollouts", type=count, default=8, metavar="N", help="in a group (default: 8)")
+    parser.add_argument("--frames", type=count, default=6, metavar="N", help="in a prompt (default: 6)")
+    parser.add_argument("--size", type=size, default=(280, 280), metavar="WxH", help="of frames (default: 280x280)")
+    parser.add_argument("--tokens", type=count, default=96, metavar="N", help="in a completion (default: 96)")
+    parser.add_argument("--steps", type=count, default=4, metavar="N", help="at least 2: the first does not count")
+    parser.add_argument("--bf16", action="store_true", help="compute in bf16")
+    parser.add_argument("--checkpointing", action="store_true", help="activations are computed again, not kept")
+    arguments = parser.parse_args()
+    if arguments.steps < 2:
+        parser.error("--steps: the first step does not count, so give at least 2")
+    return arguments
+
+
+def make_model(name: str, folder: Path, view: View) -> None:
+    """Saves a model with random weights, and a tokenizer that reads the prompts."""
+    vision, text = MODELS[name]
+    vision = {"patch_size": 14, **vision}
+    tokenizer = create_tokenizer(corpus(view, 200), vocab_size=1500, whole_numbers=560, tenths=100)
+    model = create_model(vision, text, tokenizer, seed=0)
+    model = model.bfloat16() if name != "tiny" else model  # half the disk; it is trained in fp32 all the same
+    save(model, create_encoder(tokenizer, vision), folder, view)
+
+
+def make_prompts(view: View, number: int) -> list[Prompt]:
+    """Questions about clips of the shapes world that are in memory at the size they are shown in."""
+    prompts = []
+    for index in range(number):
+        sample = shapes.load("train", index, view.frame_wh)
+        _, images = show(sample.video, view)
+        video = ArrayFrames(np.stack(images), fps=1.0, name=sample.id)
+        prompts.append(Prompt(replace(sample, video=video), tuple(range(view.num_frames))))
+    return prompts
+
+
+def turn_of(prompt: Prompt, view: View) -> Turn:
+    return ask(prompt.sample.query, *show(prompt.sample.video, view, prompt.shown))
+
+
+def lottery(tokens: Sequence[int]) -> float:
+    """A reward that any tokens can win."""
+    return zlib.crc32(np.array(tokens).tobytes()) / 2**32
+
+
+class Costs(TrainerCallback):
+    """What each step of a Trainer costs, and what each call of a phase in it does, in seconds."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.rollouts: list[float] = []
+        self._mark = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._mark = now()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        before, self._mark = self._mark, now()
+        self.steps.append(self._mark - before)
+
+    def of_rollouts(self, phase: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            started = now()
+            result = phase(*arguments)
+            self.rollouts.append(now() - started)
+            return result
+
+        return timed
+
+
+def now() -> float:
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measured(
+    train: Callable[..., None], arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], unwritten: list[int]
+) -> dict[str, float]:
+    """Trains for some steps; the cost of one by phase."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    costs = Costs()
+    train(arguments, folder, prompts, unwritten, costs)
+    step, rollout = np.array(costs.steps[1:]), np.array(costs.rollouts[1:])
+    found = {"step_s": median(step), "rollout_s": median(rollout), "update_s": median(step - rollout)}
+    if torch.cuda.is_available():
+        found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def with_thinkseg(
+    arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], unwritten: list[int], costs: Costs
+) -> None:
+    recipe = GrpoRecipe(
+        model=ModelRecipe(name=str(folder)),
+        data=(Source("shapes"),),
+        rewards={"lottery": 1.0},
+        steps=arguments.steps,
+        num_frames=arguments.frames,
+        frame_wh=arguments.size,
+        prompts=arguments.prompts,
+        rollouts=arguments.rollouts,
+        beta=BETA,
+        learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        max_new_tokens=arguments.tokens,
+        gradient_checkpointing=arguments.checkpointing,
+        save_every=arguments.steps + 1,
+        show_every=0,
+        precision="bf16" if arguments.bf16 else "fp32",
+    )
+    rewards = {"lottery": lambda rollout: lottery(rollout.outcome.dialogue[-1].tokens)}
+    model, reference = load_model(folder, "fp32"), load_model(folder, "fp32").requires_grad_(False)
+    trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
+    with patch.dict(REWARDS, rewards), tempfile.TemporaryDirectory() as out:
+        step = grpo.Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
+        step.prompts = prompts
+        step._rolled_out = costs.of_rollouts(step._rolled_out)
+        trainer = grpo._trainer(recipe, Path(out), step)
+        trainer.add_callback(costs)
+        trainer.train()
+
+
+def with_trl(
+    arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], unwritten: list[int], costs: Costs
+) -> None:
+    view = View(arguments.frames, arguments.size)
+    model = load_model(folder, "fp32")
+    model.model.visual.requires_grad_(False)
+    with tempfile.TemporaryDirectory() as out:
+        settings = GRPOConfig(
+            output_dir=out,
+            max_steps=arguments.steps,
+            per_device_train_batch_size=arguments.rollouts,
+            gradient_accumulation_steps=arguments.prompts,
+            num_generations=arguments.rollouts,
+            max_completion_length=arguments.tokens,
+            generation_kwargs={"suppress_tokens": unwritten},
+            beta=BETA,
+            loss_type="grpo",
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="constant",
+            weight_decay=WEIGHT_DECAY,
+            bf16=arguments.bf16,
+            gradient_checkpointing=arguments.checkpointing,
+            use_cpu=not torch.cuda.is_available(),
+            shuffle_dataset=False,
+            save_strategy="no",
+            report_to=[],
+            logging_steps=1,
+            disable_tqdm=True,
+        )
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=lambda completion_ids, **_: [lottery(tokens) for tokens in completion_ids],
+            args=settings,
+            train_dataset=Dataset.from_list([row_of(turn_of(prompt, view)) for prompt in prompts]),
+            processing_class=processor(Encoder.load(folder)),
+            callbacks=[costs],
+        )
+        trainer._generate = costs.of_rollouts(trainer._generate)
+        trainer.train()
+
+
+class Processor(Qwen2_5_VLProcessor):
+    """Qwen2.5-VL's processor for texts and images; the stock one wants torchvision, for videos."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        self.image_token, self.video_token = IMAGE_PAD, "<|video_pad|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+
+def processor(encoder: Encoder) -> Processor:
+    return Processor(encoder.image_processor, encoder.tokenizer, chat_template=encoder.tokenizer.chat_template)
+
+
+def row_of(turn: Turn) -> dict[str, Any]:
+    """A turn as TRL takes it: a message with places for its images, and these."""
+    # Rows of one data set have the same fields, so that an image has an empty text.
+    parts = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "text": ""}
+        for part in turn.content
+    ]
+    return {"prompt": [{"role": "user", "content": parts}], "images": [Image.fromarray(one) for one in turn.images]}
+
+
+def check_prompts(encoder: Encoder, prompts: list[Prompt], view: View) -> float:
+    """Mean length of the prompts. Raises ValueError unless TRL's processor makes the same tokens of them."""
+    lengths = []
+    for prompt in prompts:
+        turn = turn_of(prompt, view)
+        ours = encoder.encode((turn,)).ids.tolist()
+        row = row_of(turn)
+        text = encoder.tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+        theirs = processor(encoder)(images=row["images"], text=[text])["input_ids"][0]
+        if ours != list(theirs):
+            raise ValueError(f"prompt {prompt.sample.id} has other tokens in TRL")
+        lengths.append(len(ours))
+    return float(np.mean(lengths))
+
+
+def tell(arguments: argparse.Namespace, length: float, cost: dict[str, dict[str, float]]) -> None:
+    ours, theirs = cost["thinkseg"], cost["trl"]
+    ratios = {f"{phase}_ratio": round(theirs[f"{phase}_s"] / ours[f"{phase}_s"], 2) for phase in PHASES}
+    clock = "GPU" if torch.cuda.is_available() else "CPU, one thread"
+    print(
+        f"{arguments.prompts} prompts of {length:.0f} tokens, {arguments.rollouts} rollouts of {arguments.tokens} "
+        f"tokens each; seconds on the {clock}"
+    )
+    for phase in PHASES:
+        print(
+            f"{phase:8}  TRL {theirs[f'{phase}_s']:8.2f}  ThinkSeg {ours[f'{phase}_s']:8.2f}  "
+            f"{ratios[f'{phase}_ratio']:6.1f} times as cheap"
+        )
+    width, height = arguments.size
+    settings = vars(arguments) | {"size": [width, height], "prompt_tokens": length}
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    print(json.dumps({"benchmark": "grpo", "device": where, **settings, **cost, **ratios}))
+
+
+if __name__ == "__main__":
+    main()
