@@ -84,6 +84,7 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "replies": [said for said in result.dialogue if isinstance(said, str)],
         "settings": dict(settings),
         "versions": versions(),
+        "tokens": {"read": result.num_prompt_tokens, "written": result.num_tokens},
         "seconds": {step: round(seconds, 3) for step, seconds in result.seconds.items()},
     }
 

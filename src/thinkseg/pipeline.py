@@ -180,6 +180,7 @@ class _Run:
     unasked: int = 0
     truncated: bool = False
     num_tokens: int = 0
+    num_prompt_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "policy": 0.0})
 
     def advance(self, reply: Reply | None) -> None:
@@ -192,6 +193,9 @@ class _Run:
                 self.dialogue.append(reply.text)
                 self.truncated |= reply.truncated
                 self.num_tokens += reply.num_tokens
+                self.num_prompt_tokens += reply.num_prompt_tokens
+                if reply.seconds is not None:
+                    self.seconds["latency"] = self.seconds.get("latency", 0.0) + reply.seconds
                 turn = self.chain.send(reply.text)
         except StopIteration as end:
             self.finished, self.answer, self.keyframe = True, end.value, end.value.keyframe
@@ -213,6 +217,7 @@ class _Run:
             unasked=self.unasked,
             truncated=self.truncated,
             num_tokens=self.num_tokens,
+            num_prompt_tokens=self.num_prompt_tokens,
             seconds=dict(self.seconds),
         )
 
@@ -231,6 +236,8 @@ def _followed(sample: VideoSample, outcome: Outcome, tracker: Tracker, progress:
         masklets=masklets,
         dialogue=outcome.dialogue,
         failure=outcome.failure,
+        num_tokens=outcome.num_tokens,
+        num_prompt_tokens=outcome.num_prompt_tokens,
         seconds={**outcome.seconds, "tracker": time.perf_counter() - started},
     )
 

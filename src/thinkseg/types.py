@@ -196,11 +196,18 @@ ChainFn = Callable[[VideoSample, View], Chain]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a policy wrote in one turn. truncated: it ran into the token limit."""
+    """What a policy wrote in one turn.
+
+    num_tokens: tokens written; num_prompt_tokens: tokens read; 0 where nobody counted.
+    truncated: it ran into the token limit.
+    seconds: how long this reply alone took; None where those of a batch came together.
+    """
 
     text: str
     num_tokens: int = 0
     truncated: bool = False
+    num_prompt_tokens: int = 0
+    seconds: float | None = None
 
 
 class Policy(Protocol):
@@ -228,7 +235,9 @@ class Outcome:
         there is no target, or no frame could be read.
     unasked: turns that were still to come when a reply could not be used.
     truncated: some reply ran into the token limit.
-    seconds: wall time of the chain's own work ("frames": reading and resizing) and its share of the policy's.
+    num_tokens, num_prompt_tokens: written and read by the policy in all turns, see `Reply`.
+    seconds: wall time of the chain's own work ("frames": reading and resizing) and its share of the policy's
+        ("policy"); and what its replies took of themselves ("latency"), where that is known.
     """
 
     answer: Answer | None
@@ -238,6 +247,7 @@ class Outcome:
     unasked: int = 0
     truncated: bool = False
     num_tokens: int = 0
+    num_prompt_tokens: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -266,6 +276,7 @@ class Segmentation:
 
     failure: None, or an `AnswerError` reason; then `answer` is None and `masklets` holds no objects.
     seconds: wall time by step, e.g. {"policy": 1.2, "tracker": 0.8}.
+    num_tokens, num_prompt_tokens: written and read by the policy; 0 where nobody counted.
     """
 
     sample: VideoSample
@@ -274,3 +285,5 @@ class Segmentation:
     dialogue: Dialogue
     failure: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    num_tokens: int = 0
+    num_prompt_tokens: int = 0

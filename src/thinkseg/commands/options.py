@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from thinkseg.types import Policy, View
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+COORDINATES = ("pixels", "thousandths")
 
 MAX_SIDE = 4096
 """Longest side of a picture that can be asked for; a larger one is a slip of the finger that would fill the memory."""
@@ -28,7 +29,10 @@ MAX_SIDE = 4096
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Which models answer and follow."""
     parser.add_argument(
-        "--policy", default="shapes", metavar="NAME", help="model that answers: shapes, a folder or a hub name"
+        "--policy",
+        default="shapes",
+        metavar="NAME",
+        help="model that answers: shapes, a folder, a hub name or openai:MODEL@BASE_URL",
     )
     parser.add_argument("--tracker", default="flow", metavar="NAME", help="what follows the boxes (default: flow)")
 
@@ -54,6 +58,13 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the weights (default: auto)")
     parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0 (default) is greedy")
     parser.add_argument("--seed", type=whole, default=0, metavar="S", help="for a temperature above 0 (default: 0)")
+    parser.add_argument("--max-tokens", type=count, metavar="N", help="longest reply, in tokens (default: 1024)")
+    parser.add_argument(
+        "--coordinates", choices=COORDINATES, help="how the policy writes boxes (default: as is known of it)"
+    )
+    parser.add_argument(
+        "--jpeg-quality", type=count, metavar="Q", help="send frames to a server as JPEG, 1 to 100 (default: as PNG)"
+    )
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +156,11 @@ def tell_problems(benchmark: Benchmark) -> None:
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the policy is run: keyword arguments of `thinkseg.models.load_policy`, and settings worth keeping."""
-    return {name: getattr(arguments, name) for name in ("device", "precision", "temperature", "seed")}
+    settings = {name: getattr(arguments, name) for name in ("device", "precision", "temperature", "seed")}
+    more = {"max_new_tokens": "max_tokens", "coordinates": "coordinates", "jpeg_quality": "jpeg_quality"}
+    # Only those that were given: folders of earlier results do not know of them, and are gone on with.
+    given = {name: getattr(arguments, option, None) for name, option in more.items()}
+    return settings | {name: value for name, value in given.items() if value is not None}
 
 
 def load_policy(name: str, **settings: Any) -> Policy:

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from thinkseg.errors import ModelError
-from thinkseg.types import Policy, Tracker
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.types import Coordinates, Policy, Tracker
 
 SHIPPED = {"shapes": Path(__file__).parent.parent / "assets" / "shapes-policy"}
 """Policies inside the package, by name."""
 
 
-def load_policy(name: str, **settings: Any) -> Policy:
-    """A policy by name: one that ships ("shapes"), a folder in the ordinary layout, or a hub name ("owner/model").
+def load_policy(name: str, coordinates: Coordinates | None = None, **settings: Any) -> Policy:
+    """A policy by name: one that ships ("shapes"), a folder in the ordinary layout, a hub name ("owner/model"), or a
+    served model ("openai:MODEL@BASE_URL").
 
-    settings: precision, device, temperature, max_new_tokens, seed, as `thinkseg.models.policy.QwenPolicy.load` takes
-    them. Raises ModelError if there is no such policy or it cannot be loaded.
+    coordinates: how the model writes boxes, where it is not as its kind does.
+    settings: temperature, max_new_tokens, seed; precision and device of a model in this process, as
+    `thinkseg.models.policy.QwenPolicy.load` takes them; jpeg_quality and more of a served one, as
+    `thinkseg.models.endpoint.EndpointPolicy.connect` takes them.
+    Raises ModelError if there is no such policy or it cannot be loaded, SettingsError for settings it cannot have.
     """
+    if name.startswith("openai:"):
+        return _served(name, coordinates, settings)
+    if settings.pop("jpeg_quality", None) is not None:
+        raise SettingsError(
+            f"{name} is not a served model: pictures stay in this process, leave out their JPEG quality"
+        )
+    policy = _local(name, settings)
+    if coordinates:
+        policy.coordinates, policy.view = coordinates, replace(policy.view, coordinates=coordinates)
+    return policy
+
+
+def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]) -> Policy:
+    from thinkseg.models.endpoint import EndpointPolicy
+
+    # Where a served model runs is its server's choice; a tracker in this process may still be told.
+    settings = {option: value for option, value in settings.items() if option not in ("device", "precision")}
+    return EndpointPolicy.connect(name, coordinates, **settings)
+
+
+def _local(name: str, settings: dict[str, Any]) -> Policy:
     from thinkseg.models.policy import QwenPolicy
 
     place: str | Path = SHIPPED.get(name, Path(name))
@@ -27,8 +53,8 @@ def load_policy(name: str, **settings: Any) -> Policy:
             raise ModelError(f"the policy {name!r} is missing from this installation: install thinkseg again")
         if name.count("/") != 1 or not all(name.split("/")) or len(name) > 200:
             raise ModelError(
-                f"no policy {name!r}: it is neither one that ships ({', '.join(SHIPPED)}), a folder, nor an owner/model"
-                " name on the hub"
+                f"no policy {name!r}: it is neither one that ships ({', '.join(SHIPPED)}), a folder, an owner/model"
+                " name on the hub, nor openai:MODEL@BASE_URL"
             )
         place = name
     policy = QwenPolicy.load(place, **settings)

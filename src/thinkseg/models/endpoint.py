@@ -1,0 +1,139 @@
+"""A served model as a policy: dialogues in, replies out, over any OpenAI-compatible API (vLLM, SGLang, a cloud).
+
+`openai:MODEL@BASE_URL` names one. All that has to do with asking a server is in `thinkseg.models.service`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models import traits as known
+from thinkseg.models.patience import Patience
+from thinkseg.models.policy import Sampling
+from thinkseg.models.service import KEY, Manners, Service
+from thinkseg.models.traits import Traits
+from thinkseg.models.wire import checked_quality, messages_of
+from thinkseg.types import Coordinates, Dialogue, Reply
+
+SCHEME = "openai:"
+
+OURS = "thinkseg"
+"""Field in a server's list of models in which a server of ours tells a model's traits."""
+
+
+class EndpointPolicy:
+    """Answers turns with a served model; see `thinkseg.types.Policy`. Make one with `EndpointPolicy.connect`.
+
+    jpeg_quality: of the pictures sent, 1 to 100; they are sent as PNG, without any loss, if None.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        model: str,
+        traits: Traits,
+        sampling: Sampling | None = None,
+        jpeg_quality: int | None = None,
+    ) -> None:
+        self.name = f"{SCHEME}{model}@{service.base_url}"
+        self.service = service
+        self.model = model
+        self.view = traits.view
+        self.coordinates = traits.view.coordinates
+        self.size_multiple = traits.size_multiple
+        self.sampling = sampling or Sampling()
+        self.jpeg_quality = checked_quality(jpeg_quality)
+        self._calls = 0
+
+    @classmethod
+    def connect(
+        cls,
+        name: str,
+        coordinates: Coordinates | None = None,
+        *,
+        jpeg_quality: int | None = None,
+        concurrency: int = 16,
+        timeout: float = 600.0,
+        patience: Patience | None = None,
+        **sampling: Any,
+    ) -> EndpointPolicy:
+        """The policy that a name of the form openai:MODEL@BASE_URL stands for, once its server has answered.
+
+        coordinates: how the model writes boxes, whatever its server or its name say. concurrency, timeout, patience:
+        see `thinkseg.models.service.Manners`. sampling: see `Sampling`.
+        Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
+        """
+        model, base_url = parse_name(name)
+        checked_quality(jpeg_quality)
+        settings = Sampling(**sampling)
+        service = Service(base_url, Manners(concurrency, timeout, patience or Patience()))
+        traits = told_traits(service, model) or known.family_of(model)
+        if traits is None and coordinates is None:
+            raise SettingsError(
+                f"{model}: how it writes boxes is not known; give --coordinates pixels or --coordinates thousandths"
+                f" (thinkseg check-policy {name} finds out which)"
+            )
+        traits = (traits or known.UNKNOWN).with_coordinates(coordinates)
+        return cls(service, model, traits, settings, jpeg_quality)
+
+    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
+        """Answers the last turn of each dialogue, many at once. Raises ModelError if the server cannot be used."""
+        if not dialogues:
+            return []
+        self._calls += 1
+        # Mixed, not added, as in `QwenPolicy`; and one for each dialogue, so that rollouts of the same one differ.
+        seeds = np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(len(dialogues)) >> 1
+        pairs = zip(dialogues, seeds.tolist(), strict=True)
+        return self.service.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs])
+
+    def _request(self, dialogue: Dialogue, seed: int) -> dict[str, Any]:
+        """The fields of a request. None is there that the likeliest reply does not need: some servers refuse them."""
+        limit = "max_completion_tokens" if self.service.is_openai else "max_tokens"
+        drawn = {"top_p": 1.0, "seed": seed} if self.sampling.temperature > 0 else {}
+        return {
+            "model": self.model,
+            "messages": messages_of(dialogue, self.jpeg_quality),
+            "temperature": self.sampling.temperature,
+            limit: self.sampling.max_new_tokens,
+            **drawn,
+        }
+
+
+def told_traits(service: Service, model: str) -> Traits | None:
+    """What a server of ours says of a model; None if it is another server, or has no such model."""
+    for entry in service.models():
+        if entry.get("id") == model and OURS in entry:
+            try:
+                return known.from_json(entry[OURS])
+            except ValueError as error:
+                raise ModelError(f"{service.base_url}: what it says of {model} cannot be read: {error}") from None
+    return None
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """Model and base URL of "openai:MODEL@BASE_URL". Raises SettingsError if it is not one, or holds a secret."""
+    found = re.fullmatch(rf"{SCHEME}(\S+?)@(https?://\S+)", name)
+    if not found:
+        raise SettingsError(
+            f"{name!r} is not a served model: give openai:MODEL@BASE_URL, e.g."
+            " openai:Qwen/Qwen2.5-VL-7B-Instruct@http://localhost:8000/v1"
+        )
+    model, base_url = found[1], found[2].rstrip("/")
+    try:
+        parts = urlsplit(base_url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"{base_url!r} is not the base URL of a server: give e.g. http://localhost:8000/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not repeated: whatever stands there may be what must not be seen.
+        raise SettingsError(f"a base URL has no user, query or fragment; a key belongs into the environment, as {KEY}")
+    return model, base_url

@@ -1,0 +1,136 @@
+"""A server that plays OpenAI's API by a script: real HTTP on loopback, with all that can go wrong on the way.
+
+    with ScriptedServer([busy(0.1), said("hello")]) as server:
+        EndpointPolicy.connect(f"openai:qwen3-vl@{server.base_url}").reply([...])
+    server.asked        bodies of the chat requests, in order; `server.headers` what came with them
+
+A script is a list of responses, given one after another, or a function from a request's body to a response.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Response:
+    """body: JSON, or bytes sent as they are. cut: bytes that are announced and never sent. delay: seconds before it."""
+
+    body: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    cut: int = 0
+
+
+def completion(text: str | None, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "scripted",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish_reason}
+        ],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+def said(text: str | None, finish_reason: str = "stop", **message: Any) -> Response:
+    return Response(completion(text, finish_reason, **message))
+
+
+def failed(status: int, message: str = "something went wrong", code: str | None = None, **headers: str) -> Response:
+    return Response({"error": {"message": message, "type": "error", "param": None, "code": code}}, status, headers)
+
+
+def busy(seconds: float | str | None = None) -> Response:
+    """Too many requests; seconds: what it asks to wait, in the header."""
+    return failed(429, "slow down", "rate_limit_exceeded", **({} if seconds is None else {"Retry-After": str(seconds)}))
+
+
+class ScriptedServer:
+    """Serves a script; models: what it lists, None for a server that has no list."""
+
+    def __init__(
+        self,
+        script: Iterable[Response] | Callable[[dict[str, Any]], Response] = (),
+        models: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.most_at_once = self._at_once = 0
+        self._lock = threading.Lock()
+        self._models = models
+        waiting = iter([] if callable(script) else script)
+        self._respond = script if callable(script) else lambda _: next(waiting, failed(400, "the script has run out"))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __enter__(self) -> "ScriptedServer":
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, body: dict[str, Any], headers: dict[str, str]) -> Response:
+        """Notes a request and gives the response to it, once its delay is over."""
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.asked.append(body)
+            self.headers.append(headers)
+            self.times.append(time.monotonic())
+            response = self._respond(body)
+        time.sleep(response.delay)
+        with self._lock:
+            self._at_once -= 1
+        return response
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # Head and body in one packet: sent apart, the second waits 40 ms for the first to be acknowledged.
+            wbufsize = -1
+
+            def do_GET(self) -> None:
+                if self.path == "/v1/models" and outer._models is not None:
+                    self.send(Response({"object": "list", "data": outer._models}))
+                else:
+                    self.send(failed(404, f"no {self.path}"))
+
+            def do_POST(self) -> None:
+                assert self.path == "/v1/chat/completions"
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send(outer.answer(body, {name.lower(): value for name, value in self.headers.items()}))
+
+            def send(self, response: Response) -> None:
+                data = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
+                try:
+                    self.send_response(response.status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(data) + response.cut))
+                    for name, value in response.headers.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(data)
+                    self.wfile.flush()
+                    self.close_connection = bool(response.cut)
+                except ConnectionError:
+                    # Whoever asked has given up waiting, as tests want to see.
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
