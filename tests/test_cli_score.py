@@ -26,7 +26,7 @@ def root(tmp_path):
 @pytest.fixture
 def evaluated(root, tmp_path, monkeypatch, box_tracker):
     """Evaluates on ReVOS into a folder with scripted replies: evaluated(name, replies, *options) -> status."""
-    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name: box_tracker)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
 
     def evaluated(name, replies, *options):
         policy = ScriptedPolicy(replies, view=View(num_frames=3, frame_wh=(10, 8)))

@@ -206,7 +206,7 @@ def named(monkeypatch, box_tracker):
     loaded = []
     policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
     monkeypatch.setattr(models, "load_policy", lambda name: loaded.append(name) or policy, raising=False)
-    monkeypatch.setattr(models, "load_tracker", lambda name: loaded.append(name) or box_tracker, raising=False)
+    monkeypatch.setattr(models, "load_tracker", lambda name, **_: loaded.append(name) or box_tracker, raising=False)
     return loaded
 
 

@@ -78,7 +78,7 @@ def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypa
     write_video(tmp_path / "clip.mp4", frames, 6.0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
-    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name: box_tracker)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
     names = {}
     exec(example, names)
     assert names["mask"].shape == (32, 32)

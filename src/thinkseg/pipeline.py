@@ -123,7 +123,8 @@ def segment(
     from thinkseg import models
 
     policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
-    tracker = models.load_tracker(tracker) if isinstance(tracker, str) else tracker
+    # One question: no other could use what the tracker makes of the frames.
+    tracker = models.load_tracker(tracker, keep_bytes=0) if isinstance(tracker, str) else tracker
     sample = VideoSample(id=frames.name, video=frames, query=query)
     return segment_sample(sample, chain_fn, policy, tracker, view, progress)
 

@@ -5,7 +5,9 @@ import pytest
 from thinkseg import models
 from thinkseg.errors import ModelError
 from thinkseg.models.flow import FlowTracker
+from thinkseg.models.sam2 import Sam2Tracker
 from tinymodels import VIEW
+from tinytrackers import save_sam2
 
 
 def test_a_folder_is_a_policy(qwen2_5: Path) -> None:
@@ -43,10 +45,26 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         models.load_policy(str(tmp_path))
 
 
-def test_trackers_by_name() -> None:
-    assert isinstance(models.load_tracker("flow"), FlowTracker)
-    with pytest.raises(ModelError, match="no tracker 'sam'; there is: flow"):
-        models.load_tracker("sam")
+def test_trackers_by_name(tmp_path: Path) -> None:
+    assert isinstance(models.load_tracker("flow", device="cpu", keep_bytes=0), FlowTracker)
+    folder = save_sam2(tmp_path / "my-sam2")
+    tracker = models.load_tracker(str(folder), device="cpu", precision="bf16")
+    assert isinstance(tracker, Sam2Tracker)
+    assert tracker.name == str(folder)
+    assert str(tracker.model.dtype) == "torch.bfloat16"
+
+
+@pytest.mark.parametrize("name", ["sam", "", "a/b/c", "/no/such/folder", "a/" + "x" * 300])
+def test_names_of_no_tracker_are_refused(name: str) -> None:
+    for check in (models.check_tracker, models.load_tracker):
+        with pytest.raises(ModelError, match=r"no tracker .*: it is neither flow, a folder") as caught:
+            check(name)
+        assert repr(name) in str(caught.value)
+
+
+def test_a_tracker_that_the_hub_does_not_have_is_refused(offline: None) -> None:
+    with pytest.raises(ModelError, match="nobody/nothing: not a model folder, nor a hub name"):
+        models.load_tracker("nobody/nothing")
 
 
 def test_a_shipped_policy_that_is_gone_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

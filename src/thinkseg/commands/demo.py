@@ -25,14 +25,13 @@ def add_to(commands: Any) -> None:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Runs the demonstration and prints its table."""
-    from thinkseg import models
     from thinkseg.demo import run, table
     from thinkseg.outputs import check_out
     from thinkseg.pipeline import chain_named
 
     check_out(arguments.out)
     chain_named(arguments.chain)
-    tracker = models.load_tracker(arguments.tracker)
+    tracker = options.load_tracker(arguments)
     with Progress() as progress:
         progress.say(f"loading {arguments.policy}")
         policy = options.load_policy(arguments.policy)

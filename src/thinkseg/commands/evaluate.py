@@ -59,7 +59,6 @@ def _add_benchmark(sets: Any, name: str) -> None:
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Scores a policy on the shapes world and prints the table."""
-    from thinkseg import models
     from thinkseg.data.shapes import episode
     from thinkseg.evaluate import evaluate, table
     from thinkseg.outputs import check_writable
@@ -68,7 +67,7 @@ def shapes(arguments: argparse.Namespace) -> int:
     check_writable(arguments.out)
     chain_named(arguments.chain)
     episode(arguments.split, arguments.start)
-    tracker = models.load_tracker(arguments.tracker)
+    tracker = options.load_tracker(arguments)
     with Progress() as progress:
         progress.say(f"loading {arguments.policy}")
         policy = options.load_policy(arguments.policy, **options.running(arguments))
@@ -91,7 +90,6 @@ def shapes(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Answers and scores a benchmark, and prints the table."""
-    from thinkseg import models
     from thinkseg.commands.meter import Meter
     from thinkseg.evaluate import Method, evaluate_benchmark
     from thinkseg.outputs import check_writable
@@ -102,7 +100,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     chain_named(arguments.chain)
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)
-        tracker = models.load_tracker(arguments.tracker)
+        tracker = options.load_tracker(arguments)
         progress.say(f"loading {arguments.policy}")
         policy = options.load_policy(arguments.policy, **options.running(arguments))
         progress.say("evaluating")

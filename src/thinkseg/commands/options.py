@@ -17,7 +17,7 @@ from thinkseg.data import BENCHMARKS
 if TYPE_CHECKING:
     from thinkseg.console import Progress
     from thinkseg.data.benchmark import Benchmark
-    from thinkseg.types import Policy, View
+    from thinkseg.types import Policy, Tracker, View
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 COORDINATES = ("pixels", "thousandths")
@@ -34,7 +34,12 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="model that answers: shapes, a folder, a hub name or openai:MODEL@BASE_URL",
     )
-    parser.add_argument("--tracker", default="flow", metavar="NAME", help="what follows the boxes (default: flow)")
+    parser.add_argument(
+        "--tracker",
+        default="flow",
+        metavar="NAME",
+        help="what follows the boxes: flow (default), or a SAM 2 by folder or hub name",
+    )
 
 
 def add_chain(parser: argparse.ArgumentParser) -> None:
@@ -167,10 +172,27 @@ def load_policy(name: str, **settings: Any) -> Policy:
     """The policy of that name. A bar shows downloads on a terminal; loading from disk goes without one."""
     from thinkseg import models
 
-    if name in models.SHIPPED or os.path.isdir(name) or not sys.stderr.isatty():
-        # Read once, when the hub's library is first imported, which the line below does.
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _hide_bars(name)
     return models.load_policy(name, **settings)
+
+
+def load_tracker(arguments: argparse.Namespace, **settings: Any) -> Tracker:
+    """The tracker asked for, run like the policy where it is a model too. settings: what else it should know."""
+    from thinkseg import models
+
+    if arguments.tracker != "flow":
+        _hide_bars(arguments.tracker, arguments.policy)
+    running = {option: getattr(arguments, option) for option in ("device", "precision") if option in arguments}
+    return models.load_tracker(arguments.tracker, **running, **settings)
+
+
+def _hide_bars(*names: str) -> None:
+    """Hides the bars of the libraries that load models, if none of these is downloaded or nobody looks."""
+    from thinkseg import models
+
+    if not sys.stderr.isatty() or all(name in models.SHIPPED or os.path.isdir(name) for name in names):
+        # Read once, when the hub's library is first imported, which loading a model does.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def view_of(arguments: argparse.Namespace, policy: Policy) -> View:

@@ -13,7 +13,7 @@ from thinkseg.console import Progress
 from thinkseg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from thinkseg.types import Frames, Segmentation
+    from thinkseg.types import Frames, Segmentation, Tracker
 
 UNUSABLE = 1
 """Exit status when the model's reply could not be used."""
@@ -64,7 +64,6 @@ def segment(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmentation, dict[str, Any]]:
     """Asks the policy and follows its boxes. What is cheap to check is checked before the policy is loaded."""
-    from thinkseg import models
     from thinkseg.chains.show import checked_query
     from thinkseg.ops.video import open_video
     from thinkseg.pipeline import chain_named, segment_sample
@@ -74,7 +73,7 @@ def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
         raise SettingsError("there is no query: say what to segment, or give --keyframe and --box to follow a box")
     query, chain = checked_query(arguments.query), chain_named(arguments.chain)
     video = open_video(arguments.video)
-    tracker = models.load_tracker(arguments.tracker)
+    tracker = _load_tracker(arguments, progress)
     progress.say(f"loading {arguments.policy}")
     policy = options.load_policy(arguments.policy, **options.running(arguments))
     view = options.view_of(arguments, policy)
@@ -97,7 +96,6 @@ def _follow(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
     """Follows boxes given by hand."""
     import numpy as np
 
-    from thinkseg import models
     from thinkseg.chains.show import checked_query
     from thinkseg.ops.boxes import clip
     from thinkseg.ops.video import open_video
@@ -114,7 +112,7 @@ def _follow(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
         if x1 >= x2 or y1 >= y2:
             text = ",".join(f"{side:g}" for side in given)
             raise SettingsError(f"box {text} lies outside the frame of {width}x{height} pixels; give one inside it")
-    tracker = models.load_tracker(arguments.tracker)
+    tracker = _load_tracker(arguments, progress)
     progress.say("tracking")
     started = time.perf_counter()
     masklets = tracker.track(video, keyframe, boxes, progress)
@@ -126,6 +124,12 @@ def _follow(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
         seconds={"tracker": time.perf_counter() - started},
     )
     return result, {"policy": None, "tracker": tracker.name}
+
+
+def _load_tracker(arguments: argparse.Namespace, progress: Progress) -> Tracker:
+    """The tracker, for one question: there is no other that could use what it makes of the frames."""
+    progress.say(f"loading {arguments.tracker}")
+    return options.load_tracker(arguments, keep_bytes=0)
 
 
 def frame_at(video: Frames, moment: int | float) -> int:

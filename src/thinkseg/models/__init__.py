@@ -51,7 +51,7 @@ def _local(name: str, settings: dict[str, Any]) -> Policy:
     if not os.path.isdir(place):
         if name in SHIPPED:
             raise ModelError(f"the policy {name!r} is missing from this installation: install thinkseg again")
-        if name.count("/") != 1 or not all(name.split("/")) or len(name) > 200:
+        if not _is_hub_name(name):
             raise ModelError(
                 f"no policy {name!r}: it is neither one that ships ({', '.join(SHIPPED)}), a folder, an owner/model"
                 " name on the hub, nor openai:MODEL@BASE_URL"
@@ -62,10 +62,28 @@ def _local(name: str, settings: dict[str, Any]) -> Policy:
     return policy
 
 
-def load_tracker(name: str) -> Tracker:
-    """A tracker by name: "flow", which needs no weights. Raises ModelError for any other."""
-    if name != "flow":
-        raise ModelError(f"no tracker {name!r}; there is: flow")
-    from thinkseg.models.flow import FlowTracker
+def load_tracker(name: str, **settings: Any) -> Tracker:
+    """A tracker by name: "flow", which needs no weights, or a SAM 2 or SAM 2.1: a folder in the ordinary layout or a hub
+    name ("facebook/sam2.1-hiera-large").
 
-    return FlowTracker()
+    settings: precision, device, compiled, keep_bytes and more, as `thinkseg.models.sam2.Sam2Tracker.load` takes them;
+    the flow tracker has none. Raises ModelError if there is no such tracker or it cannot be loaded.
+    """
+    check_tracker(name)
+    if name == "flow":
+        from thinkseg.models.flow import FlowTracker
+
+        return FlowTracker()
+    from thinkseg.models.sam2 import Sam2Tracker
+
+    return Sam2Tracker.load(name, **settings)
+
+
+def check_tracker(name: str) -> None:
+    """Raises ModelError for what cannot be a tracker's name, without loading anything."""
+    if name != "flow" and not os.path.isdir(name) and not _is_hub_name(name):
+        raise ModelError(f"no tracker {name!r}: it is neither flow, a folder, nor an owner/model name on the hub")
+
+
+def _is_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and all(name.split("/")) and len(name) <= 200

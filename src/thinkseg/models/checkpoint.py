@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
-def could_be_hub_name(name: str) -> bool:
-    """Whether a name is of the form "owner/model"."""
-    return name.count("/") == 1 and all(name.split("/")) and len(name) <= 200
-
-
 def kind_of(name: str | Path, classes: Mapping[str, str], role: str) -> str:
     """The `model_type` of a checkpoint. Raises ModelError if there is none or it is none of `classes`.
 

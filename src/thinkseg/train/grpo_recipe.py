@@ -13,7 +13,8 @@ from typing import Any
 
 from thinkseg.chains import CHAINS
 from thinkseg.data import BENCHMARKS
-from thinkseg.errors import SettingsError
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models import check_tracker
 from thinkseg.rewards import checked_weights
 from thinkseg.train.objective import NORMALISATIONS
 from thinkseg.train.optimizer import OPTIMIZERS
@@ -100,8 +101,11 @@ def load_grpo_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Gr
         weights = checked_weights(recipe.rewards)
     except SettingsError as error:
         raise SettingsError(f"{path}: rewards: {error}") from None
-    if "consistency" in weights and recipe.tracker != "flow":
-        raise SettingsError(f"{path}: tracker {recipe.tracker!r} is not there; there is: flow")
+    if "consistency" in weights:
+        try:
+            check_tracker(recipe.tracker)
+        except ModelError as error:
+            raise SettingsError(f"{path}: tracker: {error}") from None
     return recipe
 
 

@@ -1,0 +1,187 @@
+"""SAM 2 and its relatives as trackers: boxes on one frame become masks on all of them.
+
+In: a video, the index of a frame and boxes xyxy in that frame's pixels. Out: `Masklets`, one object per box in order.
+Frames stream from the decoder: forwards from the keyframe to the end, then back to the start. Features of frames are
+kept, as far as they fit, for the next call about the same video; masks leave as run lengths.
+
+The models are those of `transformers`; getting pictures ready for them is done here, without torchvision.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thinkseg.errors import ModelError
+from thinkseg.models.checkpoint import Precision, is_out_of_memory, load_checkpoint
+from thinkseg.models.features import KEEP_BYTES, FeatureStore, LatestVideo
+from thinkseg.models.session import Session
+from thinkseg.models.walk import backwards, check_boxes, check_keyframe
+from thinkseg.ops.masks import encode
+from thinkseg.types import Frames, Masklets, Progress, Rle
+
+if TYPE_CHECKING:
+    import torch
+
+TRACKER_CLASSES = {"sam2_video": "Sam2VideoModel"}
+"""For each kind of checkpoint, the class in `transformers` that loads it."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Sam2Tracker:
+    """Follows boxes with a SAM 2 or SAM 2.1 (arXiv 2408.00714). Satisfies `types.Tracker`.
+
+    Load one with `Sam2Tracker.load`.
+
+    keep_bytes, keep_on, keep_half: features kept of the latest video, see `thinkseg.models.features.FeatureStore`; 0
+        bytes for a tracker that is asked once.
+    apart: give each pixel to the one object that claims it most; objects may overlap otherwise.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        name: str = "sam2",
+        *,
+        keep_bytes: int = KEEP_BYTES,
+        keep_on: str | None = None,
+        keep_half: bool = False,
+        apart: bool = False,
+    ) -> None:
+        self.model = model
+        self.name = name
+        self.apart = apart
+        self._latest = LatestVideo(keep_bytes, keep_on, keep_half)
+        self._position: torch.Tensor | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        precision: Precision = "auto",
+        device: str | None = None,
+        compiled: bool = False,
+        **settings: Any,
+    ) -> Sam2Tracker:
+        """Loads a folder or hub name. device: "cpu", "cuda", "cuda:1", ...; a GPU if there is one unless given.
+
+        compiled: compile the image encoder with `torch.compile`, which takes minutes and pays on long videos.
+        settings: as the class takes them. Raises ModelError if there is no such model or it cannot be loaded.
+        """
+        import torch
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model: Any = load_checkpoint(name, TRACKER_CLASSES, "trackers", precision, device)
+        if compiled:
+            model.vision_encoder.compile()
+        return cls(model, str(name), **settings)
+
+    def forget(self) -> None:
+        """Frees the features that are kept. They go by themselves when their video does, or another comes."""
+        self._latest.forget()
+
+    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+        """Follows boxes float32 (N, 4) xyxy (source pixels, on `keyframe`) through the whole video.
+
+        Calls from several threads wait for one another. Raises SettingsError if the keyframe is not in the video or a
+        box has no area inside the frame, ModelError when memory does not suffice.
+        """
+        import torch
+
+        boxes = check_boxes(boxes, video.size_wh)
+        check_keyframe(video, keyframe)
+        tracks: list[list[Rle | None]] = [[None] * len(video) for _ in boxes]
+        if len(boxes):
+            with self._lock, torch.inference_mode(), self._enough_memory(video, len(boxes)):
+                for done, (frame, logits) in enumerate(self._walk(video, keyframe, boxes), start=1):
+                    for track, rle in zip(tracks, self._masks(logits, video.size_wh), strict=True):
+                        track[frame] = rle
+                    if progress is not None:
+                        progress(done, len(video))
+        return Masklets(video.size_wh, len(video), tuple(tuple(track) for track in tracks))
+
+    def _walk(self, video: Frames, keyframe: int, boxes: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
+        """Each frame with its mask logits (N, 1, h, w): from the keyframe on, then from there back to the start."""
+        store = self._latest.store_of(video)
+        session = Session(self.model, len(video), video.size_wh, keyframe, boxes)
+        for reverse in (False, True):
+            indices = range(keyframe - 1, -1, -1) if reverse else range(keyframe, len(video))
+            for frame, levels in self._features(video, indices, store):
+                assert self._position is not None  # set with the first features
+                yield frame, session.look(frame, levels, self._position, reverse)
+
+    def _features(self, video: Frames, indices: range, store: FeatureStore) -> Iterator[tuple[int, list[torch.Tensor]]]:
+        """Each frame with its features. Only frames that no features are kept of are decoded."""
+        missing = [frame for frame in indices if frame not in store]
+        pictures = video.read(missing) if indices.step > 0 else backwards(video, missing[::-1])
+        for frame in indices:
+            yield frame, store[frame] if frame in store else store.keep(frame, self._encode(next(pictures)))
+
+    def _encode(self, picture: np.ndarray) -> list[torch.Tensor]:
+        """Features of a picture uint8 (H, W, 3), finest level first."""
+        found = self.model.get_image_features(self._pixels(picture), return_dict=True)
+        # The position encodings are the same for every picture, and the model reads the last of them alone.
+        self._position = found.fpn_position_encoding[-1]
+        levels: list[torch.Tensor] = found.fpn_hidden_states
+        return levels
+
+    def _pixels(self, picture: np.ndarray) -> torch.Tensor:
+        """A picture as the image encoder wants it, (1, 3, side, side): squeezed into a square, bytes as torchvision
+        resizes them, then normalised."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        side = self.model.config.image_size
+        planes = torch.from_numpy(np.require(picture, requirements=("C", "W"))).permute(2, 0, 1)[None]
+        if planes.shape[2:] != (side, side):
+            planes = interpolate(planes, (side, side), mode="bilinear", antialias=True)
+        mean, std = (
+            255 * torch.tensor(values, device=self.model.device).view(3, 1, 1)
+            for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        return ((planes.to(self.model.device) - mean) / std).to(self.model.dtype)
+
+    def _masks(self, logits: torch.Tensor, size_wh: tuple[int, int]) -> Iterator[Rle | None]:
+        """Masks of all objects at source size; None where one is not seen. One at a time: they are large."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        width, height = size_wh
+        highest = owner = None
+        if self.apart and len(logits) > 1:
+            highest = torch.zeros((height, width), device=logits.device)
+            owner = torch.full((height, width), -1, dtype=torch.int16, device=logits.device)
+            for number, one in enumerate(logits[:, None].float()):
+                claim = interpolate(one, (height, width), mode="bilinear", align_corners=False)[0, 0]
+                owner[claim > highest] = number
+                highest = torch.maximum(highest, claim)
+        for number, one in enumerate(logits[:, None].float()):
+            if owner is not None:
+                inside = owner == number
+            else:
+                inside = interpolate(one, (height, width), mode="bilinear", align_corners=False)[0, 0] > 0
+            mask = inside.cpu().numpy()
+            yield encode(mask) if mask.any() else None
+
+    @contextmanager
+    def _enough_memory(self, video: Frames, num_objects: int) -> Iterator[None]:
+        """Says in one line what to do when memory does not suffice."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.forget()
+            width, height = video.size_wh
+            raise ModelError(
+                f"{self.name}: out of memory with {num_objects} objects in frames of {width}x{height} of {video.name};"
+                " use a smaller model, bf16, fewer objects at once, or keep fewer features (keep_bytes)"
+            ) from None
