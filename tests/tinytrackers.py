@@ -1,10 +1,36 @@
-"""SAM 2 models small enough to be made in a test: real classes, random weights, the real layout on disk."""
+"""SAM 2 and SAM 3 models small enough to be made in a test: real classes, random weights, the real layout on disk."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from thinkseg.ops.video import ArrayFrames
+from thinkseg.types import Tracker
+
 SIDE = 64
-"""Side of the square the tiny models see."""
+"""Side of the square a tiny SAM 2 sees."""
+
+CHANNELS = 128
+"""Channels of features. Twice those of memories, as in the real ones, so that object pointers are split in two."""
+
+
+WIDTH, HEIGHT = 80, 60
+BOXES = np.array([[5, 5, 30, 30], [40, 20, 70.5, 55]], np.float32)
+
+
+def footage(num_frames: int, size_wh: tuple[int, int] = (WIDTH, HEIGHT), seed: int = 0) -> ArrayFrames:
+    """Large coloured squares that drift down and to the right."""
+    width, height = size_wh
+    squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 10), -(-width // 10), 3))
+    picture = np.kron(squares, np.ones((10, 10, 1)))[:height, :width].astype(np.uint8)
+    return ArrayFrames(np.stack([np.roll(picture, (i, 2 * i), (0, 1)) for i in range(num_frames)]))
+
+
+def tracked(tracker: Tracker, video: ArrayFrames, keyframe: int, boxes: np.ndarray = BOXES) -> np.ndarray:
+    """Masks bool (N, T, H, W)."""
+    found = tracker.track(video, keyframe, boxes)
+    return np.stack([found.masks(frame) for frame in range(len(video))], axis=1)
 
 
 def save_sam2(folder: Path, seed: int = 0) -> Path:
@@ -18,7 +44,6 @@ def create_sam2(seed: int = 0) -> Any:
     from transformers import Sam2VideoConfig, Sam2VideoModel
     from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
 
-    width = 128
     vision = Sam2VisionConfig(
         backbone_config=Sam2HieraDetConfig(
             hidden_size=8,
@@ -31,30 +56,71 @@ def create_sam2(seed: int = 0) -> Any:
         ),
         backbone_channel_list=[64, 32, 16, 8],
         backbone_feature_sizes=[[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
-        fpn_hidden_size=width,
+        fpn_hidden_size=CHANNELS,
     )
     config = Sam2VideoConfig(
         vision_config=vision,
-        prompt_encoder_config={"hidden_size": width, "image_size": SIDE},
+        prompt_encoder_config={"hidden_size": CHANNELS, "image_size": SIDE},
         mask_decoder_config={
-            "hidden_size": width,
+            "hidden_size": CHANNELS,
             "mlp_dim": 48,
             "num_attention_heads": 2,
-            "iou_head_hidden_dim": width,
+            "iou_head_hidden_dim": CHANNELS,
         },
         image_size=SIDE,
-        memory_attention_hidden_size=width,
+        memory_attention_hidden_size=CHANNELS,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=48,
         memory_attention_rope_feat_sizes=[SIDE // 16] * 2,
-        memory_encoder_hidden_size=width,
+        memory_encoder_hidden_size=CHANNELS,
         memory_encoder_output_channels=64,
-        mask_downsampler_embed_dim=width,
-        memory_fuser_embed_dim=width,
+        mask_downsampler_embed_dim=CHANNELS,
+        memory_fuser_embed_dim=CHANNELS,
         memory_fuser_intermediate_dim=48,
     )
     torch.manual_seed(seed)
     return stirred(Sam2VideoModel(config).eval())
+
+
+def save_sam3(folder: Path, whole: bool) -> Path:
+    """The tracker of a SAM 3. whole: under the configuration of a whole SAM 3, as it is published."""
+    import torch
+    from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel, Sam3VideoConfig
+
+    backbone = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "pretrain_image_size": 56,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+    }
+    config = Sam3TrackerVideoConfig(
+        vision_config={"model_type": "sam3_vision_model", "fpn_hidden_size": CHANNELS, "backbone_config": backbone},
+        prompt_encoder_config={"hidden_size": CHANNELS},
+        mask_decoder_config={
+            "hidden_size": CHANNELS,
+            "mlp_dim": 48,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": CHANNELS,
+        },
+        image_size=56,
+        memory_attention_hidden_size=CHANNELS,
+        memory_attention_num_layers=2,
+        memory_attention_feed_forward_hidden_size=48,
+        memory_encoder_hidden_size=CHANNELS,
+        mask_downsampler_embed_dim=CHANNELS,
+        memory_fuser_embed_dim=CHANNELS,
+        memory_fuser_intermediate_dim=48,
+    )
+    torch.manual_seed(0)
+    stirred(Sam3TrackerVideoModel(config).eval()).save_pretrained(folder)
+    if whole:
+        Sam3VideoConfig(tracker_config=config.to_dict()).save_pretrained(folder)
+    return folder
 
 
 def stirred(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tiny Qwen-VL folders, made once a session and never written to by tests."""
+"""Tiny folders of Qwen-VL and SAM 2, made once a session and never written to by tests."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 
 from thinkseg.models.encoder import Encoder
 from tinymodels import save_qwen2_5, save_qwen3, tiny_tokenizer
+from tinytrackers import save_sam2
 
 torch.set_num_threads(1)
 
@@ -25,6 +26,11 @@ def qwen2_5(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
 @pytest.fixture(scope="session")
 def qwen3(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     return save_qwen3(tmp_path_factory.mktemp("models") / "qwen3", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def sam2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_sam2(tmp_path_factory.mktemp("trackers") / "sam2")
 
 
 @pytest.fixture(scope="session")

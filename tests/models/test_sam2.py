@@ -1,8 +1,7 @@
 """The tracker against stock model classes driven plainly, with a model of the real layout and random weights."""
 
-import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,14 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.sam2 import IMAGENET_MEAN, IMAGENET_STD, Sam2Tracker
+from thinkseg.models.sam2 import MEAN_STD, Sam2Tracker
 from thinkseg.ops.video import ArrayFrames
-from tinytrackers import SIDE, create_sam2, save_sam2
-
-WIDTH, HEIGHT = 80, 60
-BOXES = np.array([[5, 5, 30, 30], [40, 20, 70.5, 55]], np.float32)
+from tinytrackers import BOXES, HEIGHT, SIDE, WIDTH, create_sam2, footage, save_sam3, tracked
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_sam2(tmp_path_factory.mktemp("sam2"))
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Any:
-    return Sam2Tracker.load(folder, device="cpu").model
-
-
-def footage(num_frames: int, size_wh: tuple[int, int] = (WIDTH, HEIGHT), seed: int = 0) -> ArrayFrames:
-    """Large coloured squares that drift down and to the right."""
-    width, height = size_wh
-    squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 10), -(-width // 10), 3))
-    picture = np.kron(squares, np.ones((10, 10, 1)))[:height, :width].astype(np.uint8)
-    return ArrayFrames(np.stack([np.roll(picture, (i, 2 * i), (0, 1)) for i in range(num_frames)]))
+def model(sam2: Path) -> Any:
+    return Sam2Tracker.load(sam2, device="cpu").model
 
 
 def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) -> np.ndarray:
@@ -46,7 +29,7 @@ def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) ->
 
     class Processor(Sam2VideoProcessor):
         def __init__(self) -> None:
-            self.target_size, self.point_pad_value = SIDE, -10
+            self.target_size, self.point_pad_value = model.config.image_size, -10
 
     width, height = video.size_wh
     pixels = torch.cat([Sam2Tracker(model)._pixels(frame) for frame in video.read(range(len(video)))])
@@ -62,12 +45,6 @@ def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) ->
     return masks
 
 
-def tracked(tracker: Sam2Tracker, video: ArrayFrames, keyframe: int, boxes: np.ndarray = BOXES) -> np.ndarray:
-    """Masks bool (N, T, H, W)."""
-    found = tracker.track(video, keyframe, boxes)
-    return np.stack([found.masks(frame) for frame in range(len(video))], axis=1)
-
-
 @pytest.mark.parametrize("keyframe", [0, 9, 23])
 def test_masks_equal_those_of_the_stock_classes(model: Any, keyframe: int) -> None:
     video = footage(24)
@@ -76,6 +53,16 @@ def test_masks_equal_those_of_the_stock_classes(model: Any, keyframe: int) -> No
     seen = expected.any(axis=(2, 3))
     assert 10 < seen.sum() < seen.size
     assert np.array_equal(tracked(Sam2Tracker(model), video, keyframe), expected)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["tracker alone", "whole"])
+def test_the_tracker_of_a_sam3_works_alike(tmp_path: Path, whole: bool) -> None:
+    tracker = Sam2Tracker.load(save_sam3(tmp_path / "sam3", whole), device="cpu")
+    video = footage(5)
+    expected = plainly(tracker.model, video, 2, BOXES)
+    assert expected.any(axis=(2, 3)).all()
+    assert np.array_equal(tracked(tracker, video, 2), expected)
+    assert tracker._pixels(np.full((9, 9, 3), 255, np.uint8)).unique().tolist() == [1]
 
 
 @pytest.mark.parametrize("size_wh", [(16, 12), (64, 64), (97, 33), (33, 97)])
@@ -122,100 +109,9 @@ def test_pictures_are_prepared_as_the_stock_processor_would(model: Any) -> None:
     for size_wh in [(WIDTH, HEIGHT), (SIDE, SIDE), (300, 41), (20, 30)]:
         picture = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), np.uint8)
         resized = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in MEAN_STD["sam2_video"])
         levels = (Sam2Tracker(model)._pixels(picture)[0] * std + mean) * 255
         assert (levels - torch.from_numpy(resized.copy()).permute(2, 0, 1)).abs().max() <= 1.001
-
-
-class Watched(ArrayFrames):
-    """Notes the frames that are decoded."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        super().__init__(array)
-        self.decoded: list[int] = []
-
-    def read(self, indices: Sequence[int]) -> Any:
-        for index in indices:
-            self.decoded.append(index)
-            yield self[index]
-
-
-@pytest.fixture
-def encoded(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A list that grows by one whenever a picture is encoded."""
-    calls: list[int] = []
-    encode = type(model).get_image_features
-
-    def counted(self: Any, *arguments: Any, **settings: Any) -> Any:
-        calls.append(1)
-        return encode(self, *arguments, **settings)
-
-    monkeypatch.setattr(type(model), "get_image_features", counted)
-    return calls
-
-
-@pytest.mark.parametrize(("keep_bytes", "encodings"), [(1 << 30, 8), (0, 16), (None, 13)])
-def test_features_are_shared_and_masks_stay_the_same(
-    model: Any, encoded: list[int], keep_bytes: int | None, encodings: int
-) -> None:
-    """Two questions about one video. In the third case three of the eight frames fit."""
-    video = Watched(footage(8)._array)
-    if keep_bytes is None:
-        with torch.inference_mode():
-            keep_bytes = 3 * sum(level.nbytes for level in Sam2Tracker(model)._encode(video[0]))
-        encoded.clear()
-    tracker = Sam2Tracker(model, keep_bytes=keep_bytes)
-    first, second = tracked(tracker, video, 2), tracked(tracker, video, 5)
-    assert len(encoded) == len(video.decoded) == encodings
-    for keyframe, masks in ((2, first), (5, second)):
-        assert np.array_equal(masks, tracked(Sam2Tracker(model, keep_bytes=0), video, keyframe))
-
-
-def test_features_go_with_their_video(model: Any, encoded: list[int]) -> None:
-    tracker = Sam2Tracker(model)
-    video, other = footage(2), footage(2)
-    tracker.track(video, 0, BOXES)
-    assert tracker._latest._store is not None
-    del video
-    gc.collect()
-    assert tracker._latest._store is None
-    tracker.track(other, 0, BOXES)
-    tracker.forget()
-    tracker.track(other, 0, BOXES)
-    assert len(encoded) == 6
-
-
-def test_another_video_is_not_taken_for_the_first(model: Any) -> None:
-    tracker = Sam2Tracker(model)
-    first, second = footage(3), footage(3, seed=1)
-    tracker.track(first, 0, BOXES)
-    assert np.array_equal(tracked(tracker, second, 0), plainly(model, second, 0, BOXES))
-    assert np.array_equal(tracked(tracker, first, 0), plainly(model, first, 0, BOXES))
-
-
-def test_half_of_the_bytes(model: Any) -> None:
-    """Features in half precision: masks nearly the same, and the same whether a frame's features were kept or not."""
-    video = footage(6)
-    tracker = Sam2Tracker(model, keep_half=True, keep_on="cpu")
-    first = tracked(tracker, video, 2)
-    full = Sam2Tracker(model)
-    exact = tracked(full, video, 2)
-    # Random weights make a lot of a little from frame to frame.
-    assert (first == exact)[:, 2].mean() > 0.97
-    assert not np.array_equal(first, exact)
-    assert np.array_equal(tracked(tracker, video, 2), first)
-    assert np.array_equal(tracked(Sam2Tracker(model, keep_half=True, keep_bytes=0), video, 2), first)
-    assert tracker._latest.store_of(video).num_bytes * 2 == full._latest.store_of(video).num_bytes
-
-
-def test_position_encodings_are_not_kept(model: Any) -> None:
-    video = footage(4)
-    tracker = Sam2Tracker(model)
-    tracker.track(video, 0, BOXES)
-    width = model.config.vision_config.fpn_hidden_size
-    # Four bytes a value: levels of an eighth, a fourth and all of the width.
-    values = (SIDE // 4) ** 2 * width // 8 + (SIDE // 8) ** 2 * width // 4 + (SIDE // 16) ** 2 * width
-    assert tracker._latest.store_of(video).num_bytes == 4 * 4 * values
 
 
 def test_objects_are_kept_apart_on_request(model: Any) -> None:
@@ -245,8 +141,8 @@ def test_wide_frames(model: Any) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precisions_give_nearly_the_same_masks(folder: Path, model: Any, precision: Any) -> None:
-    tracker = Sam2Tracker.load(folder, precision=precision, device="cpu")
+def test_lower_precisions_give_nearly_the_same_masks(sam2: Path, model: Any, precision: Any) -> None:
+    tracker = Sam2Tracker.load(sam2, precision=precision, device="cpu")
     assert next(tracker.model.parameters()).dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     video = footage(3)
     exact, rough = tracked(Sam2Tracker(model), video, 0)[:, 0], tracked(tracker, video, 0)[:, 0]
@@ -297,6 +193,13 @@ def test_other_errors_of_the_model_are_bugs(model: Any, monkeypatch: pytest.Monk
         Sam2Tracker(model).track(footage(1), 0, BOXES)
 
 
+def test_the_image_encoder_is_compiled_on_request(sam2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    tracker = Sam2Tracker.load(sam2, device="cpu", compiled=True)
+    assert compiled == [tracker.model.vision_encoder]
+
+
 def of_another_kind(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "bert"}')
 
@@ -318,16 +221,16 @@ def of_another_size(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (of_another_kind, "a bert model; the trackers supported are sam2_video"),
+        (of_another_kind, "a bert model; the trackers supported are sam2_video, sam3_tracker_video, sam3_video"),
         (without_config, "not a model folder"),
         (without_weights, "its weights could not be loaded"),
         (of_another_size, "weights are missing or do not fit its config.json"),
     ],
 )
 def test_folders_that_cannot_be_loaded_are_refused(
-    tmp_path: Path, folder: Path, damage: Callable[[Path], None], complaint: str
+    tmp_path: Path, sam2: Path, damage: Callable[[Path], None], complaint: str
 ) -> None:
-    for path in folder.iterdir():
+    for path in sam2.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     damage(tmp_path)
     with pytest.raises(ModelError, match=complaint) as caught:

@@ -71,10 +71,18 @@ class LatestVideo:
         self._store: FeatureStore | None = None
 
     def store_of(self, video: Frames) -> FeatureStore:
-        """The store of a video, told from others by identity: whoever asks twice about one hands in one object."""
+        """The store of a video, told from others by identity: whoever asks twice about one hands in one object.
+
+        One that cannot be told to be gone, for want of weak references, has a store that lasts for this call.
+        """
         if self._store is None or self._video is None or self._video() is not video:
-            self._store = FeatureStore(*self._settings)
-            self._video = weakref.ref(video, self._gone)
+            self.forget()
+            store = FeatureStore(*self._settings)
+            try:
+                self._video = weakref.ref(video, self._gone)
+            except TypeError:
+                return store
+            self._store = store
         return self._store
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""SAM 2 and its relatives as trackers: boxes on one frame become masks on all of them.
+"""SAM 2 and the tracker of SAM 3: boxes on one frame become masks on all of them.
 
 In: a video, the index of a frame and boxes xyxy in that frame's pixels. Out: `Masklets`, one object per box in order.
 Frames stream from the decoder: forwards from the keyframe to the end, then back to the start. Features of frames are
@@ -28,17 +28,25 @@ from thinkseg.types import Frames, Masklets, Progress, Rle
 if TYPE_CHECKING:
     import torch
 
-TRACKER_CLASSES = {"sam2_video": "Sam2VideoModel"}
+TRACKER_CLASSES = {
+    "sam2_video": "Sam2VideoModel",
+    "sam3_tracker_video": "Sam3TrackerVideoModel",
+    # A whole SAM 3, of which only the tracker is loaded.
+    "sam3_video": "Sam3TrackerVideoModel",
+}
 """For each kind of checkpoint, the class in `transformers` that loads it."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+MEAN_STD = {
+    "sam2_video": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "sam3_tracker_video": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""For each kind of model, mean and deviation of the colours it was trained with, 1.0 being white."""
 
 
 class Sam2Tracker:
-    """Follows boxes with a SAM 2 or SAM 2.1 (arXiv 2408.00714). Satisfies `types.Tracker`.
+    """Follows boxes with a SAM 2, a SAM 2.1 (arXiv 2408.00714) or the tracker of a SAM 3, which works like theirs.
 
-    Load one with `Sam2Tracker.load`.
+    Satisfies `types.Tracker`. Load one with `Sam2Tracker.load`.
 
     keep_bytes, keep_on, keep_half: features kept of the latest video, see `thinkseg.models.features.FeatureStore`; 0
         bytes for a tracker that is asked once.
@@ -145,7 +153,7 @@ class Sam2Tracker:
             planes = interpolate(planes, (side, side), mode="bilinear", antialias=True)
         mean, std = (
             255 * torch.tensor(values, device=self.model.device).view(3, 1, 1)
-            for values in (IMAGENET_MEAN, IMAGENET_STD)
+            for values in MEAN_STD[self.model.config.model_type]
         )
         return ((planes.to(self.model.device) - mean) / std).to(self.model.dtype)
 
