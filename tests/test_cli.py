@@ -28,6 +28,7 @@ COMMANDS = (
     ["validate"],
     ["validate", "revos"],
     ["compare"],
+    ["serve"],
 )
 
 

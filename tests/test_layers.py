@@ -21,7 +21,7 @@ LAYERS = (
     ("protocols",),
     ("marks", "tally"),
     ("evaluate", "scoring", "submission", "comparison", "train", "outputs"),
-    ("report", "ablation"),
+    ("report", "ablation", "server"),
     ("demo",),
     ("console",),
     ("commands",),
@@ -44,6 +44,10 @@ HEAVY = {
     "pycocotools",
     "rich",
     "yaml",
+    "openai",
+    "fastapi",
+    "starlette",
+    "uvicorn",
 }
 
 

@@ -133,8 +133,9 @@ def test_the_callers_random_numbers_go_on_undisturbed(qwen2_5: Path, temperature
 def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path) -> None:
     tokenizer = policy(qwen2_5).encoder.tokenizer
     here, end = tokenizer("Here.")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert written(qwen2_5, [*here, end, *here]) == Reply("Here.", num_tokens=len(here), truncated=False)
-    assert written(qwen2_5, [*here[:1], end]) == Reply(tokenizer.decode(here[:1]), num_tokens=1, truncated=False)
+    asked = len(policy(qwen2_5).encoder.encode(DIALOGUES[1]).ids)
+    assert written(qwen2_5, [*here, end, *here]) == Reply("Here.", len(here), False, num_prompt_tokens=asked)
+    assert written(qwen2_5, [*here[:1], end]) == Reply(tokenizer.decode(here[:1]), 1, False, num_prompt_tokens=asked)
     long = written(qwen2_5, [*here, *here], max_new_tokens=len(here) + 2)
     assert (long.num_tokens, long.truncated) == (len(here) + 2, True)
 
@@ -143,6 +144,55 @@ def test_a_reply_that_just_fits_is_not_truncated(qwen2_5: Path) -> None:
     end = policy(qwen2_5).encoder.end_id
     assert written(qwen2_5, [300, 301, end], max_new_tokens=3).truncated is False
     assert written(qwen2_5, [300, 301, 302, end], max_new_tokens=3).truncated is True
+
+
+def test_tokens_read_are_counted_in_every_turn(qwen2_5: Path) -> None:
+    one = policy(qwen2_5)
+    for dialogues in (DIALOGUES, [(*DIALOGUES[0], "Now.", asked("Where?", [B]))]):
+        lengths = [len(one.encoder.encode(dialogue).ids) for dialogue in dialogues]
+        assert [reply.num_prompt_tokens for reply in one.reply(dialogues)] == lengths
+
+
+def test_a_call_may_have_settings_of_its_own(qwen2_5: Path) -> None:
+    """Its seed alone decides, whatever was asked before; the policy's own settings are back afterwards."""
+    one = policy(qwen2_5)
+    greedy = one.reply(DIALOGUES[:1])
+    drawn = [one.answer(DIALOGUES[:1], Sampling(1.0, 12, seed)) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert one.answer(DIALOGUES[:1], Sampling(0.0, 3))[0].num_tokens == 3
+    assert one.reply(DIALOGUES[:1]) == greedy
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_written_can_be_listened_to(qwen2_5: Path, temperature: float) -> None:
+    one = policy(qwen2_5)
+    heard: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    settings = Sampling(temperature, 30, seed=4)
+    replies = one.answer([DIALOGUES[0]] * 3, settings, lambda number, text: heard[number].append(text))
+    for number, reply in enumerate(replies):
+        told = "".join(heard[number])
+        assert len(heard[number]) == 30
+        # Of half a character at the end nothing is told.
+        assert reply.text.startswith(told)
+        assert set(reply.text[len(told) :]) <= {"\ufffd"}
+    if temperature == 0:
+        assert replies == one.answer([DIALOGUES[0]] * 3, settings)
+
+
+def test_a_listener_can_end_the_writing(qwen2_5: Path) -> None:
+    one = policy(qwen2_5)
+    before = one.reply(DIALOGUES[:1])
+    told: list[str] = []
+
+    def hear(number: int, text: str) -> None:
+        told.append(text)
+        if len(told) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        one.answer(DIALOGUES[:1], Sampling(0.0, 12), hear)
+    assert len(told) == 3
+    assert one.reply(DIALOGUES[:1]) == before
 
 
 def test_a_real_reply_is_truncated_at_the_limit(qwen2_5: Path) -> None:

@@ -59,8 +59,7 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--closeup-size", type=size, metavar="WxH", help="size the one frame is shown at again by the chain revseg"
     )
-    parser.add_argument("--device", type=device, metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if any)")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the weights (default: auto)")
+    add_device(parser)
     parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0 (default) is greedy")
     parser.add_argument("--seed", type=whole, default=0, metavar="S", help="for a temperature above 0 (default: 0)")
     parser.add_argument("--max-tokens", type=count, metavar="N", help="longest reply, in tokens (default: 1024)")
@@ -70,6 +69,12 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jpeg-quality", type=count, metavar="Q", help="send frames to a server as JPEG, 1 to 100 (default: as PNG)"
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where and how a model in this process computes."""
+    parser.add_argument("--device", type=device, metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if any)")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the weights (default: auto)")
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:

@@ -69,9 +69,10 @@ class Answering:
         replies: dict[int, Reply] = {}
         for places, reading, rows in chain(self._on(dialogues, on), self._anew(dialogues, anew)):
             drawn = self.engine.write(reading, rows, self.drawing.max_new_tokens, self.drawing.temperature, generator)
-            for place, one in zip(places, drawn, strict=True):
+            read = reading.seen.sum(1).tolist()
+            for place, row, one in zip(places, rows, drawn, strict=True):
                 text = Written(self.engine.encoder.text(one.said), one.tokens)
-                replies[place] = Reply(text, len(one.said), one.truncated)
+                replies[place] = Reply(text, len(one.said), one.truncated, read[row])
         return [replies[place] for place in range(len(dialogues))]
 
     def _anew(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.answering import Answering, Drawing
 from thinkseg.models.encoder import Encoder
-from thinkseg.models.generation import Engine
+from thinkseg.models.listening import Hear, ListeningEngine
 from thinkseg.models.qwen import Precision, load_model, load_view
 from thinkseg.types import Dialogue, Reply, View
 
@@ -61,8 +61,8 @@ class QwenPolicy:
         self.name = name
         self.sampling = sampling or Sampling()
         self._calls = 0
-        drawing = Drawing(self.sampling.temperature, self.sampling.max_new_tokens)
-        self._answering = Answering(Engine(model, encoder, ends=self._ends()), drawing)
+        self._engine = ListeningEngine(model, encoder, ends=self._ends())
+        self._answering = Answering(self._engine, Drawing(self.sampling.temperature, self.sampling.max_new_tokens))
 
     @classmethod
     def load(
@@ -79,14 +79,26 @@ class QwenPolicy:
 
     def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
         """Answers the last turn of each dialogue, all in one batch. Raises ModelError when memory does not suffice."""
-        import torch
-
         if not dialogues:
             return []
         self._calls += 1
+        # Mixed, not added: call 2 of seed 0 must not be call 1 of seed 1.
+        seed = int(np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(1)[0])
+        return self.answer(dialogues, replace(self.sampling, seed=seed))
+
+    def answer(self, dialogues: Sequence[Dialogue], sampling: Sampling, hear: Hear | None = None) -> list[Reply]:
+        """The same with settings for this call alone, whose seed alone decides what is drawn, whatever came before.
+
+        dialogues: at least one. hear: told what is written while it is; dialogues are then equal, and answered one
+        after another.
+        """
+        import torch
+
+        self._answering.drawing = Drawing(sampling.temperature, sampling.max_new_tokens)
+        self._engine.hear = hear
         try:
             with torch.no_grad():
-                return self._answering.reply(dialogues, self._generator())
+                return self._answering.reply(dialogues, self._generator(sampling))
         except RuntimeError as error:
             # A GPU's lack of memory has a type of its own, a CPU's does not.
             if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
@@ -96,17 +108,15 @@ class QwenPolicy:
                 "use a smaller batch, fewer or smaller frames"
             ) from None
         finally:
-            self._answering.engine.vision.forget()
+            self._engine.vision.forget()
 
-    def _generator(self) -> torch.Generator | None:
+    def _generator(self, sampling: Sampling) -> torch.Generator | None:
         """Random numbers of this call's own, where any are drawn; those of the caller go on undisturbed."""
         import torch
 
-        if self.sampling.temperature == 0:
+        if sampling.temperature == 0:
             return None
-        # Mixed, not added: call 2 of seed 0 must not be call 1 of seed 1.
-        seed = int(np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(1)[0])
-        return torch.Generator(self.model.device).manual_seed(seed)
+        return torch.Generator(self.model.device).manual_seed(sampling.seed)
 
     def _ends(self) -> list[int]:
         """What ends a reply: the end of a turn, and whatever else the checkpoint names. (Qwen2.5-VL names two.)"""
