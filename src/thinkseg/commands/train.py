@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.commands import options
+from thinkseg.train.gpus import GPUS
 
 
 def add_to(commands: Any) -> None:
@@ -23,6 +24,20 @@ def add_to(commands: Any) -> None:
         "Lets a policy answer, and makes the better ones of its answers likelier. DIR/rollouts shows what it writes.",
         "shapes-veason",
     )
+    _add_plan(kinds)
+
+
+def _add_plan(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "plan",
+        help="what a recipe will take",
+        description="Tells steps, tokens, memory and hours of a recipe for `sft` or `grpo`, on several kinds of GPU, "
+        "before anything is loaded: the model's config.json is enough. The status is 2 if it does not fit on --gpu.",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="e.g. recipes/veason-3b.yaml")
+    parser.add_argument("--model", metavar="NAME", help="a folder or hub name to take instead of the recipe's")
+    parser.add_argument("--gpu", choices=sorted(GPUS), help="what it is to fit on")
+    parser.set_defaults(run=plan)
 
 
 def _add_way(
@@ -60,4 +75,15 @@ def grpo(arguments: argparse.Namespace) -> int:
     from thinkseg.train.grpo import train
 
     print(f"the model is in {train(recipe, arguments.out)}")
+    return 0
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Tells what a recipe will take."""
+    from thinkseg.train.plan import check_fits, load, told
+
+    recipe = load(arguments.recipe, arguments.model)
+    print(told(recipe))
+    if arguments.gpu:
+        check_fits(recipe, GPUS[arguments.gpu])
     return 0
