@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from thinkseg import cli
+from thinkseg.models.sam2 import Sam2Tracker
 from thinkseg.models.scripted import ScriptedPolicy
 from thinkseg.ops.masks import decode
 from thinkseg.ops.video import open_video, write_video
 from thinkseg.types import Reply, View
+from tinytrackers import save_sam2
 
 FRAMES, WIDTH, HEIGHT, FPS = 10, 48, 32, 10.0
 FOUND = (
@@ -170,6 +172,27 @@ def test_boxes_by_hand_need_no_policy(models, segment, out, box_tracker, moment,
     assert capsys.readouterr().out.startswith(f"keyframe {index} ({seconds:.2f} s)\nbox 1.0,2.0,9.5,8.0\n")
 
 
+def test_a_sam2_runs_from_the_command_line(segment, out, tmp_path, monkeypatch):
+    """For one question: it keeps nothing for another."""
+    made = []
+    monkeypatch.setattr(Sam2Tracker, "__init__", _noting(Sam2Tracker.__init__, made))
+    folder = save_sam2(tmp_path / "sam2")
+    assert segment("--keyframe", "3", "--box", "4,4,20,20", "--tracker", str(folder), "--device", "cpu") == 0
+    assert len(list((out / "masks").iterdir())) == FRAMES
+    assert answer(out)["settings"]["tracker"] == str(folder)
+    assert [settings["keep_bytes"] for settings in made] == [0]
+
+
+def _noting(function, calls):
+    """A method that notes its named arguments before it goes on."""
+
+    def noted(self, *arguments, **settings):
+        calls.append(settings)
+        function(self, *arguments, **settings)
+
+    return noted
+
+
 def test_the_real_tracker_runs_from_the_command_line(segment, out):
     assert segment("--keyframe", "0", "--box", "4,4,20,20") == 0
     assert len(list((out / "masks").iterdir())) == FRAMES
@@ -314,6 +337,22 @@ class TestBadInput:
         line = refused(clip, "the cat", "--tracker", "hound", real=True)
         assert "'hound'" in line
         assert "flow" in line
+
+    @pytest.mark.parametrize(
+        ("config", "complaint"),
+        [
+            (None, "not a model folder"),
+            ('{"model_type": "qwen2_5_vl"}', "a qwen2_5_vl model; the trackers supported are sam2_video"),
+            ('{"model_type": "sam2_video"}', "its weights could not be loaded"),
+        ],
+    )
+    def test_tracker_folder_of_something_else(self, refused, clip, tmp_path, config, complaint):
+        (tmp_path / "hollow").mkdir()
+        if config:
+            (tmp_path / "hollow" / "config.json").write_text(config)
+        line = refused(clip, "--keyframe", 0, "--box", "1,1,9,9", "--tracker", tmp_path / "hollow", real=True)
+        assert complaint in line
+        assert "hollow" in line
 
     def test_unknown_policy(self, refused, clip):
         line = refused(clip, "the cat", "--policy", "oracle", real=True)

@@ -49,6 +49,16 @@ def test_a_recipe_is_read_with_the_papers_defaults(tmp_path: Path) -> None:
     assert recipe.view == View(4, (112, 84))
 
 
+def test_the_tracker_may_be_a_folder_or_on_the_hub(tmp_path: Path) -> None:
+    for tracker in ("flow", "facebook/sam2.1-hiera-large", str(tmp_path)):
+        recipe = load(tmp_path, GOOD | {"tracker": tracker, "rewards": {"consistency": 1}})
+        assert recipe.tracker == tracker
+
+
+def test_a_tracker_that_no_reward_asks_for_need_not_be_there(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD | {"tracker": "anything"}).tracker == "anything"
+
+
 def test_recipes_are_told_apart_by_their_names() -> None:
     assert {path.name for path in GRPO} == {
         "revseg-7b.yaml",

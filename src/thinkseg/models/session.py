@@ -35,7 +35,11 @@ class Session:
         self._looked_at = _LookedAt()
         self._encoding: torch.Tensor | None = None
         self._state = _session_class(model)(
-            video_height=size_wh[1], video_width=size_wh[0], inference_device=model.device, dtype=model.dtype
+            video_height=size_wh[1],
+            video_width=size_wh[0],
+            inference_device=model.device,
+            inference_state_device=model.device,
+            dtype=model.dtype,
         )
         # The length is all that is asked of the pictures: no frame is without features.
         self._state.processed_frames = range(num_frames)
