@@ -18,8 +18,8 @@ from thinkseg.report import film_strip
 from thinkseg.train.mixtures import true_reply
 from thinkseg.types import Policy, VideoSample, View
 
-CLIP = 20
-"""A val clip in which cause and effect are plain to see."""
+CLIP = 107
+"""A val clip in which it takes several frames to know what is meant."""
 
 PICTURE = Path(__file__).parent / "images" / "filmstrip.png"
 

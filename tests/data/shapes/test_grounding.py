@@ -11,7 +11,7 @@ SIGHT = Sight(
     names=("red star", "blue bar", "green ball"),
     boxes=np.array(
         [
-            [[10, 10, 30, 40], [50, 20, 90, 30], [0, 0, 0, 0]],
+            [[10, 8, 30, 38], [50, 20, 90, 30], [0, 0, 0, 0]],
             [[20, 10, 40, 40], [0, 0, 0, 0], [0, 0, 0, 0]],
             [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
         ]
@@ -19,11 +19,17 @@ SIGHT = Sight(
     areas=np.array([[400, 300, 0], [420, 0, 0], [0, 0, 0]]),
     order=(1, 0),
     labels=("0.0", "0.5", "1.0"),
+    changes=np.array([["", "", "away"], ["still", "gone", "away"], ["gone", "away", "away"]]),
 )
 
-ALL = {
-    "list 0.0 s": "at 0.0 s blue bar [50, 20, 90, 30]; red star [10, 10, 30, 40]",
-    "list 0.5 s": "at 0.5 s red star [20, 10, 40, 40]",
+BAR, STAR, LATER = "blue bar [50, 20, 90, 30]", "red star [10, 8, 30, 38]", "red star [20, 10, 40, 40] still"
+ENDS = ("largest", "smallest", "left", "right", "top", "bottom")
+PLAIN = {"list 0.0 s": f"at 0.0 s {BAR}; {STAR}", "list 0.5 s": f"at 0.5 s blue bar gone; {LATER}"}
+ORDERED = {
+    **{f"list 0.0 s from the {end}": f"at 0.0 s from the {end} {STAR}; {BAR}" for end in ("left", "top", "largest")},
+    **{f"list 0.0 s from the {end}": f"at 0.0 s from the {end} {BAR}; {STAR}" for end in ("right", "smallest")},
+    "list 0.0 s from the bottom": f"at 0.0 s from the bottom {BAR}; {STAR}",
+    **{f"list 0.5 s from the {end}": f"at 0.5 s from the {end} {LATER}" for end in ENDS},
 }
 
 
@@ -31,21 +37,27 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_all_lists_by_hand() -> None:
-    """Neither the frame that shows nothing nor the object that is never seen is asked for."""
-    assert dict(lists(SIGHT, rng(), 50)) == ALL
-    assert len(lists(SIGHT, rng(), 50)) == len(ALL)
+def test_lists_by_hand() -> None:
+    """Neither the frame that shows nothing nor the object that is never seen is asked for; each frame once."""
+    drawn = [lists(SIGHT, rng(seed), 50) for seed in range(200)]
+    assert all(len(some) == 2 for some in drawn)
+    assert {lesson for some in drawn for lesson in some} == (PLAIN | ORDERED).items()
+
+
+def test_half_of_the_lists_are_in_an_order() -> None:
+    drawn = [request for seed in range(400) for request, _ in lists(SIGHT, rng(seed), 2)]
+    assert 0.4 < np.mean([request in ORDERED for request in drawn]) < 0.6
 
 
 def test_some_frames_are_drawn_at_random() -> None:
-    drawn = [lists(SIGHT, rng(seed), 1) for seed in range(40)]
+    drawn = [lists(SIGHT, rng(seed), 1) for seed in range(200)]
     assert all(len(some) == 1 for some in drawn)
-    assert {request for some in drawn for request, _ in some} == ALL.keys()
+    assert {request for some in drawn for request, _ in some} == (PLAIN | ORDERED).keys()
     assert lists(SIGHT, rng(5), 1) == lists(SIGHT, rng(5), 1)
 
 
 def test_nothing_to_see_is_nothing_to_ask() -> None:
-    empty = Sight(SIGHT.names, SIGHT.boxes[2:], SIGHT.areas[2:], (), SIGHT.labels[2:])
+    empty = Sight(SIGHT.names, SIGHT.boxes[2:], SIGHT.areas[2:], (), SIGHT.labels[2:], SIGHT.changes[2:])
     assert lists(empty, rng(), 5) == []
 
 
@@ -54,5 +66,5 @@ def test_every_frame_of_a_real_clip_is_asked_for_once() -> None:
         one = episode("train", index)
         shown = describe(ShapesVideo(one.clip, (56, 56), one.id), View(4, (56, 56)))
         sight = look(one.clip, shown.indices, shown.labels, (56, 56))
-        requests = {request for request, _ in lists(sight, rng(index), 9)}
-        assert requests == {f"list {label} s" for label in shown.labels}
+        requests = [request.partition(" from")[0] for request, _ in lists(sight, rng(index), 9)]
+        assert sorted(requests) == sorted(f"list {label} s" for label in shown.labels)

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from thinkseg.data.shapes.traces import Sight, frame
+from thinkseg.data.shapes.traces import ORDERS, Sight, frame
 
 
 def lists(sight: Sight, rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """(request, reply) for up to `count` of the frames, each at most once; frames that show nothing are left out."""
+    """(request, reply) for up to `count` of the frames, each at most once; frames that show nothing are left out.
+
+    Half of the lists are asked for in one of the orders in which traces list things.
+    """
     frames = [shown for shown in range(len(sight.labels)) if sight.areas[shown].any()]
-    chosen = rng.permutation(frames)[:count]
-    return [(f"list {sight.labels[shown]} s", frame(sight, shown)) for shown in chosen]
+    lessons = []
+    for shown in rng.permutation(frames)[:count]:
+        order = _ORDERS[rng.integers(len(_ORDERS))] if rng.random() < 0.5 else None
+        request = f"list {sight.labels[shown]} s" + (f" {order.phrase}" if order else "")
+        lessons.append((request, frame(sight, int(shown), order)))
+    return lessons
+
+
+_ORDERS = sorted(set(ORDERS.values()), key=lambda order: order.phrase)

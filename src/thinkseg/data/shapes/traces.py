@@ -4,12 +4,16 @@ A question about a clip and the frames a policy is shown go in; what a careful o
 keyframe and boxes it leads to. Everything a trace states can be seen in those frames: positions are in the units the
 policy writes boxes in, objects are named from left to right as they appear, and the keyframe is the shown frame in
 which the targets cover most.
+
+What happens is told by a word for each object and frame, what has become of it since the frame shown before: still,
+moves, darts, grows, shrinks, new, gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +22,8 @@ from thinkseg.data.shapes.render import corners, full_area, label_map, seen_boxe
 from thinkseg.data.shapes.world import Clip
 
 LEAST_SHARE = 0.15  # an object of which less is in sight counts as out of sight
+STILL, FAR = 0.025, 0.2  # sides of the frame that an object which is still at most, and which darts at least, has gone
+GROWN = 1.14  # how many times larger across an object is that grows, and how many times smaller one that shrinks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +33,8 @@ class Sight:
     boxes: int64 (S, N, 4) in the policy's units; areas: (S, N) visible pixels, 0 where an object is out of sight.
     order: objects from left to right as they first come into sight; those never seen are left out.
     labels: the timestamps shown.
+    changes: (S, N) words, what has become of an object since the frame before; "away" where it is in neither of the
+    two, and empty in the first frame where it is in sight.
     """
 
     names: tuple[str, ...]
@@ -34,6 +42,7 @@ class Sight:
     areas: np.ndarray
     order: tuple[int, ...]
     labels: tuple[str, ...]
+    changes: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +69,30 @@ def look(clip: Clip, indices: Sequence[int], labels: Sequence[str], size_wh: tup
     first = visible.argmax(0)
     arrivals = [(first[i], boxes[first[i], i, 0], i) for i in range(clip.num_objects) if visible[:, i].any()]
     names = tuple(clip.name(i) for i in range(clip.num_objects))
-    return Sight(names, boxes, areas, tuple(i for *_, i in sorted(arrivals)), tuple(labels))
+    changes = _changes(clip, indices, visible)
+    return Sight(names, boxes, areas, tuple(i for *_, i in sorted(arrivals)), tuple(labels), changes)
+
+
+def _changes(clip: Clip, indices: Sequence[int], visible: np.ndarray) -> np.ndarray:
+    """The words of `Sight.changes`. visible: bool (S, N)."""
+    at = list(indices)
+    before = np.concatenate([np.zeros_like(visible[:1]), visible[:-1]])
+    gone = np.zeros(visible.shape)
+    grown = np.ones(visible.shape)
+    gone[1:] = np.linalg.norm(np.diff(clip.xy[:, at], axis=1), axis=-1).T
+    grown[1:] = (clip.radius[:, at[1:]] / clip.radius[:, at[:-1]]).T
+    first = np.arange(len(at))[:, None] == 0
+    words = [
+        (~visible & ~before, "away"),
+        (~visible, "gone"),
+        (first, ""),
+        (~before, "new"),
+        (grown > GROWN, "grows"),
+        (grown < 1 / GROWN, "shrinks"),
+        (gone <= STILL, "still"),
+        (gone < FAR, "moves"),
+    ]
+    return np.select([where for where, _ in words], [word for _, word in words], "darts")
 
 
 def best_shown(sight: Sight, targets: Sequence[int]) -> int | None:
@@ -79,8 +111,11 @@ def trace(sight: Sight, question: Question, template: int) -> Trace:
     """
     words = TEMPLATES[template % len(TEMPLATES)]
     shown = best_shown(sight, question.targets) if question.targets else None
-    looks = [frame(sight, s) for s in _looked_at(sight, question.kind, shown)]
+    order = ORDERS.get(question.kind)
+    looks = [frame(sight, s, order) for s in _looked_at(sight, question.kind, shown)]
     thought = [words.opening.format(seen="; then ".join(looks))]
+    if question.kind in HAPPENINGS:
+        thought.append(f"Over time: {'; '.join(course(sight, i) for i in sight.order)}.")
     if shown is None:
         thought.append(words.nothing)
         return Trace(" ".join(thought), None, np.zeros((0, 4), np.float32))
@@ -91,10 +126,25 @@ def trace(sight: Sight, question: Question, template: int) -> Trace:
     return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
 
 
-def frame(sight: Sight, shown: int) -> str:
-    """Everything in one shown frame with its box: "at 0.8 s red star [12, 40, 32, 64]; blue bar [50, 20, 90, 30]"."""
-    seen = "; ".join(place(sight, i, shown) for i in sight.order if sight.areas[shown, i])
-    return f"at {sight.labels[shown]} s {seen or 'nothing'}"
+def frame(sight: Sight, shown: int, order: Order | None = None) -> str:
+    """Everything in one shown frame with its box, and what became of it since the frame before.
+
+    "at 0.8 s red star [12, 40, 32, 64] moves; blue bar [50, 20, 90, 30] still; green ball gone" lists things as they
+    first came into sight. In an order of place or size only what is in sight is listed: "at 0.8 s from the top ...".
+    """
+    there = [i for i in sight.order if sight.areas[shown, i]]
+    told = [i for i in sight.order if sight.changes[shown, i] != "away"]
+    if order:
+        told = sorted(there, key=lambda i: order.key(sight.boxes[shown, i]))
+    seen = (place(sight, i, shown) if i in there else sight.names[i] for i in told)
+    items = (f"{item} {sight.changes[shown, i]}".rstrip() for item, i in zip(seen, told, strict=True))
+    phrase = f" {order.phrase}" if order and told else ""
+    return f"at {sight.labels[shown]} s{phrase} {'; '.join(items) or 'nothing'}"
+
+
+def course(sight: Sight, obj: int) -> str:
+    """What becomes of one object from each shown frame to the next: "red star still, moves, gone"."""
+    return f"{sight.names[obj]} {', '.join(sight.changes[1:, obj])}"
 
 
 def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
@@ -103,10 +153,10 @@ def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
     Where no frame is best, the one in which most objects are in sight stands in.
     """
     best = int((sight.areas > 0).sum(1).argmax()) if keyframe is None else keyframe
-    if kind in _BY_SIZE | BY_LOOKS:
-        return [best]
     last = len(sight.labels) - 1
-    return sorted({best, last}) if kind in _AT_THE_END else list(range(last + 1))
+    if kind in HAPPENINGS:
+        return list(range(last + 1))
+    return sorted({best, last}) if kind in _AT_THE_END else [best]
 
 
 def place(sight: Sight, obj: int, shown: int) -> str:
@@ -117,9 +167,37 @@ def place(sight: Sight, obj: int, shown: int) -> str:
 BY_LOOKS = {"name", "color", "kind", "all_color", "all_kind"}
 """Kinds of questions that any frame answers in which the targets are in sight."""
 
-# Any other kind of question is about what happens, and takes all frames.
-_BY_SIZE = {"largest", "smallest"}
+HAPPENINGS = {"fastest", "still", "grows", "shrinks", "leaves_first", "arrives", "pushed_by", "pushed", "was_hit"}
+"""Kinds of questions about what happens, which take all frames."""
+
 _AT_THE_END = {"leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"}
+
+
+class Order(NamedTuple):
+    """An order in which things can be listed. key: of a box (4,); the smallest comes first."""
+
+    phrase: str
+    key: Callable[[np.ndarray], float]
+
+
+_LEFT = Order("from the left", lambda box: box[0] + box[2])
+_RIGHT = Order("from the right", lambda box: -box[0] - box[2])
+_TOP = Order("from the top", lambda box: box[1] + box[3])
+_BOTTOM = Order("from the bottom", lambda box: -box[1] - box[3])
+_LARGEST = Order("from the largest", lambda box: -(box[2] - box[0]) * (box[3] - box[1]))
+_SMALLEST = Order("from the smallest", lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+
+ORDERS = {
+    "leftmost": _LEFT,
+    "ends_left": _LEFT,
+    "rightmost": _RIGHT,
+    "ends_right": _RIGHT,
+    "highest": _TOP,
+    "lowest": _BOTTOM,
+    "largest": _LARGEST,
+    "smallest": _SMALLEST,
+}
+"""The order in which a kind of question has things listed, so that what it asks for comes first."""
 
 
 @dataclass(frozen=True, slots=True)
