@@ -29,6 +29,7 @@ COMMANDS = (
     ["validate", "revos"],
     ["compare"],
     ["serve"],
+    ["check-policy"],
 )
 
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("scores", "summary", "predictions"),
     ("protocols",),
     ("marks", "tally"),
-    ("evaluate", "scoring", "submission", "comparison", "train", "outputs"),
+    ("evaluate", "scoring", "submission", "comparison", "train", "outputs", "checkup"),
     ("report", "ablation", "server"),
     ("demo",),
     ("console",),

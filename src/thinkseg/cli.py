@@ -14,7 +14,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from thinkseg import __version__
-from thinkseg.commands import ablate, compare, data, demo, evaluate, score, segment, serve, submit, train, validate
+from thinkseg.commands import (
+    ablate,
+    check_policy,
+    compare,
+    data,
+    demo,
+    evaluate,
+    score,
+    segment,
+    serve,
+    submit,
+    train,
+    validate,
+)
 from thinkseg.errors import SettingsError, ThinkSegError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -47,7 +60,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="thinkseg", description="Segment what a sentence means in a video, and see the reasoning.")
     parser.add_argument("--version", action="version", version=f"thinkseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (segment, demo, data, train, ablate, evaluate, score, submit, validate, compare, serve):
+    for command in (
+        segment,
+        demo,
+        data,
+        train,
+        ablate,
+        evaluate,
+        score,
+        submit,
+        validate,
+        compare,
+        serve,
+        check_policy,
+    ):
         command.add_to(commands)
     return parser
 

@@ -32,7 +32,10 @@ class EndpointPolicy:
     """Answers turns with a served model; see `thinkseg.types.Policy`. Make one with `EndpointPolicy.connect`.
 
     jpeg_quality: of the pictures sent, 1 to 100; they are sent as PNG, without any loss, if None.
+    assumed: nobody has told how the model writes boxes, see `connect`.
     """
+
+    assumed = False
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class EndpointPolicy:
         name: str,
         coordinates: Coordinates | None = None,
         *,
+        assumed: Coordinates | None = None,
         jpeg_quality: int | None = None,
         concurrency: int = 16,
         timeout: float = 600.0,
@@ -66,8 +70,9 @@ class EndpointPolicy:
     ) -> EndpointPolicy:
         """The policy that a name of the form openai:MODEL@BASE_URL stands for, once its server has answered.
 
-        coordinates: how the model writes boxes, whatever its server or its name say. concurrency, timeout, patience:
-        see `thinkseg.models.service.Manners`. sampling: see `Sampling`.
+        coordinates: how the model writes boxes, whatever its server or its name say; assumed: the same where nobody
+        says, for those who want to find out. concurrency, timeout, patience: see `thinkseg.models.service.Manners`.
+        sampling: see `Sampling`.
         Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
         """
         model, base_url = parse_name(name)
@@ -75,13 +80,16 @@ class EndpointPolicy:
         settings = Sampling(**sampling)
         service = Service(base_url, Manners(concurrency, timeout, patience or Patience()))
         traits = told_traits(service, model) or known.family_of(model)
-        if traits is None and coordinates is None:
+        untold = traits is None and coordinates is None
+        if untold and assumed is None:
             raise SettingsError(
                 f"{model}: how it writes boxes is not known; give --coordinates pixels or --coordinates thousandths"
                 f" (thinkseg check-policy {name} finds out which)"
             )
-        traits = (traits or known.UNKNOWN).with_coordinates(coordinates)
-        return cls(service, model, traits, settings, jpeg_quality)
+        traits = (traits or known.UNKNOWN).with_coordinates(coordinates or (assumed if untold else None))
+        policy = cls(service, model, traits, settings, jpeg_quality)
+        policy.assumed = untold
+        return policy
 
     def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
         """Answers the last turn of each dialogue, many at once. Raises ModelError if the server cannot be used."""
