@@ -117,7 +117,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--frames", type=count, default=6, metavar="N", help="in a prompt (default: 6)")
     parser.add_argument("--size", type=size, default=(280, 280), metavar="WxH", help="of frames (default: 280x280)")
     parser.add_argument("--tokens", type=count, default=96, metavar="N", help="in a completion (default: 96)")
-    parser.add_argument("--steps", type=count, default=4, metavar="N", help="at least 2: the first does not count")
+    parser.add_argument("--steps", type=count, default=3, metavar="N", help="at least 2 (default: 3)")
     parser.add_argument("--bf16", action="store_true", help="compute in bf16")
     parser.add_argument("--checkpointing", action="store_true", help="activations are computed again, not kept")
     arguments = parser.parse_args()

@@ -62,6 +62,8 @@ class Engine:
         self.encoder = encoder
         self.vision = vision or Vision(model)
         self.ends = frozenset({encoder.end_id} if ends is None else ends)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._config = base.model.language_model.config
         self._suppressed = [token for token in encoder.suppressed_ids() if token not in self.ends]
 
     def read(
@@ -118,15 +120,26 @@ class Engine:
 
         temperature: 0 takes the likeliest token each time. generator: on the model's device.
         """
+        from thinkseg.models.sharing import attending
+
+        with attending(self._config):
+            return self._written(reading, rows, max_new_tokens, temperature, generator)
+
+    def _written(
+        self,
+        reading: Reading,
+        rows: Sequence[int],
+        max_new_tokens: int,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> list[Drawn]:
         import torch
 
+        from thinkseg.models.sharing import shared_cache
+
         at = torch.tensor(rows, device=self.model.device)
-        cache, seen, position, logits = (
-            _rows_of(reading.cache, at),
-            reading.seen[at],
-            reading.next_position[at],
-            reading.logits[at],
-        )
+        cache, places = shared_cache(reading.cache, reading.seen, rows)
+        position, logits = reading.next_position[at], reading.logits[at]
         written: list[list[int]] = [[] for _ in rows]
         going = list(range(len(rows)))  # which continuation each row of the batch is
         ended = set()
@@ -139,16 +152,14 @@ class Engine:
                         ended.add(number)
             if len(ended) == len(rows):
                 break
-            # Rows that have ended are taken out once they are half of all: it copies the cache of the others.
+            # Rows that have ended are taken out once they are half of all: it copies what the others have written.
             if 2 * sum(number in ended for number in going) >= len(going):
                 kept = torch.tensor([i for i, number in enumerate(going) if number not in ended], device=at.device)
                 going = [going[i] for i in kept.tolist()]
                 cache.batch_select_indices(kept)
-                seen, position, tokens = seen[kept], position[kept], tokens[kept]
-            seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
+                places.at, position, tokens = places.at[kept], position[kept], tokens[kept]
             logits = self.model(
                 input_ids=tokens[:, None],
-                attention_mask=seen.long(),
                 position_ids=position.expand(3, -1)[..., None],
                 past_key_values=cache,
                 use_cache=True,

@@ -1,0 +1,117 @@
+"""Many continuations of a few dialogues over one copy of what has been read: a model's cache in, another out.
+
+Eight attempts at a prompt see the same keys and values up to where they begin. Copied for each of them, these are most
+of the memory, and moving them is most of the time, that writing a token takes. Here they stay where they are: the
+queries of all continuations of a dialogue meet its keys in one product, those of their own words in another, and one
+softmax over both makes the result that of ordinary attention.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache, DynamicLayer
+
+NAME = "thinkseg_shared"
+"""What transformers knows this attention by."""
+
+
+@dataclass(slots=True)
+class Places:
+    """Where the continuations belong: in a grid with a line for each of P dialogues and as many columns as the largest
+    group has members.
+
+    at: int64 (continuations,), their places in the grid, line by line. hidden: bool (P, 1, 1, L), where a dialogue is
+    padded.
+    """
+
+    at: torch.Tensor
+    columns: int
+    hidden: torch.Tensor
+
+
+class Half(NamedTuple):
+    """Keys, or values: what was read, (P, heads, L, channels), and what was written, (continuations, heads, T, ...)."""
+
+    read: torch.Tensor
+    written: torch.Tensor
+    places: Places
+
+
+class _Layer(DynamicLayer):
+    """A layer of the cache: it holds what is written, and gives the model what was read along with it."""
+
+    def __init__(self, layer: Any, places: Places) -> None:
+        super().__init__()
+        self._read = layer.keys, layer.values
+        self._places = places
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+        keys, values = super().update(key_states, value_states)
+        return Half(self._read[0], keys, self._places), Half(self._read[1], values, self._places)
+
+
+def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[Cache, Places]:
+    """A cache in which each entry of `rows`, a place in `cache`, is continued. What was read is not copied.
+
+    seen: bool (P, L), False where a dialogue is padded.
+    """
+    columns = max(Counter(rows).values())
+    met: Counter[int] = Counter()
+    at = []
+    for row in rows:
+        at.append(row * columns + met[row])
+        met[row] += 1
+    places = Places(torch.tensor(at, device=seen.device), columns, ~seen[:, None, None])
+    return Cache(layers=[_Layer(layer, places) for layer in cache.layers]), places
+
+
+@contextmanager
+def attending(config: Any) -> Iterator[None]:
+    """Has the language model of this configuration use such a cache, for the while."""
+    AttentionInterface.register(NAME, _attend)
+    before = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _attend(
+    module: Any, query: torch.Tensor, key: Half, value: Half, attention_mask: None, scaling: float, **others: Any
+) -> tuple[torch.Tensor, None]:
+    """Attention of one new token a continuation, (continuations, query heads, 1, channels), as transformers asks it."""
+    count, heads, _, channels = query.shape
+    places = key.places
+    # Query heads that share a head of keys are rows of one product.
+    query = query.reshape(count, key.written.shape[1], -1, channels) * scaling
+    own = query @ key.written.transpose(-1, -2)
+    read = _of_grid(_on_grid(query, places) @ key.read.transpose(-1, -2), places, hidden=True)
+    share = torch.cat([read, own], -1).softmax(-1, dtype=torch.float32).to(value.written.dtype)
+    of_read, of_own = share.split([read.shape[-1], own.shape[-1]], -1)
+    output = _of_grid(_on_grid(of_read, places) @ value.read, places) + of_own @ value.written
+    return output.reshape(count, 1, heads, channels), None
+
+
+def _on_grid(rows: torch.Tensor, places: Places) -> torch.Tensor:
+    """Rows (continuations, heads, group, n) as (P, heads, columns x group, n), zeros where the grid is empty."""
+    lines, (_, heads, group, last) = len(places.hidden), rows.shape
+    grid = rows.new_zeros(lines * places.columns, heads, group, last)
+    grid[places.at] = rows
+    return grid.view(lines, places.columns, heads, group, last).transpose(1, 2).reshape(lines, heads, -1, last)
+
+
+def _of_grid(grid: torch.Tensor, places: Places, hidden: bool = False) -> torch.Tensor:
+    """The inverse of `_on_grid`. hidden: makes scores of padding so small that it has no share."""
+    if hidden:
+        grid = grid.masked_fill(places.hidden, torch.finfo(grid.dtype).min)
+    lines, heads, _, last = grid.shape
+    rows = grid.view(lines, heads, places.columns, -1, last).transpose(1, 2)
+    return rows.reshape(lines * places.columns, heads, -1, last)[places.at]

@@ -1,0 +1,75 @@
+"""Attention over one copy of what was read, against ordinary attention over copies of it."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers.cache_utils import DynamicCache
+
+from thinkseg.models import sharing
+
+HEADS, GROUP, CHANNELS = 2, 3, 4
+
+
+def read(dialogues: int, length: int) -> DynamicCache:
+    generator = torch.Generator().manual_seed(0)
+    cache = DynamicCache()
+    for layer in range(2):
+        shape = (dialogues, HEADS, length, CHANNELS)
+        cache.update(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), layer)
+    return cache
+
+
+@pytest.mark.parametrize("rows", [[0, 0, 0], [1, 0, 1, 1], [2]])
+def test_it_is_attention(rows: list[int]) -> None:
+    """Three dialogues, the second one padded, continued by two tokens one after another; then some are left out."""
+    before = read(3, 5)
+    seen = torch.ones(3, 5, dtype=torch.bool)
+    seen[1, :2] = False
+    cache, places = sharing.shared_cache(before, seen, rows)
+    generator = torch.Generator().manual_seed(1)
+    keys, values = ([layer.keys[rows], layer.values[rows]][i] for i in (0, 1) for layer in before.layers[1:])
+    mask = seen[rows]
+    kept = torch.arange(len(rows))
+    for step in range(3):
+        if step == 2:
+            kept = torch.tensor([0, len(rows) - 1]).unique()
+            cache.batch_select_indices(kept)
+            places.at, keys, values, mask = places.at[kept], keys[kept], values[kept], mask[kept]
+        new = [torch.randn(len(kept), HEADS, 1, CHANNELS, generator=generator) for _ in range(2)]
+        query = torch.randn(len(kept), HEADS * GROUP, 1, CHANNELS, generator=generator)
+        for layer in (0, 1):
+            key, value = cache.update(*new, layer)
+        keys, values = torch.cat([keys, new[0]], 2), torch.cat([values, new[1]], 2)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        expected = functional.scaled_dot_product_attention(
+            query,
+            keys.repeat_interleave(GROUP, 1),
+            values.repeat_interleave(GROUP, 1),
+            attn_mask=mask[:, None, None],
+            scale=0.5,
+        )
+        found, _ = sharing._attend(None, query, key, value, None, scaling=0.5)
+        torch.testing.assert_close(found, expected.transpose(1, 2))
+
+
+def test_what_was_read_is_not_copied() -> None:
+    before = read(2, 5)
+    cache, _ = sharing.shared_cache(before, torch.ones(2, 5, dtype=torch.bool), [0, 0, 1])
+    key, _ = cache.update(torch.zeros(3, HEADS, 1, CHANNELS), torch.zeros(3, HEADS, 1, CHANNELS), 0)
+    assert key.read.data_ptr() == before.layers[0].keys.data_ptr()
+    assert before.layers[0].keys.shape == (2, HEADS, 5, CHANNELS)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    config = SimpleNamespace(_attn_implementation="sdpa")
+
+    def fail() -> None:
+        with sharing.attending(config):
+            assert config._attn_implementation == sharing.NAME
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert config._attn_implementation == "sdpa"
