@@ -32,10 +32,11 @@ def add_to(commands: Any) -> None:
 def serve(arguments: argparse.Namespace) -> int:
     """Serves until it is interrupted."""
     from thinkseg.models.policy import QwenPolicy
-    from thinkseg.server.run import checked_key, serve, served_name
+    from thinkseg.server.run import check_packages, checked_key, serve, served_name
 
     if arguments.policy.startswith("openai:"):
         raise SettingsError(f"{arguments.policy} is served already: name a model that runs here")
+    check_packages()
     checked_key(arguments.host)
     with Progress() as progress:
         progress.say(f"loading {arguments.policy}")

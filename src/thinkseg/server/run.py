@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from ipaddress import ip_address
 
 from thinkseg.errors import ModelError, SettingsError
@@ -24,12 +25,9 @@ def serve(policy: Answerer, name: str, host: str, port: int, ready: Callable[[st
     name: what the model is called. port: 0 takes any that is free. ready: called with the base URL once requests are
     heard. Raises SettingsError if it cannot listen there, or would answer anybody on a network without a key.
     """
-    try:
-        import uvicorn
+    import uvicorn
 
-        from thinkseg.server.app import create_app
-    except ImportError:
-        raise ModelError("serving needs fastapi and uvicorn: pip install 'thinkseg[serve]'") from None
+    from thinkseg.server.app import create_app
 
     key = checked_key(host)
     hosts = LOOPBACK_NAMES if is_loopback(host) else None
@@ -40,6 +38,21 @@ def serve(policy: Answerer, name: str, host: str, port: int, ready: Callable[[st
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
         )
         uvicorn.Server(settings).run(sockets=[listener])
+
+
+def check_packages() -> None:
+    """Raises ModelError if what serving needs is not installed."""
+    missing = [name for name in ("fastapi", "uvicorn") if not _is_there(name)]
+    if missing:
+        raise ModelError(f"serving needs {' and '.join(missing)}: pip install 'thinkseg[serve]'")
+
+
+def _is_there(package: str) -> bool:
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 def served_name(policy: str) -> str:
