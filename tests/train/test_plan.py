@@ -167,11 +167,11 @@ def test_the_caches_of_a_reinforcement_run_by_formula(qwen2_5: Path) -> None:
     place = 4 * anatomy(qwen2_5).kept
     rollout = job.phases["rollout"]
     assert rollout["cache of prompts"] == 3 * job.prompt_tokens * place
-    assert rollout["cache of rollouts"] == 12 * (job.prompt_tokens + 8) * place
+    assert rollout["cache of rollouts"] == 12 * 8 * place
     assert job.row_tokens == job.prompt_tokens + 4 * 8
     assert job.step_tokens == 3 * job.row_tokens
     (less,) = plan(grpo(qwen2_5, tokens_at_once=1))  # a group is the least
-    assert less.phases["rollout"]["cache of rollouts"] == 4 * (job.prompt_tokens + 8) * place
+    assert less.phases["rollout"]["cache of rollouts"] == 4 * 8 * place
     assert less.step_seconds(GPUS["h100"]) > job.step_seconds(GPUS["h100"])
     (half,) = plan(grpo(qwen2_5, precision="bf16"))
     assert half.phases["rollout"]["cache of rollouts"] == rollout["cache of rollouts"] / 2

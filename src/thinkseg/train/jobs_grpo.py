@@ -87,12 +87,12 @@ def _rollout(
 ) -> dict[str, float]:
     """Bytes while prompts are read and continued."""
     place = model.kept * (2 if bf16 else 4)
-    (first, length), *later = _at_once(recipe, asked)
-    cache = first * length
+    (first, _), *later = _at_once(recipe, asked)
+    cache = first * recipe.max_new_tokens  # what is written; prompts are kept once
     read = max(1, first // recipe.rollouts)
     largest = [(read * asked[0], read * patches[0])]
     for (rows, longest), tokens, seen in zip(later, asked[1:], patches[1:], strict=True):
-        cache = max(cache, 2 * rows * longest)  # what has been read stays beside what continues it
+        cache = max(cache, rows * longest)  # a second turn goes on from a copy of the first
         largest.append((rows * (tokens + recipe.max_new_tokens), rows * seen))
     return {
         "cache of prompts": float(recipe.prompts * asked[0] * place),
@@ -115,6 +115,7 @@ def _rolling_work(recipe: GrpoRecipe, model: Anatomy, asked: Sequence[int], bf16
         if turn:
             yield Work(costs.forward(language, asked[turn], length) * rows, 0, language.layers, total / rows)
         weights = number * (language.weights + model.vocabulary * language.width)
-        cache = rows * (length - reply / 2) * model.kept * number
+        read = rows * (length - reply) if turn else rows / recipe.rollouts * asked[0]
+        cache = (read + rows * reply / 2) * model.kept * number
         flops = rows * (costs.forward(language, 1, length) + costs.head(model, 1))
         yield Work(flops, weights + cache, language.layers, reply * total / rows)
