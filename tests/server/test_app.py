@@ -117,6 +117,9 @@ def test_errors_have_the_shape_clients_know(parrot, serving):
         (b"x" * 5_000, {}, 413),
         (json.dumps(ASK).encode(), {"Content_Type": "text/plain"}, 415),
         (json.dumps(ASK).encode(), {"Host": "evil.example"}, 403),
+        (json.dumps(ASK).encode(), {"Host": "evil.example:127.0.0.1"}, 403),
+        (json.dumps(ASK).encode(), {"Host": "["}, 403),
+        (json.dumps(ASK).encode(), {"Host": "127.0.0.1:99"}, 200),
         (json.dumps(ASK).encode(), {}, 200),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import ExitStack, asynccontextmanager
@@ -21,6 +22,9 @@ from thinkseg.server.limits import Limits, RefusedError
 from thinkseg.server.requests import Asked, read_request
 from thinkseg.server.responses import DONE, Wording, event, finish, models, refusal
 from thinkseg.types import Reply
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]+)?")
+"""What a client calls the server: a name or an address, and perhaps a port."""
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether a client is still there."""
@@ -83,7 +87,8 @@ def create_app(
 
 def check_caller(request: Request, key: str | None, hosts: Collection[str] | None) -> None:
     """Raises RefusedError for those who may not ask."""
-    if hosts is not None and request.url.hostname not in hosts:
+    called = _HOST.fullmatch(request.headers.get("host", ""))
+    if hosts is not None and (not called or called[1].strip("[]").lower() not in hosts):
         raise RefusedError(f"this server answers as {' or '.join(sorted(hosts))} alone", status=403)
     given = request.headers.get("authorization", "")
     if key is not None and not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
