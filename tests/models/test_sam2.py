@@ -104,6 +104,20 @@ def test_what_the_model_no_longer_reads_is_dropped(model: Any, monkeypatch: pyte
     assert held[-1] <= (config.max_object_pointers_in_encoder, config.num_maskmem)
 
 
+@pytest.mark.parametrize(("keyframe", "encoded"), [(0, 19), (2, 18), (12, 18), (13, 19), (19, 19)])
+def test_memories_that_nothing_reads_are_not_made(
+    model: Any, monkeypatch: pytest.MonkeyPatch, keyframe: int, encoded: int
+) -> None:
+    """Of 20 frames, those of the last one, and of the one at the end unless it is near a keyframe to go back from."""
+    calls: list[int] = []
+    forward = type(model.memory_encoder).forward
+    monkeypatch.setattr(
+        type(model.memory_encoder), "forward", lambda self, *given: calls.append(1) or forward(self, *given)
+    )
+    tracked(Sam2Tracker(model), footage(20), keyframe, BOXES[:1])
+    assert len(calls) == encoded
+
+
 def test_pictures_are_prepared_as_the_stock_processor_would(model: Any) -> None:
     """Torchvision, which that needs, is not here; Pillow resizes with the same filter, to within one grey level."""
     for size_wh in [(WIDTH, HEIGHT), (SIDE, SIDE), (300, 41), (20, 30)]:

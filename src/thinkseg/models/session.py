@@ -55,7 +55,10 @@ class Session:
         """
         self._looked_at.frame = frame
         self._looked_at.features = {"vision_feats": levels, "vision_pos_embeds": [position]}
-        logits: torch.Tensor = self._model(self._state, frame_idx=frame, reverse=reverse).pred_masks
+        found = self._model(
+            self._state, frame_idx=frame, reverse=reverse, run_mem_encoder=self._is_read_again(frame, reverse)
+        )
+        logits: torch.Tensor = found.pred_masks
         self._forget(frame, reverse)
         return logits
 
@@ -73,6 +76,13 @@ class Session:
             prompt = {"point_coords": corners[None, None], "point_labels": labels}
             self._state.add_point_inputs(index, self._keyframe, prompt)
         self._state.obj_with_new_inputs = list(range(len(points)))
+
+    def _is_read_again(self, frame: int, reverse: bool) -> bool:
+        """Whether some later frame reads what is remembered of this one."""
+        if reverse:
+            return frame > 0
+        near_keyframe = self._keyframe > 0 and frame - self._keyframe < self._model.config.num_maskmem
+        return near_keyframe or frame < len(self._state.processed_frames) - 1
 
     def _forget(self, frame: int, reverse: bool) -> None:
         """Drops what no later frame reads."""

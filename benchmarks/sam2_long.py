@@ -1,0 +1,100 @@
+"""Memory of SAM 2 on long videos: `python benchmarks/sam2_long.py --frames 500 20000`.
+
+Writes one video at 720p for each of the lengths, and follows two boxes from its middle to both ends in a process of its
+own, with the small SAM 2 of the tests and nothing kept for other questions, as `thinkseg segment` does. Prints the most
+memory each process held, what it held before the first frame, and the seconds a frame took; then how quickly masks are
+read back from anywhere. Ends with one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from thinkseg.commands.options import count
+
+WIDTH, HEIGHT, FPS = 1280, 720, 25.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=count, nargs="+", default=[500, 20000], help="lengths (default: 500 20000)")
+    parser.add_argument("--follow", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.follow:
+        print(json.dumps(follow(arguments.follow)))
+        return
+    told = []
+    for num_frames in arguments.frames:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "long.mp4"
+            write(path, num_frames)
+            command = [sys.executable, __file__, "--follow", str(path)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        told.append(json.loads(done.stdout.splitlines()[-1]))
+        print("{frames:,} frames: {peak_mb:.0f} MB at most, {start_mb:.0f} at first".format(**told[-1]))
+        print("    {frame_s:.4f} s a frame, {mask_ms:.1f} ms to read a mask".format(**told[-1]))
+    print(json.dumps({"lengths": told, "ratio": told[-1]["peak_mb"] / told[0]["peak_mb"]}))
+
+
+def write(path: Path, num_frames: int) -> None:
+    """Large coloured squares that drift, as a video file."""
+    from thinkseg.ops.video import write_video
+
+    squares = np.random.default_rng(0).integers(0, 256, (9, 16, 3))
+    picture = np.kron(squares, np.ones((80, 80, 1))).astype(np.uint8)
+
+    def frames() -> Iterator[np.ndarray]:
+        for index in range(num_frames):
+            yield np.roll(picture, (index % HEIGHT, 2 * index % WIDTH), (0, 1))
+
+    write_video(path, frames(), FPS)
+
+
+def follow(path: Path) -> dict[str, float]:
+    """Tracks the video at `path` in this process, and says what that took."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    import torch
+
+    from thinkseg.models.sam2 import Sam2Tracker
+    from thinkseg.ops.video import open_video
+    from tinytrackers import create_sam2
+
+    torch.set_num_threads(1)
+    video = open_video(path)
+    boxes = np.array([[200, 100, 500, 400], [600, 300, 1000, 700]], np.float32)
+    # What libraries load on first use is no part of what grows.
+    tracker = Sam2Tracker(create_sam2(), keep_bytes=0)
+    start = peak_mb()
+    started = time.process_time()
+    found = tracker.track(video, len(video) // 2, boxes)
+    tracked = time.process_time()
+    anywhere = np.random.default_rng(1).integers(0, len(video), 50)
+    seen = sum(int(found.mask(int(frame), 0).any()) for frame in anywhere)
+    read = time.process_time()
+    return {
+        "frames": len(video),
+        "start_mb": start,
+        "peak_mb": peak_mb(),
+        "frame_s": (tracked - started) / len(video),
+        "mask_ms": 1000 * (read - tracked) / len(anywhere),
+        "seen": seen / len(anywhere),
+    }
+
+
+def peak_mb() -> float:
+    """The most memory this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
