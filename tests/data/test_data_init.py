@@ -44,7 +44,7 @@ def test_names_that_are_not_there(tmp_path):
 
 def test_the_guide_knows_every_benchmark_and_split():
     guide = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
-    rows = [line for line in guide.splitlines() if line.startswith("| `")]
+    rows = [line for line in guide.splitlines() if line.startswith("| `") and "](#" in line]
     for name, source in BENCHMARKS.items():
         (row,) = (line for line in rows if f"`{name}`" in line)
         assert set(re.split("[,;] ", row.split("|")[3].strip())) == set(source.splits)

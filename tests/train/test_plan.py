@@ -80,7 +80,10 @@ def test_an_adapter_is_counted(qwen2_5: Path) -> None:
     assert 3 * anatomy(qwen2_5).adapted == trained
 
 
-def test_a_name_that_is_no_model() -> None:
+def test_a_name_that_is_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # no waiting for a hub
     with pytest.raises(ModelError, match="not a model folder"):
         anatomy(Path("no") / "such")
 
