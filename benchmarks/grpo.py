@@ -43,6 +43,7 @@ from thinkseg.chains.veason import ask
 from thinkseg.commands.options import count, size
 from thinkseg.data import shapes
 from thinkseg.models.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.generation import Engine
 from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt
@@ -101,11 +102,8 @@ def main() -> None:
         encoder = Encoder.load(folder)
         prompts = make_prompts(view, arguments.prompts * arguments.steps)
         length = check_prompts(encoder, prompts, view)
-        # Otherwise a completion would end where chance has it.
-        unwritten = [*encoder.suppressed_ids(), encoder.end_id]
-        with patch.object(Encoder, "suppressed_ids", lambda self: unwritten):
-            for side, trained in (("trl", with_trl), ("thinkseg", with_thinkseg)):
-                cost[side] = measured(trained, arguments, folder, prompts, unwritten)
+        for side, trained in (("trl", with_trl), ("thinkseg", with_thinkseg)):
+            cost[side] = measured(trained, arguments, folder, prompts)
     tell(arguments, length, cost)
 
 
@@ -151,8 +149,19 @@ def turn_of(prompt: Prompt, view: View) -> Turn:
     return ask(prompt.sample.query, *show(prompt.sample.video, view, prompt.shown))
 
 
-def lottery(tokens: Sequence[int]) -> float:
-    """A reward that any tokens can win."""
+class Endless(Engine):
+    """Never ends a turn of itself."""
+
+    def _pick(self, logits: torch.Tensor, *settings: Any) -> torch.Tensor:
+        logits = logits.clone()
+        logits[:, self.encoder.end_id] = -torch.inf
+        return super()._pick(logits, *settings)
+
+
+def lottery(tokens: Sequence[int], length: int) -> float:
+    """A reward that any tokens can win. Raises ValueError unless there are `length` of them."""
+    if len(tokens) != length:
+        raise ValueError(f"a completion of {len(tokens)} tokens, not {length}")
     return zlib.crc32(np.array(tokens).tobytes()) / 2**32
 
 
@@ -189,7 +198,7 @@ def now() -> float:
 
 
 def measured(
-    train: Callable[..., None], arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], unwritten: list[int]
+    train: Callable[..., None], arguments: argparse.Namespace, folder: Path, prompts: list[Prompt]
 ) -> dict[str, float]:
     """Trains for some steps; the cost of one by phase."""
     gc.collect()
@@ -197,7 +206,7 @@ def measured(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     costs = Costs()
-    train(arguments, folder, prompts, unwritten, costs)
+    train(arguments, folder, prompts, costs)
     step, rollout = np.array(costs.steps[1:]), np.array(costs.rollouts[1:])
     found = {"step_s": median(step), "rollout_s": median(rollout), "update_s": median(step - rollout)}
     if torch.cuda.is_available():
@@ -205,9 +214,7 @@ def measured(
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def with_thinkseg(
-    arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], unwritten: list[int], costs: Costs
-) -> None:
+def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], costs: Costs) -> None:
     recipe = GrpoRecipe(
         model=ModelRecipe(name=str(folder)),
         data=(Source("shapes"),),
@@ -226,10 +233,10 @@ def with_thinkseg(
         show_every=0,
         precision="bf16" if arguments.bf16 else "fp32",
     )
-    rewards = {"lottery": lambda rollout: lottery(rollout.outcome.dialogue[-1].tokens)}
+    rewards = {"lottery": lambda rollout: lottery(rollout.outcome.dialogue[-1].tokens, arguments.tokens)}
     model, reference = load_model(folder, "fp32"), load_model(folder, "fp32").requires_grad_(False)
     trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
-    with patch.dict(REWARDS, rewards), tempfile.TemporaryDirectory() as out:
+    with patch.dict(REWARDS, rewards), patch.object(grpo, "Engine", Endless), tempfile.TemporaryDirectory() as out:
         step = grpo.Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
         step.prompts = prompts
         step._rolled_out = costs.of_rollouts(step._rolled_out)
@@ -238,10 +245,8 @@ def with_thinkseg(
         trainer.train()
 
 
-def with_trl(
-    arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], unwritten: list[int], costs: Costs
-) -> None:
-    view = View(arguments.frames, arguments.size)
+def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], costs: Costs) -> None:
+    view, encoder = View(arguments.frames, arguments.size), Encoder.load(folder)
     model = load_model(folder, "fp32")
     model.model.visual.requires_grad_(False)
     with tempfile.TemporaryDirectory() as out:
@@ -252,7 +257,7 @@ def with_trl(
             gradient_accumulation_steps=arguments.prompts,
             num_generations=arguments.rollouts,
             max_completion_length=arguments.tokens,
-            generation_kwargs={"suppress_tokens": unwritten},
+            generation_kwargs={"suppress_tokens": [*encoder.suppressed_ids(), encoder.end_id]},
             beta=BETA,
             loss_type="grpo",
             learning_rate=LEARNING_RATE,
@@ -269,10 +274,10 @@ def with_trl(
         )
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=lambda completion_ids, **_: [lottery(tokens) for tokens in completion_ids],
+            reward_funcs=lambda completion_ids, **_: [lottery(tokens, arguments.tokens) for tokens in completion_ids],
             args=settings,
             train_dataset=Dataset.from_list([row_of(turn_of(prompt, view)) for prompt in prompts]),
-            processing_class=processor(Encoder.load(folder)),
+            processing_class=processor(encoder),
             callbacks=[costs],
         )
         trainer._generate = costs.of_rollouts(trainer._generate)
