@@ -234,7 +234,9 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
         precision="bf16" if arguments.bf16 else "fp32",
     )
     rewards = {"lottery": lambda rollout: lottery(rollout.outcome.dialogue[-1].tokens, arguments.tokens)}
-    model, reference = load_model(folder, "fp32"), load_model(folder, "fp32").requires_grad_(False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, reference = (load_model(folder, "fp32", device) for _ in range(2))
+    reference.requires_grad_(False)
     trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
     with patch.dict(REWARDS, rewards), patch.object(grpo, "Engine", Endless), tempfile.TemporaryDirectory() as out:
         step = grpo.Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
