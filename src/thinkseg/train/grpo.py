@@ -69,7 +69,9 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     name = SHIPPED.get(str(recipe.model.name), Path(str(recipe.model.name)))
     source = name if name.is_dir() else str(recipe.model.name)
     bf16 = run.bf16(recipe.precision)
-    model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32")
+    # Where the Trainer will train it, so that a frozen copy is there too.
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32", device)
     encoder = Encoder.load(source)
     view = run.checked_view(recipe.view, model, encoder)
     torch.manual_seed(recipe.seed)  # an adapter begins alike after an interruption
