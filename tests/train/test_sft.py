@@ -13,6 +13,7 @@ import torch
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
 from thinkseg.errors import SettingsError
+from thinkseg.models import SHIPPED
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.policy import QwenPolicy
 from thinkseg.models.qwen import load_model, load_view
@@ -112,6 +113,18 @@ def test_a_stage_trains_what_it_is_meant_to(finished: Path) -> None:
         assert changed(before, after) == set(weights(after))
     # The heads are thrown away, so that a stage's folder is a plain model.
     assert weights(folders[0]).keys() == weights(folders[2]).keys()
+
+
+def test_a_policy_that_ships_can_be_tuned_by_its_name(tmp_path: Path) -> None:
+    recipe = Recipe(
+        model=ModelRecipe(name="shapes"),
+        stages=(stage("sft", steps=2, batch=1, data={"traces": 1.0}),),
+        num_frames=1,
+        frame_wh=(56, 56),
+        precision="fp32",
+    )
+    made = train(recipe, tmp_path)
+    assert changed(SHIPPED["shapes"], made)
 
 
 def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,11 @@ SHIPPED = {"shapes": Path(__file__).parent.parent / "assets" / "shapes-policy"}
 """Policies inside the package, by name."""
 
 
+def place_of(name: str) -> str | Path:
+    """What a policy in this process is loaded from: the folder of one that ships, else the name as it is."""
+    return SHIPPED.get(name, name)
+
+
 def load_policy(name: str, coordinates: Coordinates | None = None, **settings: Any) -> Policy:
     """A policy by name: one that ships ("shapes"), a folder in the ordinary layout, a hub name ("owner/model"), or a
     served model ("openai:MODEL@BASE_URL").
@@ -47,7 +52,7 @@ def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]
 def _local(name: str, settings: dict[str, Any]) -> Policy:
     from thinkseg.models.policy import QwenPolicy
 
-    place: str | Path = SHIPPED.get(name, Path(name))
+    place = place_of(name)
     if not os.path.isdir(place):
         if name in SHIPPED:
             raise ModelError(f"the policy {name!r} is missing from this installation: install thinkseg again")
@@ -56,7 +61,6 @@ def _local(name: str, settings: dict[str, Any]) -> Policy:
                 f"no policy {name!r}: it is neither one that ships ({', '.join(SHIPPED)}), a folder, an owner/model"
                 " name on the hub, nor openai:MODEL@BASE_URL"
             )
-        place = name
     policy = QwenPolicy.load(place, **settings)
     policy.name = name
     return policy

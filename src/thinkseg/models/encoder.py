@@ -76,6 +76,8 @@ class Encoder:
         self.image_processor = image_processor
         self.image_pad_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        # What stands where nobody looks; any token does.
+        self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self._control = re.compile("|".join(map(re.escape, self._control_tokens().values())))
         self.merge = int(image_processor.merge_size)
         self.size_multiple = int(image_processor.patch_size) * self.merge

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.models.encoder import Encoded, Encoder, image_spans
-from thinkseg.models.vision import Vision
+from thinkseg.models.vision import Vision, without_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -62,8 +62,7 @@ class Engine:
         self.encoder = encoder
         self.vision = vision or Vision(model)
         self.ends = frozenset({encoder.end_id} if ends is None else ends)
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._config = base.model.language_model.config
+        self._config = without_adapter(model).model.language_model.config
         self._suppressed = [token for token in encoder.suppressed_ids() if token not in self.ends]
 
     def read(
@@ -83,8 +82,7 @@ class Engine:
         starts = list(starts) or [0] * len(dialogues)
         tails = [dialogue.ids[start:] for dialogue, start in zip(dialogues, starts, strict=True)]
         longest = max(map(len, tails))
-        pad = self.encoder.tokenizer.pad_token_id
-        ids = np.full((len(tails), longest), self.encoder.end_id if pad is None else pad)
+        ids = np.full((len(tails), longest), self.encoder.pad_id)
         seen = np.zeros((len(tails), longest), bool)
         positions = np.zeros((3, len(tails), longest), np.int64)
         for row, (dialogue, start, tail) in enumerate(zip(dialogues, starts, tails, strict=True)):
@@ -187,6 +185,11 @@ class Engine:
             images += dialogue.images[first:]
             grids += list(dialogue.grids[first:])
         return {"image": self.vision.features(images, grids)} if images else None
+
+
+def mixed_seed(seed: int, number: int) -> int:
+    """A seed for the `number`-th of many draws. Mixed, not added: draw 2 of seed 0 must not be draw 1 of seed 1."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _rows_of(cache: Any, rows: torch.Tensor) -> Any:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.answering import Answering, Drawing
+from thinkseg.models.checkpoint import is_out_of_memory
 from thinkseg.models.encoder import Encoder
+from thinkseg.models.generation import mixed_seed
 from thinkseg.models.listening import Hear, ListeningEngine
 from thinkseg.models.qwen import Precision, load_model, load_view
 from thinkseg.types import Dialogue, Reply, View
@@ -82,9 +82,7 @@ class QwenPolicy:
         if not dialogues:
             return []
         self._calls += 1
-        # Mixed, not added: call 2 of seed 0 must not be call 1 of seed 1.
-        seed = int(np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(1)[0])
-        return self.answer(dialogues, replace(self.sampling, seed=seed))
+        return self.answer(dialogues, replace(self.sampling, seed=mixed_seed(self.sampling.seed, self._calls)))
 
     def answer(self, dialogues: Sequence[Dialogue], sampling: Sampling, hear: Hear | None = None) -> list[Reply]:
         """The same with settings for this call alone, whose seed alone decides what is drawn, whatever came before.
@@ -100,8 +98,7 @@ class QwenPolicy:
             with torch.no_grad():
                 return self._answering.reply(dialogues, self._generator(sampling))
         except RuntimeError as error:
-            # A GPU's lack of memory has a type of its own, a CPU's does not.
-            if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            if not is_out_of_memory(error):
                 raise
             raise ModelError(
                 f"{self.name}: out of memory with {len(dialogues)} dialogues: "

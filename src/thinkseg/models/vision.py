@@ -20,8 +20,7 @@ class Vision:
     """
 
     def __init__(self, model: Any) -> None:
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._model = base.model
+        self._model = without_adapter(model).model
         self._known: dict[tuple[Any, ...], list[tuple[torch.Tensor, _Features]]] = {}
 
     def features(self, images: Sequence[torch.Tensor], grids: Sequence[torch.Tensor]) -> Any:
@@ -29,8 +28,12 @@ class Vision:
 
         images: float32 (patches, patch values) each; grids: int64 (3,) each; see `models.encoder.Encoded`.
         """
-        self._compute([(i, g) for i, g in _distinct(images, grids) if self._find(i) is None])
         found = [self._find(image) for image in images]
+        missing = [place for place, features in enumerate(found) if features is None]
+        if missing:
+            self._compute(_distinct([images[place] for place in missing], [grids[place] for place in missing]))
+            for place in missing:
+                found[place] = self._find(images[place])
         return _joined([features for features in found if features is not None])
 
     def forget(self) -> None:
@@ -40,8 +43,6 @@ class Vision:
     def _compute(self, new: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         import torch
 
-        if not new:
-            return
         device = self._model.visual.device
         pixels = torch.cat([image for image, _ in new]).to(device)
         with torch.no_grad():
@@ -60,6 +61,11 @@ class Vision:
             if known is image or torch.equal(known, image):
                 return features
         return None
+
+
+def without_adapter(model: Any) -> Any:
+    """A Qwen-VL as it is, of one that may be under a LoRA adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class _Features:

@@ -83,7 +83,7 @@ def batch(lesson: Lesson, encoder: Encoder, vision: Any = None) -> dict[str, tor
     vision: a `thinkseg.models.vision.Vision` that gives the features of the images, or None to let the model see them.
     """
     row = lesson.row
-    made: dict[str, Any] = collate([row], encoder.tokenizer.pad_token_id)
+    made: dict[str, Any] = collate([row], encoder.pad_id)
     if vision is not None:
         del made["pixel_values"], made["image_grid_thw"]
         if len(row.grids):

@@ -23,14 +23,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from thinkseg.chains import CHAINS
 from thinkseg.errors import ModelError
-from thinkseg.models import SHIPPED, load_tracker
+from thinkseg.models import load_tracker, place_of
 from thinkseg.models.answering import Drawing
 from thinkseg.models.encoder import Encoder
-from thinkseg.models.generation import Engine
+from thinkseg.models.generation import Engine, mixed_seed
 from thinkseg.models.qwen import autocast, load_model
 from thinkseg.models.vision import Vision
 from thinkseg.rewards import Prompt, checked_weights
@@ -66,8 +64,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     done = out / "model"
     if done.is_dir():
         return done
-    name = SHIPPED.get(str(recipe.model.name), Path(str(recipe.model.name)))
-    source = name if name.is_dir() else str(recipe.model.name)
+    source = place_of(str(recipe.model.name))
     bf16 = run.bf16(recipe.precision)
     # Where the Trainer will train it, so that a frozen copy is there too.
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -140,8 +137,6 @@ class Step:
 
         recipe = self.recipe
         drawing = Drawing(recipe.temperature, recipe.max_new_tokens, recipe.tokens_at_once)
-        # Mixed, not added: step 2 of seed 0 must not be step 1 of seed 1.
-        seed = int(np.random.SeedSequence([recipe.seed, step]).generate_state(1)[0])
         training = self.model.training
         self.model.eval()
         try:
@@ -153,7 +148,7 @@ class Step:
                     self.view,
                     recipe.rollouts,
                     drawing,
-                    seed,
+                    mixed_seed(recipe.seed, step),
                 )
         except torch.OutOfMemoryError:
             raise ModelError(

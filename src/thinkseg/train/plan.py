@@ -14,7 +14,7 @@ from typing import Any
 
 from thinkseg import tables
 from thinkseg.errors import SettingsError
-from thinkseg.models import SHIPPED
+from thinkseg.models import place_of
 from thinkseg.models.qwen import COORDINATES
 from thinkseg.train.anatomy import Anatomy, anatomy, anatomy_of_created
 from thinkseg.train.costs import STREAMED, UTILISED
@@ -49,9 +49,7 @@ def described(model: ModelRecipe) -> Anatomy:
     """The model of a recipe."""
     if model.create:
         return anatomy_of_created(model.create)
-    name = str(model.name)
-    place = SHIPPED.get(name, Path(name))
-    return anatomy(place if place.is_dir() else name)
+    return anatomy(place_of(str(model.name)))
 
 
 def _jobs(recipe: AnyRecipe, model: Anatomy) -> list[Job]:

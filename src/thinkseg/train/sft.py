@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
+from thinkseg.models import place_of
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model
 from thinkseg.train import run
@@ -75,8 +76,7 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
         tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.whole_numbers, wanted.tenths)
         model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
         return model, create_encoder(tokenizer, source.create.vision)
-    before = _stage_folder(out, recipe, number - 1) / "model" if number else source.name
-    assert before
+    before = _stage_folder(out, recipe, number - 1) / "model" if number else place_of(str(source.name))
     precision: Any = "bf16" if run.bf16(recipe.precision) and source.lora else "fp32"
     model, encoder = load_model(before, precision), Encoder.load(before)
     torch.manual_seed(recipe.seed + number)  # what a stage adds, heads or adapters, is the same after an interruption
@@ -94,7 +94,7 @@ def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel
     else:
         trained = run.trainable(model, recipe.model, stage.gradient_checkpointing)
         data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch)
-        trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.tokenizer.pad_token_id))
+        trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.pad_id))
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":
         trained.merge_and_unload()
