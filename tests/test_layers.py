@@ -12,7 +12,7 @@ import thinkseg
 ROOT = Path(thinkseg.__file__).parent
 
 LAYERS = (
-    ("errors", "rle", "tables"),
+    ("errors", "rle", "tables", "webpage"),
     ("types",),
     ("ops",),
     ("data", "chains", "models"),

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from thinkseg.ops.masks import empty
-from thinkseg.report import STRIP, STYLE, TRUTH, Exhibit, film_strip, truth_strip, verdict, write_page, write_pictures
+from thinkseg.report import STRIP, TRUTH, Exhibit, film_strip, truth_strip, verdict, write_page, write_pictures
 from thinkseg.scores import judge
 from thinkseg.types import Answer, Segmentation, Turn, VideoSample, View
+from thinkseg.webpage import STYLE
 
 VIEW = View(num_frames=4, frame_wh=(8, 8))
 NOWHERE = Answer("There is <none>.", None, np.zeros((0, 4), np.float32))

@@ -16,8 +16,7 @@ import numpy as np
 from thinkseg.chains.show import sample_indices
 from thinkseg.scores import Figures, Row, summarise
 from thinkseg.types import Dialogue, Masklets, Segmentation, Turn, View
-
-STYLE = Path(__file__).parent / "assets" / "report.css"
+from thinkseg.webpage import webpage
 
 STRIP, TRUTH = "strip.jpg", "truth.jpg"
 """Pictures of one question, in its folder."""
@@ -45,20 +44,14 @@ class Exhibit:
 def write_page(exhibits: Sequence[Exhibit], path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Writes the page. facts: what was run, in a few words each. The pictures come from `write_pictures`."""
     totals = summarise([exhibit.row for exhibit in exhibits]).overall
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{escape(title)}</title>",
-        f"<style>\n{STYLE.read_text('utf-8')}</style></head><body><main>",
+    contents = [
         f"<header><h1>{escape(title)}</h1>",
         f'<p class="facts">{" · ".join(f"{escape(k)} <b>{escape(v)}</b>" for k, v in facts.items())}</p></header>',
         _totals(totals),
         *(_article(exhibit) for exhibit in exhibits),
-        f"<footer>{_LEGEND}</footer></main></body></html>",
+        f"<footer>{_LEGEND}</footer>",
     ]
-    path.write_text("\n".join(parts) + "\n", "utf-8")
+    path.write_text(webpage(title, contents), "utf-8")
 
 
 def write_pictures(result: Segmentation, view: View, folder: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from thinkseg.results import replacing
+
 FILE = "log.jsonl"
 
 
@@ -27,9 +29,8 @@ class JsonLines(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.started = time.monotonic()
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(f"{line}\n" for line in lines if self._stands(line, state.global_step)))
-        part.replace(self.path)
+        with replacing(self.path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines if self._stands(line, state.global_step)))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         seconds = round(time.monotonic() - self.started, 1)

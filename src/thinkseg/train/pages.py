@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from thinkseg.results import replacing
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.group import Scored
 from thinkseg.train.groups import Group
 from thinkseg.types import Outcome
+from thinkseg.webpage import webpage
 
-STYLE = Path(__file__).parents[1] / "assets" / "report.css"
 GROUPS = 6
 """Groups on one page: the first ones of a step, so that the choice is nobody's."""
 
@@ -25,22 +26,11 @@ JPEG_QUALITY = 80
 def write_rollouts(groups: Sequence[Group], step: int, folder: Path) -> Path:
     """Writes `folder`/step-NNNNNN.html and returns its path. Attempts are sorted by what they are worth."""
     title = f"Rollouts of step {step}"
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{title}</title>",
-        f"<style>\n{STYLE.read_text('utf-8')}</style></head><body><main>",
-        f"<header><h1>{title}</h1></header>",
-        *(_article(group) for group in groups[:GROUPS]),
-        "</main></body></html>",
-    ]
+    contents = [f"<header><h1>{title}</h1></header>", *(_article(group) for group in groups[:GROUPS])]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:06d}.html"
-    part = path.with_suffix(".part")
-    part.write_text("\n".join(parts), "utf-8")
-    part.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(webpage(title, contents), "utf-8")
     return path
 
 

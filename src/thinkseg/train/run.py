@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from thinkseg.errors import SettingsError
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.qwen import COORDINATES, save, supports_bf16
+from thinkseg.results import replacing
 from thinkseg.train.recipe import ModelRecipe
 from thinkseg.types import View
 
@@ -30,9 +31,8 @@ def claim(recipe: Any, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if stamp.exists() and stamp.read_text() != settings:
             raise SettingsError(f"{out} holds the run of another recipe; choose another folder, or remove it")
-        parts = stamp.with_suffix(".part")
-        parts.write_text(settings)
-        parts.replace(stamp)
+        with replacing(stamp) as partial:
+            partial.write_text(settings)
     except OSError as error:
         raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
 
