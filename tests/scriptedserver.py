@@ -8,6 +8,7 @@ A script is a list of responses, given one after another, or a function from a r
 """
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -53,6 +54,16 @@ def busy(seconds: float | str | None = None) -> Response:
     return failed(429, "slow down", "rate_limit_exceeded", **({} if seconds is None else {"Retry-After": str(seconds)}))
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up or give up waiting: what a test prints may be what it reads."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ScriptedServer:
     """Serves a script; models: what it lists, None for a server that has no list."""
 
@@ -69,8 +80,7 @@ class ScriptedServer:
         self._models = models
         waiting = iter([] if callable(script) else script)
         self._respond = script if callable(script) else lambda _: next(waiting, failed(400, "the script has run out"))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> "ScriptedServer":
@@ -116,19 +126,15 @@ class ScriptedServer:
 
             def send(self, response: Response) -> None:
                 data = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
-                try:
-                    self.send_response(response.status)
-                    self.send_header("Content-Type", "application/json")
-                    self.send_header("Content-Length", str(len(data) + response.cut))
-                    for name, value in response.headers.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(data)
-                    self.wfile.flush()
-                    self.close_connection = bool(response.cut)
-                except ConnectionError:
-                    # Whoever asked has given up waiting, as tests want to see.
-                    self.close_connection = True
+                self.send_response(response.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data) + response.cut))
+                for name, value in response.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+                self.wfile.flush()
+                self.close_connection = bool(response.cut)
 
             def log_message(self, *_: object) -> None:
                 pass
