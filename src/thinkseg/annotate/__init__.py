@@ -1,0 +1,1 @@
+"""Chain-of-thought sets: a data set and an annotator in, verified reasoning out (`annotate.run`)."""

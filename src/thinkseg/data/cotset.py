@@ -1,0 +1,269 @@
+"""A chain-of-thought set on disk: samples with their reasoning, written and read back.
+
+    settings.json            what made it; "view": {"num_frames", "frame_wh", "coordinates"}, and "tells_boxes"
+    samples.jsonl            one sample a line
+    frames/<id>/00000.jpg    the frames shown, without any marks on them, of size "frame_wh"
+
+One line of samples.jsonl:
+
+    {"id": "clip/3", "video": "clip", "query": "the cat that jumps", "category": "reasoning", "type": "reasoning",
+     "targets": "single", "indices": [0, 12, 24], "labels": ["0.0", "1.0", "2.0"], "clock": "seconds",
+     "size_wh": [640, 360], "frames": ["frames/clip/3/00000.jpg", ...], "keyframe": 12, "boxes": [[8, 16, 90, 71]],
+     "thinking": "..."}
+
+indices and keyframe count frames of the whole video, and boxes are xyxy in pixels of it, whose size is size_wh; a
+sample without a target has neither ("keyframe": null, "boxes": [], "targets": "none"). labels are the times or numbers
+that stood before the frames. If "tells_boxes" is true, the thinking writes boxes in the units of the set's view, and is
+of use for that view alone.
+
+What is read is untrusted: it is as told here, and stays inside the folder, or it is a TreeError with file, line and
+field.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from thinkseg.data.problems import TreeError
+from thinkseg.data.tree import Node, parse_json, read_bytes, read_json, safe_name
+from thinkseg.types import Clock, Coordinates, View
+
+Type = Literal["referring", "reasoning"]
+Targets = Literal["single", "multiple", "none"]
+
+SETTINGS, SAMPLES, FRAMES = "settings.json", "samples.jsonl", "frames"
+
+JPEG_QUALITY = 95
+LONGEST_SIDE = 100_000
+"""Of a video, in pixels; more is damage."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CotSample:
+    """One question with the reasoning that leads to its answer; fields as in the file.
+
+    boxes: float32 (N, 4) xyxy in pixels of the source. frames: paths below the set's folder, with slashes.
+    """
+
+    id: str
+    video: str
+    query: str
+    category: str
+    type: Type
+    targets: Targets
+    indices: tuple[int, ...]
+    labels: tuple[str, ...]
+    clock: Clock
+    size_wh: tuple[int, int]
+    frames: tuple[str, ...]
+    keyframe: int | None
+    boxes: np.ndarray
+    thinking: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CotSet:
+    """A set that was read.
+
+    settings: all of settings.json. view: how many frames its samples show (fewer of a shorter video), and at what size.
+    tells_boxes: the thinking holds boxes in the units of that view.
+    """
+
+    root: Path
+    settings: Mapping[str, Any]
+    view: View
+    tells_boxes: bool
+    samples: tuple[CotSample, ...]
+
+    def images(self, sample: CotSample) -> list[np.ndarray]:
+        """The frames of a sample, uint8 RGB (H, W, 3) of one size. Raises VideoError if one cannot be read."""
+        from thinkseg.ops.video import FrameFolder
+
+        folder = FrameFolder([self.root / name for name in sample.frames], name=sample.id)
+        return list(folder.read(range(len(folder))))
+
+
+def read_cot_set(root: Path) -> CotSet:
+    """The set in a folder; pictures are read when they are asked for.
+
+    Raises TreeError, a DatasetError, if it is not as told above.
+    """
+    settings = read_json(root / SETTINGS)
+    view, tells_boxes = _view(settings["view"]), settings["tells_boxes"].value
+    if not isinstance(tells_boxes, bool):
+        raise settings["tells_boxes"].flaw("field", "must be true or false")
+    path = root / SAMPLES
+    file = Node(None, str(path))
+    samples: dict[str, CotSample] = {}
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        row = Node(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
+        sample = _sample(row)
+        if len(sample.indices) > view.num_frames:
+            raise row["indices"].flaw("count", f"must be at most {view.num_frames}, as the view says")
+        if sample.id in samples:
+            raise row["id"].flaw("id", f"is the second {sample.id!r}")
+        samples[sample.id] = sample
+    return CotSet(root, settings.value, view, tells_boxes, tuple(samples.values()))
+
+
+def write_samples(samples: Iterable[CotSample], path: Path) -> None:
+    """Writes samples.jsonl, one line each, in order."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{json.dumps(sample_to_json(sample))}\n" for sample in samples)
+
+
+def sample_to_json(sample: CotSample) -> dict[str, Any]:
+    """A sample as the plain JSON values of its line."""
+    return {
+        "id": sample.id,
+        "video": sample.video,
+        "query": sample.query,
+        "category": sample.category,
+        "type": sample.type,
+        "targets": sample.targets,
+        "indices": list(sample.indices),
+        "labels": list(sample.labels),
+        "clock": sample.clock,
+        "size_wh": list(sample.size_wh),
+        "frames": list(sample.frames),
+        "keyframe": sample.keyframe,
+        "boxes": [[_plain(side) for side in box] for box in sample.boxes.tolist()],
+        "thinking": sample.thinking,
+    }
+
+
+def sample_from_json(value: Any, name: str) -> CotSample:
+    """Reads what `sample_to_json` made, called `name` in errors. Raises TreeError for anything else."""
+    return _sample(Node(value, name))
+
+
+def frame_names(sample_id: str, count: int) -> tuple[str, ...]:
+    """Where a set keeps the frames of a sample, below its folder.
+
+    Raises TreeError for an id that would lead out of the folder.
+    """
+    if not safe_name(sample_id, nested=True):
+        raise TreeError("path", f"the id {sample_id!r} could lead out of the set's folder")
+    return tuple(f"{FRAMES}/{sample_id}/{position:05d}.jpg" for position in range(count))
+
+
+def write_frames(root: Path, names: Sequence[str], images: Sequence[np.ndarray]) -> None:
+    """Writes the frames of a sample, uint8 RGB (H, W, 3), all of them or none; those there already are left alone.
+
+    names: as `frame_names` gives them. Raises OSError if they cannot be written.
+    """
+    from PIL import Image
+
+    folder = (root / names[0]).parent
+    if folder.is_dir():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, image in zip(names, images, strict=True):
+        # Small and colourful things suffer where colours are kept at half the size.
+        Image.fromarray(image).save(partial / Path(name).name, quality=JPEG_QUALITY, subsampling=0)
+    os.replace(partial, folder)
+
+
+def _plain(side: float) -> float | int:
+    return int(side) if side == int(side) else side
+
+
+def _sample(row: Node) -> CotSample:
+    indices = tuple(entry.whole() for entry in row["indices"].items())
+    if not indices or any(a >= b for a, b in pairwise(indices)):
+        raise row["indices"].flaw("field", "must be frame indices that ascend, at least one")
+    keyframe = None if row["keyframe"].value is None else row["keyframe"].whole()
+    if keyframe is not None and keyframe not in indices:
+        raise row["keyframe"].flaw("field", f"is {keyframe}, which is none of the indices")
+    size_wh = _size(row["size_wh"])
+    boxes = _boxes(row["boxes"], size_wh)
+    targets = _choice(row["targets"], Targets)
+    if (targets == "none") != (keyframe is None) or (keyframe is None) != (len(boxes) == 0):
+        raise row.flaw("field", "must have a keyframe and boxes, or neither of them and targets none")
+    return CotSample(
+        id=row["id"].name(nested=True),
+        video=row["video"].text(),
+        query=row["query"].text(),
+        category=_string(row["category"]),
+        type=_choice(row["type"], Type),
+        targets=targets,
+        indices=indices,
+        labels=_labels(row["labels"], len(indices)),
+        clock=_choice(row["clock"], Clock),
+        size_wh=size_wh,
+        frames=_frames(row["frames"], len(indices)),
+        keyframe=keyframe,
+        boxes=boxes,
+        thinking=_string(row["thinking"]),
+    )
+
+
+def _view(node: Node) -> View:
+    num_frames = node["num_frames"].whole()
+    if not num_frames:
+        raise node["num_frames"].flaw("field", "must be at least 1")
+    coordinates = _choice(node["coordinates"], Coordinates)
+    return View(num_frames, _size(node["frame_wh"]), coordinates)
+
+
+def _size(node: Node) -> tuple[int, int]:
+    sides = [entry.whole() for entry in node.items()]
+    if len(sides) != 2 or not all(1 <= side <= LONGEST_SIDE for side in sides):
+        raise node.flaw("field", f"must be [width, height], of 1 to {LONGEST_SIDE} each")
+    return sides[0], sides[1]
+
+
+def _choice(node: Node, options: Any) -> Any:
+    """One of the words of a Literal."""
+    if node.value not in get_args(options):
+        raise node.flaw("field", f"must be one of {', '.join(get_args(options))}")
+    return node.value
+
+
+def _string(node: Node) -> str:
+    """Text that may be empty."""
+    return "" if node.value == "" else node.text()
+
+
+def _labels(node: Node, count: int) -> tuple[str, ...]:
+    labels = tuple(entry.text() for entry in node.items())
+    if not all(re.fullmatch(r"\d{1,12}(\.\d{1,12})?", label, re.ASCII) for label in labels):
+        raise node.flaw("field", "must be decimal numbers as text")
+    if len(labels) != count or len({float(label) for label in labels}) < count:
+        raise node.flaw("count", f"must be {count} different numbers, one for each of the indices")
+    return labels
+
+
+def _frames(node: Node, count: int) -> tuple[str, ...]:
+    names = tuple(entry.name(nested=True) for entry in node.items())
+    if len(names) != count:
+        raise node.flaw("count", f"must be {count} files, one for each of the indices")
+    return names
+
+
+def _boxes(node: Node, size_wh: tuple[int, int]) -> np.ndarray:
+    boxes = []
+    for entry in node.items():
+        sides = [side.value for side in entry.items()]
+        # Exactly int or float: true is a number to Python, not to us.
+        if len(sides) != 4 or any(type(side) not in (int, float) for side in sides):
+            raise entry.flaw("field", "must be a box of four numbers, [x1, y1, x2, y2]")
+        x1, y1, x2, y2 = sides
+        if not (0 <= x1 < x2 <= size_wh[0] and 0 <= y1 < y2 <= size_wh[1]):
+            raise entry.flaw("field", f"must be a box with an area inside the frame, {size_wh[0]}x{size_wh[1]}")
+        boxes.append(sides)
+    return np.array(boxes, np.float32).reshape(-1, 4)
