@@ -3,14 +3,13 @@
 Writes one video at 720p for each of the lengths, and follows two boxes from its middle to both ends in a process of its
 own, with the small SAM 2 of the tests and nothing kept for other questions, as `thinkseg segment` does. Prints the most
 memory each process held, what it held before the first frame, and the seconds a frame took; then how quickly masks are
-read back from anywhere. Ends with one JSON line.
+read back from anywhere. Ends with one JSON line, in which is the memory held along the way. Needs Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,21 +23,31 @@ from thinkseg.commands.options import count
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25.0
 
+CLIP = 500
+"""Frames that are encoded. Longer videos repeat them: encoding two hours would take as long as following them."""
+
+POINTS = 200
+"""Times at which the memory held is noted, in equal steps."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=count, nargs="+", default=[500, 20000], help="lengths (default: 500 20000)")
+    lengths = f"lengths, multiples of {CLIP} (default: 500 20000)"
+    parser.add_argument("--frames", type=count, nargs="+", default=[500, 20000], help=lengths)
+    parser.add_argument("--boxes", type=int, choices=(1, 2), default=2, help="objects followed (default: 2)")
     parser.add_argument("--follow", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.follow:
-        print(json.dumps(follow(arguments.follow)))
+        print(json.dumps(follow(arguments.follow, arguments.boxes)))
         return
     told = []
     for num_frames in arguments.frames:
+        if num_frames % CLIP:
+            parser.error(f"--frames {num_frames} is not a multiple of {CLIP}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "long.mp4"
             write(path, num_frames)
-            command = [sys.executable, __file__, "--follow", str(path)]
+            command = [sys.executable, __file__, "--follow", str(path), "--boxes", str(arguments.boxes)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         told.append(json.loads(done.stdout.splitlines()[-1]))
         print("{frames:,} frames: {peak_mb:.0f} MB at most, {start_mb:.0f} at first".format(**told[-1]))
@@ -54,13 +63,33 @@ def write(path: Path, num_frames: int) -> None:
     picture = np.kron(squares, np.ones((80, 80, 1))).astype(np.uint8)
 
     def frames() -> Iterator[np.ndarray]:
-        for index in range(num_frames):
+        for index in range(CLIP):
             yield np.roll(picture, (index % HEIGHT, 2 * index % WIDTH), (0, 1))
 
-    write_video(path, frames(), FPS)
+    clip = path.with_name("clip.mp4")
+    write_video(clip, frames(), FPS)
+    repeat(clip, path, num_frames // CLIP)
 
 
-def follow(path: Path) -> dict[str, float]:
+def repeat(clip: Path, path: Path, times: int) -> None:
+    """A video that shows a clip several times over. What is coded is copied."""
+    import av
+
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        coded = source.streams.video[0]
+        stream = target.add_stream_from_template(coded)
+        length = round(CLIP / (FPS * coded.time_base))
+        for turn in range(times):
+            source.seek(0)
+            for packet in source.demux(coded):
+                if packet.dts is not None:
+                    packet.pts += turn * length
+                    packet.dts += turn * length
+                    packet.stream = stream
+                    target.mux(packet)
+
+
+def follow(path: Path, num_boxes: int) -> dict[str, object]:
     """Tracks the video at `path` in this process, and says what that took."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     import torch
@@ -71,29 +100,39 @@ def follow(path: Path) -> dict[str, float]:
 
     torch.set_num_threads(1)
     video = open_video(path)
-    boxes = np.array([[200, 100, 500, 400], [600, 300, 1000, 700]], np.float32)
+    boxes = np.array([[200, 100, 500, 400], [600, 300, 1000, 700]], np.float32)[:num_boxes]
     # What libraries load on first use is no part of what grows.
     tracker = Sam2Tracker(create_sam2(), keep_bytes=0)
-    start = peak_mb()
+    held: list[tuple[int, float]] = []
+
+    def note(done: int, total: int) -> None:
+        if done * POINTS // total > (done - 1) * POINTS // total:
+            held.append((done, memory_mb("VmRSS")))
+            print(f"{done}/{total}: {held[-1][1]:.0f} MB", file=sys.stderr, flush=True)
+
+    start = memory_mb("VmHWM")
     started = time.process_time()
-    found = tracker.track(video, len(video) // 2, boxes)
+    found = tracker.track(video, len(video) // 2, boxes, note)
     tracked = time.process_time()
     anywhere = np.random.default_rng(1).integers(0, len(video), 50)
     seen = sum(int(found.mask(int(frame), 0).any()) for frame in anywhere)
     read = time.process_time()
     return {
         "frames": len(video),
+        "boxes": num_boxes,
         "start_mb": start,
-        "peak_mb": peak_mb(),
+        "peak_mb": memory_mb("VmHWM"),
         "frame_s": (tracked - started) / len(video),
         "mask_ms": 1000 * (read - tracked) / len(anywhere),
         "seen": seen / len(anywhere),
+        "held_mb": held,
     }
 
 
-def peak_mb() -> float:
-    """The most memory this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory_mb(what: str) -> float:
+    """What this process holds in memory ("VmRSS") or has held at most ("VmHWM"), in MB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[what].split()[0]) / 1024
 
 
 if __name__ == "__main__":
