@@ -10,8 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from thinkseg.results import replacing
-
-FILE = "log.jsonl"
+from thinkseg.train.curves import FILE
 
 
 class JsonLines(TrainerCallback):
