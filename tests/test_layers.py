@@ -21,7 +21,7 @@ LAYERS = (
     ("protocols",),
     ("marks", "tally"),
     ("evaluate", "scoring", "submission", "comparison", "train", "annotate", "outputs", "checkup"),
-    ("report", "ablation", "server"),
+    ("report", "ablation", "server", "export"),
     ("demo",),
     ("console",),
     ("commands",),

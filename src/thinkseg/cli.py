@@ -16,11 +16,13 @@ from typing import NoReturn
 from thinkseg import __version__
 from thinkseg.commands import (
     ablate,
+    annotate,
     check_policy,
     compare,
     data,
     demo,
     evaluate,
+    export,
     score,
     segment,
     serve,
@@ -64,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         segment,
         demo,
         data,
+        annotate,
         train,
         ablate,
         evaluate,
@@ -73,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         serve,
         check_policy,
+        export,
     ):
         command.add_to(commands)
     return parser

@@ -52,6 +52,19 @@ def add_chain(parser: argparse.ArgumentParser) -> None:
 def add_asking(parser: argparse.ArgumentParser) -> None:
     """How the policy is asked, run and shown a video."""
     add_chain(parser)
+    add_view(parser)
+    add_device(parser)
+    parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0 (default) is greedy")
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="for a temperature above 0 (default: 0)")
+    parser.add_argument("--max-tokens", type=count, metavar="N", help="longest reply, in tokens (default: 1024)")
+    add_coordinates(parser)
+    parser.add_argument(
+        "--jpeg-quality", type=count, metavar="Q", help="send frames to a server as JPEG, 1 to 100 (default: as PNG)"
+    )
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """How videos are shown."""
     parser.add_argument(
         "--frames", type=count, metavar="N", help="frames shown to the policy (default: its own choice)"
     )
@@ -59,15 +72,12 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--closeup-size", type=size, metavar="WxH", help="size the one frame is shown at again by the chain revseg"
     )
-    add_device(parser)
-    parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0 (default) is greedy")
-    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="for a temperature above 0 (default: 0)")
-    parser.add_argument("--max-tokens", type=count, metavar="N", help="longest reply, in tokens (default: 1024)")
+
+
+def add_coordinates(parser: argparse.ArgumentParser) -> None:
+    """How boxes are written."""
     parser.add_argument(
         "--coordinates", choices=COORDINATES, help="how the policy writes boxes (default: as is known of it)"
-    )
-    parser.add_argument(
-        "--jpeg-quality", type=count, metavar="Q", help="send frames to a server as JPEG, 1 to 100 (default: as PNG)"
     )
 
 

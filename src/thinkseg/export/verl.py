@@ -1,0 +1,146 @@
+"""verl's rows: questions whose truth is known in; a table, a reward module, an agent loop and a script out.
+
+    train.parquet         {data_source, prompt, images, reward_model, extra_info, agent_name}
+    thinkseg_rewards.py   `compute_score`
+    thinkseg_verl.py      where pictures are, and the dialogue in two turns
+    agent_loop.yaml       names it
+    run.sh                trains with all of these
+
+pyarrow writes the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from thinkseg.errors import SettingsError
+from thinkseg.export.kitfiles import copy_kit, write_script
+from thinkseg.export.messages import messages_of
+from thinkseg.export.prompts import REPLY_TOKENS, prompt_tokens, response_tokens, truth_of
+from thinkseg.export.questions import Question
+from thinkseg.export.run import Job
+from thinkseg.pipeline import batched
+
+ROWS = "train.parquet"
+ROWS_AT_ONCE = 1_000
+
+AGENTS = {"veason": "single_turn_agent", "revseg": "thinkseg_two_turns"}
+"""Which of verl's agent loops leads a dialogue; the second is ours."""
+
+AGENT_LOOP = """\
+- name: thinkseg_two_turns
+  _target_: thinkseg_verl.TwoTurns
+  max_tokens: {reply_tokens}
+"""
+
+SCRIPT = """\
+#!/usr/bin/env bash
+# GRPO with verl 0.9.1, which is installed with vllm or sglang on a machine with GPUs:
+#
+#   MODEL=path/to/model ./run.sh trainer.n_gpus_per_node=4 ...
+#
+# Whatever is given after the script's name comes after its own settings, and so replaces them.
+set -euo pipefail
+cd "$(dirname "${{BASH_SOURCE[0]}}")"
+here=$PWD
+export PYTHONPATH="$here${{PYTHONPATH:+:$PYTHONPATH}}"
+
+python3 -m verl.trainer.main_ppo \\
+    algorithm.adv_estimator=grpo \\
+    algorithm.use_kl_in_reward=False \\
+    data.train_files="$here/{rows}" \\
+    data.val_files="${{VAL:-$here/{rows}}}" \\
+    data.custom_cls.path="$here/thinkseg_verl.py" \\
+    data.custom_cls.name=Prompts \\
+    data.train_batch_size=16 \\
+    data.max_prompt_length={prompt_tokens} \\
+    data.max_response_length={response_tokens} \\
+    data.filter_overlong_prompts=False \\
+    data.truncation=error \\
+    data.image_key=images \\
+    reward.custom_reward_function.path="$here/thinkseg_rewards.py" \\
+    reward.custom_reward_function.name=compute_score \\
+    actor_rollout_ref.model.path="${{MODEL:-{model}}}" \\
+    actor_rollout_ref.model.use_remove_padding=True \\
+    actor_rollout_ref.model.enable_gradient_checkpointing=True \\
+    actor_rollout_ref.actor.optim.lr=1e-6 \\
+    actor_rollout_ref.actor.ppo_mini_batch_size=16 \\
+    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1 \\
+    actor_rollout_ref.actor.use_kl_loss=True \\
+    actor_rollout_ref.actor.kl_loss_coef=5e-3 \\
+    actor_rollout_ref.actor.kl_loss_type=low_var_kl \\
+    actor_rollout_ref.actor.entropy_coeff=0 \\
+    actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=1 \\
+    actor_rollout_ref.rollout.name="${{ENGINE:-vllm}}" \\
+    actor_rollout_ref.rollout.n=8 \\
+    actor_rollout_ref.rollout.tensor_model_parallel_size=1 \\
+    actor_rollout_ref.rollout.gpu_memory_utilization=0.5 \\
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1 \\
+    actor_rollout_ref.rollout.agent.agent_loop_config_path="$here/agent_loop.yaml" \\
+    trainer.project_name=thinkseg \\
+    trainer.experiment_name="{name}" \\
+    trainer.logger='["console"]' \\
+    trainer.n_gpus_per_node=1 \\
+    trainer.nnodes=1 \\
+    trainer.val_before_train=False \\
+    trainer.test_freq=-1 \\
+    trainer.save_freq=100 \\
+    trainer.total_epochs=1 \\
+    "$@"
+"""
+
+
+def write(questions: Iterable[Question], job: Job) -> None:
+    """Writes the table and what goes with it. Raises SettingsError if pyarrow is not installed."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise SettingsError("the format verl needs the package pyarrow: pip install 'thinkseg[export]'") from None
+    copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_verl.py")
+    (job.folder / "agent_loop.yaml").write_text(AGENT_LOOP.format(reply_tokens=REPLY_TOKENS), "utf-8")
+    write_script(_script(job), job.folder / "run.sh")
+    _write_table((_row(number, question, job) for number, question in enumerate(questions)), job)
+
+
+def _write_table(rows: Iterator[dict[str, Any]], job: Job) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    text, texts = pa.string(), pa.list_(pa.string())
+    extra = {"id": text, "query": text, "category": text, "where": text, "index": pa.int64(), "closeups": texts}
+    schema = pa.schema(
+        {
+            "data_source": text,
+            "prompt": pa.list_(pa.struct({"role": text, "content": text})),
+            "images": texts,
+            "reward_model": pa.struct({"style": text, "ground_truth": text}),
+            "extra_info": pa.struct(extra),
+            "agent_name": text,
+        }
+    )
+    with ParquetWriter(job.folder / ROWS, schema) as table:
+        for group in batched(rows, ROWS_AT_ONCE):
+            table.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _row(number: int, question: Question, job: Job) -> dict[str, Any]:
+    extra = {"index": number, "id": question.id, "query": question.query, "category": question.category}
+    return {
+        "data_source": job.source,
+        "prompt": messages_of(question.dialogue[:1]),
+        "images": list(question.pictures[0]),
+        "reward_model": {"style": "rule", "ground_truth": truth_of(question)},
+        "extra_info": {**extra, "closeups": list(question.closeups), "where": question.where},
+        "agent_name": AGENTS[job.asking.chain],
+    }
+
+
+def _script(job: Job) -> str:
+    return SCRIPT.format(
+        rows=ROWS,
+        prompt_tokens=prompt_tokens(job.asking, job.size_multiple),
+        response_tokens=response_tokens(job.asking, job.size_multiple),
+        model=job.model,
+        name=job.name,
+    )
