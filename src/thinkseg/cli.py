@@ -22,7 +22,6 @@ from thinkseg.commands import (
     data,
     demo,
     evaluate,
-    export,
     score,
     segment,
     serve,
@@ -76,7 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         serve,
         check_policy,
-        export,
     ):
         command.add_to(commands)
     return parser

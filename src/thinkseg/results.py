@@ -32,19 +32,21 @@ SETTINGS, ROWS, SCORES, LOCK = "settings.json", "results.jsonl", "scores.json", 
 class ResultFolder:
     """The folder `out`, made if need be, for results of these settings alone.
 
-    settings: plain JSON values. rows: those known so far, by id; what an earlier run left is there from the beginning.
+    settings: plain JSON values. name: of the file of rows.
+    rows: those known so far, by id; what an earlier run left is there from the beginning.
     Raises SettingsError if the folder cannot be written, holds results of other settings, or another run is at work in
     it. To be used in a `with` statement, at whose end others may go on with it.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, settings: Mapping[str, Any], name: str = ROWS) -> None:
         self.out = out
+        self._path = out / name
         with ExitStack() as undo, writing(out):
             out.mkdir(parents=True, exist_ok=True)
             self._held = undo.enter_context(_locked(out))
             self._settle(settings)
-            _drop_partial_line(out / ROWS)
-            self.rows = read_rows(out / ROWS)
+            _drop_partial_line(self._path)
+            self.rows = read_rows(self._path)
             undo.pop_all()
 
     def __enter__(self) -> ResultFolder:
@@ -55,7 +57,7 @@ class ResultFolder:
 
     def add(self, row: Row) -> None:
         """Keeps a row."""
-        with writing(self.out), (self.out / ROWS).open("a", encoding="utf-8") as file:
+        with writing(self.out), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows[row["id"]] = row
 
@@ -68,7 +70,7 @@ class ResultFolder:
         """Makes the folder one for these settings, or raises SettingsError if it cannot be."""
         path = self.out / SETTINGS
         if not path.exists():
-            if (self.out / ROWS).exists():
+            if self._path.exists():
                 raise SettingsError(
                     f"{self.out} holds results but not the settings they came from: choose another folder"
                 )

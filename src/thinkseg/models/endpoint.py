@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,6 +101,10 @@ class EndpointPolicy:
         seeds = np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(len(dialogues)) >> 1
         pairs = zip(dialogues, seeds.tolist(), strict=True)
         return self.service.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs])
+
+    def submit(self, dialogue: Dialogue, seed: int = 0) -> Future[Reply]:
+        """The answer to one dialogue, to be had once it has come. seed: of what is drawn at a temperature above 0."""
+        return self.service.submit(partial(self._request, dialogue, seed))
 
     def _request(self, dialogue: Dialogue, seed: int) -> dict[str, Any]:
         """The fields of a request. None is there that the likeliest reply does not need: some servers refuse them."""

@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -86,6 +87,10 @@ class Service:
         Raises ModelError if one cannot be answered; the others are dropped then.
         """
         return self._loop.run(self._complete(requests))
+
+    def submit(self, request: Callable[[], dict[str, Any]]) -> Future[Reply]:
+        """The reply to one request, to be had once it has come; see `complete`. Cancelled, it is asked no longer."""
+        return self._loop.start(self._answer(request))
 
     def models(self) -> list[dict[str, Any]]:
         """The server's list of its models; none if it has no such list. Raises ModelError if it does not answer."""
@@ -202,9 +207,13 @@ class _Loop:
         # A daemon: an interrupted program must not wait for requests that are still on their way.
         threading.Thread(target=self._run, name="service", daemon=True).start()
 
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Lets a coroutine run."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns; it is cancelled if its caller is interrupted."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.start(work)
         try:
             return future.result()
         finally:
@@ -212,7 +221,7 @@ class _Loop:
 
     def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Ends the thread, soon, after one last coroutine. Does not wait for it: this may run on the thread itself."""
-        done = asyncio.run_coroutine_threadsafe(last(), self._loop)
+        done = self.start(last())
         done.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
 
     def _run(self) -> None:

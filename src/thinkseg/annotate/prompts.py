@@ -1,0 +1,158 @@
+"""How an annotator is asked, in three wordings of the same three steps: sum up, justify, locate.
+
+In: a task. Out: the turn to say to it, with the targets outlined in the frames, which the sample itself never shows;
+and the form its reply has to have, which the rules keep to as well:
+
+    <summary>TEXT</summary><reason>TEXT</reason><place>TEXT</place>
+
+Only the summary may be empty.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from thinkseg.annotate.tasks import Task
+from thinkseg.chains.veason import CLOCKS, LABELS
+from thinkseg.types import Clock, Turn
+
+STEPS = ("summary", "reason", "place")
+
+MARGIN = 3
+"""Pixels between a target and its outline: of a small one something must remain to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """opening: what the frames are. targets: what is outlined, and the steps; nothing: the steps without a target."""
+
+    opening: str
+    targets: str
+    nothing: str
+
+
+_FORM = "Answer in exactly this form, in plain English and without lists:\n" + "".join(f"<{s}>...</{s}>" for s in STEPS)
+
+TEMPLATES = (
+    Template(
+        'You write reasoning from which others learn to find things in videos. Somebody asked: "{query}". '
+        "Here are frames of the video, before each its {clock}.",
+        "What is asked for, {count}, is outlined in the frames. The outlines are a hint for you alone: your readers "
+        "see plain frames, so never mention them.\n"
+        "summary: what happens over all frames.\n"
+        "reason: what the question means, why it fits the targets and nothing else, and why {moment} is the frame to "
+        'choose. Write "{moment}" when you name it.\n'
+        "place: what the targets do at {moment}, and where in the frame they are. Speak of the targets and of that "
+        "frame only.",
+        "Nothing in the video is what is asked for.\n"
+        "summary: what happens over all frames.\n"
+        "reason: what the question means, and what comes nearest to it.\n"
+        "place: why nothing that is to be seen fits.",
+    ),
+    Template(
+        "Below are frames of a video; each stands after its {clock}. "
+        'Explain step by step how one comes from the question "{query}" to its answer.',
+        "The answer is known: {count}, marked in these frames by an outline. Explain it as if you had found it by "
+        "yourself, in frames without any outline.\n"
+        "First, as summary, tell what can be seen from the beginning to the end.\n"
+        "Then, as reason, say whom or what the question is about, how the video shows it, and what speaks for the "
+        'frame at "{moment}", which you name in these words.\n'
+        "At last, as place, describe the targets at {moment}: their looks, their doings and their part of the frame. "
+        "Nothing else belongs there.",
+        "The answer is known: there is no such thing in the video. Explain it as if you had found it by yourself.\n"
+        "First, as summary, tell what can be seen from the beginning to the end.\n"
+        "Then, as reason, say what the question is looking for, and what in the video might be taken for it.\n"
+        "At last, as place, say why nothing in the frames is it.",
+    ),
+    Template(
+        'Think aloud about the question "{query}", which is about a video. You see some of its frames, each with its '
+        "{clock} before it.",
+        "You may know more than your readers: the targets ({count}) have an outline in what you see, and none in what "
+        "they see. Do not let it show.\n"
+        "Think in three steps. In the summary, go through the video. In the reason, find the targets by what the "
+        'question says, compare them with what else is there, and settle for the frame "{moment}", by this name, '
+        "because it shows them well. In the place, look at {moment} alone: say of each target what it is doing and on "
+        "which side of the frame it is, and stay with the targets.",
+        "You know the outcome: no object in it is meant.\n"
+        "Think in three steps. In the summary, go through the video. In the reason, make out what the question wants "
+        "and what is similar to it. In the place, conclude why nothing in any frame matches.",
+    ),
+)
+
+
+def moment_of(label: str, clock: Clock) -> str:
+    """How a frame is named in a text: "0.8 s", or "frame 12"."""
+    return f"{label} s" if clock == "seconds" else f"frame {label}"
+
+
+def ask(task: Task, template: int) -> Turn:
+    """The turn: what the frames are, the frames under their labels, the steps, the form."""
+    words, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
+    content: list[str | np.ndarray] = [words.opening.format(query=draft.query, clock=CLOCKS[draft.clock])]
+    for label, image, masks in zip(draft.labels, task.images, task.masks, strict=True):
+        content += (LABELS[draft.clock].format(label), outlined(image, masks))
+    steps = words.nothing
+    if task.keyframe_label is not None:
+        moment = moment_of(task.keyframe_label, draft.clock)
+        steps = words.targets.format(count=_counted(task.num_objects), moment=moment)
+    return Turn((*content, f"{steps}\n{_FORM}"))
+
+
+def outlined(image: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
+    """A picture, uint8 RGB (H, W, 3), with a line around each mask, bool (N, H, W), in the object's own colour."""
+    import cv2
+
+    from thinkseg.ops.draw import overlay
+
+    if masks is None or not len(masks):
+        return image
+    brush = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
+    around = np.stack([cv2.dilate(mask.astype(np.uint8), brush) for mask in masks]).astype(bool)
+    return overlay(image, around, alpha=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The three steps of a reply, each on one line, single-spaced."""
+
+    summary: str
+    reason: str
+    place: str
+
+    @property
+    def thinking(self) -> str:
+        """All of it, as a sample holds it."""
+        return " ".join(filter(None, (self.summary, self.reason, self.place)))
+
+
+def write_steps(steps: Steps) -> str:
+    """The reply that `read_steps` reads so."""
+    return "".join(f"<{name}>{getattr(steps, name)}</{name}>" for name in STEPS)
+
+
+def read_steps(text: str) -> Steps | None:
+    """The steps of a reply; None if it does not have the form that was asked for.
+
+    What a model thinks before it answers, between think tags, is passed over, and so is a code fence around the answer.
+    """
+    text = text.strip()
+    if text.startswith("<think>"):
+        text = text.partition("</think>")[2].strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].removeprefix("xml").strip()
+    parts = []
+    for name in STEPS:
+        opening, closing = f"<{name}>", f"</{name}>"
+        inside, closed, rest = text.removeprefix(opening).partition(closing)
+        if not text.startswith(opening) or not closed or re.search(r"</?\w+>", inside):
+            return None
+        parts.append(" ".join(inside.split()))
+        text = rest.strip()
+    return Steps(*parts) if not text and all(parts[1:]) else None
+
+
+def _counted(count: int) -> str:
+    return "1 target" if count == 1 else f"{count} targets"

@@ -1,0 +1,210 @@
+"""A set from questions and an annotator, in a folder that can be cut off at any moment (see `thinkseg.results`).
+
+    settings.json      what it is made from and how
+    answers.jsonl      every question that was looked at, with what the annotator replied, written as it arrives
+    frames/            the frames of every question that was asked
+    samples.jsonl      the set: what can be taught (see `thinkseg.data.cotset`)
+    rejected.jsonl     the rest of the answers, each with the reasons against it
+    counts.json        how many questions were drawn, kept and rejected, and the tokens they took
+
+A reply is paid for, so it is kept before anything else happens to it, and its question is not asked again. The set and
+what was rejected are made from answers.jsonl alone, each time: a run that was cut off comes to the same set in the end,
+and a change of the rules in `annotate.verify` takes no new replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import thinkseg
+from thinkseg.annotate.annotators import Annotator
+from thinkseg.annotate.prompts import TEMPLATES
+from thinkseg.annotate.sources import Source
+from thinkseg.annotate.spending import Purse
+from thinkseg.annotate.strata import Candidate, chance
+from thinkseg.annotate.tasks import Task, Unusable, prepare
+from thinkseg.annotate.verdicts import (
+    ANSWERS,
+    Verdict,
+    answer_row,
+    reply_of,
+    unusable_row,
+    verdict,
+    write_verdicts,
+)
+from thinkseg.data.cotset import write_frames
+from thinkseg.data.problems import Problems
+from thinkseg.errors import ModelError, ThinkSegError
+from thinkseg.results import ResultFolder, Row, writing
+from thinkseg.types import Reply, View
+
+MOST_FAILURES = 5
+"""Questions in a row that may go without an answer before no more are asked: then it is not about one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a set is made. view: how many frames are shown, and at what size. seed: of all that is drawn by chance.
+
+    settings: whatever else decides the set, plain JSON values.
+    """
+
+    view: View
+    seed: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """What came out.
+
+    verdicts: on all questions that were looked at, in the order drawn. failures: why others have no answer, though they
+    were asked; those that neither has were not asked, for want of money, or because none before them had an answer.
+    """
+
+    verdicts: Sequence[Verdict]
+    failures: Sequence[ModelError]
+
+
+def make(
+    source: Source,
+    drawn: Sequence[Candidate],
+    annotator: Annotator,
+    plan: Plan,
+    purse: Purse,
+    out: Path,
+    *,
+    problems: Problems | None = None,
+    on_answer: Callable[[int], None] | None = None,
+) -> Made:
+    """Asks what was not asked before, as far as the purse goes, and writes the set.
+
+    purse: new; what earlier runs in `out` have spent is added. problems: what to do about frames or masks that are
+    broken; the first is raised unless given. on_answer: called with how many questions are done.
+    Raises SettingsError if `out` cannot be written, holds another set or is in use; DatasetError or VideoError for what
+    is broken; ModelError for a budget that cannot be kept.
+    """
+    with ResultFolder(out, _settings(source, annotator, plan), ANSWERS) as folder:
+        for reply in filter(None, map(reply_of, folder.rows.values())):
+            purse.pay(reply)
+        todo = [candidate for candidate in drawn if candidate.id not in folder.rows]
+        before = len(folder.rows) - (len(drawn) - len(todo))
+
+        def keep(row: Row) -> None:
+            folder.add(row)
+            if on_answer:
+                on_answer(len(folder.rows) - before)
+
+        tasks = _tasks(source, todo, plan, out, problems or Problems())
+        failures = _ask(tasks, _OnTheirWay(annotator, plan.seed, purse, keep))
+        verdicts = [verdict(one, folder.rows[one.id], plan.view) for one in drawn if one.id in folder.rows]
+        with writing(out):
+            write_verdicts(verdicts, drawn, out)
+    return Made(verdicts, failures)
+
+
+def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any]:
+    """What decides the set, but for how many samples it has, so that more can be added."""
+    view = plan.view
+    return {
+        **source.settings,
+        **plan.settings,
+        "annotator": annotator.name,
+        "seed": plan.seed,
+        "version": thinkseg.__version__,
+        "tells_boxes": annotator.tells_boxes,
+        "view": {
+            "num_frames": view.num_frames,
+            "frame_wh": list(view.frame_wh),
+            "coordinates": view.coordinates,
+        },
+    }
+
+
+def _tasks(
+    source: Source, todo: Iterable[Candidate], plan: Plan, out: Path, problems: Problems
+) -> Iterator[Task | Unusable]:
+    """What is to be asked, made one by one; the clean frames are kept before anyone is asked about them."""
+    for candidate in todo:
+        with problems.skipping():
+            task = prepare(candidate, *source.sample(candidate.id), plan.view, plan.seed)
+            if isinstance(task, Task):
+                with writing(out):
+                    write_frames(out, task.draft.frames, task.images)
+            yield task
+
+
+def _ask(tasks: Iterator[Task | Unusable], way: _OnTheirWay) -> list[ModelError]:
+    """Asks as many at once as may be. Returns why some have no answer.
+
+    The next task is made on another thread, so that no answer waits to be kept.
+    """
+    with ThreadPoolExecutor(1) as hand, way:
+        coming: Future[Task | Unusable | None] | None = hand.submit(next, tasks, None)
+        while True:
+            awaited: set[Future[Any]] = {coming} if coming and way.has_room() else set()
+            if not awaited and not way.replies:
+                return way.failures
+            done = wait({*way.replies, *awaited}, return_when=FIRST_COMPLETED).done
+            way.settle(done)
+            if coming and coming in done:
+                task = coming.result()
+                coming = hand.submit(next, tasks, None) if task else None
+                if task:
+                    way.send(task)
+
+
+class _OnTheirWay:
+    """Questions that were asked and not answered yet. At the end of its block no answer that will come is lost."""
+
+    def __init__(self, annotator: Annotator, seed: int, purse: Purse, keep: Callable[[Row], None]) -> None:
+        self.replies: dict[Future[Reply], tuple[Task, int]] = {}
+        self.failures: list[ModelError] = []
+        self._annotator = annotator
+        self._seed = seed
+        self._purse = purse
+        self._keep = keep
+        self._failed_in_a_row = 0
+
+    def has_room(self) -> bool:
+        """Whether another question may be asked now."""
+        ways = len(self.replies)
+        trusted = self._failed_in_a_row < MOST_FAILURES
+        return trusted and ways < self._annotator.at_once and self._purse.allows(ways)
+
+    def send(self, task: Task | Unusable) -> None:
+        """Asks a question, or notes why it cannot be asked."""
+        if isinstance(task, Unusable):
+            self._keep(unusable_row(task))
+            return
+        template = chance(self._seed, "template", task.draft.id) % len(TEMPLATES)
+        self.replies[self._annotator.ask(task, template)] = task, template
+
+    def settle(self, done: Iterable[Future[Any]]) -> None:
+        """Keeps those of the answers that have come."""
+        for reply in self.replies.keys() & set(done):
+            task, template = self.replies.pop(reply)
+            try:
+                answer = reply.result()
+            except ModelError as error:
+                self.failures.append(error)
+                self._failed_in_a_row += 1
+                continue
+            self._failed_in_a_row = 0
+            self._keep(answer_row(task, template, answer))
+            self._purse.pay(answer)
+
+    def __enter__(self) -> _OnTheirWay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, ThinkSegError):
+            # Something else went wrong; what is asked already will be paid for.
+            self.settle(wait(self.replies).done)
+        for reply in self.replies:
+            reply.cancel()

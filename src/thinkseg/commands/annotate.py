@@ -1,0 +1,262 @@
+"""`thinkseg annotate ...`: a data set and an annotator in, a verified chain-of-thought set out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.commands import options
+from thinkseg.console import Progress
+from thinkseg.data import BENCHMARKS
+from thinkseg.errors import ModelError, SettingsError
+
+if TYPE_CHECKING:
+    from thinkseg.annotate.annotators import Annotator
+    from thinkseg.annotate.run import Made
+    from thinkseg.annotate.sources import Source
+    from thinkseg.annotate.spending import Purse
+    from thinkseg.annotate.strata import Candidate
+    from thinkseg.data.problems import Problems
+    from thinkseg.types import View
+
+DESCRIPTION = (
+    "Draws questions of {title}, has an annotator explain how one comes to their true answers, checks what it writes, "
+    "and keeps what stands as a set for `thinkseg train sft` and `thinkseg export`. Started again with the same "
+    "settings and folder, it goes on where it was, and asks nothing twice."
+)
+TRAINING = "train"
+
+
+def add_to(commands: Any) -> None:
+    """Describes the commands."""
+    group = commands.add_parser(
+        "annotate",
+        help="build a set of reasoning to train on",
+        description="Builds a chain-of-thought set from questions whose answers are known.",
+    )
+    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
+    parser = sets.add_parser(
+        "shapes", help="the synthetic world that comes along", description=DESCRIPTION.format(title="the shapes world")
+    )
+    parser.add_argument("--split", default=TRAINING, metavar="NAME", help="train, val or zeroshot (default: train)")
+    parser.add_argument(
+        "--start", type=options.whole, default=0, metavar="I", help="index of the first clip (default: 0)"
+    )
+    parser.add_argument("--pool", type=options.count, metavar="N", help="clips to draw from (default: twice --count)")
+    _add_drawing(parser, frames=4, size=(112, 112))
+    _add_annotator(parser, "rules")
+    parser.set_defaults(run=shapes)
+    for name in BENCHMARKS:
+        _add_benchmark(sets, name)
+
+
+def _add_benchmark(sets: Any, name: str) -> None:
+    parser = options.add_benchmark(sets, name, benchmark, DESCRIPTION, "{title}")
+    # What is annotated is trained on, so where there is a split for that it is taken.
+    splits = BENCHMARKS[name].splits
+    parser.set_defaults(split=TRAINING if TRAINING in splits else splits[0])
+    parser.add_argument(
+        "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
+    )
+    _add_drawing(parser, frames=16, size=(560, 560))
+    _add_annotator(parser, None)
+    options.add_keep_going(parser)
+
+
+def _add_drawing(parser: argparse.ArgumentParser, frames: int, size: tuple[int, int]) -> None:
+    """Which questions, and how their videos are shown."""
+    parser.add_argument("--count", type=options.count, default=500, metavar="N", help="questions (default: 500)")
+    parser.add_argument(
+        "--balance",
+        choices=("proportional", "balanced"),
+        default="proportional",
+        help="whether kinds of questions come as often as in the data (default) or equally often",
+    )
+    parser.add_argument("--no-target", action="store_true", help="draw questions without a target, too")
+    parser.add_argument("--seed", type=options.whole, default=0, metavar="S", help="of what is drawn (default: 0)")
+    parser.add_argument(
+        "--frames", type=options.count, default=frames, metavar="N", help=f"frames a sample shows (default: {frames})"
+    )
+    parser.add_argument(
+        "--frame-size",
+        type=options.size,
+        default=size,
+        metavar="WxH",
+        help=f"size they are kept and shown at (default: {size[0]}x{size[1]})",
+    )
+    parser.add_argument("--review", action="store_true", help="write review.html, a page with samples to look at")
+    options.add_out(parser)
+
+
+def _add_annotator(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Who explains, how it is asked, and what that may cost."""
+    parser.add_argument(
+        "--annotator",
+        default=default,
+        required=default is None,
+        metavar="NAME",
+        help="openai:MODEL@BASE_URL" + (", or rules (default), which needs no model" if default else ""),
+    )
+    parser.add_argument(
+        "--coordinates", choices=options.COORDINATES, default="pixels", help="in which rules tell boxes"
+    )
+    parser.add_argument(
+        "--temperature", type=options.temperature, default=0.0, metavar="T", help="0 (default) is greedy"
+    )
+    parser.add_argument(
+        "--max-tokens", type=options.count, default=1024, metavar="N", help="longest reply, in tokens (default: 1024)"
+    )
+    parser.add_argument(
+        "--jpeg-quality", type=options.count, default=90, metavar="Q", help="of frames that are sent (default: 90)"
+    )
+    parser.add_argument(
+        "--concurrency", type=options.count, default=16, metavar="N", help="asked at once (default: 16)"
+    )
+    parser.add_argument("--timeout", type=options.rate, default=600.0, metavar="S", help="seconds a try (default: 600)")
+    parser.add_argument(
+        "--max-tokens-total",
+        type=options.count,
+        metavar="N",
+        help="most tokens, read and written, of all runs together",
+    )
+    parser.add_argument("--max-cost", type=options.temperature, metavar="C", help="most money, of all runs together")
+    for way in ("in", "out"):
+        parser.add_argument(
+            f"--price-{way}", type=options.temperature, default=0.0, metavar="C", help=f"of a million tokens {way}"
+        )
+
+
+def shapes(arguments: argparse.Namespace) -> int:
+    """Annotates questions about the shapes world."""
+    from thinkseg.annotate.sources import ShapesSource
+    from thinkseg.data.shapes import episode
+
+    pool = arguments.pool or 2 * arguments.count
+    episode(arguments.split, arguments.start)
+
+    def source(progress: Progress) -> Source:
+        progress.say("drawing clips")
+        return ShapesSource(arguments.split, arguments.start, pool, progress)
+
+    return _annotate(arguments, "the shapes world", source, None)
+
+
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Annotates expressions of a benchmark."""
+    from thinkseg.annotate.sources import BenchmarkSource
+
+    if not arguments.annotator.startswith("openai:"):
+        raise SettingsError(
+            f"--annotator {arguments.annotator}: only shapes can be explained by rules: give openai:MODEL@BASE_URL"
+        )
+    with Progress() as progress:
+        opened = options.open_benchmark(arguments, progress)
+    source = BenchmarkSource(opened, arguments.fps)
+    status = _annotate(arguments, BENCHMARKS[arguments.name].title, lambda _: source, opened.problems)
+    options.tell_problems(opened)
+    return status
+
+
+def _annotate(
+    arguments: argparse.Namespace, title: str, open_source: Callable[[Progress], Source], problems: Problems | None
+) -> int:
+    from thinkseg.annotate.review import write_review
+    from thinkseg.annotate.run import Plan, make
+    from thinkseg.annotate.spending import Budget, Purse
+    from thinkseg.annotate.strata import draw, table
+    from thinkseg.outputs import check_writable
+    from thinkseg.types import View
+
+    check_writable(arguments.out)
+    view = View(arguments.frames, arguments.frame_size, arguments.coordinates)
+    budget = Budget(arguments.max_tokens_total, arguments.max_cost, arguments.price_in, arguments.price_out)
+    with Progress() as progress:
+        progress.say(f"connecting to {arguments.annotator}")
+        annotator, settings = _annotator(arguments, view)
+        source = open_source(progress)
+        drawn = draw(source.candidates, arguments.count, arguments.balance, arguments.seed, arguments.no_target)
+        if not drawn:
+            raise SettingsError(f"{title}: no question to draw: choose another split, or take those with --no-target")
+        print(table({"there are": source.candidates, "drawn": drawn}), flush=True)
+        purse = Purse(budget, annotator.longest_reply)
+        plan = Plan(view, arguments.seed, settings)
+        meter = _Meter(progress, len(drawn), purse)
+        made = make(source, drawn, annotator, plan, purse, arguments.out, problems=problems, on_answer=meter)
+        if arguments.review:
+            progress.say("writing the page")
+            write_review(made.verdicts, arguments.out, f"Reasoning on {title}, by {annotator.name}")
+    print(_told(made, drawn, purse))
+    print(f"wrote {arguments.out}")
+    return _status(made, drawn)
+
+
+def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, dict[str, Any]]:
+    """The annotator asked for, and the settings that decide what it says."""
+    from thinkseg.annotate.annotators import RULES, connect
+
+    drawing = {"balance": arguments.balance, "no_target": arguments.no_target}
+    if arguments.annotator == RULES:
+        return connect(RULES, view, arguments.seed), drawing
+    sampling = {
+        "temperature": arguments.temperature,
+        "max_new_tokens": arguments.max_tokens,
+        "jpeg_quality": arguments.jpeg_quality,
+    }
+    manners = {"concurrency": arguments.concurrency, "timeout": arguments.timeout}
+    return connect(arguments.annotator, view, arguments.seed, **sampling, **manners), {**drawing, **sampling}
+
+
+def _told(made: Made, drawn: list[Candidate], purse: Purse) -> str:
+    """What came of it: strata before and after, why answers were rejected, what was spent."""
+    from thinkseg import tables
+    from thinkseg.annotate.strata import table
+    from thinkseg.annotate.verdicts import reasons
+    from thinkseg.annotate.verify import REASONS
+
+    kept = [one.candidate for one in made.verdicts if one.sample]
+    parts = ["", table({"drawn": drawn, "kept": kept})]
+    if found := reasons(made.verdicts):
+        lines = [(reason, str(count), REASONS[reason]) for reason, count in found.items()]
+        parts += ["", tables.table(("rejected for", "times", "which means that"), lines, numbers={1})]
+    if purse.read:
+        cost = f", cost {purse.cost:,.2f}" if purse.cost else ""
+        parts += ["", f"tokens: {purse.read:,} read, {purse.written:,} written{cost}"]
+    return "\n".join(parts)
+
+
+def _status(made: Made, drawn: list[Candidate]) -> int:
+    """0, also where the budget is used up. Raises ModelError if questions got no answer."""
+    left = len(drawn) - len(made.verdicts)
+    if made.failures:
+        reason = made.failures[0]
+        raise ModelError(f"{left} of {len(drawn)} questions have no answer ({reason}): start again to ask them")
+    if left:
+        print(f"the budget is used up: {left} of {len(drawn)} questions were not asked")
+    return 0
+
+
+class _Meter:
+    """How far it is, as a line: questions done, what was spent, and how long the rest will take."""
+
+    def __init__(self, progress: Progress, total: int, purse: Purse) -> None:
+        self._progress = progress
+        self._total = total
+        self._purse = purse
+        self._started = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int) -> None:
+        from thinkseg.commands.meter import duration
+
+        if self._first is None:
+            self._first = done - 1
+        words = [f"annotating {done}/{self._total}"]
+        if self._purse.read:
+            words.append(f"{self._purse.read + self._purse.written:,} tokens")
+        if self._purse.cost:
+            words.append(f"cost {self._purse.cost:,.2f}")
+        passed = time.monotonic() - self._started
+        words.append(f"{duration(passed * (self._total - done) / (done - self._first))} left")
+        self._progress.say(", ".join(words))
