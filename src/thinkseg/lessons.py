@@ -6,10 +6,13 @@ and the reply that it reads as the sample's answer. Training and exports both ta
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from thinkseg.chains.parse import write_answer
 from thinkseg.chains.show import Shown, checked_query, fit
 from thinkseg.chains.veason import ask
-from thinkseg.data.cotset import CotSample, CotSet
+from thinkseg.data.cotset import CotSample, CotSet, read_cot_set
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.types import Dialogue, View
 
@@ -37,6 +40,18 @@ def shown_to(sample: CotSample, view: View) -> Shown:
 def reply(sample: CotSample, shown: Shown) -> str:
     """The reply that is to be learned. Raises ValueError if it would not read back."""
     return write_answer(sample.thinking, sample.keyframe, sample.boxes, shown)
+
+
+def opened_set(root: str | None, view: View, any_coordinates: bool = False) -> CotSet:
+    """The set in a folder, for a view. any_coordinates: how the model writes boxes is not known yet.
+
+    Raises DatasetError if it cannot be read, SettingsError if it does not fit or is not named.
+    """
+    if root is None:
+        raise SettingsError("cot_set: name the folder of a set, as thinkseg annotate writes it")
+    cot = read_cot_set(Path(root))
+    check_fits(cot, replace(view, coordinates=cot.view.coordinates) if any_coordinates else view)
+    return cot
 
 
 def check_fits(cot: CotSet, view: View) -> None:

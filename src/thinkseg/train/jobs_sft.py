@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from thinkseg.data.cotset import CotSet
+from thinkseg.lessons import opened_set
 from thinkseg.train import costs
 from thinkseg.train.anatomy import Anatomy
 from thinkseg.train.costs import Work
@@ -29,7 +31,8 @@ CLIPS = 6
 
 def words(recipe: Recipe, stage: Stage, model: Anatomy, view: View) -> Job:
     bf16, rows = recipe.precision != "fp32", stage.batch
-    prompt, row, labelled, seen = _longest_row(stage, model, view)
+    cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
+    prompt, row, labelled, seen = _longest_row(stage, model, view, cot)
     trained = trained_weights(model, recipe.model)
     moving = recipe.model.create is not None or recipe.model.train_vision
     update = update_bytes(
@@ -71,10 +74,10 @@ def seeing(recipe: Recipe, stage: Stage, model: Anatomy, view: View) -> Job:
     return Job(stage.name, stage.steps, rows, "a clip", visual, visual, held, {"update": update}, work)
 
 
-def _longest_row(stage: Stage, model: Anatomy, view: View) -> tuple[int, int, int, int]:
+def _longest_row(stage: Stage, model: Anatomy, view: View, cot: CotSet | None) -> tuple[int, int, int, int]:
     """Of some rows of a stage's data the longest: tokens of its prompt, all, those trained on, and patches."""
     # Rows are only made, not encoded.
-    mixture = Mixture(cast("Encoder", None), view, stage.data, stage.questions, 0, CLIPS)
+    mixture = Mixture(cast("Encoder", None), view, stage.data, stage.questions, 0, CLIPS, cot=cot)
     found = []
     for kind in stage.data:
         for at in range(CLIPS):

@@ -8,6 +8,7 @@ A stage's recipe names how much of each kind of data it mixes:
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
+- cot: the samples of a set on disk, one a row, asked the way the `veason` chain asks (see `thinkseg.data.cotset`)
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from thinkseg.chains.parse import Choice, write_answer, write_boxes, write_choic
 from thinkseg.chains.revseg import ask_when, ask_where
 from thinkseg.chains.show import Shown, describe, show
 from thinkseg.chains.veason import ask
+from thinkseg.data.cotset import CotSet
 from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
+from thinkseg.lessons import dialogue
 from thinkseg.models.encoder import Encoder
 from thinkseg.train.packing import Row, pack
 from thinkseg.types import Dialogue, Turn, View
@@ -123,6 +126,7 @@ class Mixture:
     shares: how much of each kind, summing to anything; questions: dialogues a row; offset: first index of the train
     split used, so that stages never meet the same clip. batch: rows a batch. A batch is padded to its longest row, so
     rows are drawn in pools of some batches and come in batches of about equal length, the batches in random order.
+    cot: the set that `cot` is about; needed for that kind alone.
     """
 
     encoder: Encoder
@@ -132,6 +136,7 @@ class Mixture:
     offset: int
     length: int
     batch: int = 1
+    cot: CotSet | None = None
     # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
     _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
 
@@ -189,6 +194,15 @@ def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
     return lists(episode("train", at), replace(mixture.view, num_frames=1), rng, 1)
 
 
+def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    """The whole set in random order, then again in another, and so on."""
+    assert mixture.cot is not None  # a recipe with this kind names a set
+    samples = mixture.cot.samples
+    epoch, place = divmod(at - mixture.offset, len(samples))
+    order = np.random.default_rng([3, mixture.offset, epoch]).permutation(len(samples))
+    return [dialogue(mixture.cot, samples[order[place]], mixture.view)]
+
+
 KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "traces": _traces,
     "answers": _answers,
@@ -196,6 +210,7 @@ KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] 
     "glimpses": _glimpses,
     "lists": _lists,
     "frames": _frames,
+    "cot": _cot,
 }
 
 

@@ -88,6 +88,7 @@ class Recipe:
     """One training run.
 
     num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
+    cot_set: the folder of the set that the data `cot` is about, as `thinkseg annotate` writes it.
     precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32".
     """
 
@@ -98,6 +99,7 @@ class Recipe:
     closeup_wh: tuple[int, int] | None = None
     seed: int = 0
     precision: str = "auto"
+    cot_set: str | None = None
 
     @property
     def view(self) -> View:
@@ -126,6 +128,8 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
     if not recipe.stages:
         raise SettingsError(f"{path}: stages: at least one is needed")
+    if any("cot" in stage.data for stage in recipe.stages) != (recipe.cot_set is not None):
+        raise SettingsError(f"{path}: cot_set: needed for the data `cot`, and for nothing else")
     names = [stage.name for stage in recipe.stages]
     for stage in recipe.stages:
         if not re.fullmatch(r"[\w-]+", stage.name) or names.count(stage.name) > 1:

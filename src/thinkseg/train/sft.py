@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
+from thinkseg.lessons import opened_set
 from thinkseg.models import place_of
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model
@@ -58,6 +59,8 @@ def _check(recipe: Recipe) -> None:
         for kind in stage.data:
             if kind not in KINDS:
                 raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
+    if recipe.cot_set:
+        opened_set(recipe.cot_set, recipe.view, any_coordinates=True)
     run.check_device()
 
 
@@ -93,7 +96,8 @@ def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel
         trainer = _trainer(recipe, stage, folder, out, trained, data, collate_cells)
     else:
         trained = run.trainable(model, recipe.model, stage.gradient_checkpointing)
-        data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch)
+        cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
+        data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot)
         trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.pad_id))
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":
