@@ -22,6 +22,7 @@ from thinkseg.commands import (
     data,
     demo,
     evaluate,
+    export,
     score,
     segment,
     serve,
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         serve,
         check_policy,
+        export,
     ):
         command.add_to(commands)
     return parser
