@@ -1,4 +1,4 @@
-"""SAM 2 and SAM 3 models small enough to be made in a test: real classes, random weights, the real layout on disk."""
+"""SAM 2, EdgeTAM and SAM 3 models small enough for a test: real classes, random weights, the real layout on disk."""
 
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,38 @@ def create_sam2(seed: int = 0) -> Any:
     )
     torch.manual_seed(seed)
     return stirred(Sam2VideoModel(config).eval())
+
+
+def save_edgetam(folder: Path) -> Path:
+    """An EdgeTAM with the image encoder of a SAM 2 in place of its own."""
+    import torch
+    from transformers import EdgeTamVideoConfig, EdgeTamVideoModel
+
+    config = EdgeTamVideoConfig(
+        vision_config=create_sam2().config.vision_config,
+        prompt_encoder_config={"hidden_size": CHANNELS, "image_size": SIDE},
+        mask_decoder_config={
+            "hidden_size": CHANNELS,
+            "mlp_dim": 48,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": CHANNELS,
+        },
+        image_size=SIDE,
+        memory_attention_hidden_size=CHANNELS,
+        memory_attention_mlp_hidden_size=48,
+        memory_attention_rope_feat_sizes=[SIDE // 16] * 2,
+        memory_attention_rope_k_sizes=[2, 2],
+        perceiver_resampler_num_latents=4,
+        perceiver_resampler_num_latents_2d=4,
+        perceiver_resampler_mlp_intermediate_size=32,
+        memory_encoder_hidden_size=CHANNELS,
+        mask_downsampler_embed_dim=CHANNELS,
+        memory_fuser_embed_dim=CHANNELS,
+        memory_fuser_intermediate_dim=48,
+    )
+    torch.manual_seed(0)
+    stirred(EdgeTamVideoModel(config).eval()).save_pretrained(folder)
+    return folder
 
 
 def save_sam3(folder: Path, whole: bool) -> Path:

@@ -1,6 +1,8 @@
 """The tracker against stock model classes driven plainly, with a model of the real layout and random weights."""
 
+import copy
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from torch.nn.functional import interpolate
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.sam2 import MEAN_STD, Sam2Tracker
 from thinkseg.ops.video import ArrayFrames
-from tinytrackers import BOXES, HEIGHT, SIDE, WIDTH, create_sam2, footage, save_sam3, tracked
+from tinytrackers import BOXES, HEIGHT, SIDE, WIDTH, create_sam2, footage, save_edgetam, save_sam3, tracked
+
+FIVE_BOXES = np.array([*BOXES, [10, 10, 60, 50], [0, 0, 20, 59], [30, 3, 50, 20]], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +27,13 @@ def model(sam2: Path) -> Any:
 
 
 def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) -> np.ndarray:
-    """Masks bool (N, T, H, W) from the stock session, the stock processor's prompts and the stock iterator."""
+    """Masks bool (N, T, H, W), each object from a stock session of its own."""
+    return np.stack([stock_masks(model, video, keyframe, box) for box in boxes])
+
+
+def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) -> np.ndarray:
+    """Masks bool (T, H, W) from the stock session, the stock processor's prompts and the stock iterator."""
     from transformers import Sam2VideoProcessor
-    from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     class Processor(Sam2VideoProcessor):
         def __init__(self) -> None:
@@ -33,15 +41,18 @@ def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) ->
 
     width, height = video.size_wh
     pixels = torch.cat([Sam2Tracker(model)._pixels(frame) for frame in video.read(range(len(video)))])
-    session = Sam2VideoInferenceSession(video=pixels, video_height=height, video_width=width, dtype=torch.float32)
-    numbers = list(range(len(boxes)))
-    Processor().add_inputs_to_inference_session(session, keyframe, numbers, input_boxes=[boxes.tolist()])
-    model(inference_session=session, frame_idx=keyframe)
-    masks = np.zeros((len(boxes), len(video), height, width), bool)
-    for reverse in (False, True):
-        for found in model.propagate_in_video_iterator(session, start_frame_idx=keyframe, reverse=reverse):
-            large = interpolate(found.pred_masks, (height, width), mode="bilinear", align_corners=False)
-            masks[:, found.frame_idx] = (large[:, 0] > 0).numpy()
+    session_class = getattr(
+        sys.modules[type(model).__module__], type(model).__name__.replace("Model", "InferenceSession")
+    )
+    session = session_class(video=pixels, video_height=height, video_width=width, dtype=torch.float32)
+    Processor().add_inputs_to_inference_session(session, keyframe, 0, input_boxes=[[box.tolist()]])
+    masks = np.zeros((len(video), height, width), bool)
+    with torch.inference_mode():
+        model(inference_session=session, frame_idx=keyframe)
+        for reverse in (False, True):
+            for found in model.propagate_in_video_iterator(session, start_frame_idx=keyframe, reverse=reverse):
+                large = interpolate(found.pred_masks, (height, width), mode="bilinear", align_corners=False)
+                masks[found.frame_idx] = (large[0, 0] > 0).numpy()
     return masks
 
 
@@ -63,6 +74,66 @@ def test_the_tracker_of_a_sam3_works_alike(tmp_path: Path, whole: bool) -> None:
     assert expected.any(axis=(2, 3)).all()
     assert np.array_equal(tracked(tracker, video, 2), expected)
     assert tracker._pixels(np.full((9, 9, 3), 255, np.uint8)).unique().tolist() == [1]
+
+
+def test_edgetam_works_alike(tmp_path: Path) -> None:
+    """With SAM 2's image encoder: its own is in `timm`, which cannot be installed without torchvision."""
+    tracker = Sam2Tracker.load(save_edgetam(tmp_path / "edgetam"), device="cpu", together=4)
+    video = footage(20)
+    expected = plainly(tracker.model, video, 3, BOXES)
+    assert expected.any(axis=(2, 3)).sum() > 20
+    assert np.array_equal(tracked(tracker, video, 3), expected)
+    assert tracker.together == 1
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
+    """Where `timm` is, this checkpoint has no weights."""
+    encoder = {
+        "model_type": "edgetam_vision_model",
+        "backbone_config": {"model_type": "timm_wrapper", "architecture": "repvit_m1.dist_in1k"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "edgetam_video", "vision_config": encoder}))
+    complaint = "timm|its weights could not be loaded"
+    with pytest.raises(ModelError, match=complaint) as caught:
+        Sam2Tracker.load(tmp_path, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("together", [2, 5, 8])
+def test_objects_followed_together_are_those_followed_one_by_one(model: Any, together: int) -> None:
+    """In double precision, so that memories, which the model rounds to bf16, are rounded alike."""
+    precise, video = copy.deepcopy(model).double(), footage(24)
+    one_by_one = logits_of(precise, video, 9, FIVE_BOXES, 1)
+    assert (one_by_one > 0).any()
+    assert (one_by_one < 0).any()
+    found = logits_of(precise, video, 9, FIVE_BOXES, together)
+    assert (found - one_by_one).abs().max() < 1e-4
+
+
+def test_in_single_precision_they_are_so_to_within_rounding(model: Any) -> None:
+    """Some memories are rounded to another bf16; where weights are not enlarged, little comes of it."""
+    calm, video = copy.deepcopy(model), footage(4)
+    with torch.no_grad():
+        for name, weight in calm.named_parameters():
+            if weight.ndim > 1 and not name.startswith("vision_encoder"):
+                weight /= 2
+    one_by_one, found = (logits_of(calm, video, 1, FIVE_BOXES, together) for together in (1, 5))
+    assert one_by_one.std() > 0.1
+    assert (found - one_by_one).abs().max() < 1e-4
+
+
+def logits_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray, together: int) -> torch.Tensor:
+    """Mask logits (T, N, 1, h, w), frame by frame."""
+    tracker = Sam2Tracker(model, together=together)
+    with torch.inference_mode():
+        found = dict(tracker._walk(video, keyframe, boxes))
+    return torch.stack([found[frame] for frame in range(len(video))])
+
+
+def test_how_many_go_together_is_checked(model: Any) -> None:
+    assert Sam2Tracker(model).together == 1
+    with pytest.raises(SettingsError, match="together is 0"):
+        Sam2Tracker(model, together=0)
 
 
 @pytest.mark.parametrize("size_wh", [(16, 12), (64, 64), (97, 33), (33, 97)])
@@ -90,9 +161,10 @@ def test_what_the_model_no_longer_reads_is_dropped(model: Any, monkeypatch: pyte
 
     def watched(self: Session, *arguments: Any) -> torch.Tensor:
         logits = look(self, *arguments)
-        outputs = self._state.output_dict_per_obj[0]["non_cond_frame_outputs"].values()
-        held.append((len(outputs), sum("maskmem_features" in output for output in outputs)))
-        assert not any("high_res_masks" in output for output in outputs)
+        (part,) = self._parts
+        remembered = part._elsewhere.values()
+        held.append((len(remembered), sum("maskmem_features" in known for known in remembered)))
+        assert all(set(known) <= {"object_pointer", "maskmem_features", "maskmem_pos_enc"} for known in remembered)
         return logits
 
     monkeypatch.setattr(Session, "look", watched)
@@ -235,7 +307,7 @@ def of_another_size(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (of_another_kind, "a bert model; the trackers supported are sam2_video, sam3_tracker_video, sam3_video"),
+        (of_another_kind, "a bert model; the trackers supported are edgetam_video, sam2_video"),
         (without_config, "not a model folder"),
         (without_weights, "its weights could not be loaded"),
         (of_another_size, "weights are missing or do not fit its config.json"),

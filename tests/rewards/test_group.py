@@ -38,6 +38,10 @@ class NotingTracker:
         return from_stacks(masks)
 
 
+class IndependentTracker(NotingTracker):
+    independent = True
+
+
 class BrokenTracker:
     name = "broken"
 
@@ -77,6 +81,16 @@ def test_answers_that_are_alike_are_tracked_once(two, outcomes, tracker):
     score_group(two, outcomes + outcomes, ALL, tracker)
     assert tracker.keyframes == [1, 0]
     assert tracker.boxes == [[[*UPPER], [*LOWER]], [[*UPPER]]]
+
+
+def test_an_independent_tracker_is_given_all_boxes_on_a_frame_at_once(two, choose):
+    tracker, aside = IndependentTracker(), (1, 0, 3, 2)
+    chosen = [(1, UPPER, LOWER), (0, UPPER), (1, LOWER, aside), (1, LOWER, UPPER), (1, aside)]
+    outcomes = [choose(two, *answer).outcome for answer in chosen]
+    scored = score_group(two, outcomes, ALL, tracker)
+    assert tracker.keyframes == [1, 0]
+    assert [sorted(boxes) for boxes in tracker.boxes] == [sorted(map(list, (UPPER, LOWER, aside))), [[*UPPER]]]
+    assert scored == score_group(two, outcomes, ALL, NotingTracker())
 
 
 def test_the_tracker_sees_the_frames_shown_and_each_is_read_once(two, choose, tracker):
@@ -147,8 +161,9 @@ boxes = st.lists(
 answers = st.lists(st.tuples(st.integers(0, 3), boxes), min_size=1, max_size=6)
 
 
-@given(answers, st.binary(min_size=16, max_size=16))
-def test_a_group_is_worth_what_its_members_are_worth_alone(answers, bits):
+@pytest.mark.parametrize("kind", [NotingTracker, IndependentTracker])
+@given(answers=answers, bits=st.binary(min_size=16, max_size=16))
+def test_a_group_is_worth_what_its_members_are_worth_alone(kind, answers, bits):
     truth = from_stacks(np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(2, 4, 4, 4))
     video = ArrayFrames(np.zeros((4, 4, 4, 3), np.uint8))
     prompt = Prompt(VideoSample("any", video, "it", truth=truth), (0, 2, 3))
@@ -156,7 +171,7 @@ def test_a_group_is_worth_what_its_members_are_worth_alone(answers, bits):
     for keyframe, drawn in answers:
         xyxy = np.array([(x, y, x + w, y + h) for x, y, w, h in drawn], np.float32)
         outcomes.append(Outcome(Answer("", keyframe, xyxy), None, ("reply",), keyframe))
-    tracker = NotingTracker()
+    tracker = kind()
     together = score_group(prompt, outcomes, ALL, tracker)
     assert together == [score_group(prompt, [outcome], ALL, NotingTracker())[0] for outcome in outcomes]
     tracked = [(keyframe, str(found)) for keyframe, found in zip(tracker.keyframes, tracker.boxes, strict=True)]

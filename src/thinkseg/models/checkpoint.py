@@ -29,6 +29,9 @@ def kind_of(name: str | Path, classes: Mapping[str, str], role: str) -> str:
 
     try:
         kind = AutoConfig.from_pretrained(name).model_type
+    except ImportError as error:
+        # EdgeTAM's image encoder, for one, is in a package of its own.
+        raise ModelError(f"{name}: a package it is made with is not installed: {first_line(error)}") from None
     except (OSError, ValueError, StrictDataclassError) as error:
         raise ModelError(
             f"{name}: not a model folder, nor a hub name that can be reached: {first_line(error)}"

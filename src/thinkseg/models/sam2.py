@@ -1,4 +1,4 @@
-"""SAM 2 and the tracker of SAM 3: boxes on one frame become masks on all of them.
+"""SAM 2, EdgeTAM and the tracker of SAM 3: boxes on one frame become masks on all of them.
 
 In: a video, the index of a frame and boxes xyxy in that frame's pixels. Out: `Masklets`, one object per box in order.
 Frames stream from the decoder: forwards from the keyframe to the end, then back to the start. Features of frames are
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.errors import ModelError
+from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.checkpoint import Precision, is_out_of_memory, load_checkpoint
 from thinkseg.models.features import KEEP_BYTES, FeatureStore, LatestVideo
 from thinkseg.models.session import Session
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TRACKER_CLASSES = {
     "sam2_video": "Sam2VideoModel",
+    "edgetam_video": "EdgeTamVideoModel",
     "sam3_tracker_video": "Sam3TrackerVideoModel",
     # A whole SAM 3, of which only the tracker is loaded.
     "sam3_video": "Sam3TrackerVideoModel",
@@ -38,18 +39,29 @@ TRACKER_CLASSES = {
 
 MEAN_STD = {
     "sam2_video": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "edgetam_video": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "sam3_tracker_video": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 """For each kind of model, mean and deviation of the colours it was trained with, 1.0 being white."""
 
 
+TOGETHER = 8
+"""Objects that go through a model on a GPU at once, unless told otherwise. On a CPU one after the other is as fast."""
+
+ONE_BY_ONE = ("edgetam_video",)
+"""Kinds of models that take no more than one object: EdgeTAM boils memories down in a way that has no batch."""
+
+
 class Sam2Tracker:
-    """Follows boxes with a SAM 2, a SAM 2.1 (arXiv 2408.00714) or the tracker of a SAM 3, which works like theirs.
+    """Follows boxes with a SAM 2 or SAM 2.1 (arXiv 2408.00714), or with what works like them: an EdgeTAM (arXiv
+    2501.07256) or the tracker of a SAM 3.
 
     Satisfies `types.Tracker`. Load one with `Sam2Tracker.load`.
 
     keep_bytes, keep_on, keep_half: features kept of the latest video, see `thinkseg.models.features.FeatureStore`; 0
         bytes for a tracker that is asked once.
+    together: objects that go through the model at once, as a batch; unless given, 8 on a GPU and 1 on a CPU, where that
+        gains nothing. More need more memory; masks are the same but for rounding. EdgeTAM takes one, always.
     apart: give each pixel to the one object that claims it most; objects may overlap otherwise.
     """
 
@@ -61,10 +73,12 @@ class Sam2Tracker:
         keep_bytes: int = KEEP_BYTES,
         keep_on: str | None = None,
         keep_half: bool = False,
+        together: int | None = None,
         apart: bool = False,
     ) -> None:
         self.model = model
         self.name = name
+        self.together = self._checked(together)
         self.apart = apart
         self._latest = LatestVideo(keep_bytes, keep_on, keep_half)
         self._position: torch.Tensor | None = None
@@ -91,6 +105,19 @@ class Sam2Tracker:
         if compiled:
             model.vision_encoder.compile()
         return cls(model, str(name), **settings)
+
+    def _checked(self, together: int | None) -> int:
+        """How many objects go through the model at once. Raises SettingsError for less than one."""
+        if together is not None and together < 1:
+            raise SettingsError(f"together is {together}; give the objects to follow at once, 1 or more")
+        if self.model.config.model_type in ONE_BY_ONE:
+            return 1
+        return together or (1 if self.model.device.type == "cpu" else TOGETHER)
+
+    @property
+    def independent(self) -> bool:
+        """Whether each object's masks are the same whatever else is followed beside it."""
+        return not self.apart
 
     def forget(self) -> None:
         """Frees the features that are kept. They go by themselves when their video does, or another comes."""
@@ -119,7 +146,7 @@ class Sam2Tracker:
     def _walk(self, video: Frames, keyframe: int, boxes: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
         """Each frame with its mask logits (N, 1, h, w): from the keyframe on, then from there back to the start."""
         store = self._latest.store_of(video)
-        session = Session(self.model, len(video), video.size_wh, keyframe, boxes)
+        session = Session(self.model, len(video), video.size_wh, keyframe, boxes, self.together)
         for reverse in (False, True):
             indices = range(keyframe - 1, -1, -1) if reverse else range(keyframe, len(video))
             for frame, levels in self._features(video, indices, store):

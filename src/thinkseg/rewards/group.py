@@ -16,6 +16,9 @@ from thinkseg.rewards import REWARDS, Prompt, Rollout, checked_weights
 from thinkseg.rewards.veason import matched_boxes
 from thinkseg.types import Frames, Masklets, Outcome, Tracker
 
+_Asked = tuple[int, tuple[tuple[float, ...], ...]]
+"""What a tracker is asked to follow: a frame, counted among those shown, and the boxes on it, sorted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -48,34 +51,53 @@ def track(rollouts: Iterable[Rollout], tracker: Tracker) -> list[Rollout]:
     """Rollouts of one prompt with the masks that "consistency" compares; those without a matched box stay as they are.
 
     The tracker sees the frames shown as a video of their own. Answers that put the same boxes on the same frame, in
-    whatever order, are tracked once.
+    whatever order, are tracked once. A tracker that says it is `independent`, whose masks of one object are the same
+    whatever is followed beside it, is given all boxes on one frame at once, each of them once.
     """
-    tracked: list[Rollout] = []
-    known: dict[tuple[int, bytes], Masklets] = {}
-    video: Frames | None = None
-    for rollout in rollouts:
-        boxes = _in_one_order(matched_boxes(rollout))
-        if len(boxes) == 0:
-            tracked.append(rollout)
-            continue
-        assert rollout.keyframe is not None  # there are boxes on it
-        position = rollout.prompt.shown.index(rollout.keyframe)
-        answer = (position, boxes.tobytes())
-        if answer not in known:
-            video = _frames_shown(rollout.prompt) if video is None else video
-            known[answer] = tracker.track(video, position, boxes)
-        tracked.append(replace(rollout, masklets=known[answer]))
-    return tracked
+    rollouts = list(rollouts)
+    asked = [_asked(rollout) for rollout in rollouts]
+    distinct = list(dict.fromkeys(one for one in asked if one is not None))
+    if not distinct:
+        return rollouts
+    video = _frames_shown(rollouts[0].prompt)
+    follow = _follow_together if getattr(tracker, "independent", False) else _follow_each
+    found = follow(distinct, video, tracker)
+    return [
+        rollout if one is None else replace(rollout, masklets=found[one])
+        for rollout, one in zip(rollouts, asked, strict=True)
+    ]
+
+
+def _asked(rollout: Rollout) -> _Asked | None:
+    """What a rollout asks a tracker to follow; None if nothing."""
+    boxes = matched_boxes(rollout)
+    if len(boxes) == 0:
+        return None
+    assert rollout.keyframe is not None  # there are boxes on it
+    return rollout.prompt.shown.index(rollout.keyframe), tuple(sorted(map(tuple, boxes.tolist())))
+
+
+def _follow_each(asked: Sequence[_Asked], video: Frames, tracker: Tracker) -> dict[_Asked, Masklets]:
+    """The masks of answers that are tracked one by one."""
+    return {(frame, boxes): tracker.track(video, frame, np.array(boxes, np.float32)) for frame, boxes in asked}
+
+
+def _follow_together(asked: Sequence[_Asked], video: Frames, tracker: Tracker) -> dict[_Asked, Masklets]:
+    """The masks of answers whose boxes, where they are on one frame, are tracked at once."""
+    found: dict[_Asked, Masklets] = {}
+    for frame in dict.fromkeys(frame for frame, _ in asked):
+        answers = [boxes for place, boxes in asked if place == frame]
+        distinct = list(dict.fromkeys(box for boxes in answers for box in boxes))
+        masklets = tracker.track(video, frame, np.array(distinct, np.float32))
+        tracks = dict(zip(distinct, masklets.rles, strict=True))
+        for boxes in answers:
+            found[frame, boxes] = replace(masklets, rles=tuple(tracks[box] for box in boxes))
+    return found
 
 
 def _score(rollout: Rollout, weights: Mapping[str, float]) -> Scored:
     terms = {name: REWARDS[name](rollout) for name in weights}
     return Scored(terms, sum(weights[name] * term for name, term in terms.items() if term is not None))
-
-
-def _in_one_order(boxes: np.ndarray) -> np.ndarray:
-    """The same boxes (N, 4), sorted by their corners."""
-    return boxes[np.lexsort(boxes.T[::-1])]
 
 
 def _frames_shown(prompt: Prompt) -> Frames:
