@@ -26,8 +26,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 REWARD_NAME, REWARD_TYPE = "thinkseg", "batch"
 """What EasyR1 asks of the module of `compute_scores`."""
@@ -54,8 +53,7 @@ class UnusableError(Exception):
     """A reply is not what was asked for. Its argument is the reason, one short word."""
 
 
-@dataclass
-class Attempt:
+class Attempt(NamedTuple):
     """What came of a dialogue.
 
     keyframe: the frame chosen, by its place among those shown; None if none could be read or there is said to be none.

@@ -1,0 +1,169 @@
+"""thinkseg_rewards.py earns what `thinkseg.rewards` earns, whatever is said, and needs nothing but Python."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from thinkseg.chains import CHAINS
+from thinkseg.chains.show import describe
+from thinkseg.export.questions import Asking, ground_truth
+from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.ops.masks import from_stacks
+from thinkseg.pipeline import drive
+from thinkseg.rewards import REWARDS, Prompt, Rollout
+from thinkseg.types import VideoSample, View
+
+SHOWN = (0, 2, 5)
+ANSWER = '<think>t</think><answer>{{"keyframe_timestamp": {}, "bbox_2d_list": {}}}</answer>'
+CHOICE = '<think>t</think><answer>[{{"frame_idx": {}, "object description": "{}"}}]</answer>'
+
+
+@pytest.fixture(scope="module")
+def rewards(kit):
+    return kit("thinkseg_rewards")
+
+
+def prompt(film, rng, targets):
+    """Rectangles, up to four of them, in six frames of 40x30; some are not to be seen in some frames."""
+    masks = np.zeros((targets, 6, 30, 40), bool)
+    for mask in masks.reshape(-1, 30, 40):
+        (x1, x2), (y1, y2) = np.sort(rng.integers(0, 41, 2)), np.sort(rng.integers(0, 31, 2))
+        mask[y1:y2, x1:x2] = rng.random() < 0.8
+    return Prompt(VideoSample("made", film(6, (40, 30)), "them", truth=from_stacks(masks)), SHOWN)
+
+
+def boxes(rng, made, frame):
+    """Boxes at random, and true ones moved a little, in a frame twice the size of the source."""
+    near = [(2 * box + rng.integers(-6, 7, 4)).tolist() for box in made.boxes[frame] if rng.random() < 0.8]
+    far = [[*rng.integers(0, 40, 2).tolist(), *rng.integers(30, 90, 2).tolist()] for _ in range(rng.integers(0, 3))]
+    return near + far
+
+
+def mutated(rng, text):
+    """The text as it is, or with a few letters dropped, doubled or replaced."""
+    letters = list(text)
+    for _ in range(rng.choice([0, 0, 1, 1, 2, 6])):
+        place = rng.integers(len(letters))
+        letters[place] = rng.choice(["", letters[place] * 2, *'0-.9[]{}",<e ', "NaN", "1e999", "true", "</think>"])
+    return "".join(letters)
+
+
+def said(rng, made, chain):
+    """Replies to a prompt, right, wrong and broken."""
+    place = int(rng.integers(3))
+    if chain == "veason":
+        label = rng.choice([describe(made.sample.video, View(3, (80, 60)), SHOWN).labels[place], "null", "7", "true"])
+        listed = [] if rng.random() < 0.3 else boxes(rng, made, SHOWN[place])
+        return [mutated(rng, ANSWER.format(label, json.dumps(listed)))]
+    first = CHOICE.format(rng.choice([str(place), "9", "1.0"]), rng.choice(["it", "a b", ""]))
+    first = rng.choice([first, "<think></think><answer>[]</answer>"], p=[0.9, 0.1])
+    second = json.dumps([{"bbox_2d": box} for box in boxes(rng, made, SHOWN[place])])
+    fenced = f"```json\n{second}\n```"
+    return [mutated(rng, str(first)), mutated(rng, str(rng.choice([second, fenced])))]
+
+
+@pytest.mark.parametrize("chain", ["veason", "revseg"])
+@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+def test_the_same_replies_earn_the_same(rewards, film, chain, coordinates):
+    rng = np.random.default_rng(1)
+    view = View(3, (80, 60), coordinates, closeup_wh=(80, 60))
+    asking = Asking(chain, view, None, replies=False, prompts=True)
+    met = set()
+    for number in range(600):
+        made = prompt(film, rng, targets=number % 5)
+        truth = json.loads(json.dumps(ground_truth(made, describe(made.sample.video, view, SHOWN), asking)))
+        replies = said(rng, made, chain)
+        (outcome,) = drive([CHAINS[chain](made.sample, view, SHOWN)], ScriptedPolicy(replies))
+        tried = rewards.attempt(replies[: len(outcome.replies)], truth)
+        met.add(outcome.failure)
+        assert tried.failure == outcome.failure
+        rollout = Rollout(made, outcome)
+        for name, reward in rewards.REWARDS.items():
+            assert reward(tried, truth) == pytest.approx(REWARDS[name](rollout), abs=1e-12), (name, replies)
+    assert len(met) >= 6
+
+
+def test_all_rewards_but_the_one_that_tracks_are_there(rewards):
+    assert set(rewards.REWARDS) == set(REWARDS) - {"consistency"}
+
+
+@pytest.mark.parametrize("rows", range(1, 7))
+def test_the_matching_is_the_best_one(rewards, rows):
+    rng = np.random.default_rng(rows)
+    for columns in (rows, rows + 3):
+        for _ in range(50):
+            # Whole numbers of few values: many matchings are equally good.
+            gains = rng.choice([rng.random((rows, columns)), rng.integers(0, 3, (rows, columns))])
+            found = rewards._assigned(gains.tolist())
+            best = gains[linear_sum_assignment(gains, maximize=True)].sum()
+            assert len(set(found)) == rows
+            assert gains[range(rows), found].sum() == pytest.approx(best)
+
+
+TRUTH = {
+    "chain": "veason",
+    "labels": ["0.0", "1.0"],
+    "frame_wh": [80, 60],
+    "source_wh": [40, 30],
+    "coordinates": "pixels",
+    "target": True,
+    "areas": [100, 50],
+    "boxes": [[[0, 0, 10, 10]], [[0, 0, 5, 10]]],
+}
+
+
+def test_verl_gets_a_score_and_what_it_is_the_sum_of(rewards):
+    reply = ANSWER.format("1.0", "[[0, 0, 10, 20]]")
+    told = json.dumps(TRUTH)
+    assert rewards.compute_score("shapes", reply, told) == {"score": 2.5, "format": 1, "keyframe": 0.5, "boxes": 1}
+    halved = rewards.compute_score("shapes", reply, told, {}, weights={"keyframe": 0.5}, reward_router_address=None)
+    assert halved == {"score": 0.25, "keyframe": 0.5}
+    assert rewards.compute_score("shapes", "no", told)["score"] == 0
+    with pytest.raises(ValueError, match="no reward 'luck'; there are: format"):
+        rewards.compute_score("shapes", reply, told, weights={"luck": 1})
+
+
+def test_verl_gets_the_replies_of_two_turns_from_the_agent_loop(rewards):
+    told = json.dumps({**TRUTH, "chain": "revseg"})
+    replies = [CHOICE.format(0, "it"), '[{"bbox_2d": [0, 0, 20, 20]}]']
+    score = rewards.compute_score("shapes", "\n".join(replies), told, {"replies": replies})
+    assert score == {"score": 3, "format_graded": 1, "keyframe_soft": 1, "box_hit": 1}
+    with pytest.raises(ValueError, match="asks twice"):
+        rewards.compute_score("shapes", "\n".join(replies), told, {})
+
+
+def test_easyr1_gets_a_batch(rewards):
+    told = json.dumps(TRUTH)
+    given = [
+        {"response": text, "response_length": 9, "ground_truth": told} for text in ("no", ANSWER.format("0", "[]"))
+    ]
+    first, second = rewards.compute_scores(given)
+    assert first == {"overall": 0, "format": 0, "keyframe": 0, "boxes": 0}
+    # A frame without boxes is no answer, but its fields are in order.
+    assert second == {"overall": 1, "format": 1, "keyframe": 0, "boxes": 0}
+    assert rewards.REWARD_TYPE == "batch"
+
+
+def test_a_prompt_on_which_nothing_is_right_counts_its_format_alone(rewards):
+    hidden = json.dumps({**TRUTH, "areas": [0, 0], "boxes": [[], []]})
+    assert rewards.compute_score("shapes", ANSWER.format("null", "[]"), hidden)["score"] == 1
+
+
+def test_nothing_is_imported_but_the_standard_library(rewards):
+    code = (
+        "import importlib.util, sys; before = set(sys.modules);"
+        f"spec = importlib.util.spec_from_file_location('custom', {rewards.__file__!r});"
+        "spec.loader.exec_module(importlib.util.module_from_spec(spec));"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= sys.stdlib_module_names
+
+
+def test_replies_without_end_cost_little(rewards):
+    for text in ("[" * 10**6, "<think>" * 10**5, ANSWER.format("1" * 10**6, "[]"), ANSWER.format(0, "[" * 10**6)):
+        assert rewards.attempt([text], TRUTH).failure in {"tags", "too_long"}
