@@ -65,7 +65,7 @@ _NUMBERS = {
 _VALUES = {**_NUMBERS, "both": 2, "single": 1, "only one": 1, "just one": 1, "exactly one": 1}
 _COUNTED = re.compile(
     rf"\b(?<!other\s)(?<!\d\.)(?P<count>{'|'.join(_VALUES)}|\d{{1,3}})\s+(?!of\b|s\b|sec)"
-    r"(?P<words>(?:[a-z]+\s+){0,2}?[a-z]+)\b",
+    r"(?P<words>(?:[a-z]+\s+){0,2}[a-z]+)\b",
     re.IGNORECASE,
 )
 _TARGETS = {"target", "object", "match", "instance"}
@@ -74,18 +74,19 @@ _TARGETS = {"target", "object", "match", "instance"}
 def numbers(text: str, query: str) -> Iterator[int]:
     """How many targets a text says there are.
 
-    What is counted is a target if it is called one, or named by a word of the question in the plural. "Two of them" and
-    "the other two" are a part of them.
+    What is counted is the first word in the plural. It is a target if it is called one, or named by a word of the
+    question. "Two of them" and "the other two" are a part of them.
     """
     asked = set(re.findall(r"[a-z]+", query.lower()))
-    plurals = {_stem(word) for word in asked if len(word) > 3} | _TARGETS
+    names = {*map(_stem, asked), *_TARGETS}
     for found in _COUNTED.finditer(text):
-        count, words = found["count"].lower(), re.findall(r"[a-z]+", found["words"].lower())
+        count, words = found["count"].lower(), found["words"].lower().split()
         if count in asked:  # "the man with two bags" has two bags
             continue
-        nouns = {_stem(word) for word in words if word.endswith("s")} & plurals
-        if nouns or (count.endswith(("single", "one", "1")) and _TARGETS & set(words)):
-            yield _VALUES.get(count) or int(count)
+        value = _VALUES.get(count) or int(count)
+        counted = next((_stem(word) for word in words if word.endswith("s")), None)
+        if counted in names or (value == 1 and not _TARGETS.isdisjoint(words)):
+            yield value
 
 
 def boxes(text: str) -> np.ndarray:
