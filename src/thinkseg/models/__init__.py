@@ -67,8 +67,8 @@ def _local(name: str, settings: dict[str, Any]) -> Policy:
 
 
 def load_tracker(name: str, **settings: Any) -> Tracker:
-    """A tracker by name: "flow", which needs no weights, or a SAM 2 or SAM 2.1, by its folder in the ordinary layout or
-    its hub name ("facebook/sam2.1-hiera-large").
+    """A tracker by name: "flow", which needs no weights, or a SAM 2 or one of its kin, by its folder in the ordinary
+    layout or its hub name ("facebook/sam2.1-hiera-large").
 
     settings: precision, device, compiled, keep_bytes and more, as `thinkseg.models.sam2.Sam2Tracker.load` takes them;
     the flow tracker has none. Raises ModelError if there is no such tracker or it cannot be loaded.

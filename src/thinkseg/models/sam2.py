@@ -218,5 +218,5 @@ class Sam2Tracker:
             width, height = video.size_wh
             raise ModelError(
                 f"{self.name}: out of memory with {num_objects} objects in frames of {width}x{height} of {video.name};"
-                " use a smaller model, bf16, fewer objects at once, or keep fewer features (keep_bytes)"
+                " use a smaller model, bf16, fewer objects at once (together), or keep fewer features (keep_bytes)"
             ) from None
