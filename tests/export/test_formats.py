@@ -1,0 +1,170 @@
+"""The files of each format, and what other trainers ask of them."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pyarrow.parquet
+import pytest
+import yaml
+
+from thinkseg.data.problems import Problems
+from thinkseg.errors import SettingsError
+from thinkseg.export import FORMATS
+from thinkseg.export.llamafactory import add_entry, check_entry
+from thinkseg.export.run import check, export
+from thinkseg.types import View
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def overrides(script):
+    """What a script hands over to its trainer, by name."""
+    told = 'python3() { printf \'%s\\n\' "$@"; }; export -f python3; bash "$0" trainer.nnodes=2'
+    done = subprocess.run(["bash", "-c", told, str(script)], capture_output=True, text=True, check=True)
+    module, *settings = done.stdout.splitlines()[1:]
+    return {"module": module, **dict(setting.split("=", 1) for setting in settings)}
+
+
+def test_llamafactory(source, job, written):
+    made = job("revseg", replies=True)
+    export(source, "llamafactory", made, Problems())
+    assert names(made.folder) == ["dataset_info.json", "images", "sft.yaml", "train.jsonl"]
+    both, absent = written(made.folder / "train.jsonl")
+    for row in (both, absent):
+        assert set(row) == {"messages", "images"}
+        assert sum(message["content"].count("<image>") for message in row["messages"]) == len(row["images"])
+        assert all((made.folder / name).is_file() for name in row["images"])
+    assert (len(both["images"]), len(absent["images"])) == (4, 3)
+    (entry,) = json.loads((made.folder / "dataset_info.json").read_text()).values()
+    assert entry["columns"] == {"messages": "messages", "images": "images"}
+    settings = yaml.safe_load((made.folder / "sft.yaml").read_text())
+    assert (settings["dataset"], settings["dataset_dir"], settings["template"]) == ("mine", ".", "qwen2_vl")
+    assert settings["image_max_pixels"] == 20 * 16
+    assert settings["cutoff_len"] > 4 * 3 + 2 * 1024
+
+
+def test_llamafactory_shrinks_no_picture_of_ours(source, job):
+    made = job(replies=True)
+    large = replace(made, asking=replace(made.asking, view=View(3, (1120, 840), "thousandths")))
+    export(source, "llamafactory", large, Problems())
+    settings = yaml.safe_load((made.folder / "sft.yaml").read_text())
+    assert settings["image_max_pixels"] == 1120 * 840
+    assert settings["cutoff_len"] > 3 * 40 * 30
+    assert settings["template"] == "qwen3_vl_nothink"
+
+
+def test_an_entry_is_added_to_those_of_others(source, job, written, tmp_path):
+    info = tmp_path / "data" / "dataset_info.json"
+    info.parent.mkdir()
+    info.write_text('{"theirs": {"file_name": "x.json"}}')
+    made = job(replies=True, info=info)
+    export(source, "llamafactory", made, Problems())
+    add_entry(info, "mine", made.out)
+    add_entry(info, "mine", made.out)
+    entries = json.loads(info.read_text())
+    assert list(entries) == ["theirs", "mine"]
+    assert entries["theirs"] == {"file_name": "x.json"}
+    # LLaMA-Factory joins rows and pictures to the folder of the file.
+    assert (info.parent / entries["mine"]["file_name"]).samefile(made.folder / "train.jsonl")
+    rows = written(made.folder / "train.jsonl")
+    assert all((info.parent / name).is_file() for row in rows for name in row["images"])
+    settings = yaml.safe_load((made.folder / "sft.yaml").read_text())
+    assert (made.folder / settings["dataset_dir"]).samefile(info.parent)
+    assert not (made.folder / "dataset_info.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"mine": {"file_name": "x.json"}}', b"\xff"])
+def test_an_entry_of_others_is_never_replaced(tmp_path, text):
+    info = tmp_path / "dataset_info.json"
+    info.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingsError, match=r"dataset_info\.json"):
+        check_entry(info, "mine", tmp_path / "out")
+    assert info.read_bytes() == (text if isinstance(text, bytes) else text.encode())
+
+
+def test_a_new_dataset_info_is_made(tmp_path):
+    add_entry(tmp_path / "dataset_info.json", "mine", tmp_path / "out")
+    assert json.loads((tmp_path / "dataset_info.json").read_text())["mine"]["file_name"] == "out/train.jsonl"
+
+
+@pytest.mark.parametrize("chain", ["veason", "revseg"])
+def test_verl(source, job, kit, chain):
+    made = job(chain, prompts=True)
+    export(source, "verl", made, Problems())
+    parts = ["agent_loop.yaml", "images", "run.sh", "thinkseg_rewards.py", "thinkseg_verl.py", "train.parquet"]
+    assert names(made.folder) == parts
+    both, absent = pyarrow.parquet.read_table(made.folder / "train.parquet").to_pylist()
+    assert set(both) == {"data_source", "prompt", "images", "reward_model", "extra_info", "agent_name"}
+    assert (both["data_source"], both["reward_model"]["style"]) == ("folder", "rule")
+    (message,) = both["prompt"]
+    assert message["role"] == "user"
+    assert message["content"].count("<image>") == len(both["images"]) == 3
+    assert [row["extra_info"]["index"] for row in (both, absent)] == [0, 1]
+    assert all((made.folder / name).is_file() for name in both["images"] + both["extra_info"]["closeups"])
+    assert len(both["extra_info"]["closeups"]) == (3 if chain == "revseg" else 0)
+    assert both["agent_name"] == ("thinkseg_two_turns" if chain == "revseg" else "single_turn_agent")
+    said = '<think></think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
+    replies = {"replies": [said if chain == "veason" else "<think></think><answer>[]</answer>"]}
+    scores = kit("thinkseg_rewards", made.folder).compute_score
+    assert scores("folder", said, absent["reward_model"]["ground_truth"], replies)["score"] == 3
+    assert scores("folder", said, both["reward_model"]["ground_truth"], replies)["score"] == 1
+
+
+def test_the_script_for_verl(source, job):
+    made = job("revseg", prompts=True)
+    export(source, "verl", made, Problems())
+    settings = overrides(made.folder / "run.sh")
+    assert settings["module"] == "verl.trainer.main_ppo"
+    for field in ("data.custom_cls.path", "reward.custom_reward_function.path", "data.train_files"):
+        assert settings[field].startswith(f"{made.folder.resolve()}/")
+    (loop,) = yaml.safe_load((made.folder / "agent_loop.yaml").read_text())
+    # Both replies, and the one frame between them, fit in what verl calls the response.
+    assert int(settings["data.max_response_length"]) > 2 * loop["max_tokens"] + 3
+    assert settings["actor_rollout_ref.model.path"] == "owner/qwen2.5-vl"
+    assert settings["trainer.nnodes"] == "2"
+
+
+def test_verl_needs_pyarrow(source, job, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SettingsError, match=r"pip install 'thinkseg\[export\]'"):
+        export(source, "verl", job(prompts=True), Problems())
+
+
+def test_easyr1(source, job, written):
+    made = job(prompts=True)
+    export(source, "easyr1", made, Problems())
+    assert names(made.folder) == ["images", "run.sh", "thinkseg_rewards.py", "train.jsonl"]
+    both, _ = written(made.folder / "train.jsonl")
+    assert both["problem"].count("<image>") == len(both["images"]) == 3
+    assert json.loads(both["answer"])["areas"] == [4, 0, 8]
+    settings = overrides(made.folder / "run.sh")
+    assert settings["data.image_dir"] == str(made.folder.resolve())
+    assert settings["data.min_pixels"] == settings["data.max_pixels"] == "80"
+    assert settings["data.format_prompt"] == "null"
+    assert settings["worker.reward.reward_function"].endswith("/thinkseg_rewards.py:compute_scores")
+
+
+def test_jsonl(source, job, written):
+    made = job("revseg")
+    export(source, "jsonl", made, Problems())
+    both, absent, unknown = written(made.folder / "samples.jsonl")
+    assert set(both) == {"id", "query", "category", "chain", "messages", "images", "truth"}
+    assert (both["id"], both["query"], both["category"]) == ("clip/1", "both of them", "reasoning")
+    assert [len(row["messages"]) for row in (both, absent, unknown)] == [4, 2, 1]
+    assert unknown["truth"] is None
+    assert absent["truth"]["target"] is False
+
+
+@pytest.mark.parametrize("name", ["trl", "easyr1"])
+def test_who_cannot_ask_twice_is_told_so(name):
+    with pytest.raises(SettingsError, match=f"{FORMATS[name].title} cannot show another picture in a second turn"):
+        check(name, "revseg")
+
+
+def test_an_unknown_format():
+    with pytest.raises(SettingsError, match="no format 'verll'; there are: llamafactory, verl"):
+        check("verll", "veason")

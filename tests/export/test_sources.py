@@ -1,0 +1,220 @@
+"""What every format gets: questions, replies and truths as our own training and inference have them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thinkseg import lessons
+from thinkseg.chains import CHAINS
+from thinkseg.chains.parse import parse_answer
+from thinkseg.chains.show import describe
+from thinkseg.data.cotset import CotSample, CotSet, frame_names, write_frames
+from thinkseg.data.problems import Problems
+from thinkseg.data.shapes import episode, load
+from thinkseg.errors import SettingsError, VideoError
+from thinkseg.export.messages import messages_of
+from thinkseg.export.questions import LeftOutError
+from thinkseg.export.run import export
+from thinkseg.export.sources import BenchmarkSource, CotSource, ShapesSource
+from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.pipeline import drive
+from thinkseg.train.mixtures import true_reply
+from thinkseg.types import View
+
+
+def texts(turn):
+    return [part for part in turn.content if isinstance(part, str)]
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize("chain", ["veason", "revseg"])
+def test_a_dialogue_of_ours_asks_the_same_and_reads_the_true_replies(source, job, chain):
+    made = job(chain, replies=True)
+    view = made.asking.view
+    for number in (0, 1):
+        question = source.question(number, made.asking)
+        sample = source._benchmark.sample(source._expressions[number])
+        replies = [said for said in question.dialogue if isinstance(said, str)]
+        (outcome,) = drive([CHAINS[chain](sample, view)], ScriptedPolicy(replies))
+        asked = [turn for turn in outcome.dialogue if not isinstance(turn, str)]
+        assert [texts(turn) for turn in question.turns] == [texts(turn) for turn in asked]
+        for turn, ours, files in zip(question.turns, asked, question.pictures, strict=True):
+            for image, seen, name in zip(turn.images, ours.images, files, strict=True):
+                assert np.array_equal(image, seen)
+                assert np.array_equal(pixels(made.folder / name), seen)
+        assert outcome.failure is None
+        # Both targets are to be seen in the last frame, and one of them alone in the first.
+        assert outcome.keyframe == (2 if number == 0 else None)
+    assert np.array_equal(source.question(0, made.asking).turns[0].images[0], asked[0].images[0])
+
+
+def test_boxes_of_a_true_reply_are_the_true_ones(source, job):
+    made = job(replies=True)
+    question = source.question(0, made.asking)
+    shown = describe(source._benchmark.frames("clip"), made.asking.view)
+    answer = parse_answer(question.dialogue[1], shown)
+    assert answer.boxes.tolist() == [[0, 0, 2, 2], [1, 3, 5, 4]]
+
+
+@pytest.mark.parametrize(("number", "why"), [(2, "no frame shown"), (3, "unknown truth")])
+def test_what_is_of_no_use_is_left_out(source, job, number, why):
+    for kind in ({"replies": True}, {"prompts": True}):
+        with pytest.raises(LeftOutError, match=why):
+            source.question(number, job(**kind).asking)
+
+
+def test_an_unknown_truth_may_still_be_asked_about(source, job):
+    question = source.question(3, job().asking)
+    assert question.truth is None
+    assert len(question.dialogue) == 1
+
+
+def test_the_truth_of_each_frame(source, job):
+    truth = source.question(0, job(prompts=True).asking).truth
+    assert truth == {
+        "chain": "veason",
+        "labels": ["0", "1", "2"],
+        "indices": [0, 1, 2],
+        "frame_wh": [10, 8],
+        "source_wh": [5, 4],
+        "coordinates": "pixels",
+        "target": True,
+        "areas": [4, 0, 8],
+        "boxes": [[[0, 0, 2, 2]], [], [[0, 0, 2, 2], [1, 3, 5, 4]]],
+    }
+    absent = source.question(1, job(prompts=True).asking).truth
+    assert (absent["target"], absent["areas"]) == (False, [0, 0, 0])
+
+
+def test_frames_come_from_those_with_a_truth(benchmark, job):
+    scored = replace(benchmark.expressions[0], scored=(2, 0))
+    question = BenchmarkSource(replace(benchmark, expressions=(scored,))).question(0, job().asking)
+    assert question.truth["indices"] == [0, 2]
+    unscored = replace(scored, scored=())
+    with pytest.raises(LeftOutError, match="unknown"):
+        BenchmarkSource(replace(benchmark, expressions=(unscored,))).question(0, job().asking)
+
+
+def test_frames_get_times_where_a_rate_is_given(benchmark, job):
+    question = BenchmarkSource(benchmark, fps=2.0).question(0, job().asking)
+    assert question.truth["labels"] == ["0.0", "0.5", "1.0"]
+
+
+def test_a_second_turn_is_ready_for_any_frame(source, job):
+    made = job("revseg", prompts=True)
+    question = source.question(0, made.asking)
+    sample = source._benchmark.sample(source._expressions[0])
+    for place in range(3):
+        first = f'<think></think><answer>[{{"frame_idx": {place}, "object description": "a {{box}}"}}]</answer>'
+        chain = CHAINS["revseg"](sample, made.asking.view)
+        next(chain)
+        turn = chain.send(first)
+        assert question.where.replace("{description}", "a {box}") == turn.content[1]
+        assert np.array_equal(pixels(made.folder / question.closeups[place]), turn.content[0])
+    assert question.truth["frame_wh"] == [20, 16]
+    assert len(question.dialogue) == 1
+
+
+def test_shapes_are_reasoned_about_as_in_training(job):
+    made = job(replies=True)
+    question = ShapesSource("train", 3, 1).question(0, made.asking)
+    one = episode("train", 3)
+    shown = describe(load("train", 3).video, made.asking.view)
+    assert question.dialogue[1] in {true_reply(one, 0, shown, template) for template in range(3)}
+    assert question.query == one.texts[0]
+    assert len(ShapesSource("train", 3, 7)) == 7
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_shapes_in_two_turns_read_back(job, index):
+    made = job("revseg", replies=True)
+    question = ShapesSource("train", index, 1).question(0, made.asking)
+    replies = [said for said in question.dialogue if isinstance(said, str)]
+    (outcome,) = drive([CHAINS["revseg"](load("train", index), made.asking.view)], ScriptedPolicy(replies))
+    assert outcome.failure is None
+    assert [texts(turn) for turn in question.turns] == [texts(part) for part in outcome.dialogue[::2]]
+
+
+@pytest.fixture
+def cot(tmp_path):
+    """A set of one sample: frames 1 and 3 of a video of 24x16."""
+    frames = np.random.default_rng(0).integers(0, 255, (2, 8, 12, 3), np.uint8)
+    sample = CotSample(
+        "clip/0", "clip", "the  cat", "", "referring", "single", (1, 3), ("0.5", "1.5"), "seconds", (24, 16),
+        frame_names("clip/0", 2), 3, np.array([[2, 4, 12, 16]], np.float32), "A cat.",
+    )  # fmt: skip
+    write_frames(tmp_path / "cot", sample.frames, frames)
+    return CotSet(tmp_path / "cot", {}, View(2, (12, 8)), False, (sample,))
+
+
+def test_a_chain_of_thought_set_is_said_as_in_training(cot, job):
+    made = job(replies=True)
+    asking = replace(made.asking, view=cot.view)
+    question = CotSource(cot, asking).question(0, asking)
+    turn, reply = lessons.dialogue(cot, cot.samples[0], cot.view)
+    assert texts(question.turns[0]) == texts(turn)
+    assert question.dialogue[1] == reply
+    assert question.pictures == (("images/clip/0/00001-12x8.png", "images/clip/0/00003-12x8.png"),)
+    assert np.array_equal(pixels(made.folder / question.pictures[0][1]), turn.images[1])
+
+
+def test_a_chain_of_thought_set_is_of_one_use(cot, job):
+    for chain, kind, why in (("revseg", "replies", "the chain veason"), ("veason", "prompts", "keyframes alone")):
+        asking = replace(job(chain, **{kind: True}).asking, view=cot.view)
+        with pytest.raises(SettingsError, match=why):
+            CotSource(cot, asking)
+
+
+def test_messages_have_a_place_for_each_picture(source, job):
+    question = source.question(0, job("revseg", replies=True).asking)
+    messages = messages_of(question.dialogue)
+    assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
+    places = [message["content"].count("<image>") for message in messages]
+    assert places == [3, 0, 1, 0]
+    assert "frame 0:<image>frame 1:<image>frame 2:<image>Question: both of them" in messages[0]["content"]
+
+
+def test_what_is_left_out_is_counted(source, job):
+    done = export(source, "llamafactory", job(replies=True), Problems())
+    assert done.written == 2
+    assert sum(done.left_out.values()) == 3
+    assert done.left_out["words that hold one of <image> <video> <audio>"] == 1
+
+
+def test_an_export_without_questions_is_refused(benchmark, job):
+    unknown = replace(benchmark, expressions=benchmark.expressions[3:4])
+    with pytest.raises(SettingsError, match=r"none of 1 questions can be exported \(an unknown truth: 1\)"):
+        export(BenchmarkSource(unknown), "jsonl", job(prompts=True), Problems())
+
+
+def test_what_is_broken_is_raised_or_counted(benchmark, job):
+    (benchmark.root / "clip" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(VideoError):
+        export(BenchmarkSource(benchmark), "jsonl", job(), Problems())
+    problems = Problems(keep_going=True)
+    with pytest.raises(SettingsError, match="none of 5 questions"):
+        export(BenchmarkSource(benchmark), "jsonl", job(), problems)
+    # All but the one that is left out before its frames are looked at.
+    assert problems.counts == {"frame": 4}
+
+
+def test_questions_about_one_video_share_its_pictures(source, job):
+    made = job()
+    names = [source.question(number, made.asking).pictures for number in (0, 1)]
+    assert names[0] == names[1]
+    assert len(list(made.folder.rglob("*.png"))) == 3
+
+
+def test_the_export_is_the_same_to_the_byte(source, job):
+    made = job()
+    export(source, "jsonl", made, Problems())
+    first = (made.folder / "samples.jsonl").read_bytes()
+    export(source, "jsonl", made, Problems())
+    assert (made.folder / "samples.jsonl").read_bytes() == first
+    assert [json.loads(line)["id"] for line in first.splitlines()] == ["clip/1", "clip/2", "clip/4"]

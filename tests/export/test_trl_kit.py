@@ -1,0 +1,120 @@
+"""TRL's GRPOTrainer takes our prompts and rewards: two steps with a tiny Qwen2.5-VL."""
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
+from transformers.processing_utils import ProcessorMixin
+
+from thinkseg.data.problems import Problems
+from thinkseg.export.run import export
+from thinkseg.models.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.qwen import load_model
+from tinymodels import VIEW, save_qwen2_5, tiny_tokenizer
+
+torch.set_num_threads(1)
+
+GOOD = '<think></think><answer>{"keyframe_timestamp": 2, "bbox_2d_list": [[0, 0, 4, 4], [2, 6, 10, 8]]}</answer>'
+
+
+@pytest.fixture
+def trl_kit(source, job, kit, monkeypatch):
+    """The module of an export, which finds its neighbour as on PYTHONPATH."""
+    made = job(prompts=True)
+    export(source, "trl", made, Problems())
+    monkeypatch.syspath_prepend(str(made.folder))
+    yield kit("thinkseg_trl", made.folder)
+    sys.modules.pop("thinkseg_rewards", None)
+
+
+def test_prompts(trl_kit):
+    data = trl_kit.prompts()
+    assert data.column_names == ["prompt", "images", "ground_truth"]
+    both = data[0]
+    parts = [part["type"] for part in both["prompt"][0]["content"]]
+    assert parts == ["text", "text", "image", "text", "image", "text", "image", "text"][: len(parts)]
+    assert [image.size for image in both["images"]] == [(10, 8)] * 3
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda text: text,
+        lambda text: [{"role": "assistant", "content": text}],
+        lambda text: [{"role": "assistant", "content": [{"type": "text", "text": text}]}],
+    ],
+)
+def test_rewards(trl_kit, wrapped):
+    truth = trl_kit.prompts()["ground_truth"][0]
+    completions = [wrapped(GOOD), wrapped("no")]
+    columns = {"completion_ids": [[1], [2]], "ground_truth": [truth] * 2, "trainer_state": None}
+    earned = {reward.__name__: reward([None] * 2, completions, **columns) for reward in trl_kit.REWARDS}
+    assert earned == {"format": [1, 0], "keyframe": [1, 0], "boxes": [1, 0]}
+
+
+class Processor(Qwen2_5_VLProcessor):
+    """Qwen2.5-VL's processor for texts and images; the stock one wants torchvision, for videos."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        self.image_token, self.video_token = IMAGE_PAD, "<|video_pad|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+
+class Logged(TrainerCallback):
+    """What a trainer logs in its steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+        self.steps.append(logs)
+
+
+def test_two_steps(source, job, kit, monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    from trl import GRPOConfig, GRPOTrainer
+
+    made = job(prompts=True)
+    made = replace(made, asking=replace(made.asking, view=VIEW))
+    export(source, "trl", made, Problems())
+    monkeypatch.syspath_prepend(str(made.folder))
+    trl_kit = kit("thinkseg_trl", made.folder)
+    folder = save_qwen2_5(tmp_path / "model", tiny_tokenizer())
+    encoder = Encoder.load(folder)
+    settings = GRPOConfig(
+        output_dir=str(tmp_path / "trl"),
+        max_steps=2,
+        per_device_train_batch_size=2,
+        num_generations=2,
+        max_completion_length=8,
+        generation_kwargs={"suppress_tokens": encoder.suppressed_ids()},
+        reward_weights=[1.0, 1.0, 0.5],
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        report_to=[],
+        logging_steps=1,
+        disable_tqdm=True,
+    )
+    logged = Logged()
+    trainer = GRPOTrainer(
+        model=load_model(folder, "fp32"),
+        reward_funcs=trl_kit.REWARDS,
+        args=settings,
+        train_dataset=trl_kit.prompts(),
+        processing_class=Processor(encoder.image_processor, encoder.tokenizer, encoder.tokenizer.chat_template),
+        callbacks=[logged],
+    )
+    trainer.train()
+    steps = [step for step in logged.steps if "reward" in step]
+    assert len(steps) == 2
+    for step in steps:
+        # Eight random tokens keep to no format: every reward was computed, and is nothing.
+        assert step["rewards/format/mean"] == step["rewards/keyframe/mean"] == step["rewards/boxes/mean"] == 0
