@@ -27,6 +27,7 @@ DESCRIPTION = (
     "settings and folder, it goes on where it was, and asks nothing twice."
 )
 TRAINING = "train"
+"""The split that is annotated where there is one of this name: what comes out is trained on."""
 
 
 def add_to(commands: Any) -> None:
@@ -53,10 +54,7 @@ def add_to(commands: Any) -> None:
 
 
 def _add_benchmark(sets: Any, name: str) -> None:
-    parser = options.add_benchmark(sets, name, benchmark, DESCRIPTION, "{title}")
-    # What is annotated is trained on, so where there is a split for that it is taken.
-    splits = BENCHMARKS[name].splits
-    parser.set_defaults(split=TRAINING if TRAINING in splits else splits[0])
+    parser = options.add_benchmark(sets, name, benchmark, DESCRIPTION, preferred=TRAINING)
     parser.add_argument(
         "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
     )

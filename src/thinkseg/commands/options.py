@@ -112,20 +112,21 @@ def add_benchmark(
     run: Callable[[argparse.Namespace], int],
     description: str,
     summary: str = "{title}",
+    preferred: str | None = None,
 ) -> argparse.ArgumentParser:
     """The parser of a command's words for one benchmark: where it is, and which part of it.
 
     description, summary: what the long and the short help say, with {title} for the benchmark.
+    preferred: the split that is taken unless another is asked for, where there is one of that name; else the first.
     """
     source = BENCHMARKS[name]
+    default = preferred if preferred in source.splits else source.splits[0]
     parser: argparse.ArgumentParser = sets.add_parser(
         name, help=summary.format(title=source.title), description=description.format(title=source.title)
     )
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that holds the data set")
     splits = ", ".join(source.splits)
-    parser.add_argument(
-        "--split", default=source.splits[0], metavar="NAME", help=f"{splits} (default: {source.splits[0]})"
-    )
+    parser.add_argument("--split", default=default, metavar="NAME", help=f"{splits} (default: {default})")
     parser.set_defaults(run=run, name=name)
     return parser
 
