@@ -83,7 +83,10 @@ def _add_rest(parser: argparse.ArgumentParser, limit: int | None = None) -> None
     options.add_chain(parser)
     options.add_view(parser)
     options.add_coordinates(parser)
-    parser.add_argument("--name", metavar="NAME", help="what the export is called (default: as its folder)")
+    # Its place is not `name`, which is the data set's.
+    parser.add_argument(
+        "--name", dest="called", metavar="NAME", help="what the export is called (default: as its folder)"
+    )
     parser.add_argument(
         "--info", type=Path, metavar="FILE", help="llamafactory: a dataset_info.json to add it to (default: its own)"
     )
@@ -187,7 +190,7 @@ def _traits(arguments: argparse.Namespace) -> Traits:
 
 
 def _name(arguments: argparse.Namespace) -> str:
-    name = arguments.name or arguments.out.resolve().name
+    name = arguments.called or arguments.out.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise SettingsError(f"{name!r} is no name for an export: give a --name of letters, digits, dots and dashes")
     return str(name)

@@ -15,6 +15,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
 from thinkseg.export.questions import Asking, LeftOutError, Question, check_placeholders
 from thinkseg.export.sources import Source
+from thinkseg.pipeline import chain_named
 from thinkseg.types import Progress
 
 
@@ -48,6 +49,7 @@ class Done:
 
 def check(format_name: str, chain: str) -> Format:
     """A format by its name. Raises SettingsError if there is none, or it cannot lead the dialogues of a chain."""
+    chain_named(chain)
     if format_name not in FORMATS:
         raise SettingsError(f"there is no format {format_name!r}; there are: {', '.join(FORMATS)}")
     one = FORMATS[format_name]
