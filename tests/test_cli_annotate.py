@@ -1,6 +1,7 @@
 """`thinkseg annotate`: sets from the command line, over real HTTP where there is a server."""
 
 import json
+import shutil
 
 import pytest
 
@@ -184,3 +185,19 @@ def test_what_is_trained_on_comes_from_the_training_split(name):
     )
     splits = BENCHMARKS[name].splits
     assert arguments.split == ("train" if "train" in splits else splits[0])
+
+
+def test_what_is_broken_is_named_or_passed_over(tree, tmp_path, capsys):
+    broken = tmp_path / "tree"
+    shutil.copytree(tree, broken)
+    next((broken / "JPEGImages").iterdir()).joinpath("00000.jpg").write_bytes(b"no picture")
+    with ScriptedServer(answer) as server:
+        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--frames", 2, "--frame-size", "32x32"]
+        run_all = ["revos", "--root", broken, "--count", 9, *asking, "--no-target", "--out", tmp_path / "set"]
+        assert run(*run_all) == 2
+        assert "00000.jpg" in line_of(capsys)
+        assert run(*run_all, "--keep-going") == 0
+    told = capsys.readouterr()
+    assert "budget" not in told.out
+    assert "frame (2)" in told.err
+    assert len(read_cot_set(tmp_path / "set").samples) == len(server.asked) > 0

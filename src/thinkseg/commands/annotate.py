@@ -46,6 +46,7 @@ def add_to(commands: Any) -> None:
         "--start", type=options.whole, default=0, metavar="I", help="index of the first clip (default: 0)"
     )
     parser.add_argument("--pool", type=options.count, metavar="N", help="clips to draw from (default: twice --count)")
+    parser.add_argument("--coordinates", choices=options.COORDINATES, default="pixels", help="how rules tell boxes")
     _add_drawing(parser, frames=4, size=(112, 112))
     _add_annotator(parser, "rules")
     parser.set_defaults(run=shapes)
@@ -60,6 +61,8 @@ def _add_benchmark(sets: Any, name: str) -> None:
     )
     _add_drawing(parser, frames=16, size=(560, 560))
     _add_annotator(parser, None)
+    # A served model writes no boxes, so how it would write them does not matter.
+    parser.set_defaults(coordinates="pixels")
     options.add_keep_going(parser)
 
 
@@ -96,9 +99,6 @@ def _add_annotator(parser: argparse.ArgumentParser, default: str | None) -> None
         required=default is None,
         metavar="NAME",
         help="openai:MODEL@BASE_URL" + (", or rules (default), which needs no model" if default else ""),
-    )
-    parser.add_argument(
-        "--coordinates", choices=options.COORDINATES, default="pixels", help="in which rules tell boxes"
     )
     parser.add_argument(
         "--temperature", type=options.temperature, default=0.0, metavar="T", help="0 (default) is greedy"
@@ -187,7 +187,7 @@ def _annotate(
             write_review(made.verdicts, arguments.out, f"Reasoning on {title}, by {annotator.name}")
     print(_told(made, drawn, purse))
     print(f"wrote {arguments.out}")
-    return _status(made, drawn)
+    return _status(made, len(drawn) - (problems.total if problems else 0))
 
 
 def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, dict[str, Any]]:
@@ -224,14 +224,17 @@ def _told(made: Made, drawn: list[Candidate], purse: Purse) -> str:
     return "\n".join(parts)
 
 
-def _status(made: Made, drawn: list[Candidate]) -> int:
-    """0, also where the budget is used up. Raises ModelError if questions got no answer."""
-    left = len(drawn) - len(made.verdicts)
+def _status(made: Made, whole: int) -> int:
+    """0, also where the budget is used up. Raises ModelError if questions got no answer.
+
+    whole: how many were drawn that are not broken.
+    """
+    left = whole - len(made.verdicts)
     if made.failures:
         reason = made.failures[0]
-        raise ModelError(f"{left} of {len(drawn)} questions have no answer ({reason}): start again to ask them")
+        raise ModelError(f"{left} of {whole} questions have no answer ({reason}): start again to ask them")
     if left:
-        print(f"the budget is used up: {left} of {len(drawn)} questions were not asked")
+        print(f"the budget is used up: {left} of {whole} questions were not asked")
     return 0
 
 
