@@ -21,12 +21,13 @@ def read(dialogues: int, length: int) -> DynamicCache:
     return cache
 
 
-@pytest.mark.parametrize("rows", [[0, 0, 0], [1, 0, 1, 1], [2]])
-def test_it_is_attention(rows: list[int]) -> None:
-    """Three dialogues, the second one padded, continued by two tokens one after another; then some are left out."""
+@pytest.mark.parametrize("padding", [0, 2])
+@pytest.mark.parametrize("rows", [[0, 0, 0], [1, 0, 1, 1], [2], [0, 0, 1, 1, 2, 2]])
+def test_it_is_attention(rows: list[int], padding: int) -> None:
+    """Three dialogues, one perhaps padded, continued by two tokens one after another; then some are left out."""
     before = read(3, 5)
     seen = torch.ones(3, 5, dtype=torch.bool)
-    seen[1, :2] = False
+    seen[1, :padding] = False
     cache, places = sharing.shared_cache(before, seen, rows)
     generator = torch.Generator().manual_seed(1)
     keys, values = ([layer.keys[rows], layer.values[rows]][i] for i in (0, 1) for layer in before.layers[1:])
@@ -36,7 +37,8 @@ def test_it_is_attention(rows: list[int]) -> None:
         if step == 2:
             kept = torch.tensor([0, len(rows) - 1]).unique()
             cache.batch_select_indices(kept)
-            places.at, keys, values, mask = places.at[kept], keys[kept], values[kept], mask[kept]
+            places.keep(kept)
+            keys, values, mask = keys[kept], values[kept], mask[kept]
         new = [torch.randn(len(kept), HEADS, 1, CHANNELS, generator=generator) for _ in range(2)]
         query = torch.randn(len(kept), HEADS * GROUP, 1, CHANNELS, generator=generator)
         for layer in (0, 1):

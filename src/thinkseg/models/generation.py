@@ -8,7 +8,7 @@ stays in the model's cache: `Engine.read` reads dialogues, or what has been adde
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ from thinkseg.models.vision import Vision, without_adapter
 
 if TYPE_CHECKING:
     import torch
+
+Tell = Callable[[int, int], None]
+"""Told, for each token that is written, (place in `rows`, token). It may raise, which ends the writing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +116,7 @@ class Engine:
         max_new_tokens: int,
         temperature: float = 0.0,
         generator: torch.Generator | None = None,
+        tell: Tell | None = None,
     ) -> list[Drawn]:
         """Continues what was read, once for each entry of `rows`, its places in `reading`.
 
@@ -121,7 +125,7 @@ class Engine:
         from thinkseg.models.sharing import attending
 
         with attending(self._config):
-            return self._written(reading, rows, max_new_tokens, temperature, generator)
+            return self._written(reading, rows, max_new_tokens, temperature, generator, tell)
 
     def _written(
         self,
@@ -130,6 +134,7 @@ class Engine:
         max_new_tokens: int,
         temperature: float,
         generator: torch.Generator | None,
+        tell: Tell | None,
     ) -> list[Drawn]:
         import torch
 
@@ -146,6 +151,8 @@ class Engine:
             for number, token in zip(going, tokens.tolist(), strict=True):
                 if number not in ended:
                     written[number].append(token)
+                    if tell:
+                        tell(number, token)
                     if token in self.ends or len(written[number]) == max_new_tokens:
                         ended.add(number)
             if len(ended) == len(rows):
@@ -155,7 +162,8 @@ class Engine:
                 kept = torch.tensor([i for i, number in enumerate(going) if number not in ended], device=at.device)
                 going = [going[i] for i in kept.tolist()]
                 cache.batch_select_indices(kept)
-                places.at, position, tokens = places.at[kept], position[kept], tokens[kept]
+                places.keep(kept)
+                position, tokens = position[kept], tokens[kept]
             logits = self.model(
                 input_ids=tokens[:, None],
                 position_ids=position.expand(3, -1)[..., None],

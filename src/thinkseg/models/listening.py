@@ -1,14 +1,11 @@
-"""An engine that can be listened to: what `thinkseg.models.generation.Engine` writes is told while it is written."""
+"""Text while it is written: the tokens that `thinkseg.models.generation.Engine` tells of in, pieces of text out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Callable
 
-from thinkseg.models.generation import Drawn, Engine, Reading
-
-if TYPE_CHECKING:
-    import torch
+from thinkseg.models.encoder import Encoder
 
 Hear = Callable[[int, str], None]
 """Told, for each token, (number of the continuation, text that follows what was told before, perhaps none of it yet).
@@ -18,36 +15,21 @@ UNFINISHED = "\ufffd"
 """What the tokens of half a character read as."""
 
 
-class ListeningEngine(Engine):
-    """Writes as any engine does; while `hear` is set, one continuation after another, each told as it grows."""
+class Listener:
+    """Puts the tokens of some continuations into words, each as it grows; a `thinkseg.models.generation.Tell`."""
 
-    hear: Hear | None = None
+    def __init__(self, encoder: Encoder, hear: Hear) -> None:
+        self._encoder = encoder
+        self._hear = hear
+        self._tokens: defaultdict[int, list[int]] = defaultdict(list)
+        self._told: defaultdict[int, str] = defaultdict(str)
 
-    def write(
-        self,
-        reading: Reading,
-        rows: Sequence[int],
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> list[Drawn]:
-        """See `Engine.write`. Continuations are numbered as in `rows`."""
-        if self.hear is None:
-            return super().write(reading, rows, max_new_tokens, temperature, generator)
-        drawn = []
-        for self._number, row in enumerate(rows):
-            self._tokens: list[int] = []
-            self._told = ""
-            drawn += super().write(reading, [row], max_new_tokens, temperature, generator)
-        return drawn
-
-    def _pick(self, logits: torch.Tensor, temperature: float, generator: torch.Generator | None) -> torch.Tensor:
-        tokens = super()._pick(logits, temperature, generator)
-        if self.hear is not None:
-            self._tokens += tokens.tolist()
-            # All of it is decoded anew: the letters of a token can depend on the one before.
-            text = self.encoder.text(self._tokens)
-            whole = self._told if text.endswith(UNFINISHED) else text
-            self.hear(self._number, whole[len(self._told) :])
-            self._told = whole
-        return tokens
+    def __call__(self, number: int, token: int) -> None:
+        """Hears of the next token of a continuation."""
+        tokens, told = self._tokens[number], self._told[number]
+        tokens.append(token)
+        # All of it is decoded anew: the letters of a token can depend on the one before.
+        text = self._encoder.text(tokens)
+        whole = told if text.endswith(UNFINISHED) else text
+        self._hear(number, whole[len(told) :])
+        self._told[number] = whole

@@ -11,8 +11,8 @@ from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.answering import Answering, Drawing
 from thinkseg.models.checkpoint import is_out_of_memory
 from thinkseg.models.encoder import Encoder
-from thinkseg.models.generation import mixed_seed
-from thinkseg.models.listening import Hear, ListeningEngine
+from thinkseg.models.generation import Engine, mixed_seed
+from thinkseg.models.listening import Hear, Listener
 from thinkseg.models.qwen import Precision, load_model, load_view
 from thinkseg.types import Dialogue, Reply, View
 
@@ -61,7 +61,7 @@ class QwenPolicy:
         self.name = name
         self.sampling = sampling or Sampling()
         self._calls = 0
-        self._engine = ListeningEngine(model, encoder, ends=self._ends())
+        self._engine = Engine(model, encoder, ends=self._ends())
         self._answering = Answering(self._engine, Drawing(self.sampling.temperature, self.sampling.max_new_tokens))
 
     @classmethod
@@ -87,16 +87,15 @@ class QwenPolicy:
     def answer(self, dialogues: Sequence[Dialogue], sampling: Sampling, hear: Hear | None = None) -> list[Reply]:
         """The same with settings for this call alone, whose seed alone decides what is drawn, whatever came before.
 
-        dialogues: at least one. hear: told what is written while it is; dialogues are then equal, and answered one
-        after another.
+        dialogues: at least one. hear: told what is written while it is, with the places of dialogues as numbers.
         """
         import torch
 
         self._answering.drawing = Drawing(sampling.temperature, sampling.max_new_tokens)
-        self._engine.hear = hear
         try:
             with torch.no_grad():
-                return self._answering.reply(dialogues, self._generator(sampling))
+                tell = Listener(self.encoder, hear) if hear else None
+                return self._answering.reply(dialogues, self._generator(sampling), tell)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -27,13 +27,19 @@ class Places:
     """Where the continuations belong: in a grid with a line for each of P dialogues and as many columns as the largest
     group has members.
 
-    at: int64 (continuations,), their places in the grid, line by line. hidden: bool (P, 1, 1, L), where a dialogue is
-    padded.
+    at: int64 (continuations,), their places in the grid, line by line; None if they fill it in this order, and need not
+    be moved there and back. hidden: bool (P, 1, 1, L), where a dialogue is padded; None if none is.
     """
 
-    at: torch.Tensor
+    lines: int
     columns: int
-    hidden: torch.Tensor
+    at: torch.Tensor | None
+    hidden: torch.Tensor | None
+
+    def keep(self, kept: torch.Tensor) -> None:
+        """Leaves out all continuations but some, int64 (kept,)."""
+        everywhere = torch.arange(self.lines * self.columns, device=kept.device)
+        self.at = (everywhere if self.at is None else self.at)[kept]
 
 
 class Half(NamedTuple):
@@ -68,7 +74,13 @@ def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[C
     for row in rows:
         at.append(row * columns + met[row])
         met[row] += 1
-    places = Places(torch.tensor(at, device=seen.device), columns, ~seen[:, None, None])
+    full = at == list(range(len(seen) * columns))
+    places = Places(
+        len(seen),
+        columns,
+        None if full else torch.tensor(at, device=seen.device),
+        None if seen.all() else ~seen[:, None, None],
+    )
     return Cache(layers=[_Layer(layer, places) for layer in cache.layers]), places
 
 
@@ -102,16 +114,20 @@ def _attend(
 
 def _on_grid(rows: torch.Tensor, places: Places) -> torch.Tensor:
     """Rows (continuations, heads, group, n) as (P, heads, columns x group, n), zeros where the grid is empty."""
-    lines, (_, heads, group, last) = len(places.hidden), rows.shape
-    grid = rows.new_zeros(lines * places.columns, heads, group, last)
-    grid[places.at] = rows
-    return grid.view(lines, places.columns, heads, group, last).transpose(1, 2).reshape(lines, heads, -1, last)
+    _, heads, group, last = rows.shape
+    grid = rows
+    if places.at is not None:
+        grid = rows.new_zeros(places.lines * places.columns, heads, group, last)
+        grid[places.at] = rows
+    grid = grid.view(places.lines, places.columns, heads, group, last)
+    return grid.transpose(1, 2).reshape(places.lines, heads, -1, last)
 
 
 def _of_grid(grid: torch.Tensor, places: Places, hidden: bool = False) -> torch.Tensor:
     """The inverse of `_on_grid`. hidden: makes scores of padding so small that it has no share."""
-    if hidden:
+    if hidden and places.hidden is not None:
         grid = grid.masked_fill(places.hidden, torch.finfo(grid.dtype).min)
     lines, heads, _, last = grid.shape
     rows = grid.view(lines, heads, places.columns, -1, last).transpose(1, 2)
-    return rows.reshape(lines * places.columns, heads, -1, last)[places.at]
+    rows = rows.reshape(lines * places.columns, heads, -1, last)
+    return rows if places.at is None else rows[places.at]

@@ -84,6 +84,4 @@ class Desk:
 
         if gone.is_set() or self._closed.is_set():
             raise LeftError
-        # Drawn together they are quicker than one after another, which is how they are listened to.
-        together = asked.samples > 1 and not asked.stream
-        return self.policy.answer([asked.dialogue] * asked.samples, asked.sampling, None if together else heard)
+        return self.policy.answer([asked.dialogue] * asked.samples, asked.sampling, heard)
