@@ -15,7 +15,7 @@ from thinkseg.train.groups import Group, batch, lessons
 from thinkseg.train.objective import kl_estimate, policy_loss, token_weights
 from thinkseg.train.recipe import Lora, ModelRecipe
 from thinkseg.train.run import trainable
-from thinkseg.train.words import predictions
+from thinkseg.train.words import likelihood
 from thinkseg.types import Dialogue, Outcome
 from tinymodels import asked, picture
 
@@ -80,11 +80,10 @@ def packed(model: Any, reference: Any, encoder: Encoder, groups: list[Group], vi
     for lesson in lessons(groups, encoder, "grpo", MAX_TOKENS, exclude_truncated=False):
         assert lesson is not None
         inputs = batch(lesson, encoder, vision)
-        logits, labels = predictions(model, inputs)
-        logp = -functional.cross_entropy(logits, labels, reduction="none")
+        logp = likelihood(model, inputs).logp
         with torch.no_grad():
-            against, _ = predictions(reference, inputs)
-        kl = kl_estimate(logp, -functional.cross_entropy(against, labels, reduction="none"))
+            against = likelihood(reference, inputs).logp
+        kl = kl_estimate(logp, against)
         advantage, weight = torch.from_numpy(lesson.advantage), torch.from_numpy(lesson.weight)
         total = total + policy_loss(logp, advantage, weight, kl, BETA)
     return total

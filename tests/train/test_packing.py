@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from thinkseg.models.encoder import IGNORED, Encoded, Encoder
 from thinkseg.models.qwen import load_model
+from thinkseg.train import words
 from thinkseg.train.packing import Row, collate, pack
 from thinkseg.train.sft import words_loss
 from thinkseg.types import Dialogue, Turn
@@ -129,15 +130,12 @@ def test_a_row_by_hand() -> None:
     assert row.positions.tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]] * 3
 
 
-def test_a_mask_by_hand() -> None:
+def test_a_batch_by_hand() -> None:
     rows = [pack([encoded([9, 1, 2], 1), encoded([9, 1, 3], 1)], 9), pack([encoded([9, 4], 1)], 9)]
     batch = collate(rows, pad_id=0)
     assert batch["input_ids"].tolist() == [[9, 1, 2, 3], [9, 4, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 2, 3], [IGNORED, 4, IGNORED, IGNORED]]
-    assert batch["attention_mask"].int().tolist() == [
-        [[[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 1]]],
-        [[[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]],
-    ]
+    assert batch["lengths"] == ((2, 1, 1), (2,))
     assert batch["position_ids"].shape == (3, 2, 4)
     assert batch["pixel_values"].shape == (8, 2)
     assert batch["image_grid_thw"].tolist() == [[1, 2, 2]] * 2
@@ -192,18 +190,16 @@ def test_logits_are_made_only_where_they_are_needed(
     qwen2_5: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(qwen2_5, "fp32")
-    forward, made = model.forward, []
+    of_part, made = words._of_part, []
 
-    def counting(**inputs: Any) -> Any:
-        result = forward(**inputs)
-        made.append(result.logits.shape[1])
-        return result
+    def counting(hidden: torch.Tensor, *rest: Any) -> torch.Tensor:
+        made.append(len(hidden))
+        return of_part(hidden, *rest)
 
-    monkeypatch.setattr(model, "forward", counting)
+    monkeypatch.setattr(words, "_of_part", counting)
     rows = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
     words_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
-    learnt = [int((row.labels != IGNORED).sum()) for row in rows]
-    assert max(learnt) <= made[0] <= sum(learnt) < max(len(row.ids) for row in rows)
+    assert made == [sum(int((row.labels != IGNORED).sum()) for row in rows)]
 
 
 def test_a_loss_over_several_batches_is_divided_by_what_they_hold_together(qwen2_5: Path, encoder: Encoder) -> None:
@@ -214,3 +210,49 @@ def test_a_loss_over_several_batches_is_divided_by_what_they_hold_together(qwen2
         count = sum(int((row.labels != IGNORED).sum()) for row in rows)
         parts = sum(words_loss(model, collate([row], pad), torch.tensor(count)) for row in rows)
     assert parts.item() == pytest.approx(together.item(), rel=1e-5)
+
+
+def test_logits_made_in_parts_are_the_same(both: tuple[Any, Encoder, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log-probabilities, entropies and gradients, whatever fits at a time; and no more than that is ever made."""
+    model, encoder, large = both
+    row = pack(encoder.encode_group(fitted(GROUP, large)), encoder.image_pad_id)
+    batch = collate([row], encoder.tokenizer.pad_token_id)
+    made: list[int] = []
+    cross_entropy = functional.cross_entropy
+
+    def counted(logits: torch.Tensor, *rest: Any, **settings: Any) -> torch.Tensor:
+        made.append(len(logits))
+        return cross_entropy(logits, *rest, **settings)
+
+    monkeypatch.setattr(functional, "cross_entropy", counted)
+
+    def learned() -> tuple[words.Likelihood, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        found = words.likelihood(model, batch, temperature=0.7)
+        (found.logp * torch.arange(len(found.logp))).sum().backward()
+        return found, gradients(model)
+
+    whole, wanted = learned()
+    assert made == [len(whole.logp)]
+    monkeypatch.setattr(words, "LOGITS_AT_ONCE", 7 * len(encoder.tokenizer) + 3)
+    parts, found = learned()
+    assert max(made[1:]) == 7
+    assert not parts.entropy.requires_grad
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+    scale = float(max(g.abs().max() for g in wanted.values()))
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-6 * scale, msg=name)
+
+
+@torch.no_grad()
+def test_likelihood_is_that_of_the_policy_at_its_temperature(qwen2_5: Path, encoder: Encoder) -> None:
+    model, one = load_model(qwen2_5, "fp32"), encoder.encode(GROUP[1])
+    found = words.likelihood(model, collate([pack([one], encoder.image_pad_id)], 0), temperature=0.5)
+    ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)[1:]
+    kinds = (ids == encoder.image_pad_id).int()
+    output = model(input_ids=ids, mm_token_type_ids=kinds, pixel_values=one.pixels, image_grid_thw=one.grids)
+    drawn = torch.distributions.Categorical(logits=output.logits[0, :-1][labels != IGNORED] / 0.5)
+    torch.testing.assert_close(found.logp, drawn.log_prob(labels[labels != IGNORED]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.entropy, drawn.entropy(), atol=1e-5, rtol=1e-5)
+    assert "forward" not in vars(model.lm_head)  # the model is left as it was

@@ -231,9 +231,15 @@ def test_recipes_that_cannot_be_run_are_refused_at_once(tmp_path: Path, recipe: 
     assert not (tmp_path / "run" / "stages").exists()
 
 
-def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_cannot_be_shared_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SettingsError, match="one device"):
+    with pytest.raises(SettingsError, match="accumulate: 1 is no multiple of 2"):
+        train(CREATED, tmp_path)
+
+
+def test_several_devices_want_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SettingsError, match="torchrun --nproc-per-node 2"):
         train(CREATED, tmp_path)
 
 

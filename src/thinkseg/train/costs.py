@@ -19,7 +19,7 @@ STREAM = 4
 """Bytes of a channel between layers, which is where gradient checkpointing keeps something."""
 
 LOGIT = 16
-"""Bytes for each logit of a trained token while its loss is computed: the policy's, the reference's and gradients."""
+"""Bytes for each of the logits that are made at a time: themselves, their logarithms and gradients."""
 
 
 UTILISED, STREAMED = 0.4, 0.6
@@ -71,8 +71,3 @@ def passing(tower: Tower, tokens: int, bf16: bool) -> int:
     """Bytes that a forward pass needs at a time if it keeps nothing."""
     number = 2 if bf16 else 4
     return tokens * (2 * STREAM * tower.width + number * (3 * tower.inner + 4 * tower.attended))
-
-
-def mask(rows: int, tokens: int, bf16: bool) -> int:
-    """Bytes of who sees whom in packed rows: as said, and as numbers to be added."""
-    return rows * tokens**2 * (1 + (2 if bf16 else 4))

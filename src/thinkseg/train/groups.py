@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from thinkseg.models.encoder import IGNORED, Encoder
+from thinkseg.models.encoder import IGNORED, Encoded, Encoder
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.group import Scored
+from thinkseg.train import processes
 from thinkseg.train.objective import token_weights
 from thinkseg.train.packing import Row, collate, pack
 from thinkseg.types import Outcome
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,26 +44,27 @@ class Lesson:
 def lessons(
     groups: Sequence[Group], encoder: Encoder, normalisation: str, max_tokens: int, exclude_truncated: bool
 ) -> list[Lesson | None]:
-    """A row for each group of a step, None for one that teaches nothing.
+    """A row for each of this process's groups of a step, None for one that teaches nothing.
 
-    The weights are those of a whole step, groups that teach nothing included: to leave those out of the sum, but not
-    out of the count, is what computing them would come to.
+    The weights are those of a whole step, the groups of other processes and those that teach nothing included: to leave
+    the latter out of the sum, but not out of the count, is what computing them would come to. Where there are other
+    processes they are a short row that weighs nothing, because all go through the model together.
     max_tokens: of one reply. exclude_truncated: gives rollouts that were cut short no weight.
     """
     encoded = [encoder.encode_group([outcome.dialogue for outcome in group.outcomes]) for group in groups]
     labelled = [[int((one.labels != IGNORED).sum()) for one in group] for group in encoded]
-    turns = max(len(outcome.replies) for group in groups for outcome in group.outcomes)
     lengths = [
         0 if exclude_truncated and outcome.truncated else length
         for group, counts in zip(groups, labelled, strict=True)
         for outcome, length in zip(group.outcomes, counts, strict=True)
     ]
-    weights = iter(token_weights(lengths, normalisation, max_tokens * turns))
+    turns = max(len(outcome.replies) for group in groups for outcome in group.outcomes)
+    weights = iter(_weights(lengths, normalisation, max_tokens, turns))
     rows: list[Lesson | None] = []
     for group, dialogues, counts in zip(groups, encoded, labelled, strict=True):
         weight = [next(weights) for _ in counts]
         if not group.teaches:
-            rows.append(None)
+            rows.append(_idle(dialogues, encoder) if processes.count() > 1 else None)
             continue
         rows.append(
             Lesson(
@@ -77,13 +76,29 @@ def lessons(
     return rows
 
 
-def batch(lesson: Lesson, encoder: Encoder, vision: Any = None) -> dict[str, torch.Tensor]:
-    """A lesson as keyword arguments of `train.words.predictions`.
+def _weights(lengths: Sequence[int], normalisation: str, max_tokens: int, turns: int) -> np.ndarray:
+    """What each token of each of this process's rollouts weighs, among those of all processes."""
+    everyones = processes.everyones((lengths, turns))
+    together = [length for theirs, _ in everyones for length in theirs]
+    weights = token_weights(together, normalisation, max_tokens * max(turns for _, turns in everyones))
+    before = sum(len(theirs) for theirs, _ in everyones[: processes.number()])
+    # Gradients are averaged over processes, and the loss of a step is a sum.
+    return weights[before : before + len(lengths)] * processes.count()
+
+
+def _idle(dialogues: Sequence[Encoded], encoder: Encoder) -> Lesson:
+    shortest = min(dialogues, key=lambda dialogue: len(dialogue.ids))
+    nothing = np.zeros(int((shortest.labels != IGNORED).sum()), np.float32)
+    return Lesson(pack([shortest], encoder.image_pad_id), nothing, nothing)
+
+
+def batch(lesson: Lesson, encoder: Encoder, vision: Any = None) -> dict[str, Any]:
+    """A lesson as keyword arguments of `train.words.likelihood`.
 
     vision: a `thinkseg.models.vision.Vision` that gives the features of the images, or None to let the model see them.
     """
     row = lesson.row
-    made: dict[str, Any] = collate([row], encoder.pad_id)
+    made = collate([row], encoder.pad_id)
     if vision is not None:
         del made["pixel_values"], made["image_grid_thw"]
         if len(row.grids):

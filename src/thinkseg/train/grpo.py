@@ -33,20 +33,20 @@ from thinkseg.models.qwen import autocast, load_model
 from thinkseg.models.vision import Vision
 from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.group import score_group
-from thinkseg.train import run
+from thinkseg.train import processes, run
 from thinkseg.train.groups import Group, Lesson, batch, lessons
 from thinkseg.train.grpo_recipe import GrpoRecipe
 from thinkseg.train.objective import advantages, kl_estimate, policy_loss
 from thinkseg.train.pages import write_rollouts
 from thinkseg.train.prompts import Prompts
 from thinkseg.train.rollouts import roll_out
-from thinkseg.train.telling import Telling, told
-from thinkseg.train.words import predictions
+from thinkseg.train.telling import Telling, joined, told
+from thinkseg.train.words import likelihood
 from thinkseg.types import Outcome, View
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, Trainer
+    from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 STAGE = "grpo"
 """What a run is called in its logs."""
@@ -59,7 +59,8 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     """
     import torch
 
-    run.check_device()
+    processes.check_devices()
+    processes.share(recipe.prompts, "prompts")
     run.claim(recipe, out)
     done = out / "model"
     if done.is_dir():
@@ -67,8 +68,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     source = place_of(str(recipe.model.name))
     bf16 = run.bf16(recipe.precision)
     # Where the Trainer will train it, so that a frozen copy is there too.
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32", device)
+    model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32", processes.device())
     encoder = Encoder.load(source)
     view = run.checked_view(recipe.view, model, encoder)
     torch.manual_seed(recipe.seed)  # an adapter begins alike after an interruption
@@ -108,9 +108,13 @@ class Step:
         self.vision = Vision(model)
         self.frozen = not recipe.model.train_vision
         self.telling = Telling()
+        self.teaches = True
 
     def collect(self, numbers: Sequence[int], step: int) -> list[Lesson | None]:
-        """Rolls out and scores prompts by their numbers: a lesson from each, None where there is nothing to learn."""
+        """Rolls out and scores this process's prompts of a step, by their numbers: a lesson from each, if there is one.
+
+        Notes in `teaches` whether there is anything to learn from the step, in this process or another.
+        """
         self.vision.forget()
         started = time.perf_counter()
         prompts = [self.prompts[number] for number in numbers]
@@ -118,7 +122,7 @@ class Step:
         rolled_out = time.perf_counter()
         groups = [self._scored(prompt, group) for prompt, group in zip(prompts, outcomes, strict=True)]
         scored = time.perf_counter()
-        if self.recipe.show_every and step % self.recipe.show_every == 0:
+        if processes.number() == 0 and self.recipe.show_every and step % self.recipe.show_every == 0:
             write_rollouts(groups, step, self.out / "rollouts")
         if not self.frozen:
             self.vision.forget()
@@ -129,6 +133,7 @@ class Step:
             self.recipe.max_new_tokens,
             self.recipe.exclude_truncated,
         )
+        self.teaches = any(processes.everyones(any(group.teaches for group in groups)))
         self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
         return made
 
@@ -148,7 +153,7 @@ class Step:
                     self.view,
                     recipe.rollouts,
                     drawing,
-                    mixed_seed(recipe.seed, step),
+                    mixed_seed(recipe.seed, step * processes.count() + processes.number()),
                 )
         except torch.OutOfMemoryError:
             raise ModelError(
@@ -174,30 +179,23 @@ class Step:
             # Nothing to learn, and a gradient of nothing at all, not of zeros.
             return torch.zeros((), device=self.model.device, requires_grad=True)
         inputs = _moved(batch(lesson, self.encoder, self.vision if self.frozen else None), self.model.device)
-        logits, labels = predictions(model, inputs)
-        logits = logits / self.recipe.temperature
-        logp = _chosen(logits, labels)
+        logp, entropy = likelihood(model, inputs, self.recipe.temperature)
         advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (lesson.advantage, lesson.weight))
         kl = None
         if self.recipe.beta:
             with torch.no_grad():
-                against = _chosen(self._reference_logits(inputs) / self.recipe.temperature, labels)
+                against = self._of_reference(inputs)
             kl = kl_estimate(logp, against)
-        self.telling.learned(logits.detach(), None if kl is None else kl.detach())
+        if lesson.weight.any():
+            self.telling.learned(entropy, None if kl is None else kl.detach())
         return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
 
-    def _reference_logits(self, inputs: dict[str, Any]) -> torch.Tensor:
+    def _of_reference(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Log-probabilities of the same words for the policy that the run began with."""
         if self.reference is not None:
-            return predictions(self.reference, inputs)[0]
+            return likelihood(self.reference, inputs, self.recipe.temperature).logp
         with self.model.disable_adapter():
-            return predictions(self.model, inputs)[0]
-
-
-def _chosen(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of labels, (N,), from logits (N, vocabulary)."""
-    from torch.nn import functional
-
-    return functional.cross_entropy(logits, labels, reduction="none").neg()
+            return likelihood(self.model, inputs, self.recipe.temperature).logp
 
 
 def _moved(inputs: Any, device: Any) -> Any:
@@ -216,8 +214,9 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         out / "tensorboard",
         seed=recipe.seed,
         precision=recipe.precision,
+        report_to=recipe.report_to,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=recipe.prompts,
+        gradient_accumulation_steps=processes.share(recipe.prompts, "prompts"),
         logging_steps=1,
     )
     trainer = _trainer_class(recipe.optimizer)(
@@ -226,10 +225,22 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         args=arguments,
         train_dataset=_Numbers(recipe.steps * recipe.prompts),
         data_collator=_first,
-        callbacks=[JsonLines(out, STAGE)],
+        callbacks=[_idle(step), *([JsonLines(out, STAGE)] if processes.number() == 0 else [])],
     )
     trainer.remove_callback(PrinterCallback)  # ours prints the same
     return trainer
+
+
+def _idle(step: Step) -> TrainerCallback:
+    """Has the optimizer leave the weights alone in a step that teaches nothing, where gradients are zeros at most."""
+    from transformers import TrainerCallback
+
+    class Idle(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+            if not step.teaches:
+                step.model.zero_grad(set_to_none=True)
+
+    return Idle()
 
 
 class _Numbers:
@@ -274,6 +285,6 @@ def _trainer_class(optimizer: str) -> type[Any]:
             return 0  # the stock estimate counts the padded tokens of a batch, and there is none here
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            super().log(logs | self.step.telling.end(), start_time)
+            super().log(logs | joined(processes.everyones(self.step.telling.end())), start_time)
 
     return GrpoTrainer

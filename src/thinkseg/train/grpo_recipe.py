@@ -18,7 +18,7 @@ from thinkseg.models import check_tracker
 from thinkseg.rewards import checked_weights
 from thinkseg.train.objective import NORMALISATIONS
 from thinkseg.train.optimizer import OPTIMIZERS
-from thinkseg.train.recipe import PRECISIONS, SCHEDULES, ModelRecipe, check_model
+from thinkseg.train.recipe import PRECISIONS, SCHEDULES, ModelRecipe, check_model, check_reporters
 from thinkseg.train.yamlfile import read_yaml
 from thinkseg.types import View
 
@@ -48,6 +48,7 @@ class GrpoRecipe:
     max_new_tokens: of one reply; exclude_truncated: rollouts cut short by it are not trained on.
     tokens_at_once: places of the cache that rollouts may take at a time; lower it if memory runs out.
     show_every: steps between pages of rollouts in the run's folder; 0 for none.
+    report_to: some of `train.recipe.REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
     """
 
     model: ModelRecipe
@@ -79,6 +80,7 @@ class GrpoRecipe:
     show_every: int = 50
     seed: int = 0
     precision: str = "auto"
+    report_to: tuple[str, ...] | None = None
 
     @property
     def view(self) -> View:
@@ -89,6 +91,7 @@ def load_grpo_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Gr
     """Reads and checks a recipe, some of its fields changed. Raises SettingsError."""
     recipe: GrpoRecipe = read_yaml(GrpoRecipe, path, changes)
     check_model(recipe.model, path)
+    check_reporters(recipe.report_to, path)
     if recipe.model.create:
         raise SettingsError(f"{path}: model.create: reinforcement begins with a model that can answer; give its `name`")
     _check_names(recipe, path)

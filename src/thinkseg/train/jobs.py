@@ -12,6 +12,7 @@ from thinkseg.train.anatomy import Anatomy
 from thinkseg.train.costs import Work
 from thinkseg.train.gpus import Gpu
 from thinkseg.train.recipe import ModelRecipe
+from thinkseg.train.words import tokens_at_once
 
 LETTERS_A_TOKEN = 3.0
 """Of prose and of boxes together: prose has about four, and of a number each digit is a token to Qwen's tokenizers."""
@@ -99,6 +100,5 @@ def update_bytes(
             costs.activations(model.language, rows * row, bf16, checkpointing)
             + costs.activations(model.vision, rows * patches, bf16, checkpointing)
         ),
-        "attention mask": float(costs.mask(rows, row, bf16)),
-        "logits": float(costs.LOGIT * rows * labelled * model.vocabulary),
+        "logits": float(costs.LOGIT * min(rows * labelled, tokens_at_once(model.vocabulary)) * model.vocabulary),
     }

@@ -17,6 +17,7 @@ from thinkseg.train.anatomy import Anatomy
 from thinkseg.train.costs import Work
 from thinkseg.train.grpo_recipe import GrpoRecipe
 from thinkseg.train.jobs import Job, held_bytes, size_of, tokens_of, trained_weights, update_bytes
+from thinkseg.train.words import tokens_at_once
 from thinkseg.types import Turn, VideoSample, View
 
 QUESTION = "the animal that changes direction after it is overtaken by the others"
@@ -39,13 +40,18 @@ def reinforcement(recipe: GrpoRecipe, model: Anatomy, view: View) -> Job:
     checkpointing = recipe.gradient_checkpointing
     update = update_bytes(model, trained, row, 0 if frozen else seen, places, 1, bf16, checkpointing)
     passes = 1 + (1 if recipe.model.lora else 2) + checkpointing + bool(recipe.beta)
+    # The prompt sees itself, and each rollout the prompt and itself.
+    rolled_out = costs.forward(model.language, row - prompt, prompt + branch)
+    learning = costs.forward(model.language, prompt, prompt) + rolled_out
+    # Logits that do not fit at once are made again for their gradients.
+    heads = 3 + bool(recipe.beta) + (places > tokens_at_once(model.vocabulary))
     reading = costs.forward(model.vision, seen, model.patches(view.frame_wh))
     tower_passes = 1 if frozen else 1 + passes
     work = [
         *_rolling_work(recipe, model, asked, bf16),
         Work(reading * tower_passes, 0, model.vision.layers * tower_passes, recipe.prompts),
         Work(
-            costs.forward(model.language, row, row) * passes + costs.head(model, places) * (3 + bool(recipe.beta)),
+            learning * passes + costs.head(model, places) * heads,
             0,
             model.language.layers * passes,
             recipe.prompts,

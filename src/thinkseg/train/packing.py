@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,10 +88,11 @@ def _same_image(one: Encoded, other: Encoded, place: int) -> bool:
     return torch.equal(one.grids[place], other.grids[place]) and (ours is theirs or torch.equal(ours, theirs))
 
 
-def collate(rows: Sequence[Row], pad_id: int) -> dict[str, torch.Tensor]:
-    """A batch of rows as keyword arguments of the model, with `labels` and `predictor` (rows, longest) beside them.
+def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Any]:
+    """A batch of rows as `train.words.likelihood` takes it.
 
-    attention_mask: bool (rows, 1, longest, longest), True where a token is seen; padding sees only itself.
+    Keyword arguments of the model, padded on the right, with `labels` and `predictor` (rows, longest) beside them, and
+    `lengths`, which say who sees whom; see `train.attention`.
     """
     import torch
 
@@ -101,17 +102,12 @@ def collate(rows: Sequence[Row], pad_id: int) -> dict[str, torch.Tensor]:
         values = [getattr(row, name) for row in rows]
         return torch.from_numpy(np.stack([_pad(v, longest, fill) for v in values]))
 
-    branch = padded("branch", -1)
-    causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-    same = branch[:, :, None] == branch[:, None, :]
-    seen = causal & (same | (branch[:, None, :] == 0)) & (branch[:, :, None] >= 0)
-    seen |= torch.eye(longest, dtype=torch.bool)
     return {
         "input_ids": padded("ids", pad_id),
         "labels": padded("labels", IGNORED),
         "predictor": padded("predictor", 0),
         "position_ids": padded("positions", 0).transpose(0, 1).contiguous(),
-        "attention_mask": seen[:, None],
+        "lengths": tuple(tuple(np.bincount(row.branch).tolist()) for row in rows),
         "pixel_values": torch.cat([row.pixels for row in rows]),
         "image_grid_thw": torch.cat([row.grids for row in rows]),
     }

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class Recipe:
     num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
     cot_set: the folder of the set that the data `cot` is about, as `thinkseg annotate` writes it.
     precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32".
+    report_to: some of `REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
     """
 
     model: ModelRecipe
@@ -100,6 +102,7 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     cot_set: str | None = None
+    report_to: tuple[str, ...] | None = None
 
     @property
     def view(self) -> View:
@@ -107,6 +110,8 @@ class Recipe:
 
 
 OBJECTIVES = ("patches", "words")
+REPORTERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+"""What can be told of a run while it lasts, by the names of the Trainer, and the packages that are needed."""
 PRECISIONS = ("auto", "bf16", "fp32")
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
@@ -120,6 +125,7 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 def _check(recipe: Recipe, path: Path) -> None:
     check_model(recipe.model, path)
+    check_reporters(recipe.report_to, path)
     if recipe.precision not in PRECISIONS:
         raise SettingsError(f"{path}: precision: {recipe.precision!r} is none of {', '.join(PRECISIONS)}")
     if min(recipe.num_frames, *recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
@@ -149,6 +155,15 @@ def check_model(model: ModelRecipe, path: Path) -> None:
         raise SettingsError(f"{path}: model.train_vision: `lora` adapts the language model alone; drop one of them")
     if model.lora and (min(model.lora.rank, model.lora.alpha) < 1 or not 0 <= model.lora.dropout < 1):
         raise SettingsError(f"{path}: model.lora: rank and alpha are at least 1, dropout is at least 0 and below 1")
+
+
+def check_reporters(names: tuple[str, ...] | None, path: Path) -> None:
+    """Raises SettingsError for names that are no reporters, or whose package is not installed."""
+    for name in names or ():
+        if name not in REPORTERS:
+            raise SettingsError(f"{path}: report_to: {name!r} is none of {', '.join(REPORTERS)}")
+        if find_spec(REPORTERS[name]) is None:
+            raise SettingsError(f"{path}: report_to: {name} is not installed: pip install {REPORTERS[name]}")
 
 
 def _check_stage(stage: Stage, where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.qwen import COORDINATES, save, supports_bf16
 from thinkseg.results import replacing
+from thinkseg.train import processes
 from thinkseg.train.recipe import ModelRecipe
 from thinkseg.types import View
 
@@ -24,6 +26,11 @@ LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_p
 
 def claim(recipe: Any, out: Path) -> None:
     """Marks the folder as this recipe's (a dataclass), or checks that it is. Raises SettingsError."""
+    with processes.first_goes_first():
+        _claim(recipe, out)
+
+
+def _claim(recipe: Any, out: Path) -> None:
     # What is not set is left out, so that the runs of older recipes go on.
     settings = json.dumps({k: v for k, v in asdict(recipe).items() if v is not None}, indent=2) + "\n"
     stamp = out / "recipe.json"
@@ -31,18 +38,11 @@ def claim(recipe: Any, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if stamp.exists() and stamp.read_text() != settings:
             raise SettingsError(f"{out} holds the run of another recipe; choose another folder, or remove it")
-        with replacing(stamp) as partial:
-            partial.write_text(settings)
+        if not stamp.exists():
+            with replacing(stamp) as partial:
+                partial.write_text(settings)
     except OSError as error:
         raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
-
-
-def check_device() -> None:
-    """Raises SettingsError where more than one device would be trained on."""
-    import torch
-
-    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise SettingsError("training runs on one device: choose a GPU, e.g. CUDA_VISIBLE_DEVICES=0")
 
 
 def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
@@ -56,6 +56,11 @@ def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
 
 def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is whole. A half-written one, left by a kill, is removed."""
+    with processes.first_goes_first():
+        return _last_checkpoint(folder)
+
+
+def _last_checkpoint(folder: Path) -> str | None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for checkpoint in reversed(found):
         try:
@@ -93,12 +98,19 @@ def bf16(precision: str) -> bool:
 
 
 def arguments(
-    settings: Any, folder: Path, tensorboard: Path, seed: int, precision: str, **own: Any
+    settings: Any,
+    folder: Path,
+    tensorboard: Path,
+    seed: int,
+    precision: str,
+    report_to: Sequence[str] | None,
+    **own: Any,
 ) -> TrainingArguments:
     """What the Trainer is told, whatever it trains.
 
     settings: has the fields of a `train.recipe.Stage` that say how long and how fast to learn.
-    folder: for checkpoints. own: what else this training wants told.
+    folder: for checkpoints. report_to: names of `REPORTERS`; TensorBoard if None. own: what else this training wants
+    told.
     """
     import torch
     from transformers import TrainingArguments
@@ -122,13 +134,20 @@ def arguments(
         train_sampling_strategy="sequential",  # every index is a fresh draw already
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to=["tensorboard"],
+        ddp_find_unused_parameters=False,
+        report_to=list(report_to or ("tensorboard",)),
         **own,
     )
 
 
 def publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
     """Saves a stage's model, under its final name only once it is complete, and drops the stage's checkpoints."""
+    with processes.first_goes_first():
+        if not folder.is_dir():
+            _publish(model, encoder, folder, view)
+
+
+def _publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
     parts = folder.with_suffix(".part")
     save(model, encoder, parts, view)
     parts.rename(folder)
@@ -139,8 +158,9 @@ def publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) 
 def finish(out: Path, result: Path) -> Path:
     """Copies the finished model to `out`/model, under that name only once it is complete."""
     final = out / "model"
-    if not final.is_dir():
-        parts = final.with_suffix(".part")
-        shutil.copytree(result, parts, dirs_exist_ok=True)
-        parts.rename(final)
+    with processes.first_goes_first():
+        if not final.is_dir():
+            parts = final.with_suffix(".part")
+            shutil.copytree(result, parts, dirs_exist_ok=True)
+            parts.rename(final)
     return final

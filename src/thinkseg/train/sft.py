@@ -20,7 +20,7 @@ from thinkseg.lessons import opened_set
 from thinkseg.models import place_of
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model
-from thinkseg.train import run
+from thinkseg.train import processes, run
 from thinkseg.train.mixtures import KINDS, Mixture, corpus
 from thinkseg.train.optimizer import create_optimizer
 from thinkseg.train.packing import Row, collate
@@ -56,12 +56,13 @@ def train(recipe: Recipe, out: Path) -> Path:
 def _check(recipe: Recipe) -> None:
     """What a recipe alone does not show, said before hours have gone into earlier stages."""
     for stage in recipe.stages:
+        processes.share(stage.accumulate, f"stage {stage.name!r}: accumulate")
         for kind in stage.data:
             if kind not in KINDS:
                 raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
     if recipe.cot_set:
         opened_set(recipe.cot_set, recipe.view, any_coordinates=True)
-    run.check_device()
+    processes.check_devices()
 
 
 def _stage_folder(out: Path, recipe: Recipe, number: int) -> Path:
@@ -125,8 +126,9 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         out / "tensorboard" / stage.name,
         seed=recipe.seed,
         precision=recipe.precision,
+        report_to=recipe.report_to,
         per_device_train_batch_size=stage.batch,
-        gradient_accumulation_steps=stage.accumulate,
+        gradient_accumulation_steps=processes.share(stage.accumulate, "accumulate"),
         logging_steps=min(20, stage.steps),
         dataloader_num_workers=stage.workers,
         dataloader_persistent_workers=stage.workers > 0,
@@ -136,7 +138,7 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         args=arguments,
         train_dataset=data,
         data_collator=collator,
-        callbacks=[JsonLines(out, stage.name)],
+        callbacks=[JsonLines(out, stage.name)] if processes.number() == 0 else [],
     )
     trainer.remove_callback(PrinterCallback)  # ours prints the same
     return trainer
@@ -156,7 +158,8 @@ def trainer_class(optimizer: str) -> type[Trainer]:
             if "labels" not in inputs:
                 outputs = model(**inputs)
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-            loss = words_loss(model, inputs, num_items_in_batch)
+            # Over all processes, of which each has a part and gradients are averaged.
+            loss = words_loss(model, inputs, num_items_in_batch) * self.accelerator.num_processes
             return (loss, {}) if return_outputs else loss
 
         def create_optimizer(self, model: Any = None) -> Any:

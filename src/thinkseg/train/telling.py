@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +23,8 @@ from thinkseg.train.groups import Group
 if TYPE_CHECKING:
     import torch
 
-ROWS_AT_ONCE = 1024
-"""Tokens whose entropy is computed at a time: it takes a copy of their logits."""
+JOINED: Mapping[str, Callable[[Iterable[float]], float]] = {"tokens_most": max, "tokens_a_second": sum}
+"""What becomes of figures of several processes that are not averaged."""
 
 
 def told(groups: Sequence[Group], terms: Iterable[str]) -> dict[str, float]:
@@ -77,14 +77,12 @@ class Telling:
         self._entropy, self._kl, self._tokens = 0.0, None, 0
         self._since = time.perf_counter()
 
-    def learned(self, logits: torch.Tensor, kl: torch.Tensor | None) -> None:
-        """Some tokens have been trained on: their logits (N, vocabulary), and the KL of each (N,) if there is one."""
-        for part in logits.split(ROWS_AT_ONCE):
-            logp = part.log_softmax(-1)
-            self._entropy -= float((logp.exp() * logp).sum())
+    def learned(self, entropy: torch.Tensor, kl: torch.Tensor | None) -> None:
+        """Some tokens have been trained on: the entropy of each (N,), and its KL if there is one."""
+        self._entropy += float(entropy.sum())
         if kl is not None:
             self._kl = (self._kl or 0.0) + float(kl.sum())
-        self._tokens += len(logits)
+        self._tokens += len(entropy)
 
     def end(self) -> dict[str, float]:
         """All figures of the step that has just been logged, once; none if no step has begun since."""
@@ -96,6 +94,19 @@ class Telling:
         if facts and self._kl is not None:
             facts["kl"] = self._kl / self._tokens
         return facts
+
+
+def joined(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The figures of a step that was shared out: means over the processes that have them, and what they write together.
+
+    parts: what `Telling.end` told in each process. A reason that a process does not name is no failure of its own.
+    """
+    facts = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        absent = [0.0] * name.startswith("failed/")
+        values = [value for part in parts for value in ([part[name]] if name in part else absent)]
+        facts[name] = JOINED.get(name, _mean)(values)
+    return facts
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,0 +1,62 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import canned
+import pytest
+
+from thinkseg.errors import SettingsError
+from thinkseg.models.generation import Engine
+from thinkseg.models.qwen import load_model
+from thinkseg.train import grpo, processes
+from thinkseg.train.telling import joined
+
+
+def losses(out: Path) -> list[tuple[float, float, float]]:
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [(r["loss"], r["grad_norm"], r["kl"]) for r in records if "loss" in r]
+
+
+def test_two_processes_learn_what_one_does(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of unequal lengths, one of which teaches nothing: the same losses, gradients and weights."""
+    script = [canned.__file__, str(qwen2_5), str(tmp_path / "two")]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *script]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setattr(grpo, "score_group", canned.score)
+    monkeypatch.setattr(Engine, "write", canned.write)
+    grpo.train(canned.recipe(qwen2_5), tmp_path / "one")
+    assert losses(tmp_path / "one")[0][1] > 0
+    for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+        assert two == pytest.approx(one, rel=1e-4, abs=2e-6)
+    weights = [load_model(tmp_path / run / "model", "fp32").state_dict() for run in ("one", "two")]
+    before = load_model(qwen2_5, "fp32").state_dict()
+    moved = max(float((weights[0][name] - before[name]).abs().max()) for name in before)
+    apart = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in before)
+    assert apart < moved / 20
+
+
+def test_what_cannot_be_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (processes.count(), processes.number(), processes.share(3, "prompts")) == (1, 0, 3)
+    assert processes.everyones("mine") == ["mine"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert processes.share(6, "prompts") == 3
+    with pytest.raises(SettingsError, match="prompts: 3 is no multiple of 2"):
+        processes.share(3, "prompts")
+
+
+def test_figures_of_several_processes_are_joined() -> None:
+    parts: list[dict[str, Any]] = [
+        {"reward": 0.5, "failed/tags": 0.5, "tokens_most": 4.0, "tokens_a_second": 10.0},
+        {"reward": 1.0, "kl": 0.2, "tokens_most": 9.0, "tokens_a_second": 20.0},
+    ]
+    assert joined(parts) == {
+        "reward": 0.75,
+        "failed/tags": 0.25,
+        "tokens_most": 9.0,
+        "tokens_a_second": 30.0,
+        "kl": 0.2,
+    }
+    assert joined(parts[:1]) == parts[0]
