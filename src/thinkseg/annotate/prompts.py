@@ -21,8 +21,8 @@ from thinkseg.types import Clock, Turn
 
 STEPS = ("summary", "reason", "place")
 
-MARGIN = 3
-"""Pixels between a target and its outline: of a small one something must remain to be seen."""
+MARGIN, LINE = 2, 3
+"""Pixels between a target and its outline, so that of a small one something remains to be seen, and of the outline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,20 @@ def ask(task: Task, template: int) -> Turn:
 
 def outlined(image: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
     """A picture, uint8 RGB (H, W, 3), with a line around each mask, bool (N, H, W), in the object's own colour."""
-    import cv2
-
     from thinkseg.ops.draw import overlay
 
     if masks is None or not len(masks):
         return image
-    brush = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
-    around = np.stack([cv2.dilate(mask.astype(np.uint8), brush) for mask in masks]).astype(bool)
-    return overlay(image, around, alpha=0.0)
+    rings = [_grown(mask, MARGIN + LINE) & ~_grown(mask, MARGIN) for mask in masks]
+    return overlay(image, np.stack(rings), alpha=1.0)
+
+
+def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask, bool (H, W), that reaches so much further on all sides."""
+    import cv2
+
+    side = 2 * pixels + 1
+    return cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))).astype(bool)
 
 
 @dataclass(frozen=True, slots=True)
