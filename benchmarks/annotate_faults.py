@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 from scriptedserver import Response, ScriptedServer, busy, completion, failed
 
-TIMEOUT = 2.0
+TIMEOUT = 4.0
 """Seconds that the run gives the server for an answer."""
 
 DOUBTFUL = (
