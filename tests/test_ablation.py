@@ -131,3 +131,50 @@ def test_a_bad_file_is_refused_before_anything_is_trained(
     monkeypatch.setattr(ablation, "_trained", None)
     with pytest.raises(SettingsError, match=message):
         ablate(written(tmp_path, **{"rows": rows("shapes"), **changes}), tmp_path / "out")
+
+
+def shrunk(path: Path, folder: Path, start: str) -> Path:
+    """A table that ships, with runs of two steps at most and a model to match."""
+    content = yaml.safe_load(path.read_text())
+    small: dict[str, Any] = {"frame_wh": [56, 56], "closeup_wh": [56, 56], "precision": "fp32"}
+    kinds = {
+        "sft": {"stages": [SFT["stages"][0] | {"steps": 2, "data": {"closeups": 1.0}, "workers": 0}]},
+        "grpo": {"steps": 2, "prompts": 1, "rollouts": 2, "max_new_tokens": 4, "show_every": 0},
+    }
+    for row in content["rows"]:
+        row["start"] = start
+        row["runs"] = [
+            {
+                "way": run["way"],
+                "recipe": str(path.parent / run["recipe"]),
+                "changes": run.get("changes", {}) | small | kinds[run["way"]],
+            }
+            for run in row["runs"]
+        ]
+    file = folder / path.name
+    file.write_text(yaml.safe_dump(content | {"limit": 1}))
+    return file
+
+
+def test_numbers_of_frames_are_compared(tiny: str, tmp_path: Path) -> None:
+    path = next(path for path in SHIPPED if path.name == "shapes-revseg-frames.yaml")
+    text = ablate(shrunk(path, tmp_path, tiny), tmp_path / "out")
+    assert [line.split()[0] for line in text.splitlines()[2:]] == ["4", "3", "4", "5"]
+    recipes = [json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").glob("*/recipe.json")]
+    shown = sorted((("steps" in recipe), recipe["num_frames"]) for recipe in recipes)
+    assert shown == [(False, 3), (False, 4), (False, 5), (True, 3), (True, 4), (True, 5)]
+
+
+def test_who_is_told_of_a_run_makes_it_no_other_run(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+
+    def train(recipe: Any, out: Path) -> Path:
+        folders.append(out)
+        return out
+
+    monkeypatch.setattr(grpo, "train", train)
+    path = written(tmp_path, rows(tiny))
+    for changes in ({}, {"report_to": ["tensorboard"]}, {"steps": 2}):
+        training = ablation.Training("grpo", "grpo.yaml", changes)
+        ablation._trained(training, path, tiny, tmp_path)
+    assert folders[0] == folders[1] != folders[2]

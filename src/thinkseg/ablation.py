@@ -124,7 +124,8 @@ def _recipe(training: Training, path: Path, start: str) -> Any:
 def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
     """The folder of the policy that a run ends with; a run that is there already is not run again."""
     recipe = _recipe(training, path, start)
-    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:12]
+    settings = {name: value for name, value in asdict(recipe).items() if name != "report_to"}  # which changes no run
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     from thinkseg.train import grpo, sft
 
     out = runs / f"{training.way}-{digest}"

@@ -1,4 +1,4 @@
-"""Reinforcement with replies that are the same whoever draws them: `python canned.py MODEL OUT` runs it.
+"""Training in which nothing is left to chance: `python canned.py WAY MODEL OUT` runs it, with replies that are given.
 
 Started by torchrun it is the same run, shared out.
 """
@@ -13,12 +13,12 @@ import torch
 
 from thinkseg.models.generation import Drawn, Engine
 from thinkseg.rewards.group import Scored
-from thinkseg.train import grpo
+from thinkseg.train import grpo, sft
 from thinkseg.train.grpo_recipe import GrpoRecipe, Source
-from thinkseg.train.recipe import ModelRecipe
+from thinkseg.train.recipe import ModelRecipe, Recipe, Stage
 
 
-def recipe(folder: Path) -> GrpoRecipe:
+def reinforcement(folder: Path) -> GrpoRecipe:
     return GrpoRecipe(
         model=ModelRecipe(name=str(folder)),
         data=(Source("shapes"),),
@@ -49,16 +49,24 @@ def write(self: Engine, reading: Any, rows: Sequence[int], *_: Any) -> list[Draw
 
 def score(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Scored]:
     """Longer is better, but for one prompt, where nothing is to be learned."""
-    dull = prompt.sample.id == grpo.Prompts(recipe(Path()).data, 1, 0)[0].sample.id
+    dull = prompt.sample.id == grpo.Prompts(reinforcement(Path()).data, 1, 0)[0].sample.id
     return [Scored(dict.fromkeys(weights), 0.0 if dull else outcome.num_tokens) for outcome in outcomes]
 
 
-def main(folder: Path, out: Path) -> None:
-    torch.set_num_threads(1)
-    grpo.score_group = score
-    Engine.write = write  # type: ignore[method-assign]
-    grpo.train(recipe(folder), out)
+def fine_tuning(folder: Path) -> Recipe:
+    stage = Stage("answer", "words", 2, 1, 1e-3, data={"answers": 1.0}, questions=2, accumulate=2, workers=0)
+    return Recipe(ModelRecipe(name=str(folder)), (stage,), num_frames=1, frame_wh=(56, 56), precision="fp32")
+
+
+def train(way: str, folder: Path, out: Path) -> None:
+    if way == "grpo":
+        grpo.train(reinforcement(folder), out)
+    else:
+        sft.train(fine_tuning(folder), out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    torch.set_num_threads(1)
+    grpo.score_group = score
+    Engine.write = write  # type: ignore[method-assign]
+    train(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

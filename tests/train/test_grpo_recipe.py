@@ -6,6 +6,7 @@ import yaml
 
 from recipefiles import with_field
 from thinkseg.errors import SettingsError
+from thinkseg.train import recipe as train_recipe
 from thinkseg.train.grpo_recipe import GrpoRecipe, Source, load_grpo_recipe
 from thinkseg.train.recipe import Lora, ModelRecipe
 from thinkseg.types import View
@@ -115,3 +116,14 @@ def test_a_bad_recipe_is_refused_by_name(tmp_path: Path, where: str, value: Any,
     assert str(tmp_path / "recipe.yaml") in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_who_is_told_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(tmp_path, GOOD).report_to is None
+    assert load(tmp_path, GOOD | {"report_to": ["tensorboard"]}).report_to == ("tensorboard",)
+    assert load(tmp_path, GOOD | {"report_to": []}).report_to == ()
+    with pytest.raises(SettingsError, match="report_to: 'newspaper' is none of tensorboard, wandb"):
+        load(tmp_path, GOOD | {"report_to": ["newspaper"]})
+    monkeypatch.setattr(train_recipe, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="report_to: wandb is not installed: pip install wandb"):
+        load(tmp_path, GOOD | {"report_to": ["wandb"]})

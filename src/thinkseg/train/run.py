@@ -135,7 +135,7 @@ def arguments(
         remove_unused_columns=False,
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        report_to=list(report_to or ("tensorboard",)),
+        report_to=["tensorboard"] if report_to is None else list(report_to),
         **own,
     )
 
