@@ -1,4 +1,4 @@
-"""Draws the memory SAM 2 holds along a video: python docs/make_curves.py.
+"""Draws the memory SAM 2 holds along a video: python docs/make_memory.py.
 
 In: benchmarks/results/sam2-long.json, which has the last line `benchmarks/sam2_long.py` prints. Out: a picture with a
 line for each length of video, from its keyframe in the middle to its end, then back to its start.
