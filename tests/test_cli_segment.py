@@ -342,7 +342,10 @@ class TestBadInput:
         ("config", "complaint"),
         [
             (None, "not a model folder"),
-            ('{"model_type": "qwen2_5_vl"}', "a qwen2_5_vl model; the trackers supported are edgetam_video, sam2_video"),
+            (
+                '{"model_type": "qwen2_5_vl"}',
+                "a qwen2_5_vl model; the trackers supported are edgetam_video, sam2_video",
+            ),
             ('{"model_type": "sam2_video"}', "its weights could not be loaded"),
         ],
     )

@@ -88,6 +88,14 @@ def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
     assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.92
 
 
+def test_questions_without_a_target_are_asked_as_often_as_told(encoder: Encoder) -> None:
+    """Of the first questions, for which a clip is made: 1 to 2, 1 to 11, or none."""
+    for no_target, share in ((0.5, 1 / 3), (None, 0.08), (0.0, 0.0)):
+        data = mixture(encoder, no_target=no_target)
+        first = [data.clip(at, 1).asked[0] for at in range(300)]
+        assert np.mean([not question.targets for question in first]) == pytest.approx(share, abs=0.08 if share else 0)
+
+
 def test_rows_of_a_batch_are_about_equally_long(encoder: Encoder) -> None:
     """A pool is cut into batches by length: of one length after another, in random order, the last batch last."""
     data = mixture(encoder, shares={"frames": 1.0, "traces": 1.0}, batch=4, length=4 * BATCHES_A_POOL + 6)

@@ -129,6 +129,7 @@ def test_the_published_settings(size: str) -> None:
         ("stages.0.learning_rate", "1e-4", r"learning_rate: expected a number, not '1e-4'; YAML takes 1.0e-4"),
         ("stages.0.learning_rate", float("nan"), "learning_rate and max_grad_norm are above 0"),
         ("stages.0.max_grad_norm", -1, "learning_rate and max_grad_norm are above 0"),
+        ("stages.0.no_target", -0.1, "no_target is at least 0"),
         ("stages.0.warmup", -1, "warmup, weight_decay and workers are at least 0"),
         ("stages.0.weight_decay", -1, "warmup, weight_decay and workers are at least 0"),
         ("stages.0.workers", -1, "warmup, weight_decay and workers are at least 0"),

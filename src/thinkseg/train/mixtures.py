@@ -24,6 +24,7 @@ from thinkseg.chains.show import Shown, describe, show
 from thinkseg.chains.veason import ask
 from thinkseg.data.cotset import CotSet
 from thinkseg.data.shapes import Episode, episode, grounding
+from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
 from thinkseg.lessons import dialogue
@@ -127,6 +128,7 @@ class Mixture:
     split used, so that stages never meet the same clip. batch: rows a batch. A batch is padded to its longest row, so
     rows are drawn in pools of some batches and come in batches of about equal length, the batches in random order.
     cot: the set that `cot` is about; needed for that kind alone.
+    no_target: questions without a target for each one that has a target; as often as in other splits unless given.
     """
 
     encoder: Encoder
@@ -137,6 +139,7 @@ class Mixture:
     length: int
     batch: int = 1
     cot: CotSet | None = None
+    no_target: float | None = None
     # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
     _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
 
@@ -149,6 +152,11 @@ class Mixture:
             self._pools.clear()
             self._pools[pool] = self._draw(pool)
         return self._pools[pool][place]
+
+    def clip(self, at: int, questions: int) -> Episode:
+        """A clip of the train split, and what is asked about it."""
+        shares = SHARES if self.no_target is None else SHARES | {"none": self.no_target * (1 - SHARES["none"])}
+        return episode("train", at, questions, shares)
 
     def _draw(self, pool: int) -> list[Row]:
         size = self.batch * BATCHES_A_POOL
@@ -171,19 +179,19 @@ class Mixture:
 
 
 def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return traces(episode("train", at, mixture.questions), mixture.view, rng)
+    return traces(mixture.clip(at, mixture.questions), mixture.view, rng)
 
 
 def _answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return traces(episode("train", at, mixture.questions), mixture.view, rng, thinking=False)
+    return traces(mixture.clip(at, mixture.questions), mixture.view, rng, thinking=False)
 
 
 def _closeups(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return closeups(episode("train", at, mixture.questions), mixture.view, rng)
+    return closeups(mixture.clip(at, mixture.questions), mixture.view, rng)
 
 
 def _glimpses(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return glimpses(episode("train", at, 2 * mixture.questions), mixture.view, rng)  # about every second is of looks
+    return glimpses(mixture.clip(at, 2 * mixture.questions), mixture.view, rng)  # about every second is of looks
 
 
 def _lists(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:

@@ -61,6 +61,8 @@ class Stage:
 
     objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
     data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
+    no_target: questions without a target that are asked about shapes for each one that has a target, as far as clips
+        allow; as often as in val (0.087) unless given.
     batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
     optimizer: one of `train.optimizer.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
     gradient_checkpointing: less memory for more time. workers: processes that make data.
@@ -73,6 +75,7 @@ class Stage:
     learning_rate: float
     data: Mapping[str, float] = field(default_factory=dict)
     questions: int = 1
+    no_target: float | None = None
     accumulate: int = 1
     optimizer: str = "adamw"
     schedule: str = "cosine"
@@ -178,6 +181,8 @@ def _check_stage(stage: Stage, where: str) -> None:
             raise SettingsError(f"{where}: data: the share of {kind} is {share!r}, not a number above 0")
     if stage.schedule not in SCHEDULES:
         raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
+    if stage.no_target is not None and not 0 <= stage.no_target < math.inf:
+        raise SettingsError(f"{where}: no_target is at least 0")
     if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
         raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
     if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):

@@ -32,7 +32,7 @@ def claim(recipe: Any, out: Path) -> None:
 
 def _claim(recipe: Any, out: Path) -> None:
     # What is not set is left out, so that the runs of older recipes go on.
-    settings = json.dumps({k: v for k, v in asdict(recipe).items() if v is not None}, indent=2) + "\n"
+    settings = json.dumps(asdict(recipe, dict_factory=_set_ones), indent=2) + "\n"
     stamp = out / "recipe.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,10 @@ def _claim(recipe: Any, out: Path) -> None:
                 partial.write_text(settings)
     except OSError as error:
         raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
+
+
+def _set_ones(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value is not None}
 
 
 def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:

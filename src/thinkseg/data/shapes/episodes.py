@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,22 +54,26 @@ class Episode:
     texts: tuple[str, ...]
 
 
-def episode(split: str, index: int, num_questions: int = 1) -> Episode:
-    """The clip (split, index) with up to `num_questions` questions of different kinds. Raises DatasetError."""
+def episode(split: str, index: int, num_questions: int = 1, shares: Mapping[str, float] = SHARES) -> Episode:
+    """The clip (split, index) with up to `num_questions` questions. Raises DatasetError.
+
+    shares: how often each category is asked; clips and questions of other shares are others.
+    """
     if split not in SPLITS:
         raise DatasetError(f"shapes: no split {split!r}; there are {', '.join(SPLITS)}")
     if index < 0:
         raise DatasetError(f"shapes: sample {index} of {split} cannot be: indices start at 0")
     rng = np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), index]))
     paths = UNSEEN_PATHS if split == "zeroshot" else TRAINING_PATHS
-    category = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    categories, weights = list(shares), np.array(list(shares.values()))
+    category = str(rng.choice(categories, p=weights / weights.sum()))
     while True:  # a clip in which that category cannot be asked is thrown away
         clip = simulate(rng, str(rng.choice(SCENARIOS[category])), paths)
         possible = _answerable(clip, questions(clip, rng))
         first = _pick(rng, [q for q in possible if q.category == category])
         if first:
             break
-    asked = [first, *_more(rng, [q for q in possible if q != first], num_questions - 1)]
+    asked = [first, *_more(rng, [q for q in possible if q != first], num_questions - 1, shares)]
     wordings = UNSEEN_WORDINGS if split == "zeroshot" else WORDINGS
     texts = tuple(str(rng.choice(wordings[q.kind])).format(**dict(q.words)) for q in asked)
     return Episode(f"{split}-{index:06d}", clip, tuple(asked), texts)
@@ -106,13 +110,15 @@ def _pick(rng: np.random.Generator, possible: list[Question]) -> Question | None
     return subjects[rng.integers(len(subjects))]
 
 
-def _more(rng: np.random.Generator, possible: list[Question], count: int) -> Iterator[Question]:
+def _more(
+    rng: np.random.Generator, possible: list[Question], count: int, shares: Mapping[str, float]
+) -> Iterator[Question]:
     """Further questions, by category shares, no question twice."""
     for _ in range(count):
         there = [c for c in CATEGORIES if any(q.category == c for q in possible)]
         if not there:
             return
-        weights = np.array([SHARES[c] for c in there])
+        weights = np.array([shares[c] for c in there])
         category = str(rng.choice(there, p=weights / weights.sum()))
         chosen = _pick(rng, [q for q in possible if q.category == category])
         assert chosen is not None
