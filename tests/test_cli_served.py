@@ -90,6 +90,7 @@ def test_an_evaluation_that_lost_its_server_goes_on_where_it_was(tmp_path, capsy
     rows = [json.loads(row) for row in (tmp_path / "scores" / "results.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     assert all(row["seconds"]["latency"] > 0 for row in rows)
+    assert [row["tokens"] for row in rows] == [{"read": 7, "written": 3}] * 4
     assert SECRET not in all_text(tmp_path / "scores")
 
 

@@ -7,7 +7,7 @@ One such dictionary:
 
     {"id": "val-7", "category": "referring", "query": "the red star", "target": true, "failure": null, "keyframe": 12,
      "boxes": [[10.0, 20.0, 31.5, 40.0]], "replies": ["<think>...</answer>"], "j": 0.91, "f": 0.95, "r_k": 1.0,
-     "r_s": 0.83, "seconds": {"frames": 0.01, "policy": 0.4, "tracker": 0.2}}
+     "r_s": 0.83, "tokens": {"read": 410, "written": 96}, "seconds": {"frames": 0.01, "policy": 0.4, "tracker": 0.2}}
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def told(segmentation: Segmentation) -> Row:
         "keyframe": answer.keyframe if answer else None,
         "boxes": answer.boxes.tolist() if answer else [],
         "replies": [said for said in segmentation.dialogue if isinstance(said, str)],
+        "tokens": {"read": segmentation.num_prompt_tokens, "written": segmentation.num_tokens},
         "seconds": dict(segmentation.seconds),
     }
 
