@@ -56,7 +56,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"cot"}))  # which needs a set, see test_cot_training.py
 def test_rows_are_a_pure_function_of_their_index(encoder: Encoder, kind: str) -> None:
     first, again = (mixture(encoder, shares={kind: 1.0}) for _ in range(2))
     rows = [first[i] for i in range(3)]

@@ -158,8 +158,9 @@ def trainer_class(optimizer: str) -> type[Trainer]:
             if "labels" not in inputs:
                 outputs = model(**inputs)
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-            # Over all processes, of which each has a part and gradients are averaged.
-            loss = words_loss(model, inputs, num_items_in_batch) * self.accelerator.num_processes
+            loss = words_loss(model, inputs, num_items_in_batch)
+            if num_items_in_batch is not None:  # of all processes, while gradients are averaged over them
+                loss = loss * processes.count()
             return (loss, {}) if return_outputs else loss
 
         def create_optimizer(self, model: Any = None) -> Any:
