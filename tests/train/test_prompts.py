@@ -1,5 +1,8 @@
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from thinkseg.data import shapes
@@ -48,6 +51,29 @@ def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
     assert prompt.sample.truth is not None
     assert len(prompt.shown) == 3
     assert prompt.areas.keys() == set(prompt.shown)
+
+
+@pytest.mark.parametrize("source", ["shapes", "revos"])
+def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often they are asked for, by whichever chain or tracker."""
+    prompt = Prompts([Source(source) if source == "shapes" else Source(source, str(revos), "valid")], 3, 0)[0]
+    video = prompt.sample.video
+    decoded: list[int] = []
+    inner = video._inner  # type: ignore[attr-defined]
+    read = type(inner).read
+
+    def counted(self: Any, indices: Sequence[int]) -> Any:
+        decoded.extend(indices)
+        return read(self, indices)
+
+    monkeypatch.setattr(type(inner), "read", counted)
+    first = list(video.read(prompt.shown))
+    again = [video[frame] for frame in reversed(prompt.shown)][::-1]
+    assert decoded == list(prompt.shown)
+    for one, other, frame in zip(first, again, prompt.shown, strict=True):
+        assert one is other
+        assert np.array_equal(one, inner[frame])
+        assert video.time_of(frame) == inner.time_of(frame)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -108,20 +108,6 @@ def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
             assert outcome.num_tokens == len(said.tokens) - (not outcome.truncated)
 
 
-def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    (prompt,) = prompts(1)
-    decoded: list[int] = []
-    read = type(prompt.sample.video).read
-
-    def counted(self: Any, indices: Sequence[int]) -> Any:
-        decoded.extend(indices)
-        return read(self, indices)
-
-    monkeypatch.setattr(type(prompt.sample.video), "read", counted)
-    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, drawing(), seed=0)
-    assert sorted(decoded) == list(prompt.shown)
-
-
 def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
     model = Counted(engine.model)
     engine.model = model

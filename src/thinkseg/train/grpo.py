@@ -18,8 +18,10 @@ drawn in a step depends on the seed and the number of the step alone.
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +122,7 @@ class Step:
         prompts = [self.prompts[number] for number in numbers]
         outcomes = self._rolled_out(prompts, step)
         rolled_out = time.perf_counter()
-        groups = [self._scored(prompt, group) for prompt, group in zip(prompts, outcomes, strict=True)]
+        groups = self._scored(prompts, outcomes)
         scored = time.perf_counter()
         if processes.number() == 0 and self.recipe.show_every and step % self.recipe.show_every == 0:
             write_rollouts(groups, step, self.out / "rollouts")
@@ -162,7 +164,13 @@ class Step:
         finally:
             self.model.train(training)
 
-    def _scored(self, prompt: Prompt, outcomes: Sequence[Outcome]) -> Group:
+    def _scored(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
+        """Scores the groups side by side: trackers work outside of Python, and the frames are decoded by now."""
+        cores = max(1, (os.cpu_count() or 1) // processes.count())
+        with ThreadPoolExecutor(cores, "score") as pool:
+            return list(pool.map(self._group, prompts, outcomes))
+
+    def _group(self, prompt: Prompt, outcomes: Sequence[Outcome]) -> Group:
         scores = score_group(prompt, outcomes, self.weights, self.tracker)
         return Group(
             prompt,

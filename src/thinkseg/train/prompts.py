@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from thinkseg.data.benchmark import Benchmark, Expression
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
 from thinkseg.train.grpo_recipe import Source
+from thinkseg.types import Frames, VideoSample
 
 SHAPES_WH = (224, 224)
 
 
 class Prompts:
-    """Prompt number i of a run, for every i: a pure function of the sources and the seed.
+    """Prompt number i of a run, for every i: a pure function of the sources and the seed, its frames decoded once.
 
     Expressions of all sources are shuffled together, anew each time they have all been asked. A benchmark's frames are
     drawn from those it has a truth for. Raises DatasetError if a source cannot be read or tells no truth.
@@ -40,11 +42,11 @@ class Prompts:
     def __getitem__(self, number: int) -> Prompt:
         if self._shapes:
             sample = shapes.load(self._shapes.split, self._shapes.offset + number, SHAPES_WH)
-            return Prompt(sample, sample_indices(len(sample.video), self._num_frames))
+            return _prompt(sample, sample_indices(len(sample.video), self._num_frames))
         benchmark, expression = self._expressions[self._place(number)]
         scored = sorted(expression.scored)
         shown = tuple(scored[i] for i in sample_indices(len(scored), self._num_frames))
-        return Prompt(benchmark.sample(expression), shown)
+        return _prompt(benchmark.sample(expression), shown)
 
     def _place(self, number: int) -> int:
         round_, at = divmod(number, len(self._expressions))
@@ -52,3 +54,34 @@ class Prompts:
             rng = np.random.default_rng([self._seed, round_])
             self._order = round_, rng.permutation(len(self._expressions))
         return int(self._order[1][at])
+
+
+def _prompt(sample: VideoSample, shown: tuple[int, ...]) -> Prompt:
+    return Prompt(replace(sample, video=_Remembered(sample.video)), shown)
+
+
+class _Remembered:
+    """A video whose frames are decoded once, for all rollouts of a group and their scores. Satisfies `types.Frames`."""
+
+    def __init__(self, inner: Frames) -> None:
+        self._inner = inner
+        self._known: dict[int, np.ndarray] = {}
+        self.name = inner.name
+        self.size_wh = inner.size_wh
+        self.fps = inner.fps
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return next(self.read([index]))
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        new = sorted({int(i) for i in indices} - self._known.keys())
+        for index, frame in zip(new, self._inner.read(new), strict=True):
+            frame.setflags(write=False)  # shared from now on
+            self._known[index] = frame
+        return (self._known[int(i)] for i in indices)
+
+    def time_of(self, index: int) -> float | None:
+        return self._inner.time_of(index)

@@ -7,16 +7,14 @@ group is read once, whatever the size of the group, and a second turn is read on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from thinkseg.models.answering import Answering, Drawing, shared
 from thinkseg.models.generation import Engine
 from thinkseg.pipeline import drive
 from thinkseg.rewards import Prompt
-from thinkseg.types import Chain, Dialogue, Frames, Outcome, Reply, View
+from thinkseg.types import Chain, Dialogue, Outcome, Reply, View
 
 
 def roll_out(
@@ -35,10 +33,7 @@ def roll_out(
     The dialogues of a group begin with the very same turn. The same seed draws the same rollouts, whatever was drawn
     before. Runs the model as it is, without gradients.
     """
-    chains = []
-    for prompt in prompts:
-        sample = replace(prompt.sample, video=_Remembered(prompt.sample.video))
-        chains += [chain(sample, view, indices=prompt.shown) for _ in range(copies)]
+    chains = [chain(prompt.sample, view, indices=prompt.shown) for prompt in prompts for _ in range(copies)]
     outcomes = drive(chains, _Sampled(engine, view, drawing, seed))
     dialogues = shared([outcome.dialogue for outcome in outcomes])
     outcomes = [replace(one, dialogue=dialogue) for one, dialogue in zip(outcomes, dialogues, strict=True)]
@@ -65,30 +60,3 @@ class _Sampled:
 
         with torch.no_grad():
             return self._answering.reply(dialogues, self._generator)
-
-
-class _Remembered:
-    """A video whose frames are decoded once, for all the chains of a group (`thinkseg.types.Frames`)."""
-
-    def __init__(self, inner: Frames) -> None:
-        self._inner = inner
-        self._known: dict[int, np.ndarray] = {}
-        self.name = inner.name
-        self.size_wh = inner.size_wh
-        self.fps = inner.fps
-
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return next(self.read([index]))
-
-    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        new = sorted({int(i) for i in indices} - self._known.keys())
-        for index, frame in zip(new, self._inner.read(new), strict=True):
-            frame.setflags(write=False)  # shared from now on
-            self._known[index] = frame
-        return (self._known[int(i)] for i in indices)
-
-    def time_of(self, index: int) -> float | None:
-        return self._inner.time_of(index)
