@@ -299,6 +299,40 @@ def labelled_replies(index: int) -> list[str]:
     return [true_reply(clip, number, shown, number) for number in range(len(clip.asked))]
 
 
+def test_keyframes_are_taught_without_the_boxes_that_follow(encoder: Encoder) -> None:
+    """Replies end, untaught how, where the boxes of the answer would begin; one without a target is whole."""
+    data = mixture(encoder, shares={"keyframes": 1.0}, no_target=0.5)
+    ends = set()
+    for index in range(12):
+        whole = KINDS["traces"](data, index, rng(index))
+        for asked, said in zip(KINDS["keyframes"](data, index, rng(index)), whole, strict=True):
+            (taught,) = labelled_text(encoder, asked)
+            if '"keyframe_timestamp": null' in said[1]:
+                assert taught == f"{said[1]}<|im_end|>"
+            else:
+                assert said[1].startswith(taught + ', "bbox_2d_list": [[')
+            ends.add(re.sub(r"[\d.]+", "N", taught.rpartition(": ")[2]))
+    assert ends == {"N", "[]}</answer><|im_end|>"}
+
+
+def test_firsts_answer_with_the_first_frame_that_shows_a_target(encoder: Encoder) -> None:
+    data, later, kept = mixture(encoder), 0, 0
+    for index in range(20):
+        for number, (_, said) in enumerate(KINDS["firsts"](data, index, rng(index))):
+            clip = data.clip(index, data.questions)
+            shown, _ = show(ShapesVideo(clip.clip, SOURCE_WH, clip.id), VIEW)
+            answer = parse_answer(str(said), shown)
+            best = parse_answer(true_reply(clip, number, shown, 0), shown)
+            assert (answer.keyframe is None) == (best.keyframe is None)
+            if answer.keyframe is None or best.keyframe is None:
+                continue
+            assert answer.keyframe <= best.keyframe
+            later += answer.keyframe < best.keyframe
+            kept += answer.keyframe == 0
+    assert later > 5
+    assert kept > 10
+
+
 def test_only_replies_are_learnt(encoder: Encoder) -> None:
     clip = episode("train", 0, 3)
     for dialogue in (*traces(clip, VIEW, rng()), *closeups(clip, VIEW, rng())):

@@ -4,7 +4,9 @@ A stage's recipe names how much of each kind of data it mixes:
 
 - traces: the questions of a clip with their reasoning and answers, asked the way the `veason` chain asks
 - answers: the same questions and answers, without the reasoning
-- closeups: the same asked the way the `revseg` chain asks, in two turns
+- keyframes: the traces as far as the keyframe: the boxes of the answer are not taught
+- firsts: the traces with the first frame that shows a target as keyframe, whichever is best
+- closeups: the traces asked the way the `revseg` chain asks, in two turns
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thinkseg.chains.parse import Choice, write_answer, write_boxes, write_choice
+from thinkseg.chains.parse import BOXES, Choice, write_answer, write_boxes, write_choice
 from thinkseg.chains.revseg import ask_when, ask_where
 from thinkseg.chains.show import Shown, describe, show
 from thinkseg.chains.veason import ask
@@ -28,7 +30,7 @@ from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
 from thinkseg.lessons import dialogue
-from thinkseg.models.encoder import Encoder
+from thinkseg.models.encoder import Encoder, Written
 from thinkseg.train.packing import Row, pack
 from thinkseg.types import Dialogue, Turn, View
 
@@ -36,22 +38,29 @@ BATCHES_A_POOL = 8
 SOURCE_WH = (224, 224)  # frames are drawn as videos are, then shrunk to the view as a policy's frames are
 
 
-def traces(clip: Episode, view: View, rng: np.random.Generator, thinking: bool = True) -> list[Dialogue]:
-    """Every question of an episode with a true answer and the thinking, if there is to be any, that leads to it."""
+def traces(
+    clip: Episode, view: View, rng: np.random.Generator, thinking: bool = True, first: bool = False
+) -> list[Dialogue]:
+    """Every question of an episode with a true answer and the thinking, if there is to be any, that leads to it.
+
+    first: the keyframe is the first one that shows a target, not the best one.
+    """
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view, _alone(view, video, rng))
     dialogues: list[Dialogue] = []
     for number, text in enumerate(clip.texts):
-        reply = true_reply(clip, number, shown, int(rng.integers(len(TEMPLATES))), thinking)
+        reply = true_reply(clip, number, shown, int(rng.integers(len(TEMPLATES))), thinking, first)
         dialogues.append((ask(text, shown, images), reply))
     return dialogues
 
 
-def true_reply(clip: Episode, question_index: int, shown: Shown, template: int, thinking: bool = True) -> str:
+def true_reply(
+    clip: Episode, question_index: int, shown: Shown, template: int, thinking: bool = True, first: bool = False
+) -> str:
     """The reply a perfect policy would give to one question of an episode, seeing what `shown` records."""
     units = _units(shown)
     sight = look(clip.clip, shown.indices, shown.labels, units)
-    thought = trace(sight, clip.asked[question_index], template)
+    thought = trace(sight, clip.asked[question_index], template, first)
     keyframe = None if thought.shown is None else shown.indices[thought.shown]
     scale = np.array(shown.source_wh * 2) / np.array(units * 2)
     return write_answer(thought.thinking if thinking else "", keyframe, thought.boxes * scale, shown)
@@ -186,6 +195,20 @@ def _answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialog
     return traces(mixture.clip(at, mixture.questions), mixture.view, rng, thinking=False)
 
 
+def _keyframes(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return [(*asked, _until_boxes(str(reply), mixture.encoder)) for *asked, reply in _traces(mixture, at, rng)]
+
+
+def _until_boxes(reply: str, encoder: Encoder) -> str:
+    """A reply up to its keyframe, nothing said of how it goes on; all of one that says there is no target."""
+    kept, boxed, _ = reply.partition(f', "{BOXES}": [[')
+    return Written(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if boxed else reply
+
+
+def _firsts(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return traces(mixture.clip(at, mixture.questions), mixture.view, rng, first=True)
+
+
 def _closeups(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return closeups(mixture.clip(at, mixture.questions), mixture.view, rng)
 
@@ -214,6 +237,8 @@ def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
 KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "traces": _traces,
     "answers": _answers,
+    "keyframes": _keyframes,
+    "firsts": _firsts,
     "closeups": _closeups,
     "glimpses": _glimpses,
     "lists": _lists,

@@ -14,6 +14,7 @@ from thinkseg.data.shapes.traces import (
     Sight,
     best_shown,
     course,
+    first_shown,
     frame,
     look,
     place,
@@ -162,6 +163,21 @@ def test_all_targets_together_go_before_much_of_some() -> None:
     assert best_shown(SIGHT, (0, 2)) == 1
     assert best_shown(SIGHT, (2,)) == 2
     assert best_shown(nobody, (0,)) is None
+
+
+def test_the_first_frame_can_be_the_keyframe_instead_of_the_best() -> None:
+    """The ball is first seen in frame 1, and best in frame 2."""
+    ball = ask("name", 2, color="green", shape="ball")
+    first = [trace(SIGHT, ball, template, first=True) for template in range(len(TEMPLATES))]
+    assert [thought.thinking.rsplit(". ", 1)[1] for thought in first] == [
+        "It is first seen at 0.5 s: green ball [0, 0, 9, 8].",
+        "The first view is at 0.5 s: green ball [0, 0, 9, 8].",
+        "It comes into sight at 0.5 s: green ball [0, 0, 9, 8].",
+    ]
+    assert {thought.shown for thought in first} == {1}
+    assert first_shown(SIGHT, (0, 2)) == 0
+    assert first_shown(SIGHT, ()) is best_shown(SIGHT, ()) is None
+    assert trace(SIGHT, ask("leaves_first"), 0, first=True).shown is None
 
 
 def test_what_is_never_in_sight_cannot_be_answered() -> None:

@@ -104,13 +104,22 @@ def best_shown(sight: Sight, targets: Sequence[int]) -> int | None:
     return int(np.where(together == together.max(), areas.sum(1), -1).argmax())
 
 
-def trace(sight: Sight, question: Question, template: int) -> Trace:
+def first_shown(sight: Sight, targets: Sequence[int]) -> int | None:
+    """Position of the first shown frame in which any of the targets is in sight."""
+    there = (sight.areas[:, list(targets)] > 0).any(1)
+    return int(there.argmax()) if there.any() else None
+
+
+def trace(sight: Sight, question: Question, template: int, first: bool = False) -> Trace:
     """The reasoning to the answer of one question, in one of `TEMPLATES` wordings.
+
+    first: the keyframe is not the best frame but the first that shows any of the targets, and the trace says so.
 
     Targets that are never in sight in the shown frames make it a question without a target: nothing can be boxed.
     """
     words = TEMPLATES[template % len(TEMPLATES)]
-    shown = best_shown(sight, question.targets) if question.targets else None
+    choose = first_shown if first else best_shown
+    shown = choose(sight, question.targets)
     order = ORDERS.get(question.kind)
     looks = [frame(sight, s, order) for s in _looked_at(sight, question.kind, shown)]
     thought = [words.opening.format(seen="; then ".join(looks))]
@@ -122,7 +131,8 @@ def trace(sight: Sight, question: Question, template: int) -> Trace:
     targets = [i for i in sight.order if i in question.targets and sight.areas[shown, i] > 0]
     thought.append(words.target.format(names=" and ".join(sight.names[i] for i in targets)))
     places = "; ".join(place(sight, i, shown) for i in targets)
-    thought.append(words.keyframe.format(label=sight.labels[shown], places=places))
+    keyframe = words.first if first else words.keyframe
+    thought.append(keyframe.format(label=sight.labels[shown], places=places))
     return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
 
 
@@ -206,6 +216,7 @@ class Template:
     target: str
     nothing: str
     keyframe: str
+    first: str
 
 
 TEMPLATES = (
@@ -214,17 +225,20 @@ TEMPLATES = (
         "What is asked for is {names}.",
         "Nothing here is what is asked for.",
         "It shows best at {label} s: {places}.",
+        "It is first seen at {label} s: {places}.",
     ),
     Template(
         "The frames show {seen}.",
         "So the question means {names}.",
         "So nothing fits the question.",
         "The clearest view is at {label} s: {places}.",
+        "The first view is at {label} s: {places}.",
     ),
     Template(
         "Let me look: {seen}.",
         "That makes it {names}.",
         "No object matches that.",
         "Most of it is seen at {label} s: {places}.",
+        "It comes into sight at {label} s: {places}.",
     ),
 )
