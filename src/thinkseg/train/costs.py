@@ -21,7 +21,6 @@ STREAM = 4
 LOGIT = 16
 """Bytes for each of the logits that are made at a time: themselves, their logarithms and gradients."""
 
-
 UTILISED, STREAMED = 0.4, 0.6
 """Shares of the peak operations and of the peak bytes a second that are reckoned with."""
 
