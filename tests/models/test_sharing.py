@@ -64,6 +64,27 @@ def test_what_was_read_is_not_copied() -> None:
     assert before.layers[0].keys.shape == (2, HEADS, 5, CHANNELS)
 
 
+def test_what_is_written_is_kept_in_order_and_moved_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine tokens with room for three more each time, after the fifth of which one continuation is left out."""
+    monkeypatch.setattr(sharing, "ROOM", 3)
+    cache, _ = sharing.shared_cache(read(1, 5), torch.ones(1, 5, dtype=torch.bool), [0, 0, 0])
+    cache.batch_select_indices(torch.tensor([0, 1, 2]))  # nothing has been written yet
+    written = torch.randn(9, 2, 3, HEADS, 1, CHANNELS)
+    rows, places = [0, 1, 2], []
+    for number, token in enumerate(written):
+        if number == 5:
+            rows = [0, 2]
+            cache.batch_select_indices(torch.tensor(rows))
+        key, value = cache.update(*token[:, rows], 0)
+        expected = torch.cat(list(written[: number + 1]), -2)[:, rows]
+        assert torch.equal(key.written, expected[0])
+        assert torch.equal(value.written, expected[1])
+        assert cache.get_seq_length() == number + 1
+        places.append(key.written.data_ptr())
+    moves = [number for number in range(1, 9) if places[number] != places[number - 1]]
+    assert moves == [3, 5, 6]
+
+
 def test_the_model_is_left_as_it_was() -> None:
     config = SimpleNamespace(_attn_implementation="sdpa")
 

@@ -21,6 +21,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 NAME = "thinkseg_shared"
 """What transformers knows this attention by."""
 
+ROOM = 64
+"""Places that are added for what is written, whenever there is no more."""
+
 
 @dataclass(slots=True)
 class Places:
@@ -51,16 +54,42 @@ class Half(NamedTuple):
 
 
 class _Layer(DynamicLayer):
-    """A layer of the cache: it holds what is written, and gives the model what was read along with it."""
+    """A layer of the cache: it holds what is written, and gives the model what was read along with it.
+
+    There is room for more than has been written, so that a token is put beside the others without moving them.
+    """
 
     def __init__(self, layer: Any, places: Places) -> None:
         super().__init__()
         self._read = layer.keys, layer.values
         self._places = places
+        self._room: list[torch.Tensor] = []  # of keys and values, (continuations, heads, places, channels)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
-        keys, values = super().update(key_states, value_states)
-        return Half(self._read[0], keys, self._places), Half(self._read[1], values, self._places)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._room = [new[:, :, :0] for new in (key_states, value_states)]
+        start, added = self.get_seq_length(), key_states.shape[2]
+        if start + added > self._room[0].shape[2]:
+            self._room = [_roomier(room, start, added) for room in self._room]
+        for room, new in zip(self._room, (key_states, value_states), strict=True):
+            room[:, :, start : start + added] = new
+        self.keys, self.values = (room[:, :, : start + added] for room in self._room)
+        return Half(self._read[0], self.keys, self._places), Half(self._read[1], self.values, self._places)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        length = self.get_seq_length()
+        self._room = [room[indices] for room in self._room]
+        if self._room:
+            self.keys, self.values = (room[:, :, :length] for room in self._room)
+
+
+def _roomier(room: torch.Tensor, length: int, added: int) -> torch.Tensor:
+    """The first `length` places of (continuations, heads, places, channels), with room for some more behind them."""
+    count, heads, _, channels = room.shape
+    larger = room.new_zeros(count, heads, length + max(ROOM, added), channels)
+    larger[:, :, :length] = room[:, :, :length]
+    return larger
 
 
 def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[Cache, Places]:
