@@ -39,6 +39,29 @@ def save_sam2(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+MEMORY = {
+    "memory_attention_hidden_size": CHANNELS,
+    "memory_encoder_hidden_size": CHANNELS,
+    "mask_downsampler_embed_dim": CHANNELS,
+    "memory_fuser_embed_dim": CHANNELS,
+    "memory_fuser_intermediate_dim": 48,
+}
+"""Sizes of what all kinds of trackers remember with."""
+
+COMMON = MEMORY | {
+    "prompt_encoder_config": {"hidden_size": CHANNELS, "image_size": SIDE},
+    "mask_decoder_config": {
+        "hidden_size": CHANNELS,
+        "mlp_dim": 48,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": CHANNELS,
+    },
+    "image_size": SIDE,
+    "memory_attention_rope_feat_sizes": [SIDE // 16] * 2,
+}
+"""What SAM 2 and EdgeTAM are configured with alike."""
+
+
 def create_sam2(seed: int = 0) -> Any:
     import torch
     from transformers import Sam2VideoConfig, Sam2VideoModel
@@ -60,23 +83,10 @@ def create_sam2(seed: int = 0) -> Any:
     )
     config = Sam2VideoConfig(
         vision_config=vision,
-        prompt_encoder_config={"hidden_size": CHANNELS, "image_size": SIDE},
-        mask_decoder_config={
-            "hidden_size": CHANNELS,
-            "mlp_dim": 48,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": CHANNELS,
-        },
-        image_size=SIDE,
-        memory_attention_hidden_size=CHANNELS,
+        **COMMON,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=48,
-        memory_attention_rope_feat_sizes=[SIDE // 16] * 2,
-        memory_encoder_hidden_size=CHANNELS,
         memory_encoder_output_channels=64,
-        mask_downsampler_embed_dim=CHANNELS,
-        memory_fuser_embed_dim=CHANNELS,
-        memory_fuser_intermediate_dim=48,
     )
     torch.manual_seed(seed)
     return stirred(Sam2VideoModel(config).eval())
@@ -89,25 +99,12 @@ def save_edgetam(folder: Path) -> Path:
 
     config = EdgeTamVideoConfig(
         vision_config=create_sam2().config.vision_config,
-        prompt_encoder_config={"hidden_size": CHANNELS, "image_size": SIDE},
-        mask_decoder_config={
-            "hidden_size": CHANNELS,
-            "mlp_dim": 48,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": CHANNELS,
-        },
-        image_size=SIDE,
-        memory_attention_hidden_size=CHANNELS,
+        **COMMON,
         memory_attention_mlp_hidden_size=48,
-        memory_attention_rope_feat_sizes=[SIDE // 16] * 2,
         memory_attention_rope_k_sizes=[2, 2],
         perceiver_resampler_num_latents=4,
         perceiver_resampler_num_latents_2d=4,
         perceiver_resampler_mlp_intermediate_size=32,
-        memory_encoder_hidden_size=CHANNELS,
-        mask_downsampler_embed_dim=CHANNELS,
-        memory_fuser_embed_dim=CHANNELS,
-        memory_fuser_intermediate_dim=48,
     )
     torch.manual_seed(0)
     stirred(EdgeTamVideoModel(config).eval()).save_pretrained(folder)
@@ -140,13 +137,9 @@ def save_sam3(folder: Path, whole: bool) -> Path:
             "iou_head_hidden_dim": CHANNELS,
         },
         image_size=56,
-        memory_attention_hidden_size=CHANNELS,
+        **MEMORY,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=48,
-        memory_encoder_hidden_size=CHANNELS,
-        mask_downsampler_embed_dim=CHANNELS,
-        memory_fuser_embed_dim=CHANNELS,
-        memory_fuser_intermediate_dim=48,
     )
     torch.manual_seed(0)
     stirred(Sam3TrackerVideoModel(config).eval()).save_pretrained(folder)

@@ -35,7 +35,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from thinkseg.data.problems import TreeError
-from thinkseg.data.tree import Node, parse_json, read_bytes, read_json, safe_name
+from thinkseg.data.tree import Node, read_json, read_lines, safe_name
 from thinkseg.types import Clock, Coordinates, View
 
 Type = Literal["referring", "reasoning"]
@@ -102,13 +102,8 @@ def read_cot_set(root: Path) -> CotSet:
     view, tells_boxes = _view(settings["view"]), settings["tells_boxes"].value
     if not isinstance(tells_boxes, bool):
         raise settings["tells_boxes"].flaw("field", "must be true or false")
-    path = root / SAMPLES
-    file = Node(None, str(path))
     samples: dict[str, CotSample] = {}
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        row = Node(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
+    for _, row in read_lines(root / SAMPLES):
         sample = _sample(row)
         if len(sample.indices) > view.num_frames:
             raise row["indices"].flaw("count", f"must be at most {view.num_frames}, as the view says")

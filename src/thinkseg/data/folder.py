@@ -15,7 +15,7 @@ five digits from 00000.png on, which is how `thinkseg segment` writes them. Fram
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from thinkseg.data.benchmark import NO_TARGET, Benchmark, Expression, Video
 from thinkseg.data.files import MaskFolders
 from thinkseg.data.problems import Problems, TreeError
 from thinkseg.data.tracks import LazyTrack, RleTrack
-from thinkseg.data.tree import Node, missing, parse_json, read_bytes
+from thinkseg.data.tree import Node, missing, parse_json, read_lines
 from thinkseg.types import Frames
 
 QUERIES = "queries.jsonl"
@@ -35,7 +35,7 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
     files = _Files(root)
     videos: dict[str, Video] = {}
     expressions: dict[str, Expression] = {}
-    for number, row in _rows(root / QUERIES, problems):
+    for number, row in read_lines(root / QUERIES, problems.skipping):
         with problems.skipping():
             name = row["video"].name(nested=True)
             if name not in videos:
@@ -93,15 +93,6 @@ class _Files(MaskFolders):
             return super().track(video, obj, size_wh)
         load = partial(_masks_of_line, self.folder / QUERIES, *self._lines[obj])
         return RleTrack(load, len(video.frames), size_wh)
-
-
-def _rows(path: Path, problems: Problems) -> Iterator[tuple[int, Node]]:
-    """The lines of queries.jsonl that are not blank, numbered from 1 on and parsed."""
-    file = Node(None, str(path))
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        with problems.skipping():
-            if line.strip():
-                yield number, Node(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
 
 
 def _expression(number: int, row: Node, video: Video, files: _Files) -> Expression:

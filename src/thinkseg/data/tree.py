@@ -15,7 +15,8 @@ import json
 import ntpath
 import os
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,21 @@ def parse_json(data: bytes, name: str) -> Node:
         raise TreeError("file", f"{name} is nested too deeply for a data set; download it anew") from None
     except ValueError as error:
         raise TreeError("file", f"{name} is not JSON ({error}); download it anew") from None
+
+
+def read_lines(
+    path: Path, each: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[tuple[int, Node]]:
+    """A file of one JSON value a line, those that are not blank, numbered from 1 on.
+
+    each: surrounds the reading of each line, such as `Problems.skipping`, which goes on after a broken one.
+    Raises TreeError if the file is missing or a line of it is broken.
+    """
+    file = Node(None, str(path))
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        with each():
+            if line.strip():
+                yield number, Node(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
 
 
 def read_bytes(path: Path) -> bytes:
