@@ -84,7 +84,10 @@ def test_the_policy_that_ships_answers_over_http_as_it_does_here(serving, chain)
 
 def test_the_command_serves_until_it_is_interrupted(tiny):
     command = [sys.executable, "-m", "thinkseg", "serve", "--policy", str(tiny), "--port", "0", "--device", "cpu"]
+    # A shell has what it starts in the background ignore interruptions, and so would the server.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     try:
         serving, ask = process.stdout.readline(), process.stdout.readline()
         base_url = serving.split()[-1]
