@@ -95,7 +95,8 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_ablations_that_ship_are_read(path: Path) -> None:
     assert f"thinkseg ablate recipes/ablations/{path.name}" in path.read_text()
-    assert len(load_ablation(path).rows) >= 3
+    # The paper's table of joint training has three rows.
+    assert len(load_ablation(path).rows) >= (3 if path.stem == "shapes-joint" else 4)
 
 
 def test_all_rows_of_the_training_table_end_as_they_say() -> None:

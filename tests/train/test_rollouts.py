@@ -13,6 +13,8 @@ from thinkseg.models.policy import QwenPolicy, Sampling
 from thinkseg.models.qwen import load_model
 from thinkseg.pipeline import drive
 from thinkseg.rewards import Prompt
+from thinkseg.train.grpo_recipe import Source
+from thinkseg.train.prompts import Prompts
 from thinkseg.train.rollouts import roll_out
 from thinkseg.types import Outcome, View
 
@@ -106,6 +108,21 @@ def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
             encoded = engine.encoder.encode(outcome.dialogue)
             assert tuple(encoded.labels[encoded.labels != IGNORED].tolist()) == said.tokens
             assert outcome.num_tokens == len(said.tokens) - (not outcome.truncated)
+
+
+def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = Prompts([Source("shapes")], num_frames=2, seed=0)[0]
+    decoded: list[int] = []
+    inner = type(prompt.sample.video._inner)  # type: ignore[attr-defined]
+    read = inner.read
+
+    def counted(self: Any, indices: Sequence[int]) -> Any:
+        decoded.extend(indices)
+        return read(self, indices)
+
+    monkeypatch.setattr(inner, "read", counted)
+    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, drawing(), seed=0)
+    assert sorted(decoded) == list(prompt.shown)
 
 
 def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
