@@ -18,7 +18,7 @@ from thinkseg.report import film_strip
 from thinkseg.train.mixtures import true_reply
 from thinkseg.types import Policy, VideoSample, View
 
-CLIP = 107
+CLIP = 20
 """A val clip in which it takes several frames to know what is meant."""
 
 PICTURE = Path(__file__).parent / "images" / "filmstrip.png"

@@ -91,6 +91,20 @@ def test_a_run_leaves_a_policy(finished: Path) -> None:
     assert changed(finished / "model", finished / "stages" / "03-reason" / "model") == set()
 
 
+def test_a_run_begins_at_its_first_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[int] = []
+
+    def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any) -> None:
+        begun.append(data.offset)
+        raise Killed
+
+    monkeypatch.setattr(sft, "_trainer", stop)
+    for first in (0, 60_000_000):
+        with pytest.raises(Killed):
+            train(replace(CREATED, first_clip=first), tmp_path / str(first))
+    assert begun == [0, 60_000_000]
+
+
 def test_a_run_leaves_its_settings_and_logs(finished: Path) -> None:
     assert json.loads((finished / "recipe.json").read_text())["stages"][0]["name"] == "see"
     records = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]

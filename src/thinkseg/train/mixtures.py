@@ -137,7 +137,7 @@ class Mixture:
     split used, so that stages never meet the same clip. batch: rows a batch. A batch is padded to its longest row, so
     rows are drawn in pools of some batches and come in batches of about equal length, the batches in random order.
     cot: the set that `cot` is about; needed for that kind alone.
-    no_target: questions without a target for each one that has a target; as often as in other splits unless given.
+    asked: how often questions of a category are asked first; those not named, as in other splits.
     """
 
     encoder: Encoder
@@ -148,7 +148,7 @@ class Mixture:
     length: int
     batch: int = 1
     cot: CotSet | None = None
-    no_target: float | None = None
+    asked: Mapping[str, float] = field(default_factory=dict)
     # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
     _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
 
@@ -164,8 +164,7 @@ class Mixture:
 
     def clip(self, at: int, questions: int) -> Episode:
         """A clip of the train split, and what is asked about it."""
-        shares = SHARES if self.no_target is None else SHARES | {"none": self.no_target * (1 - SHARES["none"])}
-        return episode("train", at, questions, shares)
+        return episode("train", at, questions, SHARES | dict(self.asked))
 
     def _draw(self, pool: int) -> list[Row]:
         size = self.batch * BATCHES_A_POOL
@@ -218,11 +217,11 @@ def _glimpses(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialo
 
 
 def _lists(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return lists(episode("train", at), mixture.view, rng, mixture.questions)
+    return lists(mixture.clip(at, 1), mixture.view, rng, mixture.questions)
 
 
 def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return lists(episode("train", at), replace(mixture.view, num_frames=1), rng, 1)
+    return lists(mixture.clip(at, 1), replace(mixture.view, num_frames=1), rng, 1)
 
 
 def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:

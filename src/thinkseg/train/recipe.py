@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.train.optimizer import OPTIMIZERS
 from thinkseg.train.yamlfile import read_yaml
@@ -61,8 +62,8 @@ class Stage:
 
     objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
     data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
-    no_target: questions without a target that are asked about shapes for each one that has a target, as far as clips
-        allow; as often as in val (0.087) unless given.
+    asked: how often questions of a category are asked about shapes, where that is not as often as in val, and as far as
+        clips allow: {motion: 0.3} changes `data.shapes.episodes.SHARES`; shares need not sum to one.
     batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
     optimizer: one of `train.optimizer.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
     gradient_checkpointing: less memory for more time. workers: processes that make data.
@@ -75,7 +76,7 @@ class Stage:
     learning_rate: float
     data: Mapping[str, float] = field(default_factory=dict)
     questions: int = 1
-    no_target: float | None = None
+    asked: Mapping[str, float] = field(default_factory=dict)
     accumulate: int = 1
     optimizer: str = "adamw"
     schedule: str = "cosine"
@@ -92,6 +93,7 @@ class Recipe:
     """One training run.
 
     num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
+    first_clip: of the shapes world's train split; a run that goes on from another can begin where that has not been.
     cot_set: the folder of the set that the data `cot` is about, as `thinkseg annotate` writes it.
     precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32".
     report_to: some of `REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
@@ -104,6 +106,7 @@ class Recipe:
     closeup_wh: tuple[int, int] | None = None
     seed: int = 0
     precision: str = "auto"
+    first_clip: int = 0
     cot_set: str | None = None
     report_to: tuple[str, ...] | None = None
 
@@ -135,6 +138,8 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise SettingsError(f"{path}: num_frames, frame_wh and closeup_wh are at least 1")
     if not 0 <= recipe.seed < 2**32:
         raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
+    if recipe.first_clip < 0:
+        raise SettingsError(f"{path}: first_clip: {recipe.first_clip} is below 0")
     if not recipe.stages:
         raise SettingsError(f"{path}: stages: at least one is needed")
     if any("cot" in stage.data for stage in recipe.stages) != (recipe.cot_set is not None):
@@ -181,8 +186,11 @@ def _check_stage(stage: Stage, where: str) -> None:
             raise SettingsError(f"{where}: data: the share of {kind} is {share!r}, not a number above 0")
     if stage.schedule not in SCHEDULES:
         raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
-    if stage.no_target is not None and not 0 <= stage.no_target < math.inf:
-        raise SettingsError(f"{where}: no_target is at least 0")
+    for category, share in stage.asked.items():
+        if category not in CATEGORIES:
+            raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
+        if type(share) not in (int, float) or not 0 < share < math.inf:
+            raise SettingsError(f"{where}: asked: the share of {category} is {share!r}, not a number above 0")
     if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
         raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
     if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):

@@ -89,7 +89,7 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
 
 def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel, encoder: Encoder, out: Path) -> None:
     folder = _stage_folder(out, recipe, number)
-    offset, length = number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
+    offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
     view = run.checked_view(recipe.view, model, encoder)
     if stage.objective == "patches":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
@@ -98,7 +98,7 @@ def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel
     else:
         trained = run.trainable(model, recipe.model, stage.gradient_checkpointing)
         cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
-        data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.no_target)
+        data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.asked)
         trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.pad_id))
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":

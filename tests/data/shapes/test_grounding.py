@@ -22,9 +22,15 @@ SIGHT = Sight(
     changes=np.array([["", "", "away"], ["still", "gone", "away"], ["gone", "away", "away"]]),
 )
 
-BAR, STAR, LATER = "blue bar [50, 20, 90, 30]", "red star [10, 8, 30, 38]", "red star [20, 10, 40, 40] still"
+BAR, STAR, LATER = "blue bar [50, 20, 90, 30]", "red star [10, 8, 30, 38]", "red star [20, 10, 40, 40]"
 ENDS = ("largest", "smallest", "left", "right", "top", "bottom")
-PLAIN = {"list 0.0 s": f"at 0.0 s {BAR}; {STAR}", "list 0.5 s": f"at 0.5 s blue bar gone; {LATER}"}
+PLAIN = {"list 0.0 s": f"at 0.0 s {BAR}; {STAR}", "list 0.5 s": f"at 0.5 s {LATER}"}
+COURSES = (
+    "list what becomes of everything",
+    f"at 0.0 s {BAR}; {STAR}; then "
+    f"at 0.0 s {BAR}; at 0.5 s blue bar gone; "
+    f"at 0.0 s {STAR}; at 0.5 s {LATER} still; at 1.0 s red star gone",
+)
 ORDERED = {
     **{f"list 0.0 s from the {end}": f"at 0.0 s from the {end} {STAR}; {BAR}" for end in ("left", "top", "largest")},
     **{f"list 0.0 s from the {end}": f"at 0.0 s from the {end} {BAR}; {STAR}" for end in ("right", "smallest")},
@@ -38,22 +44,28 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_lists_by_hand() -> None:
-    """Neither the frame that shows nothing nor the object that is never seen is asked for; each frame once."""
+    """What becomes of everything comes first; what shows nothing, or is never seen, does not come at all."""
     drawn = [lists(SIGHT, rng(seed), 50) for seed in range(200)]
-    assert all(len(some) == 2 for some in drawn)
-    assert {lesson for some in drawn for lesson in some} == (PLAIN | ORDERED).items()
+    assert all(len(some) == 3 and some[0] == COURSES for some in drawn)
+    assert {lesson for some in drawn for lesson in some[1:]} == (PLAIN | ORDERED).items()
 
 
 def test_half_of_the_lists_are_in_an_order() -> None:
-    drawn = [request for seed in range(400) for request, _ in lists(SIGHT, rng(seed), 2)]
+    drawn = [request for seed in range(400) for request, _ in lists(SIGHT, rng(seed), 3)[1:]]
     assert 0.4 < np.mean([request in ORDERED for request in drawn]) < 0.6
 
 
 def test_some_frames_are_drawn_at_random() -> None:
-    drawn = [lists(SIGHT, rng(seed), 1) for seed in range(200)]
-    assert all(len(some) == 1 for some in drawn)
-    assert {request for some in drawn for request, _ in some} == (PLAIN | ORDERED).keys()
-    assert lists(SIGHT, rng(5), 1) == lists(SIGHT, rng(5), 1)
+    drawn = [lists(SIGHT, rng(seed), 2) for seed in range(200)]
+    assert all(len(some) == 2 for some in drawn)
+    assert {request for some in drawn for request, _ in some[1:]} == (PLAIN | ORDERED).keys()
+    assert lists(SIGHT, rng(5), 2) == lists(SIGHT, rng(5), 2)
+
+
+def test_of_a_single_frame_nothing_becomes() -> None:
+    alone = Sight(SIGHT.names, SIGHT.boxes[:1], SIGHT.areas[:1], SIGHT.order, SIGHT.labels[:1], SIGHT.changes[:1])
+    assert len(lists(alone, rng(), 5)) == 1
+    assert COURSES[0] not in dict(lists(alone, rng(), 5))
 
 
 def test_nothing_to_see_is_nothing_to_ask() -> None:
@@ -66,5 +78,5 @@ def test_every_frame_of_a_real_clip_is_asked_for_once() -> None:
         one = episode("train", index)
         shown = describe(ShapesVideo(one.clip, (56, 56), one.id), View(4, (56, 56)))
         sight = look(one.clip, shown.indices, shown.labels, (56, 56))
-        requests = [request.partition(" from")[0] for request, _ in lists(sight, rng(index), 9)]
+        requests = [request.partition(" from")[0] for request, _ in lists(sight, rng(index), 9)[1:]]
         assert sorted(requests) == sorted(f"list {label} s" for label in shown.labels)

@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,12 +15,14 @@ from thinkseg.data.shapes.traces import (
     ORDERS,
     TEMPLATES,
     Sight,
+    Sought,
     best_shown,
-    course,
+    courses,
     first_shown,
     frame,
     look,
     place,
+    sought,
     trace,
 )
 from thinkseg.data.shapes.wordings import WORDINGS
@@ -43,10 +48,16 @@ SIGHT = Sight(
 
 LISTS = [
     "at 0.0 s red star [10, 10, 30, 40]; blue bar [50, 20, 90, 30]",
-    "at 0.5 s red star [20, 10, 40, 40] moves; blue bar [50, 22, 91, 33] still; green ball [0, 0, 9, 8] new",
-    "at 1.0 s red star gone; blue bar [50, 20, 90, 30] still; green ball [4, 2, 30, 30] grows",
+    "at 0.5 s red star [20, 10, 40, 40]; blue bar [50, 22, 91, 33]; green ball [0, 0, 9, 8]",
+    "at 1.0 s blue bar [50, 20, 90, 30]; green ball [4, 2, 30, 30]",
 ]
-COURSES = "Over time: red star moves, gone; blue bar still, still; green ball new, grows."
+COURSES = (
+    "at 0.0 s red star [10, 10, 30, 40]; blue bar [50, 20, 90, 30]; at 0.5 s green ball [0, 0, 9, 8] new; then "
+    "at 0.0 s red star [10, 10, 30, 40]; at 0.5 s red star [20, 10, 40, 40] moves; at 1.0 s red star gone{star}; "
+    "at 0.0 s blue bar [50, 20, 90, 30]; at 0.5 s blue bar [50, 22, 91, 33] still; "
+    "at 1.0 s blue bar [50, 20, 90, 30] still{bar}; "
+    "at 0.5 s green ball [0, 0, 9, 8] new; at 1.0 s green ball [4, 2, 30, 30] grows{ball}"
+)
 
 
 def ask(kind: str, *targets: int, **words: str) -> Question:
@@ -62,36 +73,74 @@ def test_a_frame_without_anything_shows_nothing() -> None:
     bare = Sight(SIGHT.names, SIGHT.boxes, 0 * SIGHT.areas, (), SIGHT.labels, np.full((3, 3), "away"))
     assert frame(bare, 0) == "at 0.0 s nothing"
     assert frame(bare, 0, ORDERS["leftmost"]) == "at 0.0 s nothing"
+    assert courses(bare) == "nothing"
 
 
 @pytest.mark.parametrize(
     ("kinds", "items"),
     [
-        (("leftmost", "ends_left"), "from the left green ball [0, 0, 9, 8] new; {star}; {bar}"),
-        (("rightmost", "ends_right"), "from the right {bar}; {star}; green ball [0, 0, 9, 8] new"),
-        (("highest",), "from the top green ball [0, 0, 9, 8] new; {star}; {bar}"),
-        (("lowest",), "from the bottom {bar}; {star}; green ball [0, 0, 9, 8] new"),
-        (("largest",), "from the largest {star}; {bar}; green ball [0, 0, 9, 8] new"),
-        (("smallest",), "from the smallest green ball [0, 0, 9, 8] new; {bar}; {star}"),
+        (("leftmost", "ends_left"), "from the left green ball [0, 0, 9, 8]; {star}; {bar}"),
+        (("rightmost", "ends_right"), "from the right {bar}; {star}; green ball [0, 0, 9, 8]"),
+        (("highest",), "from the top green ball [0, 0, 9, 8]; {star}; {bar}"),
+        (("lowest",), "from the bottom {bar}; {star}; green ball [0, 0, 9, 8]"),
+        (("largest",), "from the largest {star}; {bar}; green ball [0, 0, 9, 8]"),
+        (("smallest",), "from the smallest green ball [0, 0, 9, 8]; {bar}; {star}"),
     ],
 )
 def test_orders_by_hand(kinds: tuple[str, ...], items: str) -> None:
-    told = items.format(star="red star [20, 10, 40, 40] moves", bar="blue bar [50, 22, 91, 33] still")
+    told = items.format(star="red star [20, 10, 40, 40]", bar="blue bar [50, 22, 91, 33]")
     for kind in kinds:
         assert frame(SIGHT, 1, ORDERS[kind]) == f"at 0.5 s {told}"
 
 
 def test_an_order_leaves_out_what_is_gone() -> None:
     listed = frame(SIGHT, 2, ORDERS["highest"])
-    assert listed == "at 1.0 s from the top green ball [4, 2, 30, 30] grows; blue bar [50, 20, 90, 30] still"
+    assert listed == "at 1.0 s from the top green ball [4, 2, 30, 30]; blue bar [50, 20, 90, 30]"
 
 
 def test_courses_by_hand() -> None:
-    assert [course(SIGHT, obj) for obj in range(3)] == [
-        "red star moves, gone",
-        "blue bar still, still",
-        "green ball new, grows",
-    ]
+    assert courses(SIGHT) == COURSES.format(star="", bar="", ball="")
+    asked = {"star": ": still? no", "bar": ": still? it is blue bar", "ball": ": still? no"}
+    assert courses(SIGHT, Sought("still", (1,))) == COURSES.format(**asked)
+
+
+def found(changes: Sequence[str]) -> str:
+    """What became of a thing, in the word that questions seek, from the words for it alone."""
+    words = [word for word in changes if word not in ("", "away")]
+    for word in ("grows", "shrinks", "new", "gone"):
+        if word in words:
+            return word
+    goes = [word != "still" for word in words]
+    if not any(goes):
+        return "still"
+    if not goes[0]:
+        return "hit"
+    if not goes[-1]:
+        return "pushed"
+    return "darts" if "darts" in words else "moves"
+
+
+def test_what_is_sought_can_be_told_from_the_words_for_each_thing() -> None:
+    """The word sought is true of the target, and of hardly anything else.
+
+    How far a thing goes from frame to frame depends on how many are shown: the words are for four, as in the recipes.
+    """
+    told, others = [], []
+    for index in range(150):
+        one = episode("train", index)
+        (question,) = one.asked
+        if question.kind not in HAPPENINGS or not question.targets:
+            continue
+        asked = sought(question)
+        assert asked is not None
+        shown = describe(ShapesVideo(one.clip, SIZE, one.id), replace(VIEW, num_frames=4))
+        sight = look(one.clip, shown.indices, shown.labels, SIZE)
+        words = {obj: found(sight.changes[:, obj].tolist()) for obj in sight.order}
+        told += [words.get(target) == asked.word for target in question.targets]
+        others += [word == asked.word for obj, word in words.items() if obj not in question.targets]
+    assert len(told) > 40
+    assert np.mean(told) > 0.95
+    assert np.mean(others) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -100,15 +149,17 @@ def test_courses_by_hand() -> None:
         (
             ask("name", 0, color="red", shape="star"),
             0,
-            f"I see {LISTS[1]}. What is asked for is red star. It shows best at 0.5 s: red star [20, 10, 40, 40].",
+            "Sought: red star. I see at 0.5 s red star [20, 10, 40, 40]: red star? it is red star; "
+            "blue bar [50, 22, 91, 33]: red star? no; green ball [0, 0, 9, 8]: red star? no. "
+            "So it is red star. It shows best at 0.5 s: red star [20, 10, 40, 40].",
             1,
             [[20, 10, 40, 40]],
         ),
         (
             ask("largest", 2),
             1,
-            "The frames show at 1.0 s from the largest green ball [4, 2, 30, 30] grows; "
-            "blue bar [50, 20, 90, 30] still. So the question means green ball. "
+            "The frames show at 1.0 s from the largest green ball [4, 2, 30, 30]; "
+            "blue bar [50, 20, 90, 30]. The question says it is green ball. "
             "The clearest view is at 1.0 s: green ball [4, 2, 30, 30].",
             2,
             [[4, 2, 30, 30]],
@@ -116,37 +167,62 @@ def test_courses_by_hand() -> None:
         (
             ask("leftmost", 0),
             2,
-            "Let me look: at 0.5 s from the left green ball [0, 0, 9, 8] new; red star [20, 10, 40, 40] moves; "
-            "blue bar [50, 22, 91, 33] still; "
-            "then at 1.0 s from the left green ball [4, 2, 30, 30] grows; blue bar [50, 20, 90, 30] still. "
-            "That makes it red star. Most of it is seen at 0.5 s: red star [20, 10, 40, 40].",
+            "Let me look: at 0.5 s from the left green ball [0, 0, 9, 8]; red star [20, 10, 40, 40]; "
+            "blue bar [50, 22, 91, 33]; "
+            "then at 1.0 s from the left green ball [4, 2, 30, 30]; blue bar [50, 20, 90, 30]. "
+            "That shows it is red star. Most of it is seen at 0.5 s: red star [20, 10, 40, 40].",
             1,
             [[20, 10, 40, 40]],
         ),
         (
+            ask("ends_left", 0, 2),
+            1,
+            "Sought: left. The frames show at 0.5 s from the left green ball [0, 0, 9, 8]; red star [20, 10, 40, 40]; "
+            "blue bar [50, 22, 91, 33]; then at 1.0 s from the left green ball [4, 2, 30, 30]: left? it is green ball; "
+            "blue bar [50, 20, 90, 30]: left? no. The question says it is red star and green ball. "
+            "The clearest view is at 0.5 s: red star [20, 10, 40, 40]; green ball [0, 0, 9, 8].",
+            1,
+            [[20, 10, 40, 40], [0, 0, 9, 8]],
+        ),
+        (
             ask("leaves_first"),
             3,
-            f"I see {LISTS[0]}; then {LISTS[1]}; then {LISTS[2]}. {COURSES} Nothing here is what is asked for.",
+            "Sought: gone. I see "
+            + COURSES.format(star=": gone? no", bar=": gone? no", ball=": gone? no")
+            + ". Nothing here is what is asked for.",
             None,
             [],
         ),
         (
+            ask("leaves_first", 0),
+            3,
+            "Sought: gone. I see "
+            + COURSES.format(star=": gone? it is red star", bar=": gone? no", ball=": gone? no")
+            + ". So it is red star. It shows best at 0.5 s: red star [20, 10, 40, 40].",
+            1,
+            [[20, 10, 40, 40]],
+        ),
+        (
             ask("name", color="red", shape="bar"),
             1,
-            f"The frames show {LISTS[1]}. So nothing fits the question.",
+            "Sought: red bar. The frames show at 0.5 s red star [20, 10, 40, 40]: red bar? no; "
+            "blue bar [50, 22, 91, 33]: red bar? no; green ball [0, 0, 9, 8]: red bar? no. "
+            "So nothing fits the question.",
             None,
             [],
         ),
         (
             ask("all_kind", 2, 0, shape="star"),
             0,
-            f"I see {LISTS[1]}. What is asked for is red star and green ball. "
+            "Sought: star. I see at 0.5 s red star [20, 10, 40, 40]: star? it is red star; "
+            "blue bar [50, 22, 91, 33]: star? no; green ball [0, 0, 9, 8]: star? it is green ball. "
+            "So it is red star and green ball. "
             "It shows best at 0.5 s: red star [20, 10, 40, 40]; green ball [0, 0, 9, 8].",
             1,
             [[20, 10, 40, 40], [0, 0, 9, 8]],
         ),
     ],
-    ids=["name", "largest", "leftmost", "nobody", "no such thing", "several"],
+    ids=["name", "largest", "leftmost", "left half", "nobody", "gone", "no such thing", "several"],
 )
 def test_traces_by_hand(
     question: Question, template: int, thinking: str, shown: int | None, boxes: list[list[int]]
@@ -184,7 +260,8 @@ def test_what_is_never_in_sight_cannot_be_answered() -> None:
     hidden = Sight(SIGHT.names, SIGHT.boxes, SIGHT.areas * [[1, 1, 0]], (0, 1), SIGHT.labels, SIGHT.changes)
     thought = trace(hidden, ask("name", 2, color="green", shape="ball"), 0)
     assert (thought.shown, len(thought.boxes)) == (None, 0)
-    assert "green ball" not in thought.thinking
+    assert "green ball [" not in thought.thinking
+    assert "it is" not in thought.thinking
 
 
 def test_every_kind_of_question_can_be_thought_about_in_every_template() -> None:
@@ -194,8 +271,9 @@ def test_every_kind_of_question_can_be_thought_about_in_every_template() -> None
         for kind in WORDINGS
         for template in range(len(TEMPLATES))
     }
-    # Questions that need the same look at the frames are thought about alike: looks, happenings and six orders.
-    assert len(thoughts) == (1 + 1 + 6) * len(TEMPLATES)
+    # Questions that are seen to in the same way are thought about alike: six orders, two of them with halves to tell,
+    # eight words for what happens, and name, colour and shape.
+    assert len(thoughts) == (6 + 2 + 8 + 3) * len(TEMPLATES)
 
 
 def seen(one: Episode) -> tuple[Shown, Sight]:
@@ -258,8 +336,8 @@ def test_changes_are_what_the_boxes_show() -> None:
             assert (word == "grows") == (grown > 1.14)
             assert (word == "shrinks") == (grown < 1 / 1.14)
             # A turning triangle's box is not centred where the triangle is, so allow a little.
-            assert gone < 0.06 if word == "still" else True
-            assert gone > 0.15 if word == "darts" else True
+            assert gone < 0.075 if word == "still" else True
+            assert gone > 0.22 if word == "darts" else True
     assert told == {"still", "moves", "darts", "grows", "shrinks"}
 
 
@@ -285,8 +363,8 @@ def test_an_order_names_the_target_first() -> None:
         one = episode("train", index, 4)
         _, sight = seen(one)
         for question in one.asked:
-            if question.kind in ORDERS and question.kind not in HAPPENINGS:
-                listed = trace(sight, question, 0).thinking.partition(". What")[0].rpartition(" s from the ")[2]
+            if question.kind in ORDERS:
+                listed = trace(sight, question, 0).thinking.partition(". So it is")[0].rpartition(" s from the ")[2]
                 name = listed.partition(" ")[2].partition(" [")[0]
                 first.append(name in {one.clip.name(obj) for obj in question.targets})
     assert len(first) > 150
@@ -330,7 +408,7 @@ def test_a_trace_says_nothing_that_the_question_gives_away() -> None:
         _, sight = seen(one)
         for question in one.asked:
             thinking = trace(sight, question, 0).thinking
-            conclusion = thinking.partition("What is asked for is ")[2].partition(".")[0]
+            conclusion = thinking.partition("So it is ")[2].partition(".")[0]
             named = set(conclusion.split(" and ")) if conclusion else set()
             assert named == {one.clip.name(obj) for obj in question.targets}
 

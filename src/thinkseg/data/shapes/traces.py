@@ -6,13 +6,15 @@ policy writes boxes in, objects are named from left to right as they appear, and
 which the targets cover most.
 
 What happens is told by a word for each object and frame, what has become of it since the frame shown before: still,
-moves, darts, grows, shrinks, new, gone.
+moves, darts, grows, shrinks, new, gone. What is sought is put into a word right after the question, and asked of each
+thing where it has just been seen ("hit? no"), so that nothing has to be told from what stands far away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from thinkseg.data.shapes.render import corners, full_area, label_map, seen_boxe
 from thinkseg.data.shapes.world import Clip
 
 LEAST_SHARE = 0.15  # an object of which less is in sight counts as out of sight
-STILL, FAR = 0.025, 0.2  # sides of the frame that an object which is still at most, and which darts at least, has gone
+STILL, FAR = 0.04, 0.28  # sides of the frame that an object which is still at most, and which darts at least, has gone
 GROWN = 1.14  # how many times larger across an object is that grows, and how many times smaller one that shrinks
 
 
@@ -120,11 +122,15 @@ def trace(sight: Sight, question: Question, template: int, first: bool = False) 
     words = TEMPLATES[template % len(TEMPLATES)]
     choose = first_shown if first else best_shown
     shown = choose(sight, question.targets)
-    order = ORDERS.get(question.kind)
-    looks = [frame(sight, s, order) for s in _looked_at(sight, question.kind, shown)]
-    thought = [words.opening.format(seen="; then ".join(looks))]
+    asked = sought(question)
+    thought = [f"Sought: {asked.word}."] if asked else []
     if question.kind in HAPPENINGS:
-        thought.append(f"Over time: {'; '.join(course(sight, i) for i in sight.order)}.")
+        seen = courses(sight, asked)
+    else:
+        *before, last = _looked_at(sight, question.kind, shown)
+        order = ORDERS.get(question.kind)
+        seen = "; then ".join([*(frame(sight, s, order) for s in before), frame(sight, last, order, asked)])
+    thought.append(words.opening.format(seen=seen))
     if shown is None:
         thought.append(words.nothing)
         return Trace(" ".join(thought), None, np.zeros((0, 4), np.float32))
@@ -136,36 +142,66 @@ def trace(sight: Sight, question: Question, template: int, first: bool = False) 
     return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
 
 
-def frame(sight: Sight, shown: int, order: Order | None = None) -> str:
-    """Everything in one shown frame with its box, and what became of it since the frame before.
+def frame(sight: Sight, shown: int, order: Order | None = None, asked: Sought | None = None) -> str:
+    """Everything in sight in one shown frame with its box: "at 0.8 s red star [12, 40, 32, 64]; blue bar [...]".
 
-    "at 0.8 s red star [12, 40, 32, 64] moves; blue bar [50, 20, 90, 30] still; green ball gone" lists things as they
-    first came into sight. In an order of place or size only what is in sight is listed: "at 0.8 s from the top ...".
+    Things are listed as they first came into sight, or in an order of place or size: "at 0.8 s from the top ...". What
+    is asked is asked of each: "red star [...]: bar? no; blue bar [...]: bar? it is blue bar".
     """
     there = [i for i in sight.order if sight.areas[shown, i]]
-    told = [i for i in sight.order if sight.changes[shown, i] != "away"]
     if order:
-        told = sorted(there, key=lambda i: order.key(sight.boxes[shown, i]))
-    seen = (place(sight, i, shown) if i in there else sight.names[i] for i in told)
-    items = (f"{item} {sight.changes[shown, i]}".rstrip() for item, i in zip(seen, told, strict=True))
-    phrase = f" {order.phrase}" if order and told else ""
+        there.sort(key=lambda i: order.key(sight.boxes[shown, i]))
+    phrase = f" {order.phrase}" if order and there else ""
+    items = [place(sight, i, shown) + _judged(sight, i, asked) for i in there]
     return f"at {sight.labels[shown]} s{phrase} {'; '.join(items) or 'nothing'}"
 
 
-def course(sight: Sight, obj: int) -> str:
-    """What becomes of one object from each shown frame to the next: "red star still, moves, gone"."""
-    return f"{sight.names[obj]} {', '.join(sight.changes[1:, obj])}"
+def courses(sight: Sight, asked: Sought | None = None) -> str:
+    """What there is, then what becomes of it, thing after thing, from frame to frame.
+
+    "at 0.8 s red star [12, 40, 32, 64]; blue bar [...]; then at 0.8 s red star [12, 40, 32, 64]; at 1.6 s red star
+    [12, 40, 32, 64] still; at 2.4 s red star gone; at 0.8 s blue bar ...": the list says whom to follow, and in which
+    order; what is to be compared stands side by side. What is asked is asked of each thing that was followed: "red star
+    gone: still? no; at 0.8 s ... blue bar [...] still: still? it is blue bar".
+    """
+    told = [_track(sight, i) + _judged(sight, i, asked) for i in sight.order]
+    return f"{_cast(sight)}; then {'; '.join(told)}" if told else "nothing"
+
+
+def _judged(sight: Sight, obj: int, asked: Sought | None) -> str:
+    """Whether one thing is what is asked for, said right after what was seen of it."""
+    if not asked:
+        return ""
+    return f": {asked.word}? {f'it is {sight.names[obj]}' if obj in asked.targets else 'no'}"
+
+
+def _track(sight: Sight, obj: int) -> str:
+    """One thing from frame to frame, from where it is first seen to where it is gone."""
+    entries = []
+    for shown, change in enumerate(sight.changes[:, obj]):
+        if change != "away":
+            seen = place(sight, obj, shown) if sight.areas[shown, obj] else sight.names[obj]
+            entries.append(f"at {sight.labels[shown]} s {seen} {change}".rstrip())
+    return "; ".join(entries)
+
+
+def _cast(sight: Sight) -> str:
+    """Everything where it is first seen: "at 0.8 s red star [12, 40, 32, 64]; at 2.4 s green ball [...] new"."""
+    first = (sight.areas > 0).argmax(0)
+    scenes = []
+    for shown, newcomers in groupby(sight.order, key=lambda i: int(first[i])):
+        places = [f"{place(sight, i, shown)} {sight.changes[shown, i]}".rstrip() for i in newcomers]
+        scenes.append(f"at {sight.labels[shown]} s {'; '.join(places)}")
+    return "; ".join(scenes)
 
 
 def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
-    """Positions of the shown frames that have to be looked at to answer a kind of question, in order of time.
+    """Positions of the shown frames that have to be listed to answer a kind of question, in order of time.
 
     Where no frame is best, the one in which most objects are in sight stands in.
     """
     best = int((sight.areas > 0).sum(1).argmax()) if keyframe is None else keyframe
     last = len(sight.labels) - 1
-    if kind in HAPPENINGS:
-        return list(range(last + 1))
     return sorted({best, last}) if kind in _AT_THE_END else [best]
 
 
@@ -178,9 +214,42 @@ BY_LOOKS = {"name", "color", "kind", "all_color", "all_kind"}
 """Kinds of questions that any frame answers in which the targets are in sight."""
 
 HAPPENINGS = {"fastest", "still", "grows", "shrinks", "leaves_first", "arrives", "pushed_by", "pushed", "was_hit"}
-"""Kinds of questions about what happens, which take all frames."""
+"""Kinds of questions about what happens, which take all frames, one compared with the next."""
 
 _AT_THE_END = {"leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"}
+
+
+class Sought(NamedTuple):
+    """What a question asks for in a word or two, and the objects it is true of."""
+
+    word: str
+    targets: Sequence[int]
+
+
+_SOUGHT = {
+    "name": "{color} {shape}",
+    "color": "{color}",
+    "all_color": "{color}",
+    "kind": "{shape}",
+    "all_kind": "{shape}",
+    "fastest": "darts",
+    "still": "still",
+    "grows": "grows",
+    "shrinks": "shrinks",
+    "leaves_first": "gone",
+    "arrives": "new",
+    "pushed_by": "pushed",
+    "pushed": "hit",
+    "was_hit": "hit",
+    "ends_left": "left",
+    "ends_right": "right",
+}
+
+
+def sought(question: Question) -> Sought | None:
+    """What can be asked of each thing in turn; nothing where things are compared, and their order says which it is."""
+    word = _SOUGHT.get(question.kind)
+    return Sought(word.format(**dict(question.words)), question.targets) if word else None
 
 
 class Order(NamedTuple):
@@ -222,21 +291,21 @@ class Template:
 TEMPLATES = (
     Template(
         "I see {seen}.",
-        "What is asked for is {names}.",
+        "So it is {names}.",
         "Nothing here is what is asked for.",
         "It shows best at {label} s: {places}.",
         "It is first seen at {label} s: {places}.",
     ),
     Template(
         "The frames show {seen}.",
-        "So the question means {names}.",
+        "The question says it is {names}.",
         "So nothing fits the question.",
         "The clearest view is at {label} s: {places}.",
         "The first view is at {label} s: {places}.",
     ),
     Template(
         "Let me look: {seen}.",
-        "That makes it {names}.",
+        "That shows it is {names}.",
         "No object matches that.",
         "Most of it is seen at {label} s: {places}.",
         "It comes into sight at {label} s: {places}.",

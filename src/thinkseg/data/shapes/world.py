@@ -25,8 +25,9 @@ FRAMES = (24, 60)
 OBJECTS = (3, 6)
 RADIUS = (0.10, 0.17)
 
-# Path lengths over the whole clip, in sides of the frame: what "slow" and "fast" mean here.
-SLOW, BRISK, FAST = (0.10, 0.24), (0.28, 0.50), (0.95, 1.40)
+# Path lengths over the whole clip, in sides of the frame: what "slow" and "fast" mean here. Even what is slow goes a
+# few pixels between two of the few small frames a policy is shown: whether a thing moves must be there to be seen.
+SLOW, BRISK, FAST = (0.24, 0.36), (0.36, 0.55), (0.95, 1.40)
 
 TRAINING_PATHS = ("straight",)
 UNSEEN_PATHS = ("orbit", "zigzag")
@@ -113,6 +114,7 @@ def simulate(rng: np.random.Generator, scenario: str, paths: tuple[str, ...] = T
         taken.append(start)
         xy[obj] = _way(rng, role, lengths[obj], start, radius[obj], tau, paths)
     spin = rng.uniform(-1, 1, num) * rng.choice([0.4, 3.0], num)
+    spin[[role in ("still", "struck") for role in roles]] = 0.0  # what stays put does not turn on the spot either
     angle = rng.uniform(0, 2 * np.pi, num)[:, None] + spin[:, None] * tau
     return Clip(colors, shapes, tuple(roles), xy, radius, angle, hit, int(rng.integers(2**31)))
 
@@ -132,7 +134,7 @@ def _names(rng: np.random.Generator, num: int) -> tuple[tuple[str, ...], tuple[s
 
 
 def _roles(rng: np.random.Generator, num: int, scenario: str) -> list[str]:
-    drifting = [str(r) for r in rng.choice(["still", "drift"], num, p=[0.3, 0.7])]
+    drifting = [str(r) for r in rng.choice(["still", "drift"], num, p=[0.4, 0.6])]
     if scenario == "fast":
         drifting[0] = "drift"
     elif scenario == "still":
@@ -165,7 +167,7 @@ def _growth(rng: np.random.Generator, num: int, scenario: str) -> np.ndarray:
     if scenario == "resize":
         growth[rng.integers(num)] = rng.uniform(1.7, 2.1) if rng.random() < 0.5 else rng.uniform(0.45, 0.58)
     elif scenario == "plain":
-        growth = rng.uniform(0.75, 1.35, num)
+        growth = rng.uniform(0.85, 1.2, num)
     return growth
 
 
