@@ -83,9 +83,9 @@ def test_an_outline_is_not_taken_for_its_object() -> None:
     assert iou_of_the_cut_out(rgb, truth) > 0.9
 
 
-@pytest.mark.parametrize(("index", "frame", "least"), [(17, 34, 0.85), (51, 43, 0.95)])
+@pytest.mark.parametrize(("index", "frame", "least"), [(6, 36, 0.95), (32, 27, 0.9)])
 def test_a_mask_that_leaves_the_object_at_no_edge_loses(index: int, frame: int, least: float) -> None:
-    """Two clips of the shapes world in which colours alone take a wedge of the ground, or a neighbour, along."""
+    """Two clips of the shapes world where without edges another mask wins, whose IoU with the object is below 0.7."""
     sample = load("val", index)
     assert sample.truth is not None
     truth = sample.truth.mask(frame, 0)
