@@ -174,6 +174,12 @@ def check_reporters(names: tuple[str, ...] | None, path: Path) -> None:
             raise SettingsError(f"{path}: report_to: {name} is not installed: pip install {REPORTERS[name]}")
 
 
+def _check_shares(shares: Mapping[str, float], where: str) -> None:
+    for name, share in shares.items():
+        if type(share) not in (int, float) or not 0 < share < math.inf:
+            raise SettingsError(f"{where}: the share of {name} is {share!r}, not a number above 0")
+
+
 def _check_stage(stage: Stage, where: str) -> None:
     if stage.optimizer not in OPTIMIZERS:
         raise SettingsError(f"{where}: optimizer {stage.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
@@ -181,16 +187,13 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
     if (stage.objective == "words") != bool(stage.data):
         raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
-    for kind, share in stage.data.items():
-        if type(share) not in (int, float) or not 0 < share < math.inf:
-            raise SettingsError(f"{where}: data: the share of {kind} is {share!r}, not a number above 0")
+    _check_shares(stage.data, f"{where}: data")
     if stage.schedule not in SCHEDULES:
         raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
-    for category, share in stage.asked.items():
+    _check_shares(stage.asked, f"{where}: asked")
+    for category in stage.asked:
         if category not in CATEGORIES:
             raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
-        if type(share) not in (int, float) or not 0 < share < math.inf:
-            raise SettingsError(f"{where}: asked: the share of {category} is {share!r}, not a number above 0")
     if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
         raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
     if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):

@@ -127,9 +127,8 @@ def trace(sight: Sight, question: Question, template: int, first: bool = False) 
     if question.kind in HAPPENINGS:
         seen = courses(sight, asked)
     else:
-        *before, last = _looked_at(sight, question.kind, shown)
-        order = ORDERS.get(question.kind)
-        seen = "; then ".join([*(frame(sight, s, order) for s in before), frame(sight, last, order, asked)])
+        looks, order = _looked_at(sight, question.kind, shown), ORDERS.get(question.kind)
+        seen = "; then ".join(frame(sight, s, order, asked if s == looks[-1] else None) for s in looks)
     thought.append(words.opening.format(seen=seen))
     if shown is None:
         thought.append(words.nothing)
@@ -172,17 +171,14 @@ def _judged(sight: Sight, obj: int, asked: Sought | None) -> str:
     """Whether one thing is what is asked for, said right after what was seen of it."""
     if not asked:
         return ""
-    return f": {asked.word}? {f'it is {sight.names[obj]}' if obj in asked.targets else 'no'}"
+    answer = f"it is {sight.names[obj]}" if obj in asked.targets else "no"
+    return f": {asked.word}? {answer}"
 
 
 def _track(sight: Sight, obj: int) -> str:
     """One thing from frame to frame, from where it is first seen to where it is gone."""
-    entries = []
-    for shown, change in enumerate(sight.changes[:, obj]):
-        if change != "away":
-            seen = place(sight, obj, shown) if sight.areas[shown, obj] else sight.names[obj]
-            entries.append(f"at {sight.labels[shown]} s {seen} {change}".rstrip())
-    return "; ".join(entries)
+    there = np.flatnonzero(sight.changes[:, obj] != "away").tolist()
+    return "; ".join(f"at {sight.labels[shown]} s {_noted(sight, obj, shown)}" for shown in there)
 
 
 def _cast(sight: Sight) -> str:
@@ -190,9 +186,14 @@ def _cast(sight: Sight) -> str:
     first = (sight.areas > 0).argmax(0)
     scenes = []
     for shown, newcomers in groupby(sight.order, key=lambda i: int(first[i])):
-        places = [f"{place(sight, i, shown)} {sight.changes[shown, i]}".rstrip() for i in newcomers]
-        scenes.append(f"at {sight.labels[shown]} s {'; '.join(places)}")
+        scenes.append(f"at {sight.labels[shown]} s {'; '.join(_noted(sight, i, shown) for i in newcomers)}")
     return "; ".join(scenes)
+
+
+def _noted(sight: Sight, obj: int, shown: int) -> str:
+    """One thing in one frame, and what has become of it: "red star [12, 40, 32, 64] still", "red star gone"."""
+    seen = place(sight, obj, shown) if sight.areas[shown, obj] else sight.names[obj]
+    return f"{seen} {sight.changes[shown, obj]}".rstrip()
 
 
 def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
