@@ -96,6 +96,18 @@ def test_questions_without_a_target_are_asked_as_often_as_told(encoder: Encoder)
         assert np.mean([not question.targets for question in first]) == pytest.approx(share, abs=0.08 if share else 0)
 
 
+def test_made_up_words_are_put_into_as_many_questions_as_told(encoder: Encoder) -> None:
+    """Nothing else about a clip changes."""
+    plain = [mixture(encoder).clip(at, 3) for at in range(200)]
+    for strays in (0.0, 0.25, 1.0):
+        odd = [mixture(encoder, strays=strays).clip(at, 3) for at in range(200)]
+        assert [clip.asked for clip in odd] == [clip.asked for clip in plain]
+        pairs = [
+            pair for one, other in zip(odd, plain, strict=True) for pair in zip(one.texts, other.texts, strict=True)
+        ]
+        assert np.mean([one != other for one, other in pairs]) == pytest.approx(strays, abs=0.05 if strays % 1 else 0)
+
+
 def test_rows_of_a_batch_are_about_equally_long(encoder: Encoder) -> None:
     """A pool is cut into batches by length: of one length after another, in random order, the last batch last."""
     data = mixture(encoder, shares={"frames": 1.0, "traces": 1.0}, batch=4, length=4 * BATCHES_A_POOL + 6)

@@ -77,7 +77,9 @@ def seeing(recipe: Recipe, stage: Stage, model: Anatomy, view: View) -> Job:
 def _longest_row(stage: Stage, model: Anatomy, view: View, cot: CotSet | None) -> tuple[int, int, int, int]:
     """Of some rows of a stage's data the longest: tokens of its prompt, all, those trained on, and patches."""
     # Rows are only made, not encoded.
-    mixture = Mixture(cast("Encoder", None), view, stage.data, stage.questions, 0, CLIPS, 1, cot, stage.asked)
+    mixture = Mixture(
+        cast("Encoder", None), view, stage.data, stage.questions, 0, CLIPS, 1, cot, stage.asked, stage.strays
+    )
     found = []
     for kind in stage.data:
         for at in range(CLIPS):

@@ -29,6 +29,7 @@ from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
+from thinkseg.data.shapes.wordings import with_strays
 from thinkseg.lessons import dialogue
 from thinkseg.models.encoder import Encoder, Written
 from thinkseg.train.packing import Row, pack
@@ -138,6 +139,7 @@ class Mixture:
     rows are drawn in pools of some batches and come in batches of about equal length, the batches in random order.
     cot: the set that `cot` is about; needed for that kind alone.
     asked: how often questions of a category are asked first; those not named, as in other splits.
+    strays: share of the questions about shapes with made-up words in them.
     """
 
     encoder: Encoder
@@ -149,6 +151,7 @@ class Mixture:
     batch: int = 1
     cot: CotSet | None = None
     asked: Mapping[str, float] = field(default_factory=dict)
+    strays: float = 0.0
     # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
     _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
 
@@ -164,7 +167,11 @@ class Mixture:
 
     def clip(self, at: int, questions: int) -> Episode:
         """A clip of the train split, and what is asked about it."""
-        return episode("train", at, questions, SHARES | dict(self.asked))
+        clip = episode("train", at, questions, SHARES | dict(self.asked))
+        rng = np.random.default_rng([4, at])
+        stray = rng.random(len(clip.texts)) < self.strays
+        texts = (with_strays(text, rng) if odd else text for text, odd in zip(clip.texts, stray, strict=True))
+        return replace(clip, texts=tuple(texts))
 
     def _draw(self, pool: int) -> list[Row]:
         size = self.batch * BATCHES_A_POOL

@@ -64,6 +64,7 @@ class Stage:
     data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
     asked: how often questions of a category are asked about shapes, where that is not as often as in val, and as far as
         clips allow: {motion: 0.3} changes `data.shapes.episodes.SHARES`; shares need not sum to one.
+    strays: share of the questions about shapes with made-up words in them, which say nothing.
     batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
     optimizer: one of `train.optimizer.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
     gradient_checkpointing: less memory for more time. workers: processes that make data.
@@ -77,6 +78,7 @@ class Stage:
     data: Mapping[str, float] = field(default_factory=dict)
     questions: int = 1
     asked: Mapping[str, float] = field(default_factory=dict)
+    strays: float = 0.0
     accumulate: int = 1
     optimizer: str = "adamw"
     schedule: str = "cosine"
@@ -194,6 +196,8 @@ def _check_stage(stage: Stage, where: str) -> None:
     for category in stage.asked:
         if category not in CATEGORIES:
             raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
+    if not 0 <= stage.strays <= 1:
+        raise SettingsError(f"{where}: strays: {stage.strays} is not a share, from 0 to 1")
     if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
         raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
     if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):

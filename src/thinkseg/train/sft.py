@@ -98,7 +98,9 @@ def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel
     else:
         trained = run.trainable(model, recipe.model, stage.gradient_checkpointing)
         cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
-        data = Mixture(encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.asked)
+        data = Mixture(
+            encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.asked, stage.strays
+        )
         trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.pad_id))
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":

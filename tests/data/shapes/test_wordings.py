@@ -1,8 +1,12 @@
 import re
 from itertools import chain, product
 
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
 from thinkseg.chains.show import checked_query
-from thinkseg.data.shapes.wordings import CATEGORIES, CATEGORY, UNSEEN_WORDINGS, WORDINGS
+from thinkseg.data.shapes.wordings import CATEGORIES, CATEGORY, UNSEEN_WORDINGS, WORDINGS, with_strays
 from thinkseg.data.shapes.world import COLORS, SHAPES
 
 
@@ -47,3 +51,12 @@ def test_no_text_means_two_things() -> None:
 def test_wordings_can_be_asked_as_they_are() -> None:
     for text in filled(WORDINGS) | filled(UNSEEN_WORDINGS):
         assert checked_query(text) == text
+
+
+@given(st.sampled_from(sorted(WORDINGS)), st.integers(0, 2**32 - 1))
+def test_a_question_with_strays_still_says_all_it_said(kind: str, seed: int) -> None:
+    text = WORDINGS[kind][0]
+    words = with_strays(text, np.random.default_rng(seed)).split(" ")
+    rest = iter(words)
+    assert all(word in rest for word in text.split(" ")), "the words are there, in their order"
+    assert 1 <= len(words) - len(text.split(" ")) <= 2

@@ -5,6 +5,8 @@ Each kind of question has wordings that occur in training and in val, and wordin
 
 from __future__ import annotations
 
+import numpy as np
+
 CATEGORY: dict[str, str] = {
     "name": "referring",
     "color": "referring",
@@ -91,3 +93,17 @@ UNSEEN_WORDINGS: dict[str, tuple[str, ...]] = {
     "ends_left": ("those on the left at the end", "all the things that finish left"),
     "ends_right": ("those on the right at the end", "all the things that finish right"),
 }
+
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+
+
+def with_strays(text: str, rng: np.random.Generator) -> str:
+    """The question with one or two made-up words put in somewhere.
+
+    A policy that never meets an unknown word in training is thrown off by the first one ("the thing painted red").
+    """
+    words = text.split(" ")
+    for _ in range(int(rng.integers(1, 3))):
+        made_up = "".join(rng.choice(LETTERS, int(rng.integers(3, 10))))
+        words.insert(int(rng.integers(len(words) + 1)), made_up)
+    return " ".join(words)
