@@ -7,7 +7,7 @@
     .thinkseg       what is in the folder, which tells a later call that it may be replaced
 
 A folder appears under its name once it is complete, and an earlier result is there until then. A reply that could not
-be used has an answer.json alone. Nothing here grows with the length of the video but run lengths.
+be used has an answer.json alone. Nothing here grows with the length of the video.
 """
 
 from __future__ import annotations
@@ -53,13 +53,15 @@ def write_files(
     result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: Progress | None = None
 ) -> None:
     """Writes the files of a segmentation into a folder that is there."""
+    from thinkseg.ops.masks import json_of
     from thinkseg.ops.video import write_video
 
     write_json(answer_record(result, settings), folder / "answer.json")
     if result.failure:
         return
     _write_masks(result.masklets, folder / "masks")
-    write_json(_masks_record(result.masklets), folder / "masks.json", indent=None)
+    with (folder / "masks.json").open("w", encoding="utf-8") as file:
+        file.writelines(json_of(result.masklets))
     fps = result.sample.video.fps or FOLDER_FPS
     write_video(folder / "overlay.mp4", _painted(result, progress), fps)
 
@@ -150,10 +152,10 @@ def result_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_json(value: Any, path: Path, indent: int | None = 2) -> None:
+def write_json(value: Any, path: Path) -> None:
     """Writes plain JSON values, in readable letters."""
     # What is not Unicode, as in names of files from elsewhere, becomes an escape, which JSON understands.
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
 
 
 @contextmanager
@@ -212,13 +214,6 @@ def _write_masks(masklets: Masklets, folder: Path) -> None:
     for frame in range(masklets.num_frames):
         mask = masklets.union(frame).astype(np.uint8) * 255
         Image.fromarray(mask).save(folder / f"{frame:0{digits}d}.png", compress_level=3)
-
-
-def _masks_record(masklets: Masklets) -> dict[str, Any]:
-    """What masks.json holds: for each object one entry a frame, null where it is not seen."""
-    width, height = masklets.size_wh
-    objects = [[None if rle is None else dict(rle) for rle in track] for track in masklets.rles]
-    return {"size": [height, width], "frames": masklets.num_frames, "objects": objects}
 
 
 def _painted(result: Segmentation, progress: Progress | None) -> Iterator[np.ndarray]:

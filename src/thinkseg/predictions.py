@@ -27,7 +27,8 @@ from thinkseg.data.tracks import checked_rle
 from thinkseg.data.tree import Node, read_json
 from thinkseg.data.vicas_predictions import read_prompts, tracks_of
 from thinkseg.errors import DatasetError, SettingsError
-from thinkseg.results import SETTINGS, replace_json
+from thinkseg.ops.masks import json_of
+from thinkseg.results import SETTINGS, replacing
 from thinkseg.types import Masklets
 
 MASKS = "masks"
@@ -151,10 +152,9 @@ def rle_path(root: Path, expression: Expression) -> Path:
 
 def write_masklets(masklets: Masklets, path: Path) -> None:
     """Writes masks as run lengths, a file that is there in full or not at all. Raises OSError if it cannot be."""
-    width, height = masklets.size_wh
-    objects = [[None if rle is None else dict(rle) for rle in track] for track in masklets.rles]
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_json({"size": [height, width], "frames": masklets.num_frames, "objects": objects}, path, indent=None)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(json_of(masklets))
 
 
 def read_masklets(path: Path, num_frames: int, size_wh: tuple[int, int]) -> Masklets:

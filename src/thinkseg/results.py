@@ -121,10 +121,10 @@ def read_rows(path: Path) -> dict[str, Row]:
     return rows
 
 
-def replace_json(value: Any, path: Path, indent: int | None = 2) -> None:
+def replace_json(value: Any, path: Path) -> None:
     """Writes plain JSON values as a file that is there in full or not at all."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=indent) + "\n", "utf-8")
+        partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
 def questions(rows: Iterable[Row]) -> list[Row]:

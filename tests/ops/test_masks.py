@@ -1,4 +1,6 @@
-"""Stacks of masks against the masklets they become."""
+"""Stacks of masks against the masklets they become, and those against the JSON they become."""
+
+import json
 
 import numpy as np
 import pytest
@@ -30,3 +32,14 @@ def test_empty_masklets_have_no_objects():
     assert masklets.num_objects == 0
     assert masklets.union(2).shape == (4, 6)
     assert masklets.area(0) == 0
+
+
+@pytest.mark.parametrize("num_objects", [0, 1, 2])
+def test_masklets_become_json(num_objects):
+    stack = np.zeros((num_objects, 2, 2, 3), bool)
+    stack[:, 0, 1, 2] = True
+    assert json.loads("".join(masks.json_of(masks.from_stacks(stack) if num_objects else masks.empty((3, 2), 2)))) == {
+        "size": [2, 3],
+        "frames": 2,
+        "objects": [[{"size": [2, 3], "counts": "51"}, None]] * num_objects,
+    }

@@ -21,6 +21,11 @@ def test_shapes_go_on_for_ever_from_their_offset() -> None:
         assert (prompt.shown[0], prompt.shown[-1]) == (0, len(prompt.sample.video) - 1)
 
 
+def test_shapes_are_asked_about_as_often_as_told() -> None:
+    prompts = Prompts([Source("shapes", asked={"none": 8.0})], num_frames=4, seed=0)
+    assert sum(prompts[number].sample.category == "none" for number in range(40)) > 28
+
+
 @pytest.fixture(scope="module")
 def revos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("revos")

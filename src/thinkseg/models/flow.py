@@ -18,6 +18,7 @@ from thinkseg.models.edges import apply_coefficients, as_guide
 from thinkseg.models.target import Picture, Soft, Target
 from thinkseg.models.walk import backwards, check_boxes, check_keyframe
 from thinkseg.ops.masks import encode
+from thinkseg.ops.spool import MaskSpool
 from thinkseg.types import Frames, Masklets, Progress, Rle
 
 
@@ -42,22 +43,20 @@ class FlowTracker:
         total, size_wh = len(video), video.size_wh
         boxes = check_boxes(boxes, size_wh)
         check_keyframe(video, keyframe)
-        tracks: list[list[Rle | None]] = [[None] * total for _ in boxes]
+        kept = MaskSpool(size_wh, total, len(boxes))
         if len(boxes):
             first = Picture(video[keyframe], self._working_wh(size_wh))
             masks = cut_out_all(first.rgb, boxes)
-            for track, mask in zip(tracks, masks, strict=True):
-                track[keyframe] = encode(mask)
+            kept.put(keyframe, [encode(mask) for mask in masks])
             done = 1
             after, before = range(keyframe + 1, total), range(keyframe)
             for indices, frames in ((after, video.read(after)), (reversed(before), backwards(video, before))):
                 for index, found in zip(indices, self._walk(first, masks, frames), strict=True):
-                    for track, rle in zip(tracks, found, strict=True):
-                        track[index] = rle
+                    kept.put(index, found)
                     done += 1
                     if progress is not None:
                         progress(done, total)
-        return Masklets(size_wh, total, tuple(tuple(track) for track in tracks))
+        return kept.masklets()
 
     def _working_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         scale = min(1.0, self.working_side / max(size_wh))

@@ -2,7 +2,7 @@
 
 In: a video, the index of a frame and boxes xyxy in that frame's pixels. Out: `Masklets`, one object per box in order.
 Frames stream from the decoder: forwards from the keyframe to the end, then back to the start. Features of frames are
-kept, as far as they fit, for the next call about the same video; masks leave as run lengths.
+kept, as far as they fit, for the next call about the same video; masks leave as run lengths, to disk when many.
 
 The models are those of `transformers`; getting pictures ready for them is done here, without torchvision.
 """
@@ -23,6 +23,7 @@ from thinkseg.models.features import KEEP_BYTES, FeatureStore, LatestVideo
 from thinkseg.models.session import Session
 from thinkseg.models.walk import backwards, check_boxes, check_keyframe
 from thinkseg.ops.masks import encode
+from thinkseg.ops.spool import MaskSpool
 from thinkseg.types import Frames, Masklets, Progress, Rle
 
 if TYPE_CHECKING:
@@ -133,15 +134,14 @@ class Sam2Tracker:
 
         boxes = check_boxes(boxes, video.size_wh)
         check_keyframe(video, keyframe)
-        tracks: list[list[Rle | None]] = [[None] * len(video) for _ in boxes]
+        found = MaskSpool(video.size_wh, len(video), len(boxes))
         if len(boxes):
             with self._lock, torch.inference_mode(), self._enough_memory(video, len(boxes)):
                 for done, (frame, logits) in enumerate(self._walk(video, keyframe, boxes), start=1):
-                    for track, rle in zip(tracks, self._masks(logits, video.size_wh), strict=True):
-                        track[frame] = rle
+                    found.put(frame, list(self._masks(logits, video.size_wh)))
                     if progress is not None:
                         progress(done, len(video))
-        return Masklets(video.size_wh, len(video), tuple(tuple(track) for track in tracks))
+        return found.masklets()
 
     def _walk(self, video: Frames, keyframe: int, boxes: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
         """Each frame with its mask logits (N, 1, h, w): from the keyframe on, then from there back to the start."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from thinkseg.models import check_tracker
 from thinkseg.rewards import checked_weights
 from thinkseg.train.objective import NORMALISATIONS
 from thinkseg.train.optimizer import OPTIMIZERS
-from thinkseg.train.recipe import PRECISIONS, SCHEDULES, ModelRecipe, check_model, check_reporters
+from thinkseg.train.recipe import PRECISIONS, SCHEDULES, ModelRecipe, check_asked, check_model, check_reporters
 from thinkseg.train.yamlfile import read_yaml
 from thinkseg.types import View
 
@@ -28,12 +28,15 @@ class Source:
     """Where prompts come from: a benchmark by name, with its folder and split, or the shapes world ("shapes").
 
     offset: for shapes, the first sample of the split used, so that runs need not meet the same clips.
+    asked: for shapes, how often questions of a category are asked, where that is not as often as in val, as in
+        `train.recipe.Stage`.
     """
 
     name: str
     root: str | None = None
     split: str = "train"
     offset: int = 0
+    asked: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def load_grpo_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Gr
 
 
 def _check_names(recipe: GrpoRecipe, path: Path) -> None:
-    for field, value, known in (
+    for name, value, known in (
         ("chain", recipe.chain, CHAINS),
         ("optimizer", recipe.optimizer, OPTIMIZERS),
         ("schedule", recipe.schedule, SCHEDULES),
@@ -121,24 +124,24 @@ def _check_names(recipe: GrpoRecipe, path: Path) -> None:
         ("precision", recipe.precision, PRECISIONS),
     ):
         if value not in known:
-            raise SettingsError(f"{path}: {field}: {value!r} is none of {', '.join(known)}")
+            raise SettingsError(f"{path}: {name}: {value!r} is none of {', '.join(known)}")
 
 
 def _check_numbers(recipe: GrpoRecipe, path: Path) -> None:
     at_least_one = ("steps", "num_frames", "prompts", "max_new_tokens", "tokens_at_once", "save_every")
-    for field in at_least_one:
-        if getattr(recipe, field) < 1:
-            raise SettingsError(f"{path}: {field} is at least 1")
+    for name in at_least_one:
+        if getattr(recipe, name) < 1:
+            raise SettingsError(f"{path}: {name} is at least 1")
     if recipe.rollouts < 2:
         raise SettingsError(f"{path}: rollouts is at least 2: an attempt is judged by the others of its group")
     if min(*recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
         raise SettingsError(f"{path}: frame_wh and closeup_wh are at least 1")
-    for field in ("learning_rate", "max_grad_norm", "temperature"):
-        if not 0 < getattr(recipe, field) < math.inf:
-            raise SettingsError(f"{path}: {field} is above 0")
-    for field in ("warmup", "weight_decay", "beta", "show_every"):
-        if not 0 <= getattr(recipe, field) < math.inf:
-            raise SettingsError(f"{path}: {field} is at least 0")
+    for name in ("learning_rate", "max_grad_norm", "temperature"):
+        if not 0 < getattr(recipe, name) < math.inf:
+            raise SettingsError(f"{path}: {name} is above 0")
+    for name in ("warmup", "weight_decay", "beta", "show_every"):
+        if not 0 <= getattr(recipe, name) < math.inf:
+            raise SettingsError(f"{path}: {name} is at least 0")
     if not 0 <= recipe.seed < 2**32:
         raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
 
@@ -150,3 +153,6 @@ def _check_source(source: Source, path: Path) -> None:
         raise SettingsError(f"{path}: data: {source.name} needs `root`, the folder that holds it")
     if source.offset < 0 or (source.offset and source.name != "shapes"):
         raise SettingsError(f"{path}: data: offset is at least 0, and for shapes alone")
+    if source.asked and source.name != "shapes":
+        raise SettingsError(f"{path}: data: asked is for shapes alone")
+    check_asked(source.asked, f"{path}: data")

@@ -176,6 +176,14 @@ def check_reporters(names: tuple[str, ...] | None, path: Path) -> None:
             raise SettingsError(f"{path}: report_to: {name} is not installed: pip install {REPORTERS[name]}")
 
 
+def check_asked(asked: Mapping[str, float], where: str) -> None:
+    """Raises SettingsError if `asked`, a field of what `where` names, is not shares of categories of shapes."""
+    _check_shares(asked, f"{where}: asked")
+    for category in asked:
+        if category not in CATEGORIES:
+            raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
+
+
 def _check_shares(shares: Mapping[str, float], where: str) -> None:
     for name, share in shares.items():
         if type(share) not in (int, float) or not 0 < share < math.inf:
@@ -192,10 +200,7 @@ def _check_stage(stage: Stage, where: str) -> None:
     _check_shares(stage.data, f"{where}: data")
     if stage.schedule not in SCHEDULES:
         raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
-    _check_shares(stage.asked, f"{where}: asked")
-    for category in stage.asked:
-        if category not in CATEGORIES:
-            raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
+    check_asked(stage.asked, where)
     if not 0 <= stage.strays <= 1:
         raise SettingsError(f"{where}: strays: {stage.strays} is not a share, from 0 to 1")
     if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:

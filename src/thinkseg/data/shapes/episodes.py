@@ -79,9 +79,14 @@ def episode(split: str, index: int, num_questions: int = 1, shares: Mapping[str,
     return Episode(f"{split}-{index:06d}", clip, tuple(asked), texts)
 
 
-def load(split: str, index: int, size_wh: tuple[int, int] = (224, 224)) -> VideoSample:
-    """One question about one clip, with its truth. Raises DatasetError for a split or an index that cannot be."""
-    one = episode(split, index)
+def load(
+    split: str, index: int, size_wh: tuple[int, int] = (224, 224), shares: Mapping[str, float] = SHARES
+) -> VideoSample:
+    """One question about one clip, with its truth; shares: as for `episode`.
+
+    Raises DatasetError for a split or an index that cannot be.
+    """
+    one = episode(split, index, shares=shares)
     video = ShapesVideo(one.clip, size_wh, one.id)
     truth = episode_masklets(one.clip, one.asked[0].targets, size_wh)
     return VideoSample(one.id, video, one.texts[0], one.asked[0].category, truth)
