@@ -34,7 +34,10 @@ FIGURES = {"j_and_f": "J&F", "r_k": "R_k", "r_s": "R_s", "parsed": "parsed", "no
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training run. recipe: relative to the file of the ablation. changes: fields of it that are set otherwise."""
+    """One training run. recipe: relative to the file of the ablation.
+
+    changes: fields of it that are set otherwise, and stages by their names; see `train.yamlfile.merged`.
+    """
 
     way: str
     recipe: str
@@ -115,7 +118,10 @@ def _recipe(training: Training, path: Path, start: str) -> Any:
     if training.way not in RECIPES:
         raise SettingsError(f"{path}: runs: there is no way {training.way!r}; there are {', '.join(RECIPES)}")
     source = path.parent / training.recipe
-    model = merged(read_content(source), training.changes).get("model") or {}
+    try:
+        model = merged(read_content(source), training.changes).get("model") or {}
+    except SettingsError as error:
+        raise SettingsError(f"{path}: runs: {error}") from None
     # A recipe that creates its model starts from nothing, all others from the policy at hand.
     start_there = {} if model.get("create") else {"model": {"name": start}}
     return RECIPES[training.way](source, merged(training.changes, start_there))

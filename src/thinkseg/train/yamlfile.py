@@ -39,10 +39,26 @@ def read_content(path: Path) -> Any:
 
 
 def merged(content: Any, changes: Any) -> Any:
-    """Nested mappings with some of their values replaced; a list is replaced as a whole."""
-    if not isinstance(content, Mapping) or not isinstance(changes, Mapping):
+    """Nested mappings with some of their values replaced, or taken away where the change is null.
+
+    A list of things with a `name` is changed by their names; any other list is replaced as a whole.
+    Raises SettingsError for a name that is not there.
+    """
+    if not isinstance(changes, Mapping):
         return changes
-    return {**content, **{key: merged(content.get(key), value) for key, value in changes.items()}}
+    if isinstance(content, list) and content and all(isinstance(item, Mapping) and "name" in item for item in content):
+        return _merged_by_name(content, changes)
+    before = content if isinstance(content, Mapping) else {}
+    after = {**before, **{key: merged(before.get(key), value) for key, value in changes.items()}}
+    return {key: value for key, value in after.items() if value is not None or key not in changes}
+
+
+def _merged_by_name(items: list[Any], changes: Mapping[str, Any]) -> list[Any]:
+    names = [item["name"] for item in items]
+    for name in changes:
+        if name not in names:
+            raise SettingsError(f"changes: there is no {name!r}; there are {', '.join(map(str, names))}")
+    return [merged(item, changes.get(item["name"], {})) for item in items if changes.get(item["name"], {}) is not None]
 
 
 def build(kind: Any, content: Any, where: str) -> Any:
