@@ -9,7 +9,7 @@ import pytest
 from thinkseg.errors import SettingsError
 from thinkseg.models.flow import FlowTracker, settle_owners
 from thinkseg.models.silhouette import Silhouette, outline_of
-from thinkseg.models.target import Soft
+from thinkseg.models.soft import Soft
 from thinkseg.ops.masks import decode
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.types import Masklets

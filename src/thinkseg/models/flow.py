@@ -15,7 +15,8 @@ import numpy as np
 from thinkseg.errors import SettingsError
 from thinkseg.models.cutout import cut_out
 from thinkseg.models.edges import apply_coefficients, as_guide
-from thinkseg.models.target import Picture, Soft, Target
+from thinkseg.models.soft import Picture, Soft
+from thinkseg.models.target import Target
 from thinkseg.models.walk import backwards, check_boxes, check_keyframe
 from thinkseg.ops.masks import encode
 from thinkseg.ops.spool import MaskSpool

@@ -11,22 +11,13 @@ occluder and what belongs to a neighbour of the same colour.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
-from thinkseg.models.appearance import Colours, colour_cells
-from thinkseg.models.edges import (
-    Window,
-    apply_coefficients,
-    as_guide,
-    crop_window,
-    guided_coefficients,
-    sampled,
-    signed_distance,
-)
+from thinkseg.models.appearance import Colours
+from thinkseg.models.edges import Window, crop_window, sampled, signed_distance
 from thinkseg.models.silhouette import Silhouette, outline_of
+from thinkseg.models.soft import Picture, Soft, drop_strays, snap
 
 COLOUR_WEIGHT = 0.8
 SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6
@@ -45,31 +36,6 @@ EDGE_DOUBT = 2.0
 """Working pixels on both sides of a silhouette's edge in which colours are doubted."""
 REACH = 10
 """Working pixels looked at around where the object is expected."""
-
-
-class Picture:
-    """A frame at source size and at working size, with what every object needs of it computed once."""
-
-    def __init__(self, rgb: np.ndarray, size_wh: tuple[int, int]) -> None:
-        self.rgb = rgb
-        small = rgb if rgb.shape[1::-1] == size_wh else cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA)
-        self.small = small
-        self.grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        self.cells = colour_cells(small)
-
-
-@dataclass(slots=True)
-class Soft:
-    """What an object claims in a window of the working picture.
-
-    values: float32, positive = object, edges snapped to the picture. claim: how strongly, to settle disputes.
-    coefficients: the filter that redraws `values` at source size.
-    """
-
-    window: Window
-    values: np.ndarray
-    claim: np.ndarray
-    coefficients: np.ndarray
 
 
 class Target:
@@ -160,7 +126,7 @@ class Target:
         raw += self._rigid_evidence(evidence, whole)
         # However it bends, it does not grow by a third of its size between two looks.
         raw -= SHAPE_AGAINST * (whole < -max(4.0, 0.3 * np.sqrt(self.silhouette.area_now())))
-        return _drop_strays(_snap(picture, window, raw, self.trust), (carried[window] > 0) | (whole > 0))
+        return drop_strays(snap(picture, window, raw, self.trust), (carried[window] > 0) | (whole > 0))
 
     def _pose(self, picture: Picture, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
         """The likeliest pose: explained by the flow, or carried on by inertia, whichever the colours support."""
@@ -326,7 +292,7 @@ class Target:
         if window is None:
             return None
         shape = np.clip(self.silhouette.distance(window) / 2.0, -1, 1)
-        return _snap(picture, window, shape + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
+        return snap(picture, window, shape + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
 
     def _search(self, picture: Picture) -> Soft | None:
         """Looks for the object where it may have come back."""
@@ -368,7 +334,7 @@ class Target:
         poses = [self.silhouette.fitted(start, outline, steps=8, free=3) for start in (self.silhouette.pose, there)]
         self.silhouette.pose = max(poses, key=lambda pose: self._cover(part, pose))
         flow = np.clip(signed_distance(part[window]) / 2.0, -1, 1)
-        return _snap(picture, window, flow + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
+        return snap(picture, window, flow + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
 
     def _cover(self, part: np.ndarray, pose: np.ndarray) -> float:
         """Intersection over union of a part with a posed silhouette."""
@@ -411,25 +377,3 @@ def _padded(field: np.ndarray, window: Window) -> np.ndarray:
     part = field[top : max(min(rows.stop, height), top), left : max(min(columns.stop, width), left)]
     cut[top - rows.start :, left - columns.start :][: part.shape[0], : part.shape[1]] = part
     return cut
-
-
-def _snap(picture: Picture, window: Window, raw: np.ndarray, rigid: float = 0.0) -> Soft:
-    """The summed evidence with its edge pulled to edges of the picture, unless a rigid silhouette drew it (0..1)."""
-    guide = as_guide(picture.small[window])
-    clipped = np.clip(raw, -1.5, 1.5).astype(np.float32)
-    coefficients = guided_coefficients(guide, clipped, 3, 3e-3)
-    kept = np.float32(np.clip(2 * rigid - 1, 0, 1))
-    coefficients *= 1 - kept
-    coefficients[..., 3] += kept * clipped
-    return Soft(window, apply_coefficients(coefficients, guide), raw.astype(np.float32), coefficients)
-
-
-def _drop_strays(soft: Soft, expected: np.ndarray) -> Soft:
-    """Removes parts that lie wholly where nothing of the object was expected, and specks."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((soft.values > 0).astype(np.uint8), connectivity=4)
-    if count > 2:
-        areas = stats[:, cv2.CC_STAT_AREA]
-        inside = np.bincount(labels[expected], minlength=count)
-        keep = (inside > 0.2 * areas) & (areas > 0.02 * areas[1:].max())
-        soft.values[~keep[labels]] = -1.0
-    return soft
