@@ -1,4 +1,4 @@
-"""How well and how fast the weight-free tracker follows true boxes: `python benchmarks/flow.py`.
+"""How well and how fast a tracker follows true boxes, the weight-free one unless told: `python benchmarks/flow.py`.
 
 Quality: the shapes world's val split, true boxes on the frame where the most of the targets is seen; J of a sample is
 the mean over all its frames of the IoU of the merged masks (both empty: 1). Speed: frames a second on one core at
@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from thinkseg.data.shapes import load
-from thinkseg.models.flow import FlowTracker
+from thinkseg.models import load_tracker
 from thinkseg.ops.video import ArrayFrames
-from thinkseg.types import Frames, Masklets, VideoSample
+from thinkseg.types import Frames, Masklets, Tracker, VideoSample
 
 SIZE_480P = (854, 480)
 
@@ -27,21 +27,27 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--count", type=int, default=60, help="samples with a target to measure quality on")
     parser.add_argument("--worst", type=int, default=8, help="how many of the worst samples to list")
+    parser.add_argument("--tracker", default="flow", help="what follows, as --tracker of `thinkseg segment` takes it")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    rows = quality(args.split, args.count)
+    tracker = load_tracker(args.tracker)
+    if args.tracker != "flow":
+        import torch
+
+        torch.set_num_threads(1)
+    rows = quality(tracker, args.split, args.count)
     print(f"{'sample':<14}{'category':<12}{'objects':>8}{'frames':>8}{'J':>8}")
     for j, sample, objects in sorted(rows, key=lambda row: row[0])[: args.worst]:
         print(f"{sample.id:<14}{sample.category:<12}{objects:>8}{len(sample.video):>8}{j:>8.3f}")
     mean_j = float(np.mean([j for j, _, _ in rows]))
-    speeds = {objects: speed(objects) for objects in (1, 3)}
+    speeds = {objects: speed(tracker, objects) for objects in (1, 3)}
     print(f"mean J over {len(rows)} samples: {mean_j:.4f}")
     for objects, fps in speeds.items():
         print(f"{objects} object(s) at 480p: {fps:.1f} frames a second")
     print(json.dumps({"mean_j": round(mean_j, 4)} | {f"fps_480p_{n}": round(fps, 1) for n, fps in speeds.items()}))
 
 
-def quality(split: str, count: int) -> list[tuple[float, VideoSample, int]]:
+def quality(tracker: Tracker, split: str, count: int) -> list[tuple[float, VideoSample, int]]:
     """Mean J, sample and number of targets for the first `count` samples that have a target."""
     rows: list[tuple[float, VideoSample, int]] = []
     index = 0
@@ -51,7 +57,7 @@ def quality(split: str, count: int) -> list[tuple[float, VideoSample, int]]:
         if sample.truth is None or not sample.truth.num_objects:
             continue
         keyframe = int(np.argmax([sample.truth.area(frame) for frame in range(len(sample.video))]))
-        tracked = FlowTracker().track(sample.video, keyframe, sample.truth.boxes(keyframe))
+        tracked = tracker.track(sample.video, keyframe, sample.truth.boxes(keyframe))
         rows.append((mean_iou(tracked, sample.truth), sample, sample.truth.num_objects))
     return rows
 
@@ -65,13 +71,13 @@ def mean_iou(tracked: Masklets, truth: Masklets) -> float:
     return float(np.mean(scores))
 
 
-def speed(num_objects: int, num_frames: int = 60) -> float:
+def speed(tracker: Tracker, num_objects: int, num_frames: int = 60) -> float:
     """Frames a second of the tracker alone at 480p, best of three runs."""
-    video, boxes = crowd(num_objects, num_frames)
     best = 0.0
     for _ in range(3):
+        video, boxes = crowd(num_objects, num_frames)  # a new one, of which the tracker remembers nothing
         start = time.process_time()
-        FlowTracker().track(video, num_frames // 2, boxes)
+        tracker.track(video, num_frames // 2, boxes)
         best = max(best, num_frames / (time.process_time() - start))
     return best
 

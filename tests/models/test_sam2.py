@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.sam2 import MEAN_STD, Sam2Tracker
+from thinkseg.models.sam2 import MEAN_STD, Sam2Tracker, normalised, squeezed
 from thinkseg.ops.video import ArrayFrames
 from tinytrackers import BOXES, HEIGHT, SIDE, WIDTH, create_sam2, footage, save_edgetam, save_sam3, tracked
 
@@ -32,6 +32,11 @@ def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) ->
     return np.stack([stock_masks(model, video, keyframe, box) for box in boxes])
 
 
+def pixels(picture: np.ndarray, model: Any) -> torch.Tensor:
+    """What the image encoder is given of a picture, (1, 3, side, side)."""
+    return normalised(squeezed(picture[None], model.config.image_size), model)
+
+
 def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) -> np.ndarray:
     """Masks bool (T, H, W) from the stock session, the stock processor's prompts and the stock iterator."""
     from transformers import Sam2VideoProcessor
@@ -41,11 +46,11 @@ def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) 
             self.target_size, self.point_pad_value = model.config.image_size, -10
 
     width, height = video.size_wh
-    pixels = torch.cat([Sam2Tracker(model)._pixels(frame) for frame in video.read(range(len(video)))])
+    seen = torch.cat([pixels(frame, model) for frame in video.read(range(len(video)))])
     session_class = getattr(
         sys.modules[type(model).__module__], type(model).__name__.replace("Model", "InferenceSession")
     )
-    session = session_class(video=pixels, video_height=height, video_width=width, dtype=torch.float32)
+    session = session_class(video=seen, video_height=height, video_width=width, dtype=torch.float32)
     Processor().add_inputs_to_inference_session(session, keyframe, 0, input_boxes=[[box.tolist()]])
     masks = np.zeros((len(video), height, width), bool)
     with torch.inference_mode():
@@ -74,7 +79,7 @@ def test_the_tracker_of_a_sam3_works_alike(tmp_path: Path, whole: bool) -> None:
     expected = plainly(tracker.model, video, 2, BOXES)
     assert expected.any(axis=(2, 3)).all()
     assert np.array_equal(tracked(tracker, video, 2), expected)
-    assert tracker._pixels(np.full((9, 9, 3), 255, np.uint8)).unique().tolist() == [1]
+    assert pixels(np.full((9, 9, 3), 255, np.uint8), tracker.model).unique().tolist() == [1]
 
 
 def test_edgetam_works_alike(tmp_path: Path) -> None:
@@ -210,7 +215,7 @@ def test_pictures_are_prepared_as_the_stock_processor_would(model: Any) -> None:
         picture = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), np.uint8)
         resized = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in MEAN_STD["sam2_video"])
-        levels = (Sam2Tracker(model)._pixels(picture)[0] * std + mean) * 255
+        levels = (pixels(picture, model)[0] * std + mean) * 255
         assert (levels - torch.from_numpy(resized.copy()).permute(2, 0, 1)).abs().max() <= 1.001
 
 

@@ -12,7 +12,7 @@ from thinkseg.train.recipe import Lora, ModelRecipe
 from thinkseg.types import View
 
 RECIPES = sorted(set((Path(__file__).parents[2] / "recipes").glob("*.yaml")))
-GRPO = [path for path in RECIPES if not path.name.endswith("-sft.yaml")]
+GRPO = [path for path in RECIPES if "rewards:" in path.read_text()]
 
 GOOD: dict[str, Any] = {
     "model": {"name": "owner/model", "lora": {"rank": 4}},

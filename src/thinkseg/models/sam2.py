@@ -162,27 +162,12 @@ class Sam2Tracker:
 
     def _encode(self, picture: np.ndarray) -> list[torch.Tensor]:
         """Features of a picture uint8 (H, W, 3), finest level first."""
-        found = self.model.get_image_features(self._pixels(picture), return_dict=True)
+        planes = squeezed(picture[None], self.model.config.image_size)
+        found = self.model.get_image_features(normalised(planes, self.model), return_dict=True)
         # The position encodings are the same for every picture, and the model reads the last of them alone.
         self._position = found.fpn_position_encoding[-1]
         levels: list[torch.Tensor] = found.fpn_hidden_states
         return levels
-
-    def _pixels(self, picture: np.ndarray) -> torch.Tensor:
-        """A picture as the image encoder wants it, (1, 3, side, side): squeezed into a square, bytes as torchvision
-        resizes them, then normalised."""
-        import torch
-        from torch.nn.functional import interpolate
-
-        side = self.model.config.image_size
-        planes = torch.from_numpy(np.require(picture, requirements=("C", "W"))).permute(2, 0, 1)[None]
-        if planes.shape[2:] != (side, side):
-            planes = interpolate(planes, (side, side), mode="bilinear", antialias=True)
-        mean, std = (
-            255 * torch.tensor(values, device=self.model.device).view(3, 1, 1)
-            for values in MEAN_STD[self.model.config.model_type]
-        )
-        return ((planes.to(self.model.device) - mean) / std).to(self.model.dtype)
 
     def _masks(self, logits: torch.Tensor, size_wh: tuple[int, int]) -> Iterator[Rle | None]:
         """Masks of all objects at source size; None where one is not seen. One at a time: they are large."""
@@ -220,3 +205,24 @@ class Sam2Tracker:
                 f"{self.name}: out of memory with {num_objects} objects in frames of {width}x{height} of {video.name};"
                 " use a smaller model, bf16, fewer objects at once (together), or keep fewer features (keep_bytes)"
             ) from None
+
+
+def squeezed(pictures: np.ndarray, side: int) -> torch.Tensor:
+    """Pictures uint8 (B, H, W, 3) as squares of bytes (B, 3, side, side), resized as torchvision does it."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    planes = torch.from_numpy(np.require(pictures, requirements=("C", "W"))).permute(0, 3, 1, 2)
+    if planes.shape[2:] == (side, side):
+        return planes
+    return interpolate(planes, (side, side), mode="bilinear", antialias=True)
+
+
+def normalised(planes: torch.Tensor, model: Any) -> torch.Tensor:
+    """What `squeezed` returns as the image encoder of a model wants it, where the model is."""
+    import torch
+
+    mean, std = (
+        255 * torch.tensor(values, device=model.device).view(3, 1, 1) for values in MEAN_STD[model.config.model_type]
+    )
+    return ((planes.to(model.device) - mean) / std).to(model.dtype)

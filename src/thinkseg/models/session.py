@@ -49,7 +49,7 @@ class Session:
         points[..., 0] *= side / size_wh[0]
         points[..., 1] *= side / size_wh[1]
         parts = points.to(model.device).split(together)
-        self._parts = [_Part(model, num_frames, keyframe, some) for some in parts]
+        self._parts = [Followed(model, num_frames, keyframe, some) for some in parts]
 
     def look(
         self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool = False
@@ -61,22 +61,31 @@ class Session:
         """
         import torch
 
-        return torch.cat([part.look(frame, levels, position, reverse) for part in self._parts])
+        return torch.cat([part.look(frame, levels, position, reverse).logits for part in self._parts])
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What a model makes of a frame, a row an object: mask logits at its own size (n, 1, h, w) and at that of its
-    pictures, the pointer (n, 1, c), and the score of being seen (n, 1, 1)."""
+class Found:
+    """What a model makes of a frame, a row an object.
+
+    logits: of the mask, (n, 1, h, w) at the model's own size, `NOT_SEEN` all over where it says the object is not seen;
+    large: the same at the size of its pictures. drawn: the logits, seen or not. quality: how well it thinks it drew
+    them, an IoU (n,). score: seen if above 0 (n, 1, 1). pointer: what it calls the object (n, 1, c).
+    """
 
     logits: torch.Tensor
     large: torch.Tensor
-    pointer: torch.Tensor
+    drawn: torch.Tensor
+    quality: torch.Tensor
     score: torch.Tensor
+    pointer: torch.Tensor
 
 
-class _Part:
-    """Some of the objects, followed as one. points: the corners of their boxes, (n, 1, 2, 2) pixels of the model."""
+class Followed:
+    """Objects that are followed as the rows of one batch: all of one video, or each of a video of its own.
+
+    points: the corners of their boxes, (n, 1, 2, 2) pixels of the model.
+    """
 
     def __init__(self, model: Any, num_frames: int, keyframe: int, points: torch.Tensor) -> None:
         self._model = model
@@ -89,14 +98,14 @@ class _Part:
         known = {"cond_frame_outputs": self._at_keyframe, "non_cond_frame_outputs": self._elsewhere}
         self._state = SimpleNamespace(dtype=model.dtype, output_dict_per_obj=[known])
 
-    def look(self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool) -> torch.Tensor:
-        """Mask logits in a frame, (n, 1, h, w), as `Session.look`."""
+    def look(self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool) -> Found:
+        """The objects in a frame, as in `Session.look`. levels: (places, 1, channels), or (places, n, channels)."""
         rows = [level.expand(-1, len(self._points), -1) for level in levels]
         recalled = self._recall(frame, rows[-1], position, reverse)
         found = self._find(frame, rows[:-1], recalled)
         self._remember(frame, rows[-1], found, reverse)
         self._forget(frame, reverse)
-        return found.logits
+        return found
 
     def _recall(self, frame: int, coarsest: torch.Tensor, position: torch.Tensor, reverse: bool) -> torch.Tensor:
         """The coarsest features in the light of what is remembered, (n, c, h, w)."""
@@ -114,7 +123,7 @@ class _Part:
             )
         return recalled
 
-    def _find(self, frame: int, finer: list[torch.Tensor], recalled: torch.Tensor) -> _Found:
+    def _find(self, frame: int, finer: list[torch.Tensor], recalled: torch.Tensor) -> Found:
         """Where the objects are: the model's own head, which in the stock classes takes one object at a time."""
         import torch
         from torch.nn.functional import interpolate
@@ -137,11 +146,12 @@ class _Part:
         row = torch.arange(count, device=masks.device)
         best = quality[:, 0].argmax(-1)
         seen = score > 0
-        logits = torch.where(seen[..., None], masks[row, :, best], NOT_SEEN)
+        drawn = masks[row, :, best]
+        logits = torch.where(seen[..., None], drawn, NOT_SEEN)
         large = interpolate(logits.float(), (model.image_size,) * 2, mode="bilinear", align_corners=False)
         pointer, weight = model.object_pointer_proj(tokens[row, :, best]), seen.to(masks.dtype)
         pointer = weight * pointer + (1 - weight) * model.no_object_pointer
-        return _Found(logits, large.to(masks.dtype), pointer, score)
+        return Found(logits, large.to(masks.dtype), drawn, quality[row, 0, best], score, pointer)
 
     def _prompt(self, frame: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Points and what they are called: the corners of the boxes on the keyframe, none elsewhere."""
@@ -155,7 +165,7 @@ class _Part:
             )
         return points, labels.to(points.device).expand(len(points), 1, -1)
 
-    def _remember(self, frame: int, coarsest: torch.Tensor, found: _Found, reverse: bool) -> None:
+    def _remember(self, frame: int, coarsest: torch.Tensor, found: Found, reverse: bool) -> None:
         """Keeps what later frames may read of this one."""
         at_keyframe = frame == self._keyframe
         known = {"object_pointer": found.pointer}

@@ -31,7 +31,7 @@ from thinkseg.models import load_tracker, place_of
 from thinkseg.models.answering import Drawing
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.generation import Engine, mixed_seed
-from thinkseg.models.qwen import autocast, load_model
+from thinkseg.models.qwen import autocast, load_model, save
 from thinkseg.models.vision import Vision
 from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.group import score_group
@@ -84,7 +84,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
         raise ModelError(f"out of memory in the update of {recipe.rollouts} rollouts of a prompt: {advice}") from None
     if recipe.model.lora:
         model = trained.merge_and_unload()
-    run.publish(model, encoder, done, recipe.view)
+    run.publish(done, lambda parts: save(model, encoder, parts, recipe.view))
     return done
 
 
@@ -223,6 +223,7 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         seed=recipe.seed,
         precision=recipe.precision,
         report_to=recipe.report_to,
+        activation_checkpointing=recipe.gradient_checkpointing,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=processes.share(recipe.prompts, "prompts"),
         logging_steps=1,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.models.encoder import Encoder
-from thinkseg.models.qwen import COORDINATES, save, supports_bf16
+from thinkseg.models.qwen import COORDINATES, supports_bf16
 from thinkseg.results import replacing
 from thinkseg.train import processes
 from thinkseg.train.recipe import ModelRecipe
@@ -128,7 +128,6 @@ def arguments(
         warmup_steps=settings.warmup,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        activation_checkpointing=settings.gradient_checkpointing,
         bf16=bf16(precision),
         use_cpu=not torch.cuda.is_available(),
         seed=seed,
@@ -144,22 +143,35 @@ def arguments(
     )
 
 
-def publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
-    """Saves a stage's model, under its final name only once it is complete, and drops the stage's checkpoints."""
+def in_stages(out: Path, names: Sequence[str], teach: Callable[[int, Path], None]) -> Path:
+    """Runs the stages of these names that are not done yet, and returns the folder of the finished model.
+
+    teach: called with the number of a stage and its folder, where it leaves `model` once that is done.
+    """
+    for number, name in enumerate(names):
+        folder = stage_folder(out, number, name)
+        if not (folder / "model").is_dir():
+            teach(number, folder)
+    return _finish(out, stage_folder(out, len(names) - 1, names[-1]) / "model")
+
+
+def stage_folder(out: Path, number: int, name: str) -> Path:
+    """Where a stage keeps its checkpoints, and then its model."""
+    return out / "stages" / f"{number + 1:02d}-{name}"
+
+
+def publish(folder: Path, write: Callable[[Path], None]) -> None:
+    """Has a model written to a folder that has its name only once it is complete; drops the checkpoints beside it."""
     with processes.first_goes_first():
         if not folder.is_dir():
-            _publish(model, encoder, folder, view)
+            parts = folder.with_suffix(".part")
+            write(parts)
+            parts.rename(folder)
+            for checkpoint in folder.parent.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
 
 
-def _publish(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
-    parts = folder.with_suffix(".part")
-    save(model, encoder, parts, view)
-    parts.rename(folder)
-    for checkpoint in folder.parent.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-
-
-def finish(out: Path, result: Path) -> Path:
+def _finish(out: Path, result: Path) -> Path:
     """Copies the finished model to `out`/model, under that name only once it is complete."""
     final = out / "model"
     with processes.first_goes_first():

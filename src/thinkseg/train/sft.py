@@ -19,7 +19,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.lessons import opened_set
 from thinkseg.models import place_of
 from thinkseg.models.encoder import Encoder
-from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model
+from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.train import processes, run
 from thinkseg.train.mixtures import KINDS, Mixture, corpus
 from thinkseg.train.optimizer import create_optimizer
@@ -43,14 +43,13 @@ def train(recipe: Recipe, out: Path) -> Path:
     """
     _check(recipe)
     run.claim(recipe, out)
-    for number, stage in enumerate(recipe.stages):
-        done = _stage_folder(out, recipe, number) / "model"
-        if done.is_dir():
-            continue
+
+    def teach(number: int, folder: Path) -> None:
         model, encoder = _start(recipe, out, number)
-        _run_stage(recipe, stage, number, model, encoder, out)
-        run.publish(model, encoder, done, recipe.view)
-    return run.finish(out, _stage_folder(out, recipe, len(recipe.stages) - 1) / "model")
+        _run_stage(recipe, number, model, encoder, folder, out)
+        run.publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
+
+    return run.in_stages(out, [stage.name for stage in recipe.stages], teach)
 
 
 def _check(recipe: Recipe) -> None:
@@ -65,10 +64,6 @@ def _check(recipe: Recipe) -> None:
     processes.check_devices()
 
 
-def _stage_folder(out: Path, recipe: Recipe, number: int) -> Path:
-    return out / "stages" / f"{number + 1:02d}-{recipe.stages[number].name}"
-
-
 def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
     """The model a stage begins with: the one before's, or the recipe's."""
     import torch
@@ -80,15 +75,17 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
         tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.whole_numbers, wanted.tenths)
         model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
         return model, create_encoder(tokenizer, source.create.vision)
-    before = _stage_folder(out, recipe, number - 1) / "model" if number else place_of(str(source.name))
+    before = place_of(str(source.name))
+    if number:
+        before = run.stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
     precision: Any = "bf16" if run.bf16(recipe.precision) and source.lora else "fp32"
     model, encoder = load_model(before, precision), Encoder.load(before)
     torch.manual_seed(recipe.seed + number)  # what a stage adds, heads or adapters, is the same after an interruption
     return model, encoder
 
 
-def _run_stage(recipe: Recipe, stage: Stage, number: int, model: PreTrainedModel, encoder: Encoder, out: Path) -> None:
-    folder = _stage_folder(out, recipe, number)
+def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Encoder, folder: Path, out: Path) -> None:
+    stage = recipe.stages[number]
     offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
     view = run.checked_view(recipe.view, model, encoder)
     if stage.objective == "patches":
@@ -129,6 +126,7 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         seed=recipe.seed,
         precision=recipe.precision,
         report_to=recipe.report_to,
+        activation_checkpointing=stage.gradient_checkpointing,
         per_device_train_batch_size=stage.batch,
         gradient_accumulation_steps=processes.share(stage.accumulate, "accumulate"),
         logging_steps=min(20, stage.steps),
