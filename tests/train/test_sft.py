@@ -94,11 +94,11 @@ def test_a_run_leaves_a_policy(finished: Path) -> None:
 def test_a_run_begins_at_its_first_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     begun: list[int] = []
 
-    def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any) -> None:
+    def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, *_: Any, **__: Any) -> None:
         begun.append(data.offset)
         raise Killed
 
-    monkeypatch.setattr(sft, "_trainer", stop)
+    monkeypatch.setattr(sft, "stage_trainer", stop)
     for first in (0, 60_000_000):
         with pytest.raises(Killed):
             train(replace(CREATED, first_clip=first), tmp_path / str(first))

@@ -24,7 +24,7 @@ from thinkseg.train import processes, run
 from thinkseg.train.mixtures import KINDS, Mixture, corpus
 from thinkseg.train.optimizer import create_optimizer
 from thinkseg.train.packing import Row, collate
-from thinkseg.train.recipe import Recipe, Stage
+from thinkseg.train.recipe import Recipe
 from thinkseg.train.warmup import Cells, collate_cells, probe
 from thinkseg.train.words import words_loss
 
@@ -91,14 +91,27 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
     if stage.objective == "patches":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
         data: Any = Cells(encoder, view, offset, length)
-        trainer = _trainer(recipe, stage, folder, out, trained, data, collate_cells)
+        collator: Any = collate_cells
     else:
         trained = run.trainable(model, recipe.model, stage.gradient_checkpointing)
         cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
         data = Mixture(
             encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.asked, stage.strays
         )
-        trainer = _trainer(recipe, stage, folder, out, trained, data, _Collate(encoder.pad_id))
+        collator = _Collate(encoder.pad_id)
+    trainer = stage_trainer(
+        recipe,
+        stage,
+        folder,
+        out,
+        trained,
+        data,
+        collator,
+        stage.optimizer,
+        activation_checkpointing=stage.gradient_checkpointing,
+        per_device_train_batch_size=stage.batch,
+        gradient_accumulation_steps=processes.share(stage.accumulate, "accumulate"),
+    )
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":
         trained.merge_and_unload()
@@ -114,7 +127,14 @@ class _Collate:
         return collate(rows, self.pad_id)
 
 
-def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any) -> Trainer:
+def stage_trainer(
+    recipe: Any, stage: Any, folder: Path, out: Path, model: Any, data: Any, collator: Any, optimizer: str, **own: Any
+) -> Trainer:
+    """The Trainer of one stage of a run, which logs to the run's log and keeps its checkpoints in the stage's folder.
+
+    recipe, stage: a `Recipe` and one of its stages, or dataclasses with the same fields for when, where and how long.
+    own: what else the Trainer is told, as `transformers.TrainingArguments` takes it.
+    """
     from transformers import PrinterCallback
 
     from thinkseg.train.log import JsonLines
@@ -126,14 +146,12 @@ def _trainer(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, 
         seed=recipe.seed,
         precision=recipe.precision,
         report_to=recipe.report_to,
-        activation_checkpointing=stage.gradient_checkpointing,
-        per_device_train_batch_size=stage.batch,
-        gradient_accumulation_steps=processes.share(stage.accumulate, "accumulate"),
         logging_steps=min(20, stage.steps),
         dataloader_num_workers=stage.workers,
         dataloader_persistent_workers=stage.workers > 0,
+        **own,
     )
-    trainer = trainer_class(stage.optimizer)(
+    trainer = trainer_class(optimizer)(
         model=model,
         args=arguments,
         train_dataset=data,

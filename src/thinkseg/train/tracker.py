@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from thinkseg.models.sam2 import normalised
 from thinkseg.models.session import Followed, Found
 from thinkseg.train import processes, run
-from thinkseg.train.sft import STAGE_STRIDE, trainer_class
+from thinkseg.train.sft import STAGE_STRIDE, stage_trainer
 from thinkseg.train.tracker_recipe import Sizes, TrackerRecipe
 from thinkseg.train.tracklets import Tracklets, collate_tracklets
 
@@ -125,34 +125,13 @@ def create_tracker(sizes: Sizes) -> PreTrainedModel:
 
 
 def _run_stage(recipe: TrackerRecipe, number: int, model: PreTrainedModel, folder: Path, out: Path) -> None:
-    from transformers import PrinterCallback
-
-    from thinkseg.train.log import JsonLines
-
     stage = recipe.stages[number]
-    data: Any = Tracklets(
-        recipe.create.side, stage.frames, recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch
+    offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch
+    data = Tracklets(recipe.create.side, stage.frames, offset, length)
+    batch = processes.share(stage.batch, "batch")
+    trainer = stage_trainer(
+        recipe, stage, folder, out, pupil(model), data, collate_tracklets, "adamw", per_device_train_batch_size=batch
     )
-    arguments = run.arguments(
-        stage,
-        folder,
-        out / "tensorboard" / stage.name,
-        seed=recipe.seed,
-        precision=recipe.precision,
-        report_to=recipe.report_to,
-        per_device_train_batch_size=processes.share(stage.batch, "batch"),
-        logging_steps=min(20, stage.steps),
-        dataloader_num_workers=stage.workers,
-        dataloader_persistent_workers=stage.workers > 0,
-    )
-    trainer = trainer_class("adamw")(
-        model=pupil(model),
-        args=arguments,
-        train_dataset=data,
-        data_collator=collate_tracklets,
-        callbacks=[JsonLines(out, stage.name)] if processes.number() == 0 else [],
-    )
-    trainer.remove_callback(PrinterCallback)  # ours prints the same
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
 
 
