@@ -137,9 +137,8 @@ def arguments(
         train_sampling_strategy="sequential",  # every index is a fresh draw already
         remove_unused_columns=False,
         disable_tqdm=True,
-        ddp_find_unused_parameters=False,
         report_to=["tensorboard"] if report_to is None else list(report_to),
-        **own,
+        **{"ddp_find_unused_parameters": False} | own,
     )
 
 

@@ -128,9 +128,17 @@ def _run_stage(recipe: TrackerRecipe, number: int, model: PreTrainedModel, folde
     stage = recipe.stages[number]
     offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch
     data = Tracklets(recipe.create.side, stage.frames, offset, length)
-    batch = processes.share(stage.batch, "batch")
     trainer = stage_trainer(
-        recipe, stage, folder, out, pupil(model), data, collate_tracklets, "adamw", per_device_train_batch_size=batch
+        recipe,
+        stage,
+        folder,
+        out,
+        pupil(model),
+        data,
+        collate_tracklets,
+        "adamw",
+        per_device_train_batch_size=processes.share(stage.batch, "batch"),
+        ddp_find_unused_parameters=True,  # what remembers is idle in pictures alone, and prompts are never masks
     )
     trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
 
