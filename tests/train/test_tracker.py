@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from thinkseg.errors import SettingsError
 from thinkseg.models import load_tracker
 from thinkseg.models.session import Found
 from thinkseg.train.tracker import create_tracker, loss_of, pupil, train
 from thinkseg.train.tracker_recipe import Sizes, TrackerRecipe, TrackerStage
-from thinkseg.train.tracklets import Tracklets, collate_tracklets
+from thinkseg.train.tracklets import Tracklets
 from tinytrackers import footage, tracked
 
 SIZES = Sizes(side=64, width=8, blocks=(1, 1, 2, 1), channels=128, memory_layers=1)
@@ -63,7 +64,7 @@ def test_everything_that_is_used_is_trained(frames: int) -> None:
     model = create_tracker(SIZES)
     trained = pupil(model).train()
     data = Tracklets(SIZES.side, frames, 0, 4)
-    trained(**collate_tracklets([data[i] for i in range(4)]))["loss"].backward()
+    trained(**default_collate([data[i] for i in range(4)]))["loss"].backward()
     still = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     used = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert {"vision_encoder", "mask_decoder", "prompt_encoder"} <= used
@@ -77,10 +78,10 @@ def test_rows_of_a_batch_learn_as_by_themselves() -> None:
     torch.manual_seed(0)
     trained = pupil(create_tracker(SIZES)).eval()
     data = Tracklets(SIZES.side, 3, 0, 2)
-    seen = [collate_tracklets([data[i]]) for i in (0, 1)]
+    seen = [default_collate([data[i]]) for i in (0, 1)]
     with torch.no_grad():
         alone = [trained(**one)["loss"] for one in seen]
-        both = trained(**collate_tracklets([data[0], data[1]]))["loss"]
+        both = trained(**default_collate([data[0], data[1]]))["loss"]
     if all(one["masks"].flatten(2).any(2).all() for one in seen):
         assert torch.allclose(both, torch.stack(alone).mean(), rtol=1e-3)
     else:

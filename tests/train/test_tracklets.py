@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from thinkseg.data.shapes import episode
-from thinkseg.train.tracklets import Tracklets, collate_tracklets
+from thinkseg.train.tracklets import Tracklets
 
 SIDE = 64
 
@@ -56,7 +57,7 @@ def test_a_clip_shorter_than_what_is_shown_repeats_its_end() -> None:
 
 def test_a_batch_is_stacked() -> None:
     data = Tracklets(SIDE, 2, 0, 4)
-    batch = collate_tracklets([data[0], data[1], data[2]])
+    batch = default_collate([data[0], data[1], data[2]])
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "frames": (3, 2, 3, SIDE, SIDE),
         "masks": (3, 2, SIDE, SIDE),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,17 +142,30 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
     if recipe.first_clip < 0:
         raise SettingsError(f"{path}: first_clip: {recipe.first_clip} is below 0")
-    if not recipe.stages:
-        raise SettingsError(f"{path}: stages: at least one is needed")
+    check_names([stage.name for stage in recipe.stages], path)
     if any("cot" in stage.data for stage in recipe.stages) != (recipe.cot_set is not None):
         raise SettingsError(f"{path}: cot_set: needed for the data `cot`, and for nothing else")
-    names = [stage.name for stage in recipe.stages]
     for stage in recipe.stages:
-        if not re.fullmatch(r"[\w-]+", stage.name) or names.count(stage.name) > 1:
-            raise SettingsError(
-                f"{path}: stage {stage.name!r}: a name is one word, and no other stage's: it is a folder"
-            )
         _check_stage(stage, f"{path}: stage {stage.name!r}")
+
+
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Raises SettingsError if there are no stages, or not each with a name that can be a folder of its own."""
+    if not names:
+        raise SettingsError(f"{path}: stages: at least one is needed")
+    for name in names:
+        if not re.fullmatch(r"[\w-]+", name) or names.count(name) > 1:
+            raise SettingsError(f"{path}: stage {name!r}: a name is one word, and no other stage's: it is a folder")
+
+
+def check_pace(stage: Any, where: str) -> None:
+    """Raises SettingsError for how fast a stage, of a `Recipe` or of a tracker's, cannot learn."""
+    if stage.schedule not in SCHEDULES:
+        raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
+    if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
+        raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
+    if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
+        raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")
 
 
 def check_model(model: ModelRecipe, path: Path) -> None:
@@ -198,14 +211,9 @@ def _check_stage(stage: Stage, where: str) -> None:
     if (stage.objective == "words") != bool(stage.data):
         raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
     _check_shares(stage.data, f"{where}: data")
-    if stage.schedule not in SCHEDULES:
-        raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
+    check_pace(stage, where)
     check_asked(stage.asked, where)
     if not 0 <= stage.strays <= 1:
         raise SettingsError(f"{where}: strays: {stage.strays} is not a share, from 0 to 1")
     if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
         raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
-    if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
-        raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
-    if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
-        raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")

@@ -22,7 +22,7 @@ from thinkseg.models.session import Followed, Found
 from thinkseg.train import processes, run
 from thinkseg.train.sft import STAGE_STRIDE, stage_trainer
 from thinkseg.train.tracker_recipe import Sizes, TrackerRecipe
-from thinkseg.train.tracklets import Tracklets, collate_tracklets
+from thinkseg.train.tracklets import Tracklets
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +125,8 @@ def create_tracker(sizes: Sizes) -> PreTrainedModel:
 
 
 def _run_stage(recipe: TrackerRecipe, number: int, model: PreTrainedModel, folder: Path, out: Path) -> None:
+    from torch.utils.data import default_collate
+
     stage = recipe.stages[number]
     offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch
     data = Tracklets(recipe.create.side, stage.frames, offset, length)
@@ -135,7 +137,7 @@ def _run_stage(recipe: TrackerRecipe, number: int, model: PreTrainedModel, folde
         out,
         pupil(model),
         data,
-        collate_tracklets,
+        default_collate,
         "adamw",
         per_device_train_batch_size=processes.share(stage.batch, "batch"),
         ddp_find_unused_parameters=True,  # what remembers is idle in pictures alone, and prompts are never masks
@@ -144,7 +146,7 @@ def _run_stage(recipe: TrackerRecipe, number: int, model: PreTrainedModel, folde
 
 
 def pupil(model: Any) -> nn.Module:
-    """The model as it is trained; called with a batch of `collate_tracklets` it returns {"loss": ...}."""
+    """The model as it is trained; called with a batch of `Tracklets` it returns {"loss": ...}."""
     from torch import nn
 
     class Pupil(nn.Module):

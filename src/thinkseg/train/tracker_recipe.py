@@ -5,13 +5,11 @@ Every field is listed here with its meaning. The recipe is saved with the run.
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from thinkseg.errors import SettingsError
-from thinkseg.train.recipe import PRECISIONS, SCHEDULES, check_reporters
+from thinkseg.train.recipe import PRECISIONS, check_names, check_pace, check_reporters
 from thinkseg.train.yamlfile import read_yaml
 
 
@@ -74,14 +72,8 @@ def load_tracker_recipe(path: Path) -> TrackerRecipe:
     if not 0 <= recipe.seed < 2**32 or recipe.first_clip < 0:
         raise SettingsError(f"{path}: seed is in 0..{2**32 - 1}, and first_clip at least 0")
     _check_sizes(recipe.create, path)
-    names = [stage.name for stage in recipe.stages]
-    if not names:
-        raise SettingsError(f"{path}: stages: at least one is needed")
+    check_names([stage.name for stage in recipe.stages], path)
     for stage in recipe.stages:
-        if not re.fullmatch(r"[\w-]+", stage.name) or names.count(stage.name) > 1:
-            raise SettingsError(
-                f"{path}: stage {stage.name!r}: a name is one word, and no other stage's: it is a folder"
-            )
         _check_stage(stage, f"{path}: stage {stage.name!r}")
     return recipe
 
@@ -99,9 +91,4 @@ def _check_sizes(sizes: Sizes, path: Path) -> None:
 def _check_stage(stage: TrackerStage, where: str) -> None:
     if min(stage.frames, stage.steps, stage.batch, stage.save_every) < 1:
         raise SettingsError(f"{where}: frames, steps, batch and save_every are at least 1")
-    if stage.schedule not in SCHEDULES:
-        raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
-    if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
-        raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
-    if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
-        raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")
+    check_pace(stage, where)

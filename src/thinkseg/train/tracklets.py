@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -81,9 +81,3 @@ class Tracklets:
         # No further than a quarter of a side, so that some of it is always left.
         off = np.clip(rng.normal(0, JITTER, 4), -0.25, 0.25) * sides
         return np.clip(box + off, 0, self.side).astype(np.float32)
-
-
-def collate_tracklets(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    import torch
-
-    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
