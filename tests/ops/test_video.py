@@ -181,6 +181,18 @@ def test_written_video_is_read_back(tmp_path, fps):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_same_frames_make_the_same_file(tmp_path):
+    rng = np.random.default_rng(0)
+    grain = rng.integers(0, 256, (112, 112, 3), np.uint8)
+    frames = [np.roll(grain, (number, 2 * number), (0, 1)) for number in range(30)]
+    kept = []
+    for number in range(6):
+        write_video(tmp_path / f"{number}.mp4", frames, 10)
+        kept.append(rng.random((number + 1, 500_000)))  # memory differs from one time to the next
+    files = {path.read_bytes() for path in tmp_path.glob("*.mp4")}
+    assert len(files) == 1
+
+
 def test_written_video_is_what_browsers_play(tmp_path):
     path = tmp_path / "out.mp4"
     write_video(path, [footage.numbered(1)] * 70, 10)

@@ -185,7 +185,9 @@ def _encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, size_wh: t
 
 def _h264_stream(container: Any, picture: np.ndarray, rate: Fraction) -> Any:
     """A stream for pictures like this one. Colours are tagged: players guess them differently otherwise."""
-    stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
+    # With its macroblock tree x264 codes the same pictures differently from run to run.
+    settings = {"preset": "veryfast", "crf": "20", "x264-params": "mbtree=0"}
+    stream = container.add_stream("libx264", rate=rate, options=settings)
     stream.height, stream.width = picture.shape[:2]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
