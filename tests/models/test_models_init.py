@@ -4,6 +4,7 @@ import pytest
 
 from thinkseg import models
 from thinkseg.errors import ModelError
+from thinkseg.models.checkpoint import kind_of
 from thinkseg.models.flow import FlowTracker
 from thinkseg.models.sam2 import Sam2Tracker
 from tinymodels import VIEW
@@ -38,6 +39,11 @@ def test_names_of_nothing_are_refused(name: str) -> None:
 def test_a_hub_name_that_cannot_be_reached_is_refused(offline: None) -> None:
     with pytest.raises(ModelError, match="nobody/nothing: not a model folder, nor a hub name"):
         models.load_policy("nobody/nothing")
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(ModelError, match="runs/of/nobody: there is no such folder, and a name on the hub is owner/model"):
+        kind_of("runs/of/nobody", {}, "policies")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

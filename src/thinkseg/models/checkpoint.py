@@ -5,6 +5,7 @@ Which kinds there are is for the caller to say: policies are listed in `qwen`, t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -27,6 +28,8 @@ def kind_of(name: str | Path, classes: Mapping[str, str], role: str) -> str:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
+    if str(name).count("/") > 1 and not os.path.isdir(name):
+        raise ModelError(f"{name}: there is no such folder, and a name on the hub is owner/model")
     try:
         kind = AutoConfig.from_pretrained(name).model_type
     except ImportError as error:
