@@ -42,7 +42,7 @@ def test_a_hub_name_that_cannot_be_reached_is_refused(offline: None) -> None:
 
 
 def test_a_folder_that_is_not_there_is_said_to_be_missing() -> None:
-    with pytest.raises(ModelError, match="runs/of/nobody: there is no such folder, and a name on the hub is owner/model"):
+    with pytest.raises(ModelError, match="runs/of/nobody: there is no such folder, and a name"):
         kind_of("runs/of/nobody", {}, "policies")
 
 

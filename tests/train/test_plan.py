@@ -291,7 +291,7 @@ def test_every_recipe_that_ships_can_be_planned(qwen2_5: Path) -> None:
 
 
 def test_a_recipe_of_a_tracker_is_told_from_that_of_a_policy() -> None:
-    with pytest.raises(SettingsError, match=r"shapes-sam2.yaml: names no model; if it is a tracker's"):
+    with pytest.raises(SettingsError, match=r"shapes-sam2.yaml: names no model; a tracker's"):
         load(RECIPES / "shapes-sam2.yaml")
 
 

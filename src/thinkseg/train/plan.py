@@ -37,7 +37,7 @@ def load(path: Path, model: str | None = None) -> AnyRecipe:
     content = read_content(path)
     supervised = isinstance(content, Mapping) and "stages" in content
     if supervised and "model" not in content:
-        raise SettingsError(f"{path}: names no model; if it is a tracker's recipe, only runs of policies can be planned")
+        raise SettingsError(f"{path}: names no model; a tracker's recipe cannot be planned")
     changes = {"model": {"name": model, "create": None}} if model else None
     return load_recipe(path, changes) if supervised else load_grpo_recipe(path, changes)
 
