@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,11 +58,22 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
 
 
+def test_prompts_and_pictures_tell_places_by_one_code() -> None:
+    model: Any = create_tracker(SIZES)
+    grid = model.get_image_wide_positional_embeddings()
+    column, row = 2, 1
+    point = torch.tensor([[[[16.0 * column + 8, 16.0 * row + 8]]]])
+    told = model.prompt_encoder.shared_embedding(point, (SIZES.side, SIZES.side))
+    assert torch.allclose(told.flatten(), grid[0, :, row, column], atol=1e-5)
+    assert not torch.allclose(told.flatten(), grid[0, :, column, row], atol=0.1)
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_everything_that_is_used_is_trained(frames: int) -> None:
     """A clip of one frame reads no memory; one of three reads what was remembered, pointers and all."""
     torch.manual_seed(0)
-    model = create_tracker(SIZES)
+    model: Any = create_tracker(SIZES)
+    model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(10.0)  # only what is seen leaves a pointer
     trained = pupil(model).train()
     data = Tracklets(SIZES.side, frames, 0, 4)
     trained(**default_collate([data[i] for i in range(4)]))["loss"].backward()

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 FOCAL, DICE, QUALITY, SEEN = 20.0, 1.0, 1.0, 1.0
 """Weights of the losses: of the mask, twice; of the IoU the model expects; of whether the object is seen."""
 
+PLACE_GAIN, FEATURE_GAIN = 2.0, 0.3
+"""How much larger first weights are: of queries and keys where prompts and pictures attend to each other, and of what
+makes the features of pictures. With 1.0 for the latter masks are empty after 240 steps of 8 pictures, with these their
+IoU is 0.49 after 200.
+"""
+
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss (arXiv 1708.02002)."""
 
@@ -68,7 +74,6 @@ def _start(recipe: TrackerRecipe, out: Path, number: int) -> PreTrainedModel:
 
 def create_tracker(sizes: Sizes) -> PreTrainedModel:
     """A SAM 2 with random weights, all of its parts there. It draws one mask where the published ones draw three."""
-    from torch import nn
     from transformers import Sam2VideoConfig, Sam2VideoModel
     from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
 
@@ -116,12 +121,32 @@ def create_tracker(sizes: Sizes) -> PreTrainedModel:
         memory_fuser_intermediate_dim=2 * channels,
     )
     model = Sam2VideoModel(config)
-    for module in model.modules():
-        # PyTorch's own first weights, as in the released code. Those of `transformers`, made for wide models, are so
-        # small that gradients through the normalisations of the memory encoder explode.
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            module.reset_parameters()
+    _set_first_weights(model)
     return model
+
+
+def _set_first_weights(model: Any) -> None:
+    """First weights from which it is soon learned what a box means.
+
+    `transformers` has others, made for models that go on from published weights: gradients through the normalisations
+    of the memory encoder explode, and a prompt and a picture tell the same place by two different codes.
+    """
+    import torch
+    from torch import nn
+
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+                module.reset_parameters()  # PyTorch's own, as in the released code
+        for name, module in model.named_modules():
+            if name.endswith(("attn_token_to_image", "attn_image_to_token")):
+                # Attention begins with what is at one place.
+                module.q_proj.weight.mul_(PLACE_GAIN)
+                module.k_proj.weight.copy_(module.q_proj.weight)
+            elif isinstance(module, nn.Conv2d) and name.startswith("vision_encoder.neck"):
+                module.weight.mul_(FEATURE_GAIN)  # places stay visible beside them
+        code = model.prompt_encoder.shared_embedding.positional_embedding
+        model.shared_image_embedding.positional_embedding.copy_(code)
 
 
 def _run_stage(recipe: TrackerRecipe, number: int, model: PreTrainedModel, folder: Path, out: Path) -> None:
