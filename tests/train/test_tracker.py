@@ -11,7 +11,8 @@ from torch.utils.data import default_collate
 from thinkseg.errors import SettingsError
 from thinkseg.models import load_tracker
 from thinkseg.models.session import Found
-from thinkseg.train.tracker import create_tracker, loss_of, pupil, train
+from thinkseg.train.tracker import loss_of, pupil, train
+from thinkseg.train.tracker_model import create_tracker
 from thinkseg.train.tracker_recipe import Sizes, TrackerRecipe, TrackerStage
 from thinkseg.train.tracklets import Tracklets
 from tinytrackers import footage, tracked
@@ -56,16 +57,6 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     resumed = train(RECIPE, tmp_path / "killed")
     first, second = (load_tracker(str(folder)).model.state_dict() for folder in (straight, resumed))  # type: ignore[attr-defined]
     assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
-
-
-def test_prompts_and_pictures_tell_places_by_one_code() -> None:
-    model: Any = create_tracker(SIZES)
-    grid = model.get_image_wide_positional_embeddings()
-    column, row = 2, 1
-    point = torch.tensor([[[[16.0 * column + 8, 16.0 * row + 8]]]])
-    told = model.prompt_encoder.shared_embedding(point, (SIZES.side, SIZES.side))
-    assert torch.allclose(told.flatten(), grid[0, :, row, column], atol=1e-5)
-    assert not torch.allclose(told.flatten(), grid[0, :, column, row], atol=0.1)
 
 
 @pytest.mark.parametrize("frames", [1, 3])
