@@ -240,8 +240,7 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
     trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
     with patch.dict(REWARDS, rewards), patch.object(grpo, "Engine", Endless), tempfile.TemporaryDirectory() as out:
         step = grpo.Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
-        step.prompts = prompts
-        step._rolled_out = costs.of_rollouts(step._rolled_out)
+        vars(step).update(prompts=prompts, _rolled_out=costs.of_rollouts(step._rolled_out))
         trainer = grpo._trainer(recipe, Path(out), step)
         trainer.add_callback(costs)
         trainer.train()
@@ -251,6 +250,10 @@ def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt],
     view, encoder = View(arguments.frames, arguments.size), Encoder.load(folder)
     model = load_model(folder, "fp32")
     model.model.visual.requires_grad_(False)
+
+    def won(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [lottery(tokens, arguments.tokens) for tokens in completion_ids]
+
     with tempfile.TemporaryDirectory() as out:
         settings = GRPOConfig(
             output_dir=out,
@@ -276,13 +279,13 @@ def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt],
         )
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=lambda completion_ids, **_: [lottery(tokens, arguments.tokens) for tokens in completion_ids],
+            reward_funcs=won,
             args=settings,
             train_dataset=Dataset.from_list([row_of(turn_of(prompt, view)) for prompt in prompts]),
             processing_class=processor(encoder),
             callbacks=[costs],
         )
-        trainer._generate = costs.of_rollouts(trainer._generate)
+        vars(trainer)["_generate"] = costs.of_rollouts(trainer._generate)
         trainer.train()
 
 

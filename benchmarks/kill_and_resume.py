@@ -17,6 +17,7 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from thinkseg.data.shapes.export import export
 from thinkseg.evaluate import Method, evaluate_benchmark
 from thinkseg.models.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
-from thinkseg.types import Dialogue, Frames, Masklets, Progress, View
+from thinkseg.types import Dialogue, Frames, Masklets, Progress, Turn, View
 
 SIZE_WH = (32, 24)
 
@@ -49,7 +50,9 @@ class BoxTracker:
 def reply(dialogue: Dialogue) -> str:
     """A reply that the question alone decides; one in eight cannot be used."""
     time.sleep(SECONDS)
-    random_bits = zlib.crc32(str(dialogue[0].content[-1]).encode())
+    question = dialogue[0]
+    assert isinstance(question, Turn)  # every dialogue begins with one
+    random_bits = zlib.crc32(str(question.content[-1]).encode())
     if random_bits % 8 == 0:
         return "no idea"
     x, y = random_bits % 16, random_bits // 16 % 12
@@ -87,7 +90,7 @@ def killed(root: Path, out: Path, kills: int) -> int:
     return kills
 
 
-def contents(out: Path) -> dict[str, object]:
+def contents(out: Path) -> dict[str, Any]:
     """Everything an evaluation left that has no time in it."""
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     for row in rows:

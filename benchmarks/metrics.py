@@ -106,7 +106,7 @@ def plain_f(predicted: np.ndarray, truth: np.ndarray) -> float:
     if num_ours == 0 or num_true == 0:
         return float(num_ours == num_true)
     precision, recall = np.sum(found) / float(num_ours), np.sum(met) / float(num_true)
-    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+    return 0.0 if precision + recall == 0 else float(2 * precision * recall / (precision + recall))
 
 
 def plain_contour(mask: np.ndarray) -> np.ndarray:

@@ -78,11 +78,12 @@ def repeat(clip: Path, path: Path, times: int) -> None:
     with av.open(str(clip)) as source, av.open(str(path), "w") as target:
         coded = source.streams.video[0]
         stream = target.add_stream_from_template(coded)
+        assert coded.time_base is not None  # `write_video` sets it
         length = round(CLIP / (FPS * coded.time_base))
         for turn in range(times):
             source.seek(0)
             for packet in source.demux(coded):
-                if packet.dts is not None:
+                if packet.pts is not None and packet.dts is not None:
                     packet.pts += turn * length
                     packet.dts += turn * length
                     packet.stream = stream

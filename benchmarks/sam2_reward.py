@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,7 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 from thinkseg.chains.show import sample_indices
 from thinkseg.commands.options import count
 from thinkseg.data.shapes import load
-from thinkseg.models.sam2 import Sam2Tracker
-from thinkseg.ops.video import ArrayFrames
+from thinkseg.models.sam2 import Sam2Tracker, normalised, squeezed
 from thinkseg.rewards import Prompt, Rollout
 from thinkseg.rewards.group import track
 from thinkseg.types import Answer, Masklets, Outcome
@@ -106,11 +105,12 @@ def attempts(num_frames: int, rollouts: int, distinct: int) -> list[Rollout]:
 def plainly(model: Any, rollout: Rollout) -> np.ndarray:
     """Masks bool (N, T, H, W) of one attempt from a session of its own, which is driven as its library tells."""
     prompt, answer = rollout.prompt, rollout.answer
-    video = ArrayFrames(np.stack([*prompt.sample.video.read(prompt.shown)]))
-    width, height = video.size_wh
-    tracker = Sam2Tracker(model)
+    assert answer is not None
+    assert answer.keyframe is not None  # an attempt boxes something
+    frames = np.stack([*prompt.sample.video.read(prompt.shown)])
+    height, width = frames.shape[1:3]
     session = Sam2VideoInferenceSession(
-        video=torch.cat([tracker._pixels(video[index]) for index in range(len(video))]),
+        video=normalised(squeezed(frames, 1024), model),
         video_height=height,
         video_width=width,
         inference_device=model.device,
@@ -119,12 +119,13 @@ def plainly(model: Any, rollout: Rollout) -> np.ndarray:
         dtype=torch.float32,
     )
     keyframe = prompt.shown.index(answer.keyframe)
-    for number, box in enumerate(in_order(np.clip(answer.boxes, 0, [width, height, width, height]))):
+    boxes = in_order(np.clip(answer.boxes, 0, [width, height, width, height]))
+    for number, box in enumerate(boxes):
         corners = torch.from_numpy(box).float().view(1, 1, 2, 2) * torch.tensor([1024 / width, 1024 / height])
         prompts = {"point_coords": corners, "point_labels": torch.tensor([[[2, 3]]], dtype=torch.int32)}
         session.add_point_inputs(session.obj_id_to_idx(number), keyframe, prompts)
-    session.obj_with_new_inputs = list(range(len(answer.boxes)))
-    masks = np.zeros((len(answer.boxes), len(video), height, width), bool)
+    session.obj_with_new_inputs = list(range(len(boxes)))
+    masks = np.zeros((len(boxes), len(frames), height, width), bool)
     model(inference_session=session, frame_idx=keyframe)
     for reverse in (False, True):
         for found in model.propagate_in_video_iterator(session, start_frame_idx=keyframe, reverse=reverse):
@@ -133,7 +134,7 @@ def plainly(model: Any, rollout: Rollout) -> np.ndarray:
     return masks
 
 
-def in_order(boxes: np.ndarray) -> Sequence[np.ndarray]:
+def in_order(boxes: np.ndarray) -> np.ndarray:
     """Boxes sorted by their corners, as a group's answers are before they are compared."""
     return boxes[np.lexsort(boxes.T[::-1])]
 

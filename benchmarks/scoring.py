@@ -78,7 +78,8 @@ def scored_plainly(benchmark: Benchmark, folder: Path) -> list[tuple[float, floa
     for expression in benchmark.expressions:
         frames = []
         for frame, name in enumerate(benchmark.videos[expression.video].frames):
-            ours = cv2.imread(str(folder / expression.folders[0] / f"{name}.png"), cv2.IMREAD_GRAYSCALE) != 0
+            picture = cv2.imread(str(folder / expression.folders[0] / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
+            ours = np.asarray(picture) != 0
             true = np.zeros(ours.shape, np.uint8)
             for obj in expression.objects or ():
                 rle = masks[obj][frame]
