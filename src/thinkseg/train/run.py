@@ -165,6 +165,8 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
         if not folder.is_dir():
             parts = folder.with_suffix(".part")
             write(parts)
+            for weights in parts.glob("*.safetensors"):  # which are written for their owner alone
+                weights.chmod(parts.stat().st_mode & 0o666)
             parts.rename(folder)
             for checkpoint in folder.parent.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from thinkseg.train.run import publish
+
+
+def write(folder: Path) -> None:
+    folder.mkdir()
+    save_file({"one": torch.ones(2)}, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+
+
+def test_a_published_model_is_for_whoever_may_read_the_folder(tmp_path: Path) -> None:
+    publish(tmp_path / "model", write)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "model").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
+def test_a_model_is_published_once_and_takes_the_place_of_its_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-3").mkdir()
+    publish(tmp_path / "model", write)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    publish(tmp_path / "model", lambda folder: pytest.fail(f"{folder} was written again"))
+
+
+def test_a_model_half_written_has_no_name(tmp_path: Path) -> None:
+    def failing(folder: Path) -> None:
+        folder.mkdir()
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        publish(tmp_path / "model", failing)
+    assert not (tmp_path / "model").exists()
