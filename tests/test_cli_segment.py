@@ -101,6 +101,16 @@ def test_masks_are_black_and_white_at_source_size_for_every_frame(models, segmen
     assert (len(overlay), overlay.size_wh, overlay.fps) == (FRAMES, (WIDTH, HEIGHT), FPS)
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [([], "shapes"), (["--chain", "revseg"], "shapes-revseg"), (["--chain", "revseg", "--policy", "shapes"], "shapes")],
+)
+def test_a_chain_is_asked_of_the_policy_that_knows_it(models, segment, options, name):
+    loads = models()
+    segment("the grey one", *options)
+    assert [asked for asked, _ in loads] == [name]
+
+
 def test_settings_reach_the_policy_and_the_record(models, segment, out):
     loads = models()
     options = ["--policy", "mine", "--device", "cpu", "--precision", "fp32", "--temperature", "0.5", "--seed", "3"]

@@ -215,6 +215,12 @@ def test_segment_takes_names_and_frames(film, named):
     assert named == ["shapes", "flow"]
 
 
+def test_segment_asks_the_policy_that_knows_the_chain(film, named):
+    segment(film(21), "the grey one", chain="revseg")
+    segment(film(21), "the grey one", "shapes", chain="revseg")
+    assert named == ["shapes-revseg", "flow", "shapes", "flow"]
+
+
 def test_segment_takes_models_already_loaded(film, named, box_tracker):
     policy = ScriptedPolicy([NONE])
     outcome = segment(film(21), "it", policy=policy, tracker=box_tracker, chain=veason, view=VIEW)

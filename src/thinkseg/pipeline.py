@@ -98,7 +98,7 @@ def segment_sample(
 def segment(
     video: str | Path | Frames | np.ndarray,
     query: str,
-    policy: str | Path | Policy = "shapes",
+    policy: str | Path | Policy | None = None,
     tracker: str | Tracker = "flow",
     chain: str | ChainFn = "veason",
     view: View | None = None,
@@ -109,7 +109,8 @@ def segment(
     video: a file, a folder of frames, frames already open, or an array uint8 RGB (T, H, W, 3) without times
         (`thinkseg.ops.video.ArrayFrames` gives it some).
     query: what to segment, in words.
-    policy, tracker: one that is loaded, or a name or folder that `thinkseg.models` can load.
+    policy, tracker: one that is loaded, or a name or folder that `thinkseg.models` can load. Without a policy, the one
+        that comes along for the chain answers.
     chain: how the policy is asked, a name from `thinkseg.chains.CHAINS` or a function of one's own.
     view: how many frames the policy sees, and at what size; its own choice unless given.
     progress: called with (done, total) while the target is tracked.
@@ -122,6 +123,8 @@ def segment(
     frames = _opened(video)
     from thinkseg import models
 
+    if policy is None:
+        policy = models.shipped_for(chain) if isinstance(chain, str) else "shapes"
     policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
     # One question: no other could use what the tracker makes of the frames.
     tracker = models.load_tracker(tracker, keep_bytes=0) if isinstance(tracker, str) else tracker

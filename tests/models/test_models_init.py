@@ -3,10 +3,13 @@ from pathlib import Path
 import pytest
 
 from thinkseg import models
+from thinkseg.chains import CHAINS
+from thinkseg.data.shapes import load
 from thinkseg.errors import ModelError
 from thinkseg.models.checkpoint import kind_of
 from thinkseg.models.flow import FlowTracker
 from thinkseg.models.sam2 import Sam2Tracker
+from thinkseg.pipeline import checked_view, drive
 from tinymodels import VIEW
 from tinytrackers import save_sam2
 
@@ -77,3 +80,12 @@ def test_a_shipped_policy_that_is_gone_is_said_to_be(tmp_path: Path, monkeypatch
     monkeypatch.setitem(models.SHIPPED, "tiny", tmp_path / "gone")
     with pytest.raises(ModelError, match="'tiny' is missing from this installation"):
         models.load_policy("tiny")
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_every_chain_has_a_policy_that_ships_and_answers_it(chain: str) -> None:
+    policy = models.load_policy(models.shipped_for(chain), device="cpu")
+    view = checked_view(policy)
+    outcomes = drive([CHAINS[chain](load("val", index), view) for index in range(4)], policy)
+    assert [outcome.failure for outcome in outcomes] == [None] * 4
+    assert any(outcome.answer and len(outcome.answer.boxes) for outcome in outcomes)

@@ -88,14 +88,6 @@ def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
     assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.92
 
 
-def test_details_are_boxed_in_one_frame_at_the_size_of_a_closeup(encoder: Encoder) -> None:
-    view = replace(VIEW, closeup_wh=(2 * VIEW.frame_wh[0], 3 * VIEW.frame_wh[1]))
-    row = replace(mixture(encoder, shares={"details": 1.0}, questions=1), view=view)[0]
-    side = encoder.size_multiple // 2
-    assert row.grids.tolist() == [[1, view.closeup.frame_wh[1] // side, view.closeup.frame_wh[0] // side]]
-    assert (row.labels == encoder.end_id).sum() == 1
-
-
 def test_questions_without_a_target_are_asked_as_often_as_told(encoder: Encoder) -> None:
     """Of the first questions, for which a clip is made: 0.46 of 1.38, 0.08 of 1, or next to none."""
     for asked, share in (({"none": 0.46}, 1 / 3), ({}, 0.08), ({"none": 1e-9}, 0.0)):

@@ -20,7 +20,9 @@ def add_to(commands: Any) -> None:
         description="Shows POLICY a few clips of the shapes world and tells whether its boxes make sense in pixels of "
         "the frames it is shown or in thousandths of their sides, and whether its replies keep the format.",
     )
-    parser.add_argument("policy", metavar="POLICY", help="shapes, a folder, a hub name or openai:MODEL@BASE_URL")
+    parser.add_argument(
+        "policy", metavar="POLICY", help="shapes, shapes-revseg, a folder, a hub name or openai:MODEL@BASE_URL"
+    )
     parser.add_argument("--clips", type=options.count, default=4, metavar="N", help="asked about twice (default: 4)")
     options.add_asking(parser)
     parser.set_defaults(run=check_policy)
@@ -36,8 +38,7 @@ def check_policy(arguments: argparse.Namespace) -> int:
     if arguments.policy.startswith("openai:"):
         settings["assumed"] = "pixels"
     with Progress() as progress:
-        progress.say(f"loading {arguments.policy}")
-        policy = options.load_policy(arguments.policy, **settings)
+        policy = options.load_policy(arguments, progress, **settings)
         progress.say("asking")
         view = options.view_of(arguments, policy)
         found = check(policy, chain, arguments.clips, view, progress)

@@ -33,8 +33,7 @@ def demo(arguments: argparse.Namespace) -> int:
     chain_named(arguments.chain)
     tracker = options.load_tracker(arguments)
     with Progress() as progress:
-        progress.say(f"loading {arguments.policy}")
-        policy = options.load_policy(arguments.policy)
+        policy = options.load_policy(arguments, progress)
         progress.say("answering")
         rows = run(arguments.out, policy, tracker, progress, arguments.chain)
     print(table(rows))

@@ -69,8 +69,7 @@ def shapes(arguments: argparse.Namespace) -> int:
     episode(arguments.split, arguments.start)
     tracker = options.load_tracker(arguments)
     with Progress() as progress:
-        progress.say(f"loading {arguments.policy}")
-        policy = options.load_policy(arguments.policy, **options.running(arguments))
+        policy = options.load_policy(arguments, progress, **options.running(arguments))
         progress.say("evaluating")
         scores = evaluate(
             Shapes(arguments.split, arguments.start, arguments.limit),
@@ -101,8 +100,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)
         tracker = options.load_tracker(arguments)
-        progress.say(f"loading {arguments.policy}")
-        policy = options.load_policy(arguments.policy, **options.running(arguments))
+        policy = options.load_policy(arguments, progress, **options.running(arguments))
         progress.say("evaluating")
         view = options.view_of(arguments, policy)
         scores = evaluate_benchmark(

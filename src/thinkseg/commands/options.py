@@ -30,9 +30,9 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     """Which models answer and follow."""
     parser.add_argument(
         "--policy",
-        default="shapes",
         metavar="NAME",
-        help="model that answers: shapes, a folder, a hub name or openai:MODEL@BASE_URL",
+        help="model that answers: a folder, a hub name, openai:MODEL@BASE_URL, or one that comes along: shapes "
+        "(default), or shapes-revseg (default with --chain revseg)",
     )
     parser.add_argument(
         "--tracker",
@@ -184,12 +184,24 @@ def running(arguments: argparse.Namespace) -> dict[str, Any]:
     return settings | {name: value for name, value in given.items() if value is not None}
 
 
-def load_policy(name: str, **settings: Any) -> Policy:
-    """The policy of that name. A bar shows downloads on a terminal; loading from disk goes without one."""
+def load_policy(arguments: argparse.Namespace, progress: Progress, **settings: Any) -> Policy:
+    """The policy asked for, or the one that comes along for the chain.
+
+    A bar shows downloads on a terminal; loading from disk goes without one.
+    """
     from thinkseg import models
 
+    name = policy_name(arguments)
+    progress.say(f"loading {name}")
     _hide_bars(name)
     return models.load_policy(name, **settings)
+
+
+def policy_name(arguments: argparse.Namespace) -> str:
+    """Which policy answers."""
+    from thinkseg.models import shipped_for
+
+    return shipped_for(arguments.chain) if arguments.policy is None else str(arguments.policy)
 
 
 def load_tracker(arguments: argparse.Namespace, **settings: Any) -> Tracker:
@@ -197,7 +209,7 @@ def load_tracker(arguments: argparse.Namespace, **settings: Any) -> Tracker:
     from thinkseg import models
 
     if arguments.tracker != "flow":
-        _hide_bars(arguments.tracker, arguments.policy)
+        _hide_bars(arguments.tracker, policy_name(arguments))
     running = {option: getattr(arguments, option) for option in ("device", "precision") if option in arguments}
     return models.load_tracker(arguments.tracker, **running, **settings)
 

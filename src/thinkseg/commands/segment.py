@@ -74,8 +74,7 @@ def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
     query, chain = checked_query(arguments.query), chain_named(arguments.chain)
     video = open_video(arguments.video)
     tracker = _load_tracker(arguments, progress)
-    progress.say(f"loading {arguments.policy}")
-    policy = options.load_policy(arguments.policy, **options.running(arguments))
+    policy = options.load_policy(arguments, progress, **options.running(arguments))
     view = options.view_of(arguments, policy)
     settings = {
         "policy": policy.name,

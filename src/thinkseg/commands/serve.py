@@ -39,8 +39,7 @@ def serve(arguments: argparse.Namespace) -> int:
     check_packages()
     checked_key(arguments.host)
     with Progress() as progress:
-        progress.say(f"loading {arguments.policy}")
-        policy = options.load_policy(arguments.policy, device=arguments.device, precision=arguments.precision)
+        policy = options.load_policy(arguments, progress, device=arguments.device, precision=arguments.precision)
     assert isinstance(policy, QwenPolicy)
     name = arguments.name or served_name(arguments.policy)
 

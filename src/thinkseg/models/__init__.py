@@ -10,8 +10,15 @@ from typing import Any
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.types import Coordinates, Policy, Tracker
 
-SHIPPED = {"shapes": Path(__file__).parent.parent / "assets" / "shapes-policy"}
-"""Policies inside the package, by name."""
+_ASSETS = Path(__file__).parent.parent / "assets"
+
+SHIPPED = {"shapes": _ASSETS / "shapes-policy", "shapes-revseg": _ASSETS / "shapes-revseg-policy"}
+"""Policies inside the package, by name: one that answers in one turn, and one in the two of the chain revseg."""
+
+
+def shipped_for(chain: str) -> str:
+    """The policy inside the package that knows how to answer a chain, by the chain's name."""
+    return "shapes-revseg" if chain == "revseg" else "shapes"
 
 
 def place_of(name: str) -> str | Path:
@@ -20,8 +27,8 @@ def place_of(name: str) -> str | Path:
 
 
 def load_policy(name: str, coordinates: Coordinates | None = None, **settings: Any) -> Policy:
-    """A policy by name: one that ships ("shapes"), a folder in the ordinary layout, a hub name ("owner/model"), or a
-    served model ("openai:MODEL@BASE_URL").
+    """A policy by name: one of `SHIPPED`, a folder in the ordinary layout, a hub name ("owner/model"), or a served
+    model ("openai:MODEL@BASE_URL").
 
     coordinates: how the model writes boxes, where it is not as its kind does.
     settings: temperature, max_new_tokens, seed; precision and device of a model in this process, as

@@ -10,7 +10,6 @@ A stage's recipe names how much of each kind of data it mixes:
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
-- details: the same with one frame shown alone, as large as the `revseg` chain shows it in its second turn
 - cot: the samples of a set on disk, one a row, asked the way the `veason` chain asks (see `thinkseg.data.cotset`)
 """
 
@@ -232,10 +231,6 @@ def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
     return lists(mixture.clip(at, 1), replace(mixture.view, num_frames=1), rng, 1)
 
 
-def _details(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return lists(mixture.clip(at, 1), mixture.view.closeup, rng, 1)
-
-
 def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     """The whole set in random order, then again in another, and so on."""
     assert mixture.cot is not None  # a recipe with this kind names a set
@@ -254,7 +249,6 @@ KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] 
     "glimpses": _glimpses,
     "lists": _lists,
     "frames": _frames,
-    "details": _details,
     "cot": _cot,
 }
 
