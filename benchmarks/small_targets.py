@@ -2,7 +2,7 @@
 
 RUN: folders written by `thinkseg evaluate shapes` about the same split. Questions with a target that all of them
 answered are cut into thirds by the share of the frame that the target takes where most of it is seen. Prints J&F and
-R_s of each run in each third, and how much the runs after the first gain on it, with 95 % intervals over questions.
+R_s of each run in each third, and how much the runs after the first gain on it, with 95 % intervals, all in percent.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg import tables
 from thinkseg.data.shapes import load
 from thinkseg.errors import ThinkSegError
-from thinkseg.results import ROWS, Row, read_rows, read_settings
+from thinkseg.results import ROWS, read_rows, read_settings
+from thinkseg.summary import Mean, difference, measure, table
 
 THIRDS = ("small", "middling", "large")
+
+PLAN = {"J&F": Mean(lambda row: (row["j"] + row["f"]) / 2), "R_s": Mean(lambda row: row["r_s"])}
+"""A target that is in none of the frames shown has no R_s."""
 
 
 def main() -> None:
@@ -29,22 +32,23 @@ def main() -> None:
     split = splits.pop()
     if splits:
         sys.exit(f"the runs are about different splits: {', '.join(sorted(splits | {split}))}")
-    rows = [{str(row["id"]): row for row in read_rows(run / ROWS).values() if row["target"]} for run in runs]
-    names = [name for name in rows[0] if all(name in run for run in rows)]
-    areas = np.array([area(split, name) for name in names])
-    parts = np.array_split(np.argsort(areas, kind="stable"), len(THIRDS))
-    lines = []
-    for third, part in zip(THIRDS, parts, strict=True):
-        span = f"{areas[part].min():.2%} to {areas[part].max():.2%}"
-        for run, answered in zip(runs, rows, strict=True):
-            own = figures([answered[names[i]] for i in part])
-            first = figures([rows[0][names[i]] for i in part])
-            gains = ["", ""] if run == runs[0] else [gain(own[:, i] - first[:, i]) for i in (0, 1)]
-            lines.append(
-                (third, span, str(len(part)), str(run), *(f"{100 * v:.1f}" for v in np.nanmean(own, 0)), *gains)
-            )
-    heads = ("target", "of the frame", "questions", "run", "J&F", "R_s", "J&F gained", "R_s gained")
-    print(tables.table(heads, lines, numbers=range(4, 8)))
+    # Each sample is a video.
+    rows = [
+        {row["id"]: row | {"video": row["id"]} for row in read_rows(run / ROWS).values() if row["target"]}
+        for run in runs
+    ]
+    areas = {name: area(split, name) for name in rows[0] if all(name in run for run in rows)}
+    told = {}
+    for third, names in zip(
+        THIRDS, np.array_split(sorted(areas, key=lambda name: areas[name]), len(THIRDS)), strict=True
+    ):
+        print(f"{third}: {areas[names[0]]:.2%} to {areas[names[-1]]:.2%} of the frame, {len(names)} questions")
+        first, *others = ([answered[name] for name in names] for answered in rows)
+        told[f"{third}: {runs[0]}"] = measure(first, PLAN)
+        for run, own in zip(runs[1:], others, strict=True):
+            gained = {f"{name} gained": figure for name, figure in difference(first, own, PLAN).items()}
+            told[f"{third}: {run}"] = measure(own, PLAN) | gained
+    print(table(told))
 
 
 def area(split: str, name: str) -> float:
@@ -53,20 +57,6 @@ def area(split: str, name: str) -> float:
     assert sample.truth is not None  # samples of the shapes world have one
     width, height = sample.video.size_wh
     return max(sample.truth.area(frame) for frame in range(len(sample.video))) / (width * height)
-
-
-def figures(rows: list[Row]) -> np.ndarray:
-    """J&F and R_s of rows, (N, 2); a target that is in no frame shown is left out of R_s."""
-    return np.array([((row["j"] + row["f"]) / 2, np.nan if row["r_s"] is None else row["r_s"]) for row in rows])
-
-
-def gain(differences: np.ndarray) -> str:
-    """The mean of differences, with its 95 % interval by bootstrap, in points of percent."""
-    known = 100 * differences[~np.isnan(differences)]
-    rng = np.random.default_rng(0)
-    means = known[rng.integers(len(known), size=(2000, len(known)))].mean(1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return f"{known.mean():.1f} [{low:.1f}, {high:.1f}]"
 
 
 if __name__ == "__main__":

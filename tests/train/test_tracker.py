@@ -13,11 +13,10 @@ from thinkseg.models import load_tracker
 from thinkseg.models.session import Found
 from thinkseg.train.tracker import loss_of, pupil, train
 from thinkseg.train.tracker_model import create_tracker
-from thinkseg.train.tracker_recipe import Sizes, TrackerRecipe, TrackerStage
+from thinkseg.train.tracker_recipe import TrackerRecipe, TrackerStage
 from thinkseg.train.tracklets import Tracklets
-from tinytrackers import footage, tracked
+from tinytrackers import SIZES, footage, tracked
 
-SIZES = Sizes(side=64, width=8, blocks=(1, 1, 2, 1), channels=128, memory_layers=1)
 RECIPE = TrackerRecipe(
     create=SIZES,
     stages=(

@@ -3,9 +3,7 @@ from typing import Any
 import torch
 
 from thinkseg.train.tracker_model import create_tracker
-from thinkseg.train.tracker_recipe import Sizes
-
-SIZES = Sizes(side=64, width=8, blocks=(1, 1, 2, 1), channels=128, memory_layers=1)
+from tinytrackers import SIZES
 
 
 def test_prompts_and_pictures_tell_places_by_one_code() -> None:
