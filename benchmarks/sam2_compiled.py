@@ -1,7 +1,7 @@
 """What compiling SAM 2's image encoder gains: `python benchmarks/sam2_compiled.py`.
 
-Makes a SAM 2 at 1024 pixels with random weights, in the size of hiera-tiny or another, and encodes frames of 720p, as it
-is and compiled. Prints the seconds a frame takes, those that compiling takes, and how far the features are from one
+Makes a SAM 2 at 1024 pixels with random weights, in the size of hiera-tiny or another, and encodes frames of 720p, both
+plain and compiled. Prints the seconds a frame takes, those that compiling takes, and how far the features are from one
 another. Ends with one JSON line.
 
 Times are those of this process on one thread of the processor, so that other work on the machine does not count; on a
