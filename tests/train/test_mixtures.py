@@ -326,6 +326,23 @@ def test_keyframes_are_taught_without_the_boxes_that_follow(encoder: Encoder) ->
     assert ends == {"N", "[]}</answer><|im_end|>"}
 
 
+def test_boxings_teach_the_second_turns_of_closeups_alone(encoder: Encoder) -> None:
+    data = mixture(encoder, shares={"boxings": 1.0}, questions=3, asked={"none": 0.15}, length=24)
+    expected, left_out = [], 0
+    for at in range(data.offset, data.offset + data.length):
+        dialogues = KINDS["closeups"](data, at, rng())
+        said = tuple(f"{dialogue[3]}<|im_end|>" for dialogue in dialogues if len(dialogue) == 4)
+        left_out += len(dialogues) - len(said)
+        expected.append(said)
+    assert left_out > 3
+    assert all(expected)
+    taught = []
+    for row in every(data):
+        edges = np.flatnonzero(np.diff(row.labels != IGNORED, prepend=False, append=False)).reshape(-1, 2)
+        taught.append(tuple(encoder.tokenizer.decode(row.labels[start:end]) for start, end in edges))
+    assert sorted(taught) == sorted(expected)
+
+
 def test_firsts_answer_with_the_first_frame_that_shows_a_target(encoder: Encoder) -> None:
     data, later, kept = mixture(encoder), 0, 0
     for index in range(20):

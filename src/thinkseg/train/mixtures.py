@@ -7,6 +7,7 @@ A stage's recipe names how much of each kind of data it mixes:
 - keyframes: the traces as far as the keyframe: the boxes of the answer are not taught
 - firsts: the traces with the first frame that shows a target as keyframe, whichever is best
 - closeups: the traces asked the way the `revseg` chain asks, in two turns
+- boxings: the second turns of these, the boxes; the first turn is read and not taught
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
@@ -31,7 +32,7 @@ from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
 from thinkseg.data.shapes.wordings import with_strays
 from thinkseg.lessons import dialogue
-from thinkseg.models.encoder import Encoder, Written
+from thinkseg.models.encoder import IGNORED, Encoded, Encoder, Written
 from thinkseg.train.packing import Row, pack
 from thinkseg.types import Dialogue, Turn, View
 
@@ -190,7 +191,10 @@ class Mixture:
         kind = str(rng.choice(kinds, p=weights / weights.sum()))
         while not (dialogues := KINDS[kind](self, at, rng)):  # nothing to see in that clip, or nothing to ask
             at += self.length
-        return pack(self.encoder.encode_group(dialogues), self.encoder.image_pad_id)
+        encoded = self.encoder.encode_group(dialogues)
+        if kind in LAST_REPLY_ALONE:
+            encoded = [_last_reply_alone(one) for one in encoded]
+        return pack(encoded, self.encoder.image_pad_id)
 
 
 def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -217,6 +221,18 @@ def _firsts(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogu
 
 def _closeups(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return closeups(mixture.clip(at, mixture.questions), mixture.view, rng)
+
+
+def _boxings(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    """Without the questions that have no target, which end after the first turn."""
+    return [dialogue for dialogue in _closeups(mixture, at, rng) if len(dialogue) > 2]
+
+
+def _last_reply_alone(encoded: Encoded) -> Encoded:
+    """The same dialogue, of which no reply is taught but the last."""
+    taught = np.flatnonzero(encoded.labels != IGNORED)
+    start = taught[np.flatnonzero(np.diff(taught) > 1)[-1] + 1]
+    return replace(encoded, labels=np.where(np.arange(len(encoded.ids)) < start, IGNORED, encoded.labels))
 
 
 def _glimpses(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -246,11 +262,15 @@ KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] 
     "keyframes": _keyframes,
     "firsts": _firsts,
     "closeups": _closeups,
+    "boxings": _boxings,
     "glimpses": _glimpses,
     "lists": _lists,
     "frames": _frames,
     "cot": _cot,
 }
+
+LAST_REPLY_ALONE = ("boxings",)
+"""Kinds of data whose earlier replies are not taught."""
 
 
 def corpus(view: View, count: int) -> list[str]:
