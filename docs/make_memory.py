@@ -33,7 +33,7 @@ def main() -> None:
         points = [place(done / told["frames"], held, top) for done, held in told["held_mb"]]
         pen.line(points, fill=color_of(number), width=3, joint="curve")
         label = f"{told['frames']:,} frames: {told['peak_mb']:.0f} MB at most"
-        pen.text((LEFT + 20 + 420 * number, 20), label, fill=color_of(number), font=ImageFont.load_default(22))
+        pen.text((LEFT + 20 + 360 * number, 20), label, fill=color_of(number), font=ImageFont.load_default(22))
     picture.save(PICTURE, optimize=True)
     print(PICTURE)
 

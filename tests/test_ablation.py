@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
     text = ablate(path, tmp_path / "out")
     lines = text.splitlines()
     assert lines[0] == "T"
-    assert lines[1].split() == ["x", "(paper)", *["J&F", "R_k", "R_s", "parsed"], "no-target", "right"]
+    heads = ["x", "(paper)", *["J&F", "R_k", "R_s", "parsed"], "no-target", "right"]
+    assert lines[1].split() == [*heads, *["J&F", "above", "the", "first", "row,", "points", "[95", "%]"]]
     assert [line.split()[0] for line in lines[2:]] == ["before", "tuned", "tuned"]
     assert [("38.3" in line, "61.0" in line) for line in lines[2:]] == [(False, False), (True, False), (False, True)]
     # The common beginning is one run, and each run starts from the model of the one before.
@@ -86,7 +88,16 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
     figures = json.loads((tmp_path / "out" / "table.json").read_text())
     assert figures["both"]["paper"] == [61]
     assert figures["before"]["samples"] == 2
+    # Tiny models know nothing, and one is sure to know no less than itself.
+    assert figures["before"]["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert lines[2].split()[-1] == "-"
+    assert lines[4].split()[-3:] == ["0.0", "[0.0,", "0.0]"]
     assert (tmp_path / "out" / "table.txt").read_text() == text + "\n"
+    before, better = (tmp_path / "out" / "rows" / "before", tmp_path / "better")
+    shutil.copytree(before, better)
+    answered = [json.loads(line) | {"j": 1.0, "f": 1.0} for line in (before / "results.jsonl").open()]
+    (better / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answered))
+    assert (ablation._gain(before, better).value, ablation._gain(better, before).value) == (100.0, -100.0)
     again = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").rglob("results.jsonl")}
     assert ablate(path, tmp_path / "out") == text
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").rglob("results.jsonl")} == again

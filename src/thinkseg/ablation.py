@@ -18,9 +18,11 @@ from typing import Any
 
 from thinkseg import tables
 from thinkseg.chains import CHAINS
+from thinkseg.comparison import compare
 from thinkseg.errors import SettingsError
 from thinkseg.results import replacing
 from thinkseg.scores import Figures
+from thinkseg.summary import Figure
 from thinkseg.train.grpo_recipe import load_grpo_recipe
 from thinkseg.train.recipe import load_recipe
 from thinkseg.train.yamlfile import merged, read_content, read_yaml
@@ -30,6 +32,10 @@ RECIPES: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"sft": load_reci
 
 FIGURES = {"j_and_f": "J&F", "r_k": "R_k", "r_s": "R_s", "parsed": "parsed", "no_target_right": "no-target right"}
 """The figures in the table, and the heads of their columns."""
+
+
+GAIN = "J&F above the first row, points [95 %]"
+"""Head of the column that tells a difference from chance, see `thinkseg.summary`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,7 @@ def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -
     """
     ablation = load_ablation(path)
     scored: list[Figures] = []
+    gains: list[Figure] = []
     for row in ablation.rows:
         policy = row.start
         for training in row.runs:
@@ -105,10 +112,14 @@ def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -
             policy = _trained(training, path, policy, out / "runs")
         say(f"{row.title}: scoring")
         scored.append(_scored(ablation, policy, out / "rows" / row.name))
-    text = f"{ablation.title}\n{_table(ablation, scored)}"
+        gains.append(_gain(*(out / "rows" / one.name for one in (ablation.rows[0], row))))
+    text = f"{ablation.title}\n{_table(ablation, scored, gains)}"
     with replacing(out / "table.txt") as file:
         file.write_text(text + "\n", "utf-8")
-    figures = {row.name: asdict(one) | {"paper": row.paper} for row, one in zip(ablation.rows, scored, strict=True)}
+    figures = {
+        row.name: asdict(one) | {"paper": row.paper, "gain": asdict(gain)}
+        for row, one, gain in zip(ablation.rows, scored, gains, strict=True)
+    }
     with replacing(out / "table.json") as file:
         file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     return text
@@ -148,12 +159,18 @@ def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
     return evaluate(samples, ablation.chain, answering, tracker, out, batch_size=32).overall
 
 
-def _table(ablation: Ablation, scored: Sequence[Figures]) -> str:
-    """The paper's figures stand first, then ours; both in the paper's order."""
+def _gain(first: Path, this: Path) -> Figure:
+    """How much better one variant answers the same questions than another, in J&F, points of percent."""
+    return compare(first, this).figures["overall"].get("J&F", Figure(None))
+
+
+def _table(ablation: Ablation, scored: Sequence[Figures], gains: Sequence[Figure]) -> str:
+    """The paper's figures stand first, then ours; both in the paper's order. The last column says what is sure."""
     lines = []
-    for row, figures in zip(ablation.rows, scored, strict=True):
+    for place, (row, figures, gain) in enumerate(zip(ablation.rows, scored, gains, strict=True)):
         theirs = [f"{value:.1f}" for value in row.paper] or ["-"] * len(ablation.columns)
         ours = [getattr(figures, name) for name in FIGURES]
-        lines.append([row.title, *theirs, *("-" if value is None else f"{value:.3f}" for value in ours)])
-    heads = ["", *(f"{column} (paper)" for column in ablation.columns), *FIGURES.values()]
+        cells = [*theirs, *("-" if value is None else f"{value:.3f}" for value in ours), str(gain) if place else "-"]
+        lines.append([row.title, *cells])
+    heads = ["", *(f"{column} (paper)" for column in ablation.columns), *FIGURES.values(), GAIN]
     return tables.table(heads, lines, numbers=range(1, len(heads)))
