@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from thinkseg.data.shapes import load
 from thinkseg.errors import SettingsError
-from thinkseg.models.cutout import cut_out
+from thinkseg.models.cutout import _best, cut_out
 from thinkseg.models.walk import check_boxes
 
 WIDTH, HEIGHT = 128, 96
@@ -91,3 +91,14 @@ def test_a_mask_that_leaves_the_object_at_no_edge_loses(index: int, frame: int, 
     truth = sample.truth.mask(frame, 0)
     mask = cut_out(sample.video[frame], sample.truth.boxes(frame)[0])
     assert (mask & truth).sum() / (mask | truth).sum() > least
+
+
+def test_guesses_beside_the_box_are_no_guesses() -> None:
+    """What is looked for may spread into the slack around a box, and may end up there alone."""
+    inside, beside, within = np.zeros((3, 8, 8), bool)
+    inside[2:6, 2:6] = beside[2:6, 6] = within[3:5, 3:5] = True
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[within] = RED
+    cells = within.astype(np.intp)
+    assert np.array_equal(_best(picture, cells, [beside], inside), inside)
+    assert np.array_equal(_best(picture, cells, [beside, within], inside), _best(picture, cells, [within], inside))

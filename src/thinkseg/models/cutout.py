@@ -76,7 +76,7 @@ def _segment(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
     tries = [_grabcut(small, labels) for labels in _labels(cells, loose)]
     tries += [_grown(small, cells, loose, weight) for weight in CENTRE_WEIGHTS]
     tries += [_flooded(small, loose, core) for core in CORES]
-    best = _best(small, cells, [mask for mask in tries if mask.any()], small_inside)
+    best = _best(small, cells, tries, small_inside)
     if scale < 1.0:
         soft = np.clip(signed_distance(best) / 2.0, -1, 1)
         coefficients = guided_coefficients(as_guide(small), soft, 2, 1e-3)
@@ -87,9 +87,10 @@ def _segment(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 def _best(rgb: np.ndarray, cells: np.ndarray, guesses: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
     """The guess that is good by itself and that the other good ones come close to; the whole box if none is good."""
-    if not guesses:
+    # One may lie in the slack around the box alone.
+    fitted = [_fit_to_box(mask, inside) for mask in guesses if (mask & inside).any()]
+    if not fitted:
         return inside
-    fitted = [_fit_to_box(mask, inside) for mask in guesses]
     contrast = _contrast(rgb)
     strong = max(float(np.percentile(contrast[inside], 80)), 1.0)
     outlines = [outline_points(mask) for mask in fitted]
