@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder
+from thinkseg.models.encoder import END_OF_TURN, IGNORED, IMAGE_PAD, Encoder, spans
 from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, save
 from thinkseg.types import Dialogue, Turn, View
 
@@ -114,8 +114,12 @@ def asked(question: str, images: list[np.ndarray]) -> Turn:
 def labelled_text(encoder: Encoder, dialogue: Dialogue) -> list[str]:
     """The words of a dialogue that are trained on, one string a stretch."""
     one = encoder.encode(dialogue)
-    edges = np.flatnonzero(np.diff(one.labels != -100, prepend=False, append=False)).reshape(-1, 2)
-    return [encoder.tokenizer.decode(one.ids[start:end]) for start, end in edges]
+    return taught_text(encoder, one.labels)
+
+
+def taught_text(encoder: Encoder, labels: np.ndarray) -> list[str]:
+    """The words that labels of a dialogue or row stand for, one string a stretch."""
+    return [encoder.tokenizer.decode(labels[start:end]) for start, end in spans(labels != IGNORED)]
 
 
 def weights(folder: Path) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -
     Raises SettingsError as `load_ablation`, and whatever training and scoring raise.
     """
     ablation = load_ablation(path)
+    rows = out / "rows"
     scored: list[Figures] = []
     gains: list[Figure] = []
     for row in ablation.rows:
@@ -111,8 +112,8 @@ def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -
             say(f"{row.title}: {training.way}")
             policy = _trained(training, path, policy, out / "runs")
         say(f"{row.title}: scoring")
-        scored.append(_scored(ablation, policy, out / "rows" / row.name))
-        gains.append(_gain(*(out / "rows" / one.name for one in (ablation.rows[0], row))))
+        scored.append(_scored(ablation, policy, rows / row.name))
+        gains.append(_gain(rows / ablation.rows[0].name, rows / row.name))
     text = f"{ablation.title}\n{_table(ablation, scored, gains)}"
     with replacing(out / "table.txt") as file:
         file.write_text(text + "\n", "utf-8")

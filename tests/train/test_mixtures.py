@@ -31,7 +31,7 @@ from thinkseg.train.mixtures import (
 )
 from thinkseg.train.packing import Row, pack
 from thinkseg.types import Answer, Dialogue, Turn, View
-from tinymodels import labelled_text
+from tinymodels import labelled_text, taught_text
 
 VIEW = View(4, (84, 56))
 
@@ -336,10 +336,7 @@ def test_boxings_teach_the_second_turns_of_closeups_alone(encoder: Encoder) -> N
         expected.append(said)
     assert left_out > 3
     assert all(expected)
-    taught = []
-    for row in every(data):
-        edges = np.flatnonzero(np.diff(row.labels != IGNORED, prepend=False, append=False)).reshape(-1, 2)
-        taught.append(tuple(encoder.tokenizer.decode(row.labels[start:end]) for start, end in edges))
+    taught = [tuple(taught_text(encoder, row.labels)) for row in every(data)]
     assert sorted(taught) == sorted(expected)
 
 

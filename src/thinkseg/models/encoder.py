@@ -209,9 +209,12 @@ def joined(images: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat(list(images)) if images else torch.empty(0)
 
 
-def image_spans(is_image: np.ndarray) -> np.ndarray:
-    """Where images stand in a sequence, bool (L,): int64 (images, 2), first place and the one after the last."""
-    return np.flatnonzero(np.diff(is_image, prepend=False, append=False)).reshape(-1, 2)
+def spans(marked: np.ndarray) -> np.ndarray:
+    """Where the marked stretches of a sequence are, bool (L,): int64 (stretches, 2), first place and one past the last.
+
+    An image's places are one, and so are a reply's.
+    """
+    return np.flatnonzero(np.diff(marked, prepend=False, append=False)).reshape(-1, 2)
 
 
 def rotary_positions(is_image: np.ndarray, grids: np.ndarray, merge: int) -> np.ndarray:
@@ -222,7 +225,7 @@ def rotary_positions(is_image: np.ndarray, grids: np.ndarray, merge: int) -> np.
     """
     positions = np.empty((3, len(is_image)), np.int64)
     position = at = 0
-    for (start, end), (_, height, width) in zip(image_spans(is_image), grids, strict=True):
+    for (start, end), (_, height, width) in zip(spans(is_image), grids, strict=True):
         positions[:, at:start] = np.arange(position, position + start - at)
         position += start - at
         rows, columns = int(height) // merge, int(width) // merge

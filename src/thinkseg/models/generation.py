@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.encoder import Encoded, Encoder, image_spans
+from thinkseg.models.encoder import Encoded, Encoder, spans
 from thinkseg.models.vision import Vision, without_adapter
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Engine:
         images: list[torch.Tensor] = []
         grids: list[torch.Tensor] = []
         for dialogue, start in zip(dialogues, starts, strict=True):
-            first = len(image_spans(dialogue.ids[:start] == self.encoder.image_pad_id))
+            first = len(spans(dialogue.ids[:start] == self.encoder.image_pad_id))
             images += dialogue.images[first:]
             grids += list(dialogue.grids[first:])
         return {"image": self.vision.features(images, grids)} if images else None

@@ -32,7 +32,7 @@ from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
 from thinkseg.data.shapes.wordings import with_strays
 from thinkseg.lessons import dialogue
-from thinkseg.models.encoder import IGNORED, Encoded, Encoder, Written
+from thinkseg.models.encoder import IGNORED, Encoded, Encoder, Written, spans
 from thinkseg.train.packing import Row, pack
 from thinkseg.types import Dialogue, Turn, View
 
@@ -230,8 +230,7 @@ def _boxings(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialog
 
 def _last_reply_alone(encoded: Encoded) -> Encoded:
     """The same dialogue, of which no reply is taught but the last."""
-    taught = np.flatnonzero(encoded.labels != IGNORED)
-    start = taught[np.flatnonzero(np.diff(taught) > 1)[-1] + 1]
+    start, _ = spans(encoded.labels != IGNORED)[-1]
     return replace(encoded, labels=np.where(np.arange(len(encoded.ids)) < start, IGNORED, encoded.labels))
 
 

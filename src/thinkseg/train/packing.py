@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.encoder import IGNORED, Encoded, image_spans, joined
+from thinkseg.models.encoder import IGNORED, Encoded, joined, spans
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
 
     first = dialogues[0]
     shared = _shared(dialogues, image_pad_id) if len(dialogues) > 1 else len(first.ids)
-    seen = int((image_spans(first.ids == image_pad_id)[:, 1] <= shared).sum())
+    seen = int((spans(first.ids == image_pad_id)[:, 1] <= shared).sum())
     branches = [d for d in dialogues if len(d.ids) > shared]
     branch = [np.zeros(shared, np.int64), *(np.full(len(d.ids) - shared, b) for b, d in enumerate(branches, 1))]
     predictor = [np.arange(-1, shared - 1)]
@@ -75,7 +75,7 @@ def _shared(dialogues: Sequence[Encoded], image_pad_id: int) -> int:
         ends = np.flatnonzero((first.ids[:shared] != other.ids[:shared]) | (other.labels[:shared] != IGNORED))
         shared = int(ends[0]) if len(ends) else shared
     # Images of one size are the same tokens whatever they show.
-    for place, (start, end) in enumerate(image_spans(first.ids == image_pad_id)):
+    for place, (start, end) in enumerate(spans(first.ids == image_pad_id)):
         if start < shared and (end > shared or not all(_same_image(first, other, place) for other in dialogues[1:])):
             return int(start)
     return shared
