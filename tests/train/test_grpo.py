@@ -89,6 +89,17 @@ def test_a_run_leaves_a_policy_and_what_it_told(qwen2_5: Path, tmp_path: Path, l
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.usefixtures("lively")
+@pytest.mark.parametrize("lora", [False, True])
+def test_in_bf16_a_policy_is_its_reference_to_the_bit_before_it_learns(
+    qwen2_5: Path, tmp_path: Path, lora: bool
+) -> None:
+    train(recipe(qwen2_5, lora, precision="bf16", steps=2, show_every=0), tmp_path)
+    first, second = (record["kl"] for record in log(tmp_path))
+    assert first == 0
+    assert second > 0
+
+
 class Killed(BaseException):
     """Like a kill, it is caught by nobody."""
 

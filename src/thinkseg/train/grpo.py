@@ -199,11 +199,15 @@ class Step:
         return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
 
     def _of_reference(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Log-probabilities of the same words for the policy that the run began with."""
-        if self.reference is not None:
-            return likelihood(self.reference, inputs, self.recipe.temperature).logp
-        with self.model.disable_adapter():
-            return likelihood(self.model, inputs, self.recipe.temperature).logp
+        """Log-probabilities of the same words for the policy that the run began with.
+
+        In the precision that the Trainer gives the policy, or rounding would be taken for a divergence.
+        """
+        with autocast(str(self.model.device), run.bf16(self.recipe.precision)):
+            if self.reference is not None:
+                return likelihood(self.reference, inputs, self.recipe.temperature).logp
+            with self.model.disable_adapter():
+                return likelihood(self.model, inputs, self.recipe.temperature).logp
 
 
 def _moved(inputs: Any, device: Any) -> Any:
