@@ -8,6 +8,7 @@ import yaml
 
 from thinkseg import ablation
 from thinkseg.ablation import ablate, load_ablation
+from thinkseg.data.shapes import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.train import grpo, sft
 from tinymodels import save_qwen2_5, tiny_tokenizer
@@ -70,7 +71,8 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
             return train(recipe, out)
 
         monkeypatch.setattr(module, "train", remembered)
-    path = written(tmp_path, rows(tiny))
+    looks = dict.fromkeys(CATEGORIES, 0) | {"referring": 1}
+    path = written(tmp_path, rows(tiny), asked=looks)
     text = ablate(path, tmp_path / "out")
     lines = text.splitlines()
     assert lines[0] == "T"
@@ -88,6 +90,8 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
     figures = json.loads((tmp_path / "out" / "table.json").read_text())
     assert figures["both"]["paper"] == [61]
     assert figures["before"]["samples"] == 2
+    asked = [json.loads(line)["category"] for line in (tmp_path / "out/rows/both/results.jsonl").open()]
+    assert asked == ["referring", "referring"]
     # Tiny models know nothing, and one is sure to know no less than itself.
     assert figures["before"]["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert lines[2].split()[-1] == "-"
@@ -124,6 +128,7 @@ def test_all_rows_of_the_training_table_end_as_they_say() -> None:
         ({"rows": [{"name": "../a", "title": "a"}]}, "name of its own"),
         ({"chain": "veson"}, "'veson' is none of"),
         ({"limit": 0}, "limit is at least 1"),
+        ({"asked": {"moton": 1}}, "asked: no category 'moton'"),
         ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "row a: paper"),
         ({"rows": [{"name": "a", "title": "a", "runs": [{"way": "dpo", "recipe": "grpo.yaml"}]}]}, "no way 'dpo'"),
         ({"rows": [{"name": "a", "title": "a", "runs": [{"way": "sft", "recipe": "none.yaml"}]}]}, "cannot be read"),
@@ -175,6 +180,17 @@ def test_numbers_of_frames_are_compared(tiny: str, tmp_path: Path) -> None:
     recipes = [json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").glob("*/recipe.json")]
     shown = sorted((("steps" in recipe), recipe["num_frames"]) for recipe in recipes)
     assert shown == [(False, 3), (False, 4), (False, 5), (True, 3), (True, 4), (True, 5)]
+
+
+def test_tables_can_share_their_trainings(tiny: str, tmp_path: Path) -> None:
+    path = written(tmp_path, rows(tiny))
+    texts = [ablate(path, tmp_path / name, tmp_path / "runs") for name in ("one", "other")]
+    assert texts[0] == texts[1]
+    trained = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("*/log.jsonl")}
+    assert len(trained) == 2
+    assert not (tmp_path / "one" / "runs").exists()
+    ablate(path, tmp_path / "third", tmp_path / "runs")
+    assert {file: file.stat().st_mtime_ns for file in trained} == trained
 
 
 def test_who_is_told_of_a_run_makes_it_no_other_run(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

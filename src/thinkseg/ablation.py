@@ -1,10 +1,10 @@
 """Ablations: a file of variants in, one table like the papers' out, every variant trained and scored on shapes.
 
-    out/runs/WAY-DIGEST/     a training run; variants that begin alike share it
+    runs/WAY-DIGEST/         a training run; variants that begin alike share it, whatever table they are of
     out/rows/NAME/           the scores of one variant
     out/table.txt, .json     all of them beside the paper's figures
 
-Started again with the same file and folder, it goes on where it was.
+Started again with the same file and folders, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from thinkseg.results import replacing
 from thinkseg.scores import Figures
 from thinkseg.summary import Figure
 from thinkseg.train.grpo_recipe import load_grpo_recipe
-from thinkseg.train.recipe import load_recipe
+from thinkseg.train.recipe import check_asked, load_recipe
 from thinkseg.train.yamlfile import merged, read_content, read_yaml
 
 RECIPES: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"sft": load_recipe, "grpo": load_grpo_recipe}
@@ -67,7 +67,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """A table. columns: heads of the paper's figures. chain, split, limit: how variants are scored."""
+    """A table. columns: heads of the paper's figures.
+
+    chain, split, limit: how variants are scored, on that many samples of shapes. asked: how often these ask about a
+    category, where that is not as often as in val, as in `train.recipe.Stage`.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -75,6 +79,7 @@ class Ablation:
     chain: str = "veason"
     split: str = "val"
     limit: int = 300
+    asked: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_ablation(path: Path) -> Ablation:
@@ -87,6 +92,7 @@ def load_ablation(path: Path) -> Ablation:
         )
     if ablation.chain not in CHAINS:
         raise SettingsError(f"{path}: chain: {ablation.chain!r} is none of {', '.join(CHAINS)}")
+    check_asked(ablation.asked, str(path))
     if ablation.limit < 1:
         raise SettingsError(f"{path}: limit is at least 1")
     for row in ablation.rows:
@@ -97,8 +103,11 @@ def load_ablation(path: Path) -> Ablation:
     return ablation
 
 
-def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -> str:
-    """Trains and scores all variants, and returns the table. say: is told what is being done.
+def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str], None] = lambda _: None) -> str:
+    """Trains and scores all variants, and returns the table.
+
+    runs: where trainings are, `out / "runs"` unless given: tables whose variants begin alike may share it, one after
+    another. say: is told what is being done.
 
     Raises SettingsError as `load_ablation`, and whatever training and scoring raise.
     """
@@ -110,7 +119,7 @@ def ablate(path: Path, out: Path, say: Callable[[str], None] = lambda _: None) -
         policy = row.start
         for training in row.runs:
             say(f"{row.title}: {training.way}")
-            policy = _trained(training, path, policy, out / "runs")
+            policy = _trained(training, path, policy, runs or out / "runs")
         say(f"{row.title}: scoring")
         scored.append(_scored(ablation, policy, rows / row.name))
         gains.append(_gain(rows / ablation.rows[0].name, rows / row.name))
@@ -152,10 +161,11 @@ def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
 
 def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
     from thinkseg import models
-    from thinkseg.data.shapes import load
+    from thinkseg.data.shapes.episodes import SHARES, load
     from thinkseg.evaluate import evaluate
 
-    samples = (load(ablation.split, index) for index in range(ablation.limit))
+    shares = SHARES | dict(ablation.asked)
+    samples = (load(ablation.split, index, shares=shares) for index in range(ablation.limit))
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
     return evaluate(samples, ablation.chain, answering, tracker, out, batch_size=32).overall
 

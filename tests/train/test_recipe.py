@@ -133,7 +133,7 @@ def test_the_published_settings(size: str) -> None:
         ("stages.0.asked", {"nothing": 0.5}, "stage 'sft': asked: no category 'nothing'; there are referring, motion"),
         ("stages.0.strays", 1.5, "stage 'sft': strays: 1.5 is not a share, from 0 to 1"),
         ("stages.0.strays", float("nan"), "stage 'sft': strays: nan is not a share"),
-        ("stages.0.asked", {"none": -0.1}, "stage 'sft': asked: the share of none is -0.1, not a number above 0"),
+        ("stages.0.asked", {"none": -0.1}, "stage 'sft': asked: the share of none is -0.1, not a number from 0 on"),
         ("stages.0.warmup", -1, "warmup, weight_decay and workers are at least 0"),
         ("stages.0.weight_decay", -1, "warmup, weight_decay and workers are at least 0"),
         ("stages.0.workers", -1, "warmup, weight_decay and workers are at least 0"),

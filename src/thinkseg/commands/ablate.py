@@ -19,6 +19,12 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="e.g. recipes/ablations/shapes-rewards.yaml")
     options.add_out(parser)
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        help="where trainings are kept (default: runs in the output folder); tables that begin alike can share it",
+    )
     parser.set_defaults(run=run)
 
 
@@ -27,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     from thinkseg.ablation import ablate
     from thinkseg.outputs import check_writable
 
-    check_writable(arguments.out)
-    print(ablate(arguments.file, arguments.out, say=print))
+    for folder in (arguments.out, arguments.runs or arguments.out):
+        check_writable(folder)
+    print(ablate(arguments.file, arguments.out, arguments.runs, say=print))
     print(f"wrote {arguments.out / 'table.txt'}")
     return 0

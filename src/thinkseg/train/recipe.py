@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.train.optimizer import OPTIMIZERS
@@ -63,7 +64,7 @@ class Stage:
     objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
     data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
     asked: how often questions of a category are asked about shapes, where that is not as often as in val, and as far as
-        clips allow: {motion: 0.3} changes `data.shapes.episodes.SHARES`; shares need not sum to one.
+        clips allow: {motion: 0.3} changes `data.shapes.episodes.SHARES`; shares need not sum to one, and 0 is never.
     strays: share of the questions about shapes with made-up words in them, which say nothing.
     batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
     optimizer: one of `train.optimizer.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
@@ -191,16 +192,19 @@ def check_reporters(names: tuple[str, ...] | None, path: Path) -> None:
 
 def check_asked(asked: Mapping[str, float], where: str) -> None:
     """Raises SettingsError if `asked`, a field of what `where` names, is not shares of categories of shapes."""
-    _check_shares(asked, f"{where}: asked")
-    for category in asked:
+    for category, share in asked.items():
         if category not in CATEGORIES:
             raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
+        if type(share) not in (int, float) or not 0 <= share < math.inf:
+            raise SettingsError(f"{where}: asked: the share of {category} is {share!r}, not a number from 0 on")
+    if not any((SHARES | dict(asked)).values()):
+        raise SettingsError(f"{where}: asked: some category needs a share above 0")
 
 
-def _check_shares(shares: Mapping[str, float], where: str) -> None:
+def _check_data(shares: Mapping[str, float], where: str) -> None:
     for name, share in shares.items():
         if type(share) not in (int, float) or not 0 < share < math.inf:
-            raise SettingsError(f"{where}: the share of {name} is {share!r}, not a number above 0")
+            raise SettingsError(f"{where}: data: the share of {name} is {share!r}, not a number above 0")
 
 
 def _check_stage(stage: Stage, where: str) -> None:
@@ -210,7 +214,7 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
     if (stage.objective == "words") != bool(stage.data):
         raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
-    _check_shares(stage.data, f"{where}: data")
+    _check_data(stage.data, where)
     check_pace(stage, where)
     check_asked(stage.asked, where)
     if not 0 <= stage.strays <= 1:

@@ -68,6 +68,14 @@ def test_more_questions_leave_the_clip_and_the_first_question_as_they_are() -> N
         assert len(set(many.asked)) == len(many.asked) == len(many.texts)
 
 
+def test_a_category_without_a_share_is_never_asked() -> None:
+    shares = SHARES | dict.fromkeys(("motion", "time", "cause"), 0)
+    clips = [episode("train", index, 5, shares) for index in range(30)]
+    assert {q.category for one in clips for q in one.asked} == set(CATEGORIES) - {"motion", "time", "cause"}
+    alone = episode("train", 0, 6, dict.fromkeys(CATEGORIES, 0) | {"none": 1})
+    assert {q.category for q in alone.asked} == {"none"}
+
+
 def test_no_clip_is_asked_the_same_words_twice() -> None:
     for index in range(40):
         one = episode("train", index, 8)

@@ -57,7 +57,7 @@ class Episode:
 def episode(split: str, index: int, num_questions: int = 1, shares: Mapping[str, float] = SHARES) -> Episode:
     """The clip (split, index) with up to `num_questions` questions. Raises DatasetError.
 
-    shares: how often each category is asked; clips and questions of other shares are others.
+    shares: how often each category is asked, 0 if never; clips and questions of other shares are others.
     """
     if split not in SPLITS:
         raise DatasetError(f"shapes: no split {split!r}; there are {', '.join(SPLITS)}")
@@ -120,7 +120,7 @@ def _more(
 ) -> Iterator[Question]:
     """Further questions, by category shares, no question twice."""
     for _ in range(count):
-        there = [c for c in CATEGORIES if any(q.category == c for q in possible)]
+        there = [c for c in CATEGORIES if shares[c] and any(q.category == c for q in possible)]
         if not there:
             return
         weights = np.array([shares[c] for c in there])
