@@ -105,6 +105,8 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
     again = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").rglob("results.jsonl")}
     assert ablate(path, tmp_path / "out") == text
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "rows").rglob("results.jsonl")} == again
+    with pytest.raises(SettingsError, match="asked"):  # the same folder, other questions by the same names
+        ablate(written(tmp_path, rows(tiny)), tmp_path / "out")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

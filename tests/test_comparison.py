@@ -65,6 +65,8 @@ def test_what_cannot_be_compared(run, tmp_path):
     first = run("a", [row("x/0", 0.5)])
     with pytest.raises(SettingsError, match="split is 'valid_u' and 'train'"):
         compare(first, run("b", [row("x/0", 0.5)], split="train"))
+    with pytest.raises(SettingsError, match=r"asked is None and \{'none': 1\}"):
+        compare(first, run("d", [row("x/0", 0.5)], asked={"none": 1}))
     with pytest.raises(SettingsError, match="no question in common"):
         compare(first, run("c", [row("y/0", 0.5)]))
     with pytest.raises(SettingsError, match="holds no results"):

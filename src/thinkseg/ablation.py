@@ -167,7 +167,9 @@ def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
     shares = SHARES | dict(ablation.asked)
     samples = (load(ablation.split, index, shares=shares) for index in range(ablation.limit))
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
-    return evaluate(samples, ablation.chain, answering, tracker, out, batch_size=32).overall
+    # With other shares, samples of the same names are other questions.
+    settings = {"data": "shapes", "split": ablation.split, "asked": dict(ablation.asked)}
+    return evaluate(samples, ablation.chain, answering, tracker, out, batch_size=32, settings=settings).overall
 
 
 def _gain(first: Path, this: Path) -> Figure:

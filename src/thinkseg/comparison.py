@@ -33,11 +33,10 @@ def compare(first: Path, second: Path, fixed: bool = False) -> Comparison:
     fixed: without the quirks of ViCaS' evaluator.
     """
     ours, theirs = (read_settings(folder) for folder in (first, second))
-    for key in ("data", "split"):
-        if ours.get(key) != theirs.get(key):
-            raise SettingsError(
-                f"{first} and {second} cannot be compared: {key} is {ours.get(key)!r} and {theirs.get(key)!r}"
-            )
+    for key in ("data", "split", "asked"):
+        one, other = (settings.get(key) or None for settings in (ours, theirs))
+        if one != other:
+            raise SettingsError(f"{first} and {second} cannot be compared: {key} is {one!r} and {other!r}")
     before, after = ({name: _whole(row) for name, row in read_rows(out / ROWS).items()} for out in (first, second))
     shared = [name for name in before if name in after]
     if not shared:
