@@ -28,6 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     runs = parser.parse_args().runs
+    for run in runs:
+        if read_settings(run).get("asked"):
+            sys.exit(f"{run}: asked other questions than the split has")
     splits = {str(read_settings(run).get("split")) for run in runs}
     split = splits.pop()
     if splits:

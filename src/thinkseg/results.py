@@ -43,7 +43,7 @@ class ResultFolder:
         self._path = out / name
         with ExitStack() as undo, writing(out):
             out.mkdir(parents=True, exist_ok=True)
-            self._held = undo.enter_context(_locked(out))
+            self._held = undo.enter_context(locked(out))
             self._settle(settings)
             _drop_partial_line(self._path)
             self.rows = read_rows(self._path)
@@ -81,8 +81,11 @@ class ResultFolder:
             raise SettingsError(f"{self.out} holds results of other settings ({changes}): choose another folder")
 
 
-def _locked(out: Path) -> IO[bytes]:
-    """A file that this process alone has locked as long as it is open; the system unlocks it however a process ends."""
+def locked(out: Path) -> IO[bytes]:
+    """A file in a folder that this process alone has locked as long as it is open.
+
+    The system unlocks it however a process ends. Raises SettingsError if another has it.
+    """
     import fcntl
 
     file = (out / LOCK).open("ab")

@@ -4,7 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from thinkseg.train.run import publish
+from thinkseg.errors import SettingsError
+from thinkseg.train.recipe import Lora
+from thinkseg.train.run import claimed, publish
 
 
 def write(folder: Path) -> None:
@@ -34,3 +36,15 @@ def test_a_model_half_written_has_no_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         publish(tmp_path / "model", failing)
     assert not (tmp_path / "model").exists()
+
+
+def test_two_runs_never_work_in_one_folder(tmp_path: Path) -> None:
+    recipe = Lora(rank=2)
+    with claimed(recipe, tmp_path), pytest.raises(SettingsError, match="another run is at work"):
+        claimed(recipe, tmp_path).__enter__()
+    with pytest.raises(ZeroDivisionError), claimed(recipe, tmp_path):
+        _ = 1 / 0
+    with claimed(recipe, tmp_path):  # however the one before ended
+        pass
+    with pytest.raises(SettingsError, match="another recipe"):
+        claimed(Lora(rank=4), tmp_path).__enter__()

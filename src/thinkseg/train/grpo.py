@@ -57,16 +57,22 @@ STAGE = "grpo"
 def train(recipe: GrpoRecipe, out: Path) -> Path:
     """Runs a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
 
-    Raises SettingsError if `out` holds the run of another recipe, or one that cannot be run.
+    Raises SettingsError if `out` holds the run of another recipe or is in use, or if it cannot be run.
     """
-    import torch
-
     processes.check_devices()
     processes.share(recipe.prompts, "prompts")
-    run.claim(recipe, out)
     done = out / "model"
-    if done.is_dir():
-        return done
+    with run.claimed(recipe, out):
+        if not done.is_dir():
+            model, encoder = _trained(recipe, out)
+            run.publish(done, lambda parts: save(model, encoder, parts, recipe.view))
+    return done
+
+
+def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
+    """The policy as it is after all steps, without its adapter."""
+    import torch
+
     source = place_of(str(recipe.model.name))
     bf16 = run.bf16(recipe.precision)
     # Where the Trainer will train it, so that a frozen copy is there too.
@@ -82,10 +88,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     except torch.OutOfMemoryError:
         advice = "lower rollouts" if recipe.gradient_checkpointing else "set gradient_checkpointing, or lower rollouts"
         raise ModelError(f"out of memory in the update of {recipe.rollouts} rollouts of a prompt: {advice}") from None
-    if recipe.model.lora:
-        model = trained.merge_and_unload()
-    run.publish(done, lambda parts: save(model, encoder, parts, recipe.view))
-    return done
+    return trained.merge_and_unload() if recipe.model.lora else model, encoder
 
 
 class Step:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from thinkseg.errors import SettingsError
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.qwen import COORDINATES, supports_bf16
-from thinkseg.results import replacing
+from thinkseg.results import locked, replacing
 from thinkseg.train import processes
 from thinkseg.train.recipe import ModelRecipe
 from thinkseg.types import View
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-def claim(recipe: Any, out: Path) -> None:
-    """Marks the folder as this recipe's (a dataclass), or checks that it is. Raises SettingsError."""
+@contextmanager
+def claimed(recipe: Any, out: Path) -> Iterator[None]:
+    """Marks the folder as this recipe's (a dataclass), or checks that it is, and keeps other runs out for the while.
+
+    Raises SettingsError if it is another recipe's, or another run is at work in it.
+    """
     with processes.first_goes_first():
         _claim(recipe, out)
+    with locked(out) if processes.number() == 0 else nullcontext():
+        yield
 
 
 def _claim(recipe: Any, out: Path) -> None:

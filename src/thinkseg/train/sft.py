@@ -39,17 +39,17 @@ STAGE_STRIDE = 10_000_000
 def train(recipe: Recipe, out: Path) -> Path:
     """Runs all stages of a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
 
-    Raises SettingsError if `out` holds the run of another recipe, or one that cannot be run.
+    Raises SettingsError if `out` holds the run of another recipe or is in use, or if it cannot be run.
     """
     _check(recipe)
-    run.claim(recipe, out)
 
     def teach(number: int, folder: Path) -> None:
         model, encoder = _start(recipe, out, number)
         _run_stage(recipe, number, model, encoder, folder, out)
         run.publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
 
-    return run.in_stages(out, [stage.name for stage in recipe.stages], teach)
+    with run.claimed(recipe, out):
+        return run.in_stages(out, [stage.name for stage in recipe.stages], teach)
 
 
 def _check(recipe: Recipe) -> None:

@@ -40,17 +40,17 @@ ALPHA, GAMMA = 0.25, 2.0
 def train(recipe: TrackerRecipe, out: Path) -> Path:
     """Runs all stages of a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
 
-    Raises SettingsError if `out` holds the run of another recipe.
+    Raises SettingsError if `out` holds the run of another recipe, or is in use.
     """
     processes.check_devices()
-    run.claim(recipe, out)
 
     def teach(number: int, folder: Path) -> None:
         model = _start(recipe, out, number)
         _run_stage(recipe, number, model, folder, out)
         run.publish(folder / "model", model.save_pretrained)
 
-    return run.in_stages(out, [stage.name for stage in recipe.stages], teach)
+    with run.claimed(recipe, out):
+        return run.in_stages(out, [stage.name for stage in recipe.stages], teach)
 
 
 def _start(recipe: TrackerRecipe, out: Path, number: int) -> PreTrainedModel:

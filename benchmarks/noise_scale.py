@@ -1,0 +1,92 @@
+"""How many groups of rollouts a step of GRPO needs: `python benchmarks/noise_scale.py RECIPE [--model NAME]`
+
+Rolls out groups for a recipe's prompts, takes the gradient of each, and tells how much of it they have in common. The
+gradient noise scale, tr(S) / |G|^2 (McCandlish et al., arXiv 1812.06162), is the number of groups whose mean is as much
+signal as noise: a step with far fewer mostly wanders. |G|^2, the signal, is the mean product of two groups' gradients,
+which is without bias, and below 0 by chance if there is little of it; its error is the jackknife's. The KL to the start
+has no part in it. All gradients are held in memory: it is for small models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thinkseg.models import place_of
+from thinkseg.models.encoder import Encoder
+from thinkseg.models.qwen import load_model
+from thinkseg.train import run
+from thinkseg.train.grpo import Step
+from thinkseg.train.grpo_recipe import GrpoRecipe, load_grpo_recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path, metavar="RECIPE")
+    parser.add_argument("--model", metavar="NAME", help="policy to ask about, in place of the recipe's")
+    parser.add_argument("--groups", type=int, default=64, metavar="N", help="default: 64")
+    arguments = parser.parse_args()
+    if arguments.groups < 3:
+        parser.error("--groups: at least 3")
+    torch.manual_seed(0)
+    recipe = load_grpo_recipe(arguments.recipe)
+    settings = {"prompts": arguments.groups, "beta": 0.0, "precision": "fp32", "show_every": 0}
+    name = arguments.model or str(recipe.model.name)
+    with tempfile.TemporaryDirectory() as folder:
+        rewards, gradients = groups_of(replace(recipe, **settings), name, Path(folder))
+    signal, error = common(gradients)
+    noise = float(gradients.square().sum(1).mean()) - signal
+    told = {
+        "recipe": arguments.recipe.name,
+        "model": name,
+        "groups": len(gradients),
+        "reward": rewards,
+        "signal": signal,
+        "signal_error": error,
+        "noise": noise,
+        # With the signal two errors larger than it was found to be: at least so many.
+        "noise_scale_at_least": noise / (signal + 2 * error) if signal + 2 * error > 0 else None,
+        "noise_scale": noise / signal if signal > 0 else None,
+    }
+    print(json.dumps(told))
+
+
+def groups_of(recipe: GrpoRecipe, name: str, out: Path) -> tuple[float, torch.Tensor]:
+    """The mean reward of rollouts for `recipe.prompts` prompts, and each group's gradient, (groups, parameters)."""
+    source = place_of(name)
+    model = run.trainable(load_model(source, "fp32", "cpu"), recipe.model, recipe.gradient_checkpointing)
+    encoder = Encoder.load(source)
+    step = Step(recipe, model, None, encoder, run.checked_view(recipe.view, model, encoder), out)
+    lessons = step.collect(range(recipe.prompts), 1)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = []
+    for lesson in lessons:
+        model.zero_grad(set_to_none=True)
+        step.loss(model, lesson).backward()
+        gradients.append(torch.cat([_gradient(parameter).flatten() for parameter in trained]) * recipe.prompts)
+    return step.telling.end()["reward"], torch.stack(gradients)
+
+
+def _gradient(parameter: Any) -> torch.Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def common(gradients: torch.Tensor) -> tuple[float, float]:
+    """|G|^2 of the gradient that groups (N, parameters) have in common, and its standard error."""
+    count = len(gradients)
+    products = (gradients @ gradients.T).double().fill_diagonal_(0)
+    whole = float(products.sum())
+    # Each group left out in turn.
+    without = (whole - 2 * products.sum(1)) / ((count - 1) * (count - 2))
+    error = ((count - 1) / count * (without - without.mean()).square().sum()).sqrt()
+    return whole / (count * (count - 1)), float(error)
+
+
+if __name__ == "__main__":
+    main()
