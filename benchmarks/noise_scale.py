@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -38,15 +36,14 @@ def main() -> None:
     recipe = load_grpo_recipe(arguments.recipe)
     settings = {"prompts": arguments.groups, "beta": 0.0, "precision": "fp32", "show_every": 0}
     name = arguments.model or str(recipe.model.name)
-    with tempfile.TemporaryDirectory() as folder:
-        rewards, gradients = groups_of(replace(recipe, **settings), name, Path(folder))
+    reward, gradients = groups_of(replace(recipe, **settings), name)
     signal, error = common(gradients)
     noise = float(gradients.square().sum(1).mean()) - signal
     told = {
         "recipe": arguments.recipe.name,
         "model": name,
         "groups": len(gradients),
-        "reward": rewards,
+        "reward": reward,
         "signal": signal,
         "signal_error": error,
         "noise": noise,
@@ -57,24 +54,20 @@ def main() -> None:
     print(json.dumps(told))
 
 
-def groups_of(recipe: GrpoRecipe, name: str, out: Path) -> tuple[float, torch.Tensor]:
+def groups_of(recipe: GrpoRecipe, name: str) -> tuple[float, torch.Tensor]:
     """The mean reward of rollouts for `recipe.prompts` prompts, and each group's gradient, (groups, parameters)."""
     source = place_of(name)
     model = run.trainable(load_model(source, "fp32", "cpu"), recipe.model, recipe.gradient_checkpointing)
     encoder = Encoder.load(source)
-    step = Step(recipe, model, None, encoder, run.checked_view(recipe.view, model, encoder), out)
+    step = Step(recipe, model, None, encoder, run.checked_view(recipe.view, model, encoder), Path())
     lessons = step.collect(range(recipe.prompts), 1)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = []
     for lesson in lessons:
-        model.zero_grad(set_to_none=True)
-        step.loss(model, lesson).backward()
-        gradients.append(torch.cat([_gradient(parameter).flatten() for parameter in trained]) * recipe.prompts)
+        # Zeros for parameters that have no part in it: for all of them, where a group has nothing to teach.
+        parts = torch.autograd.grad(step.loss(model, lesson), trained, allow_unused=True, materialize_grads=True)
+        gradients.append(torch.cat([part.flatten() for part in parts]) * recipe.prompts)
     return step.telling.end()["reward"], torch.stack(gradients)
-
-
-def _gradient(parameter: Any) -> torch.Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def common(gradients: torch.Tensor) -> tuple[float, float]:

@@ -112,14 +112,14 @@ def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str],
     Raises SettingsError as `load_ablation`, and whatever training and scoring raise.
     """
     ablation = load_ablation(path)
-    rows = out / "rows"
+    rows, runs = out / "rows", runs or out / "runs"
     scored: list[Figures] = []
     gains: list[Figure] = []
     for row in ablation.rows:
         policy = row.start
         for training in row.runs:
             say(f"{row.title}: {training.way}")
-            policy = _trained(training, path, policy, runs or out / "runs")
+            policy = _trained(training, path, policy, runs)
         say(f"{row.title}: scoring")
         scored.append(_scored(ablation, policy, rows / row.name))
         gains.append(_gain(rows / ablation.rows[0].name, rows / row.name))
@@ -161,11 +161,10 @@ def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
 
 def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
     from thinkseg import models
-    from thinkseg.data.shapes.episodes import SHARES, load
+    from thinkseg.data.shapes import load
     from thinkseg.evaluate import evaluate
 
-    shares = SHARES | dict(ablation.asked)
-    samples = (load(ablation.split, index, shares=shares) for index in range(ablation.limit))
+    samples = (load(ablation.split, index, shares=ablation.asked) for index in range(ablation.limit))
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
     # With other shares, samples of the same names are other questions.
     settings = {"data": "shapes", "split": ablation.split, "asked": dict(ablation.asked)}

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from thinkseg.ablation import ablate
     from thinkseg.outputs import check_writable
 
-    for folder in (arguments.out, arguments.runs or arguments.out):
+    for folder in filter(None, (arguments.out, arguments.runs)):
         check_writable(folder)
     print(ablate(arguments.file, arguments.out, arguments.runs, say=print))
     print(f"wrote {arguments.out / 'table.txt'}")

@@ -27,7 +27,6 @@ from thinkseg.chains.show import Shown, describe, show
 from thinkseg.chains.veason import ask
 from thinkseg.data.cotset import CotSet
 from thinkseg.data.shapes import Episode, episode, grounding
-from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
 from thinkseg.data.shapes.wordings import with_strays
@@ -168,7 +167,7 @@ class Mixture:
 
     def clip(self, at: int, questions: int) -> Episode:
         """A clip of the train split, and what is asked about it."""
-        clip = episode("train", at, questions, SHARES | dict(self.asked))
+        clip = episode("train", at, questions, self.asked)
         rng = np.random.default_rng([4, at])
         stray = rng.random(len(clip.texts)) < self.strays
         texts = (with_strays(text, rng) if odd else text for text, odd in zip(clip.texts, stray, strict=True))

@@ -11,7 +11,6 @@ import numpy as np
 from thinkseg.chains.show import sample_indices
 from thinkseg.data import open_benchmark, shapes
 from thinkseg.data.benchmark import Benchmark, Expression
-from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
 from thinkseg.train.grpo_recipe import Source
@@ -43,7 +42,7 @@ class Prompts:
     def __getitem__(self, number: int) -> Prompt:
         if self._shapes:
             source = self._shapes
-            sample = shapes.load(source.split, source.offset + number, SHAPES_WH, SHARES | dict(source.asked))
+            sample = shapes.load(source.split, source.offset + number, SHAPES_WH, source.asked)
             return _prompt(sample, sample_indices(len(sample.video), self._num_frames))
         benchmark, expression = self._expressions[self._place(number)]
         scored = sorted(expression.scored)

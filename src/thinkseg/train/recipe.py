@@ -192,19 +192,20 @@ def check_reporters(names: tuple[str, ...] | None, path: Path) -> None:
 
 def check_asked(asked: Mapping[str, float], where: str) -> None:
     """Raises SettingsError if `asked`, a field of what `where` names, is not shares of categories of shapes."""
-    for category, share in asked.items():
+    for category in asked:
         if category not in CATEGORIES:
             raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
-        if type(share) not in (int, float) or not 0 <= share < math.inf:
-            raise SettingsError(f"{where}: asked: the share of {category} is {share!r}, not a number from 0 on")
+    _check_shares(asked, f"{where}: asked", or_none=True)
     if not any((SHARES | dict(asked)).values()):
         raise SettingsError(f"{where}: asked: some category needs a share above 0")
 
 
-def _check_data(shares: Mapping[str, float], where: str) -> None:
+def _check_shares(shares: Mapping[str, float], where: str, or_none: bool = False) -> None:
+    """or_none: whether a share may be 0."""
+    wanted = "from 0 on" if or_none else "above 0"
     for name, share in shares.items():
-        if type(share) not in (int, float) or not 0 < share < math.inf:
-            raise SettingsError(f"{where}: data: the share of {name} is {share!r}, not a number above 0")
+        if type(share) not in (int, float) or not 0 <= share < math.inf or not (share or or_none):
+            raise SettingsError(f"{where}: the share of {name} is {share!r}, not a number {wanted}")
 
 
 def _check_stage(stage: Stage, where: str) -> None:
@@ -214,7 +215,7 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
     if (stage.objective == "words") != bool(stage.data):
         raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
-    _check_data(stage.data, where)
+    _check_shares(stage.data, f"{where}: data")
     check_pace(stage, where)
     check_asked(stage.asked, where)
     if not 0 <= stage.strays <= 1:

@@ -57,8 +57,10 @@ class Episode:
 def episode(split: str, index: int, num_questions: int = 1, shares: Mapping[str, float] = SHARES) -> Episode:
     """The clip (split, index) with up to `num_questions` questions. Raises DatasetError.
 
-    shares: how often each category is asked, 0 if never; clips and questions of other shares are others.
+    shares: how often a category is asked where that is not as in `SHARES`, 0 if never; clips and questions of other
+    shares are others.
     """
+    shares = SHARES | dict(shares)
     if split not in SPLITS:
         raise DatasetError(f"shapes: no split {split!r}; there are {', '.join(SPLITS)}")
     if index < 0:
