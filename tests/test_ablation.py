@@ -10,6 +10,7 @@ from thinkseg import ablation
 from thinkseg.ablation import ablate, load_ablation
 from thinkseg.data.shapes import CATEGORIES
 from thinkseg.errors import SettingsError
+from thinkseg.results import read_settings
 from thinkseg.train import grpo, sft
 from tinymodels import save_qwen2_5, tiny_tokenizer
 
@@ -109,6 +110,13 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
         ablate(written(tmp_path, rows(tiny)), tmp_path / "out")
 
 
+def test_a_row_may_be_scored_in_a_chain_of_its_own(tiny: str, tmp_path: Path) -> None:
+    one = {"name": "one", "title": "one turn", "start": tiny}
+    ablate(written(tmp_path, [one, one | {"name": "two", "chain": "revseg"}]), tmp_path / "out")
+    chains = {name: read_settings(tmp_path / "out" / "rows" / name)["chain"] for name in ("one", "two")}
+    assert chains == {"one": "veason", "two": "revseg"}
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_ablations_that_ship_are_read(path: Path) -> None:
     assert f"thinkseg ablate recipes/ablations/{path.name}" in path.read_text()
@@ -129,6 +137,7 @@ def test_all_rows_of_the_training_table_end_as_they_say() -> None:
         ({"rows": [{"name": "a", "title": "a"}] * 2}, "name of its own"),
         ({"rows": [{"name": "../a", "title": "a"}]}, "name of its own"),
         ({"chain": "veson"}, "'veson' is none of"),
+        ({"rows": [{"name": "a", "title": "a", "chain": "twoturns"}]}, "chain: 'twoturns' is none of"),
         ({"limit": 0}, "limit is at least 1"),
         ({"asked": {"moton": 1}}, "asked: no category 'moton'"),
         ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "row a: paper"),
@@ -181,7 +190,8 @@ def test_numbers_of_frames_are_compared(tiny: str, tmp_path: Path) -> None:
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["4", "3", "4", "5"]
     recipes = [json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").glob("*/recipe.json")]
     shown = sorted((("steps" in recipe), recipe["num_frames"]) for recipe in recipes)
-    assert shown == [(False, 3), (False, 4), (False, 5), (True, 3), (True, 4), (True, 5)]
+    # What all begin with is shown four frames too.
+    assert shown == [(False, 3), (False, 4), (False, 4), (False, 5), (True, 3), (True, 4), (True, 5)]
 
 
 def test_tables_can_share_their_trainings(tiny: str, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Variant:
 
     name: of its folder. paper: the paper's figures for it. start: the policy that the first training starts from,
     where its recipe does not create one. runs: one after another, each starting from the policy of the one before.
+    chain: how it is scored, where that is not as the rest of the table.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Variant:
     runs: tuple[Training, ...] = ()
     start: str = "shapes"
     paper: tuple[float, ...] = ()
+    chain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,9 @@ def load_ablation(path: Path) -> Ablation:
         raise SettingsError(
             f"{path}: rows: each needs a name of its own, of letters, digits and dashes: it is a folder"
         )
-    if ablation.chain not in CHAINS:
-        raise SettingsError(f"{path}: chain: {ablation.chain!r} is none of {', '.join(CHAINS)}")
+    for chain in (ablation.chain, *(row.chain for row in ablation.rows if row.chain is not None)):
+        if chain not in CHAINS:
+            raise SettingsError(f"{path}: chain: {chain!r} is none of {', '.join(CHAINS)}")
     check_asked(ablation.asked, str(path))
     if ablation.limit < 1:
         raise SettingsError(f"{path}: limit is at least 1")
@@ -121,7 +124,7 @@ def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str],
             say(f"{row.title}: {training.way}")
             policy = _trained(training, path, policy, runs)
         say(f"{row.title}: scoring")
-        scored.append(_scored(ablation, policy, rows / row.name))
+        scored.append(_scored(ablation, row, policy, rows / row.name))
         gains.append(_gain(rows / ablation.rows[0].name, rows / row.name))
     text = f"{ablation.title}\n{_table(ablation, scored, gains)}"
     with replacing(out / "table.txt") as file:
@@ -159,7 +162,7 @@ def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
     return str(sft.train(recipe, out) if training.way == "sft" else grpo.train(recipe, out))
 
 
-def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
+def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> Figures:
     from thinkseg import models
     from thinkseg.data.shapes import load
     from thinkseg.evaluate import evaluate
@@ -168,7 +171,8 @@ def _scored(ablation: Ablation, policy: str, out: Path) -> Figures:
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
     # With other shares, samples of the same names are other questions.
     settings = {"data": "shapes", "split": ablation.split, "asked": dict(ablation.asked)}
-    return evaluate(samples, ablation.chain, answering, tracker, out, batch_size=32, settings=settings).overall
+    chain = row.chain or ablation.chain
+    return evaluate(samples, chain, answering, tracker, out, batch_size=32, settings=settings).overall
 
 
 def _gain(first: Path, this: Path) -> Figure:

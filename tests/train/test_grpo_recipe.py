@@ -64,6 +64,7 @@ def test_a_tracker_that_no_reward_asks_for_need_not_be_there(tmp_path: Path) -> 
 def test_recipes_are_told_apart_by_their_names() -> None:
     assert {path.name for path in GRPO} == {
         "revseg-7b.yaml",
+        "shapes-quick-revseg.yaml",
         "shapes-quick.yaml",
         "shapes-revseg.yaml",
         "shapes-veason.yaml",
