@@ -124,7 +124,7 @@ def segment(
     from thinkseg import models
 
     if policy is None:
-        policy = models.shipped_for(chain) if isinstance(chain, str) else "shapes"
+        policy = models.shipped_for(chain)
     policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
     # One question: no other could use what the tracker makes of the frames.
     tracker = models.load_tracker(tracker, keep_bytes=0) if isinstance(tracker, str) else tracker

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.types import Coordinates, Policy, Tracker
+from thinkseg.types import ChainFn, Coordinates, Policy, Tracker
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -16,8 +16,8 @@ SHIPPED = {"shapes": _ASSETS / "shapes-policy", "shapes-revseg": _ASSETS / "shap
 """Policies inside the package, by name: one that answers in one turn, and one in the two of the chain revseg."""
 
 
-def shipped_for(chain: str) -> str:
-    """The policy inside the package that knows how to answer a chain, by the chain's name."""
+def shipped_for(chain: str | ChainFn) -> str:
+    """The policy inside the package that knows how to answer a chain: by its name, or one of your own in one turn."""
     return "shapes-revseg" if chain == "revseg" else "shapes"
 
 
