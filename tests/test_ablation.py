@@ -137,7 +137,7 @@ def test_all_rows_of_the_training_table_end_as_they_say() -> None:
         ({"rows": [{"name": "a", "title": "a"}] * 2}, "name of its own"),
         ({"rows": [{"name": "../a", "title": "a"}]}, "name of its own"),
         ({"chain": "veson"}, "'veson' is none of"),
-        ({"rows": [{"name": "a", "title": "a", "chain": "twoturns"}]}, "chain: 'twoturns' is none of"),
+        ({"rows": [{"name": "a", "title": "a", "chain": "twoturns"}]}, "row a: chain: 'twoturns' is none of"),
         ({"limit": 0}, "limit is at least 1"),
         ({"asked": {"moton": 1}}, "asked: no category 'moton'"),
         ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "row a: paper"),

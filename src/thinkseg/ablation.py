@@ -92,9 +92,9 @@ def load_ablation(path: Path) -> Ablation:
         raise SettingsError(
             f"{path}: rows: each needs a name of its own, of letters, digits and dashes: it is a folder"
         )
-    for chain in (ablation.chain, *(row.chain for row in ablation.rows if row.chain is not None)):
-        if chain not in CHAINS:
-            raise SettingsError(f"{path}: chain: {chain!r} is none of {', '.join(CHAINS)}")
+    for where, chain in (("", ablation.chain), *((f"row {row.name}: ", row.chain) for row in ablation.rows)):
+        if chain is not None and chain not in CHAINS:
+            raise SettingsError(f"{path}: {where}chain: {chain!r} is none of {', '.join(CHAINS)}")
     check_asked(ablation.asked, str(path))
     if ablation.limit < 1:
         raise SettingsError(f"{path}: limit is at least 1")
