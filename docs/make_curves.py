@@ -1,32 +1,44 @@
-"""Draws how reinforcement went on the shapes world: python docs/make_curves.py.
+"""Draws how reinforcement went on the shapes world: one run, or several side by side, each in its colour.
 
-In: docs/shapes-grpo.log.jsonl, the log of the run whose policy ships. Out: a picture with a panel for each of a few
-figures, faint as logged and bold their running mean. `thinkseg train curves RUN` makes a page of all.
+    python docs/make_curves.py
+    python docs/make_curves.py --out PICTURE --figures NAME... -- TITLE=RUN...
+
+In: folders of runs; of none, the log of the run whose policy ships. NAME: a figure of log.jsonl. Out: a picture with a
+panel for each figure, faint as logged and bold the running mean. `thinkseg train curves RUN...` makes a page of all.
 """
 
+import argparse
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from thinkseg.ops.draw import ACCENT, FADED, INK, PAPER
+from thinkseg.ops.draw import ACCENT, FADED, INK, PAPER, Color
 from thinkseg.train.curves import FILE, read_curves, smooth
 
 DOCS = Path(__file__).parent
 LOG = DOCS / "shapes-grpo.log.jsonl"
-PICTURE = DOCS / "images" / "shapes-grpo.png"
 
-FIGURES = (
-    ("reward", "reward, of 4"),
-    ("reward/keyframe", "R_k"),
-    ("reward/boxes", "R_s"),
-    ("reward/consistency", "R_u"),
-    ("kl", "KL to the start"),
-    ("entropy", "entropy, nats a token"),
-)
-COLUMNS, WIDTH, HEIGHT = 3, 400, 250
+TITLES = {
+    "reward": "reward",
+    "reward/keyframe": "R_k",
+    "reward/boxes": "R_s",
+    "reward/consistency": "R_u",
+    "reward/format_graded": "r_f",
+    "reward/box_hit": "r_s",
+    "kl": "KL to the start",
+    "entropy": "entropy, nats a token",
+    "keyframe/none": 'says "none"',
+}
+"""What a figure is called above its panel, if not by its name."""
+
+FIGURES = ("reward", "reward/keyframe", "reward/boxes", "reward/consistency", "kl", "entropy")
+COLORS: tuple[Color, ...] = (ACCENT, (120, 204, 255), (148, 232, 132))
+
+COLUMNS, WIDTH, HEIGHT = 3, 400, 240
 """Panels in a row, and the sides of a panel in pixels."""
 
 LEFT, RIGHT, MARGIN = 20, 80, 46
@@ -34,38 +46,69 @@ LEFT, RIGHT, MARGIN = 20, 80, 46
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=DOCS / "images" / "shapes-grpo.png")
+    parser.add_argument("--figures", nargs="+", default=FIGURES, metavar="NAME")
+    parser.add_argument("runs", nargs="*", metavar="TITLE=RUN")
+    arguments = parser.parse_args()
+    if len(arguments.runs) > len(COLORS):
+        parser.error(f"there are colours for {len(COLORS)} runs")
+    runs = {title: read_curves(Path(run)).figures for title, _, run in (one.partition("=") for one in arguments.runs)}
+    picture(runs or {"": shipped()}, arguments.figures).save(arguments.out, optimize=True)
+    print(arguments.out)
+
+
+def shipped() -> Mapping[str, np.ndarray]:
+    """The figures of the run whose policy ships."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(LOG, Path(folder) / FILE)
-        figures = read_curves(Path(folder)).figures
-    picture = Image.new("RGB", (COLUMNS * WIDTH, -(-len(FIGURES) // COLUMNS) * HEIGHT), PAPER)
-    pen = ImageDraw.Draw(picture)
-    for number, (name, title) in enumerate(FIGURES):
+        return read_curves(Path(folder)).figures
+
+
+def picture(runs: Mapping[str, Mapping[str, np.ndarray]], names: list[str]) -> Image.Image:
+    """A panel for each name, and below them a legend, if there is more than one run."""
+    bottom = -(-len(names) // COLUMNS) * HEIGHT
+    drawn = Image.new("RGB", (COLUMNS * WIDTH, bottom + (60 if len(runs) > 1 else 0)), PAPER)
+    pen = ImageDraw.Draw(drawn)
+    for number, name in enumerate(names):
         row, column = divmod(number, COLUMNS)
-        draw_panel(pen, (column * WIDTH, row * HEIGHT), title, figures[name])
-    picture.save(PICTURE, optimize=True)
-    print(PICTURE)
+        curves = [figures[name] for figures in runs.values()]
+        draw_panel(pen, (column * WIDTH, row * HEIGHT), TITLES.get(name, name), curves)
+    if len(runs) > 1:
+        for number, title in enumerate(runs):
+            left = LEFT + number * (COLUMNS * WIDTH // len(runs))
+            pen.rectangle((left, bottom + 33, left + 20, bottom + 41), fill=COLORS[number])
+            pen.text((left + 30, bottom + 37), title, fill=INK, font=ImageFont.load_default(17), anchor="lm")
+    return drawn
 
 
-def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, points: np.ndarray) -> None:
-    """One figure's curve. points: (N, 2), step and value."""
+def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, curves: list[np.ndarray]) -> None:
+    """One figure of all runs. curves: of each, (N, 2), step and value."""
     left, top = corner
     font = ImageFont.load_default(17)
-    low, high = points[:, 1].min(), points[:, 1].max()
-    steps = points[:, 0]
-    xs = left + LEFT + (steps - steps[0]) / (steps[-1] - steps[0]) * (WIDTH - LEFT - RIGHT)
+    (first, low), (last, high) = (getattr(np.concatenate(curves), end)(axis=0) for end in ("min", "max"))
 
-    def place(values: np.ndarray) -> list[tuple[float, float]]:
-        ys = top + HEIGHT - MARGIN - (values - low) / (high - low) * (HEIGHT - 2 * MARGIN)
+    def place(steps: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
+        xs = left + LEFT + (steps - first) / max(last - first, 1) * (WIDTH - LEFT - RIGHT)
+        ys = top + HEIGHT - MARGIN - (values - low) / (high - low or 1) * (HEIGHT - 2 * MARGIN)
         return list(zip(xs.tolist(), ys.tolist(), strict=True))
 
     pen.text((left + LEFT, top + 12), title, fill=INK, font=font)
-    pen.line(place(points[:, 1]), fill=FADED, width=1)
-    pen.line(place(smooth(points[:, 1])), fill=ACCENT, width=3, joint="curve")
+    for points, color in zip(curves, COLORS, strict=False):
+        pen.line(place(*points.T), fill=blend(color), width=1)
+    for points, color in zip(curves, COLORS, strict=False):
+        pen.line(place(points[:, 0], smooth(points[:, 1])), fill=color, width=3, joint="curve")
     below = top + HEIGHT - MARGIN + 10
-    pen.text((left + LEFT, below), f"step {steps[0]:.0f}", fill=FADED, font=font)
-    pen.text((left + WIDTH - RIGHT, below), f"{steps[-1]:.0f}", fill=FADED, font=font, anchor="ra")
+    pen.text((left + LEFT, below), f"step {first:.0f}", fill=FADED, font=font)
+    pen.text((left + WIDTH - RIGHT, below), f"{last:.0f}", fill=FADED, font=font, anchor="ra")
     for value, y in ((high, top + MARGIN), (low, top + HEIGHT - MARGIN)):
         pen.text((left + WIDTH - RIGHT + 8, y), f"{value:.2g}", fill=FADED, font=font, anchor="lm")
+
+
+def blend(color: Color) -> Color:
+    """A colour halfway to the paper."""
+    red, green, blue = ((one + other) // 2 for one, other in zip(color, PAPER, strict=True))
+    return red, green, blue
 
 
 if __name__ == "__main__":
