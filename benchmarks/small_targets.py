@@ -28,10 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     runs = parser.parse_args().runs
-    for run in runs:
-        if read_settings(run).get("asked"):
+    settings = [read_settings(run) for run in runs]
+    for run, one in zip(runs, settings, strict=True):
+        if one.get("asked"):
             sys.exit(f"{run}: asked other questions than the split has")
-    splits = {str(read_settings(run).get("split")) for run in runs}
+    splits = {str(one.get("split")) for one in settings}
     split = splits.pop()
     if splits:
         sys.exit(f"the runs are about different splits: {', '.join(sorted(splits | {split}))}")

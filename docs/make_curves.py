@@ -10,7 +10,7 @@ panel for each figure, faint as logged and bold the running mean. `thinkseg trai
 import argparse
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,9 @@ COLUMNS, WIDTH, HEIGHT = 3, 400, 240
 LEFT, RIGHT, MARGIN = 20, 80, 46
 """What is left free beside the curves, and above and below them."""
 
+LEGEND = 60
+"""Height of the legend."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -65,10 +68,10 @@ def shipped() -> Mapping[str, np.ndarray]:
         return read_curves(Path(folder)).figures
 
 
-def picture(runs: Mapping[str, Mapping[str, np.ndarray]], names: list[str]) -> Image.Image:
+def picture(runs: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> Image.Image:
     """A panel for each name, and below them a legend, if there is more than one run."""
     bottom = -(-len(names) // COLUMNS) * HEIGHT
-    drawn = Image.new("RGB", (COLUMNS * WIDTH, bottom + (60 if len(runs) > 1 else 0)), PAPER)
+    drawn = Image.new("RGB", (COLUMNS * WIDTH, bottom + LEGEND * (len(runs) > 1)), PAPER)
     pen = ImageDraw.Draw(drawn)
     for number, name in enumerate(names):
         row, column = divmod(number, COLUMNS)
@@ -82,11 +85,12 @@ def picture(runs: Mapping[str, Mapping[str, np.ndarray]], names: list[str]) -> I
     return drawn
 
 
-def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, curves: list[np.ndarray]) -> None:
+def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, curves: Sequence[np.ndarray]) -> None:
     """One figure of all runs. curves: of each, (N, 2), step and value."""
     left, top = corner
     font = ImageFont.load_default(17)
-    (first, low), (last, high) = (getattr(np.concatenate(curves), end)(axis=0) for end in ("min", "max"))
+    points = np.concatenate(curves)
+    (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
 
     def place(steps: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
         xs = left + LEFT + (steps - first) / max(last - first, 1) * (WIDTH - LEFT - RIGHT)
@@ -94,10 +98,10 @@ def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, cu
         return list(zip(xs.tolist(), ys.tolist(), strict=True))
 
     pen.text((left + LEFT, top + 12), title, fill=INK, font=font)
-    for points, color in zip(curves, COLORS, strict=False):
-        pen.line(place(*points.T), fill=blend(color), width=1)
-    for points, color in zip(curves, COLORS, strict=False):
-        pen.line(place(points[:, 0], smooth(points[:, 1])), fill=color, width=3, joint="curve")
+    for (steps, values), color in zip((curve.T for curve in curves), COLORS, strict=False):
+        pen.line(place(steps, values), fill=blend(color), width=1)
+    for (steps, values), color in zip((curve.T for curve in curves), COLORS, strict=False):
+        pen.line(place(steps, smooth(values)), fill=color, width=3, joint="curve")
     below = top + HEIGHT - MARGIN + 10
     pen.text((left + LEFT, below), f"step {first:.0f}", fill=FADED, font=font)
     pen.text((left + WIDTH - RIGHT, below), f"{last:.0f}", fill=FADED, font=font, anchor="ra")
