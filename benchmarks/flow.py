@@ -2,7 +2,8 @@
 
 Quality: the shapes world's val split, true boxes on the frame where the most of the targets is seen; J of a sample is
 the mean over all its frames of the IoU of the merged masks (both empty: 1). Speed: frames a second on one core at
-854x480, drawing and decoding not counted, for one and for three objects. Prints a table and ends with one JSON line.
+854x480, drawing and decoding not counted, for one and for three objects. Prints a table and ends with one JSON line;
+results/flow.json is of the weight-free tracker.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from thinkseg.ops.video import ArrayFrames
-from thinkseg.train.tracker_recipe import Sizes
 from thinkseg.types import Tracker
 
 SIDE = 64
@@ -14,9 +13,6 @@ SIDE = 64
 
 CHANNELS = 128
 """Channels of features. Twice those of memories, as in the real ones, so that object pointers are split in two."""
-
-SIZES = Sizes(side=SIDE, width=8, blocks=(1, 1, 2, 1), channels=CHANNELS, memory_layers=1)
-"""Of a SAM 2 that is trained from nothing."""
 
 WIDTH, HEIGHT = 80, 60
 BOXES = np.array([[5, 5, 30, 30], [40, 20, 70.5, 55]], np.float32)

@@ -290,11 +290,6 @@ def test_every_recipe_that_ships_can_be_planned(qwen2_5: Path) -> None:
         assert "H200" in told(load(path, str(qwen2_5)))
 
 
-def test_a_recipe_of_a_tracker_is_told_from_that_of_a_policy() -> None:
-    with pytest.raises(SettingsError, match=r"shapes-sam2.yaml: names no model; a tracker's"):
-        load(RECIPES / "shapes-sam2.yaml")
-
-
 # ---- the command
 
 

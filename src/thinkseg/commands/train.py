@@ -13,7 +13,7 @@ from thinkseg.train.gpus import GPUS
 
 def add_to(commands: Any) -> None:
     """Describes the commands."""
-    group = commands.add_parser("train", help="train a policy or a tracker", description="Trains as a recipe says.")
+    group = commands.add_parser("train", help="train a policy", description="Trains as a recipe says.")
     kinds = group.add_subparsers(title="ways to train", metavar="WAY", required=True)
     _add_way(kinds, "sft", sft, "supervised fine-tuning", "Runs the stages of a recipe.", "shapes-sft")
     _add_way(
@@ -23,15 +23,6 @@ def add_to(commands: Any) -> None:
         "reinforcement with verifiable rewards (GRPO)",
         "Lets a policy answer, and makes the better ones of its answers likelier. DIR/rollouts shows what it writes.",
         "shapes-veason",
-    )
-    _add_way(
-        kinds,
-        "tracker",
-        tracker,
-        "a small SAM 2 from nothing, on shapes",
-        "Teaches a small SAM 2 to follow boxes through clips of the shapes world.",
-        "shapes-sam2",
-        result="--tracker",
     )
     _add_plan(kinds)
     _add_curves(kinds)
@@ -70,13 +61,12 @@ def _add_way(
     summary: str,
     description: str,
     example: str,
-    result: str = "--policy",
 ) -> None:
     parser = kinds.add_parser(
         name,
         help=summary,
         description=f"{description} Started again with the same recipe and folder, it goes on where it was. "
-        f"The result is DIR/model, a folder that {result} takes.",
+        f"The result is DIR/model, a folder that --policy takes.",
     )
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help=f"the recipe, e.g. recipes/{example}.yaml"
@@ -102,17 +92,6 @@ def grpo(arguments: argparse.Namespace) -> int:
 
     recipe = load_grpo_recipe(arguments.config)
     from thinkseg.train.grpo import train
-
-    print(f"the model is in {train(recipe, arguments.out)}")
-    return 0
-
-
-def tracker(arguments: argparse.Namespace) -> int:
-    """Teaches a tracker as the recipe says."""
-    from thinkseg.train.tracker_recipe import load_tracker_recipe
-
-    recipe = load_tracker_recipe(arguments.config)
-    from thinkseg.train.tracker import train
 
     print(f"the model is in {train(recipe, arguments.out)}")
     return 0

@@ -69,20 +69,18 @@ class Found:
     """What a model makes of a frame, a row an object.
 
     logits: of the mask, (n, 1, h, w) at the model's own size, `NOT_SEEN` all over where it says the object is not seen;
-    large: the same at the size of its pictures. drawn: the logits, seen or not. quality: how well it thinks it drew
-    them, an IoU (n,). score: seen if above 0 (n, 1, 1). pointer: what it calls the object (n, 1, c).
+    large: the same at the size of its pictures. score: seen if above 0 (n, 1, 1). pointer: what it calls the object
+    (n, 1, c).
     """
 
     logits: torch.Tensor
     large: torch.Tensor
-    drawn: torch.Tensor
-    quality: torch.Tensor
     score: torch.Tensor
     pointer: torch.Tensor
 
 
 class Followed:
-    """Objects that are followed as the rows of one batch: all of one video, or each of a video of its own.
+    """Objects of one video that are followed as the rows of one batch.
 
     points: the corners of their boxes, (n, 1, 2, 2) pixels of the model.
     """
@@ -99,7 +97,7 @@ class Followed:
         self._state = SimpleNamespace(dtype=model.dtype, output_dict_per_obj=[known])
 
     def look(self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool) -> Found:
-        """The objects in a frame, as in `Session.look`. levels: (places, 1, channels), or (places, n, channels)."""
+        """The objects in a frame, as in `Session.look`."""
         rows = [level.expand(-1, len(self._points), -1) for level in levels]
         recalled = self._recall(frame, rows[-1], position, reverse)
         found = self._find(frame, rows[:-1], recalled)
@@ -146,12 +144,11 @@ class Followed:
         row = torch.arange(count, device=masks.device)
         best = quality[:, 0].argmax(-1)
         seen = score > 0
-        drawn = masks[row, :, best]
-        logits = torch.where(seen[..., None], drawn, NOT_SEEN)
+        logits = torch.where(seen[..., None], masks[row, :, best], NOT_SEEN)
         large = interpolate(logits.float(), (model.image_size,) * 2, mode="bilinear", align_corners=False)
         pointer, weight = model.object_pointer_proj(tokens[row, :, best]), seen.to(masks.dtype)
         pointer = weight * pointer + (1 - weight) * model.no_object_pointer
-        return Found(logits, large.to(masks.dtype), drawn, quality[row, 0, best], score, pointer)
+        return Found(logits, large.to(masks.dtype), score, pointer)
 
     def _prompt(self, frame: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Points and what they are called: the corners of the boxes on the keyframe, none elsewhere."""

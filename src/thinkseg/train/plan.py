@@ -36,8 +36,6 @@ def load(path: Path, model: str | None = None) -> AnyRecipe:
     """A recipe for either way of training. model: a folder or hub name to take instead. Raises SettingsError."""
     content = read_content(path)
     supervised = isinstance(content, Mapping) and "stages" in content
-    if supervised and "model" not in content:
-        raise SettingsError(f"{path}: names no model; a tracker's recipe cannot be planned")
     changes = {"model": {"name": model, "create": None}} if model else None
     return load_recipe(path, changes) if supervised else load_grpo_recipe(path, changes)
 

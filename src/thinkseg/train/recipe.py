@@ -143,15 +143,15 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
     if recipe.first_clip < 0:
         raise SettingsError(f"{path}: first_clip: {recipe.first_clip} is below 0")
-    check_names([stage.name for stage in recipe.stages], path)
+    _check_names([stage.name for stage in recipe.stages], path)
     if any("cot" in stage.data for stage in recipe.stages) != (recipe.cot_set is not None):
         raise SettingsError(f"{path}: cot_set: needed for the data `cot`, and for nothing else")
     for stage in recipe.stages:
         _check_stage(stage, f"{path}: stage {stage.name!r}")
 
 
-def check_names(names: Sequence[str], path: Path) -> None:
-    """Raises SettingsError if there are no stages, or not each with a name that can be a folder of its own."""
+def _check_names(names: Sequence[str], path: Path) -> None:
+    """At least one stage, and each with a name that can be a folder of its own."""
     if not names:
         raise SettingsError(f"{path}: stages: at least one is needed")
     for name in names:
@@ -159,8 +159,7 @@ def check_names(names: Sequence[str], path: Path) -> None:
             raise SettingsError(f"{path}: stage {name!r}: a name is one word, and no other stage's: it is a folder")
 
 
-def check_pace(stage: Any, where: str) -> None:
-    """Raises SettingsError for how fast a stage, of a `Recipe` or of a tracker's, cannot learn."""
+def _check_pace(stage: Stage, where: str) -> None:
     if stage.schedule not in SCHEDULES:
         raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
     if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
@@ -216,7 +215,7 @@ def _check_stage(stage: Stage, where: str) -> None:
     if (stage.objective == "words") != bool(stage.data):
         raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
     _check_shares(stage.data, f"{where}: data")
-    check_pace(stage, where)
+    _check_pace(stage, where)
     check_asked(stage.asked, where)
     if not 0 <= stage.strays <= 1:
         raise SettingsError(f"{where}: strays: {stage.strays} is not a share, from 0 to 1")

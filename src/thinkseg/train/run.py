@@ -145,7 +145,8 @@ def arguments(
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to=["tensorboard"] if report_to is None else list(report_to),
-        **{"ddp_find_unused_parameters": False} | own,
+        ddp_find_unused_parameters=False,
+        **own,
     )
 
 

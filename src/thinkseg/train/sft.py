@@ -24,7 +24,7 @@ from thinkseg.train import processes, run
 from thinkseg.train.mixtures import KINDS, Mixture, corpus
 from thinkseg.train.optimizer import create_optimizer
 from thinkseg.train.packing import Row, collate
-from thinkseg.train.recipe import Recipe
+from thinkseg.train.recipe import Recipe, Stage
 from thinkseg.train.warmup import Cells, collate_cells, probe
 from thinkseg.train.words import words_loss
 
@@ -107,7 +107,6 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         trained,
         data,
         collator,
-        stage.optimizer,
         activation_checkpointing=stage.gradient_checkpointing,
         per_device_train_batch_size=stage.batch,
         gradient_accumulation_steps=processes.share(stage.accumulate, "accumulate"),
@@ -128,11 +127,10 @@ class _Collate:
 
 
 def stage_trainer(
-    recipe: Any, stage: Any, folder: Path, out: Path, model: Any, data: Any, collator: Any, optimizer: str, **own: Any
+    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any, **own: Any
 ) -> Trainer:
     """The Trainer of one stage of a run, which logs to the run's log and keeps its checkpoints in the stage's folder.
 
-    recipe, stage: a `Recipe` and one of its stages, or dataclasses with the same fields for when, where and how long.
     own: what else the Trainer is told, as `transformers.TrainingArguments` takes it.
     """
     from transformers import PrinterCallback
@@ -151,7 +149,7 @@ def stage_trainer(
         dataloader_persistent_workers=stage.workers > 0,
         **own,
     )
-    trainer = trainer_class(optimizer)(
+    trainer = trainer_class(stage.optimizer)(
         model=model,
         args=arguments,
         train_dataset=data,
