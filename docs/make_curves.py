@@ -4,20 +4,19 @@
     python docs/make_curves.py --out PICTURE --figures NAME... -- TITLE=RUN...
 
 In: folders of runs; of none, the log of the run whose policy ships. NAME: a figure of log.jsonl. Out: a picture with a
-panel for each figure, faint as logged and bold the running mean. `thinkseg train curves RUN...` makes a page of all.
+panel for each figure, faint as logged and bold the running mean.
 """
 
 import argparse
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from thinkseg.ops.draw import ACCENT, FADED, INK, PAPER, Color
-from thinkseg.train.curves import FILE, read_curves, smooth
+from thinkseg.train.run import LOG_FILE
 
 DOCS = Path(__file__).parent
 LOG = DOCS / "shapes-grpo.log.jsonl"
@@ -47,6 +46,12 @@ LEFT, RIGHT, MARGIN = 20, 80, 46
 LEGEND = 60
 """Height of the legend."""
 
+SMOOTHED = 10
+"""The running mean is over about one in so many of a run's points."""
+
+BOOKKEEPING = ("stage", "step", "epoch", "seconds", "total_flos", "train_")
+"""How names in a log begin that are no figures; those of "seconds/" are."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,16 +61,44 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(arguments.runs) > len(COLORS):
         parser.error(f"there are colours for {len(COLORS)} runs")
-    runs = {title: read_curves(Path(run)).figures for title, _, run in (one.partition("=") for one in arguments.runs)}
-    picture(runs or {"": shipped()}, arguments.figures).save(arguments.out, optimize=True)
+    logs = {title: Path(run) / LOG_FILE for title, _, run in (one.partition("=") for one in arguments.runs)}
+    runs = {title: read_curves(log) for title, log in (logs or {"": LOG}).items()}
+    picture(runs, arguments.figures).save(arguments.out, optimize=True)
     print(arguments.out)
 
 
-def shipped() -> Mapping[str, np.ndarray]:
-    """The figures of the run whose policy ships."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(LOG, Path(folder) / FILE)
-        return read_curves(Path(folder)).figures
+def read_curves(log: Path) -> Mapping[str, np.ndarray]:
+    """For each figure of a log its points, float64 (N, 2): step and value. Stages follow each other."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    starts: dict[str, int] = {}
+    last = 0
+    for record in read_records(log):
+        last = starts.setdefault(record["stage"], last) + record["step"]
+        for name, value in record.items():
+            # A stage ends with means over all of it, which are not of its last step.
+            known = not name.startswith(BOOKKEEPING) or name.startswith("seconds/")
+            if known and isinstance(value, int | float) and np.isfinite(value):
+                points.setdefault(name, []).append((last, value))
+    return {name: np.array(found, float) for name, found in points.items()}
+
+
+def read_records(log: Path) -> Iterator[dict]:
+    """The lines of a log, without one that a kill cut short."""
+    for line in log.read_text("utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """The running mean of (N,) values, which forgets exponentially, and at its start is over what there is."""
+    keep = 1 - 1 / max(1.0, len(values) / SMOOTHED)
+    total, weight, means = 0.0, 0.0, []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        means.append(total / weight)
+    return np.array(means)
 
 
 def picture(runs: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> Image.Image:

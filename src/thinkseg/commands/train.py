@@ -25,7 +25,6 @@ def add_to(commands: Any) -> None:
         "shapes-veason",
     )
     _add_plan(kinds)
-    _add_curves(kinds)
 
 
 def _add_plan(kinds: Any) -> None:
@@ -39,19 +38,6 @@ def _add_plan(kinds: Any) -> None:
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name to take instead of the recipe's")
     parser.add_argument("--gpu", choices=sorted(GPUS), help="what it is to fit on")
     parser.set_defaults(run=plan)
-
-
-def _add_curves(kinds: Any) -> None:
-    parser = kinds.add_parser(
-        "curves",
-        help="learning curves as a page",
-        description="Draws every figure that training runs log, finished or not, into one HTML page.",
-    )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, e.g. runs/shapes-sft")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (curves.html in the folder of the first run)"
-    )
-    parser.set_defaults(run=curves)
 
 
 def _add_way(
@@ -105,12 +91,4 @@ def plan(arguments: argparse.Namespace) -> int:
     print(told(recipe))
     if arguments.gpu:
         check_fits(recipe, GPUS[arguments.gpu])
-    return 0
-
-
-def curves(arguments: argparse.Namespace) -> int:
-    """Draws learning curves."""
-    from thinkseg.train.curves import write_curves
-
-    print(f"open {write_curves(arguments.runs, arguments.out or arguments.runs[0] / 'curves.html')}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from thinkseg.results import replacing
-from thinkseg.train.curves import FILE
+from thinkseg.train.run import LOG_FILE
 
 
 class JsonLines(TrainerCallback):
@@ -21,7 +21,7 @@ class JsonLines(TrainerCallback):
     """
 
     def __init__(self, out: Path, stage: str) -> None:
-        self.path = out / FILE
+        self.path = out / LOG_FILE
         self.stage = stage
         self.started = time.monotonic()
 

@@ -22,6 +22,9 @@ from thinkseg.types import View
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
+LOG_FILE = "log.jsonl"
+"""The log of a run in its folder: one JSON object for each logged step."""
+
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
