@@ -28,7 +28,6 @@ COMMANDS = (
     ["validate"],
     ["validate", "revos"],
     ["compare"],
-    ["serve"],
     ["check-policy"],
 )
 

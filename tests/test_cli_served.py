@@ -114,12 +114,3 @@ def test_the_package_that_asks_is_named_where_it_is_missing(monkeypatch, capsys)
     assert cli.main(["check-policy", "openai:qwen3-vl@http://127.0.0.1:9/v1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "pip install 'thinkseg[endpoint]'" in line
-
-
-@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
-def test_a_package_that_serves_is_named_before_anything_is_loaded(monkeypatch, capsys, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("thinkseg.models.load_policy", lambda *_, **__: pytest.fail("loaded"))
-    assert cli.main(["serve", "--port", "0"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "pip install 'thinkseg[serve]'" in line

@@ -21,7 +21,7 @@ LAYERS = (
     ("protocols",),
     ("marks", "tally"),
     ("evaluate", "scoring", "submission", "comparison", "train", "annotate", "outputs", "checkup"),
-    ("report", "ablation", "server", "export"),
+    ("report", "ablation", "export"),
     ("demo",),
     ("console",),
     ("commands",),
@@ -45,9 +45,6 @@ HEAVY = {
     "rich",
     "yaml",
     "openai",
-    "fastapi",
-    "starlette",
-    "uvicorn",
 }
 
 

@@ -25,7 +25,6 @@ from thinkseg.commands import (
     export,
     score,
     segment,
-    serve,
     submit,
     train,
     validate,
@@ -74,7 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
         submit,
         validate,
         compare,
-        serve,
         check_policy,
         export,
     ):

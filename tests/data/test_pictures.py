@@ -44,6 +44,28 @@ def test_a_mask_with_a_palette_goes_by_its_colours(tmp_path):
     assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == (LABELS != 2).tolist()
 
 
+def test_mask_picture_of_one_bit_is_what_is_not_black(tmp_path):
+    Image.fromarray(LEFT).save(tmp_path / "a.png", bits=1)
+    assert (tmp_path / "a.png").read_bytes()[24] == 1
+    assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == LEFT.tolist()
+
+
+def test_mask_picture_of_16_bits_goes_by_the_upper_eight(tmp_path):
+    # As OpenCV, and so the evaluators, make it 8 bits: levels below 256 are black.
+    for level, expected in ((255, np.zeros_like(LEFT)), (256, LEFT), (65535, LEFT)):
+        Image.fromarray((LEFT * level).astype(np.uint16)).save(tmp_path / "a.png")
+        assert (tmp_path / "a.png").read_bytes()[24] == 16
+        assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == expected.tolist()
+
+
+def test_label_map_of_two_bits_has_its_palette_indices(tmp_path):
+    picture = Image.fromarray(LABELS.astype(np.uint8))
+    picture.putpalette([9, 9, 9, 200, 0, 0, 0, 0, 0])
+    picture.save(tmp_path / "a.png", bits=2)
+    assert (tmp_path / "a.png").read_bytes()[24] == 2
+    assert label_map(tmp_path / "a.png", SIZE_WH).tolist() == LABELS.tolist()
+
+
 @pytest.mark.parametrize("read", READERS)
 def test_another_size(tmp_path, read):
     write_mask(tmp_path / "a.png", mask("##", "##", "##"))

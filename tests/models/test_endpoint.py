@@ -8,7 +8,6 @@ from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.endpoint import parse_name
 from thinkseg.models.patience import Patience
 from thinkseg.models.service import KEY, OPENAI_KEY
-from thinkseg.models.traits import Traits, to_json
 from thinkseg.pipeline import drive, segment_samples
 from thinkseg.types import Turn, View
 
@@ -16,7 +15,6 @@ ASKED = (Turn(("Where?", np.zeros((28, 28, 3), np.uint8))),)
 ABSENT = '<think>None.</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
 FOUND = '<think>There.</think><answer>{"keyframe_timestamp": 3.0, "bbox_2d_list": [[0, 0, 500, 500]]}</answer>'
 QUICK = Patience(tries=3, first=0.01, longest=0.02)
-OWN = to_json(Traits(14, View(3, (42, 56), "pixels")))
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +74,10 @@ def test_a_family_is_known_by_its_name():
         assert new.name == f"openai:qwen3-vl@{server.base_url}"
 
 
-def test_a_server_of_ours_knows_better_than_a_name_and_the_user_better_than_either():
-    with ScriptedServer(models=[{"id": "other", "thinkseg": {}}, {"id": "qwen3-vl", "thinkseg": OWN}]) as server:
-        policy = connect(server)
-        assert (policy.coordinates, policy.size_multiple, policy.view) == ("pixels", 14, View(3, (42, 56), "pixels"))
-        told = connect(server, coordinates="thousandths")
-        assert (told.coordinates, told.view.coordinates, told.view.frame_wh) == ("thousandths", "thousandths", (42, 56))
-        with pytest.raises(ModelError, match="what it says of other cannot be read"):
-            connect(server, "other")
+def test_the_user_knows_better_than_a_name():
+    with ScriptedServer() as server:
+        given = connect(server, coordinates="pixels")
+        assert (given.coordinates, given.view.coordinates, given.size_multiple) == ("pixels", "pixels", 32)
 
 
 def test_what_nobody_tells_is_asked_for():

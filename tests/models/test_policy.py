@@ -153,47 +153,6 @@ def test_tokens_read_are_counted_in_every_turn(qwen2_5: Path) -> None:
         assert [reply.num_prompt_tokens for reply in one.reply(dialogues)] == lengths
 
 
-def test_a_call_may_have_settings_of_its_own(qwen2_5: Path) -> None:
-    """Its seed alone decides, whatever was asked before; the policy's own settings are back afterwards."""
-    one = policy(qwen2_5)
-    greedy = one.reply(DIALOGUES[:1])
-    drawn = [one.answer(DIALOGUES[:1], Sampling(1.0, 12, seed)) for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert one.answer(DIALOGUES[:1], Sampling(0.0, 3))[0].num_tokens == 3
-    assert one.reply(DIALOGUES[:1]) == greedy
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_what_is_written_can_be_listened_to(qwen2_5: Path, temperature: float) -> None:
-    one = policy(qwen2_5)
-    heard: dict[int, list[str]] = {0: [], 1: [], 2: []}
-    settings = Sampling(temperature, 30, seed=4)
-    replies = one.answer([DIALOGUES[0]] * 3, settings, lambda number, text: heard[number].append(text))
-    for number, reply in enumerate(replies):
-        told = "".join(heard[number])
-        assert len(heard[number]) == 30
-        # Of half a character at the end nothing is told.
-        assert reply.text.startswith(told)
-        assert set(reply.text[len(told) :]) <= {"\ufffd"}
-    assert replies == one.answer([DIALOGUES[0]] * 3, settings)
-
-
-def test_a_listener_can_end_the_writing(qwen2_5: Path) -> None:
-    one = policy(qwen2_5)
-    before = one.reply(DIALOGUES[:1])
-    told: list[str] = []
-
-    def hear(number: int, text: str) -> None:
-        told.append(text)
-        if len(told) == 3:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        one.answer(DIALOGUES[:1], Sampling(0.0, 12), hear)
-    assert len(told) == 3
-    assert one.reply(DIALOGUES[:1]) == before
-
-
 def test_a_real_reply_is_truncated_at_the_limit(qwen2_5: Path) -> None:
     reply = policy(qwen2_5, max_new_tokens=4).reply([DIALOGUES[0]])[0]
     assert (reply.num_tokens, reply.truncated) == (4, True)

@@ -189,12 +189,10 @@ def test_nothing_is_left_behind():
     assert threading.active_count() <= before + 1
 
 
-def test_a_list_of_models():
-    entries = [{"id": "a"}, 3, {"id": "b"}]
-    with ScriptedServer(models=entries) as server:
-        assert Service(server.base_url).models() == [{"id": "a"}, {"id": "b"}]
-    with ScriptedServer() as server:
-        assert Service(server.base_url).models() == []
+@pytest.mark.parametrize("models", [[], [{"id": "a"}, 3], None])
+def test_check_of_a_server_with_or_without_a_list_of_models_passes(models):
+    with ScriptedServer(models=models) as server:
+        Service(server.base_url).check()
 
 
 def test_the_key_is_sent_and_seen_nowhere_else(monkeypatch, caplog):

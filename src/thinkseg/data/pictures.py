@@ -39,26 +39,12 @@ def mask_picture(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
     """The mask of one object, bool (H, W). Raises TreeError for another size."""
     import cv2
 
-    from thinkseg.ops.png import read_grey
-
-    plain = read_grey(_content(path), size_wh)
-    if plain is not None:
-        return plain != 0
     check_size(path, size_wh)
     # The evaluators let OpenCV turn pictures grey; a palette's colours would come out otherwise elsewhere.
     grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         raise _damaged(path)
     return grey != 0
-
-
-def _content(path: Path | str) -> bytes:
-    """A file whole; nothing if it cannot be read, which whoever looks for a picture in it then says better."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 @contextmanager

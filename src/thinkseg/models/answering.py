@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thinkseg.models.encoder import Encoded, Written
-from thinkseg.models.generation import Engine, Reading, Tell
+from thinkseg.models.generation import Engine, Reading
 from thinkseg.types import Dialogue, Reply, Turn
 
 if TYPE_CHECKING:
@@ -59,13 +59,8 @@ class Answering:
         self._read.clear()
         self.engine.vision.forget()
 
-    def reply(
-        self, dialogues: Sequence[Dialogue], generator: torch.Generator | None = None, tell: Tell | None = None
-    ) -> list[Reply]:
-        """Answers the last turn of each dialogue. Raises RuntimeError where memory does not suffice.
-
-        tell: told each token as it is written, with the place of its dialogue.
-        """
+    def reply(self, dialogues: Sequence[Dialogue], generator: torch.Generator | None = None) -> list[Reply]:
+        """Answers the last turn of each dialogue. Raises RuntimeError where memory does not suffice."""
         dialogues = shared(dialogues, [read.turn for read in self._read.values()])
         going_on = {id(dialogue[0]) for dialogue in dialogues if len(dialogue) > 1}
         self._read = {turn: read for turn, read in self._read.items() if turn in going_on}
@@ -73,9 +68,8 @@ class Answering:
         anew = sorted(set(range(len(dialogues))) - set(on))
         replies: dict[int, Reply] = {}
         for places, reading, rows in chain(self._on(dialogues, on), self._anew(dialogues, anew)):
-            heard = None if tell is None else _for(places, tell)
             drawing = self.drawing
-            drawn = self.engine.write(reading, rows, drawing.max_new_tokens, drawing.temperature, generator, heard)
+            drawn = self.engine.write(reading, rows, drawing.max_new_tokens, drawing.temperature, generator)
             read = reading.seen.sum(1).tolist()
             for place, row, one in zip(places, rows, drawn, strict=True):
                 text = Written(self.engine.encoder.text(one.said), one.tokens)
@@ -127,11 +121,6 @@ class Answering:
             part.append(i)
         if part:
             yield part
-
-
-def _for(places: Sequence[int], tell: Tell) -> Tell:
-    """Tells of the continuations of some dialogues by the places of these."""
-    return lambda number, token: tell(places[number], token)
 
 
 def shared(dialogues: Sequence[Dialogue], known: Sequence[Turn] = ()) -> list[Dialogue]:

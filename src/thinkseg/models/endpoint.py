@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from thinkseg.errors import ModelError, SettingsError
+from thinkseg.errors import SettingsError
 from thinkseg.models import traits as known
 from thinkseg.models.patience import Patience
 from thinkseg.models.policy import Sampling
@@ -24,9 +24,6 @@ from thinkseg.models.wire import checked_quality, messages_of
 from thinkseg.types import Coordinates, Dialogue, Reply
 
 SCHEME = "openai:"
-
-OURS = "thinkseg"
-"""Field in a server's list of models in which a server of ours tells a model's traits."""
 
 
 class EndpointPolicy:
@@ -71,8 +68,8 @@ class EndpointPolicy:
     ) -> EndpointPolicy:
         """The policy that a name of the form openai:MODEL@BASE_URL stands for, once its server has answered.
 
-        coordinates: how the model writes boxes, whatever its server or its name say; assumed: the same where nobody
-        says, for those who want to find out. concurrency, timeout, patience: see `thinkseg.models.service.Manners`.
+        coordinates: how the model writes boxes, whatever its name says; assumed: the same where neither does, for those
+        who want to find out. concurrency, timeout, patience: see `thinkseg.models.service.Manners`.
         sampling: see `Sampling`.
         Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
         """
@@ -80,7 +77,8 @@ class EndpointPolicy:
         checked_quality(jpeg_quality)
         settings = Sampling(**sampling)
         service = Service(base_url, Manners(concurrency, timeout, patience or Patience()))
-        traits = told_traits(service, model) or known.family_of(model)
+        service.check()
+        traits = known.family_of(model)
         untold = traits is None and coordinates is None
         if untold and assumed is None:
             raise SettingsError(
@@ -117,17 +115,6 @@ class EndpointPolicy:
             limit: self.sampling.max_new_tokens,
             **drawn,
         }
-
-
-def told_traits(service: Service, model: str) -> Traits | None:
-    """What a server of ours says of a model; None if it is another server, or has no such model."""
-    for entry in service.models():
-        if entry.get("id") == model and OURS in entry:
-            try:
-                return known.from_json(entry[OURS])
-            except ValueError as error:
-                raise ModelError(f"{service.base_url}: what it says of {model} cannot be read: {error}") from None
-    return None
 
 
 def parse_name(name: str) -> tuple[str, str]:

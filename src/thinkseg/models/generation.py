@@ -8,7 +8,7 @@ stays in the model's cache: `Engine.read` reads dialogues, or what has been adde
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,6 @@ from thinkseg.models.vision import Vision, without_adapter
 
 if TYPE_CHECKING:
     import torch
-
-Tell = Callable[[int, int], None]
-"""Told, for each token that is written, (place in `rows`, token). It may raise, which ends the writing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +113,6 @@ class Engine:
         max_new_tokens: int,
         temperature: float = 0.0,
         generator: torch.Generator | None = None,
-        tell: Tell | None = None,
     ) -> list[Drawn]:
         """Continues what was read, once for each entry of `rows`, its places in `reading`.
 
@@ -125,7 +121,7 @@ class Engine:
         from thinkseg.models.sharing import attending
 
         with attending(self._config):
-            return self._written(reading, rows, max_new_tokens, temperature, generator, tell)
+            return self._written(reading, rows, max_new_tokens, temperature, generator)
 
     def _written(
         self,
@@ -134,7 +130,6 @@ class Engine:
         max_new_tokens: int,
         temperature: float,
         generator: torch.Generator | None,
-        tell: Tell | None,
     ) -> list[Drawn]:
         import torch
 
@@ -151,8 +146,6 @@ class Engine:
             for number, token in zip(going, tokens.tolist(), strict=True):
                 if number not in ended:
                     written[number].append(token)
-                    if tell:
-                        tell(number, token)
                     if token in self.ends or len(written[number]) == max_new_tokens:
                         ended.add(number)
             if len(ended) == len(rows):

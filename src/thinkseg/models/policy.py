@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from thinkseg.models.answering import Answering, Drawing
 from thinkseg.models.checkpoint import is_out_of_memory
 from thinkseg.models.encoder import Encoder
 from thinkseg.models.generation import Engine, mixed_seed
-from thinkseg.models.listening import Hear, Listener
 from thinkseg.models.qwen import Precision, load_model, load_view
 from thinkseg.types import Dialogue, Reply, View
 
@@ -81,21 +80,12 @@ class QwenPolicy:
         """Answers the last turn of each dialogue, all in one batch. Raises ModelError when memory does not suffice."""
         if not dialogues:
             return []
-        self._calls += 1
-        return self.answer(dialogues, replace(self.sampling, seed=mixed_seed(self.sampling.seed, self._calls)))
-
-    def answer(self, dialogues: Sequence[Dialogue], sampling: Sampling, hear: Hear | None = None) -> list[Reply]:
-        """The same with settings for this call alone, whose seed alone decides what is drawn, whatever came before.
-
-        dialogues: at least one. hear: told what is written while it is, with the places of dialogues as numbers.
-        """
         import torch
 
-        self._answering.drawing = Drawing(sampling.temperature, sampling.max_new_tokens)
+        self._calls += 1
         try:
             with torch.no_grad():
-                tell = Listener(self.encoder, hear) if hear else None
-                return self._answering.reply(dialogues, self._generator(sampling), tell)
+                return self._answering.reply(dialogues, self._generator())
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -106,13 +96,13 @@ class QwenPolicy:
         finally:
             self._engine.vision.forget()
 
-    def _generator(self, sampling: Sampling) -> torch.Generator | None:
+    def _generator(self) -> torch.Generator | None:
         """Random numbers of this call's own, where any are drawn; those of the caller go on undisturbed."""
         import torch
 
-        if sampling.temperature == 0:
+        if self.sampling.temperature == 0:
             return None
-        return torch.Generator(self.model.device).manual_seed(sampling.seed)
+        return torch.Generator(self.model.device).manual_seed(mixed_seed(self.sampling.seed, self._calls))
 
     def _ends(self) -> list[int]:
         """What ends a reply: the end of a turn, and whatever else the checkpoint names. (Qwen2.5-VL names two.)"""

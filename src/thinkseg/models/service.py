@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.patience import Gate, Patience, asked_wait
-from thinkseg.models.wire import MalformedReplyError, parsed_object, read_completion, server_message
+from thinkseg.models.wire import MalformedReplyError, read_completion, server_message
 from thinkseg.types import Reply
 
 T = TypeVar("T")
@@ -92,15 +93,12 @@ class Service:
         """The reply to one request, to be had once it has come; see `complete`. Cancelled, it is asked no longer."""
         return self._loop.start(self._answer(request))
 
-    def models(self) -> list[dict[str, Any]]:
-        """The server's list of its models; none if it has no such list. Raises ModelError if it does not answer."""
-        body, _ = self._loop.run(self._persist(self._list))
-        try:
-            entries = parsed_object(body).get("data")
-        except MalformedReplyError:
-            # Gateways answer what they do not know with a page. Whether they know a model shows when it is asked.
-            return []
-        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    def check(self) -> None:
+        """Asks for the list of models, which costs nothing. Raises ModelError if the server refuses or does not answer.
+
+        What the list says is not read: gateways serve models that they do not list, or have no list.
+        """
+        self._loop.run(self._persist(self._list))
 
     async def _complete(self, requests: Sequence[Callable[[], dict[str, Any]]]) -> list[Reply]:
         tasks = [asyncio.ensure_future(self._answer(request)) for request in requests]
@@ -129,13 +127,11 @@ class Service:
             reply, seconds = await self._persist(ask)
             return replace(reply, seconds=seconds)
 
-    async def _list(self) -> str:
+    async def _list(self) -> None:
         import openai
 
-        try:
-            return (await self._client.models.with_raw_response.list()).text
-        except openai.NotFoundError:
-            return ""
+        with suppress(openai.NotFoundError):
+            await self._client.models.with_raw_response.list()
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> tuple[T, float]:
         """What an attempt returns, made again as long as it fails for reasons that may pass; and its seconds."""
