@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.commands import options
-from thinkseg.train.gpus import GPUS
 
 
 def add_to(commands: Any) -> None:
@@ -30,13 +29,12 @@ def add_to(commands: Any) -> None:
 def _add_plan(kinds: Any) -> None:
     parser = kinds.add_parser(
         "plan",
-        help="what a recipe will take",
-        description="Tells steps, tokens, memory and hours of a recipe for `sft` or `grpo`, on several kinds of GPU, "
-        "before anything is loaded: the model's config.json is enough. The status is 2 if it does not fit on --gpu.",
+        help="memory that a recipe needs",
+        description="Prints parameters and memory of a recipe for `sft` or `grpo`, and the memory per device on "
+        "several devices. It loads no weights: the model's config.json is enough.",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="e.g. recipes/veason-3b.yaml")
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name to take instead of the recipe's")
-    parser.add_argument("--gpu", choices=sorted(GPUS), help="what it is to fit on")
     parser.set_defaults(run=plan)
 
 
@@ -84,11 +82,10 @@ def grpo(arguments: argparse.Namespace) -> int:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Tells what a recipe will take."""
-    from thinkseg.train.plan import check_fits, load, told
+    """Prints the memory that a recipe needs."""
+    from thinkseg.train import memory_plan
 
-    recipe = load(arguments.recipe, arguments.model)
-    print(told(recipe))
-    if arguments.gpu:
-        check_fits(recipe, GPUS[arguments.gpu])
+    recipe = memory_plan.load(arguments.recipe, arguments.model)
+    model = memory_plan.stats_of(recipe.model)
+    print(memory_plan.report(model, memory_plan.plan(recipe, model)))
     return 0

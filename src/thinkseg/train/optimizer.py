@@ -25,7 +25,7 @@ def create_optimizer(
 
     decayed = set(decayed)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    hidden = {n for n, p in trained.items() if name == "muon" and n in decayed and p.ndim == 2 and _inside(n)}
+    hidden = {n for n, p in trained.items() if name == "muon" and n in decayed and p.ndim == 2 and in_layers(n)}
     groups: list[dict[str, Any]] = [
         {"params": [p for n, p in trained.items() if n not in hidden and n in decayed]},
         {"params": [p for n, p in trained.items() if n not in hidden and n not in decayed], "weight_decay": 0.0},
@@ -42,7 +42,7 @@ def create_optimizer(
     return _joined(muon, adamw)
 
 
-def _inside(name: str) -> bool:
+def in_layers(name: str) -> bool:
     """Whether a parameter belongs to a layer, not to the embeddings or heads at the ends of a model."""
     return any(part in ("layers", "blocks", "merger") for part in name.split("."))
 
