@@ -1,1 +1,0 @@
-"""Chain-of-thought sets: a data set and an annotator in, verified reasoning out (`annotate.run`)."""

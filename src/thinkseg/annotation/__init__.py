@@ -1,0 +1,1 @@
+"""Chain-of-thought sets from a served model, checked against the ground truth."""

@@ -1,0 +1,1 @@
+"""One file per public data set, `folder` for your own videos."""

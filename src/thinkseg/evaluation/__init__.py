@@ -1,0 +1,1 @@
+"""Answers scored against the ground truth of a benchmark."""

@@ -1,0 +1,1 @@
+"""Policies: a Qwen-VL in this process, a served model, a scripted one."""

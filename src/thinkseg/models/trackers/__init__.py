@@ -1,0 +1,1 @@
+"""Trackers: SAM 2 and its kin, and optical flow."""

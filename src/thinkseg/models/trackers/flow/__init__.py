@@ -1,0 +1,1 @@
+"""The tracker without weights: optical flow, colors and silhouettes."""

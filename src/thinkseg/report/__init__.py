@@ -1,0 +1,1 @@
+"""Results as files, film strips and HTML pages."""

@@ -1,0 +1,1 @@
+"""Training: recipes, supervised fine-tuning, GRPO."""
