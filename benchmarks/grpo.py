@@ -38,19 +38,21 @@ from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
 from trl import GRPOConfig, GRPOTrainer
 
-from thinkseg.chains.show import show
+from thinkseg.chains.frames import show
 from thinkseg.chains.veason import ask
-from thinkseg.commands.options import count, size
+from thinkseg.cli.options import count, size
 from thinkseg.data import shapes
-from thinkseg.models.encoder import IMAGE_PAD, Encoder
-from thinkseg.models.generation import Engine
-from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model, save
+from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
+from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt
-from thinkseg.train import grpo, run
-from thinkseg.train.grpo_recipe import GrpoRecipe, Source
-from thinkseg.train.mixtures import corpus
-from thinkseg.train.recipe import ModelRecipe
+from thinkseg.training.grpo import train as grpo
+from thinkseg.training.grpo.recipe import GrpoRecipe, Source
+from thinkseg.training.grpo.step import Step
+from thinkseg.training.recipes import ModelRecipe
+from thinkseg.training.sft.data import corpus
+from thinkseg.training.trainer import trainable
 from thinkseg.types import Turn, View
 
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -237,9 +239,9 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, reference = (load_model(folder, "fp32", device) for _ in range(2))
     reference.requires_grad_(False)
-    trained = run.trainable(model, recipe.model, recipe.gradient_checkpointing)
+    trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
     with patch.dict(REWARDS, rewards), patch.object(grpo, "Engine", Endless), tempfile.TemporaryDirectory() as out:
-        step = grpo.Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
+        step = Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
         vars(step).update(prompts=prompts, _rolled_out=costs.of_rollouts(step._rolled_out))
         trainer = grpo._trainer(recipe, Path(out), step)
         trainer.add_callback(costs)

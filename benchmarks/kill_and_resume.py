@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from thinkseg.data import open_benchmark
-from thinkseg.data.shapes.export import export
-from thinkseg.evaluate import Method, evaluate_benchmark
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.data.shapes.writer import export
+from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
 from thinkseg.types import Dialogue, Frames, Masklets, Progress, Turn, View
 

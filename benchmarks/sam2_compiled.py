@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from sam2_reward import SIZES, create, timed
 
-from thinkseg.commands.options import count
-from thinkseg.models.sam2 import Sam2Tracker
+from thinkseg.cli.options import count
+from thinkseg.models.trackers.sam2 import Sam2Tracker
 
 
 def main() -> None:

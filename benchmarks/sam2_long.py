@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.commands.options import count
+from thinkseg.cli.options import count
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25.0
 
@@ -92,10 +92,10 @@ def repeat(clip: Path, path: Path, times: int) -> None:
 
 def follow(path: Path, num_boxes: int) -> dict[str, object]:
     """Tracks the video at `path` in this process, and says what that took."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
     import torch
 
-    from thinkseg.models.sam2 import Sam2Tracker
+    from thinkseg.models.trackers.sam2 import Sam2Tracker
     from thinkseg.ops.video import open_video
     from tinytrackers import create_sam2
 

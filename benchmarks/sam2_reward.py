@@ -24,12 +24,12 @@ from torch.nn.functional import interpolate
 from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from thinkseg.chains.show import sample_indices
-from thinkseg.commands.options import count
+from thinkseg.chains.frames import sample_indices
+from thinkseg.cli.options import count
 from thinkseg.data.shapes import load
-from thinkseg.models.sam2 import Sam2Tracker, normalised, squeezed
+from thinkseg.models.trackers.sam2 import Sam2Tracker, normalised, squeezed
 from thinkseg.rewards import Prompt, Rollout
-from thinkseg.rewards.group import track
+from thinkseg.rewards.groups import track
 from thinkseg.types import Answer, Masklets, Outcome
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from sam2_reward import SIZES, create, timed
 
-from thinkseg.commands.options import count
-from thinkseg.models.session import Session
+from thinkseg.cli.options import count
+from thinkseg.models.trackers.sam2_session import Session
 
 
 def main() -> None:

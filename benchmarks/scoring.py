@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from thinkseg.commands.options import size
+from thinkseg.cli.options import size
 from thinkseg.data import open_benchmark
-from thinkseg.data.benchmark import Benchmark
-from thinkseg.data.shapes.export import export
+from thinkseg.data.benchmarks.base import Benchmark
+from thinkseg.data.shapes.writer import export
+from thinkseg.evaluation.offline import score
+from thinkseg.evaluation.predictions import PictureFolders, png
 from thinkseg.ops.metrics import tolerance_px
-from thinkseg.predictions import PictureFolders, png
-from thinkseg.scoring import score
 
 
 def main() -> None:

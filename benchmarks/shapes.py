@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from thinkseg.data.shapes import Episode, episode
-from thinkseg.train.mixtures import closeups, lists, traces
+from thinkseg.demonstrations import closeups, lists, traces
 from thinkseg.types import Dialogue, View
 
 Make = Callable[[Episode, View, np.random.Generator], list[Dialogue]]

@@ -15,8 +15,9 @@ import numpy as np
 
 from thinkseg.data.shapes import load
 from thinkseg.errors import ThinkSegError
-from thinkseg.results import ROWS, read_rows, read_settings
-from thinkseg.summary import Mean, difference, measure, table
+from thinkseg.evaluation.aggregation import Mean, difference, measure
+from thinkseg.evaluation.scores import table
+from thinkseg.storage.run_folder import ROWS, read_rows, read_settings
 
 THIRDS = ("small", "middling", "large")
 

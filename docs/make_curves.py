@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from thinkseg.ops.draw import ACCENT, FADED, INK, PAPER, Color
-from thinkseg.train.run import LOG_FILE
+from thinkseg.training.checkpoints import LOG_FILE
 
 DOCS = Path(__file__).parent
 LOG = DOCS / "shapes-grpo.log.jsonl"

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from thinkseg.chains.show import describe
+from thinkseg.chains.frames import describe
 from thinkseg.chains.veason import veason
 from thinkseg.data.shapes import episode, load
+from thinkseg.demonstrations import true_reply
 from thinkseg.models import load_policy, load_tracker
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import segment_sample
-from thinkseg.report import film_strip
-from thinkseg.train.mixtures import true_reply
+from thinkseg.report.film_strips import film_strip
 from thinkseg.types import Policy, VideoSample, View
 
 CLIP = 20

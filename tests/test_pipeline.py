@@ -4,7 +4,7 @@ import pytest
 from thinkseg import models
 from thinkseg.chains import veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import batched, checked_view, drive, segment, segment_sample, segment_samples
 from thinkseg.types import Answer, Reply, Turn, VideoSample, View
 

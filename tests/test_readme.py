@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thinkseg import cli, segment
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg import segment
+from thinkseg.cli import app
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
 from thinkseg.rewards import Prompt, Rollout
 from thinkseg.types import Outcome, View
@@ -43,7 +44,7 @@ def test_commands_in_the_readme_exist(command):
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         assert program == "thinkseg"
-        parsed = cli.build_parser().parse_args(arguments)
+        parsed = app.build_parser().parse_args(arguments)
         assert callable(parsed.run)
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from thinkseg.cli import main
+from thinkseg.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

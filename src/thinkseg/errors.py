@@ -26,7 +26,7 @@ class DatasetError(ThinkSegError):
 class AnswerError(ThinkSegError):
     """A model's reply is not what its prompt asked for.
 
-    reason: one of the short, fixed words listed in `thinkseg.chains.parse.REASONS`, so that failures can be counted.
+    reason: one of the short, fixed words listed in `thinkseg.chains.parsing.REASONS`, so that failures can be counted.
     keyframe: the frame an earlier reply of the same dialogue chose, an index into the whole video; None if none did.
     unasked: turns of the dialogue that can no longer be asked for want of this reply.
     """

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from thinkseg.chains import CHAINS
-from thinkseg.chains.show import checked_query
+from thinkseg.chains import chain_named
+from thinkseg.chains.frames import checked_query
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.ops.masks import empty
 from thinkseg.types import (
@@ -130,13 +130,6 @@ def segment(
     tracker = models.load_tracker(tracker, keep_bytes=0) if isinstance(tracker, str) else tracker
     sample = VideoSample(id=frames.name, video=frames, query=query)
     return segment_sample(sample, chain_fn, policy, tracker, view, progress)
-
-
-def chain_named(name: str) -> ChainFn:
-    """The chain of that name. Raises SettingsError, naming the chains there are."""
-    if name not in CHAINS:
-        raise SettingsError(f"there is no chain {name!r}; there are: {', '.join(sorted(CHAINS))}")
-    return CHAINS[name]
 
 
 def checked_view(policy: Policy, view: View | None = None) -> View:

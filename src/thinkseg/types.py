@@ -229,7 +229,7 @@ class Outcome:
     """How one dialogue ended.
 
     answer: None if a reply could not be used. That was the last one in `dialogue`, and those before it could be.
-    failure: None, or why it could not be: a word of `thinkseg.chains.parse.REASONS`.
+    failure: None, or why it could not be: a word of `thinkseg.chains.parsing.REASONS`.
     dialogue: everything said, the last reply included.
     keyframe: the frame that was chosen, an index into the whole video, even if no boxes on it could be read; None if
         there is no target, or no frame could be read.

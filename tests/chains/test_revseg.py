@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from thinkseg.chains import CHAINS, revseg
-from thinkseg.chains.parse import parse_boxes, parse_choice
-from thinkseg.chains.show import describe
+from thinkseg.chains.frames import describe
+from thinkseg.chains.parsing import parse_boxes, parse_choice
 from thinkseg.errors import AnswerError, SettingsError
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import drive, segment
 from thinkseg.types import VideoSample, View
 

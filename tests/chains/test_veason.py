@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from thinkseg.chains import CHAINS, veason
-from thinkseg.chains.parse import parse_answer
-from thinkseg.chains.show import describe
+from thinkseg.chains.frames import describe
+from thinkseg.chains.parsing import parse_answer
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.types import VideoSample, View
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import layouts
 import pytest
+
+import layouts
 
 
 @pytest.fixture

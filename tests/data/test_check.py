@@ -1,12 +1,12 @@
 """Counting a benchmark, and finding whatever is missing or broken in its files."""
 
-import layouts
 import pytest
-from layouts import editing
 
+import layouts
+from layouts import editing
 from thinkseg.data import open_benchmark
 from thinkseg.data.check import Census, census, check
-from thinkseg.data.problems import Problems, TreeError
+from thinkseg.data.readers.issues import Problems, TreeError
 
 WHOLE = {
     "revos": (layouts.revos, "valid"),

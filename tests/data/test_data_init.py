@@ -6,11 +6,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import layouts
 import pytest
 
+import layouts
 from thinkseg.data import BENCHMARKS, open_benchmark
-from thinkseg.data.problems import KINDS
+from thinkseg.data.readers.issues import KINDS
 from thinkseg.errors import DatasetError
 
 
@@ -18,7 +18,7 @@ def test_every_benchmark_has_a_loader():
     assert list(BENCHMARKS) == ["revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "folder"]
     for source in BENCHMARKS.values():
         module, _, function = source.load.partition(".")
-        assert callable(getattr(import_module(f"thinkseg.data.{module}"), function))
+        assert callable(getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function))
         assert source.splits
 
 
@@ -68,4 +68,4 @@ def test_queries_in_the_guide_are_queries(tmp_path):
 def test_naming_the_benchmarks_loads_nothing_heavy():
     code = "import sys, thinkseg.data; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"numpy", "cv2", "av", "PIL", "thinkseg.data.revos"} & set(done.stdout.split())
+    assert not {"numpy", "cv2", "av", "PIL", "thinkseg.data.benchmarks.revos"} & set(done.stdout.split())

@@ -10,9 +10,9 @@ from PIL import Image
 
 import thinkseg.export
 from thinkseg.data import open_benchmark
-from thinkseg.export.gallery import Gallery
+from thinkseg.export.images import Gallery
+from thinkseg.export.job import Job
 from thinkseg.export.questions import Asking
-from thinkseg.export.run import Job
 from thinkseg.export.sources import BenchmarkSource
 from thinkseg.rle import encode
 from thinkseg.types import View

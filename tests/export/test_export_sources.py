@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thinkseg import lessons
+from thinkseg import demonstrations
 from thinkseg.chains import CHAINS
-from thinkseg.chains.parse import parse_answer
-from thinkseg.chains.show import describe
-from thinkseg.data.cotset import CotSample, CotSet, frame_names, write_frames
-from thinkseg.data.problems import Problems
+from thinkseg.chains.frames import describe
+from thinkseg.chains.parsing import parse_answer
+from thinkseg.data.cot import CotSample, CotSet, frame_names, write_frames
+from thinkseg.data.readers.issues import Problems
 from thinkseg.data.shapes import episode, load
+from thinkseg.demonstrations import true_reply
 from thinkseg.errors import SettingsError, VideoError
-from thinkseg.export.messages import messages_of
+from thinkseg.export.common import messages_of
+from thinkseg.export.job import export
 from thinkseg.export.questions import LeftOutError
-from thinkseg.export.run import export
 from thinkseg.export.sources import BenchmarkSource, CotSource, ShapesSource
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import drive
-from thinkseg.train.mixtures import true_reply
 from thinkseg.types import View
 
 
@@ -157,7 +157,7 @@ def test_a_chain_of_thought_set_is_said_as_in_training(cot, job):
     made = job(replies=True)
     asking = replace(made.asking, view=cot.view)
     question = CotSource(cot, asking).question(0, asking)
-    turn, reply = lessons.dialogue(cot, cot.samples[0], cot.view)
+    turn, reply = demonstrations.dialogue(cot, cot.samples[0], cot.view)
     assert texts(question.turns[0]) == texts(turn)
     assert question.dialogue[1] == reply
     assert question.pictures == (("images/clip/0/00001-12x8.png", "images/clip/0/00003-12x8.png"),)

@@ -9,11 +9,11 @@ import pyarrow.parquet
 import pytest
 import yaml
 
-from thinkseg.data.problems import Problems
+from thinkseg.data.readers.issues import Problems
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
+from thinkseg.export.job import check, export
 from thinkseg.export.llamafactory import add_entry, check_entry
-from thinkseg.export.run import check, export
 from thinkseg.types import View
 
 

@@ -9,9 +9,9 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from thinkseg.chains import CHAINS
-from thinkseg.chains.show import describe
+from thinkseg.chains.frames import describe
 from thinkseg.export.questions import Asking, ground_truth
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
 from thinkseg.pipeline import drive
 from thinkseg.rewards import REWARDS, Prompt, Rollout

@@ -9,10 +9,10 @@ from transformers import TrainerCallback
 from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from thinkseg.data.problems import Problems
-from thinkseg.export.run import export
-from thinkseg.models.encoder import IMAGE_PAD, Encoder
-from thinkseg.models.qwen import load_model
+from thinkseg.data.readers.issues import Problems
+from thinkseg.export.job import export
+from thinkseg.models.policies.qwen.checkpoint import load_model
+from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
 from tinymodels import VIEW, save_qwen2_5, tiny_tokenizer
 
 torch.set_num_threads(1)

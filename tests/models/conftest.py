@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from thinkseg.models.encoder import Encoder
+from thinkseg.models.policies.qwen.encoder import Encoder
 from tinymodels import save_qwen2_5, save_qwen3, tiny_tokenizer
 from tinytrackers import save_sam2
 

@@ -6,9 +6,9 @@ from thinkseg import models
 from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import load
 from thinkseg.errors import ModelError
-from thinkseg.models.checkpoint import kind_of
-from thinkseg.models.flow import FlowTracker
-from thinkseg.models.sam2 import Sam2Tracker
+from thinkseg.models.loading import kind_of
+from thinkseg.models.trackers.flow.tracker import FlowTracker
+from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.pipeline import checked_view, drive
 from tinymodels import VIEW
 from tinytrackers import save_sam2

@@ -4,11 +4,11 @@ import struct
 from pathlib import Path
 
 import av
-import footage
 import numpy as np
 import pytest
 from PIL import Image
 
+import footage
 from thinkseg.errors import VideoError
 from thinkseg.ops.video import ArrayFrames, FrameFolder, VideoFile, open_video, write_video
 

@@ -7,10 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import footage
 import numpy as np
 import pytest
 
+import footage
 from thinkseg.errors import VideoError
 from thinkseg.ops import videofile
 from thinkseg.ops.videofile import VideoFile

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.chains.parse import REASONS
+from thinkseg.chains.parsing import REASONS
 from thinkseg.errors import SettingsError
 from thinkseg.ops.masks import from_stacks
 from thinkseg.ops.video import ArrayFrames

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from thinkseg.chains import CHAINS
-from thinkseg.chains.parse import Choice, write_answer, write_boxes, write_choice
-from thinkseg.chains.show import describe
+from thinkseg.chains.frames import describe
+from thinkseg.chains.parsing import Choice, write_answer, write_boxes, write_choice
 from thinkseg.data import shapes
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import drive
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.group import score_group
+from thinkseg.rewards.groups import score_group
 from thinkseg.types import View
 
 # Frames are shown at the size they have, or at twice that, so that whole units lose nothing.

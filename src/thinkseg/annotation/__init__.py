@@ -1,1 +1,1 @@
-"""Chain-of-thought sets from a served model, checked against the ground truth."""
+"""Chain-of-thought sets: a data set and an annotator in, verified reasoning out (`annotation.build`)."""

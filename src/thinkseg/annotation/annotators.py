@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from thinkseg.annotate.prompts import ask
-from thinkseg.annotate.strata import chance
-from thinkseg.annotate.tasks import Task
+import numpy as np
+
+from thinkseg.annotation.claims import sentences
+from thinkseg.annotation.prompts import Steps, ask, write_steps
+from thinkseg.annotation.sampling import chance
+from thinkseg.annotation.tasks import Task, limits
+from thinkseg.data.shapes import episode
+from thinkseg.data.shapes.traces import Sight, look, trace
 from thinkseg.errors import SettingsError
 from thinkseg.types import Reply, View
 
 if TYPE_CHECKING:
-    from thinkseg.models.endpoint import EndpointPolicy
+    from thinkseg.models.policies.endpoint import EndpointPolicy
 
 RULES = "rules"
 
 
 class Annotator(Protocol):
-    """Explains how one comes from a question to its answer, in the form of `annotate.prompts`.
+    """Explains how one comes from a question to its answer, in the form of `annotation.prompts`.
 
     tells_boxes: its texts hold boxes in the units of the view. at_once: questions that may be on their way together.
     longest_reply: tokens that a reply has at most.
@@ -54,11 +60,10 @@ class Served:
 def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
     """The annotator that a name stands for: "rules", or a served model, "openai:MODEL@BASE_URL".
 
-    settings: of a served model, as `thinkseg.models.endpoint.EndpointPolicy.connect` takes them.
+    settings: of a served model, as `thinkseg.models.policies.endpoint.EndpointPolicy.connect` takes them.
     Raises SettingsError for other names, ModelError if its server does not answer.
     """
-    from thinkseg.annotate.rules import Rules
-    from thinkseg.models.endpoint import SCHEME, EndpointPolicy
+    from thinkseg.models.policies.endpoint import SCHEME, EndpointPolicy
 
     if name == RULES:
         return Rules(view)
@@ -66,3 +71,43 @@ def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
         raise SettingsError(f"no annotator {name!r}: give {RULES} (for shapes) or openai:MODEL@BASE_URL")
     # It writes no boxes, so how it would write them does not matter.
     return Served(EndpointPolicy.connect(name, assumed="pixels", seed=seed, **settings), seed)
+
+
+class Rules:
+    """Writes what a careful observer would think, from the simulation's own state.
+
+    view: its boxes are in the units of that view. Samples must be those of `thinkseg.data.shapes.load`.
+    """
+
+    name = "rules"
+    tells_boxes = True
+    at_once = 1
+    longest_reply = 0
+
+    def __init__(self, view: View) -> None:
+        self._limit_wh = limits(view)
+
+    def ask(self, task: Task, template: int) -> Future[Reply]:
+        draft = task.draft
+        split, _, index = draft.id.rpartition("-")
+        one = episode(split, int(index))
+        sight = look(one.clip, draft.indices, draft.labels, self._limit_wh)
+        if draft.keyframe is not None:
+            sight = _seen_best(sight, one.asked[0].targets, draft.indices.index(draft.keyframe))
+        said = sentences(trace(sight, one.asked[0], template).thinking)
+        reply: Future[Reply] = Future()
+        reply.set_result(Reply(write_steps(Steps(" ".join(said[:-2]), said[-2], said[-1]))))
+        return reply
+
+
+def _seen_best(sight: Sight, targets: tuple[int, ...], keyframe: int) -> Sight:
+    """The same sight, in which no frame shows more of the targets than the keyframe: traces choose the one that does.
+
+    Of the five best frames any may be the keyframe; what is in sight stays in sight.
+    """
+    most = sight.areas[keyframe, list(targets)]
+    areas = sight.areas.copy()
+    others = np.arange(len(areas)) != keyframe
+    for target, area in zip(targets, most, strict=True):
+        areas[others, target] = np.minimum(areas[others, target], max(1, area - 1))
+    return replace(sight, areas=areas)

@@ -1,15 +1,16 @@
-"""A set from questions and an annotator, in a folder that can be cut off at any moment (see `thinkseg.results`).
+"""A set from questions and an annotator, in a folder that can be cut off at any moment (see
+`thinkseg.storage.run_folder`).
 
     settings.json      what it is made from and how
     answers.jsonl      every question that was looked at, with what the annotator replied, written as it arrives
     frames/            the frames of every question that was asked
-    samples.jsonl      the set: what can be taught (see `thinkseg.data.cotset`)
+    samples.jsonl      the set: what can be taught (see `thinkseg.data.cot`)
     rejected.jsonl     the rest of the answers, each with the reasons against it
     counts.json        how many questions were drawn, kept and rejected, and the tokens they took
 
 A reply is paid for, so it is kept before anything else happens to it, and its question is not asked again. The set and
 what was rejected are made from answers.jsonl alone, each time: a run that was cut off comes to the same set in the end,
-and a change of the rules in `annotate.verify` takes no new replies.
+and a change of the rules in `annotation.verify` takes no new replies.
 """
 
 from __future__ import annotations
@@ -22,25 +23,18 @@ from types import TracebackType
 from typing import Any
 
 import thinkseg
-from thinkseg.annotate.annotators import Annotator
-from thinkseg.annotate.prompts import TEMPLATES
-from thinkseg.annotate.sources import Source
-from thinkseg.annotate.spending import Purse
-from thinkseg.annotate.strata import Candidate, chance
-from thinkseg.annotate.tasks import Task, Unusable, prepare
-from thinkseg.annotate.verdicts import (
-    ANSWERS,
-    Verdict,
-    answer_row,
-    reply_of,
-    unusable_row,
-    verdict,
-    write_verdicts,
-)
-from thinkseg.data.cotset import write_frames
-from thinkseg.data.problems import Problems
+from thinkseg.annotation.annotators import Annotator
+from thinkseg.annotation.candidates import Candidate, Source
+from thinkseg.annotation.costs import Purse
+from thinkseg.annotation.prompts import TEMPLATES
+from thinkseg.annotation.sampling import chance
+from thinkseg.annotation.tasks import Task, Unusable, prepare
+from thinkseg.annotation.verdicts import ANSWERS, Verdict, answer_row, reply_of, unusable_row, verdict, write_verdicts
+from thinkseg.data.cot import write_frames
+from thinkseg.data.readers.issues import Problems
 from thinkseg.errors import ModelError, ThinkSegError
-from thinkseg.results import ResultFolder, Row, writing
+from thinkseg.storage.atomic import writing
+from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Reply, View
 
 MOST_FAILURES = 5

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from thinkseg.annotate.strata import Candidate, targets_of, type_of
-from thinkseg.data.benchmark import Benchmark
-from thinkseg.data.cache import Budget, CachedFrames
+from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark
+from thinkseg.data.cot import Targets, Type
+from thinkseg.data.readers.frame_cache import Budget, CachedFrames
 from thinkseg.errors import SettingsError
 from thinkseg.types import Progress, VideoSample
 
@@ -78,3 +78,37 @@ class BenchmarkSource:
         # Nothing is kept: a question asks for few frames of its video.
         video = CachedFrames(sample.video, Budget(0), self._fps)
         return replace(sample, video=video), expression.scored
+
+
+NONE = "no target"
+
+
+STRATA = ("referring, single", "referring, multiple", "reasoning, single", "reasoning, multiple", NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A question that may be drawn. id: unique in its data set; video: id of its video."""
+
+    id: str
+    video: str
+    type: Type
+    targets: Targets
+
+    @property
+    def stratum(self) -> str:
+        """One of `STRATA`."""
+        return NONE if self.targets == "none" else f"{self.type}, {self.targets}"
+
+
+def type_of(category: str) -> Type:
+    """What a question of a category takes: reasoning, unless it is plain referring or nothing is told.
+
+    Questions without a target have no kind beside that in most data sets; they count as referring.
+    """
+    return "referring" if category in (REFERRING, NO_TARGET, "none", "") else "reasoning"
+
+
+def targets_of(num_objects: int) -> Targets:
+    """How many targets there are, in a word."""
+    return "none" if num_objects == 0 else "single" if num_objects == 1 else "multiple"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinkseg.annotate.tasks import Task
+from thinkseg.annotation.tasks import Task
 from thinkseg.chains.veason import CLOCKS, LABELS
 from thinkseg.types import Clock, Turn
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.annotate.verdicts import Verdict, reasons
-from thinkseg.annotate.verify import REASONS
-from thinkseg.data.cotset import sample_from_json
-from thinkseg.results import replacing, writing
-from thinkseg.webpage import webpage
+from thinkseg.annotation.verdicts import Verdict, reasons
+from thinkseg.annotation.verify import REASONS
+from thinkseg.data.cot import sample_from_json
+from thinkseg.report.page import webpage
+from thinkseg.storage.atomic import replacing, writing
 
 REVIEW = "review.html"
 

@@ -10,45 +10,12 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from thinkseg import tables
-from thinkseg.data.benchmark import NO_TARGET, REFERRING
-from thinkseg.data.cotset import Targets, Type
+from thinkseg import console
+from thinkseg.annotation.candidates import NONE, STRATA, Candidate
 
 Balance = Literal["proportional", "balanced"]
-
-NONE = "no target"
-STRATA = ("referring, single", "referring, multiple", "reasoning, single", "reasoning, multiple", NONE)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A question that may be drawn. id: unique in its data set; video: id of its video."""
-
-    id: str
-    video: str
-    type: Type
-    targets: Targets
-
-    @property
-    def stratum(self) -> str:
-        """One of `STRATA`."""
-        return NONE if self.targets == "none" else f"{self.type}, {self.targets}"
-
-
-def type_of(category: str) -> Type:
-    """What a question of a category takes: reasoning, unless it is plain referring or nothing is told.
-
-    Questions without a target have no kind beside that in most data sets; they count as referring.
-    """
-    return "referring" if category in (REFERRING, NO_TARGET, "none", "") else "reasoning"
-
-
-def targets_of(num_objects: int) -> Targets:
-    """How many targets there are, in a word."""
-    return "none" if num_objects == 0 else "single" if num_objects == 1 else "multiple"
 
 
 def chance(seed: int, purpose: str, name: str) -> int:
@@ -122,4 +89,4 @@ def table(columns: Mapping[str, Collection[Candidate]]) -> str:
     lines.append(["all", *(f"{len(column):,}" for column in columns.values())])
     videos = (len({candidate.video for candidate in column}) for column in columns.values())
     lines.append(["videos", *(f"{number:,}" for number in videos)])
-    return tables.table(("stratum", *columns), lines, numbers=range(1, len(columns) + 1))
+    return console.table(("stratum", *columns), lines, numbers=range(1, len(columns) + 1))

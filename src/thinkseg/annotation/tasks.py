@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from thinkseg.annotate.keyframes import keyframe_of, shown_with
-from thinkseg.annotate.strata import Candidate, chance
-from thinkseg.chains.parse import MAX_BOXES
-from thinkseg.chains.show import checked_query, describe, fit
-from thinkseg.data.cotset import CotSample, frame_names
+from thinkseg.annotation.candidates import Candidate
+from thinkseg.annotation.sampling import chance
+from thinkseg.chains.frames import checked_query, describe, fit, sample_indices
+from thinkseg.chains.parsing import MAX_BOXES
+from thinkseg.data.cot import CotSample, frame_names
 from thinkseg.errors import SettingsError
 from thinkseg.types import Masklets, VideoSample, View
 
@@ -106,3 +106,29 @@ def _masks(truth: Masklets, index: int, size_wh: tuple[int, int]) -> np.ndarray:
     masks = truth.masks(index)
     small = [cv2.resize(mask.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA) > 0 for mask in masks]
     return np.stack(small) if small else np.zeros((0, *size_wh[::-1]), bool)
+
+
+LARGEST = 5
+"""Frames among which the keyframe is drawn: were it always the largest, a model would learn its place by heart."""
+
+
+def keyframe_of(truth: Masklets, annotated: Sequence[int], chance: int) -> int | None:
+    """One of the frames in which the targets cover most, fewer where they are seen in fewer; None if never seen.
+
+    annotated: frames whose masks are known. chance: any number of at least 0.
+    """
+    areas = {frame: truth.area(frame) for frame in annotated}
+    largest = sorted((frame for frame in areas if areas[frame]), key=lambda frame: (-areas[frame], frame))[:LARGEST]
+    return largest[chance % len(largest)] if largest else None
+
+
+def shown_with(total: int, count: int, keyframe: int | None) -> tuple[int, ...]:
+    """Exactly min(count, total) frames spread evenly over a video, ascending, the keyframe among them.
+
+    It takes the place of the frame nearest to it.
+    """
+    spread = sample_indices(total, count)
+    if keyframe is None or keyframe in spread:
+        return spread
+    nearest = min(spread, key=lambda index: abs(index - keyframe))
+    return tuple(keyframe if index == nearest else index for index in spread)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thinkseg.annotate.strata import STRATA, Candidate
-from thinkseg.annotate.tasks import Task, Unusable, limits
-from thinkseg.annotate.verify import REASONS, Truth, check
-from thinkseg.data.cotset import SAMPLES, CotSample, sample_from_json, sample_to_json, write_samples
-from thinkseg.results import Row, replace_json, replacing
+from thinkseg.annotation.candidates import STRATA, Candidate
+from thinkseg.annotation.tasks import Task, Unusable, limits
+from thinkseg.annotation.verify import REASONS, Truth, check
+from thinkseg.data.cot import SAMPLES, CotSample, sample_from_json, sample_to_json, write_samples
+from thinkseg.storage.atomic import replace_json, replacing
+from thinkseg.storage.run_folder import Row
 from thinkseg.types import Reply, View
 
 ANSWERS, REJECTED, COUNTS = "answers.jsonl", "rejected.jsonl", "counts.json"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinkseg.annotate import statements
-from thinkseg.annotate.prompts import Steps, read_steps
-from thinkseg.annotate.tasks import label_of
-from thinkseg.chains.parse import TAGS
-from thinkseg.data.cotset import CotSample
+from thinkseg.annotation import claims
+from thinkseg.annotation.prompts import Steps, read_steps
+from thinkseg.annotation.tasks import label_of
+from thinkseg.chains.parsing import TAGS
+from thinkseg.data.cot import CotSample
 from thinkseg.ops.boxes import iou_matrix
 from thinkseg.types import Reply
 
@@ -64,10 +64,10 @@ def check(reply: Reply, truth: Truth) -> tuple[Steps | None, list[str]]:
         return None, ["truncated" if reply.truncated else "form"]
     found = {
         "length": not WORDS[0] <= len(steps.thinking.split()) <= WORDS[1],
-        "drawing": bool(statements.marks(steps.thinking, truth.draft.query)),
+        "drawing": bool(claims.marks(steps.thinking, truth.draft.query)),
     }
     if truth.draft.keyframe is None:
-        found["denial"] = not statements.denies(f"{steps.reason} {steps.place}")
+        found["denial"] = not claims.denies(f"{steps.reason} {steps.place}")
     else:
         about = _about_keyframe(steps, truth.draft)
         found |= {
@@ -75,14 +75,14 @@ def check(reply: Reply, truth: Truth) -> tuple[Steps | None, list[str]]:
             "position": _misplaces(about, truth.draft),
             "boxes": _misboxes(steps.place, truth),
             "count": _miscounts(about, truth),
-            "denial": statements.finds_nothing(steps.place),
+            "denial": claims.finds_nothing(steps.place),
         }
     return steps, [reason for reason in REASONS if found.get(reason)]
 
 
 def _moments(text: str, draft: CotSample) -> set[float]:
     """The frames that were shown and are named, by the value of their labels."""
-    return statements.moments(text, draft.clock) & set(map(float, draft.labels))
+    return claims.moments(text, draft.clock) & set(map(float, draft.labels))
 
 
 def _keyframe(draft: CotSample) -> set[float]:
@@ -97,7 +97,7 @@ def _names_keyframe(steps: Steps, draft: CotSample) -> bool:
 
 def _about_keyframe(steps: Steps, draft: CotSample) -> str:
     """The sentences of the last two steps, but for those about other frames."""
-    said = (*statements.sentences(steps.reason), *statements.sentences(steps.place))
+    said = (*claims.sentences(steps.reason), *claims.sentences(steps.place))
     return " ".join(sentence for sentence in said if _moments(sentence, draft) <= _keyframe(draft))
 
 
@@ -110,12 +110,12 @@ def _misplaces(text: str, draft: CotSample) -> bool:
         "top": y <= 0.5 + MIDDLE,
         "bottom": y >= 0.5 - MIDDLE,
     }
-    return not all(np.all([there[side] for side in part], axis=0).any() for part in statements.sides(text))
+    return not all(np.all([there[side] for side in part], axis=0).any() for part in claims.sides(text))
 
 
 def _misboxes(text: str, truth: Truth) -> bool:
     """Whether boxes are written that are not, one for one, those of the targets."""
-    written, true = statements.boxes(text), truth.draft.boxes
+    written, true = claims.boxes(text), truth.draft.boxes
     if not len(written):
         return False
     scale = np.array(truth.draft.size_wh * 2) / np.array(truth.limit_wh * 2)
@@ -126,4 +126,4 @@ def _misboxes(text: str, truth: Truth) -> bool:
 def _miscounts(text: str, truth: Truth) -> bool:
     """Whether a number is stated that is neither that of the targets in the video nor in the keyframe."""
     right = {truth.num_objects, len(truth.draft.boxes)}
-    return any(number not in right for number in statements.numbers(text, truth.draft.query))
+    return any(number not in right for number in claims.numbers(text, truth.draft.query))

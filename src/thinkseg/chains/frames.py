@@ -1,6 +1,6 @@
 """What a policy is shown of a video: which frames, at what size, under which labels.
 
-In: a video and a view. Out: a `Shown`, the record that `thinkseg.chains.parse` needs to turn a reply back into frame
+In: a video and a view. Out: a `Shown`, the record that `thinkseg.chains.parsing` needs to turn a reply back into frame
 indices and source pixels, and the images themselves. Only the frames that are shown are ever decoded.
 """
 

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.chains.show import MAX_QUERY_CHARS, Shown
+from thinkseg.chains.frames import MAX_QUERY_CHARS, Shown
 from thinkseg.errors import AnswerError
 from thinkseg.types import Answer
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thinkseg.chains.parse import BOX, DESCRIPTION, FRAME, parse_boxes, parse_choice
-from thinkseg.chains.show import UNITS, Shown, checked_query, show
+from thinkseg.chains.frames import UNITS, Shown, checked_query, show
+from thinkseg.chains.parsing import BOX, DESCRIPTION, FRAME, parse_boxes, parse_choice
 from thinkseg.errors import AnswerError
 from thinkseg.types import Answer, Chain, Turn, VideoSample, View
 

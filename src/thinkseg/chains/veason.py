@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thinkseg.chains.parse import BOXES, KEYFRAME, parse_answer
-from thinkseg.chains.show import UNITS, Shown, checked_query, show
+from thinkseg.chains.frames import UNITS, Shown, checked_query, show
+from thinkseg.chains.parsing import BOXES, KEYFRAME, parse_answer
 from thinkseg.types import Chain, Clock, Turn, VideoSample, View
 
 INSTRUCTION = (

@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
-    from thinkseg.annotate.annotators import Annotator
-    from thinkseg.annotate.run import Made
-    from thinkseg.annotate.sources import Source
-    from thinkseg.annotate.spending import Purse
-    from thinkseg.annotate.strata import Candidate
-    from thinkseg.data.problems import Problems
+    from thinkseg.annotation.annotators import Annotator
+    from thinkseg.annotation.build import Made
+    from thinkseg.annotation.candidates import Candidate, Source
+    from thinkseg.annotation.costs import Purse
+    from thinkseg.data.readers.issues import Problems
     from thinkseg.types import View
 
 DESCRIPTION = (
@@ -128,7 +127,7 @@ def _add_annotator(parser: argparse.ArgumentParser, default: str | None) -> None
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Annotates questions about the shapes world."""
-    from thinkseg.annotate.sources import ShapesSource
+    from thinkseg.annotation.candidates import ShapesSource
     from thinkseg.data.shapes import episode
 
     pool = arguments.pool or 2 * arguments.count
@@ -143,7 +142,7 @@ def shapes(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Annotates expressions of a benchmark."""
-    from thinkseg.annotate.sources import BenchmarkSource
+    from thinkseg.annotation.candidates import BenchmarkSource
 
     if not arguments.annotator.startswith("openai:"):
         raise SettingsError(
@@ -160,11 +159,11 @@ def benchmark(arguments: argparse.Namespace) -> int:
 def _annotate(
     arguments: argparse.Namespace, title: str, open_source: Callable[[Progress], Source], problems: Problems | None
 ) -> int:
-    from thinkseg.annotate.review import write_review
-    from thinkseg.annotate.run import Plan, make
-    from thinkseg.annotate.spending import Budget, Purse
-    from thinkseg.annotate.strata import draw, table
-    from thinkseg.outputs import check_writable
+    from thinkseg.annotation.build import Plan, make
+    from thinkseg.annotation.costs import Budget, Purse
+    from thinkseg.annotation.review import write_review
+    from thinkseg.annotation.sampling import draw, table
+    from thinkseg.storage.atomic import check_writable
     from thinkseg.types import View
 
     check_writable(arguments.out)
@@ -192,7 +191,7 @@ def _annotate(
 
 def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, dict[str, Any]]:
     """The annotator asked for, and the settings that decide what it says."""
-    from thinkseg.annotate.annotators import RULES, connect
+    from thinkseg.annotation.annotators import RULES, connect
 
     drawing = {"balance": arguments.balance, "no_target": arguments.no_target}
     if arguments.annotator == RULES:
@@ -208,16 +207,16 @@ def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, di
 
 def _told(made: Made, drawn: list[Candidate], purse: Purse) -> str:
     """What came of it: strata before and after, why answers were rejected, what was spent."""
-    from thinkseg import tables
-    from thinkseg.annotate.strata import table
-    from thinkseg.annotate.verdicts import reasons
-    from thinkseg.annotate.verify import REASONS
+    from thinkseg import console
+    from thinkseg.annotation.sampling import table
+    from thinkseg.annotation.verdicts import reasons
+    from thinkseg.annotation.verify import REASONS
 
     kept = [one.candidate for one in made.verdicts if one.sample]
     parts = ["", table({"drawn": drawn, "kept": kept})]
     if found := reasons(made.verdicts):
         lines = [(reason, str(count), REASONS[reason]) for reason, count in found.items()]
-        parts += ["", tables.table(("rejected for", "times", "which means that"), lines, numbers={1})]
+        parts += ["", console.table(("rejected for", "times", "which means that"), lines, numbers={1})]
     if purse.read:
         cost = f", cost {purse.cost:,.2f}" if purse.cost else ""
         parts += ["", f"tokens: {purse.read:,} read, {purse.written:,} written{cost}"]
@@ -249,7 +248,7 @@ class _Meter:
         self._first: int | None = None
 
     def __call__(self, done: int) -> None:
-        from thinkseg.commands.meter import duration
+        from thinkseg.console import duration
 
         if self._first is None:
             self._first = done - 1

@@ -1,7 +1,7 @@
 """The command line: arguments in, an exit status out.
 
 0 all went well; 1 the model's reply could not be used; 2 something the user can mend, said in one line on standard
-error; 130 interrupted. Each command is one function in `thinkseg.commands`, and loads what it needs when it runs.
+error; 130 interrupted. Each command is one function in `thinkseg.cli`, and loads what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -14,21 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from thinkseg import __version__
-from thinkseg.commands import (
-    ablate,
-    annotate,
-    check_policy,
-    compare,
-    data,
-    demo,
-    evaluate,
-    export,
-    score,
-    segment,
-    submit,
-    train,
-    validate,
-)
+from thinkseg.cli import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, submit, train
 from thinkseg.errors import SettingsError, ThinkSegError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -61,22 +47,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="thinkseg", description="Segment what a sentence means in a video, and see the reasoning.")
     parser.add_argument("--version", action="version", version=f"thinkseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (
-        segment,
-        demo,
-        data,
-        annotate,
-        train,
-        ablate,
-        evaluate,
-        score,
-        submit,
-        validate,
-        compare,
-        check_policy,
-        export,
+    for add_to in (
+        segment.add_to,
+        demo.add_to,
+        data.add_to,
+        annotate.add_to,
+        train.add_to,
+        train.add_ablate,
+        evaluate.add_to,
+        score.add_to,
+        submit.add_to,
+        data.add_validate,
+        compare.add_to,
+        check_policy.add_to,
+        export.add_to,
     ):
-        command.add_to(commands)
+        add_to(commands)
     return parser
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 
 WRONG = 1
@@ -30,8 +30,8 @@ def add_to(commands: Any) -> None:
 
 def check_policy(arguments: argparse.Namespace) -> int:
     """Checks a policy and prints what it found. The status is 1 if it is set up wrong."""
-    from thinkseg.checkup import check
-    from thinkseg.pipeline import chain_named
+    from thinkseg.chains import chain_named
+    from thinkseg.evaluation.policy_check import check
 
     chain = chain_named(arguments.chain)
     settings = options.running(arguments)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 
 
 def add_to(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Prints the comparison."""
-    from thinkseg.comparison import compare, describe
+    from thinkseg.evaluation.comparison import compare, describe
 
     print(describe(compare(arguments.first, arguments.second, arguments.fixed), arguments.most))
     return 0

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS, open_benchmark
 from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from thinkseg.data.check import Census
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.readers.issues import Problems
 
 
 def add_to(commands: Any) -> None:
@@ -59,8 +59,8 @@ def _add_benchmark(sets: Any, name: str) -> None:
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Writes clips of the shapes world."""
-    from thinkseg.data.shapes.export import export
-    from thinkseg.outputs import check_out, result_folder
+    from thinkseg.data.shapes.writer import export
+    from thinkseg.storage.atomic import check_out, result_folder
 
     check_out(arguments.out)
     with Progress() as progress, result_folder(arguments.out) as folder:
@@ -80,7 +80,7 @@ def shapes(arguments: argparse.Namespace) -> int:
 def benchmark(arguments: argparse.Namespace) -> int:
     """Counts and checks what there is of a benchmark. Everything is looked at, whatever is wrong on the way."""
     from thinkseg.data.check import census, check
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.readers.issues import Problems
 
     problems = Problems(keep_going=True)
     with Progress() as progress:
@@ -121,3 +121,47 @@ def _flaws(problems: Problems) -> Iterator[str]:
 
 def _line(name: str, count: int) -> str:
     return f"{name:<24}{count:>8}"
+
+
+LISTED = 20
+"""Expressions below full marks that are printed."""
+
+
+def add_validate(commands: Any) -> None:
+    """Describes the commands."""
+    group = commands.add_parser(
+        "validate",
+        help="score the truth against itself",
+        description="Writes the truth as pictures, as a method would, and scores them: everything must be 100.",
+    )
+    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
+    for name in BENCHMARKS:
+        parser = options.add_benchmark(sets, name, validate, "Scores the truth of {title}.")
+        options.add_workers(parser)
+        options.add_keep_going(parser)
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    """Scores the truth, and prints what does not get full marks."""
+    from thinkseg.console import Meter
+    from thinkseg.evaluation.offline import score
+    from thinkseg.evaluation.validation import TruthAsPictures
+
+    with Progress() as progress:
+        opened = options.open_benchmark(arguments, progress)
+        meter = Meter(progress, len(opened.expressions), "validating")
+        rows = score(opened, TruthAsPictures(opened), arguments.workers, meter)
+    known = [row for row in rows if row["j"] is not None]
+    less = [row for row in known if (row["j"], row["f"]) != (1.0, 1.0)]
+    for row in less[:LISTED]:
+        print(f"{row['id']}: J {100 * row['j']:.2f}, F {100 * row['f']:.2f}: {row['query']}")
+    print(f"J and F are 100 for {len(known) - len(less)} of {len(known)} expressions with a known truth")
+    if len(known) < len(opened.expressions):
+        broken = len(opened.expressions) - len(rows)
+        print(f"without: {len(rows) - len(known)} whose truth is not told, {broken} that are broken")
+    options.tell_problems(opened)
+    if less:
+        raise DatasetError(
+            f"the truth of {arguments.root} does not score 100 everywhere: see thinkseg data {opened.name}"
+        )
+    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 
 
@@ -25,9 +25,9 @@ def add_to(commands: Any) -> None:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Runs the demonstration and prints its table."""
-    from thinkseg.demo import run, table
-    from thinkseg.outputs import check_out
-    from thinkseg.pipeline import chain_named
+    from thinkseg.chains import chain_named
+    from thinkseg.report.demo import run, table
+    from thinkseg.storage.atomic import check_out
 
     check_out(arguments.out)
     chain_named(arguments.chain)

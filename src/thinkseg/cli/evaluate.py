@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 
@@ -59,10 +59,10 @@ def _add_benchmark(sets: Any, name: str) -> None:
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Scores a policy on the shapes world and prints the table."""
+    from thinkseg.chains import chain_named
     from thinkseg.data.shapes import episode
-    from thinkseg.evaluate import evaluate, table
-    from thinkseg.outputs import check_writable
-    from thinkseg.pipeline import chain_named
+    from thinkseg.evaluation.evaluate import evaluate, table
+    from thinkseg.storage.atomic import check_writable
 
     check_writable(arguments.out)
     chain_named(arguments.chain)
@@ -89,11 +89,11 @@ def shapes(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Answers and scores a benchmark, and prints the table."""
-    from thinkseg.commands.meter import Meter
-    from thinkseg.evaluate import Method, evaluate_benchmark
-    from thinkseg.outputs import check_writable
-    from thinkseg.pipeline import chain_named
-    from thinkseg.tally import describe
+    from thinkseg.chains import chain_named
+    from thinkseg.console import Meter
+    from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
+    from thinkseg.evaluation.scores import describe
+    from thinkseg.storage.atomic import check_writable
 
     check_writable(arguments.out)
     chain_named(arguments.chain)

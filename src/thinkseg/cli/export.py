@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import SettingsError
@@ -18,11 +18,11 @@ from thinkseg.export import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.readers.issues import Problems
+    from thinkseg.export.job import Job
     from thinkseg.export.questions import Asking
-    from thinkseg.export.run import Job
     from thinkseg.export.sources import Source
-    from thinkseg.models.traits import Traits
+    from thinkseg.models.policies.families import Traits
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 
@@ -95,8 +95,8 @@ def _add_rest(parser: argparse.ArgumentParser, limit: int | None = None) -> None
 
 def cot(arguments: argparse.Namespace) -> int:
     """Exports a chain-of-thought set."""
-    from thinkseg.data.cotset import read_cot_set
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.cot import read_cot_set
+    from thinkseg.data.readers.issues import Problems
     from thinkseg.export.sources import CotSource
 
     read = read_cot_set(arguments.root)
@@ -109,7 +109,7 @@ def cot(arguments: argparse.Namespace) -> int:
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Exports questions about the shapes world."""
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.readers.issues import Problems
     from thinkseg.export.sources import ShapesSource
 
     source = ShapesSource(arguments.split, arguments.start, arguments.limit)
@@ -130,9 +130,9 @@ def benchmark(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace, source_of: Callable[[Asking], Source], problems: Problems) -> int:
     """Writes the folder, and says what is in it and what is not."""
+    from thinkseg.export.job import check, export
     from thinkseg.export.llamafactory import add_entry, check_entry
-    from thinkseg.export.run import check, export
-    from thinkseg.outputs import check_out, result_folder
+    from thinkseg.storage.atomic import check_out, result_folder
 
     check(arguments.format, arguments.chain)
     check_out(arguments.out)
@@ -155,10 +155,10 @@ def _export(arguments: argparse.Namespace, source_of: Callable[[Asking], Source]
 
 
 def _job(arguments: argparse.Namespace, folder: Path, traits: Traits) -> Job:
-    from thinkseg.export.gallery import Gallery
+    from thinkseg.export.images import Gallery
+    from thinkseg.export.job import Job
     from thinkseg.export.questions import Asking
-    from thinkseg.export.run import Job
-    from thinkseg.models.scripted import ScriptedPolicy
+    from thinkseg.models.policies.scripted import ScriptedPolicy
 
     # A policy that is never asked: how it is shown videos is all that matters of it.
     view = traits.view
@@ -172,12 +172,12 @@ def _job(arguments: argparse.Namespace, folder: Path, traits: Traits) -> Job:
 def _traits(arguments: argparse.Namespace) -> Traits:
     """How the model that the export is for is shown videos: as its folder, or else its family, says."""
     from thinkseg.models import place_of
-    from thinkseg.models.traits import UNKNOWN, Traits, family_of
+    from thinkseg.models.policies.families import UNKNOWN, Traits, family_of
 
     place = place_of(arguments.model)
     if os.path.isdir(place):
-        from thinkseg.models.encoder import Encoder
-        from thinkseg.models.qwen import load_view
+        from thinkseg.models.policies.qwen.checkpoint import load_view
+        from thinkseg.models.policies.qwen.encoder import Encoder
 
         known: Traits | None = Traits(Encoder.load(place).size_multiple, load_view(place))
     else:

@@ -16,7 +16,7 @@ from thinkseg.data import BENCHMARKS
 
 if TYPE_CHECKING:
     from thinkseg.console import Progress
-    from thinkseg.data.benchmark import Benchmark
+    from thinkseg.data.benchmarks.base import Benchmark
     from thinkseg.types import Policy, Tracker, View
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -162,7 +162,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 def open_benchmark(arguments: argparse.Namespace, progress: Progress) -> Benchmark:
     """The benchmark that the arguments name, split and root included; says that it takes a while."""
     from thinkseg.data import open_benchmark
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.readers.issues import Problems
 
     progress.say("reading the lists")
     return open_benchmark(arguments.name, arguments.root, arguments.split, Problems(arguments.keep_going))

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from thinkseg.results import Row
+    from thinkseg.storage.run_folder import Row
 
 
 def add_to(commands: Any) -> None:
@@ -40,12 +40,12 @@ def add_to(commands: Any) -> None:
 
 def score(arguments: argparse.Namespace) -> int:
     """Scores predictions and prints the table."""
-    from thinkseg.commands.meter import Meter
-    from thinkseg.outputs import check_out
-    from thinkseg.predictions import MISSING, open_predictions
-    from thinkseg.results import questions
-    from thinkseg.scoring import score, write_csv
-    from thinkseg.tally import describe, tally
+    from thinkseg.console import Meter
+    from thinkseg.evaluation.aggregation import questions
+    from thinkseg.evaluation.offline import score, write_csv
+    from thinkseg.evaluation.predictions import MISSING, open_predictions
+    from thinkseg.evaluation.scores import describe, tally
+    from thinkseg.storage.atomic import check_out
 
     predictions = open_predictions(arguments.predictions, arguments.name)
     if arguments.out:
@@ -70,8 +70,8 @@ def score(arguments: argparse.Namespace) -> int:
 def _write(arguments: argparse.Namespace, rows: Sequence[Row], scores: dict[str, Any]) -> None:
     """Writes the folder of results."""
     from thinkseg import __version__
-    from thinkseg.outputs import result_folder
-    from thinkseg.results import ROWS, SCORES, SETTINGS, replace_json
+    from thinkseg.storage.atomic import replace_json, result_folder
+    from thinkseg.storage.run_folder import ROWS, SCORES, SETTINGS
 
     settings = {"data": arguments.name, "split": arguments.split, "version": __version__}
     with result_folder(arguments.out) as folder:

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.errors import SettingsError
 
@@ -49,7 +49,8 @@ def add_to(commands: Any) -> None:
 
 def segment(arguments: argparse.Namespace) -> int:
     """Segments one video. The status is 1 if the reply could not be used, which answer.json then explains."""
-    from thinkseg.outputs import check_out, describe, write_result
+    from thinkseg.report.result_files import describe, write_result
+    from thinkseg.storage.atomic import check_out
 
     check_out(arguments.out)
     by_hand = arguments.keyframe is not None or bool(arguments.boxes)
@@ -64,9 +65,10 @@ def segment(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmentation, dict[str, Any]]:
     """Asks the policy and follows its boxes. What is cheap to check is checked before the policy is loaded."""
-    from thinkseg.chains.show import checked_query
+    from thinkseg.chains import chain_named
+    from thinkseg.chains.frames import checked_query
     from thinkseg.ops.video import open_video
-    from thinkseg.pipeline import chain_named, segment_sample
+    from thinkseg.pipeline import segment_sample
     from thinkseg.types import VideoSample
 
     if arguments.query is None:
@@ -95,7 +97,7 @@ def _follow(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
     """Follows boxes given by hand."""
     import numpy as np
 
-    from thinkseg.chains.show import checked_query
+    from thinkseg.chains.frames import checked_query
     from thinkseg.ops.boxes import clip
     from thinkseg.ops.video import open_video
     from thinkseg.types import Answer, Segmentation, VideoSample

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
 
 def submit(arguments: argparse.Namespace) -> int:
     """Packs predictions."""
-    from thinkseg.submission import write_submission
+    from thinkseg.evaluation.submission import write_submission
 
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from thinkseg.commands import options
+from thinkseg.cli import options
 
 
 def add_to(commands: Any) -> None:
@@ -61,10 +61,10 @@ def _add_way(
 
 def sft(arguments: argparse.Namespace) -> int:
     """Trains as the recipe says."""
-    from thinkseg.train.recipe import load_recipe
+    from thinkseg.training.sft.recipe import load_recipe
 
     recipe = load_recipe(arguments.config)
-    from thinkseg.train.sft import train
+    from thinkseg.training.sft.train import train
 
     print(f"the model is in {train(recipe, arguments.out)}")
     return 0
@@ -72,10 +72,10 @@ def sft(arguments: argparse.Namespace) -> int:
 
 def grpo(arguments: argparse.Namespace) -> int:
     """Reinforces as the recipe says."""
-    from thinkseg.train.grpo_recipe import load_grpo_recipe
+    from thinkseg.training.grpo.recipe import load_grpo_recipe
 
     recipe = load_grpo_recipe(arguments.config)
-    from thinkseg.train.grpo import train
+    from thinkseg.training.grpo.train import train
 
     print(f"the model is in {train(recipe, arguments.out)}")
     return 0
@@ -83,9 +83,40 @@ def grpo(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Prints the memory that a recipe needs."""
-    from thinkseg.train import memory_plan
+    from thinkseg.training import memory_plan
 
     recipe = memory_plan.load(arguments.recipe, arguments.model)
     model = memory_plan.stats_of(recipe.model)
     print(memory_plan.report(model, memory_plan.plan(recipe, model)))
+    return 0
+
+
+def add_ablate(commands: Any) -> None:
+    """Describes the command."""
+    parser = commands.add_parser(
+        "ablate",
+        help="train and score variants of a method",
+        description="Trains every variant that a file lists, scores it on the shapes world, and writes one table like "
+        "the papers'. Started again with the same file and folder, it goes on where it was.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="e.g. recipes/ablations/shapes-rewards.yaml")
+    options.add_out(parser)
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        help="where trainings are kept (default: runs in the output folder); tables that begin alike can share it",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains, scores and prints the table."""
+    from thinkseg.storage.atomic import check_writable
+    from thinkseg.training.ablation import ablate
+
+    for folder in filter(None, (arguments.out, arguments.runs)):
+        check_writable(folder)
+    print(ablate(arguments.file, arguments.out, arguments.runs, say=print))
+    print(f"wrote {arguments.out / 'table.txt'}")
     return 0

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
-    from thinkseg.data.benchmark import Benchmark
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.benchmarks.base import Benchmark
+    from thinkseg.data.readers.issues import Problems
 
 __all__ = ["BENCHMARKS", "Source", "open_benchmark"]
 
@@ -63,7 +63,7 @@ def open_benchmark(
 
     Raises DatasetError if the name or split is unknown, or the files are not as documented.
     """
-    from thinkseg.data.problems import Problems
+    from thinkseg.data.readers.issues import Problems
 
     if name not in BENCHMARKS:
         raise DatasetError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
@@ -72,5 +72,5 @@ def open_benchmark(
     if split not in source.splits:
         raise DatasetError(f"{source.title} has no split {split!r}; there are {', '.join(source.splits)}")
     module, _, function = source.load.partition(".")
-    load = getattr(import_module(f"thinkseg.data.{module}"), function)
+    load = getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function)
     return load(Path(root), split, problems or Problems())

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from thinkseg.data.benchmark import Benchmark, Video
-from thinkseg.data.problems import TreeError
-from thinkseg.data.tracks import LazyTrack
+from thinkseg.data.benchmarks.base import Benchmark, Video
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.mask_tracks import LazyTrack
 from thinkseg.types import Progress
 
 

@@ -34,8 +34,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from thinkseg.data.problems import TreeError
-from thinkseg.data.tree import Node, read_json, read_lines, safe_name
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node, read_json, read_lines, safe_name
 from thinkseg.types import Clock, Coordinates, View
 
 Type = Literal["referring", "reasoning"]

@@ -15,8 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from thinkseg import tables
-from thinkseg.results import Row
+from thinkseg.storage.run_folder import Row
 
 DRAWS = 1000
 """How often videos are drawn."""
@@ -140,25 +139,6 @@ def failures(rows: Sequence[Row]) -> dict[str, int]:
     return dict(Counter(row["failure"] for row in rows if row["failure"]).most_common())
 
 
-def table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
-    """Figures as text: a line for each group, a column for each name; groups that share no name stand apart."""
-    parts: list[dict[str, Mapping[str, Figure]]] = []
-    heads: dict[str, None] = {}
-    for group, of in figures.items():
-        if not parts or heads.keys().isdisjoint(of):
-            parts.append({})
-            heads = {}
-        parts[-1][group] = of
-        heads |= dict.fromkeys(of)
-    return "\n\n".join(map(_table, parts))
-
-
-def _table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
-    heads = list(dict.fromkeys(name for group in figures.values() for name in group))
-    lines = [[group, *(str(of.get(name, Figure(None))) for name in heads)] for group, of in figures.items()]
-    return tables.table(["", *heads], lines)
-
-
 def _with(value: Value, rows: Iterable[Row]) -> tuple[list[Row], list[float]]:
     """The rows that have a value, and these."""
     found = [(row, known) for row in rows if (known := value(row)) is not None]
@@ -180,3 +160,8 @@ def _figure(values: np.ndarray) -> Figure:
         return Figure(None)
     low, high = np.percentile(drawn, BOUNDS)
     return Figure(float(value), float(low), float(high))
+
+
+def questions(rows: Iterable[Row]) -> list[Row]:
+    """The rows that are about questions, and not about objects."""
+    return [row for row in rows if "object" not in row]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinkseg.errors import SettingsError
-from thinkseg.protocols.plans import protocol_of
-from thinkseg.results import ROWS, Row, questions, read_rows, read_settings
-from thinkseg.summary import Figure, difference, table
-from thinkseg.tally import nested
+from thinkseg.evaluation.aggregation import Figure, difference, questions
+from thinkseg.evaluation.protocols import protocol_of
+from thinkseg.evaluation.scores import nested, table
+from thinkseg.storage.run_folder import ROWS, Row, read_rows, read_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
-"""From questions with known truth to scores, in a folder that can be cut off at any moment (see `thinkseg.results`).
+"""From questions with known truth to scores, in a folder that can be cut off at any moment (see
+`thinkseg.storage.run_folder`).
 
 In: samples, or a benchmark; a chain, a policy and a tracker; and a folder. Out, in that folder: settings.json,
-results.jsonl with one row a question (see `thinkseg.scores` and `thinkseg.marks`), scores.json; and for a benchmark the
-masks, as run lengths and, if they are wanted, as pictures (see `thinkseg.predictions`).
+results.jsonl with one row a question (see `thinkseg.evaluation.shapes_scores` and
+`thinkseg.evaluation.sample_metrics`), scores.json; and for a benchmark the
+masks, as run lengths and, if they are wanted, as pictures (see `thinkseg.evaluation.predictions`).
 
 While the policy and the tracker work on a question, another thread judges the one before, and a third decodes the next
 video.
@@ -22,15 +24,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import thinkseg
-from thinkseg.data.benchmark import Benchmark, Expression, Video
-from thinkseg.data.cache import Budget, CachedFrames
+from thinkseg.chains import chain_named
+from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
+from thinkseg.data.readers.frame_cache import Budget, CachedFrames
 from thinkseg.errors import DatasetError
-from thinkseg.marks import judge_answer, judge_objects
-from thinkseg.pipeline import chain_named, checked_view, segment_samples
-from thinkseg.predictions import open_predictions, rle_path, write_masklets, write_pictures
-from thinkseg.results import ResultFolder, Row, writing
-from thinkseg.scores import Scores, judge, known_truth, summarise, table
-from thinkseg.tally import tally
+from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pictures
+from thinkseg.evaluation.sample_metrics import judge_answer, judge_objects
+from thinkseg.evaluation.scores import tally
+from thinkseg.evaluation.shapes_scores import Scores, judge, known_truth, summarise, table
+from thinkseg.pipeline import checked_view, segment_samples
+from thinkseg.storage.atomic import writing
+from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Policy, Progress, Segmentation, Tracker, VideoSample, View
 
 T = TypeVar("T")
@@ -125,11 +129,12 @@ def evaluate_benchmark(
 
     fps: frames a second of videos that carry no times, so that a policy is told seconds; frames are numbered otherwise.
     pictures: write masks as pictures too, below `out`/pictures in the benchmark's own layout.
-    fixed: score without the quirks of ViCaS' evaluator, see `thinkseg.protocols.lgvis`.
+    fixed: score without the quirks of ViCaS' evaluator, see `thinkseg.evaluation.protocols.vicas`.
     settings: whatever else decides the results, see `evaluate`.
     on_row: called with each row as it is known, those of earlier calls first, and how many are known then.
 
-    Returns what scores.json holds, see `thinkseg.tally`. What is broken goes to `benchmark.problems`, and has no row.
+    Returns what scores.json holds, see `thinkseg.evaluation.scores`. What is broken goes to `benchmark.problems`, and
+    has no row.
     Raises SettingsError if `out` cannot be written, holds results of other settings or is in use by another run.
     """
     names = {"data": benchmark.name, "split": benchmark.split, "fps": fps}

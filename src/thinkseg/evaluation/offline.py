@@ -9,24 +9,22 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-
-from thinkseg.data.benchmark import Benchmark, Expression, Video
-from thinkseg.data.problems import Kind, TreeError
+from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.readers.issues import Kind, TreeError
 from thinkseg.errors import VideoError
-from thinkseg.marks import judge_files, judge_objects
-from thinkseg.predictions import Masks, PictureFolders, Predictions, write_pictures
-from thinkseg.results import Row, questions, replacing, writing
+from thinkseg.evaluation.aggregation import questions
+from thinkseg.evaluation.predictions import Predictions
+from thinkseg.evaluation.sample_metrics import judge_files, judge_objects
+from thinkseg.storage.atomic import replacing, writing
+from thinkseg.storage.run_folder import Row
 
 ASKED = ("id", "video", "category", "group", "query", "target", "frames")
 COLUMNS = (*ASKED, "failure", "empty", "j", "f", "intersection", "union", "r_visa255", "r_area")
@@ -63,33 +61,6 @@ def score(
             if on_row:
                 on_row(row, done)
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class TruthAsPictures:
-    """The truth as a method that knows it would hand it in: pictures of the scored frames, written and read again."""
-
-    benchmark: Benchmark
-
-    def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
-        truth = self.benchmark.truth(expression, size_wh)
-        if truth is None:
-            return None
-        folder = tempfile.TemporaryDirectory(prefix="thinkseg-")
-        write_pictures(truth, expression.scored, video, Path(folder.name) / expression.folders[0])
-        masks = PictureFolders(Path(folder.name)).of(expression, video, size_wh)
-        return None if masks is None else _Kept(masks, folder)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Masks whose files are there as long as they are used."""
-
-    masks: Masks
-    folder: tempfile.TemporaryDirectory[str]
-
-    def union(self, frame: int) -> np.ndarray:
-        return self.masks.union(frame)
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:

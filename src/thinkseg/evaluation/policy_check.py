@@ -15,10 +15,10 @@ from typing import get_args
 
 import numpy as np
 
-from thinkseg import tables
+from thinkseg import console
 from thinkseg.data.shapes import load
 from thinkseg.errors import SettingsError
-from thinkseg.models.scripted import ScriptedPolicy
+from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.boxes import mean_matched_iou
 from thinkseg.pipeline import checked_view, drive
 from thinkseg.types import ChainFn, Coordinates, Outcome, Policy, Progress, Turn, VideoSample, View
@@ -65,7 +65,7 @@ class Checkup:
             )
             for asked in CONVENTIONS
         ]
-        return tables.table(heads, lines, range(1, 4))
+        return console.table(heads, lines, range(1, 4))
 
     def verdict(self) -> str:
         """The figures in a sentence."""

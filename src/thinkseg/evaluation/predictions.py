@@ -1,6 +1,6 @@
 """Predicted masks as files: `Masklets` in, files out, and back.
 
-In two forms, both below one folder, and for ViCaS in its own (`thinkseg.data.vicas_predictions`):
+In two forms, both below one folder, and for ViCaS in its own (`thinkseg.evaluation.predictions`):
 
     <folder>/<frame>.png            8 bits, 0 outside and 255 inside, all objects merged; <folder> is what a benchmark's
                                     own scripts write and read (`Expression.folders`)
@@ -20,15 +20,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thinkseg.data.benchmark import Expression, Video
-from thinkseg.data.pictures import mask_picture
-from thinkseg.data.problems import TreeError
-from thinkseg.data.tracks import checked_rle
-from thinkseg.data.tree import Node, read_json
-from thinkseg.data.vicas_predictions import read_prompts, tracks_of
+from thinkseg.data.benchmarks.base import Expression, Video
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.mask_images import mask_picture
+from thinkseg.data.readers.mask_tracks import checked_rle
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.ops.masks import json_of
-from thinkseg.results import SETTINGS, replacing
+from thinkseg.rle import Rle
+from thinkseg.storage.atomic import replacing
+from thinkseg.storage.run_folder import SETTINGS
 from thinkseg.types import Masklets
 
 MASKS = "masks"
@@ -184,3 +185,30 @@ def png(mask: np.ndarray) -> bytes:
     if not written:
         raise TreeError("mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
     return data.tobytes()
+
+
+def read_prompts(path: Path) -> list[Node]:
+    """What a file predicts for each prompt of its video. Raises TreeError if it is broken."""
+    return read_json(path)["pred_lgvis_masks"].items()
+
+
+def tracks_of(prompt: Node, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets:
+    """The tracks predicted for a prompt; nothing is seen in frames that are not there.
+
+    Raises TreeError of the kind "frame" if a scored frame is not there, "size" or "rle" for a mask of another size or
+    that is none, and "mask" if frames differ in how many there are.
+    """
+    positions = {f"{name}.jpg": position for position, name in enumerate(video.frames)}
+    found: dict[int, list[Rle | None]] = {}
+    for frame in prompt.items():
+        position = positions.get(frame["filename"].text())
+        if position is not None:
+            found[position] = [checked_rle(rle, size_wh) for rle in frame["mask_rles"].items()]
+    if lost := [position for position in expression.scored if position not in found]:
+        raise prompt.flaw("frame", f"has no frame {video.frames[lost[0]]}.jpg, which is scored")
+    counts = {len(masks) for masks in found.values()}
+    if len(counts) > 1:
+        raise prompt.flaw("mask", f"has {min(counts)} masks in one frame and {max(counts)} in another")
+    nothing: list[Rle | None] = [None] * max(counts, default=0)
+    frames = [found.get(position, nothing) for position in range(len(video.frames))]
+    return Masklets(size_wh, len(frames), tuple(zip(*frames, strict=True)))

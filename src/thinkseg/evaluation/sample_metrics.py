@@ -24,14 +24,15 @@ from operator import attrgetter
 
 import numpy as np
 
-from thinkseg.data.benchmark import Benchmark, Expression, Video
-from thinkseg.data.problems import TreeError
-from thinkseg.predictions import MISSING, Masks, PredictionError, Predictions
-from thinkseg.protocols.robustness import r_area, r_visa255
-from thinkseg.results import Row
+from thinkseg.chains.frames import sample_indices
+from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.evaluation.predictions import MISSING, Masks, PredictionError, Predictions
+from thinkseg.evaluation.protocols.revos import r_area, r_visa255
+from thinkseg.rewards import REWARDS, Prompt, Rollout
 from thinkseg.rle import encode
-from thinkseg.scores import rewarded, told
-from thinkseg.types import Masklets, Segmentation, View
+from thinkseg.storage.run_folder import Row
+from thinkseg.types import Masklets, Outcome, Segmentation, View
 
 BY_TRACKS = "vicas"
 """The benchmark that scores tracks."""
@@ -80,8 +81,8 @@ def judge_objects(benchmark: Benchmark, video: Video, predictions: Predictions) 
     """
     if benchmark.name != TOGETHER:
         return
-    from thinkseg.data.refdavis import label_maps
-    from thinkseg.protocols.refdavis import MAX_OBJECTS, merge_labels, object_scores
+    from thinkseg.data.benchmarks.refdavis import label_maps
+    from thinkseg.evaluation.protocols.refdavis import MAX_OBJECTS, merge_labels, object_scores
 
     size_wh = benchmark.frames(video.id).size_wh
     truth = np.stack(list(label_maps(benchmark, video.id, size_wh)))
@@ -144,10 +145,11 @@ def compare(
 def compare_tracks(expression: Expression, predicted: Masks | None, truth: Masklets | None) -> Row:
     """How predicted tracks overlap the true ones.
 
-    ious: a list for each predicted track with its IoU with each true one, see `thinkseg.protocols.lgvis`. tracks: how
+    ious: a list for each predicted track with its IoU with each true one, see `thinkseg.evaluation.protocols.vicas`.
+    tracks: how
     many true ones there are. Both are None without a truth. Pictures show one track, unless they are all black.
     """
-    from thinkseg.protocols.lgvis import track_ious
+    from thinkseg.evaluation.protocols.vicas import track_ious
 
     if truth is None or not expression.scored:
         return {"ious": None, "tracks": None}
@@ -190,7 +192,7 @@ def _count(predicted: Masks, truth: Masklets, frames: Sequence[int]) -> _Counted
 
 def _packed(masks: Masks, frame: int, size_wh: tuple[int, int]) -> np.ndarray:
     """The merged objects of a frame, packed by columns."""
-    from thinkseg.ops.bits import pack_columns
+    from thinkseg.ops.bitmasks import pack_columns
     from thinkseg.ops.metrics import packed
 
     if not isinstance(masks, Masklets):
@@ -228,3 +230,27 @@ def _video_of(expression: Expression, video: Video, size_wh: tuple[int, int], pr
         # That it is broken is told by the row of the expression.
         pass
     return np.zeros((len(video.frames), *size_wh[::-1]), bool)
+
+
+def told(segmentation: Segmentation) -> Row:
+    """What was asked and answered, without any score."""
+    sample, answer = segmentation.sample, segmentation.answer
+    return {
+        "id": sample.id,
+        "category": sample.category,
+        "query": sample.query,
+        "failure": segmentation.failure,
+        "keyframe": answer.keyframe if answer else None,
+        "boxes": answer.boxes.tolist() if answer else [],
+        "replies": [said for said in segmentation.dialogue if isinstance(said, str)],
+        "tokens": {"read": segmentation.num_prompt_tokens, "written": segmentation.num_tokens},
+        "seconds": dict(segmentation.seconds),
+    }
+
+
+def rewarded(segmentation: Segmentation, view: View) -> Row:
+    """r_k and r_s of an answer about a sample with a target; what cannot be read earns nothing."""
+    sample = segmentation.sample
+    prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
+    rollout = Rollout(prompt, Outcome(segmentation.answer, segmentation.failure, segmentation.dialogue))
+    return {"r_k": REWARDS["keyframe"](rollout), "r_s": REWARDS["boxes"](rollout)}

@@ -3,7 +3,7 @@
     {"benchmark": "revos", "split": "valid", "protocol": "...", "videos": 416, "expressions": 9473, "broken": 0,
      "failures": {"tags": 3}, "figures": {"referring": {"J": {"value": 51.2, "low": 49.9, "high": 52.4}, ...}, ...}}
 
-What the figures are is told in `thinkseg.protocols.plans`.
+What the figures are is told in `thinkseg.evaluation.protocols.base`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from thinkseg.data.benchmark import Benchmark
-from thinkseg.predictions import MISSING
-from thinkseg.protocols.plans import protocol_of
-from thinkseg.results import Row, questions
-from thinkseg.summary import Figure, failures, measure, table
+from thinkseg import console
+from thinkseg.data.benchmarks.base import Benchmark
+from thinkseg.evaluation.aggregation import Figure, failures, measure, questions
+from thinkseg.evaluation.predictions import MISSING
+from thinkseg.evaluation.protocols import protocol_of
+from thinkseg.storage.run_folder import Row
 
 
 def tally(benchmark: Benchmark, rows: Sequence[Row], fixed: bool = False) -> dict[str, Any]:
@@ -68,3 +69,22 @@ def nested(figures: Mapping[str, Figure]) -> list[tuple[str, dict[str, Figure]]]
         if figure.value is not None:
             groups.setdefault(group, {})[head] = figure
     return list(groups.items())
+
+
+def table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
+    """Figures as text: a line for each group, a column for each name; groups that share no name stand apart."""
+    parts: list[dict[str, Mapping[str, Figure]]] = []
+    heads: dict[str, None] = {}
+    for group, of in figures.items():
+        if not parts or heads.keys().isdisjoint(of):
+            parts.append({})
+            heads = {}
+        parts[-1][group] = of
+        heads |= dict.fromkeys(of)
+    return "\n\n".join(map(_table, parts))
+
+
+def _table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
+    heads = list(dict.fromkeys(name for group in figures.values() for name in group))
+    lines = [[group, *(str(of.get(name, Figure(None))) for name in heads)] for group, of in figures.items()]
+    return console.table(["", *heads], lines)

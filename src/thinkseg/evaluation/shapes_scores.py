@@ -17,11 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thinkseg import tables
-from thinkseg.chains.show import sample_indices
+from thinkseg import console
 from thinkseg.errors import DatasetError
-from thinkseg.rewards import REWARDS, Prompt, Rollout
-from thinkseg.types import Masklets, Outcome, Segmentation, VideoSample, View
+from thinkseg.evaluation.sample_metrics import rewarded, told
+from thinkseg.types import Masklets, Segmentation, VideoSample, View
 
 Row = dict[str, Any]
 """One segmentation scored: a line of results.jsonl."""
@@ -97,30 +96,6 @@ def judge(segmentation: Segmentation, view: View) -> Row:
     return row
 
 
-def told(segmentation: Segmentation) -> Row:
-    """What was asked and answered, without any score."""
-    sample, answer = segmentation.sample, segmentation.answer
-    return {
-        "id": sample.id,
-        "category": sample.category,
-        "query": sample.query,
-        "failure": segmentation.failure,
-        "keyframe": answer.keyframe if answer else None,
-        "boxes": answer.boxes.tolist() if answer else [],
-        "replies": [said for said in segmentation.dialogue if isinstance(said, str)],
-        "tokens": {"read": segmentation.num_prompt_tokens, "written": segmentation.num_tokens},
-        "seconds": dict(segmentation.seconds),
-    }
-
-
-def rewarded(segmentation: Segmentation, view: View) -> Row:
-    """r_k and r_s of an answer about a sample with a target; what cannot be read earns nothing."""
-    sample = segmentation.sample
-    prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
-    rollout = Rollout(prompt, Outcome(segmentation.answer, segmentation.failure, segmentation.dialogue))
-    return {"r_k": REWARDS["keyframe"](rollout), "r_s": REWARDS["boxes"](rollout)}
-
-
 def mean_j_and_f(masklets: Masklets, truth: Masklets) -> tuple[float, float]:
     """J and F of the merged objects, each the mean over all frames."""
     from thinkseg.ops.metrics import masklets_j_and_f
@@ -149,7 +124,7 @@ def table(scores: Scores) -> str:
     """Scores as text: a line for each category, one for all, and what made replies unusable."""
     groups = (*scores.categories.items(), ("overall", scores.overall))
     lines = [(name, *(_cell(getattr(figures, column)) for column in COLUMNS)) for name, figures in groups]
-    text = tables.table(("category", *COLUMNS.values()), lines, numbers=range(1, 1 + len(COLUMNS)))
+    text = console.table(("category", *COLUMNS.values()), lines, numbers=range(1, 1 + len(COLUMNS)))
     if scores.overall.failures:
         counts = (f"{reason} {count}" for reason, count in scores.overall.failures.items())
         text += f"\nunusable replies: {', '.join(counts)}"

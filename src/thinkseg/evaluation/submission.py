@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from thinkseg.data import BENCHMARKS
-from thinkseg.data.benchmark import Benchmark, Expression
+from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.errors import SettingsError
+from thinkseg.evaluation.predictions import Masks, open_predictions, png
 from thinkseg.ops.masks import empty
-from thinkseg.predictions import Masks, open_predictions, png
-from thinkseg.results import ROWS, read_rows, replacing, writing
+from thinkseg.storage.atomic import replacing, writing
+from thinkseg.storage.run_folder import ROWS, read_rows
 from thinkseg.types import Progress
 
 

@@ -1,6 +1,6 @@
 """Questions for other trainers: a data set in, a folder in the format of another trainer out.
 
-    FORMATS["verl"]     what a format takes; `export.run.export` writes one
+    FORMATS["verl"]     what a format takes; `export.job.export` writes one
 
 docs/export.md tells what each format looks like and which command reads it. Importing this loads no writer yet.
 """

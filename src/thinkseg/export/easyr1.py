@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from thinkseg.export.kitfiles import copy_kit, write_script
-from thinkseg.export.messages import text_of
-from thinkseg.export.prompts import prompt_tokens, response_tokens, truth_of
+from thinkseg.export.common import copy_kit, prompt_tokens, response_tokens, text_of, truth_of, write_script
+from thinkseg.export.job import Job, write_lines
 from thinkseg.export.questions import Question
-from thinkseg.export.run import Job, write_lines
 
 ROWS = "train.jsonl"
 

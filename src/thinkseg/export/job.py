@@ -10,12 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.problems import Problems
+from thinkseg.chains import chain_named
+from thinkseg.data.readers.issues import Problems
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
 from thinkseg.export.questions import Asking, LeftOutError, Question, check_placeholders
 from thinkseg.export.sources import Source
-from thinkseg.pipeline import chain_named
 from thinkseg.types import Progress
 
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from thinkseg.export.kitfiles import copy_kit
-from thinkseg.export.messages import messages_of
+from thinkseg.export.common import copy_kit, messages_of
+from thinkseg.export.job import Job, write_lines
 from thinkseg.export.questions import Question
-from thinkseg.export.run import Job, write_lines
 
 
 def write(questions: Iterable[Question], job: Job) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.export.messages import messages_of
-from thinkseg.export.prompts import prompt_tokens, response_tokens
+from thinkseg.export.common import messages_of, prompt_tokens, response_tokens
+from thinkseg.export.job import Job, write_lines
 from thinkseg.export.questions import Question
-from thinkseg.export.run import Job, write_lines
-from thinkseg.results import replace_json, writing
+from thinkseg.storage.atomic import replace_json, writing
 
 INFO, ROWS, CONFIG = "dataset_info.json", "train.jsonl", "sft.yaml"
 

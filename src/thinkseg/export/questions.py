@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thinkseg.chains.parse import Choice, write_boxes, write_choice
+from thinkseg.chains.frames import Shown, checked_query
+from thinkseg.chains.parsing import Choice, write_boxes, write_choice
 from thinkseg.chains.revseg import ask_when, ask_where
-from thinkseg.chains.show import Shown, checked_query
 from thinkseg.chains.veason import ask
 from thinkseg.errors import SettingsError
-from thinkseg.export.gallery import Gallery
+from thinkseg.export.images import Gallery
 from thinkseg.rewards import Prompt
 from thinkseg.types import Dialogue, Turn, View
 
@@ -77,7 +77,7 @@ Locate = Callable[[Shown], np.ndarray]
 """From the record of a frame that is shown alone to the boxes on it, (N, 4) xyxy in pixels of the source."""
 
 Look = Callable[[View, Sequence[int]], tuple[Shown, list[np.ndarray]]]
-"""Shows frames of a video, see `chains.show.show`."""
+"""Shows frames of a video, see `chains.frames.show`."""
 
 
 class Told(Protocol):
@@ -116,7 +116,7 @@ def check_placeholders(question: Question) -> None:
 
 
 def written(write: Callable[..., str], *what: Any) -> str:
-    """A reply as one of the functions of `chains.parse` writes it. Raises LeftOutError if it would not read back."""
+    """A reply as one of the functions of `chains.parsing` writes it. Raises LeftOutError if it would not read back."""
     try:
         return write(*what)
     except ValueError:

@@ -9,15 +9,17 @@ from typing import Protocol
 
 import numpy as np
 
-from thinkseg import lessons
-from thinkseg.chains.parse import Choice, write_answer
-from thinkseg.chains.show import Shown, checked_query, sample_indices, show
-from thinkseg.data.benchmark import Benchmark, Expression
-from thinkseg.data.cache import Budget, CachedFrames
-from thinkseg.data.cotset import CotSample, CotSet
+from thinkseg import demonstrations
+from thinkseg.chains.frames import Shown, checked_query, sample_indices, show
+from thinkseg.chains.parsing import Choice, write_answer
+from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.cot import CotSample, CotSet
+from thinkseg.data.readers.frame_cache import Budget, CachedFrames
 from thinkseg.data.shapes import Episode, episode, episode_masklets
+from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import TEMPLATES
+from thinkseg.demonstrations import true_boxes, true_choice, true_reply
 from thinkseg.errors import SettingsError
 from thinkseg.export.questions import (
     Asking,
@@ -33,7 +35,6 @@ from thinkseg.export.questions import (
     written,
 )
 from thinkseg.rewards import Prompt
-from thinkseg.train.mixtures import SOURCE_WH, true_boxes, true_choice, true_reply
 from thinkseg.types import Frames, VideoSample, View
 
 UNKNOWN, UNSEEN = "an unknown truth", "a target that is in no frame shown"
@@ -125,7 +126,7 @@ class CotSource:
             raise SettingsError(
                 f"{cot.root} knows the truth of its keyframes alone: export the data set it was made from"
             )
-        lessons.check_fits(cot, asking.view)
+        demonstrations.check_fits(cot, asking.view)
         self._cot = cot
         self._samples = cot.samples[:limit]
 
@@ -135,7 +136,7 @@ class CotSource:
     def question(self, number: int, asking: Asking) -> Question:
         sample: CotSample = self._samples[number]
         query = checked_words(sample.query)
-        dialogue = lessons.dialogue(self._cot, sample, asking.view)
+        dialogue = demonstrations.dialogue(self._cot, sample, asking.view)
         turn, _ = dialogue
         assert not isinstance(turn, str)
         pictures = asking.gallery.keep(sample.id, sample.indices, turn.images)
@@ -164,7 +165,7 @@ def _frames(expression: Expression, count: int) -> tuple[int, ...]:
 
 
 class _Looks:
-    """`chains.show.show`, which remembers what it last showed of a video: questions about one follow each other."""
+    """`chains.frames.show`, which remembers what it last showed of a video: questions about one follow each other."""
 
     def __init__(self) -> None:
         self._video = ""

@@ -15,11 +15,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.export.kitfiles import copy_kit, write_script
-from thinkseg.export.messages import messages_of
-from thinkseg.export.prompts import REPLY_TOKENS, prompt_tokens, response_tokens, truth_of
+from thinkseg.export.common import (
+    REPLY_TOKENS,
+    copy_kit,
+    messages_of,
+    prompt_tokens,
+    response_tokens,
+    truth_of,
+    write_script,
+)
+from thinkseg.export.job import Job
 from thinkseg.export.questions import Question
-from thinkseg.export.run import Job
 from thinkseg.pipeline import batched
 
 ROWS = "train.parquet"

@@ -32,8 +32,8 @@ def load_policy(name: str, coordinates: Coordinates | None = None, **settings: A
 
     coordinates: how the model writes boxes, where it is not as its kind does.
     settings: temperature, max_new_tokens, seed; precision and device of a model in this process, as
-    `thinkseg.models.policy.QwenPolicy.load` takes them; jpeg_quality and more of a served one, as
-    `thinkseg.models.endpoint.EndpointPolicy.connect` takes them.
+    `thinkseg.models.policies.qwen.policy.QwenPolicy.load` takes them; jpeg_quality and more of a served one, as
+    `thinkseg.models.policies.endpoint.EndpointPolicy.connect` takes them.
     Raises ModelError if there is no such policy or it cannot be loaded, SettingsError for settings it cannot have.
     """
     if name.startswith("openai:"):
@@ -49,7 +49,7 @@ def load_policy(name: str, coordinates: Coordinates | None = None, **settings: A
 
 
 def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]) -> Policy:
-    from thinkseg.models.endpoint import EndpointPolicy
+    from thinkseg.models.policies.endpoint import EndpointPolicy
 
     # Where a served model runs is its server's choice; a tracker in this process may still be told.
     settings = {option: value for option, value in settings.items() if option not in ("device", "precision")}
@@ -57,7 +57,7 @@ def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]
 
 
 def _local(name: str, settings: dict[str, Any]) -> Policy:
-    from thinkseg.models.policy import QwenPolicy
+    from thinkseg.models.policies.qwen.policy import QwenPolicy
 
     place = place_of(name)
     if not os.path.isdir(place):
@@ -77,15 +77,16 @@ def load_tracker(name: str, **settings: Any) -> Tracker:
     """A tracker by name: "flow", which needs no weights, or a SAM 2 or one of its kin, by its folder in the ordinary
     layout or its hub name ("facebook/sam2.1-hiera-large").
 
-    settings: precision, device, compiled, keep_bytes and more, as `thinkseg.models.sam2.Sam2Tracker.load` takes them;
+    settings: precision, device, compiled, keep_bytes and more, as `thinkseg.models.trackers.sam2.Sam2Tracker.load`
+    takes them;
     the flow tracker has none. Raises ModelError if there is no such tracker or it cannot be loaded.
     """
     check_tracker(name)
     if name == "flow":
-        from thinkseg.models.flow import FlowTracker
+        from thinkseg.models.trackers.flow.tracker import FlowTracker
 
         return FlowTracker()
-    from thinkseg.models.sam2 import Sam2Tracker
+    from thinkseg.models.trackers.sam2 import Sam2Tracker
 
     return Sam2Tracker.load(name, **settings)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.encoder import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -95,3 +94,8 @@ def _checked_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(f"no device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs here; try cpu")
     return device
+
+
+def first_line(error: Exception) -> str:
+    """What a library says went wrong, without its page of advice."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,6 +1,7 @@
 """What two packed masks share: bits of both in, pixels counted out, from which J and F follow.
 
-The masks are strings of bits as `thinkseg.ops.bits` packs them, `lines` of `length` pixels. A pixel is on the contour
+The masks are strings of bits as `thinkseg.ops.bitmasks` packs them, `lines` of `length` pixels. A pixel is on the
+contour
 if it differs from the next one in its line, from the one below in the next line, or from the one after that. At the
 end of a line only the one below is asked, in the last line only the next one, and the very last pixel is never contour;
 which is as if the mask's last line and the last pixel of each line were there twice. Nothing changes if lines are
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thinkseg.ops.bits import compiled
+from thinkseg.ops.bitmasks import compiled
 
 _ONE = np.uint64(1)
 

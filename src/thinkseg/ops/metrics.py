@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from thinkseg.ops.bits import blank, pack, pack_runs
+from thinkseg.ops.bitmasks import blank, pack, pack_runs
 from thinkseg.ops.contours import overlap, tally
 from thinkseg.types import Masklets
 

@@ -14,13 +14,16 @@ from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 
-from thinkseg import tables
+from thinkseg import console
+from thinkseg.chains import chain_named
 from thinkseg.data.shapes import CATEGORIES, load
+from thinkseg.evaluation.shapes_scores import Row, judge, summarise
 from thinkseg.ops.video import open_video, write_video
-from thinkseg.outputs import result_folder, write_files, write_json
-from thinkseg.pipeline import chain_named, checked_view, segment_sample
-from thinkseg.report import Exhibit, figure, verdict, write_page, write_pictures
-from thinkseg.scores import Row, judge, summarise
+from thinkseg.pipeline import checked_view, segment_sample
+from thinkseg.report.film_strips import write_pictures
+from thinkseg.report.result_files import write_files
+from thinkseg.report.results_page import Exhibit, figure, verdict, write_page
+from thinkseg.storage.atomic import result_folder, write_json
 from thinkseg.types import Policy, Progress, Tracker, VideoSample, View
 
 SPLIT = "val"
@@ -72,7 +75,7 @@ def table(rows: list[Row]) -> str:
         keyframe = "–" if row["keyframe"] is None else str(row["keyframe"])
         lines.append((row["category"], row["query"], keyframe, figure(row["j"]), figure(row["f"]), verdict(row)))
     lines.append(("mean", "", "", figure(totals.j), figure(totals.f), f"J&F {figure(totals.j_and_f)}"))
-    return tables.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
+    return console.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
 
 
 def _categories() -> Iterator[tuple[int, str]]:

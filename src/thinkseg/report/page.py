@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-STYLE = Path(__file__).parent / "assets" / "report.css"
+STYLE = Path(__file__).parent.parent / "assets" / "report.css"
 
 
 def webpage(title: str, contents: Iterable[str]) -> str:

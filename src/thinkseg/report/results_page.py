@@ -13,15 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.chains.show import sample_indices
-from thinkseg.scores import Figures, Row, summarise
-from thinkseg.types import Dialogue, Masklets, Segmentation, Turn, View
-from thinkseg.webpage import webpage
+from thinkseg.evaluation.shapes_scores import Figures, Row, summarise
+from thinkseg.report.page import webpage
+from thinkseg.types import Dialogue, Masklets, Segmentation, Turn
 
 STRIP, TRUTH = "strip.jpg", "truth.jpg"
 """Pictures of one question, in its folder."""
 
-JPEG_QUALITY = 88
 
 DIMMED, TINT = 0.55, 0.3
 """Brightness of what is outside the masks, and how strongly objects take on their colour in pictures of masks."""
@@ -31,7 +29,8 @@ DIMMED, TINT = 0.55, 0.3
 class Exhibit:
     """One question on the page.
 
-    row: the segmentation as `thinkseg.scores.judge` scored it. folder: where its files are, relative to the page.
+    row: the segmentation as `thinkseg.evaluation.shapes_scores.judge` scored it. folder: where its files are,
+    relative to the page.
     video: name of the file in it that is to be played.
     """
 
@@ -54,47 +53,6 @@ def write_page(exhibits: Sequence[Exhibit], path: Path, title: str, facts: Mappi
     path.write_text(webpage(title, contents), "utf-8")
 
 
-def write_pictures(result: Segmentation, view: View, folder: Path) -> None:
-    """Writes the film strips of one question: what was answered, and the truth where it is known."""
-    from PIL import Image
-
-    Image.fromarray(film_strip(result, view)).save(folder / STRIP, quality=JPEG_QUALITY)
-    if result.sample.truth is not None:
-        Image.fromarray(truth_strip(result, view)).save(folder / TRUTH, quality=JPEG_QUALITY)
-
-
-def film_strip(result: Segmentation, view: View, captions: bool = False, width: int = 1600) -> np.ndarray:
-    """The frames the policy saw, its keyframe and boxes, and below them the masks; uint8 RGB.
-
-    captions: whether the question and the thinking stand above them.
-    """
-    from thinkseg.ops import draw
-
-    video, answer = result.sample.video, result.answer
-    shown = sample_indices(len(video), view.num_frames)
-    keyframe = answer.keyframe if answer else None
-    frames = list(video.read(shown))
-    asked = draw.film_strip(
-        frames,
-        _labels(result, shown),
-        highlight=shown.index(keyframe) if keyframe in shown else None,
-        boxes=answer.boxes if answer else None,
-        title=result.sample.query if captions else "",
-        thinking=answer.thinking if answer and captions else "",
-        width=width,
-    )
-    return np.vstack([asked, _mask_strip(frames, result.masklets, shown, width)])
-
-
-def truth_strip(result: Segmentation, view: View, width: int = 1600) -> np.ndarray:
-    """The same frames with the true masks; uint8 RGB. Raises ValueError if the truth is not known."""
-    video, truth = result.sample.video, result.sample.truth
-    if truth is None:
-        raise ValueError(f"sample {result.sample.id!r} has no truth to draw")
-    shown = sample_indices(len(video), view.num_frames)
-    return _mask_strip(list(video.read(shown)), truth, shown, width)
-
-
 def verdict(row: Row) -> str:
     """What became of one question, in a few words."""
     if row["failure"]:
@@ -107,31 +65,6 @@ def verdict(row: Row) -> str:
 def figure(value: float | None) -> str:
     """A score for people: two decimals, or a dash where there is none."""
     return "–" if value is None else f"{value:.2f}"
-
-
-def _mask_strip(frames: Sequence[np.ndarray], masklets: Masklets, shown: Sequence[int], width: int) -> np.ndarray:
-    """Frames in a row in which only what is masked has colour; uint8 RGB."""
-    from thinkseg.ops import draw
-
-    pictures = [_cut_out(frame, masklets.masks(index)) for frame, index in zip(frames, shown, strict=True)]
-    strip = draw.film_strip(pictures, [""] * len(pictures), width=width)
-    # Nothing is written below these frames, and the next row comes with a margin of its own.
-    return strip[: -(3 * width // 100)]
-
-
-def _cut_out(frame: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """A frame dimmed to grey but for its objects, uint8 RGB (H, W, 3)."""
-    from thinkseg.ops import draw
-
-    picture = np.repeat((frame.mean(axis=2, keepdims=True) * DIMMED).astype(np.uint8), 3, axis=2)
-    inside = masks.any(axis=0)
-    picture[inside] = frame[inside]
-    return draw.overlay(picture, masks, alpha=TINT)
-
-
-def _labels(result: Segmentation, shown: Sequence[int]) -> list[str]:
-    times = [result.sample.video.time_of(index) for index in shown]
-    return [f"frame {index}" if at is None else f"{at:.1f} s" for index, at in zip(shown, times, strict=True)]
 
 
 def _totals(totals: Figures) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.results import replacing
+from thinkseg.report.page import webpage
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.group import Scored
-from thinkseg.train.groups import Group
+from thinkseg.rewards.groups import Group, Scored
+from thinkseg.storage.atomic import replacing
 from thinkseg.types import Outcome
-from thinkseg.webpage import webpage
 
 GROUPS = 6
 """Groups on one page: the first ones of a step, so that the choice is nobody's."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 from thinkseg.errors import SettingsError
-from thinkseg.rewards.form import format, format_graded
+from thinkseg.rewards.reply_format import format, format_graded
 from thinkseg.rewards.revseg import box_hit, keyframe_present, keyframe_soft
 from thinkseg.rewards.rollout import Prompt, Reward, Rollout
 from thinkseg.rewards.veason import boxes, consistency, keyframe

@@ -106,3 +106,18 @@ def _frames_shown(prompt: Prompt) -> Frames:
 
     video = prompt.sample.video
     return ArrayFrames(np.stack([*video.read(prompt.shown)]), name=video.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """All attempts at one prompt. scores, advantages: of each outcome, in order; see `objective.advantages`."""
+
+    prompt: Prompt
+    outcomes: tuple[Outcome, ...]
+    scores: tuple[Scored, ...]
+    advantages: np.ndarray
+
+    @property
+    def teaches(self) -> bool:
+        """Whether some attempt did better than another."""
+        return bool(self.advantages.any())

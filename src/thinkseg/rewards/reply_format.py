@@ -10,7 +10,7 @@ from __future__ import annotations
 from thinkseg.rewards.rollout import Rollout
 
 WITHOUT_TAGS = {"truncated", "tags"}
-"""Reasons of failure (`thinkseg.chains.parse.REASONS`) of replies that keep no part of the format."""
+"""Reasons of failure (`thinkseg.chains.parsing.REASONS`) of replies that keep no part of the format."""
 
 WITHOUT_FIELDS = {"too_long", "json", "fields", "boxes"}
 """Reasons of failure of replies that keep to the tags alone, if there are to be any."""

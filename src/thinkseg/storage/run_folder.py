@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from thinkseg.errors import SettingsError
+from thinkseg.storage.atomic import replace_json, writing
 
 Row = dict[str, Any]
 """What is known of one question: plain JSON values, among them its "id".
@@ -122,37 +123,6 @@ def read_rows(path: Path) -> dict[str, Row]:
                 f"{path}, line {number}: not a result; remove the line to do that sample again"
             ) from error
     return rows
-
-
-def replace_json(value: Any, path: Path) -> None:
-    """Writes plain JSON values as a file that is there in full or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-
-
-def questions(rows: Iterable[Row]) -> list[Row]:
-    """The rows that are about questions, and not about objects."""
-    return [row for row in rows if "object" not in row]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` if all goes well: that is there in full or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Turns what the file system refuses into an error that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(f"cannot keep results in {out} ({error.strerror}): choose another folder") from error
 
 
 def _drop_partial_line(path: Path) -> None:

@@ -1,1 +1,0 @@
-"""Training: recipes, supervised fine-tuning, GRPO."""

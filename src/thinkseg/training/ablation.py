@@ -16,16 +16,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thinkseg import tables
+from thinkseg import console
 from thinkseg.chains import CHAINS
-from thinkseg.comparison import compare
 from thinkseg.errors import SettingsError
-from thinkseg.results import replacing
-from thinkseg.scores import Figures
-from thinkseg.summary import Figure
-from thinkseg.train.grpo_recipe import load_grpo_recipe
-from thinkseg.train.recipe import check_asked, load_recipe
-from thinkseg.train.yamlfile import merged, read_content, read_yaml
+from thinkseg.evaluation.aggregation import Figure
+from thinkseg.evaluation.comparison import compare
+from thinkseg.evaluation.shapes_scores import Figures
+from thinkseg.storage.atomic import replacing
+from thinkseg.training.grpo.recipe import load_grpo_recipe
+from thinkseg.training.recipes import check_asked, merged, read_content, read_yaml
+from thinkseg.training.sft.recipe import load_recipe
 
 RECIPES: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"sft": load_recipe, "grpo": load_grpo_recipe}
 """Ways of training by the name of their command, and how their recipes are read."""
@@ -35,14 +35,14 @@ FIGURES = {"j_and_f": "J&F", "r_k": "R_k", "r_s": "R_s", "parsed": "parsed", "no
 
 
 GAIN = "J&F above the first row, points [95 %]"
-"""Head of the column that tells a difference from chance, see `thinkseg.summary`."""
+"""Head of the column that tells a difference from chance, see `thinkseg.evaluation.aggregation`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
     """One training run. recipe: relative to the file of the ablation.
 
-    changes: fields of it that are set otherwise, and stages by their names; see `train.yamlfile.merged`.
+    changes: fields of it that are set otherwise, and stages by their names; see `training.recipes.merged`.
     """
 
     way: str
@@ -72,7 +72,7 @@ class Ablation:
     """A table. columns: heads of the paper's figures.
 
     chain, split, limit: how variants are scored, on that many samples of shapes. asked: how often these ask about a
-    category, where that is not as often as in val, as in `train.recipe.Stage`.
+    category, where that is not as often as in val, as in `training.sft.recipe.Stage`.
     """
 
     title: str
@@ -156,7 +156,8 @@ def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
     recipe = _recipe(training, path, start)
     settings = {name: value for name, value in asdict(recipe).items() if name != "report_to"}  # which changes no run
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    from thinkseg.train import grpo, sft
+    from thinkseg.training.grpo import train as grpo
+    from thinkseg.training.sft import train as sft
 
     out = runs / f"{training.way}-{digest}"
     return str(sft.train(recipe, out) if training.way == "sft" else grpo.train(recipe, out))
@@ -165,7 +166,7 @@ def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
 def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> Figures:
     from thinkseg import models
     from thinkseg.data.shapes import load
-    from thinkseg.evaluate import evaluate
+    from thinkseg.evaluation.evaluate import evaluate
 
     samples = (load(ablation.split, index, shares=ablation.asked) for index in range(ablation.limit))
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
@@ -189,4 +190,4 @@ def _table(ablation: Ablation, scored: Sequence[Figures], gains: Sequence[Figure
         cells = [*theirs, *("-" if value is None else f"{value:.3f}" for value in ours), str(gain) if place else "-"]
         lines.append([row.title, *cells])
     heads = ["", *(f"{column} (paper)" for column in ablation.columns), *FIGURES.values(), GAIN]
-    return tables.table(heads, lines, numbers=range(1, len(heads)))
+    return console.table(heads, lines, numbers=range(1, len(heads)))

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.models.encoder import Encoder
-from thinkseg.models.qwen import COORDINATES, supports_bf16
-from thinkseg.results import locked, replacing
-from thinkseg.train import processes
-from thinkseg.train.recipe import ModelRecipe
-from thinkseg.types import View
+from thinkseg.storage.atomic import replacing
+from thinkseg.storage.run_folder import locked
+from thinkseg.training import distributed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, TrainingArguments
+    pass
 
 LOG_FILE = "log.jsonl"
 """The log of a run in its folder: one JSON object for each logged step."""
-
-LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 @contextmanager
@@ -34,9 +28,9 @@ def claimed(recipe: Any, out: Path) -> Iterator[None]:
 
     Raises SettingsError if it is another recipe's, or another run is at work in it.
     """
-    with processes.first_goes_first():
+    with distributed.first_goes_first():
         _claim(recipe, out)
-    with locked(out) if processes.number() == 0 else nullcontext():
+    with locked(out) if distributed.number() == 0 else nullcontext():
         yield
 
 
@@ -59,18 +53,9 @@ def _set_ones(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in fields if value is not None}
 
 
-def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
-    """A recipe's view, with boxes written as this kind of model writes them. Raises SettingsError for other sizes."""
-    multiple = encoder.size_multiple
-    for name, size_wh in (("frame_wh", view.frame_wh), ("closeup_wh", view.closeup_wh or ())):
-        if any(side % multiple for side in size_wh):
-            raise SettingsError(f"{name}: {list(size_wh)} are not multiples of {multiple}, as the model needs")
-    return replace(view, coordinates=COORDINATES[model.config.model_type])
-
-
 def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is whole. A half-written one, left by a kill, is removed."""
-    with processes.first_goes_first():
+    with distributed.first_goes_first():
         return _last_checkpoint(folder)
 
 
@@ -84,73 +69,6 @@ def _last_checkpoint(folder: Path) -> str | None:
         else:
             return str(checkpoint)
     return None
-
-
-def trainable(model: Any, source: ModelRecipe, gradient_checkpointing: bool) -> Any:
-    """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
-    model.accepts_loss_kwargs = True  # so that the Trainer counts a step's labels over all its passes
-    frozen = not (source.create or source.train_vision)
-    model.model.visual.requires_grad_(not frozen)
-    if not source.lora:
-        return model
-    from peft import LoraConfig, get_peft_model
-
-    if gradient_checkpointing:
-        model.enable_input_require_grads()
-    lora = source.lora
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=LORA_TARGETS)
-    return get_peft_model(model, config)
-
-
-def bf16(precision: str) -> bool:
-    """Whether to compute in bf16: as the recipe says, or if it leaves that open, where the hardware is quick at it."""
-    import torch
-
-    if precision == "auto":
-        return supports_bf16("cuda" if torch.cuda.is_available() else "cpu")
-    return precision == "bf16"
-
-
-def arguments(
-    settings: Any,
-    folder: Path,
-    tensorboard: Path,
-    seed: int,
-    precision: str,
-    report_to: Sequence[str] | None,
-    **own: Any,
-) -> TrainingArguments:
-    """What the Trainer is told, whatever it trains.
-
-    settings: has the fields of a `train.recipe.Stage` that say how long and how fast to learn.
-    folder: for checkpoints. report_to: names of `REPORTERS`; TensorBoard if None. own: what else this training wants
-    told.
-    """
-    import torch
-    from transformers import TrainingArguments
-
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard)
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=bf16(precision),
-        use_cpu=not torch.cuda.is_available(),
-        seed=seed,
-        data_seed=seed,
-        save_steps=settings.save_every,
-        save_total_limit=1,
-        train_sampling_strategy="sequential",  # every index is a fresh draw already
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=["tensorboard"] if report_to is None else list(report_to),
-        ddp_find_unused_parameters=False,
-        **own,
-    )
 
 
 def in_stages(out: Path, names: Sequence[str], teach: Callable[[int, Path], None]) -> Path:
@@ -172,7 +90,7 @@ def stage_folder(out: Path, number: int, name: str) -> Path:
 
 def publish(folder: Path, write: Callable[[Path], None]) -> None:
     """Has a model written to a folder that has its name only once it is complete; drops the checkpoints beside it."""
-    with processes.first_goes_first():
+    with distributed.first_goes_first():
         if not folder.is_dir():
             parts = folder.with_suffix(".part")
             write(parts)
@@ -186,7 +104,7 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
 def _finish(out: Path, result: Path) -> Path:
     """Copies the finished model to `out`/model, under that name only once it is complete."""
     final = out / "model"
-    with processes.first_goes_first():
+    with distributed.first_goes_first():
         if not final.is_dir():
             parts = final.with_suffix(".part")
             shutil.copytree(result, parts, dirs_exist_ok=True)

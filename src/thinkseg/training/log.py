@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from thinkseg.results import replacing
-from thinkseg.train.run import LOG_FILE
+from thinkseg.storage.atomic import replacing
+from thinkseg.training.checkpoints import LOG_FILE
 
 
 class JsonLines(TrainerCallback):

@@ -1,4 +1,5 @@
-"""What a model makes of packed rows: a batch of `train.packing.collate` in, how likely it finds the trained words out.
+"""What a model makes of packed rows: a batch of `training.packing.collate` in, how likely it finds the trained words
+out.
 
 Logits of all trained words at once would take more memory than all else, with a vocabulary of 150,000. So they are made
 a part at a time, within the model's own forward pass, and again in the backward pass.
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from thinkseg.models.encoder import IGNORED
+from thinkseg.models.policies.qwen.encoder import IGNORED
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ def likelihood(model: Any, batch: dict[str, Any], temperature: float = 1.0) -> L
     """How likely a model finds the labels of a batch. temperature: of the policy that is asked about."""
     import torch
 
-    from thinkseg.train.attention import attend_by_branches, part_of
+    from thinkseg.training.packed_attention import attend_by_branches, part_of
 
     attend_by_branches(model)
     head = part_of(model, "lm_head")

@@ -1,6 +1,7 @@
 """Attention in packed rows, without the pairs of tokens that do not see one another.
 
-In a row `[prefix | branch 1 | ... | branch B]` (`train.packing`) most tokens do not see each other: under a mask over
+In a row `[prefix | branch 1 | ... | branch B]` (`training.packing`) most tokens do not see each other: under a mask
+over
 the whole row more is thrown away than kept. Here the prefix attends to itself, and each branch to it and to itself.
 What comes out is what ordinary attention under that mask gives.
 """

@@ -1,6 +1,6 @@
 """Several dialogues about the same frames as one row, so that what they share is computed once.
 
-In: dialogues encoded by `thinkseg.models.encoder` that begin alike. Out: rows of the form
+In: dialogues encoded by `thinkseg.models.policies.qwen.encoder` that begin alike. Out: rows of the form
 
     [shared prefix | branch 1 | ... | branch B]
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.encoder import IGNORED, Encoded, joined, spans
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, joined, spans
 
 if TYPE_CHECKING:
     import torch
@@ -89,10 +89,10 @@ def _same_image(one: Encoded, other: Encoded, place: int) -> bool:
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Any]:
-    """A batch of rows as `train.words.likelihood` takes it.
+    """A batch of rows as `training.log_probs.likelihood` takes it.
 
     Keyword arguments of the model, padded on the right, with `labels` and `predictor` (rows, longest) beside them, and
-    `lengths`, which say who sees whom; see `train.attention`.
+    `lengths`, which say who sees whom; see `training.packed_attention`.
     """
     import torch
 

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from thinkseg.data.shapes.episodes import SHARES
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
-from thinkseg.train.optimizer import OPTIMIZERS
-from thinkseg.train.yamlfile import read_yaml
-from thinkseg.types import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,115 +54,9 @@ class ModelRecipe:
     train_vision: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One training stage.
-
-    objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
-    data: shares of `train.mixtures.KINDS` (words only). questions: dialogues packed over one clip.
-    asked: how often questions of a category are asked about shapes, where that is not as often as in val, and as far as
-        clips allow: {motion: 0.3} changes `data.shapes.episodes.SHARES`; shares need not sum to one, and 0 is never.
-    strays: share of the questions about shapes with made-up words in them, which say nothing.
-    batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
-    optimizer: one of `train.optimizer.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
-    gradient_checkpointing: less memory for more time. workers: processes that make data.
-    """
-
-    name: str
-    objective: str
-    steps: int
-    batch: int
-    learning_rate: float
-    data: Mapping[str, float] = field(default_factory=dict)
-    questions: int = 1
-    asked: Mapping[str, float] = field(default_factory=dict)
-    strays: float = 0.0
-    accumulate: int = 1
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    warmup: float = 0.05  # steps; below 1 a share of all steps
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    gradient_checkpointing: bool = False
-    save_every: int = 200
-    workers: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """One training run.
-
-    num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
-    first_clip: of the shapes world's train split; a run that goes on from another can begin where that has not been.
-    cot_set: the folder of the set that the data `cot` is about, as `thinkseg annotate` writes it.
-    precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32".
-    report_to: some of `REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
-    """
-
-    model: ModelRecipe
-    stages: tuple[Stage, ...]
-    num_frames: int
-    frame_wh: tuple[int, int]
-    closeup_wh: tuple[int, int] | None = None
-    seed: int = 0
-    precision: str = "auto"
-    first_clip: int = 0
-    cot_set: str | None = None
-    report_to: tuple[str, ...] | None = None
-
-    @property
-    def view(self) -> View:
-        return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
-
-
-OBJECTIVES = ("patches", "words")
 REPORTERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 """What can be told of a run while it lasts, by the names of the Trainer, and the packages that are needed."""
 PRECISIONS = ("auto", "bf16", "fp32")
-SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
-
-
-def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Reads and checks a recipe, some of its fields changed. Raises SettingsError."""
-    recipe: Recipe = read_yaml(Recipe, path, changes)
-    _check(recipe, path)
-    return recipe
-
-
-def _check(recipe: Recipe, path: Path) -> None:
-    check_model(recipe.model, path)
-    check_reporters(recipe.report_to, path)
-    if recipe.precision not in PRECISIONS:
-        raise SettingsError(f"{path}: precision: {recipe.precision!r} is none of {', '.join(PRECISIONS)}")
-    if min(recipe.num_frames, *recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
-        raise SettingsError(f"{path}: num_frames, frame_wh and closeup_wh are at least 1")
-    if not 0 <= recipe.seed < 2**32:
-        raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
-    if recipe.first_clip < 0:
-        raise SettingsError(f"{path}: first_clip: {recipe.first_clip} is below 0")
-    _check_names([stage.name for stage in recipe.stages], path)
-    if any("cot" in stage.data for stage in recipe.stages) != (recipe.cot_set is not None):
-        raise SettingsError(f"{path}: cot_set: needed for the data `cot`, and for nothing else")
-    for stage in recipe.stages:
-        _check_stage(stage, f"{path}: stage {stage.name!r}")
-
-
-def _check_names(names: Sequence[str], path: Path) -> None:
-    """At least one stage, and each with a name that can be a folder of its own."""
-    if not names:
-        raise SettingsError(f"{path}: stages: at least one is needed")
-    for name in names:
-        if not re.fullmatch(r"[\w-]+", name) or names.count(name) > 1:
-            raise SettingsError(f"{path}: stage {name!r}: a name is one word, and no other stage's: it is a folder")
-
-
-def _check_pace(stage: Stage, where: str) -> None:
-    if stage.schedule not in SCHEDULES:
-        raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
-    if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
-        raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
-    if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
-        raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")
 
 
 def check_model(model: ModelRecipe, path: Path) -> None:
@@ -207,17 +98,95 @@ def _check_shares(shares: Mapping[str, float], where: str, or_none: bool = False
             raise SettingsError(f"{where}: the share of {name} is {share!r}, not a number {wanted}")
 
 
-def _check_stage(stage: Stage, where: str) -> None:
-    if stage.optimizer not in OPTIMIZERS:
-        raise SettingsError(f"{where}: optimizer {stage.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
-    if stage.objective not in OBJECTIVES:
-        raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
-    if (stage.objective == "words") != bool(stage.data):
-        raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
-    _check_shares(stage.data, f"{where}: data")
-    _check_pace(stage, where)
-    check_asked(stage.asked, where)
-    if not 0 <= stage.strays <= 1:
-        raise SettingsError(f"{where}: strays: {stage.strays} is not a share, from 0 to 1")
-    if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
-        raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
+def read_yaml(kind: Any, path: Path, changes: Mapping[str, Any] | None = None) -> Any:
+    """The file as an instance of a dataclass, whose fields may be dataclasses, tuples of them, mappings and scalars.
+
+    changes: what to read instead of what is in the file; see `merged`.
+    Raises SettingsError if it cannot be read, or does not fit.
+    """
+    content = read_content(path)
+    return build(kind, content if changes is None else merged(content, changes), str(path))
+
+
+def read_content(path: Path) -> Any:
+    """What is in the file, whatever it is. Raises SettingsError if it cannot be read."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def merged(content: Any, changes: Any) -> Any:
+    """Nested mappings with some of their values replaced, or taken away where the change is null.
+
+    A list of things with a `name` is changed by their names; any other list is replaced as a whole.
+    Raises SettingsError for a name that is not there.
+    """
+    if not isinstance(changes, Mapping):
+        return changes
+    if isinstance(content, list) and content and all(isinstance(item, Mapping) and "name" in item for item in content):
+        return _merged_by_name(content, changes)
+    before = content if isinstance(content, Mapping) else {}
+    after = {**before, **{key: merged(before.get(key), value) for key, value in changes.items()}}
+    return {key: value for key, value in after.items() if value is not None or key not in changes}
+
+
+def _merged_by_name(items: list[Any], changes: Mapping[str, Any]) -> list[Any]:
+    names = [item["name"] for item in items]
+    for name in changes:
+        if name not in names:
+            raise SettingsError(f"changes: there is no {name!r}; there are {', '.join(map(str, names))}")
+    return [merged(item, changes.get(item["name"], {})) for item in items if changes.get(item["name"], {}) is not None]
+
+
+def build(kind: Any, content: Any, where: str) -> Any:
+    """A dataclass from a mapping, checked key by key. Raises SettingsError; its message begins with `where`."""
+    if not isinstance(content, Mapping):
+        raise SettingsError(f"{where}: expected the fields {', '.join(f.name for f in fields(kind))}")
+    known = {f.name: f for f in fields(kind)}
+    for key in content:
+        if key not in known:
+            raise SettingsError(f"{where}: unknown field {key!r}; known are {', '.join(known)}")
+    hints = get_type_hints(kind)
+    values = {}
+    for name, spec in known.items():
+        if name in content:
+            values[name] = _value(hints[name], content[name], f"{where}: {name}")
+        elif spec.default is MISSING and spec.default_factory is MISSING:
+            raise SettingsError(f"{where}: the field {name!r} is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    options = [option for option in get_args(hint) if option is not type(None)]
+    if type(None) in get_args(hint):
+        return None if value is None else _value(options[0], value, where)
+    if hint is tuple or str(hint).startswith("tuple["):
+        if not isinstance(value, list):
+            raise SettingsError(f"{where}: expected a list, not {value!r}")
+        items = tuple(_value(options[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if Ellipsis not in options and len(items) != len(options):
+            raise SettingsError(f"{where}: expected {len(options)} values, not {len(items)}")
+        return items
+    if str(hint).startswith("collections.abc.Mapping"):
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"{where}: expected names with values, not {value!r}")
+        return dict(value)
+    kind = options[0] if options else hint
+    if hasattr(kind, "__dataclass_fields__"):
+        return build(kind, value, where)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is float:
+        pointless = isinstance(value, str) and re.fullmatch(r"\d+[eE][+-]?\d+", value)
+        advice = "; YAML takes 1.0e-4 for a number, but not 1e-4" if pointless else ""
+        raise SettingsError(f"{where}: expected a number, not {value!r}{advice}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise SettingsError(f"{where}: expected {kind.__name__}, not {value!r}")
+    return value

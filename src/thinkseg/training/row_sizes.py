@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from thinkseg.chains import CHAINS
+from thinkseg.chains.frames import show
 from thinkseg.chains.revseg import ask_where
-from thinkseg.chains.show import show
-from thinkseg.lessons import opened_set
-from thinkseg.train.grpo_recipe import GrpoRecipe
-from thinkseg.train.mixtures import KINDS, Mixture
-from thinkseg.train.model_stats import ModelStats
-from thinkseg.train.recipe import Stage
+from thinkseg.demonstrations import opened_set
+from thinkseg.training.grpo.recipe import GrpoRecipe
+from thinkseg.training.model_stats import ModelStats
+from thinkseg.training.sft.data import KINDS, Mixture
+from thinkseg.training.sft.recipe import Stage
 from thinkseg.types import Dialogue, Turn, VideoSample, View
 
 if TYPE_CHECKING:
-    from thinkseg.models.encoder import Encoder
+    from thinkseg.models.policies.qwen.encoder import Encoder
 
 CHARS_PER_TOKEN = 3.0
 """Of prose and boxes together: prose has about four, but Qwen's tokenizers make one token of each digit."""

@@ -11,8 +11,8 @@ from thinkseg.data import shapes
 from thinkseg.data.shapes import CATEGORIES, SPLITS, Episode, episode, load
 from thinkseg.data.shapes import episodes as module
 from thinkseg.data.shapes.episodes import SCENARIOS, SHARES
+from thinkseg.data.shapes.simulation import TRAINING_PATHS, UNSEEN_PATHS
 from thinkseg.data.shapes.wordings import UNSEEN_WORDINGS, WORDINGS
-from thinkseg.data.shapes.world import TRAINING_PATHS, UNSEEN_PATHS
 from thinkseg.errors import DatasetError
 from thinkseg.types import VideoSample
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from thinkseg.chains.show import describe
+from thinkseg.chains.frames import describe
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.grounding import lists
 from thinkseg.data.shapes.render import ShapesVideo

@@ -12,8 +12,8 @@ import pytest
 from thinkseg.data.shapes.episodes import SCENARIOS, episode
 from thinkseg.data.shapes.questions import Question, questions
 from thinkseg.data.shapes.render import corners, label_map
+from thinkseg.data.shapes.simulation import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 from thinkseg.data.shapes.wordings import CATEGORY, WORDINGS
-from thinkseg.data.shapes.world import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 
 SIDE = 80
 CLIPS_A_SCENARIO = 30

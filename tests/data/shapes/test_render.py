@@ -6,7 +6,7 @@ import pytest
 
 from thinkseg.data.shapes import episode, episode_masklets
 from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, seen_boxes
-from thinkseg.data.shapes.world import COLORS, FPS, Clip
+from thinkseg.data.shapes.simulation import COLORS, FPS, Clip
 
 SIZE = (224, 224)
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thinkseg.chains.parse import parse_answer, write_answer
-from thinkseg.chains.show import Shown, describe
+from thinkseg.chains.frames import Shown, describe
+from thinkseg.chains.parsing import parse_answer, write_answer
 from thinkseg.data.shapes import Episode, episode, load
 from thinkseg.data.shapes.questions import Question
 from thinkseg.data.shapes.render import ShapesVideo, corners, label_map

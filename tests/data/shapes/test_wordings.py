@@ -5,9 +5,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.chains.show import checked_query
+from thinkseg.chains.frames import checked_query
+from thinkseg.data.shapes.simulation import COLORS, SHAPES
 from thinkseg.data.shapes.wordings import CATEGORIES, CATEGORY, UNSEEN_WORDINGS, WORDINGS, with_strays
-from thinkseg.data.shapes.world import COLORS, SHAPES
 
 
 def blanks(wording: str) -> set[str]:

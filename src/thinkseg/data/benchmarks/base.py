@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from thinkseg.data.problems import Problems, TreeError
-from thinkseg.data.tracks import LazyTrack
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.mask_tracks import LazyTrack
 from thinkseg.types import Frames, Masklets, VideoSample
 
 REFERRING, REASONING, NO_TARGET = "referring", "reasoning", "no-target"

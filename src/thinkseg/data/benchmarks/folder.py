@@ -20,11 +20,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from thinkseg.data.benchmark import NO_TARGET, Benchmark, Expression, Video
-from thinkseg.data.files import MaskFolders
-from thinkseg.data.problems import Problems, TreeError
-from thinkseg.data.tracks import LazyTrack, RleTrack
-from thinkseg.data.tree import Node, missing, parse_json, read_lines
+from thinkseg.data.benchmarks.base import NO_TARGET, Benchmark, Expression, Video
+from thinkseg.data.benchmarks.layouts import MaskFolders
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.json_tree import Node, missing, parse_json, read_lines
+from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
 from thinkseg.types import Frames
 
 QUERIES = "queries.jsonl"

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from thinkseg.data.benchmark import Video
-from thinkseg.data.maskfile import MaskFile
-from thinkseg.data.problems import TreeError
-from thinkseg.data.tracks import LazyTrack, PictureTrack, RleTrack
-from thinkseg.data.tree import Node, list_folder
+from thinkseg.data.benchmarks.base import Video
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node, list_folder
+from thinkseg.data.readers.mask_dict import MaskFile
+from thinkseg.data.readers.mask_tracks import LazyTrack, PictureTrack, RleTrack
 from thinkseg.types import Frames
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from thinkseg.data.benchmark import Expression, Video
-from thinkseg.data.problems import Problems
-from thinkseg.data.tree import Node
+from thinkseg.data.benchmarks.base import Expression, Video
+from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.json_tree import Node
 
 Listing = tuple[dict[str, Video], tuple[Expression, ...]]
 """Videos by id, and the expressions about them."""

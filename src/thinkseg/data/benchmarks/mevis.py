@@ -15,12 +15,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from thinkseg.data.benchmark import NO_TARGET, REFERRING, Benchmark, Expression, Files, Video
-from thinkseg.data.files import JpegFolders, RleFiles
-from thinkseg.data.listing import identities, prediction_folder, read_listing
-from thinkseg.data.maskfile import MaskFile
-from thinkseg.data.problems import Problems
-from thinkseg.data.tree import Node, read_json
+from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark, Expression, Files, Video
+from thinkseg.data.benchmarks.layouts import JpegFolders, RleFiles
+from thinkseg.data.benchmarks.listing import identities, prediction_folder, read_listing
+from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.mask_dict import MaskFile
 
 V2_LISTS = ("meta_expressions_v2.json", "meta_expressions_v2_release.json")
 """Version 2's files of expressions; the second is that of `valid`, which leaves out the targets."""

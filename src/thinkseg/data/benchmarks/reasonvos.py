@@ -24,11 +24,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from thinkseg.data.benchmark import Benchmark, Expression, Video
-from thinkseg.data.files import MaskFolders, jpeg_names
-from thinkseg.data.listing import read_listing
-from thinkseg.data.problems import Problems, TreeError
-from thinkseg.data.tree import Node, list_folder, read_json
+from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
+from thinkseg.data.benchmarks.layouts import MaskFolders, jpeg_names
+from thinkseg.data.benchmarks.listing import read_listing
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.json_tree import Node, list_folder, read_json
 
 SENTENCE, PHRASE = "sentence", "phrase"
 """Categories: is_sent or not."""

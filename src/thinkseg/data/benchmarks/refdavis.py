@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.data.benchmark import Benchmark, Expression, Video
-from thinkseg.data.files import LabelFiles, jpeg_names
-from thinkseg.data.listing import read_listing
-from thinkseg.data.pictures import label_map
-from thinkseg.data.problems import Problems, TreeError
-from thinkseg.data.tree import Node, read_bytes, read_json, safe_name
-from thinkseg.data.ytvos import ObjectIds, expression_reader
+from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
+from thinkseg.data.benchmarks.layouts import LabelFiles, jpeg_names
+from thinkseg.data.benchmarks.listing import read_listing
+from thinkseg.data.benchmarks.refytvos import ObjectIds, expression_reader
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.json_tree import Node, read_bytes, read_json, safe_name
+from thinkseg.data.readers.mask_images import label_map
 
 RUNS = (
     ("Davis17_annot1.txt", "utf-8"),

@@ -12,14 +12,17 @@ truth of the others. The list of valid also holds the videos of test, which are 
 
 from __future__ import annotations
 
+import re
+import reprlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from thinkseg.data.benchmark import Benchmark
-from thinkseg.data.files import JpegFolders, LabelFiles
-from thinkseg.data.listing import read_listing
-from thinkseg.data.problems import Problems, TreeError
-from thinkseg.data.tree import read_json
-from thinkseg.data.ytvos import ObjectIds, expression_reader
+from thinkseg.data.benchmarks.base import REFERRING, Benchmark, Expression, Video
+from thinkseg.data.benchmarks.layouts import JpegFolders, LabelFiles
+from thinkseg.data.benchmarks.listing import prediction_folder, read_listing
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.json_tree import Node, read_json
 
 VALID_VIDEOS = 202
 """Videos of the validation split that the server scores."""
@@ -41,3 +44,49 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
     files = LabelFiles(pictures, root / split / "Annotations") if told else JpegFolders(pictures)
     videos, expressions = read_listing(entries, expression_reader(objects, told), problems)
     return Benchmark("refytvos", split, root, videos, expressions, files, problems)
+
+
+MOST_LABELS = 254
+"""Objects are numbers from 1 on in label maps of 8 bits, in which 255 means "not annotated"."""
+
+
+class ObjectIds:
+    """A meta.json: which objects a video has."""
+
+    def __init__(self, meta: Node) -> None:
+        self._videos = meta["videos"]
+
+    def check(self, video: Video, obj: Node) -> None:
+        """Raises TreeError if a video has no object of this id, or is not listed."""
+        if video.id not in self._videos or obj.identity() not in self._videos[video.id]["objects"]:
+            raise obj.flaw("id", f"names object {obj.identity()}, which {self._videos.where} does not list")
+
+
+def expression_reader(objects: ObjectIds | None, told: bool) -> Callable[[Video, Node], Expression]:
+    """A reader of expressions.
+
+    told: whether they name their targets. objects: ids that there are, where that is known.
+    """
+    return partial(_read, objects=objects, told=told)
+
+
+def label_of(obj: Node) -> str:
+    """An object's id, checked to be a number that label maps can hold."""
+    name = obj.identity()
+    if not re.fullmatch("[0-9]{1,3}", name) or not 1 <= int(name) <= MOST_LABELS:
+        raise obj.flaw("field", f"must be a number from 1 to {MOST_LABELS}, not {reprlib.repr(name)}")
+    return str(int(name))
+
+
+def _read(video: Video, entry: Node, objects: ObjectIds | None, told: bool) -> Expression:
+    if objects is not None:
+        objects.check(video, entry["obj_id"])
+    return Expression(
+        video=video.id,
+        id=entry.key_name(),
+        query=entry["exp"].text(),
+        category=REFERRING,
+        objects=(label_of(entry["obj_id"]),) if told else None,
+        scored=range(len(video.frames)),
+        folders=(prediction_folder(video, entry),),
+    )

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thinkseg.data.benchmark import NO_TARGET, REASONING, REFERRING, Benchmark, Expression, Video
-from thinkseg.data.files import RleFiles
-from thinkseg.data.listing import identities, prediction_folder, read_listing
-from thinkseg.data.maskfile import MaskFile
-from thinkseg.data.problems import Problems, TreeError
-from thinkseg.data.tree import Node, read_json
+from thinkseg.data.benchmarks.base import NO_TARGET, REASONING, REFERRING, Benchmark, Expression, Video
+from thinkseg.data.benchmarks.layouts import RleFiles
+from thinkseg.data.benchmarks.listing import identities, prediction_folder, read_listing
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.mask_dict import MaskFile
 
 CATEGORIES = (REFERRING, REASONING, NO_TARGET)
 """By type_id."""

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.benchmark import NO_TARGET, REFERRING, Benchmark, Expression, Video
-from thinkseg.data.files import JpegFolders, jpeg_names
-from thinkseg.data.problems import Problems
-from thinkseg.data.tracks import LazyTrack, RleTrack
-from thinkseg.data.tree import Node, read_json
+from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark, Expression, Video
+from thinkseg.data.benchmarks.layouts import JpegFolders, jpeg_names
+from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
 
 OLD_VERSION = "v0.1-"
 """What the names of splits of the first version begin with here; others are of v1.0."""

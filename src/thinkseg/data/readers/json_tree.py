@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.problems import Kind, TreeError
+from thinkseg.data.readers.issues import Kind, TreeError
 
 
 class Node:

@@ -23,8 +23,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from thinkseg.data.problems import TreeError
-from thinkseg.data.tree import Node, missing, parse_json, shorten
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node, missing, parse_json, shorten
 
 _KEY_ENDS = {
     "[": re.compile(rb'"\s*:\s*(?=\[\s*(?:\{|null|\]\s*[,}]))'),

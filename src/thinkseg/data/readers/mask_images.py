@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from thinkseg.data.problems import TreeError
+from thinkseg.data.readers.issues import TreeError
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture, only part of one, or impossibly large."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.pictures import check_size, label_map, mask_picture
-from thinkseg.data.problems import TreeError
-from thinkseg.data.tree import Node
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node
+from thinkseg.data.readers.mask_images import check_size, label_map, mask_picture
 from thinkseg.rle import Rle, checked, encode
 
 
@@ -133,7 +133,7 @@ def _is_sound(value: Any, size_wh: tuple[int, int]) -> bool:
 
     Walking through the runs as packing does takes a tenth of the time that looking for words takes.
     """
-    from thinkseg.ops.bits import pack_runs
+    from thinkseg.ops.bitmasks import pack_runs
 
     if not isinstance(value, dict) or not isinstance(value.get("counts"), str) or type(value.get("size")) is not list:
         return False

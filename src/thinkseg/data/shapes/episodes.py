@@ -9,8 +9,8 @@ import numpy as np
 
 from thinkseg.data.shapes.questions import Question, questions
 from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, seen_boxes
+from thinkseg.data.shapes.simulation import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 from thinkseg.data.shapes.wordings import CATEGORIES, UNSEEN_WORDINGS, WORDINGS
-from thinkseg.data.shapes.world import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 from thinkseg.errors import DatasetError
 from thinkseg.types import Masklets, VideoSample
 
@@ -143,3 +143,9 @@ def _answerable(clip: Clip, asked: list[Question]) -> list[Question]:
     full = np.stack([full_area(outline) for outline in outlines], -1)
     seen = areas / np.maximum(full, 1)
     return [q for q in asked if not q.targets or (seen[:, list(q.targets)] >= LEAST_SEEN).all(1).any()]
+
+
+SOURCE_WH = (224, 224)  # frames are drawn as videos are, then shrunk to the view as a policy's frames are
+
+
+SHAPES_WH = (224, 224)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thinkseg.data.shapes.simulation import COLORS, SHAPES, Clip, extents
 from thinkseg.data.shapes.wordings import CATEGORY
-from thinkseg.data.shapes.world import COLORS, SHAPES, Clip, extents
 
 MARGIN = 1.5  # how much more of a quantity the one asked for must have than the next
 

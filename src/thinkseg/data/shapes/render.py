@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from thinkseg.data.shapes.world import COLORS, FPS, MARKS, Clip, polygons
+from thinkseg.data.shapes.simulation import COLORS, FPS, MARKS, Clip, polygons
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
 _TONES = {"dark": (24, 24, 24), "light": (245, 245, 245)}

@@ -21,7 +21,7 @@ import numpy as np
 
 from thinkseg.data.shapes.questions import Question
 from thinkseg.data.shapes.render import corners, full_area, label_map, seen_boxes
-from thinkseg.data.shapes.world import Clip
+from thinkseg.data.shapes.simulation import Clip
 
 LEAST_SHARE = 0.15  # an object of which less is in sight counts as out of sight
 STILL, FAR = 0.04, 0.28  # sides of the frame that an object which is still at most, and which darts at least, has gone

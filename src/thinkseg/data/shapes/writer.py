@@ -28,7 +28,7 @@ import numpy as np
 
 from thinkseg.data.shapes.episodes import Episode, episode, episode_masklets
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.world import FPS
+from thinkseg.data.shapes.simulation import FPS
 from thinkseg.ops.masks import encode
 from thinkseg.types import Masklets, Progress
 

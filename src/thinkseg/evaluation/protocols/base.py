@@ -21,11 +21,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from thinkseg.data.benchmark import NO_TARGET, REASONING, REFERRING
-from thinkseg.predictions import MISSING
-from thinkseg.protocols.lgvis import ALL, AT, AveragePrecision
-from thinkseg.results import Row, questions
-from thinkseg.summary import Mean, MeanOf, Measure, Plan, Ratio
+from thinkseg.evaluation.aggregation import Mean, MeanOf, Measure, Plan, Ratio, questions
+from thinkseg.evaluation.predictions import MISSING
+from thinkseg.storage.run_folder import Row
 
 OVERALL = "overall"
 
@@ -40,43 +38,9 @@ class Protocol:
     plan: Plan
 
 
-def protocol_of(name: str, rows: Sequence[Row], fixed: bool = False) -> Protocol:
-    """What a benchmark reports on rows like these. fixed: without the quirks of ViCaS' official evaluator."""
-    if name == "vicas":
-        return vicas(rows, fixed)
-    return PROTOCOLS.get(name, mean_of_all)(rows)
-
-
 def mean_of_all(rows: Sequence[Row]) -> Protocol:
     """Means over questions by kind and overall, as MeViS has it."""
     return Protocol("mean over all questions with a target", _by_kind(rows))
-
-
-def revos(rows: Sequence[Row]) -> Protocol:
-    """ReVOS as VISA's evaluator has it.
-
-    - Each expression's percentages are rounded to two decimals before they enter a mean.
-    - Kinds go by what the list says, also where it names no target.
-    - "overall" is the mean of the referring and the reasoning figure, not that of all expressions.
-    - No-target expressions enter no figure of VISA's. What they are answered with is N-acc.
-    - R looks at expressions with a target: see `thinkseg.protocols.robustness`.
-
-    gIoU, cIoU, T-acc and N-acc are no part of VISA's report, and those that are overall are over all questions.
-    """
-    plan: dict[str, Measure] = {}
-    halves = (REFERRING, REASONING)
-    scores = {"J": "j", "F": "f", "R_visa255": "r_visa255", "R_area": "r_area"}
-    for kind in halves:
-        among = partial(_is, kind)
-        means = {f"{kind}/{head}": Mean(partial(_rounded, key=key), among, True) for head, key in scores.items()}
-        plan |= _with_middle(means, kind) | _answers(kind, among)
-    overall = {f"{OVERALL}/{head}": MeanOf(tuple(f"{kind}/{head}" for kind in halves)) for head in scores}
-    plan |= _answers(NO_TARGET, partial(_is, NO_TARGET))
-    plan |= _with_middle(overall, OVERALL) | _answers(OVERALL, _anything)
-    rules = (
-        "VISA: scores of a question in percent rounded to 2 decimals; overall is the mean of referring and reasoning"
-    )
-    return Protocol(f"{rules}; no-target apart; R_visa255 as published, R_area as meant", plan)
 
 
 def reasonvos(rows: Sequence[Row]) -> Protocol:
@@ -95,42 +59,6 @@ def mevis_v2(rows: Sequence[Row]) -> Protocol:
     rules = "mean over all questions with a target; final is the mean of J&F, N-acc and T-acc (our reading of MeViS v2)"
     return Protocol(rules, _by_kind(rows) | final)
 
-
-def refdavis(rows: Sequence[Row]) -> Protocol:
-    """Ref-DAVIS17, both protocols. Their figures cannot be compared.
-
-    A (ReferFormer), the published one: rows of objects, see `thinkseg.protocols.refdavis`; J and F are means over the
-    objects of all videos in a run, and then over the runs, one for each annotator and what was seen.
-    B (VISA, GLUS): every expression by itself; objects do not compete for pixels, void pixels are background, and
-    annotators are pooled.
-    """
-    plan: dict[str, Measure] = {}
-    runs = [f"A, {run}" for run in sorted({row["group"] for row in rows})]
-    for run in runs:
-        among = partial(_in_run, run.removeprefix("A, "))
-        means = {f"{run}/{head}": Mean(partial(_score, key=key), among) for head, key in J_AND_F.items()}
-        plan |= _with_middle(means, run)
-    plan |= {f"A/{head}": MeanOf(tuple(f"{run}/{head}" for run in runs)) for head in ("J", "F", "J&F") if runs}
-    rules = "A (ReferFormer): objects matched, void left out, mean of the runs; B (VISA): every question by itself"
-    return Protocol(rules, plan | _of_group("B", _is_question))
-
-
-def vicas(rows: Sequence[Row], fixed: bool) -> Protocol:
-    """LG-VIS as ViCaS' evaluator has it, or without its quirks: see `thinkseg.protocols.lgvis`."""
-    tracks = {"mAP": ALL, **{name: (place,) for name, place in AT.items()}}
-    precisions = {f"LG-VIS/{name}": AveragePrecision(levels, fixed) for name, levels in tracks.items()}
-    how = "fixed: best matches, first ten tracks" if fixed else "the official evaluator, quirks included"
-    rules = f"LG-VIS: AP of tracks ({how}); the others, which ViCaS does not report: mean over questions with a target"
-    return Protocol(rules, _by_kind(rows) | precisions)
-
-
-PROTOCOLS: dict[str, Callable[[Sequence[Row]], Protocol]] = {
-    "revos": revos,
-    "reasonvos": reasonvos,
-    "mevis-v2": mevis_v2,
-    "refdavis": refdavis,
-}
-"""Benchmarks with rules of their own, besides ViCaS. Of Ref-YouTube-VOS only the server knows the truth."""
 
 J_AND_F = {"J": "j", "F": "f"}
 
@@ -178,12 +106,6 @@ def _score(row: Row, key: str) -> float | None:
     return value
 
 
-def _rounded(row: Row, key: str) -> float | None:
-    """In percent, to two decimals."""
-    value = row.get(key)
-    return None if value is None else round(100 * value, 2)
-
-
 def _iou(row: Row) -> float | None:
     if row.get("union") is None:
         return None
@@ -211,10 +133,6 @@ def _is_there(row: Row) -> bool:
 
 def _is_question(row: Row) -> bool:
     return "object" not in row
-
-
-def _in_run(run: str, row: Row) -> bool:
-    return "object" in row and bool(row["group"] == run)
 
 
 def _has_target(row: Row) -> bool:

@@ -4,16 +4,20 @@
     j, f = object_scores(labels, true labels)
 
 Objects compete for pixels; which object is which does not count, for predictions are matched to the truth as in the
-unsupervised task of DAVIS. What is made of the scores is told in `thinkseg.protocols.plans`.
+unsupervised task of DAVIS. What is made of the scores is told in `thinkseg.evaluation.protocols.base`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
+from thinkseg.evaluation.aggregation import Mean, MeanOf, Measure
+from thinkseg.evaluation.protocols.base import J_AND_F, Protocol, _is_question, _of_group, _score, _with_middle
 from thinkseg.ops.metrics import j_and_f
+from thinkseg.storage.run_folder import Row
 
 VOID = 255
 """Label of pixels that were never annotated."""
@@ -66,3 +70,27 @@ def object_scores(predicted: np.ndarray, truth: np.ndarray) -> ObjectScores:
     in_order = np.argsort(objects)
     j, f = scores[:, matched[in_order], objects[in_order]]
     return j, f
+
+
+def refdavis(rows: Sequence[Row]) -> Protocol:
+    """Ref-DAVIS17, both protocols. Their figures cannot be compared.
+
+    A (ReferFormer), the published one: rows of objects, see `thinkseg.evaluation.protocols.refdavis`; J and F are
+    means over the
+    objects of all videos in a run, and then over the runs, one for each annotator and what was seen.
+    B (VISA, GLUS): every expression by itself; objects do not compete for pixels, void pixels are background, and
+    annotators are pooled.
+    """
+    plan: dict[str, Measure] = {}
+    runs = [f"A, {run}" for run in sorted({row["group"] for row in rows})]
+    for run in runs:
+        among = partial(_in_run, run.removeprefix("A, "))
+        means = {f"{run}/{head}": Mean(partial(_score, key=key), among) for head, key in J_AND_F.items()}
+        plan |= _with_middle(means, run)
+    plan |= {f"A/{head}": MeanOf(tuple(f"{run}/{head}" for run in runs)) for head in ("J", "F", "J&F") if runs}
+    rules = "A (ReferFormer): objects matched, void left out, mean of the runs; B (VISA): every question by itself"
+    return Protocol(rules, plan | _of_group("B", _is_question))
+
+
+def _in_run(run: str, row: Row) -> bool:
+    return "object" in row and bool(row["group"] == run)

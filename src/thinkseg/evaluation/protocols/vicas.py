@@ -22,9 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from thinkseg.errors import SettingsError
+from thinkseg.evaluation.aggregation import Draws
+from thinkseg.evaluation.protocols.base import Protocol, _by_kind
 from thinkseg.ops.metrics import areas
-from thinkseg.results import Row
-from thinkseg.summary import Draws
+from thinkseg.storage.run_folder import Row
 from thinkseg.types import Masklets
 
 THRESHOLDS = np.arange(0.5, 0.95 + 1e-4, 0.05)
@@ -144,3 +145,12 @@ def _best(overlaps: np.ndarray, allowed: np.ndarray) -> int | None:
 
 def _one(masklets: Masklets, obj: int) -> Masklets:
     return Masklets(masklets.size_wh, masklets.num_frames, (masklets.rles[obj],))
+
+
+def vicas(rows: Sequence[Row], fixed: bool) -> Protocol:
+    """LG-VIS as ViCaS' evaluator has it, or without its quirks: see `thinkseg.evaluation.protocols.vicas`."""
+    tracks = {"mAP": ALL, **{name: (place,) for name, place in AT.items()}}
+    precisions = {f"LG-VIS/{name}": AveragePrecision(levels, fixed) for name, levels in tracks.items()}
+    how = "fixed: best matches, first ten tracks" if fixed else "the official evaluator, quirks included"
+    rules = f"LG-VIS: AP of tracks ({how}); the others, which ViCaS does not report: mean over questions with a target"
+    return Protocol(rules, _by_kind(rows) | precisions)

@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's API, asked until it answers: requests in, replies out.
 
 Requests run at once, up to a limit; those that fail for a passing reason are tried again (see
-`thinkseg.models.patience`). What a model says, a refusal included, is a reply; a server that cannot be used is a
+`thinkseg.models.policies.client`). What a model says, a refusal included, is a reply; a server that cannot be used is a
 ModelError.
 
 The key comes from the environment: THINKSEG_API_KEY is sent to whatever server is named, OPENAI_API_KEY to OpenAI's own
@@ -11,24 +11,90 @@ alone, so that it does not leak to another. It is in no repr, message or log.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import re
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.patience import Gate, Patience, asked_wait
-from thinkseg.models.wire import MalformedReplyError, read_completion, server_message
+from thinkseg.models.policies.chat_format import MalformedReplyError, read_completion, server_message
 from thinkseg.types import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is tried and how long is waited in between.
+
+    tries: in all, the first one included. first, longest: seconds before the second try, and at most before a later
+    one. most_asked: the longest wait a server may ask for; more is a quota used up, which waiting does not mend.
+    """
+
+    tries: int = 6
+    first: float = 1.0
+    longest: float = 60.0
+    most_asked: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.tries < 1 or not 0 <= self.first <= self.longest < math.inf:
+            raise SettingsError("patience: at least 1 try, and waits of at least 0 seconds that do not shrink")
+
+    def pause(self, failures: int, asked: float | None, chance: float) -> float:
+        """Seconds to wait after so many failures (1, 2, ...), never fewer than the server asked for.
+
+        chance: a random number from 0 to 1.
+        """
+        # A power so large that it would overflow is beyond the longest wait anyway.
+        grown = min(self.longest, self.first * 2 ** min(failures - 1, 60))
+        if asked is not None:
+            return asked + chance * min(self.first, grown)
+        return grown * (1 + chance) / 2
+
+
+class Gate:
+    """Holds back those who pass it, until its time has come."""
+
+    def __init__(self) -> None:
+        self._opens = 0.0
+
+    def close(self, seconds: float) -> None:
+        """Nobody passes for so long; an earlier, longer wait stays."""
+        self._opens = max(self._opens, time.monotonic() + seconds)
+
+    async def passed(self) -> None:
+        """Returns once the gate is open."""
+        while (left := self._opens - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds a server asks to wait, by its headers `retry-after-ms` or `retry-after`; None if it does not say.
+
+    headers: by lower-case names. The latter is a number of seconds or a date (RFC 9110, 10.2.3).
+    """
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if seconds >= 0:
+            return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, OSError):
+        # Dates that are none, and those that no clock of this machine can show.
+        return None
+
 
 T = TypeVar("T")
 

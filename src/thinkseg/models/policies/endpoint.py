@@ -1,6 +1,6 @@
 """A served model as a policy: dialogues in, replies out, over any OpenAI-compatible API (vLLM, SGLang, a cloud).
 
-`openai:MODEL@BASE_URL` names one. All that has to do with asking a server is in `thinkseg.models.service`.
+`openai:MODEL@BASE_URL` names one. All that has to do with asking a server is in `thinkseg.models.policies.client`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.models import traits as known
-from thinkseg.models.patience import Patience
-from thinkseg.models.policy import Sampling
-from thinkseg.models.service import KEY, Manners, Service
-from thinkseg.models.traits import Traits
-from thinkseg.models.wire import checked_quality, messages_of
+from thinkseg.models.policies import families as known
+from thinkseg.models.policies.chat_format import checked_quality, messages_of
+from thinkseg.models.policies.client import KEY, Manners, Patience, Service
+from thinkseg.models.policies.families import Traits
+from thinkseg.models.policies.sampling import Sampling
 from thinkseg.types import Coordinates, Dialogue, Reply
 
 SCHEME = "openai:"
@@ -69,7 +68,7 @@ class EndpointPolicy:
         """The policy that a name of the form openai:MODEL@BASE_URL stands for, once its server has answered.
 
         coordinates: how the model writes boxes, whatever its name says; assumed: the same where neither does, for those
-        who want to find out. concurrency, timeout, patience: see `thinkseg.models.service.Manners`.
+        who want to find out. concurrency, timeout, patience: see `thinkseg.models.policies.client.Manners`.
         sampling: see `Sampling`.
         Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from thinkseg.models.qwen import COORDINATES, DEFAULT_VIEW
+from thinkseg.models.policies.qwen.checkpoint import COORDINATES, DEFAULT_VIEW
 from thinkseg.types import Coordinates, View
 
 

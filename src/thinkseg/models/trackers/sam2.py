@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.checkpoint import Precision, is_out_of_memory, load_checkpoint
-from thinkseg.models.features import KEEP_BYTES, FeatureStore, LatestVideo
-from thinkseg.models.session import Session
-from thinkseg.models.walk import backwards, check_boxes, check_keyframe
+from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
+from thinkseg.models.trackers.base import backwards, check_boxes, check_keyframe
+from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureStore, LatestVideo
+from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
-from thinkseg.ops.spool import MaskSpool
+from thinkseg.storage.mask_spool import MaskSpool
 from thinkseg.types import Frames, Masklets, Progress, Rle
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Sam2Tracker:
 
     Satisfies `types.Tracker`. Load one with `Sam2Tracker.load`.
 
-    keep_bytes, keep_on, keep_half: features kept of the latest video, see `thinkseg.models.features.FeatureStore`; 0
+    keep_bytes, keep_on, keep_half: features kept of the latest video, see
+    `thinkseg.models.trackers.feature_cache.FeatureStore`; 0
         bytes for a tracker that is asked once.
     together: objects that go through the model at once, as a batch; unless given, 8 on a GPU and 1 on a CPU, where that
         gains nothing. More need more memory; masks are the same but for rounding. EdgeTAM takes one, always.

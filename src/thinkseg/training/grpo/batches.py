@@ -8,28 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.models.encoder import IGNORED, Encoded, Encoder
-from thinkseg.rewards import Prompt
-from thinkseg.rewards.group import Scored
-from thinkseg.train import processes
-from thinkseg.train.objective import token_weights
-from thinkseg.train.packing import Row, collate, pack
-from thinkseg.types import Outcome
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """All attempts at one prompt. scores, advantages: of each outcome, in order; see `objective.advantages`."""
-
-    prompt: Prompt
-    outcomes: tuple[Outcome, ...]
-    scores: tuple[Scored, ...]
-    advantages: np.ndarray
-
-    @property
-    def teaches(self) -> bool:
-        """Whether some attempt did better than another."""
-        return bool(self.advantages.any())
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, Encoder
+from thinkseg.rewards.groups import Group
+from thinkseg.training import distributed
+from thinkseg.training.grpo.loss import token_weights
+from thinkseg.training.packing import Row, collate, pack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +47,7 @@ def lessons(
     for group, dialogues, counts in zip(groups, encoded, labelled, strict=True):
         weight = [next(weights) for _ in counts]
         if not group.teaches:
-            rows.append(_idle(dialogues, encoder) if processes.count() > 1 else None)
+            rows.append(_idle(dialogues, encoder) if distributed.count() > 1 else None)
             continue
         rows.append(
             Lesson(
@@ -78,12 +61,12 @@ def lessons(
 
 def _weights(lengths: Sequence[int], normalisation: str, max_tokens: int, turns: int) -> np.ndarray:
     """What each token of each of this process's rollouts weighs, among those of all processes."""
-    everyones = processes.everyones((lengths, turns))
+    everyones = distributed.everyones((lengths, turns))
     together = [length for theirs, _ in everyones for length in theirs]
     weights = token_weights(together, normalisation, max_tokens * max(turns for _, turns in everyones))
-    before = sum(len(theirs) for theirs, _ in everyones[: processes.number()])
+    before = sum(len(theirs) for theirs, _ in everyones[: distributed.number()])
     # Gradients are averaged over processes, and the loss of a step is a sum.
-    return weights[before : before + len(lengths)] * processes.count()
+    return weights[before : before + len(lengths)] * distributed.count()
 
 
 def _idle(dialogues: Sequence[Encoded], encoder: Encoder) -> Lesson:
@@ -93,9 +76,10 @@ def _idle(dialogues: Sequence[Encoded], encoder: Encoder) -> Lesson:
 
 
 def batch(lesson: Lesson, encoder: Encoder, vision: Any = None) -> dict[str, Any]:
-    """A lesson as keyword arguments of `train.words.likelihood`.
+    """A lesson as keyword arguments of `training.log_probs.likelihood`.
 
-    vision: a `thinkseg.models.vision.Vision` that gives the features of the images, or None to let the model see them.
+    vision: a `thinkseg.models.policies.qwen.vision_cache.Vision` that gives the features of the images, or None to
+    let the model see them.
     """
     row = lesson.row
     made = collate([row], encoder.pad_id)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thinkseg.train.groups import Group
+from thinkseg.rewards.groups import Group
 
 if TYPE_CHECKING:
     import torch

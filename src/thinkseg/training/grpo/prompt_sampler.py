@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.chains.show import sample_indices
+from thinkseg.chains.frames import sample_indices
 from thinkseg.data import open_benchmark, shapes
-from thinkseg.data.benchmark import Benchmark, Expression
+from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.shapes.episodes import SHAPES_WH
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
-from thinkseg.train.grpo_recipe import Source
+from thinkseg.training.grpo.recipe import Source
 from thinkseg.types import Frames, VideoSample
-
-SHAPES_WH = (224, 224)
 
 
 class Prompts:

@@ -16,10 +16,10 @@ from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
 from thinkseg.rewards import checked_weights
-from thinkseg.train.objective import NORMALISATIONS
-from thinkseg.train.optimizer import OPTIMIZERS
-from thinkseg.train.recipe import PRECISIONS, SCHEDULES, ModelRecipe, check_asked, check_model, check_reporters
-from thinkseg.train.yamlfile import read_yaml
+from thinkseg.training.grpo.loss import NORMALISATIONS
+from thinkseg.training.optimizers import OPTIMIZERS
+from thinkseg.training.recipes import PRECISIONS, ModelRecipe, check_asked, check_model, check_reporters, read_yaml
+from thinkseg.training.sft.recipe import SCHEDULES
 from thinkseg.types import View
 
 
@@ -29,7 +29,7 @@ class Source:
 
     offset: for shapes, the first sample of the split used, so that runs need not meet the same clips.
     asked: for shapes, how often questions of a category are asked, where that is not as often as in val, as in
-        `train.recipe.Stage`.
+        `training.sft.recipe.Stage`.
     """
 
     name: str
@@ -47,11 +47,11 @@ class GrpoRecipe:
     num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
     chain: one of `thinkseg.chains.CHAINS`. tracker: what the reward "consistency" tracks with.
     beta: weight of the KL from the policy the run began with; 0 does without that policy.
-    normalisation: one of `train.objective.NORMALISATIONS`; scaled: advantages are divided by their deviation.
+    normalisation: one of `training.grpo.loss.NORMALISATIONS`; scaled: advantages are divided by their deviation.
     max_new_tokens: of one reply; exclude_truncated: rollouts cut short by it are not trained on.
     tokens_at_once: places of the cache that rollouts may take at a time; lower it if memory runs out.
     show_every: steps between pages of rollouts in the run's folder; 0 for none.
-    report_to: some of `train.recipe.REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
+    report_to: some of `training.recipes.REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
     """
 
     model: ModelRecipe

@@ -1,8 +1,9 @@
 """Groups of attempts at prompts, as GRPO wants them: prompts in, outcomes out, with the very tokens that were written.
 
-The chains are those of inference, driven in the same way, and so are the replies (`models.answering`): the prompt of a
+The chains are those of inference, driven in the same way, and so are the replies
+(`models.policies.qwen.prefix_sharing`): the prompt of a
 group is read once, whatever the size of the group, and a second turn is read on top of it. A reply remembers its tokens
-(`models.encoder.Written`), so that what is trained on later is what was sampled, to the token.
+(`models.policies.qwen.encoder.Written`), so that what is trained on later is what was sampled, to the token.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from thinkseg.models.answering import Answering, Drawing, shared
-from thinkseg.models.generation import Engine
+from thinkseg.models.policies.qwen.generation import Engine
+from thinkseg.models.policies.qwen.prefix_sharing import Answering, shared
+from thinkseg.models.policies.sampling import Drawing
 from thinkseg.pipeline import drive
 from thinkseg.rewards import Prompt
 from thinkseg.types import Chain, Dialogue, Outcome, Reply, View

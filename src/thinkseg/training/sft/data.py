@@ -11,7 +11,7 @@ A stage's recipe names how much of each kind of data it mixes:
 - glimpses: the same with one frame shown alone, and only the questions that one frame can answer
 - lists: name and box everything in each of several of the shown frames
 - frames: the same with one frame shown alone
-- cot: the samples of a set on disk, one a row, asked the way the `veason` chain asks (see `thinkseg.data.cotset`)
+- cot: the samples of a set on disk, one a row, asked the way the `veason` chain asks (see `thinkseg.data.cot`)
 """
 
 from __future__ import annotations
@@ -21,113 +21,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thinkseg.chains.parse import BOXES, Choice, write_answer, write_boxes, write_choice
-from thinkseg.chains.revseg import ask_when, ask_where
-from thinkseg.chains.show import Shown, describe, show
+from thinkseg.chains.frames import describe
+from thinkseg.chains.parsing import BOXES
 from thinkseg.chains.veason import ask
-from thinkseg.data.cotset import CotSet
+from thinkseg.data.cot import CotSet
 from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
+from thinkseg.data.shapes.traces import look
 from thinkseg.data.shapes.wordings import with_strays
-from thinkseg.lessons import dialogue
-from thinkseg.models.encoder import IGNORED, Encoded, Encoder, Written, spans
-from thinkseg.train.packing import Row, pack
-from thinkseg.types import Dialogue, Turn, View
+from thinkseg.demonstrations import closeups, dialogue, glimpses, lists, traces, true_reply
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, Encoder, Written, spans
+from thinkseg.training.packing import Row, pack
+from thinkseg.types import Dialogue, View
 
 BATCHES_A_POOL = 8
-SOURCE_WH = (224, 224)  # frames are drawn as videos are, then shrunk to the view as a policy's frames are
-
-
-def traces(
-    clip: Episode, view: View, rng: np.random.Generator, thinking: bool = True, first: bool = False
-) -> list[Dialogue]:
-    """Every question of an episode with a true answer and the thinking, if there is to be any, that leads to it.
-
-    first: the keyframe is the first one that shows a target, not the best one.
-    """
-    video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    shown, images = show(video, view, _alone(view, video, rng))
-    dialogues: list[Dialogue] = []
-    for number, text in enumerate(clip.texts):
-        reply = true_reply(clip, number, shown, int(rng.integers(len(TEMPLATES))), thinking, first)
-        dialogues.append((ask(text, shown, images), reply))
-    return dialogues
-
-
-def true_reply(
-    clip: Episode, question_index: int, shown: Shown, template: int, thinking: bool = True, first: bool = False
-) -> str:
-    """The reply a perfect policy would give to one question of an episode, seeing what `shown` records."""
-    units = _units(shown)
-    sight = look(clip.clip, shown.indices, shown.labels, units)
-    thought = trace(sight, clip.asked[question_index], template, first)
-    keyframe = None if thought.shown is None else shown.indices[thought.shown]
-    scale = np.array(shown.source_wh * 2) / np.array(units * 2)
-    return write_answer(thought.thinking if thinking else "", keyframe, thought.boxes * scale, shown)
-
-
-def closeups(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
-    """As `traces`, in two turns: the thinking leads to a frame and the names of the targets, which are boxed on it."""
-    video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    shown, images = show(video, view.overview)
-    dialogues: list[Dialogue] = []
-    for number, text in enumerate(clip.texts):
-        choice, targets = true_choice(clip, number, shown, template=int(rng.integers(len(TEMPLATES))))
-        dialogue: Dialogue = (ask_when(text, shown, images), write_choice(choice, shown))
-        if choice.keyframe is not None:
-            closeup, (image,) = show(video, view.closeup, [choice.keyframe])
-            boxes = write_boxes(true_boxes(clip, targets, closeup), closeup)
-            dialogue += (ask_where(choice.description, closeup, image), boxes)
-        dialogues.append(dialogue)
-    return dialogues
-
-
-def true_choice(clip: Episode, question_index: int, shown: Shown, template: int) -> tuple[Choice, list[int]]:
-    """What a perfect policy would choose in its first turn, and the targets in sight there, as they are described."""
-    question = clip.asked[question_index]
-    sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
-    thought = trace(sight, question, template)
-    if thought.shown is None:
-        return Choice(thought.thinking, None, ""), []
-    targets = [i for i in sight.order if i in question.targets and sight.areas[thought.shown, i]]
-    names = " and ".join(sight.names[i] for i in targets)
-    return Choice(thought.thinking, shown.indices[thought.shown], names), targets
-
-
-def true_boxes(clip: Episode, targets: list[int], shown: Shown) -> np.ndarray:
-    """Boxes of objects in the one frame that was shown, (N, 4) xyxy in pixels of the source."""
-    units = _units(shown)
-    boxes = look(clip.clip, shown.indices, shown.labels, units).boxes[0, targets]
-    return boxes * (np.array(shown.source_wh * 2) / np.array(units * 2))
-
-
-def glimpses(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
-    """As `traces`, of one frame shown alone: the questions about looks, which it can answer."""
-    of_looks = [n for n, question in enumerate(clip.asked) if question.kind in BY_LOOKS]
-    kept = replace(clip, asked=tuple(clip.asked[n] for n in of_looks), texts=tuple(clip.texts[n] for n in of_looks))
-    return traces(kept, replace(view, num_frames=1), rng)
-
-
-def lists(clip: Episode, view: View, rng: np.random.Generator, count: int) -> list[Dialogue]:
-    """Lessons in looking at up to `count` of the shown frames, without the chain's instruction."""
-    video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    shown, images = show(video, view, _alone(view, video, rng))
-    sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
-    seen: list[str | np.ndarray] = []
-    for label, image in zip(shown.labels, images, strict=True):
-        seen += (f"{label} s:", image)
-    return [(Turn((*seen, request)), reply) for request, reply in grounding.lists(sight, rng, count)]
-
-
-def _alone(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int] | None:
-    """A frame shown alone is any, where a view's own choice would always be the middle one."""
-    return [int(rng.integers(len(video)))] if view.num_frames == 1 else None
-
-
-def _units(shown: Shown) -> tuple[int, int]:
-    """Far ends of the frame in the units the policy writes boxes in."""
-    return (1000, 1000) if shown.coordinates == "thousandths" else shown.frame_wh
 
 
 @dataclass(frozen=True, slots=True)

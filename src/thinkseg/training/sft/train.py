@@ -15,22 +15,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkseg.demonstrations import opened_set
 from thinkseg.errors import SettingsError
-from thinkseg.lessons import opened_set
 from thinkseg.models import place_of
-from thinkseg.models.encoder import Encoder
-from thinkseg.models.qwen import create_encoder, create_model, create_tokenizer, load_model, save
-from thinkseg.train import processes, run
-from thinkseg.train.mixtures import KINDS, Mixture, corpus
-from thinkseg.train.optimizer import create_optimizer
-from thinkseg.train.packing import Row, collate
-from thinkseg.train.recipe import Recipe, Stage
-from thinkseg.train.warmup import Cells, collate_cells, probe
-from thinkseg.train.words import words_loss
+from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.training import distributed
+from thinkseg.training.checkpoints import claimed, in_stages, last_checkpoint, publish, stage_folder
+from thinkseg.training.packing import Row, collate
+from thinkseg.training.sft.data import KINDS, Mixture, corpus
+from thinkseg.training.sft.recipe import Recipe
+from thinkseg.training.sft.vision_warmup import Cells, collate_cells, probe
+from thinkseg.training.trainer import checked_view, stage_trainer, trainable, uses_bf16
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, Trainer
+    from transformers import PreTrainedModel
 
 STAGE_STRIDE = 10_000_000
 """Clips of the train split set apart for each stage."""
@@ -46,22 +46,22 @@ def train(recipe: Recipe, out: Path) -> Path:
     def teach(number: int, folder: Path) -> None:
         model, encoder = _start(recipe, out, number)
         _run_stage(recipe, number, model, encoder, folder, out)
-        run.publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
+        publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
 
-    with run.claimed(recipe, out):
-        return run.in_stages(out, [stage.name for stage in recipe.stages], teach)
+    with claimed(recipe, out):
+        return in_stages(out, [stage.name for stage in recipe.stages], teach)
 
 
 def _check(recipe: Recipe) -> None:
     """What a recipe alone does not show, said before hours have gone into earlier stages."""
     for stage in recipe.stages:
-        processes.share(stage.accumulate, f"stage {stage.name!r}: accumulate")
+        distributed.share(stage.accumulate, f"stage {stage.name!r}: accumulate")
         for kind in stage.data:
             if kind not in KINDS:
                 raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
     if recipe.cot_set:
         opened_set(recipe.cot_set, recipe.view, any_coordinates=True)
-    processes.check_devices()
+    distributed.check_devices()
 
 
 def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
@@ -77,8 +77,8 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
         return model, create_encoder(tokenizer, source.create.vision)
     before = place_of(str(source.name))
     if number:
-        before = run.stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
-    precision: Any = "bf16" if run.bf16(recipe.precision) and source.lora else "fp32"
+        before = stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
+    precision: Any = "bf16" if uses_bf16(recipe.precision) and source.lora else "fp32"
     model, encoder = load_model(before, precision), Encoder.load(before)
     torch.manual_seed(recipe.seed + number)  # what a stage adds, heads or adapters, is the same after an interruption
     return model, encoder
@@ -87,13 +87,13 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
 def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Encoder, folder: Path, out: Path) -> None:
     stage = recipe.stages[number]
     offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
-    view = run.checked_view(recipe.view, model, encoder)
+    view = checked_view(recipe.view, model, encoder)
     if stage.objective == "patches":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
         data: Any = Cells(encoder, view, offset, length)
         collator: Any = collate_cells
     else:
-        trained = run.trainable(model, recipe.model, stage.gradient_checkpointing)
+        trained = trainable(model, recipe.model, stage.gradient_checkpointing)
         cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
         data = Mixture(
             encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.asked, stage.strays
@@ -109,9 +109,9 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator,
         activation_checkpointing=stage.gradient_checkpointing,
         per_device_train_batch_size=stage.batch,
-        gradient_accumulation_steps=processes.share(stage.accumulate, "accumulate"),
+        gradient_accumulation_steps=distributed.share(stage.accumulate, "accumulate"),
     )
-    trainer.train(resume_from_checkpoint=run.last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "words":
         trained.merge_and_unload()
 
@@ -124,75 +124,3 @@ class _Collate:
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         return collate(rows, self.pad_id)
-
-
-def stage_trainer(
-    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any, **own: Any
-) -> Trainer:
-    """The Trainer of one stage of a run, which logs to the run's log and keeps its checkpoints in the stage's folder.
-
-    own: what else the Trainer is told, as `transformers.TrainingArguments` takes it.
-    """
-    from transformers import PrinterCallback
-
-    from thinkseg.train.log import JsonLines
-
-    arguments = run.arguments(
-        stage,
-        folder,
-        out / "tensorboard" / stage.name,
-        seed=recipe.seed,
-        precision=recipe.precision,
-        report_to=recipe.report_to,
-        logging_steps=min(20, stage.steps),
-        dataloader_num_workers=stage.workers,
-        dataloader_persistent_workers=stage.workers > 0,
-        **own,
-    )
-    trainer = trainer_class(stage.optimizer)(
-        model=model,
-        args=arguments,
-        train_dataset=data,
-        data_collator=collator,
-        callbacks=[JsonLines(out, stage.name)] if processes.number() == 0 else [],
-    )
-    trainer.remove_callback(PrinterCallback)  # ours prints the same
-    return trainer
-
-
-def trainer_class(optimizer: str) -> type[Trainer]:
-    """A Trainer that takes packed rows and one of `train.optimizer.OPTIMIZERS`, and whose checkpoints come back whole.
-
-    Its loss is the mean over the labelled tokens of a step.
-    """
-    import transformers
-
-    class PackedTrainer(transformers.Trainer):
-        def compute_loss(
-            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            if "labels" not in inputs:
-                outputs = model(**inputs)
-                return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-            loss = words_loss(model, inputs, num_items_in_batch)
-            if num_items_in_batch is not None:  # of all processes, while gradients are averaged over them
-                loss = loss * processes.count()
-            return (loss, {}) if return_outputs else loss
-
-        def create_optimizer(self, model: Any = None) -> Any:
-            if self.optimizer is None:
-                trained: Any = self.model if model is None else model
-                decayed = self.get_decay_parameter_names(trained)
-                rate, decay = self.args.learning_rate, self.args.weight_decay
-                self.optimizer = create_optimizer(optimizer, trained, rate, decay, decayed)
-            return self.optimizer
-
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            # Qwen2.5-VL is saved under the hub's names of its weights. The stock method looks for the names in memory,
-            # finds few of them, and would go on with the weights the stage began with.
-            if isinstance(self.model, transformers.PreTrainedModel):
-                self.model.load_state_dict(load_model(resume_from_checkpoint, "fp32").state_dict())
-            else:
-                super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    return PackedTrainer

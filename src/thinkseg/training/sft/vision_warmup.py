@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.chains.show import fit
+from thinkseg.chains.frames import fit
 from thinkseg.data.shapes import episode
+from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.data.shapes.render import ShapesVideo, corners, label_map, seen_boxes
-from thinkseg.data.shapes.world import COLORS, SHAPES
-from thinkseg.models.encoder import IGNORED, Encoder
-from thinkseg.train.mixtures import SOURCE_WH
+from thinkseg.data.shapes.simulation import COLORS, SHAPES
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.types import View
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.checkpoint import Precision, kind_of, load_checkpoint
-from thinkseg.models.encoder import END_OF_TURN, IMAGE_PAD, Encoder
+from thinkseg.models.loading import Precision, kind_of, load_checkpoint
+from thinkseg.models.policies.qwen.encoder import END_OF_TURN, IMAGE_PAD, Encoder
 from thinkseg.types import Coordinates, View
 
 if TYPE_CHECKING:

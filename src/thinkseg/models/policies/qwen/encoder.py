@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.errors import ModelError
+from thinkseg.models.loading import first_line
 from thinkseg.types import Dialogue, Turn
 
 if TYPE_CHECKING:
@@ -247,11 +248,6 @@ def _message(part: Turn | str) -> dict[str, Any]:
         return {"role": "assistant", "content": [{"type": "text", "text": part}]}
     content = [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image"} for p in part.content]
     return {"role": "user", "content": content}
-
-
-def first_line(error: Exception) -> str:
-    """What a library says went wrong, without its page of advice."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _legacy_template(name: str | Path) -> str | None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.encoder import Encoded, Encoder, spans
-from thinkseg.models.vision import Vision, without_adapter
+from thinkseg.models.policies.qwen.encoder import Encoded, Encoder, spans
+from thinkseg.models.policies.qwen.vision_cache import Vision, without_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ class Engine:
 
         temperature: 0 takes the likeliest token each time. generator: on the model's device.
         """
-        from thinkseg.models.sharing import attending
+        from thinkseg.models.policies.qwen.shared_kv_cache import attending
 
         with attending(self._config):
             return self._written(reading, rows, max_new_tokens, temperature, generator)
@@ -133,7 +133,7 @@ class Engine:
     ) -> list[Drawn]:
         import torch
 
-        from thinkseg.models.sharing import shared_cache
+        from thinkseg.models.policies.qwen.shared_kv_cache import shared_cache
 
         at = torch.tensor(rows, device=self.model.device)
         cache, places = shared_cache(reading.cache, reading.seen, rows)
@@ -186,11 +186,6 @@ class Engine:
             images += dialogue.images[first:]
             grids += list(dialogue.grids[first:])
         return {"image": self.vision.features(images, grids)} if images else None
-
-
-def mixed_seed(seed: int, number: int) -> int:
-    """A seed for the `number`-th of many draws. Mixed, not added: draw 2 of seed 0 must not be draw 1 of seed 1."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _rows_of(cache: Any, rows: torch.Tensor) -> Any:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.answering import Answering, Drawing
-from thinkseg.models.checkpoint import is_out_of_memory
-from thinkseg.models.encoder import Encoder
-from thinkseg.models.generation import Engine, mixed_seed
-from thinkseg.models.qwen import Precision, load_model, load_view
+from thinkseg.errors import ModelError
+from thinkseg.models.loading import is_out_of_memory
+from thinkseg.models.policies.qwen.checkpoint import Precision, load_model, load_view
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.models.policies.qwen.generation import Engine
+from thinkseg.models.policies.qwen.prefix_sharing import Answering
+from thinkseg.models.policies.sampling import Drawing, Sampling, mixed_seed
 from thinkseg.types import Dialogue, Reply, View
 
 if TYPE_CHECKING:
@@ -20,26 +20,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How replies are drawn. A checkpoint's own generation settings are not used, so that runs compare.
-
-    temperature: 0 takes the likeliest token each time. seed: makes sampled replies repeatable, call by call.
-    """
-
-    temperature: float = 0.0
-    max_new_tokens: int = 1024
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.temperature < float("inf") and self.max_new_tokens >= 1 and self.seed >= 0):
-            raise SettingsError("sampling: temperature and seed are at least 0, and max_new_tokens at least 1")
-
-
 class QwenPolicy:
     """Answers turns with a Qwen2.5-VL or Qwen3-VL; see `thinkseg.types.Policy`.
 
-    A second turn is read on top of the first, which the model still remembers (`thinkseg.models.answering`).
+    A second turn is read on top of the first, which the model still remembers
+    (`thinkseg.models.policies.qwen.prefix_sharing`).
 
     Load one with `QwenPolicy.load`, or wrap a model that is being trained.
     """

@@ -14,26 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thinkseg.models.encoder import Encoded, Written
-from thinkseg.models.generation import Engine, Reading
+from thinkseg.models.policies.qwen.encoder import Encoded, Written
+from thinkseg.models.policies.qwen.generation import Engine, Reading
+from thinkseg.models.policies.sampling import Drawing
 from thinkseg.types import Dialogue, Reply, Turn
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """How replies are drawn.
-
-    temperature: 0 takes the likeliest token each time. max_new_tokens: of one reply. tokens_at_once: places in the
-    model's cache that may be taken at a time, what is written included; as many as are needed if None. Beside them,
-    each first turn is kept once.
-    """
-
-    temperature: float
-    max_new_tokens: int
-    tokens_at_once: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,7 +26,8 @@ class Vision:
     def features(self, images: Sequence[torch.Tensor], grids: Sequence[torch.Tensor]) -> Any:
         """Of images one after another, as the models take them in `mm_encoder_outputs`.
 
-        images: float32 (patches, patch values) each; grids: int64 (3,) each; see `models.encoder.Encoded`.
+        images: float32 (patches, patch values) each; grids: int64 (3,) each; see
+        `models.policies.qwen.encoder.Encoded`.
         """
         found = [self._find(image) for image in images]
         missing = [place for place, features in enumerate(found) if features is None]

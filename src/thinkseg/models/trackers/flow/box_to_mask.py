@@ -10,8 +10,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.appearance import colour_cells, histogram, overlap
-from thinkseg.models.edges import (
+from thinkseg.models.trackers.flow.color_model import colour_cells, histogram, overlap
+from thinkseg.models.trackers.flow.guided_filter import (
     apply_coefficients,
     as_guide,
     guided_coefficients,

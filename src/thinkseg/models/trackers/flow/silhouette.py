@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.edges import Window, crop_window, outline_points, sampled, signed_distance
+from thinkseg.models.trackers.flow.guided_filter import Window, crop_window, outline_points, sampled, signed_distance
 
 FAR = -1e3
 """Distance given to places that the stored outline knows nothing of: far outside."""

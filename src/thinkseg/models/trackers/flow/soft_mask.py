@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from thinkseg.models.appearance import colour_cells
-from thinkseg.models.edges import Window, apply_coefficients, as_guide, guided_coefficients
+from thinkseg.models.trackers.flow.color_model import colour_cells
+from thinkseg.models.trackers.flow.guided_filter import Window, apply_coefficients, as_guide, guided_coefficients
 
 
 class Picture:

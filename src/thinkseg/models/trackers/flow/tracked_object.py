@@ -14,10 +14,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.appearance import Colours
-from thinkseg.models.edges import Window, crop_window, sampled, signed_distance
-from thinkseg.models.silhouette import Silhouette, outline_of
-from thinkseg.models.soft import Picture, Soft, drop_strays, snap
+from thinkseg.models.trackers.flow.color_model import Colours
+from thinkseg.models.trackers.flow.guided_filter import Window, crop_window, sampled, signed_distance
+from thinkseg.models.trackers.flow.silhouette import Silhouette, outline_of
+from thinkseg.models.trackers.flow.soft_mask import Picture, Soft, drop_strays, snap
 
 COLOUR_WEIGHT = 0.8
 SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6

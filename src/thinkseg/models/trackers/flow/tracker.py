@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.models.cutout import cut_out
-from thinkseg.models.edges import apply_coefficients, as_guide
-from thinkseg.models.soft import Picture, Soft
-from thinkseg.models.target import Target
-from thinkseg.models.walk import backwards, check_boxes, check_keyframe
+from thinkseg.models.trackers.base import backwards, check_boxes, check_keyframe
+from thinkseg.models.trackers.flow.box_to_mask import cut_out
+from thinkseg.models.trackers.flow.guided_filter import apply_coefficients, as_guide
+from thinkseg.models.trackers.flow.soft_mask import Picture, Soft
+from thinkseg.models.trackers.flow.tracked_object import Target
 from thinkseg.ops.masks import encode
-from thinkseg.ops.spool import MaskSpool
+from thinkseg.storage.mask_spool import MaskSpool
 from thinkseg.types import Frames, Masklets, Progress, Rle
 
 

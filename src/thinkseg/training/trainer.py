@@ -1,0 +1,174 @@
+"""`transformers.Trainer` for packed rows: its arguments, adapters, precision and optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.errors import SettingsError
+from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load_model, supports_bf16
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.training import distributed
+from thinkseg.training.log_probs import words_loss
+from thinkseg.training.optimizers import create_optimizer
+from thinkseg.training.recipes import ModelRecipe
+from thinkseg.training.sft.recipe import Recipe, Stage
+from thinkseg.types import View
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, Trainer, TrainingArguments
+
+
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
+    """A recipe's view, with boxes written as this kind of model writes them. Raises SettingsError for other sizes."""
+    multiple = encoder.size_multiple
+    for name, size_wh in (("frame_wh", view.frame_wh), ("closeup_wh", view.closeup_wh or ())):
+        if any(side % multiple for side in size_wh):
+            raise SettingsError(f"{name}: {list(size_wh)} are not multiples of {multiple}, as the model needs")
+    return replace(view, coordinates=COORDINATES[model.config.model_type])
+
+
+def trainable(model: Any, source: ModelRecipe, gradient_checkpointing: bool) -> Any:
+    """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
+    model.accepts_loss_kwargs = True  # so that the Trainer counts a step's labels over all its passes
+    frozen = not (source.create or source.train_vision)
+    model.model.visual.requires_grad_(not frozen)
+    if not source.lora:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    if gradient_checkpointing:
+        model.enable_input_require_grads()
+    lora = source.lora
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=LORA_TARGETS)
+    return get_peft_model(model, config)
+
+
+def uses_bf16(precision: str) -> bool:
+    """Whether to compute in bf16: as the recipe says, or if it leaves that open, where the hardware is quick at it."""
+    import torch
+
+    if precision == "auto":
+        return supports_bf16("cuda" if torch.cuda.is_available() else "cpu")
+    return precision == "bf16"
+
+
+def training_arguments(
+    settings: Any,
+    folder: Path,
+    tensorboard: Path,
+    seed: int,
+    precision: str,
+    report_to: Sequence[str] | None,
+    **own: Any,
+) -> TrainingArguments:
+    """What the Trainer is told, whatever it trains.
+
+    settings: has the fields of a `training.sft.recipe.Stage` that say how long and how fast to learn.
+    folder: for checkpoints. report_to: names of `REPORTERS`; TensorBoard if None. own: what else this training wants
+    told.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard)
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=uses_bf16(precision),
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed,
+        data_seed=seed,
+        save_steps=settings.save_every,
+        save_total_limit=1,
+        train_sampling_strategy="sequential",  # every index is a fresh draw already
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=["tensorboard"] if report_to is None else list(report_to),
+        ddp_find_unused_parameters=False,
+        **own,
+    )
+
+
+def stage_trainer(
+    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any, **own: Any
+) -> Trainer:
+    """The Trainer of one stage of a run, which logs to the run's log and keeps its checkpoints in the stage's folder.
+
+    own: what else the Trainer is told, as `transformers.TrainingArguments` takes it.
+    """
+    from transformers import PrinterCallback
+
+    from thinkseg.training.log import JsonLines
+
+    arguments = training_arguments(
+        stage,
+        folder,
+        out / "tensorboard" / stage.name,
+        seed=recipe.seed,
+        precision=recipe.precision,
+        report_to=recipe.report_to,
+        logging_steps=min(20, stage.steps),
+        dataloader_num_workers=stage.workers,
+        dataloader_persistent_workers=stage.workers > 0,
+        **own,
+    )
+    trainer = trainer_class(stage.optimizer)(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=collator,
+        callbacks=[JsonLines(out, stage.name)] if distributed.number() == 0 else [],
+    )
+    trainer.remove_callback(PrinterCallback)  # ours prints the same
+    return trainer
+
+
+def trainer_class(optimizer: str) -> type[Trainer]:
+    """A Trainer that takes packed rows and one of `training.optimizers.OPTIMIZERS`, and whose checkpoints come back
+    whole.
+
+    Its loss is the mean over the labelled tokens of a step.
+    """
+    import transformers
+
+    class PackedTrainer(transformers.Trainer):
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if "labels" not in inputs:
+                outputs = model(**inputs)
+                return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+            loss = words_loss(model, inputs, num_items_in_batch)
+            if num_items_in_batch is not None:  # of all processes, while gradients are averaged over them
+                loss = loss * distributed.count()
+            return (loss, {}) if return_outputs else loss
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None:
+                trained: Any = self.model if model is None else model
+                decayed = self.get_decay_parameter_names(trained)
+                rate, decay = self.args.learning_rate, self.args.weight_decay
+                self.optimizer = create_optimizer(optimizer, trained, rate, decay, decayed)
+            return self.optimizer
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            # Qwen2.5-VL is saved under the hub's names of its weights. The stock method looks for the names in memory,
+            # finds few of them, and would go on with the weights the stage began with.
+            if isinstance(self.model, transformers.PreTrainedModel):
+                self.model.load_state_dict(load_model(resume_from_checkpoint, "fp32").state_dict())
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    return PackedTrainer

@@ -1,0 +1,76 @@
+"""Questions of the shapes world and of benchmarks."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from thinkseg.annotation.candidates import BenchmarkSource, ShapesSource
+from thinkseg.data import open_benchmark
+from thinkseg.data.shapes import load
+from thinkseg.data.shapes.writer import export
+from thinkseg.errors import DatasetError, SettingsError
+
+
+def test_shapes():
+    steps = []
+    source = ShapesSource("val", 5, 3, lambda done, total: steps.append((done, total)))
+    assert [one.id for one in source.candidates] == ["val-000005", "val-000006", "val-000007"]
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    for index, candidate in enumerate(source.candidates, start=5):
+        sample, annotated = source.sample(candidate.id)
+        true = load("val", index)
+        assert (sample.id, sample.query) == (true.id, true.query)
+        assert candidate.video == candidate.id
+        assert (candidate.targets == "none") == (true.truth.num_objects == 0)
+        assert (candidate.type == "referring") == (true.category in ("referring", "none"))
+        assert list(annotated) == list(range(len(true.video)))
+    with pytest.raises(DatasetError, match="no split"):
+        ShapesSource("best", 0, 1)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Three clips in the layout of ReVOS, with three questions each."""
+    root = tmp_path_factory.mktemp("tree")
+    export(root, "val", range(3), (32, 24), num_questions=3)
+    return root
+
+
+def test_a_benchmark(tree):
+    opened = open_benchmark("revos", tree)
+    source = BenchmarkSource(opened)
+    assert [one.id for one in source.candidates] == [one.key for one in opened.expressions]
+    for candidate, expression in zip(source.candidates, opened.expressions, strict=True):
+        sample, annotated = source.sample(candidate.id)
+        assert (sample.query, candidate.video) == (expression.query, expression.video)
+        assert sample.truth.num_objects == len(expression.objects)
+        assert candidate.targets == {0: "none", 1: "single"}.get(len(expression.objects), "multiple")
+        assert (candidate.type == "reasoning") == (expression.category == "reasoning")
+        assert list(annotated) == list(range(len(sample.video)))
+        assert sample.video.time_of(1) is None
+        assert next(sample.video.read([0])).shape == (24, 32, 3)
+    assert len({one.stratum for one in source.candidates}) > 2
+    assert source.settings == {"data": "revos", "split": "valid", "fps": None}
+
+
+def test_frames_a_second_are_told(tree):
+    source = BenchmarkSource(open_benchmark("revos", tree), fps=4.0)
+    assert source.sample(source.candidates[0].id)[0].video.time_of(1) == 0.25
+    assert source.settings["fps"] == 4.0
+
+
+def test_masks_of_some_frames_and_targets_that_are_not_told(tmp_path):
+    for folder, names in (("clip", "012"), ("dog", "02")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (6, 4), (255,) * 3).save(tmp_path / folder / f"{name}.png")
+    rows = [{"video": "clip", "query": "the dog", "masks": ["dog"]}, {"video": "clip", "query": "who knows"}]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    opened = open_benchmark("folder", tmp_path)
+    (candidate,) = BenchmarkSource(opened).candidates
+    assert list(BenchmarkSource(opened).sample(candidate.id)[1]) == [0, 2]
+    untold = tuple(replace(one, objects=None) for one in opened.expressions)
+    with pytest.raises(SettingsError, match="targets are not told"):
+        BenchmarkSource(replace(opened, expressions=untold))

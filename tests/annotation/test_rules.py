@@ -1,0 +1,50 @@
+"""The annotator that needs no model."""
+
+from collections import Counter
+
+import pytest
+
+from thinkseg.annotation.annotators import Rules
+from thinkseg.annotation.candidates import ShapesSource
+from thinkseg.annotation.prompts import read_steps
+from thinkseg.annotation.sampling import draw
+from thinkseg.annotation.tasks import limits, prepare
+from thinkseg.annotation.verify import Truth, check
+from thinkseg.types import View
+
+
+@pytest.fixture(scope="module")
+def source():
+    return ShapesSource("train", 0, 48)
+
+
+@pytest.mark.parametrize("view", [View(4, (112, 112)), View(3, (84, 56), "thousandths")], ids=["pixels", "thousandths"])
+def test_what_rules_say_is_true(source, view):
+    """Nearly all of it: a target of which little is in sight at the keyframe is none to a careful observer."""
+    rules, found, moments = Rules(view), Counter(), set()
+    drawn = draw(source.candidates, 16, "balanced", 0, no_target=True)
+    for seed, candidate in enumerate(drawn):
+        task = prepare(candidate, *source.sample(candidate.id), view, seed)
+        reply = rules.ask(task, seed).result()
+        steps, reasons = check(reply, Truth(task.draft, task.num_objects, limits(view)))
+        assert steps is not None
+        found[candidate.targets] += not reasons
+        if task.draft.keyframe is not None and not reasons:
+            assert f"{task.keyframe_label} s" in steps.place
+            moments.add(task.draft.indices.index(task.draft.keyframe))
+    assert found.total() >= 14
+    assert all(found[targets] for targets in ("single", "multiple", "none"))
+    assert len(moments) > 1
+
+
+def test_the_given_keyframe_is_told_whichever_it_is(source):
+    """Of the best five frames any may be the keyframe, and several of them may be shown."""
+    view = View(12, (112, 112))
+    candidate = next(one for one in source.candidates if one.targets == "single")
+    told = set()
+    for seed in range(12):
+        task = prepare(candidate, *source.sample(candidate.id), view, seed)
+        steps = read_steps(Rules(view).ask(task, 0).result().text)
+        assert f"at {task.keyframe_label} s" in steps.place
+        told.add(task.draft.keyframe)
+    assert len(told) > 2

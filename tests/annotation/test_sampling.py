@@ -1,0 +1,123 @@
+"""Draws: how many of which kind, about which videos, and always the same."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thinkseg.annotation.candidates import NONE, STRATA, Candidate, targets_of, type_of
+from thinkseg.annotation.sampling import chance, draw, quotas, table
+
+
+def candidates(**sizes):
+    """Candidates of the strata by their initials, rs=3 for "referring, single", each about a video of its own."""
+    kinds = {"rs": ("referring", "single"), "rm": ("referring", "multiple"), "qs": ("reasoning", "single")}
+    kinds |= {"qm": ("reasoning", "multiple"), "none": ("referring", "none")}
+    return [Candidate(f"{k}{n}", f"video-{k}{n}", *kinds[k]) for k, size in sizes.items() for n in range(size)]
+
+
+def strata(drawn):
+    return dict(Counter(candidate.stratum for candidate in drawn))
+
+
+@pytest.mark.parametrize(
+    ("category", "kind"),
+    [
+        ("referring", "referring"),
+        ("no-target", "referring"),
+        ("none", "referring"),
+        ("", "referring"),
+        ("reasoning", "reasoning"),
+        ("several", "reasoning"),
+    ],
+)
+def test_what_a_category_takes(category, kind):
+    assert type_of(category) == kind
+
+
+def test_targets_in_a_word():
+    assert [targets_of(number) for number in range(4)] == ["none", "single", "multiple", "multiple"]
+
+
+def test_proportional_shares_are_those_of_the_data():
+    assert quotas({"a": 60, "b": 30, "c": 10}, 10, "proportional") == {"a": 6, "b": 3, "c": 1}
+    # 6.3, 3.15 and 1.05 of 10.5: the largest remainder gets what is left over.
+    assert quotas({"a": 63, "b": 31, "c": 6}, 10, "proportional") == {"a": 6, "b": 3, "c": 1}
+    assert quotas({"a": 1, "b": 1, "c": 1}, 2, "proportional") == {"a": 1, "b": 1, "c": 0}
+
+
+def test_balanced_shares_are_alike_as_far_as_they_go():
+    assert quotas({"a": 60, "b": 30, "c": 10}, 30, "balanced") == {"c": 10, "b": 10, "a": 10}
+    assert quotas({"a": 60, "b": 30, "c": 2}, 30, "balanced") == {"c": 2, "b": 14, "a": 14}
+    assert quotas({"a": 60, "b": 0, "c": 2}, 30, "balanced") == {"b": 0, "c": 2, "a": 28}
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=1, max_size=6),
+    st.integers(0, 300),
+    st.sampled_from(["proportional", "balanced"]),
+)
+def test_shares_are_exact_and_possible(sizes, count, balance):
+    there = {str(place): size for place, size in enumerate(sizes)}
+    shares = quotas(there, count, balance)
+    assert sum(shares.values()) == min(count, sum(sizes))
+    assert all(0 <= shares[name] <= there[name] for name in there)
+
+
+def test_a_draw_has_the_shares_of_its_strata():
+    there = candidates(rs=40, rm=20, qs=30, qm=10, none=25)
+    drawn = draw(there, 20, "proportional", 0)
+    assert strata(drawn) == {
+        "referring, single": 8,
+        "referring, multiple": 4,
+        "reasoning, single": 6,
+        "reasoning, multiple": 2,
+    }
+    assert strata(draw(there, 50, "balanced", 0, no_target=True)) == dict.fromkeys(STRATA, 10)
+
+
+def test_without_a_target_only_if_wanted():
+    there = candidates(rs=2, none=2)
+    assert strata(draw(there, 10, "balanced", 0)) == {"referring, single": 2}
+    assert strata(draw(there, 10, "balanced", 0, no_target=True)) == {"referring, single": 2, NONE: 2}
+
+
+def test_a_draw_is_the_same_each_time_and_in_the_order_of_the_data():
+    there = candidates(rs=30, qs=30)
+    drawn = draw(there, 10, "proportional", 3)
+    assert drawn == draw(there, 10, "proportional", 3)
+    assert drawn == [candidate for candidate in there if candidate in drawn]
+    assert drawn != draw(there, 10, "proportional", 4)
+    assert set(drawn) == set(draw(there[::-1], 10, "proportional", 3))
+
+
+def test_what_is_drawn_for_a_name_never_changes():
+    """Sets made earlier can only be gone on with as long as these stay."""
+    assert chance(0, "draw", "a") == 11379793175471191452
+    assert len({chance(seed, purpose, name) for seed in (0, 1) for purpose in "xy" for name in "ab"}) == 8
+
+
+def test_a_draw_is_spread_over_videos():
+    """Nine questions about one video, one about each of three others: all four videos before any comes twice."""
+    there = [Candidate(f"big/{n}", "big", "referring", "single") for n in range(9)]
+    there += [Candidate(f"{name}/0", name, "referring", "single") for name in ("x", "y", "z")]
+    for seed in range(5):
+        assert {one.video for one in draw(there, 4, "proportional", seed)} == {"big", "x", "y", "z"}
+        assert Counter(one.video for one in draw(there, 6, "proportional", seed))["big"] == 3
+
+
+def test_a_video_that_one_stratum_used_comes_later_in_the_next():
+    there = [Candidate("a/0", "a", "referring", "single")]
+    there += [Candidate(f"{video}/{n}", video, "reasoning", "single") for video in ("a", "b") for n in (1, 2)]
+    for seed in range(5):
+        drawn = draw(there, 2, "balanced", seed)
+        assert {one.video for one in drawn} == {"a", "b"}
+
+
+def test_the_table_has_a_line_for_each_stratum():
+    there = candidates(rs=2, none=1)
+    lines = [line.split() for line in table({"there are": there, "drawn": there[:1]}).splitlines()]
+    assert lines[1] == ["referring,", "single", "2", "1"]
+    assert lines[5] == ["no", "target", "1", "0"]
+    assert lines[6:] == [["all", "3", "1"], ["videos", "3", "1"]]

@@ -1,0 +1,18 @@
+"""A set made through a failing server by a run that is killed; see the script for more of both."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "annotate_faults.py"
+
+
+def test_killed_and_started_again():
+    command = [sys.executable, str(SCRIPT), "--kills", "1", "--count", "8", "--faults", "0.3", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["kept and asked for again"] == 0
+    assert all(told["same"].values())
+    assert told["answers kept"] == told["counts"]["drawn"] == 8

@@ -1,0 +1,95 @@
+"""`thinkseg data NAME`: what is there of a benchmark, and what is wrong with it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thinkseg.cli import app
+from thinkseg.data import BENCHMARKS
+from thinkseg.rle import encode
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A tree in the layout of MeViS: one video of two frames, and one expression of each kind."""
+    split = tmp_path / "valid_u"
+    (split / "JPEGImages" / "clip").mkdir(parents=True)
+    for name in ("00000", "00001"):
+        Image.new("RGB", (4, 4)).save(split / "JPEGImages" / "clip" / f"{name}.jpg")
+    targets = {"0": [1], "1": [1, 2], "2": []}
+    expressions = {name: {"exp": f"target {name}", "obj_id": ids, "anno_id": ids} for name, ids in targets.items()}
+    videos = {"clip": {"vid_id": 0, "frames": ["00000", "00001"], "expressions": expressions}}
+    (split / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    rle = encode(np.eye(4, dtype=bool))
+    (split / "mask_dict.json").write_text(json.dumps({"1": [rle, None], "2": [None, rle]}))
+    return tmp_path
+
+
+def printed(capsys):
+    """Lines of a table as {name: count}, the indented ones by their last word alone."""
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    return {" ".join(line[:-1]): int(line[-1]) for line in lines if line[-1].isdigit()}
+
+
+def test_a_whole_tree_is_counted(root, capsys):
+    assert app.main(["data", "mevis", "--root", str(root), "--split", "valid_u"]) == 0
+    assert printed(capsys) == {
+        "videos": 1,
+        "frames": 2,
+        "scored": 2,
+        "expressions": 3,
+        "referring": 2,
+        "no-target": 1,
+        "single": 1,
+        "multiple": 1,
+        "none": 1,
+        "problems": 0,
+    }
+
+
+def test_a_broken_tree_is_counted_and_told_of_and_refused(root, capsys):
+    (root / "valid_u" / "JPEGImages" / "clip" / "00001.jpg").unlink()
+    (root / "valid_u" / "mask_dict.json").write_text('{"1": [null, null]}')
+    run = ["data", "mevis", "--root", str(root)]
+    assert app.main(run) == 2
+    told = capsys.readouterr()
+    assert told.err == (f"thinkseg: {root} is not whole (problems: 2): mend it, or let it be with --keep-going\n")
+    assert "00001.jpg; is the data set complete?" in told.out
+    assert "mask_dict.json has no annotation 2, which video clip asks for" in told.out
+    assert app.main([*run, "--keep-going"]) == 0
+    assert capsys.readouterr() == (told.out, "")
+
+
+def test_a_broken_list_is_an_error_even_when_going_on(root, capsys):
+    (root / "valid_u" / "meta_expressions.json").write_text("{")
+    assert app.main(["data", "mevis", "--root", str(root), "--keep-going"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "meta_expressions.json is not JSON" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--split", "best"], "no split 'best'; there are"),
+        (["--root", "nowhere"], "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_what_cannot_be_opened(tmp_path, monkeypatch, capsys, name, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    assert app.main(["data", name, "--root", ".", *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_help_names_the_splits(name, capsys):
+    with pytest.raises(SystemExit):
+        app.main(["data", name, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for split in BENCHMARKS[name].splits:
+        assert split in told
+    assert "--root DIR" in told
+    assert "--keep-going" in told

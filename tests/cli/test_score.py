@@ -1,0 +1,126 @@
+"""`thinkseg evaluate NAME`, `score`, `validate`, `submit` and `compare`, from end to end on small trees."""
+
+import json
+
+import pytest
+
+import layouts
+from thinkseg.cli import app
+from thinkseg.models.policies.scripted import ScriptedPolicy
+from thinkseg.types import View
+
+LEFT = '<think>there</think><answer>{"keyframe_timestamp": 0, "bbox_2d_list": [[0, 0, 4, 4]]}</answer>'
+NONE = '<think>none</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
+
+
+@pytest.fixture
+def root(tmp_path):
+    layouts.revos(tmp_path / "revos")
+    return tmp_path / "revos"
+
+
+@pytest.fixture
+def evaluated(root, tmp_path, monkeypatch, box_tracker):
+    """Evaluates on ReVOS into a folder with scripted replies: evaluated(name, replies, *options) -> status."""
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
+
+    def evaluated(name, replies, *options):
+        policy = ScriptedPolicy(replies, view=View(num_frames=3, frame_wh=(10, 8)))
+        monkeypatch.setattr("thinkseg.models.load_policy", lambda name, **settings: policy)
+        return app.main(["evaluate", "revos", "--root", str(root), "--out", str(tmp_path / name), *options])
+
+    return evaluated
+
+
+def one_line(capsys):
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    return line
+
+
+def test_an_evaluation_and_the_score_of_its_masks_agree(evaluated, root, tmp_path, capsys):
+    assert evaluated("run", [LEFT, LEFT, NONE, "junk"], "--png") == 0
+    table = capsys.readouterr().out
+    assert "without masks, which earn 0: tags 1" in table
+    assert f"wrote {tmp_path / 'run' / 'scores.json'}" in table
+    expected = json.loads((tmp_path / "run" / "scores.json").read_text())
+    for place in ("run", "run/pictures"):
+        out, table = tmp_path / "scored", tmp_path / "scored.csv"
+        command = ["score", "revos", "--root", str(root), "--predictions", str(tmp_path / place), "--workers", "1"]
+        assert app.main([*command, "--out", str(out), "--csv", str(table)]) == 0
+        found = json.loads((out / "scores.json").read_text())
+        assert found.pop("failures") == {"missing": 1}
+        assert found == {key: value for key, value in expected.items() if key != "failures"}
+        assert len(table.read_text().splitlines()) == 5
+        assert app.main(["compare", str(tmp_path / "run"), str(out)]) == 0
+        assert "J&F differs in 0" in capsys.readouterr().out
+
+
+def test_masks_of_nothing_are_refused(root, tmp_path, capsys):
+    command = ["score", "revos", "--root", str(root), "--workers", "1", "--predictions"]
+    assert app.main([*command, str(root), "--out", str(tmp_path / "out")]) == 2
+    assert "is there no" in one_line(capsys)
+    assert app.main([*command, str(tmp_path / "none")]) == 2
+    assert "no folder" in one_line(capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["revos"]
+
+
+def test_the_truth_is_validated(root, capsys):
+    command = ["validate", "revos", "--root", str(root), "--workers", "1"]
+    assert app.main(command) == 0
+    assert "J and F are 100 for 4 of 4 expressions" in capsys.readouterr().out
+
+
+def test_a_broken_truth_is_one_line_or_passed_over(root, capsys):
+    with layouts.editing(root / "mask_dict.json") as masks:
+        masks["2"][1]["counts"] = "?"
+    command = ["validate", "revos", "--root", str(root), "--workers", "1"]
+    assert app.main(command) == 2
+    assert "mask_dict.json: 2: 1" in one_line(capsys)
+    assert app.main([*command, "--keep-going"]) == 0
+    printed = capsys.readouterr()
+    assert "J and F are 100 for 3 of 3" in printed.out
+    assert "1 that are broken" in printed.out
+    assert "rle (1)" in printed.err
+
+
+def test_a_truth_below_full_marks_is_listed(root, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "thinkseg.evaluation.validation.TruthAsPictures.of", lambda self, expression, video, size_wh: None
+    )
+    assert app.main(["validate", "revos", "--root", str(root), "--workers", "1"]) == 2
+    printed = capsys.readouterr()
+    assert "solo/0: J 0.00, F 0.00: the floor" in printed.out
+    assert "does not score 100 everywhere" in printed.err
+
+
+def test_tracks_with_quirks_and_without(tmp_path, capsys):
+    layouts.vicas(tmp_path / "vicas")
+    for prompt in "01":
+        for name in ("00000", "00002"):
+            layouts.write_mask(tmp_path / "masks" / "000042" / prompt / f"{name}.png", layouts.LEFT)
+    command = ["score", "vicas", "--root", str(tmp_path / "vicas"), "--predictions", str(tmp_path / "masks")]
+    for options, words in (([], "quirks included"), (["--fixed"], "fixed: best matches")):
+        assert app.main([*command, "--workers", "1", "--out", str(tmp_path / "out"), *options]) == 0
+        printed = capsys.readouterr().out
+        assert "mAP" in printed
+        assert words in printed
+    assert app.main(["compare", str(tmp_path / "out"), str(tmp_path / "out"), "--fixed"]) == 0
+    assert "fixed: best matches" in capsys.readouterr().out
+    assert app.main(["score", "revos", "--root", ".", "--predictions", ".", "--fixed"]) == 2
+
+
+def test_a_submission(tmp_path, capsys):
+    layouts.mevis(tmp_path / "mevis")
+    for name in layouts.FRAMES:
+        layouts.write_mask(tmp_path / "masks" / "0ab4" / "0" / f"{name}.png", layouts.LEFT)
+    command = ["submit", "mevis", "--root", str(tmp_path / "mevis"), "--split", "valid"]
+    assert app.main([*command, "--predictions", str(tmp_path / "masks"), "--out", str(tmp_path / "out.zip")]) == 0
+    assert f"wrote {tmp_path / 'out.zip'}" in capsys.readouterr().out
+    assert app.main([*command, "--predictions", str(tmp_path), "--out", str(tmp_path / "other.zip")]) == 2
+    assert "have no masks" in one_line(capsys)
+
+
+def test_runs_of_other_data_are_not_compared(tmp_path, capsys):
+    assert app.main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert "holds no results" in one_line(capsys)

@@ -1,0 +1,66 @@
+"""The records all benchmarks share, and the samples made of them."""
+
+import pytest
+
+import layouts
+from thinkseg.data import open_benchmark
+from thinkseg.data.benchmarks.base import Expression, Video
+from thinkseg.data.readers.issues import Problems, TreeError
+
+
+def test_a_key_tells_expressions_apart():
+    assert Expression("a/b", "3", "x", "", None, (), ()).key == "a/b/3"
+
+
+def test_a_sample_has_all_that_is_known(tmp_path):
+    layouts.revos(tmp_path)
+    benchmark = open_benchmark("revos", tmp_path)
+    expression = benchmark.expressions[1]
+    sample = benchmark.sample(expression)
+    assert (sample.id, sample.query, sample.category) == ("lvos/clip/1", "those that leave", "reasoning")
+    assert (sample.video.size_wh, len(sample.video), sample.video.fps) == (layouts.SIZE_WH, 3, None)
+    assert (sample.truth.size_wh, sample.truth.num_frames, sample.truth.num_objects) == (layouts.SIZE_WH, 3, 2)
+    assert (sample.foreground.num_frames, sample.foreground.num_objects) == (3, 1)
+
+
+def test_parts_of_a_sample_can_be_had_alone(tmp_path):
+    layouts.revos(tmp_path)
+    benchmark = open_benchmark("revos", tmp_path)
+    assert len(benchmark.frames("solo")) == 2
+    truth = benchmark.truth(benchmark.expressions[3], layouts.SIZE_WH)
+    assert truth.area(0) == 5
+    assert benchmark.foreground("solo", layouts.SIZE_WH).area(1) == 5
+    with pytest.raises(KeyError):
+        benchmark.frames("elsewhere")
+
+
+def test_samples_that_cannot_be_made_are_problems(tmp_path):
+    layouts.revos(tmp_path)
+    with layouts.editing(tmp_path / "mask_dict.json") as masks:
+        del masks["1"]
+    problems = Problems(keep_going=True)
+    benchmark = open_benchmark("revos", tmp_path, problems=problems)
+    assert [sample.id for sample in benchmark.samples()] == ["lvos/clip/0", "lvos/clip/2", "solo/0"]
+    assert problems.counts == {"id": 1}
+    with pytest.raises(TreeError, match="no annotation 1"):
+        list(open_benchmark("revos", tmp_path).samples())
+
+
+def test_what_goes_wrong_with_a_sample_elsewhere_is_not_a_problem_here(tmp_path):
+    layouts.revos(tmp_path)
+    problems = Problems(keep_going=True)
+    samples = open_benchmark("revos", tmp_path, problems=problems).samples()
+
+    def score(sample):
+        raise TreeError("mask", f"elsewhere with {sample.id}")
+
+    with pytest.raises(TreeError, match="elsewhere with lvos/clip/0"):
+        list(map(score, samples))
+    assert problems.total == 0
+
+
+def test_a_size_that_is_not_stated_is_that_of_the_frames(tmp_path):
+    layouts.mevis(tmp_path)
+    benchmark = open_benchmark("mevis", tmp_path)
+    assert benchmark.videos == {"0ab4": Video("0ab4", layouts.FRAMES)}
+    assert benchmark.frames("0ab4").size_wh == layouts.SIZE_WH

@@ -1,0 +1,56 @@
+"""Where frames and masks of a kind are kept, apart from any benchmark."""
+
+import pytest
+
+import layouts
+from layouts import FRAMES, LABELS, LEFT, SIZE_WH, write_frames, write_labels, write_mask
+from thinkseg.data.benchmarks.base import Video
+from thinkseg.data.benchmarks.layouts import JpegFolders, LabelFiles, MaskFolders, RleFiles, jpeg_names
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.mask_dict import MaskFile
+
+CLIP = Video("sub/clip", FRAMES)
+
+
+def test_frames_lie_in_a_folder_for_each_video(tmp_path):
+    write_frames(tmp_path / "sub" / "clip")
+    files = JpegFolders(tmp_path)
+    video = files.frames(CLIP)
+    assert (video.name, len(video), video.size_wh) == ("sub/clip", 3, SIZE_WH)
+    assert list(files.frame_paths(CLIP)) == [tmp_path / "sub" / "clip" / f"{name}.jpg" for name in FRAMES]
+    assert files.foreground(CLIP, SIZE_WH) is None
+
+
+def test_frames_without_masks_have_no_objects(tmp_path):
+    with pytest.raises(TreeError, match="there are no masks of object 1"):
+        JpegFolders(tmp_path).track(CLIP, "1", SIZE_WH)
+
+
+def test_run_lengths_lie_in_one_file(tmp_path):
+    layouts.write_json(tmp_path / "masks.json", {"7": [layouts.rle(LEFT), None, None]})
+    files = RleFiles(tmp_path, MaskFile(tmp_path / "masks.json", "["))
+    assert files.track(CLIP, "7", SIZE_WH)[0] == layouts.rle(LEFT)
+    assert files.foreground(CLIP, SIZE_WH) is None
+    with pytest.raises(TreeError, match=r"masks\.json has no annotation 8, which video sub/clip asks for"):
+        files.track(CLIP, "8", SIZE_WH)
+
+
+def test_label_maps_lie_beside_the_frames(tmp_path):
+    write_labels(tmp_path / "sub" / "clip" / "00001.png", LABELS)
+    files = LabelFiles(tmp_path / "frames", tmp_path)
+    assert list(files.map_paths(CLIP))[1] == tmp_path / "sub" / "clip" / "00001.png"
+    assert files.track(CLIP, "1", SIZE_WH)[1] == layouts.rle(LEFT)
+
+
+def test_masks_lie_in_a_folder_for_each_object(tmp_path):
+    write_mask(tmp_path / "cat" / "00002.png", LEFT)
+    write_mask(tmp_path / "cat" / "00000.png", LEFT)
+    files = MaskFolders(tmp_path, tmp_path)
+    assert files.annotated(CLIP, "cat") == (0, 2)
+    assert list(files.track(CLIP, "cat", SIZE_WH)) == [layouts.rle(LEFT), None, layouts.rle(LEFT)]
+
+
+def test_frames_that_only_a_folder_lists(tmp_path):
+    write_frames(tmp_path, ("00010", "00009"))
+    (tmp_path / "00001.png").write_bytes(b"")
+    assert jpeg_names(tmp_path) == ("00009", "00010")

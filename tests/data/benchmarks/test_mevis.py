@@ -1,0 +1,79 @@
+"""MeViS: splits with and without truth, and both versions."""
+
+import pytest
+
+import layouts
+from layouts import LEFT, RIGHT, editing
+from thinkseg.data import open_benchmark
+from thinkseg.data.readers.issues import TreeError
+
+
+def test_the_split_with_truth(tmp_path):
+    layouts.mevis(tmp_path)
+    benchmark = open_benchmark("mevis", tmp_path)
+    assert benchmark.split == "valid_u"
+    assert [one.objects for one in benchmark.expressions] == [("7", "9"), ("7",), ()]
+    assert [one.category for one in benchmark.expressions] == ["referring", "referring", "no-target"]
+    several, single, none = map(benchmark.sample, benchmark.expressions)
+    assert [several.truth.union(frame).tolist() for frame in (0, 1)] == [(LEFT | RIGHT).tolist(), RIGHT.tolist()]
+    assert [single.truth.area(frame) for frame in range(3)] == [4, 0, 4]
+    assert none.truth.num_objects == 0
+    assert several.foreground is None
+    assert benchmark.expressions[0].folders == ("0ab4/0",)
+
+
+def test_the_split_without_truth(tmp_path):
+    layouts.mevis(tmp_path)
+    benchmark = open_benchmark("mevis", tmp_path, "valid")
+    (asked,) = benchmark.expressions
+    assert asked.objects is None
+    assert list(asked.scored) == [0, 1, 2]
+    sample = benchmark.sample(asked)
+    assert sample.truth is None
+    assert len(sample.video) == 3
+
+
+def test_lists_that_a_server_blanked_are_no_missing_targets(tmp_path):
+    layouts.mevis(tmp_path)
+    with editing(tmp_path / "valid" / "meta_expressions.json") as meta:
+        meta["videos"]["0ab4"]["expressions"]["0"].update(obj_id=[], anno_id=[])
+    assert open_benchmark("mevis", tmp_path, "valid").expressions[0].objects is None
+
+
+def test_a_truth_that_is_there_is_used(tmp_path):
+    layouts.mevis(tmp_path)
+    (tmp_path / "valid_u").rename(tmp_path / "test")
+    assert [one.objects for one in open_benchmark("mevis", tmp_path, "test").expressions] == [("7", "9"), ("7",), ()]
+
+
+def test_masks_without_lists_of_targets_tell_nothing(tmp_path):
+    layouts.mevis(tmp_path)
+    (tmp_path / "valid" / "mask_dict.json").write_text("{}")
+    assert open_benchmark("mevis", tmp_path, "valid").expressions[0].objects is None
+
+
+def test_truth_that_should_be_there_is_missed(tmp_path):
+    layouts.mevis(tmp_path)
+    (tmp_path / "valid_u" / "mask_dict.json").unlink()
+    benchmark = open_benchmark("mevis", tmp_path)
+    with pytest.raises(TreeError, match=r"valid_u/mask_dict\.json cannot be read"):
+        benchmark.sample(benchmark.expressions[0])
+    with editing(tmp_path / "valid_u" / "meta_expressions.json") as meta:
+        del meta["videos"]["0ab4"]["expressions"]["1"]["anno_id"]
+    with pytest.raises(TreeError, match="expressions > 1 has no field 'anno_id'"):
+        open_benchmark("mevis", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["meta_expressions_v2.json", "meta_expressions_v2_release.json"])
+def test_version_2_has_lists_of_its_own(tmp_path, name):
+    layouts.mevis(tmp_path, name)
+    benchmark = open_benchmark("mevis-v2", tmp_path)
+    assert (benchmark.name, len(benchmark.expressions)) == ("mevis-v2", 3)
+    with pytest.raises(TreeError, match=r"valid_u/meta_expressions\.json cannot be read"):
+        open_benchmark("mevis", tmp_path)
+
+
+def test_version_2_is_missed_by_its_name(tmp_path):
+    layouts.mevis(tmp_path)
+    with pytest.raises(TreeError, match=r"valid_u/meta_expressions_v2\.json cannot be read"):
+        open_benchmark("mevis-v2", tmp_path)

@@ -1,0 +1,150 @@
+"""ReasonVOS: expressions as a list, masks for some frames, and the copies that differ."""
+
+import pytest
+
+import layouts
+from layouts import LEFT, LOW, RIGHT, editing, write_mask
+from thinkseg.data import open_benchmark
+from thinkseg.data.readers.issues import Problems, TreeError
+
+
+def rows(root):
+    return editing(root / "meta_expressions.json")
+
+
+def test_expressions_are_a_list(root):
+    benchmark = open_benchmark("reasonvos", root)
+    assert [one.key for one in benchmark.expressions] == ["race/0", "race/1"]
+    assert [one.category for one in benchmark.expressions] == ["sentence", "phrase"]
+    assert [one.query for one in benchmark.expressions] == ["Which one falls behind?", "winner"]
+
+
+def test_only_frames_with_a_mask_are_scored(root):
+    benchmark = open_benchmark("reasonvos", root)
+    assert [one.scored for one in benchmark.expressions] == [(0, 2), (1,)]
+    first, second = map(benchmark.sample, benchmark.expressions)
+    assert [first.truth.union(frame).tolist() for frame in (0, 2)] == [LEFT.tolist(), RIGHT.tolist()]
+    assert first.truth.rles[0][1] is None
+    assert second.truth.union(1).tolist() == LOW.tolist()
+
+
+def test_the_source_is_written_in_either_case(root):
+    benchmark = open_benchmark("reasonvos", root)
+    assert [one.objects for one in benchmark.expressions] == [("burst_race_3",), ("BURST_race_4",)]
+    with rows(root) as meta:
+        meta["videos"]["race"]["source"] = "Burst"
+    assert [one.objects for one in open_benchmark("reasonvos", root).expressions] == [
+        ("burst_race_3",),
+        ("BURST_race_4",),
+    ]
+
+
+def test_a_folder_in_exactly_that_case_comes_first(root):
+    write_mask(root / "Annotations" / "BURST_race_3" / "00001.png", LOW)
+    assert open_benchmark("reasonvos", root).expressions[0].objects == ("BURST_race_3",)
+
+
+def test_videos_are_told_apart_by_case(root):
+    write_mask(root / "Annotations" / "burst_Race_5" / "00001.png", LOW)
+    with rows(root) as meta:
+        meta["videos"]["race"]["expressions"][0]["obj_id"] = 5
+    with pytest.raises(TreeError, match=r"there is no folder .*BURST_race_5") as caught:
+        open_benchmark("reasonvos", root)
+    assert caught.value.kind == "mask"
+
+
+def test_where_predictions_are_found(root):
+    first = open_benchmark("reasonvos", root).expressions[0]
+    assert first.folders == ("BURST_race_3/0", "race/0", "race/3")
+
+
+def test_an_id_used_twice_leaves_the_number_to_the_later_expression(root):
+    with rows(root) as meta:
+        listed = meta["videos"]["race"]["expressions"]
+        listed += [{**listed[1], "exp_id": 0, "exp_text": "third"}, {**listed[1], "exp_id": 2, "exp_text": "fourth"}]
+    found = {one.id: one for one in open_benchmark("reasonvos", root).expressions}
+    assert {name: one.query for name, one in found.items()} == {
+        "1": "winner",
+        "0": "third",
+        "2": "fourth",
+        "3": "Which one falls behind?",
+    }
+    assert found["3"].folders[:2] == ("BURST_race_3/0", "race/3")
+
+
+def test_expressions_that_would_share_a_folder_do_not(root):
+    with rows(root) as meta:
+        listed = meta["videos"]["race"]["expressions"]
+        listed += [{**listed[0], "exp_text": "second"}, {**listed[0], "exp_text": "third"}]
+    problems = Problems()
+    found = {one.query: one for one in open_benchmark("reasonvos", root, problems=problems).expressions}
+    assert found["third"].folders[0] == "BURST_race_3/0"
+    # What the official scripts left is still found, and nothing is written over it.
+    assert found["second"].folders[:2] == ("BURST_race_3/3", "BURST_race_3/0")
+    assert found["Which one falls behind?"].folders[:2] == ("BURST_race_3/2", "BURST_race_3/0")
+    assert len({one.folders[0] for one in found.values()}) == len(found) == 4
+    assert problems.counts == {"id": 2}
+
+
+def test_copies_with_an_object_of_expressions(root):
+    with rows(root) as meta:
+        entry = meta["videos"]["race"]
+        entry["expressions"] = {
+            str(row.pop("exp_id")): {key: row[key] for key in ("obj_id", "exp_text")} for row in entry["expressions"]
+        }
+        entry["is_sent"] = True
+    benchmark = open_benchmark("reasonvos", root)
+    assert [(one.key, one.category) for one in benchmark.expressions] == [
+        ("race/0", "sentence"),
+        ("race/1", "sentence"),
+    ]
+    assert benchmark.expressions[0].folders == ("BURST_race_3/0", "race/0", "race/3")
+
+
+def test_the_video_is_all_that_is_in_its_folder(root):
+    layouts.write_frames(root / "JPEGImages" / "race", ["00003"])
+    (root / "JPEGImages" / "race" / "notes.txt").write_text("no frame")
+    problems = Problems()
+    benchmark = open_benchmark("reasonvos", root, problems=problems)
+    assert benchmark.videos["race"].frames == (*layouts.FRAMES, "00003")
+    assert problems.total == 0
+
+
+def test_frames_that_are_listed_and_not_there_are_noted(root):
+    with rows(root) as meta:
+        meta["videos"]["race"]["frames"] += ["00008", "00009"]
+    problems = Problems()
+    assert len(open_benchmark("reasonvos", root, problems=problems).expressions) == 2
+    assert problems.examples == {"frame": ["video race: 2 frames are listed but not there, first 00008"]}
+
+
+def test_a_mask_without_a_frame(root):
+    write_mask(root / "Annotations" / "burst_race_3" / "00009.png", LOW)
+    with pytest.raises(TreeError, match=r"burst_race_3/00009\.png belongs to no frame of video race"):
+        open_benchmark("reasonvos", root)
+    problems = Problems(keep_going=True)
+    assert [one.id for one in open_benchmark("reasonvos", root, problems=problems).expressions] == ["1"]
+
+
+def test_folders_that_are_empty_or_missing(root):
+    (root / "Annotations" / "BURST_race_4" / "00001.png").unlink()
+    with pytest.raises(TreeError, match=r"BURST_race_4 holds no \.png file"):
+        open_benchmark("reasonvos", root)
+    for name in layouts.FRAMES:
+        (root / "JPEGImages" / "race" / f"{name}.jpg").unlink()
+    with pytest.raises(TreeError, match=r"race holds no \.jpg file"):
+        open_benchmark("reasonvos", root)
+    (root / "JPEGImages" / "race").rmdir()
+    with pytest.raises(TreeError, match=r"there is no folder .*race with frames"):
+        open_benchmark("reasonvos", root)
+
+
+@pytest.mark.parametrize(("field", "value"), [("obj_id", "../../3"), ("exp_id", "a/b"), ("exp_id", "..")])
+def test_no_name_leads_out_of_the_root(root, field, value):
+    with rows(root) as meta:
+        meta["videos"]["race"]["expressions"][0][field] = value
+    with pytest.raises(TreeError, match="could lead out of the data set's folder"):
+        open_benchmark("reasonvos", root)
+    problems = Problems(keep_going=True)
+    assert [one.id for one in open_benchmark("reasonvos", root, problems=problems).expressions] == ["1"]
+    assert problems.counts == {"path": 1}

@@ -1,0 +1,87 @@
+"""Ref-YouTube-VOS: every fifth frame, label maps in train alone, and the videos of test inside valid."""
+
+import pytest
+
+from layouts import LEFT, RIGHT, editing
+from thinkseg.data import open_benchmark
+from thinkseg.data.benchmarks import refytvos
+from thinkseg.data.readers.issues import Problems, TreeError
+
+
+def train_list(root):
+    return editing(root / "meta_expressions" / "train" / "meta_expressions.json")
+
+
+def test_objects_are_numbers_in_label_maps(root):
+    benchmark = open_benchmark("refytvos", root, "train")
+    assert [one.objects for one in benchmark.expressions] == [("1",), ("2",)]
+    left, right = map(benchmark.sample, benchmark.expressions)
+    assert left.truth.union(0).tolist() == LEFT.tolist()
+    assert right.truth.union(2).tolist() == RIGHT.tolist()
+
+
+def test_frames_keep_the_numbers_they_have_in_the_whole_video(root):
+    benchmark = open_benchmark("refytvos", root, "train")
+    assert benchmark.videos["birds"].frames == ("00000", "00005", "00010")
+    assert list(benchmark.expressions[0].scored) == [0, 1, 2]
+    (root / "train" / "JPEGImages" / "birds" / "00003.jpg").write_bytes(b"another frame")
+    assert len(benchmark.sample(benchmark.expressions[0]).video) == 3
+
+
+def test_videos_of_test_are_left_out_of_valid(root):
+    problems = Problems()
+    benchmark = open_benchmark("refytvos", root, problems=problems)
+    assert list(benchmark.videos) == ["ice"]
+    assert [one.key for one in benchmark.expressions] == ["ice/0"]
+    assert benchmark.expressions[0].objects is None
+    assert benchmark.sample(benchmark.expressions[0]).truth is None
+    assert problems.counts == {"count": 1}
+    assert "1 videos are in valid and not in test, where the server expects 202" in problems.examples["count"][0]
+
+
+def test_the_number_of_validation_videos_is_known(root, monkeypatch):
+    monkeypatch.setattr(refytvos, "VALID_VIDEOS", 1)
+    problems = Problems()
+    open_benchmark("refytvos", root, problems=problems)
+    assert problems.total == 0
+
+
+def test_valid_cannot_be_told_without_the_list_of_test(root):
+    (root / "meta_expressions" / "test" / "meta_expressions.json").unlink()
+    with pytest.raises(TreeError, match=r"test/meta_expressions\.json cannot be read"):
+        open_benchmark("refytvos", root)
+
+
+def test_the_videos_of_test(root):
+    benchmark = open_benchmark("refytvos", root, "test")
+    assert [one.key for one in benchmark.expressions] == ["hidden/0"]
+    assert len(benchmark.sample(benchmark.expressions[0]).video) == 3
+
+
+@pytest.mark.parametrize("obj", ["3", "0"])
+def test_an_object_that_the_video_has_not(root, obj):
+    with train_list(root) as meta:
+        meta["videos"]["birds"]["expressions"]["1"]["obj_id"] = obj
+    with pytest.raises(
+        TreeError, match=rf"obj_id names object {obj}, which .*meta\.json: videos does not list"
+    ) as caught:
+        open_benchmark("refytvos", root, "train")
+    assert caught.value.kind == "id"
+
+
+@pytest.mark.parametrize("obj", ["x", "255", "-1", "1" * 5000, "²"])
+def test_an_object_that_no_label_map_can_hold(root, obj):
+    with train_list(root) as meta, editing(root / "train" / "meta.json") as objects:
+        meta["videos"]["birds"]["expressions"]["1"]["obj_id"] = obj
+        objects["videos"]["birds"]["objects"][obj] = {}
+    with pytest.raises(TreeError, match="obj_id must be a number from 1 to 254"):
+        open_benchmark("refytvos", root, "train")
+
+
+def test_a_label_map_that_is_not_there(root):
+    (root / "train" / "Annotations" / "birds" / "00005.png").unlink()
+    benchmark = open_benchmark("refytvos", root, "train")
+    truth = benchmark.sample(benchmark.expressions[0]).truth
+    assert truth.area(0) == 4
+    with pytest.raises(TreeError, match=r"there is no mask .*birds/00005\.png"):
+        truth.area(1)

@@ -1,0 +1,196 @@
+"""ReVOS: a tree that the shapes world wrote, held to that world, and a small one with all that can be broken."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import layouts
+from layouts import LEFT, LOW, RIGHT, editing
+from thinkseg.data import open_benchmark
+from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.shapes import episode, episode_masklets
+from thinkseg.data.shapes.writer import export
+from thinkseg.errors import DatasetError
+
+
+def expression(benchmark, key):
+    return next(one for one in benchmark.expressions if one.key == key)
+
+
+def test_a_tree_of_the_shapes_world_is_that_world(tmp_path):
+    export(tmp_path, "val", range(3, 6), (48, 32), num_questions=2)
+    benchmark = open_benchmark("revos", tmp_path)
+    assert len(benchmark.videos) == 3
+    assert len(benchmark.expressions) > 3
+    for one in benchmark.expressions:
+        made = episode("val", int(one.video.rpartition("-")[2]), 2)
+        asked = made.asked[int(one.id)]
+        drawn, sample = episode_masklets(made.clip, asked.targets, (48, 32)), benchmark.sample(one)
+        assert sample.query == made.texts[int(one.id)]
+        assert sample.truth.num_objects == len(asked.targets)
+        assert len(sample.video) == made.clip.num_frames
+        for frame in one.scored:
+            assert np.array_equal(sample.truth.union(frame), drawn.union(frame))
+            assert not (sample.truth.union(frame) & ~sample.foreground.union(frame)).any()
+
+
+def test_what_an_expression_says_of_itself(root):
+    benchmark = open_benchmark("revos", root)
+    assert [one.key for one in benchmark.expressions] == ["lvos/clip/0", "lvos/clip/1", "lvos/clip/2", "solo/0"]
+    assert [one.category for one in benchmark.expressions] == ["referring", "reasoning", "no-target", "referring"]
+    assert [one.objects for one in benchmark.expressions] == [("0",), ("0", "1"), (), ("2",)]
+    several = benchmark.expressions[1]
+    assert several.query == "those that leave"
+    assert list(several.scored) == [0, 1, 2]
+    assert several.folders == ("lvos/clip/1",)
+    assert benchmark.videos["lvos/clip"].frames == layouts.FRAMES
+    assert benchmark.videos["lvos/clip"].size_wh == layouts.SIZE_WH
+
+
+def test_several_annotations_are_one_target(root):
+    sample = open_benchmark("revos", root).sample(expression(open_benchmark("revos", root), "lvos/clip/1"))
+    unions = [sample.truth.union(frame).tolist() for frame in range(3)]
+    assert unions == [(LEFT | RIGHT).tolist(), LEFT.tolist(), LOW.tolist()]
+    assert [sample.foreground.union(frame).tolist() for frame in range(3)] == unions
+    assert sample.video.name == "lvos/clip"
+    assert [int(frame.mean()) for frame in sample.video.read([0, 1, 2])] == [0, 40, 80]
+
+
+def test_no_target_is_a_truth_without_objects(root):
+    benchmark = open_benchmark("revos", root)
+    sample = benchmark.sample(expression(benchmark, "lvos/clip/2"))
+    assert sample.truth.num_objects == 0
+    assert sample.truth.area(0) == 0
+    assert sample.foreground.area(0) == 8
+
+
+def test_masks_go_by_the_position_of_a_frame_and_not_by_its_name(root):
+    names = ["00007", "00003", "00005"]
+    layouts.write_frames(root / "JPEGImages" / "lvos" / "clip", names)
+    with editing(root / "meta_expressions_valid_.json") as meta:
+        meta["videos"]["lvos/clip"]["frames"] = names
+    benchmark = open_benchmark("revos", root)
+    sample = benchmark.sample(benchmark.expressions[1])
+    assert sample.truth.union(2).tolist() == LOW.tolist()
+    assert int(sample.video[2].mean()) == 80
+
+
+def test_more_masks_than_frames_do_no_harm(root):
+    with editing(root / "mask_dict.json") as masks:
+        masks["2"].append(None)
+    benchmark = open_benchmark("revos", root)
+    assert benchmark.sample(benchmark.expressions[3]).truth.area(1) == 5
+
+
+def test_a_type_that_does_not_fit_its_objects_is_noted(root):
+    with editing(root / "meta_expressions_valid_.json") as meta:
+        meta["videos"]["lvos/clip"]["expressions"]["1"]["type_id"] = 2
+    problems = Problems()
+    benchmark = open_benchmark("revos", root, problems=problems)
+    assert (benchmark.expressions[1].category, benchmark.expressions[1].objects) == ("no-target", ("0", "1"))
+    assert problems.counts == {"field": 1}
+    assert "lvos/clip/1 is of the kind no-target and has 2 objects" in problems.examples["field"][0]
+
+
+def test_another_split_has_a_file_of_its_own(root):
+    assert open_benchmark("revos", root, "train").expressions == ()
+    with pytest.raises(TreeError, match=r"meta_expressions_train_sub_\.json cannot be read"):
+        open_benchmark("revos", root, "train_sub")
+
+
+def test_listing_opens_neither_masks_nor_frames(root):
+    for name in ("mask_dict.json", "mask_dict_foreground.json", "JPEGImages/solo/00000.jpg"):
+        (root / name).unlink()
+    assert len(open_benchmark("revos", root).expressions) == 4
+
+
+def test_a_benchmark_can_be_copied_to_other_processes(root):
+    benchmark = open_benchmark("revos", root)
+    sample = benchmark.sample(benchmark.expressions[0])
+    assert sample.truth.area(0) == 4
+    assert pickle.loads(pickle.dumps(sample)).truth.area(0) == 4
+    again = pickle.loads(pickle.dumps(benchmark))
+    assert again.sample(again.expressions[3]).truth.area(1) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "complaint"),
+    [
+        (
+            lambda clip: clip["expressions"]["0"].pop("type_id"),
+            "field",
+            "clip > expressions > 0 has no field 'type_id'",
+        ),
+        (lambda clip: clip["expressions"]["0"].update(type_id=3), "field", "type_id must be 0, 1 or 2, not 3"),
+        (lambda clip: clip["expressions"]["0"].update(type_id=True), "field", "type_id must be a whole number"),
+        (lambda clip: clip["expressions"]["0"].update(anno_id=0), "field", "anno_id must be a list, not 0"),
+        (lambda clip: clip["expressions"]["0"].update(anno_id=[[]]), "field", "anno_id > 0 must be an id"),
+        (lambda clip: clip["expressions"]["0"].update(exp=" "), "field", "exp must be text"),
+        (lambda clip: clip["expressions"].update({"../x": clip["expressions"]["0"]}), "path", r"'\.\./x'"),
+        (lambda clip: clip.pop("expressions"), "field", "has no field 'expressions'"),
+        (lambda clip: clip.update(frames=["../../etc/passwd"]), "path", "frames > 0 names"),
+        (lambda clip: clip.update(height=-1), "field", "height must be"),
+    ],
+)
+def test_a_broken_list_names_file_and_field(root, change, kind, complaint):
+    with editing(root / "meta_expressions_valid_.json") as meta:
+        change(meta["videos"]["lvos/clip"])
+    with pytest.raises(TreeError, match=complaint) as caught:
+        open_benchmark("revos", root)
+    assert caught.value.kind == kind
+    assert "meta_expressions_valid_.json: videos > lvos/clip" in str(caught.value)
+    problems = Problems(keep_going=True)
+    assert "solo/0" in [one.key for one in open_benchmark("revos", root, problems=problems).expressions]
+    assert problems.counts == {kind: 1}
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc", "a/../../b", "lvos\\clip", "C:/clips"])
+def test_a_video_never_leads_out_of_the_root(root, name):
+    with editing(root / "meta_expressions_valid_.json") as meta:
+        meta["videos"][name] = meta["videos"]["solo"]
+    with pytest.raises(TreeError, match="could lead out of the data set's folder"):
+        open_benchmark("revos", root)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "complaint"),
+    [
+        (lambda masks: masks.pop("2"), "id", "mask_dict.json has no annotation 2, which video solo asks for"),
+        (lambda masks: masks["2"].pop(), "mask", "mask_dict.json: 2 has 1 masks for 2 frames"),
+        (lambda masks: masks["2"].__setitem__(1, {"size": [4, 5], "counts": "o"}), "rle", "2: 1 is not a mask"),
+        (lambda masks: masks["2"].__setitem__(1, {"size": [4, 5], "counts": [0, 20]}), "rle", "compressed string"),
+        (lambda masks: masks["2"].__setitem__(1, {"size": [10**9, 5], "counts": "1"}), "rle", "impossible size"),
+        (lambda masks: masks["2"].__setitem__(1, layouts.rle(LOW.T)), "size", "2: 1 is 4x5 where the video is 5x4"),
+    ],
+)
+def test_a_broken_mask_names_file_annotation_and_frame(root, change, kind, complaint):
+    with editing(root / "mask_dict.json") as masks:
+        change(masks)
+    benchmark = open_benchmark("revos", root)
+    with pytest.raises(TreeError, match=complaint) as caught:
+        benchmark.sample(benchmark.expressions[3]).truth.union(1)
+    assert caught.value.kind == kind
+    assert benchmark.sample(benchmark.expressions[0]).truth.area(0) == 4
+
+
+def test_frames_that_are_not_there(root):
+    (root / "JPEGImages" / "solo").rename(root / "elsewhere")
+    benchmark = open_benchmark("revos", root)
+    with pytest.raises(DatasetError, match=r"there is no folder .*solo with frames"):
+        benchmark.sample(benchmark.expressions[3])
+
+
+def test_frames_of_another_size_than_stated(root):
+    layouts.write_frames(root / "JPEGImages" / "solo", layouts.FRAMES[:2], (6, 4))
+    benchmark = open_benchmark("revos", root)
+    with pytest.raises(TreeError, match="frames of video solo are 6x4, its entry says 5x4"):
+        benchmark.sample(benchmark.expressions[3])
+
+
+def test_a_foreground_without_the_video(root):
+    with editing(root / "mask_dict_foreground.json") as foreground:
+        del foreground["solo"]
+    benchmark = open_benchmark("revos", root)
+    with pytest.raises(TreeError, match=r"mask_dict_foreground\.json has no video solo"):
+        benchmark.sample(benchmark.expressions[3])

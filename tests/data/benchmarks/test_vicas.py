@@ -1,0 +1,130 @@
+"""ViCaS: a track for each object of a prompt, scored where people annotated."""
+
+import pickle
+
+import pytest
+
+import layouts
+from layouts import LEFT, LOW, RIGHT, editing
+from thinkseg.data import open_benchmark
+from thinkseg.data.readers.issues import Problems, TreeError
+
+
+def annotation(root):
+    return editing(root / "annotations" / "v1.0" / "000042.json")
+
+
+def test_prompts_are_expressions(root):
+    both, sofa = open_benchmark("vicas", root).expressions
+    assert (both.key, sofa.key) == ("000042/0", "000042/1")
+    assert (both.query, both.objects) == ("both boys", ("1", "2"))
+    assert (sofa.query, sofa.objects) == ("the sofa", ("1",))
+    assert both.folders == ("000042/0",)
+
+
+def test_only_what_people_annotated_is_scored(root):
+    assert [one.scored for one in open_benchmark("vicas", root).expressions] == [(0, 2), (0, 2)]
+
+
+def test_each_object_is_a_track_in_the_order_of_the_prompt(root):
+    benchmark = open_benchmark("vicas", root)
+    truth = benchmark.sample(benchmark.expressions[0]).truth
+    assert [truth.mask(2, obj).tolist() for obj in (0, 1)] == [RIGHT.tolist(), LOW.tolist()]
+    assert truth.mask(0, 0).tolist() == LEFT.tolist()
+    assert truth.rles[1][0] is None
+
+
+def test_masks_that_were_propagated_are_there_too(root):
+    benchmark = open_benchmark("vicas", root)
+    assert benchmark.sample(benchmark.expressions[1]).truth.mask(1, 0).tolist() == RIGHT.tolist()
+
+
+def test_a_prompt_for_nothing(root):
+    with annotation(root) as video:
+        video["object_referrals"][1]["track_ids"] = []
+    benchmark = open_benchmark("vicas", root)
+    assert benchmark.expressions[1].category == "no-target"
+    assert benchmark.sample(benchmark.expressions[1]).truth.num_objects == 0
+
+
+def test_the_first_version(tmp_path):
+    layouts.vicas(tmp_path, "v0.1")
+    assert len(open_benchmark("vicas", tmp_path, "v0.1-val").expressions) == 2
+    with pytest.raises(TreeError, match=r"v1\.0/val\.json cannot be read"):
+        open_benchmark("vicas", tmp_path)
+
+
+def test_annotations_with_a_title_in_their_name(root):
+    path = root / "annotations" / "v1.0" / "000042.json"
+    path.rename(path.with_name("000042_boys.json"))
+    assert len(open_benchmark("vicas", root).expressions) == 2
+
+
+def test_copies_leave_the_annotation_behind(root):
+    benchmark = open_benchmark("vicas", root)
+    again = pickle.loads(pickle.dumps(benchmark))
+    assert again.files._latest is None
+    sample = pickle.loads(pickle.dumps(again.sample(again.expressions[0])))
+    assert sample.truth.area(2) == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "complaint"),
+    [
+        (lambda video: video["all_track_ids"].remove(2), "id", "track_ids names track 2, which all_track_ids"),
+        (lambda video: video["segmentations"][0].update(filename="9.jpg"), "frame", "names 9.jpg, which is not among"),
+        (lambda video: video["segmentations"][0].update(filename=".."), "frame", "names .., which is not among"),
+        (lambda video: video.update(image_size=[4]), "field", r"must be \[height, width\]"),
+        (
+            lambda video: video["object_referrals"][0].update(prompt=""),
+            "field",
+            "object_referrals > 0 > prompt must be",
+        ),
+    ],
+)
+def test_a_broken_annotation_names_file_and_field(root, change, kind, complaint):
+    with annotation(root) as video:
+        change(video)
+    with pytest.raises(TreeError, match=complaint) as caught:
+        open_benchmark("vicas", root)
+    assert caught.value.kind == kind
+    assert "000042.json: " in str(caught.value)
+    problems = Problems(keep_going=True)
+    open_benchmark("vicas", root, problems=problems)
+    assert problems.counts == {kind: 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda frame: frame["mask_rles"].pop(), "segmentations > 0 has 1 masks for 2 tracks"),
+        (lambda frame: frame["mask_rles"][0].update(counts="o"), "mask_rles > 0 is not a mask"),
+        (lambda frame: frame["mask_rles"][0].update(size=[5, 4]), "mask_rles > 0 is 4x5 where the video is 5x4"),
+    ],
+)
+def test_a_broken_mask_is_met_when_it_is_used(root, change, complaint):
+    with annotation(root) as video:
+        change(video["segmentations"][0])
+    benchmark = open_benchmark("vicas", root)
+    with pytest.raises(TreeError, match=complaint):
+        benchmark.sample(benchmark.expressions[0]).truth.union(2)
+
+
+def test_a_track_that_is_not_there(root):
+    benchmark = open_benchmark("vicas", root)
+    with pytest.raises(TreeError, match=r"000042\.json has no track 3"):
+        benchmark.files.track(benchmark.videos["000042"], "3", layouts.SIZE_WH)
+
+
+def test_frames_must_have_been_decoded(root):
+    (root / "video_frames" / "000042").rename(root / "elsewhere")
+    with pytest.raises(TreeError, match=r"there is no folder .*000042 with frames"):
+        open_benchmark("vicas", root)
+
+
+def test_a_size_that_is_not_the_frames(root):
+    with annotation(root) as video:
+        video["image_size"] = [5, 4]
+    benchmark = open_benchmark("vicas", root)
+    with pytest.raises(TreeError, match="frames of video 000042 are 5x4, its entry says 4x5"):
+        benchmark.sample(benchmark.expressions[0])

@@ -1,0 +1,63 @@
+"""Frames kept while several questions are asked about them."""
+
+import numpy as np
+import pytest
+
+from thinkseg.data.readers.frame_cache import Budget, CachedFrames
+
+FRAME_BYTES = 8 * 6 * 3
+
+
+@pytest.fixture
+def cached(film):
+    """A film of five frames, filled: cached(bytes in the budget, fps)."""
+
+    def cached(total, fps=None, own_fps=10.0):
+        inner, budget = film(5, fps=own_fps), Budget(total)
+        frames = CachedFrames(inner, budget, fps)
+        frames.fill()
+        assert inner.reads == [0, 1, 2, 3, 4]
+        inner.reads.clear()
+        return frames, inner, budget
+
+    return cached
+
+
+@pytest.mark.parametrize(("room", "decoded_again"), [(5, []), (2, [3, 2]), (0, [3, 0, 2])])
+def test_what_fits_is_never_decoded_again(cached, room, decoded_again):
+    frames, inner, _ = cached(room * FRAME_BYTES)
+    assert [frame[0, 0, 0] for frame in frames.read([3, 0, 2])] == [3, 0, 2]
+    assert inner.reads == decoded_again
+    inner.reads.clear()
+    assert [frames[index][0, 0, 0] for index in (3, 0, 2)] == [3, 0, 2]
+    assert inner.reads == decoded_again
+
+
+def test_it_is_the_same_video(cached):
+    frames, inner, _ = cached(10**6)
+    assert (len(frames), frames.name, frames.size_wh, frames.fps) == (5, inner.name, inner.size_wh, inner.fps)
+    assert frames.time_of(3) == inner.time_of(3)
+    for index in (-1, 5):
+        with pytest.raises(IndexError):
+            frames[index]
+
+
+def test_times_are_added_only_where_there_are_none(cached):
+    frames, _, _ = cached(0, fps=4.0, own_fps=None)
+    assert (frames.fps, frames.time_of(2)) == (4.0, 0.5)
+    frames, _, _ = cached(0, fps=4.0, own_fps=10.0)
+    assert (frames.fps, frames.time_of(2)) == (10.0, 0.2)
+
+
+def test_nobody_paints_on_what_is_shared(cached):
+    frames, _, _ = cached(10**6)
+    with pytest.raises(ValueError, match="read-only"):
+        frames[0][:] = 7
+    np.testing.assert_array_equal(frames[0], 0)
+
+
+def test_a_video_that_is_let_go_gives_its_bytes_back(cached):
+    frames, _, budget = cached(5 * FRAME_BYTES)
+    assert not budget.take(1)
+    del frames
+    assert budget.take(5 * FRAME_BYTES)

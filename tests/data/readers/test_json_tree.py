@@ -1,0 +1,114 @@
+"""JSON values that know their place, and names that stay below the root."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node, list_folder, parse_json, read_json, safe_name, shorten
+
+ODD_TEXT = st.lists(st.sampled_from(["..", ".", "/", "\\", "\0", "a", "C:", "clip", " ", "\ud800", "é"])).map("".join)
+
+
+@pytest.fixture
+def meta():
+    return parse_json(b'{"videos": {"clips/7": {"frames": ["00000", 5], "width": 854, "fps": 2.5}}}', "meta.json")
+
+
+def test_a_value_knows_its_place(meta):
+    video = meta["videos"]["clips/7"]
+    assert meta.where == "meta.json"
+    assert video["frames"].items()[1].where == "meta.json: videos > clips/7 > frames > 1"
+    assert [node.key for node in meta["videos"].values()] == ["clips/7"]
+    assert "frames" in video
+    assert "height" not in video
+
+
+def test_values_are_what_they_should_be(meta):
+    video = meta["videos"]["clips/7"]
+    assert [frame.identity() for frame in video["frames"].items()] == ["00000", "5"]
+    assert video["frames"].items()[0].text() == "00000"
+    assert video["width"].whole() == 854
+    assert video.key_name(nested=True) == "clips/7"
+
+
+@pytest.mark.parametrize(
+    ("ask", "complaint"),
+    [
+        (lambda video: video["height"], "meta.json: videos > clips/7 has no field 'height'"),
+        (lambda video: video["width"]["x"], "width must be an object with fields, not 854"),
+        (lambda video: "x" in video["frames"], "frames must be an object with fields"),
+        (lambda video: list(video["width"].values()), "width must be an object with fields"),
+        (lambda video: video.items(), "clips/7 must be a list"),
+        (lambda video: video["width"].text(), "width must be text, not 854"),
+        (lambda video: video["fps"].whole(), "fps must be a whole number of at least 0, not 2.5"),
+        (lambda video: video["fps"].identity(), "fps must be an id, not 2.5"),
+        (lambda video: video["frames"].items()[0].whole(), "frames > 0 must be a whole number"),
+        (lambda video: video.key_name(), "names 'clips/7', which could lead out of"),
+    ],
+)
+def test_anything_else_is_a_flaw_with_its_place(meta, ask, complaint):
+    with pytest.raises(TreeError, match=complaint):
+        ask(meta["videos"]["clips/7"])
+
+
+@pytest.mark.parametrize("value", [None, True, "", " \n", [], {}, -1])
+def test_what_is_neither_text_nor_number(value):
+    node = Node(value, "file.json")
+    for read in (node.text, node.whole):
+        with pytest.raises(TreeError, match=r"file\.json must be"):
+            read()
+
+
+def test_long_values_do_not_make_long_messages():
+    with pytest.raises(TreeError) as caught:
+        Node(["x" * 1000] * 1000, "a.json")["k" * 1000].text()
+    assert len(str(caught.value)) < 300
+    assert len(Node({"k" * 1000: 1}, "a.json")["k" * 1000].where) < 100
+    assert shorten("x" * 100, 10) == "xxxxxxx..."
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"a": 1} x', b"[" * 100_000, b"1" * 5000, b'"\xc3"'])
+def test_what_is_not_json_is_said_to_be_so(data):
+    with pytest.raises(TreeError, match=r"list\.json is (not JSON|nested too deeply)") as caught:
+        parse_json(data, "list.json")
+    assert caught.value.kind == "file"
+
+
+def test_files_that_are_not_there(tmp_path):
+    for read in (read_json, list_folder):
+        with pytest.raises(TreeError, match=r"missing\.json cannot be read") as caught:
+            read(tmp_path / "missing.json")
+        assert caught.value.kind == "file"
+
+
+@given(ODD_TEXT | st.text(), st.booleans())
+def test_a_safe_name_stays_below_its_root(name, nested):
+    if not safe_name(name, nested):
+        return
+    root = "/data/root"
+    joined = os.path.normpath(os.path.join(root, name))
+    assert joined == f"{root}/{name}"
+    assert nested or os.path.dirname(joined) == root
+    assert os.fsencode(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/a", "a/", "../a", "a\\b", "C:", "C:a", "a\0", "\ud800", "//host/share"]
+)
+def test_names_that_could_lead_elsewhere(name):
+    assert not safe_name(name)
+
+
+@pytest.mark.parametrize("name", ["a/../b", "../a", "/a", "a/", "a//b", "./a", "a/..", "C:/a", "a\\b/c"])
+def test_paths_that_could_lead_elsewhere(name):
+    assert not safe_name(name, nested=True)
+
+
+@pytest.mark.parametrize("name", ["a", "00000", "a b", "...", "..a", "-r", "été", "ab:c", "~"])
+def test_plain_names(name):
+    assert safe_name(name)
+    assert safe_name(f"{name}/{name}", nested=True)
+    assert not safe_name(f"{name}/{name}")

@@ -1,0 +1,95 @@
+"""Masks as pictures, read as the evaluators read them, and refused where they are something else."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from layouts import LABELS, LEFT, SIZE_WH, mask, write_labels, write_mask
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.mask_images import check_size, label_map, mask_picture
+
+READERS = (check_size, label_map, mask_picture)
+
+
+def test_a_label_map_is_its_numbers_and_not_its_colours(tmp_path):
+    write_labels(tmp_path / "a.png", LABELS)
+    labels = label_map(tmp_path / "a.png", SIZE_WH)
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == LABELS.tolist()
+
+
+def test_a_label_map_without_a_palette(tmp_path):
+    Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "a.png")
+    assert label_map(tmp_path / "a.png", SIZE_WH).tolist() == LABELS.tolist()
+
+
+def test_a_label_map_in_colours_is_refused(tmp_path):
+    Image.new("RGB", SIZE_WH).save(tmp_path / "a.png")
+    with pytest.raises(TreeError, match=r"a\.png is no label map: it is in mode RGB"):
+        label_map(tmp_path / "a.png", SIZE_WH)
+
+
+def test_a_mask_is_whatever_is_not_black(tmp_path):
+    write_mask(tmp_path / "a.png", LEFT)
+    assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == LEFT.tolist()
+    Image.fromarray(LEFT.astype(np.uint8)).save(tmp_path / "b.png")
+    assert mask_picture(tmp_path / "b.png", SIZE_WH).tolist() == LEFT.tolist()
+    Image.fromarray(LEFT[..., None] * np.array([0, 255, 0], np.uint8)).save(tmp_path / "c.png")
+    assert mask_picture(tmp_path / "c.png", SIZE_WH).tolist() == LEFT.tolist()
+
+
+def test_a_mask_with_a_palette_goes_by_its_colours(tmp_path):
+    # Colour 0 of the palette is grey and colour 2 is black, as OpenCV, and so the evaluators, see it.
+    write_labels(tmp_path / "a.png", LABELS)
+    assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == (LABELS != 2).tolist()
+
+
+def test_mask_picture_of_one_bit_is_what_is_not_black(tmp_path):
+    Image.fromarray(LEFT).save(tmp_path / "a.png", bits=1)
+    assert (tmp_path / "a.png").read_bytes()[24] == 1
+    assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == LEFT.tolist()
+
+
+def test_mask_picture_of_16_bits_goes_by_the_upper_eight(tmp_path):
+    # As OpenCV, and so the evaluators, make it 8 bits: levels below 256 are black.
+    for level, expected in ((255, np.zeros_like(LEFT)), (256, LEFT), (65535, LEFT)):
+        Image.fromarray((LEFT * level).astype(np.uint16)).save(tmp_path / "a.png")
+        assert (tmp_path / "a.png").read_bytes()[24] == 16
+        assert mask_picture(tmp_path / "a.png", SIZE_WH).tolist() == expected.tolist()
+
+
+def test_label_map_of_two_bits_has_its_palette_indices(tmp_path):
+    picture = Image.fromarray(LABELS.astype(np.uint8))
+    picture.putpalette([9, 9, 9, 200, 0, 0, 0, 0, 0])
+    picture.save(tmp_path / "a.png", bits=2)
+    assert (tmp_path / "a.png").read_bytes()[24] == 2
+    assert label_map(tmp_path / "a.png", SIZE_WH).tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_another_size(tmp_path, read):
+    write_mask(tmp_path / "a.png", mask("##", "##", "##"))
+    with pytest.raises(TreeError, match=r"a\.png is 2x3 where the video is 5x4") as caught:
+        read(tmp_path / "a.png", SIZE_WH)
+    assert caught.value.kind == "size"
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_no_picture(tmp_path, read):
+    with pytest.raises(TreeError, match=r"there is no mask .*a\.png") as caught:
+        read(tmp_path / "a.png", SIZE_WH)
+    assert caught.value.kind == "mask"
+    (tmp_path / "b.png").write_text("not a picture")
+    with pytest.raises(TreeError, match=r"b\.png cannot be read as a picture"):
+        read(tmp_path / "b.png", SIZE_WH)
+
+
+@pytest.mark.parametrize("read", [label_map, mask_picture])
+def test_half_a_picture(tmp_path, read):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    check_size(tmp_path / "a.png", (64, 64))
+    with pytest.raises(TreeError, match=r"a\.png cannot be read as a picture"):
+        read(tmp_path / "a.png", (64, 64))

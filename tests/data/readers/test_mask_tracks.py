@@ -1,0 +1,108 @@
+"""Tracks that read masks when they are asked for them."""
+
+import pickle
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layouts import LABELS, LEFT, NOTHING, RIGHT, SIZE_WH, rle, write_labels, write_mask
+from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.json_tree import Node
+from thinkseg.data.readers.mask_tracks import PictureTrack, RleTrack, checked_rle
+from thinkseg.rle import MAX_PIXELS, decode
+from thinkseg.types import Masklets
+
+
+def nodes(entries):
+    """Entries of a list in a file."""
+    return Node(entries, "masks.json").items()
+
+
+def track(*entries):
+    return RleTrack(partial(nodes, list(entries)), len(entries), SIZE_WH)
+
+
+def test_run_lengths_are_loaded_once_and_not_before():
+    calls = []
+
+    def load():
+        calls.append(1)
+        return nodes([rle(LEFT), None])
+
+    seen = RleTrack(load, 2, SIZE_WH)
+    assert len(seen) == 2
+    assert calls == []
+    assert list(seen) == [rle(LEFT), None]
+    assert seen[0] == rle(LEFT)
+    assert calls == [1]
+
+
+def test_masklets_take_tracks_of_any_kind(tmp_path):
+    write_mask(tmp_path / "0.png", LEFT)
+    pictures = PictureTrack([tmp_path / "0.png", None], SIZE_WH)
+    masklets = Masklets(SIZE_WH, 2, (pictures, track(rle(RIGHT), None), (None, rle(LEFT))))
+    assert masklets.union(0).tolist() == (LEFT | RIGHT).tolist()
+    assert masklets.union(1).tolist() == LEFT.tolist()
+    assert masklets.mask(1, 0).tolist() == NOTHING.tolist()
+    assert masklets.boxes(0).tolist() == [[0, 0, 2, 2], [3, 0, 5, 2]]
+
+
+@pytest.mark.parametrize("frame", [-1, 2, 99])
+def test_frames_that_are_not_there(tmp_path, frame):
+    for some in (track(None, None), PictureTrack([None, None], SIZE_WH)):
+        with pytest.raises(IndexError, match=f"frame {frame} of a track of 2"):
+            some[frame]
+
+
+def test_pictures_are_read_one_by_one(tmp_path):
+    write_labels(tmp_path / "0.png", LABELS)
+    seen = PictureTrack([tmp_path / "0.png", tmp_path / "lost.png", None], SIZE_WH, label=2)
+    assert decode(seen[0]).tolist() == RIGHT.tolist()
+    assert seen[2] is None
+    assert PictureTrack([tmp_path / "0.png"], SIZE_WH, label=3)[0] is None
+    with pytest.raises(TreeError, match=r"lost\.png"):
+        seen[1]
+    assert [str(flaw.kind) for flaw in seen.flaws()] == ["mask"]
+
+
+def test_tracks_can_be_copied_to_other_processes(tmp_path):
+    write_mask(tmp_path / "0.png", LEFT)
+    for some in (track(rle(LEFT)), PictureTrack([tmp_path / "0.png"], SIZE_WH)):
+        expected = some[0]
+        assert pickle.loads(pickle.dumps(some))[0] == expected
+
+
+def test_flaws_are_all_listed():
+    flaws = list(track(rle(LEFT), {"size": [4, 5]}, None, rle(LEFT[:3])).flaws())
+    assert [flaw.kind for flaw in flaws] == ["rle", "size"]
+    assert "masks.json: 1 is not a mask" in str(flaws[0])
+    assert "masks.json: 3 is 5x3 where the video is 5x4" in str(flaws[1])
+
+
+def test_what_cannot_be_loaded_is_one_flaw():
+    def load():
+        raise TreeError("id", "no such annotation")
+
+    assert [str(flaw) for flaw in RleTrack(load, 50, SIZE_WH).flaws()] == ["no such annotation"]
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["size", "counts"]), inner),
+    max_leaves=6,
+)
+SIZES = st.lists(st.integers(-1, 9) | st.just(MAX_PIXELS * 2), max_size=3)
+
+
+@given(JUNK | st.fixed_dictionaries({"size": SIZES, "counts": st.text(max_size=9) | st.text(alphabet="0123no")}))
+def test_any_value_is_null_or_a_mask_of_the_video_or_a_flaw(value):
+    (flaw, *more) = [*RleTrack(lambda: [Node(value, "masks.json")], 1, (3, 2)).flaws(), None]
+    if flaw is not None:
+        assert more == [None]
+        assert flaw.kind in ("rle", "size")
+        assert str(flaw).startswith("masks.json is")
+    else:
+        mask = checked_rle(Node(value, "masks.json"), (3, 2))
+        assert value is None if mask is None else decode(mask).shape == (2, 3)

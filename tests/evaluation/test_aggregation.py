@@ -1,0 +1,70 @@
+"""Figures and their intervals, by hand and against a plain bootstrap."""
+
+import numpy as np
+import pytest
+
+from thinkseg.evaluation.aggregation import Figure, Mean, MeanOf, difference, failures, measure
+from thinkseg.evaluation.scores import table
+
+J = Mean(lambda row: row["j"])
+PLAN = {
+    "a": Mean(lambda row: row["j"], lambda row: row["kind"] == "a"),
+    "b": Mean(lambda row: row["j"], lambda row: row["kind"] == "b"),
+    "both": MeanOf(("a", "b")),
+}
+
+
+def row(video, j, kind="a", failure=None):
+    return {"video": video, "j": j, "kind": kind, "failure": failure}
+
+
+def test_a_mean_over_rows_in_percent():
+    figures = measure([row("x", 0.5), row("x", 1.0), row("y", 0.0, "b"), row("y", None)], PLAN)
+    assert (figures["a"].value, figures["b"].value, figures["both"].value) == (75, 0, 37.5)
+
+
+def test_nothing_to_measure_is_no_number():
+    figures = measure([row("x", 0.5)], PLAN)
+    assert figures["a"] == Figure(50, 50, 50)
+    assert figures["b"] == figures["both"] == Figure(None)
+    assert measure([], PLAN)["a"] == Figure(None)
+
+
+def test_the_interval_is_that_of_a_plain_bootstrap_over_videos():
+    random = np.random.default_rng(1)
+    videos = {f"v{n}": list(np.clip(random.normal(0.6, 0.2, 4) + random.normal(0, 0.2), 0, 1)) for n in range(30)}
+    rows = [row(video, j) for video, js in videos.items() for j in js]
+    figure = measure(rows, {"j": J})["j"]
+    names = list(videos)
+    drawn = [100 * np.mean(np.concatenate([videos[names[n]] for n in random.integers(0, 30, 30)])) for _ in range(2000)]
+    assert figure.value == pytest.approx(100 * np.mean([r["j"] for r in rows]))
+    assert (figure.low, figure.high) == pytest.approx(tuple(np.percentile(drawn, (2.5, 97.5))), abs=1.0)
+    # Rows of a video go together: as if they were alone, the interval would be half as wide.
+    alone = measure([{**r, "video": n} for n, r in enumerate(rows)], {"j": J})["j"]
+    assert figure.high - figure.low > 1.3 * (alone.high - alone.low)
+
+
+def test_intervals_are_the_same_every_time():
+    rows = [row(f"v{n}", n / 10) for n in range(10)]
+    assert measure(rows, PLAN) == measure(rows, PLAN)
+
+
+def test_a_difference_is_paired():
+    random = np.random.default_rng(2)
+    before = [row(f"v{n}", j) for n, j in enumerate(random.random(20) * 0.9)]
+    after = [row(r["video"], r["j"] + 0.1) for r in before]
+    figure = difference(before, after, {"j": J})["j"]
+    assert (figure.value, figure.low, figure.high) == pytest.approx((10, 10, 10))
+
+
+def test_failures_are_counted():
+    assert failures([row("x", 0, failure="tags"), row("x", 0), row("y", 0, failure="tags")]) == {"tags": 2}
+
+
+def test_a_table_has_a_column_for_each_figure():
+    lines = table({"a": {"J": Figure(50, 40, 60)}, "none": {"N-acc": Figure(100.0, 100.0, 100.0), "J": Figure(None)}})
+    assert lines.splitlines() == [
+        "      J                  N-acc",
+        "a     50.0 [40.0, 60.0]  -",
+        "none  -                  100.0 [100.0, 100.0]",
+    ]

@@ -1,0 +1,200 @@
+"""Anybody's masks against small trees of every benchmark: right ones, wrong ones and missing ones."""
+
+import csv
+import multiprocessing
+
+import numpy as np
+import pytest
+
+import layouts
+from thinkseg.data import open_benchmark
+from thinkseg.data.readers.issues import Problems
+from thinkseg.errors import DatasetError, SettingsError, VideoError
+from thinkseg.evaluation.aggregation import questions
+from thinkseg.evaluation.offline import COLUMNS, score, write_csv
+from thinkseg.evaluation.predictions import PictureFolders
+from thinkseg.evaluation.scores import describe, tally
+from thinkseg.evaluation.validation import TruthAsPictures
+from thinkseg.ops.metrics import j_and_f
+
+SPLITS = {
+    "revos": "valid",
+    "reasonvos": "test",
+    "mevis": "valid_u",
+    "vicas": "val",
+    "refytvos": "train",
+    "refdavis": "valid",
+    "folder": "all",
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small tree of a benchmark, opened: tree(name)."""
+
+    def tree(name, keep_going=False):
+        root = tmp_path / name
+        if not root.exists():
+            getattr(layouts, name)(root)
+        return open_benchmark(name, root, SPLITS[name], Problems(keep_going))
+
+    return tree
+
+
+def hand_in(folder, names, *pictures):
+    for name, picture in zip(names, pictures, strict=True):
+        layouts.write_mask(folder / f"{name}.png", picture)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_truth_gets_full_marks(tree, name):
+    benchmark = tree(name)
+    everything = score(benchmark, TruthAsPictures(benchmark))
+    rows = questions(everything)
+    assert [row["id"] for row in rows] == [expression.key for expression in benchmark.expressions]
+    groups = tally(benchmark, everything)["figures"]
+    # Pictures show all objects as one, so that tracks cannot be told apart.
+    groups.pop("LG-VIS", None)
+    assert {figure["value"] for group in groups.values() for figure in group.values()} == {100}
+    for row, expression in zip(rows, benchmark.expressions, strict=True):
+        expected = (None, None) if expression.objects is None else (1.0, 1.0)
+        assert (row["j"], row["f"]) == expected, row
+    assert sum(row["j"] is not None for row in rows) >= 2
+
+
+def test_what_is_handed_in_is_scored(tree, tmp_path):
+    benchmark, out = tree("revos"), tmp_path / "masks"
+    hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LEFT)
+    hand_in(out / "lvos" / "clip" / "2", layouts.FRAMES, layouts.NOTHING, layouts.LEFT, layouts.NOTHING)
+    hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES[:2], layouts.LEFT, layouts.LEFT)
+    rows = {row["id"]: row for row in score(benchmark, PictureFolders(out))}
+    second = j_and_f(layouts.LEFT[None], layouts.LOW[None])
+    assert rows["solo/0"]["j"] == 0.5
+    assert rows["solo/0"]["f"] == (1 + second[1][0]) / 2
+    assert (rows["solo/0"]["failure"], rows["solo/0"]["empty"]) == (None, False)
+    # One frame of three lacks, one expression lacks altogether: nothing is earned.
+    assert (rows["lvos/clip/0"]["failure"], rows["lvos/clip/0"]["j"]) == ("incomplete", 0)
+    assert (rows["lvos/clip/1"]["failure"], rows["lvos/clip/1"]["f"]) == ("missing", 0)
+    assert rows["lvos/clip/2"]["j"] == pytest.approx(2 / 3)
+    scores = tally(benchmark, list(rows.values()))
+    assert scores["failures"] == {"incomplete": 1, "missing": 1}
+    assert scores["figures"]["referring"]["J"]["value"] == 25
+    assert scores["figures"]["no-target"]["N-acc"]["value"] == 0
+    assert "incomplete 1, missing 1" in describe(scores)
+
+
+def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(tree, tmp_path):
+    benchmark, out = tree("revos"), tmp_path / "masks"
+    hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
+    hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, *[layouts.LEFT | layouts.RIGHT] * 2, layouts.LOW)
+    figures = tally(benchmark, score(benchmark, PictureFolders(out)))["figures"]
+    # 2/3 of the first and nothing of the second referring question; 5/6 of the reasoning one.
+    assert figures["referring"]["J"]["value"] == pytest.approx(66.67 / 2, abs=1e-9)
+    assert figures["reasoning"]["J"]["value"] == pytest.approx(83.33, abs=1e-9)
+    assert figures["overall"]["J"]["value"] == pytest.approx((66.67 / 2 + 83.33) / 2, abs=1e-9)
+
+
+def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(tree, tmp_path):
+    benchmark, out = tree("reasonvos"), tmp_path / "masks"
+    hand_in(out / "race" / "0", ("00000", "00002"), layouts.LEFT, layouts.NOTHING)
+    rows = score(benchmark, PictureFolders(out))
+    assert [(row["j"], row["failure"]) for row in rows] == [(0.5, None), (0.0, "missing")]
+    scores = tally(benchmark, rows)
+    assert scores["figures"]["overall"]["J"]["value"] == 50
+    assert "those missing are left out: missing 1" in describe(scores)
+
+
+def test_robustness_of_revos_on_both_scales(tree, tmp_path):
+    benchmark, out = tree("revos"), tmp_path / "masks"
+    # The floor is all there is in this video: a mask of the left quarter besides is 4 pixels wrong of 5.
+    hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
+    hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
+    rows = {row["id"]: row for row in score(benchmark, PictureFolders(out))}
+    assert (rows["solo/0"]["r_visa255"], rows["solo/0"]["r_area"]) == (0.5, pytest.approx(0.6))
+    assert (rows["lvos/clip/1"]["r_visa255"], rows["lvos/clip/0"]["r_visa255"]) == (1, 0)
+    assert "r_area" not in rows["lvos/clip/2"]
+    figures = tally(benchmark, list(rows.values()))["figures"]
+    assert figures["referring"]["R_area"]["value"] == pytest.approx(30)
+    assert figures["overall"]["R_visa255"]["value"] == pytest.approx((25 + 100) / 2)
+
+
+def test_refdavis_by_both_protocols(tree, tmp_path):
+    benchmark, out = tree("refdavis"), tmp_path / "masks"
+    # Run 0 swaps the objects, run 1 has both of them at the left, run 2 the right one alone, run 3 broken pictures.
+    for number, masks in enumerate([layouts.RIGHT, layouts.LEFT, None, layouts.LEFT, layouts.LEFT, layouts.LEFT]):
+        if masks is not None:
+            hand_in(out / "dogs" / str(number), layouts.FRAMES, *[masks] * 3)
+    hand_in(out / "dogs" / "6", layouts.FRAMES, *[layouts.RIGHT] * 3)
+    (out / "dogs" / "3" / "00002.png").write_bytes(b"no picture")
+    scores = tally(benchmark, score(benchmark, PictureFolders(out)))
+    found = {group: of["J"]["value"] for group, of in scores["figures"].items()}
+    # Who is who does not matter, and the first of two that claim a pixel has it.
+    assert found == {"A, anno_0": 100, "A, anno_1": 50, "A, anno_2": 50, "A, anno_3": 0, "A": 50, "B": 25}
+    assert scores["expressions"] == 8
+    assert scores["failures"] == {"missing": 2, "broken": 1}
+    assert "A (ReferFormer)" in describe(scores)
+
+
+def test_tracks_of_vicas(tree, tmp_path):
+    benchmark, out = tree("vicas"), tmp_path / "masks"
+    hand_in(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
+    hand_in(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
+    scores = tally(benchmark, score(benchmark, PictureFolders(out)))
+    # One of three true tracks is found, another to half.
+    assert scores["figures"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
+    assert scores["figures"]["LG-VIS"]["AP@75"]["value"] == pytest.approx(100 / 3)
+    assert "quirks included" in scores["protocol"]
+    table = describe(scores)
+    assert "AP@50" in table
+    assert "quirks" not in tally(benchmark, score(benchmark, PictureFolders(out)), fixed=True)["protocol"]
+
+
+def test_a_split_without_truth_has_no_scores(tree, tmp_path):
+    tree("mevis")
+    benchmark = open_benchmark("mevis", tmp_path / "mevis", "valid")
+    rows = score(benchmark, PictureFolders(tmp_path))
+    assert [(row["j"], row["target"], row["failure"]) for row in rows] == [(None, None, "missing")]
+    assert tally(benchmark, rows)["figures"] == {}
+
+
+def test_several_processes_find_the_same(tree):
+    benchmark = tree("revos")
+    seen = []
+    rows = score(benchmark, TruthAsPictures(benchmark), 2, lambda row, done: seen.append((row["id"], done)))
+    assert rows == score(benchmark, TruthAsPictures(benchmark))
+    assert seen == [(row["id"], done) for done, row in enumerate(rows, start=1)]
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(tree, tmp_path, workers):
+    benchmark = tree("revos")
+    with layouts.editing(tmp_path / "revos" / "mask_dict.json") as masks:
+        masks["2"][1]["counts"] = "?"
+    (tmp_path / "revos" / "JPEGImages" / "lvos" / "clip" / "00000.jpg").write_bytes(b"no picture")
+    with pytest.raises((DatasetError, VideoError), match=r"00000\.jpg"):
+        score(benchmark, TruthAsPictures(benchmark), workers)
+    benchmark = tree("revos", keep_going=True)
+    assert score(benchmark, TruthAsPictures(benchmark), workers) == []
+    assert benchmark.problems.counts == {"frame": 3, "rle": 1}
+
+
+def test_a_csv_has_a_line_for_each_expression(tree, tmp_path):
+    benchmark = tree("revos")
+    write_csv(score(benchmark, TruthAsPictures(benchmark)), tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS
+    assert [line["id"] for line in lines] == [expression.key for expression in benchmark.expressions]
+    assert {line["j"] for line in lines} == {"1.0"}
+    with pytest.raises(SettingsError, match="none"):
+        write_csv([], tmp_path / "none" / "scores.csv")
+
+
+def test_truth_is_handed_in_for_scored_frames_alone(tree):
+    benchmark = tree("vicas")
+    expression = benchmark.expressions[0]
+    masks = TruthAsPictures(benchmark).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
+    np.testing.assert_array_equal(masks.union(2), layouts.LOW | layouts.RIGHT)
+    with pytest.raises(DatasetError, match="00001"):
+        masks.union(1)

@@ -1,0 +1,98 @@
+"""Predicted masks as files, whole and broken."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thinkseg.data.benchmarks.base import Expression, Video
+from thinkseg.errors import SettingsError
+from thinkseg.evaluation.predictions import (
+    PictureFolders,
+    PredictionError,
+    open_predictions,
+    png,
+    read_masklets,
+    write_masklets,
+    write_pictures,
+)
+from thinkseg.ops.masks import from_stacks
+
+VIDEO = Video("lvos/clip", ("00000", "00005"))
+ASKED = Expression("lvos/clip", "3", "it", "", ("1",), range(2), ("burst_clip_1/3", "lvos/clip/3"))
+MASKS = np.zeros((2, 2, 3, 4), bool)
+MASKS[0, 0, :2, :2] = True
+MASKS[1, 0, 2] = True
+MASKS[1, 1, 1:, 3] = True
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures, in the second of the places an expression knows."""
+    write_pictures(from_stacks(MASKS), range(2), VIDEO, tmp_path / "lvos" / "clip" / "3")
+    return tmp_path
+
+
+def test_run_lengths_come_back_as_they_were(tmp_path):
+    path = tmp_path / "masks" / "clip" / "3.json"
+    write_masklets(from_stacks(MASKS), path)
+    back = read_masklets(path, 2, (4, 3))
+    assert back.num_objects == 2
+    for frame in range(2):
+        for obj in range(2):
+            np.testing.assert_array_equal(back.mask(frame, obj), MASKS[obj, frame])
+    assert [entry.name for entry in path.parent.iterdir()] == ["3.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "broken"),
+        ('{"objects": [[null]]}', "incomplete"),
+        ('{"objects": [[null, {"size": [3, 4], "counts": "?"}]]}', "broken"),
+        ('{"objects": [[null, {"size": [2, 2], "counts": "4"}]]}', "size"),
+        ('{"objects": 3}', "broken"),
+    ],
+)
+def test_run_lengths_that_cannot_be_used(tmp_path, text, reason):
+    path = tmp_path / "3.json"
+    path.write_text(text)
+    with pytest.raises(PredictionError, match=r"3\.json") as caught:
+        read_masklets(path, 2, (4, 3))
+    assert caught.value.reason == reason
+
+
+def test_pictures_hold_all_objects_in_black_and_white(pictures):
+    with Image.open(pictures / "lvos" / "clip" / "3" / "00000.png") as picture:
+        assert picture.mode == "L"
+        np.testing.assert_array_equal(np.array(picture), MASKS[:, 0].any(0) * 255)
+    masks = open_predictions(pictures, "revos").of(ASKED, VIDEO, (4, 3))
+    np.testing.assert_array_equal(masks.union(1), MASKS[:, 1].any(0))
+
+
+def test_the_first_folder_that_is_there_counts(pictures):
+    write_pictures(from_stacks(MASKS[:1]), range(2), VIDEO, pictures / "burst_clip_1" / "3")
+    masks = PictureFolders(pictures).of(ASKED, VIDEO, (4, 3))
+    np.testing.assert_array_equal(masks.union(0), MASKS[0, 0])
+
+
+def test_no_pictures(tmp_path):
+    assert PictureFolders(tmp_path).of(ASKED, VIDEO, (4, 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "incomplete"), (b"no picture", "broken"), (png(np.eye(5, dtype=bool)), "size")]
+)
+def test_pictures_that_cannot_be_used(pictures, content, reason):
+    path = pictures / "lvos" / "clip" / "3" / "00005.png"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    masks = PictureFolders(pictures).of(ASKED, VIDEO, (4, 3))
+    with pytest.raises(PredictionError) as caught:
+        masks.union(1)
+    assert caught.value.reason == reason
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(SettingsError, match="no folder"):
+        open_predictions(tmp_path / "none", "revos")

@@ -1,0 +1,294 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLForConditionalGeneration,
+)
+
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.policies.qwen.checkpoint import (
+    DEFAULT_VIEW,
+    autocast,
+    create_model,
+    create_tokenizer,
+    load_model,
+    load_view,
+    save,
+    save_view,
+    supports_bf16,
+)
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.types import View
+from tinymodels import CORPUS, TEXT, VIEW, VISION, asked, picture, save_qwen2_5
+
+QUESTION = (asked("Where?", [picture(0), picture(1)]), "Here.")
+
+
+@pytest.fixture
+def folder(qwen2_5: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break."""
+    return Path(shutil.copytree(qwen2_5, tmp_path / "model"))
+
+
+def logits(model: Any, encoder: Encoder) -> torch.Tensor:
+    one = encoder.encode(QUESTION)
+    ids = torch.from_numpy(one.ids)[None]
+    with torch.no_grad():
+        return model(
+            input_ids=ids,
+            mm_token_type_ids=(ids == encoder.image_pad_id).int(),
+            pixel_values=one.pixels.to(model.dtype),
+            image_grid_thw=one.grids,
+        ).logits
+
+
+def test_a_created_model_comes_back_from_its_folder(tokenizer: Any, tmp_path: Path) -> None:
+    from thinkseg.models.policies.qwen.checkpoint import create_encoder
+
+    model, encoder = create_model(VISION, TEXT, tokenizer, seed=3).eval(), create_encoder(tokenizer, VISION)
+    save(model, encoder, tmp_path / "deep" / "model", VIEW)
+    loaded, again = load_model(tmp_path / "deep" / "model"), Encoder.load(tmp_path / "deep" / "model")
+    assert torch.equal(logits(loaded, again), logits(model, encoder))
+    assert not loaded.training
+    assert loaded.generation_config.eos_token_id == encoder.end_id
+
+
+def test_weights_depend_on_the_seed_alone(tokenizer: Any) -> None:
+    one, same, other = (create_model(VISION, TEXT, tokenizer, seed) for seed in (0, 0, 1))
+    assert torch.equal(one.lm_head.weight, same.lm_head.weight)
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+
+
+def test_stock_classes_load_the_folder(qwen2_5: Path) -> None:
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen2_5)
+    tokenizer = AutoTokenizer.from_pretrained(qwen2_5)
+    stock = Encoder(tokenizer, Qwen2VLImageProcessorPil.from_pretrained(qwen2_5))
+    assert AutoConfig.from_pretrained(qwen2_5).model_type == "qwen2_5_vl"
+    assert torch.equal(logits(model, stock), logits(load_model(qwen2_5), Encoder.load(qwen2_5)))
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("which", "processor", "video"),
+    [
+        ("qwen2_5", "Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor"),
+        ("qwen3", "Qwen3VLProcessor", "Qwen3VLVideoProcessor"),
+    ],
+)
+def test_a_folder_names_stock_classes(request: pytest.FixtureRequest, which: str, processor: str, video: str) -> None:
+    folder = request.getfixturevalue(which)
+    images = json.loads((folder / "preprocessor_config.json").read_text())
+    videos = json.loads((folder / "video_preprocessor_config.json").read_text())
+    assert images["image_processor_type"] == "Qwen2VLImageProcessor"
+    assert (images["processor_class"], videos["processor_class"]) == (processor, processor)
+    assert videos["video_processor_type"] == video
+    assert "image_processor_type" not in videos
+    assert (
+        images["patch_size"]
+        == videos["patch_size"]
+        == json.loads((folder / "config.json").read_text())["vision_config"]["patch_size"]
+    )
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text())
+    assert hasattr(transformers, config["architectures"][0])
+
+
+def test_a_qwen3_is_loaded(qwen3: Path) -> None:
+    stock = Qwen3VLForConditionalGeneration.from_pretrained(qwen3)
+    one, encoder = load_model(qwen3), Encoder.load(qwen3)
+    dialogue = (asked("Where?", [picture(0, (64, 64))]),)
+    encoded = encoder.encode(dialogue)
+    ids = torch.from_numpy(encoded.ids)[None]
+    inputs = {
+        "input_ids": ids,
+        "mm_token_type_ids": (ids == encoder.image_pad_id).int(),
+        "pixel_values": encoded.pixels,
+        "image_grid_thw": encoded.grids,
+    }
+    with torch.no_grad():
+        assert torch.equal(one(**inputs).logits, stock(**inputs).logits)
+    assert load_view(qwen3) == View(2, (64, 64), "thousandths")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_precisions(qwen2_5: Path, precision: Any, dtype: Any) -> None:
+    exact = logits(load_model(qwen2_5), Encoder.load(qwen2_5))
+    model = load_model(qwen2_5, precision)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    near = logits(model, Encoder.load(qwen2_5)).float()
+    assert torch.corrcoef(torch.stack([near.flatten(), exact.flatten()]))[0, 1] > 0.95
+
+
+def test_a_checkpoint_in_half_precision_is_computed_in_fp32_on_a_cpu(folder: Path) -> None:
+    model, encoder = load_model(folder, "bf16"), Encoder.load(folder)
+    save(model, encoder, folder, VIEW)
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+    assert load_model(folder).dtype == torch.float32
+
+
+def test_integers_are_one_token_and_text_comes_back() -> None:
+    tokenizer = create_tokenizer(CORPUS * 20, vocab_size=420, whole_numbers=60, tenths=10)
+    for number in range(61):
+        assert len(tokenizer(f"{number}")["input_ids"]) == 1
+    text = "[12, 40, 32, 64] at 0.4 s: größer 星 🌟\n\t  twice  \u0000"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_a_larger_vocabulary_is_only_an_upper_bound() -> None:
+    assert len(create_tokenizer(CORPUS, vocab_size=5000, whole_numbers=5, tenths=10)) < 1000
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(6, (112, 84)),
+        View(1, (28, 28)),
+        View(4, (112, 84), closeup_wh=(224, 168)),
+        View(4, (112, 84), overview_wh=(56, 56), closeup_wh=(224, 168)),
+    ],
+)
+def test_a_view_comes_back(folder: Path, view: View) -> None:
+    save_view(folder, view)
+    assert load_view(folder) == view
+
+
+def test_a_checkpoint_that_says_nothing_is_shown_what_the_papers_show(
+    folder: Path, qwen3: Path, tmp_path: Path
+) -> None:
+    sizes: dict[str, Any] = {
+        "num_frames": 16,
+        "frame_wh": (560, 560),
+        "overview_wh": (448, 448),
+        "closeup_wh": (840, 840),
+    }
+    (folder / "thinkseg.json").unlink()
+    assert load_view(folder) == DEFAULT_VIEW == View(**sizes)
+    other = Path(shutil.copytree(qwen3, tmp_path / "other"))
+    (other / "thinkseg.json").unlink()
+    assert load_view(other) == View(**sizes, coordinates="thousandths")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"view": 3}',
+        '{"view": {"num_frames": 4}}',
+        '{"view": {"num_frames": "many", "frame_wh": [28, 28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": 28}}',
+        '{"view": {"num_frames": 0, "frame_wh": [28, 28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, -28]}}',
+        '{"view": {"num_frames": 4, "closeup_wh": [28, 28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, 28], "closeup_wh": [28]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, 28], "closeup_wh": [28, 0]}}',
+        '{"view": {"num_frames": 4, "frame_wh": [28, 28], "overview_wh": null}}',
+    ],
+)
+def test_a_broken_view_is_refused(folder: Path, content: str) -> None:
+    (folder / "thinkseg.json").write_text(content)
+    with pytest.raises(ModelError, match=r"thinkseg\.json") as caught:
+        load_view(folder)
+    assert "\n" not in str(caught.value)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without_a_weight(path: Path) -> None:
+    weights = load_file(path)
+    del weights[next(name for name in weights if "mlp" in name)]
+    save_file(weights, path, {"format": "pt"})
+
+
+def with_a_weight_of_another_shape(path: Path) -> None:
+    weights = load_file(path)
+    weights[next(name for name in weights if "mlp" in name)] = torch.zeros(3, 3)
+    save_file(weights, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        cut,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not weights at all"),
+        without_a_weight,
+        with_a_weight_of_another_shape,
+    ],
+    ids=["none", "truncated", "empty", "junk", "one missing", "one of another shape"],
+)
+def test_broken_weights_are_refused_in_one_line(folder: Path, damage: Callable[[Path], Any]) -> None:
+    damage(folder / "model.safetensors")
+    with pytest.raises(ModelError, match="weights") as caught:
+        load_model(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (None, "not a model folder"),
+        ("{", "not a model folder"),
+        ("[]", "not a model folder"),
+        ("{}", "not a model folder"),
+        ('{"model_type": "no_such_model"}', "not a model folder"),
+        ('{"model_type": "qwen2_5_vl", "text_config": {"hidden_size": "wide"}}', "not a model folder"),
+        ('{"model_type": "bert"}', "a bert model; the policies supported are qwen2_5_vl, qwen3_vl"),
+    ],
+)
+def test_folders_of_something_else_are_refused_in_one_line(folder: Path, config: str | None, complaint: str) -> None:
+    (folder / "config.json").unlink()
+    if config is not None:
+        (folder / "config.json").write_text(config)
+    for load in (load_model, load_view):
+        with pytest.raises(ModelError, match=complaint) as caught:
+            load(folder)
+        assert str(folder) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda:63", "gpu", ""])
+def test_devices_that_are_not_there_are_refused(qwen2_5: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=f"no device '{device}'"):
+        load_model(qwen2_5, device=device)
+
+
+def test_an_unknown_precision_is_refused(qwen2_5: Path) -> None:
+    with pytest.raises(SettingsError, match="'fp8'; there are auto, fp32, bf16, fp16"):
+        load_model(qwen2_5, "fp8")  # type: ignore[arg-type]
+
+
+def test_saving_over_a_folder_leaves_it_whole(tokenizer: Any, tmp_path: Path) -> None:
+    save_qwen2_5(tmp_path / "model", tokenizer)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()}
+    save_qwen2_5(tmp_path / "model", tokenizer)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()} == before
+
+
+def test_autocast_is_on_only_when_asked_for() -> None:
+    a = torch.ones(2, 2)
+    with autocast("cpu", bf16=True):
+        assert (a @ a).dtype == torch.bfloat16
+    with autocast("cpu", bf16=False):
+        assert (a @ a).dtype == torch.float32
+    assert supports_bf16("cpu") in (True, False)

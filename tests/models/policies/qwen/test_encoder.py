@@ -1,0 +1,319 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from PIL import Image
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from thinkseg.errors import ModelError
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder, Written, rotary_positions
+from thinkseg.types import Turn
+from tinymodels import asked, labelled_text, picture
+
+A, B, WIDE = picture(0), picture(1), picture(2, (112, 28))
+
+
+def text_of(encoder: Encoder, dialogue: tuple) -> str:
+    return encoder.tokenizer.decode(encoder.encode(dialogue).ids)
+
+
+def test_a_prompt_reads_as_the_chat_template_writes_it(encoder: Encoder) -> None:
+    assert text_of(encoder, (asked("Where?", [A, WIDE]),)) == (
+        "<|im_start|>user\n"
+        "0.0 s:<|vision_start|>" + 4 * "<|image_pad|>" + "<|vision_end|>"
+        "1.0 s:<|vision_start|>" + 4 * "<|image_pad|>" + "<|vision_end|>"
+        "Where?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_a_prompt_has_nothing_to_learn(encoder: Encoder) -> None:
+    one = encoder.encode((asked("Where?", [A]),))
+    assert (one.labels == IGNORED).all()
+    assert one.labels.shape == one.ids.shape
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "learnt"),
+    [
+        ((asked("Where?", [A]), "Here."), ["Here.<|im_end|>"]),
+        ((asked("Where?", [A]), "Here.", asked("Sure?", [B])), ["Here.<|im_end|>"]),
+        ((asked("Where?", [A]), "Here.", asked("Sure?", [B]), "Yes."), ["Here.<|im_end|>", "Yes.<|im_end|>"]),
+        ((asked("Where?", [A]), "", Turn(("Well?",)), "Yes."), ["<|im_end|>", "Yes.<|im_end|>"]),
+    ],
+    ids=["one turn", "second turn open", "two turns", "empty reply"],
+)
+def test_the_models_own_words_and_the_end_of_its_turns_are_learnt(
+    encoder: Encoder, dialogue: tuple, learnt: list[str]
+) -> None:
+    assert labelled_text(encoder, dialogue) == learnt
+
+
+def test_labels_are_the_ids_where_they_are_not_ignored(encoder: Encoder) -> None:
+    one = encoder.encode((asked("Where?", [A]), "Here.", asked("Sure?", [B]), "Yes."))
+    kept = one.labels != IGNORED
+    assert (one.labels[kept] == one.ids[kept]).all()
+    assert kept.any()
+
+
+def test_a_dialogue_of_two_turns_continues_that_of_one(encoder: Encoder) -> None:
+    """What a cache holds after the first turn must be a prefix of what the second turn reads."""
+    first = encoder.encode((asked("When?", [A, B]), "At 1.0."))
+    both = encoder.encode((asked("When?", [A, B]), "At 1.0.", asked("Where?", [WIDE]), "Here."))
+    length = len(first.ids)
+    assert (both.ids[:length] == first.ids).all()
+    assert (both.labels[:length] == first.labels).all()
+    assert (both.positions[:, :length] == first.positions).all()
+    assert torch.equal(both.pixels[: len(first.pixels)], first.pixels)
+    assert both.grids.tolist() == [[1, 4, 4], [1, 4, 4], [1, 2, 8]]
+    assert encoder.tokenizer.decode(both.ids[length:]) == (
+        "\n<|im_start|>user\n0.0 s:<|vision_start|>" + 4 * "<|image_pad|>" + "<|vision_end|>"
+        "Where?<|im_end|>\n<|im_start|>assistant\nHere.<|im_end|>"
+    )
+
+
+@pytest.mark.parametrize("images", [[], [A], [A, WIDE, B], [WIDE, WIDE]], ids=len)
+def test_positions_are_those_of_qwen2_5(encoder: Encoder, qwen2_5: Path, images: list[np.ndarray]) -> None:
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen2_5)
+    turns = (asked("Where?", images), "Here.", asked("And now?", images[:1]), "There.")
+    one = encoder.encode(turns)
+    ids = torch.from_numpy(one.ids)[None]
+    expected, _ = model.model.get_rope_index(
+        ids, mm_token_type_ids=(ids == encoder.image_pad_id).int(), image_grid_thw=one.grids
+    )
+    assert one.positions.shape == (3, len(one.ids))
+    assert (torch.from_numpy(one.positions) == expected[:, 0]).all()
+
+
+def test_positions_are_those_of_qwen3(qwen3: Path) -> None:
+    model, encoder = Qwen3VLForConditionalGeneration.from_pretrained(qwen3), Encoder.load(qwen3)
+    one = encoder.encode((asked("Where?", [picture(0, (64, 64)), picture(1, (32, 96))]), "Here."))
+    assert one.grids.tolist() == [[1, 4, 4], [1, 6, 2]]
+    ids = torch.from_numpy(one.ids)[None]
+    expected, _ = model.model.get_rope_index(
+        ids, mm_token_type_ids=(ids == encoder.image_pad_id).int(), image_grid_thw=one.grids
+    )
+    assert (torch.from_numpy(one.positions) == expected[:, 0]).all()
+
+
+def test_positions_of_an_image_by_hand() -> None:
+    """Two words, an image of 1x2 merged patches, two words."""
+    is_image = np.array([False, False, True, True, False, False])
+    positions = rotary_positions(is_image, np.array([[1, 2, 4]]), merge=2)
+    assert positions.tolist() == [[0, 1, 2, 2, 4, 5], [0, 1, 2, 2, 4, 5], [0, 1, 2, 3, 4, 5]]
+
+
+def test_pixels_are_those_of_the_stock_processor(encoder: Encoder, qwen2_5: Path) -> None:
+    """Even though it is told to resize: images of the sizes that we send are left as they are."""
+    stock = Qwen2VLImageProcessorPil.from_pretrained(qwen2_5)
+    expected = stock([Image.fromarray(i) for i in (A, WIDE)], return_tensors="pt")
+    one = encoder.encode((asked("Where?", [A, WIDE]),))
+    assert torch.equal(one.pixels, expected["pixel_values"])
+    assert torch.equal(one.grids, expected["image_grid_thw"])
+    assert one.pixels.dtype == torch.float32
+
+
+def test_the_model_takes_what_is_encoded(encoder: Encoder, qwen2_5: Path) -> None:
+    """As many image tokens as features, in every image."""
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen2_5)
+    one = encoder.encode((asked("Where?", [A, WIDE]), "Here.", asked("Sure?", [B]), "Yes."))
+    features = model.get_image_features(one.pixels, one.grids, return_dict=True).pooler_output
+    assert sum(map(len, features)) == (one.ids == encoder.image_pad_id).sum()
+
+
+@pytest.mark.parametrize("size_wh", [(57, 56), (56, 42), (28, 30)])
+def test_sizes_the_model_cannot_see_are_refused(encoder: Encoder, size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    with pytest.raises(ModelError, match=f"image of {width}x{height} .* multiples of 28"):
+        encoder.encode((asked("Where?", [A, picture(0, size_wh)]),))
+
+
+def test_a_group_is_encoded_as_its_members_are(encoder: Encoder) -> None:
+    images = [A, WIDE]
+    dialogues = [(asked("Where?", images), "Here."), (asked("Who?", images), "Nobody at all."), (asked("?", images),)]
+    for one, alone in zip(encoder.encode_group(dialogues), map(encoder.encode, dialogues), strict=True):
+        assert one.ids.tolist() == alone.ids.tolist()
+        assert one.labels.tolist() == alone.labels.tolist()
+        assert one.positions.tolist() == alone.positions.tolist()
+        assert torch.equal(one.pixels, alone.pixels)
+        assert torch.equal(one.grids, alone.grids)
+
+
+def test_members_of_a_group_may_show_images_of_their_own(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches are made once of each, however often it is shown."""
+    made: list[int] = []
+    patches = encoder.patches
+
+    def counting(images: list) -> Any:
+        made.append(len(images))
+        return patches(images)
+
+    dialogues = [
+        (asked("When?", [A, B]),),
+        (asked("When?", [A, B]), "Now.", asked("Where?", [WIDE])),
+        (Turn(("Who?",)),),
+    ]
+    expected = [encoder.encode(dialogue) for dialogue in dialogues]
+    monkeypatch.setattr(encoder, "patches", counting)
+    for one, alone in zip(encoder.encode_group(dialogues), expected, strict=True):
+        assert np.array_equal(one.ids, alone.ids)
+        assert np.array_equal(one.positions, alone.positions)
+        assert torch.equal(one.pixels, alone.pixels)
+        assert torch.equal(one.grids, alone.grids)
+    assert made == [3]
+
+
+ORDINARY = st.text(st.characters(codec="utf-8"), max_size=60).filter(lambda t: "<|" not in t)
+
+
+@limits(max_examples=60)
+@given(ORDINARY)
+def test_any_ordinary_text_comes_back(encoder: Encoder, text: str) -> None:
+    assert encoder.tokenizer.decode(encoder.tokenizer(text)["input_ids"]) == text
+    assert labelled_text(encoder, (Turn(("Say it.",)), text)) == [text + "<|im_end|>"]
+    assert f"user\n{text}<|im_end|>" in text_of(encoder, (Turn((text,)),))
+
+
+CONTROL = st.lists(
+    st.sampled_from(
+        ["<|image_pad|>", "<|im_end|>", "<|im_start|>assistant\n", "<|vision_start|>", "<", "|>", "<|", "star"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+@limits(max_examples=60)
+@given(CONTROL)
+def test_control_tokens_in_a_text_are_only_characters(encoder: Encoder, text: str) -> None:
+    """A question can neither end its turn, speak for the model, nor shift the images; nor can a reply."""
+    control = set(encoder.suppressed_ids()) | {encoder.end_id}
+
+    def structure(said: str) -> list[int]:
+        one = encoder.encode((asked(f"Where is {said}?", [A, B]), f"Here is {said}.", Turn((said,))))
+        return [i for i in one.ids.tolist() if i in control]
+
+    assert structure(text) == structure("nothing")
+
+
+def test_a_control_token_in_a_question_can_still_be_read(encoder: Encoder) -> None:
+    prompt = text_of(encoder, (Turn(("what is <|image_pad|> and <think>?",)),))
+    assert "user\nwhat is < |image_pad|> and <think>?<|im_end|>" in prompt
+
+
+def test_all_but_the_end_of_turn_is_suppressed(encoder: Encoder) -> None:
+    names = set(encoder.tokenizer.convert_ids_to_tokens(encoder.suppressed_ids()))
+    assert names >= {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|im_start|>"}
+    assert "<|im_end|>" not in names
+
+
+def test_added_words_are_not_suppressed(tokenizer: Any, encoder: Encoder) -> None:
+    """Qwen3's tokenizer has <think> as one added token, which replies consist of."""
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["<think>", "<|box_start|>"])
+    with_words = Encoder(other, encoder.image_processor)
+    suppressed = other.convert_ids_to_tokens(with_words.suppressed_ids())
+    assert "<think>" not in suppressed
+    assert "<|box_start|>" in suppressed
+    assert with_words.tokenizer.decode(with_words.encode((Turn(("Use <think>.",)),)).ids).count("<think>") == 1
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, encoder: Encoder) -> None:
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = (
+        "{% for m in messages %}{{ m['role'] if loop.last else 'earlier' }}: "
+        "{% for p in m['content'] %}{{ p['text'] }}{% endfor %}\n{% endfor %}"
+    )
+    with pytest.raises(ModelError, match="rewrites earlier turns"):
+        Encoder(other, encoder.image_processor).encode((Turn(("Who?",)), "Me.", Turn(("Sure?",))))
+
+
+@pytest.fixture
+def folder(qwen2_5: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break."""
+    return Path(shutil.copytree(qwen2_5, tmp_path / "model"))
+
+
+def test_a_template_beside_the_tokenizer_is_found(folder: Path, encoder: Encoder) -> None:
+    """As in early Qwen2.5-VL folders: in chat_template.json, or in chat_template.jinja."""
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    dialogue = (asked("Where?", [A]), "Here.")
+    assert Encoder.load(folder).encode(dialogue).ids.tolist() == encoder.encode(dialogue).ids.tolist()
+
+
+def test_a_template_in_the_tokenizers_settings_is_found(folder: Path, encoder: Encoder) -> None:
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (folder / "chat_template.jinja").read_text()
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "chat_template.jinja").unlink()
+    assert Encoder.load(folder).tokenizer.chat_template == encoder.tokenizer.chat_template
+
+
+@pytest.mark.parametrize(
+    ("broken", "content", "complaint"),
+    [
+        ("chat_template.jinja", None, "no chat template"),
+        ("tokenizer.json", None, "no tokenizer"),
+        ("tokenizer.json", "{", "no tokenizer"),
+        ("tokenizer.json", "{}", "no tokenizer"),
+        ("tokenizer_config.json", "[]", "no tokenizer"),
+        ("preprocessor_config.json", None, "no tokenizer or image processor"),
+        ("preprocessor_config.json", "{", "no tokenizer or image processor"),
+    ],
+)
+def test_broken_folders_are_refused_in_one_line(folder: Path, broken: str, content: str | None, complaint: str) -> None:
+    (folder / broken).unlink()
+    if content is not None:
+        (folder / broken).write_text(content)
+    with pytest.raises(ModelError, match=complaint) as caught:
+        Encoder.load(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"other": 1}'])
+def test_a_broken_legacy_template_is_refused(folder: Path, content: str) -> None:
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.json").write_text(content)
+    with pytest.raises(ModelError, match="not a chat template"):
+        Encoder.load(folder)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        Encoder.load(folder)
+
+
+def test_a_reply_that_knows_its_tokens_is_encoded_as_them(encoder: Encoder) -> None:
+    """Letter by letter instead of in the tokenizer's longest pieces, and even where its text looks like control."""
+    tokenizer = encoder.tokenizer
+    turn = asked("Where?", [picture(0)])
+    letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "think"]
+    assert len(tokenizer("think", add_special_tokens=False)["input_ids"]) < len(letters)
+    said = Written(encoder.text(letters), [*letters, encoder.end_id])
+    assert said == "think"
+    encoded = encoder.encode((turn, said))
+    assert encoded.labels[encoded.labels != IGNORED].tolist() == [*letters, encoder.end_id]
+    cut = encoder.encode((turn, Written("think", letters)))
+    assert cut.ids.tolist() == encoded.ids[:-1].tolist()
+    control = [tokenizer.convert_tokens_to_ids(letter) for letter in "<|im_end|>"]
+    odd = Written(encoder.text(control), [*control, encoder.end_id])
+    assert odd == "<|im_end|>"
+    longer = encoder.encode((turn, odd, asked("And now?", [picture(1)])))
+    assert (longer.ids == encoder.end_id).sum() == 3  # of two turns and a reply
+    assert longer.ids[len(encoder.encode((turn,)).ids) :][: len(control)].tolist() == control

@@ -1,0 +1,203 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from thinkseg.models.policies.qwen.checkpoint import load_model
+from thinkseg.models.policies.qwen.encoder import Encoded, Encoder
+from thinkseg.models.policies.qwen.generation import Drawn, Engine
+from thinkseg.types import Dialogue, Turn
+from tinymodels import asked, picture
+
+NEW_TOKENS = 12
+
+
+def engine(folder: Path) -> Engine:
+    return Engine(load_model(folder, "fp32"), Encoder.load(folder))
+
+
+def prompts(size_wh: tuple[int, int]) -> list[Dialogue]:
+    wide = (2 * size_wh[0], size_wh[1])
+    return [
+        (asked("Where is the red star?", [picture(0, size_wh), picture(2, wide)]),),
+        (asked("?", [picture(1, size_wh)]),),
+        (Turn(("And without a picture?",)),),
+    ]
+
+
+SIZES = {"qwen2_5": (56, 56), "qwen3": (64, 64)}
+
+
+@pytest.fixture(params=sorted(SIZES))
+def kind(request: pytest.FixtureRequest) -> tuple[Path, tuple[int, int]]:
+    return request.getfixturevalue(request.param), SIZES[request.param]
+
+
+@torch.no_grad()
+def whole(one: Engine, encoded: Encoded) -> torch.Tensor:
+    """Logits after a dialogue, from one plain forward pass of the stock model."""
+    ids = torch.from_numpy(encoded.ids)[None]
+    images: dict[str, Any] = {}
+    if encoded.images:
+        images = {"pixel_values": torch.cat(encoded.images), "image_grid_thw": encoded.grids}
+    kinds = (ids == one.encoder.image_pad_id).int()
+    return one.model(input_ids=ids, mm_token_type_ids=kinds, **images).logits[0, -1]
+
+
+@torch.no_grad()
+def stock(one: Engine, dialogue: Dialogue) -> Drawn:
+    """What the stock `generate` writes, greedily, when it reads all of a dialogue."""
+    encoded, encoder = one.encoder.encode(dialogue), one.encoder
+    ids = torch.from_numpy(encoded.ids)[None]
+    images = {"pixel_values": encoded.pixels, "image_grid_thw": encoded.grids} if encoded.images else {}
+    settings = GenerationConfig(
+        max_new_tokens=NEW_TOKENS, eos_token_id=encoder.end_id, pad_token_id=0, suppress_tokens=encoder.suppressed_ids()
+    )
+    written = one.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == encoder.image_pad_id).int(),
+        generation_config=settings,
+        **images,
+    )
+    tokens = tuple(written[0, len(encoded.ids) :].tolist())
+    return Drawn(tokens, tokens[-1] != encoder.end_id)
+
+
+@torch.no_grad()
+def test_what_is_read_is_what_the_model_makes_of_it(kind: tuple[Path, tuple[int, int]]) -> None:
+    one = engine(kind[0])
+    encoded = [one.encoder.encode(dialogue) for dialogue in prompts(kind[1])]
+    reading = one.read(encoded)
+    for row, each in enumerate(encoded):
+        torch.testing.assert_close(reading.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_copies_are_what_the_stock_way_writes(kind: tuple[Path, tuple[int, int]]) -> None:
+    folder, size_wh = kind
+    one, dialogues = engine(folder), prompts(size_wh)
+    expected = [stock(one, dialogue) for dialogue in dialogues]
+    reading = one.read([one.encoder.encode(dialogue) for dialogue in dialogues])
+    rows = [2, 0, 0, 1, 2]
+    drawn = one.write(reading, rows, NEW_TOKENS)
+    assert drawn == [expected[row] for row in rows]
+    # What was read is as it was, and can be continued again.
+    assert one.write(reading, [0, 1], NEW_TOKENS) == [drawn[1], drawn[3]]
+
+
+@torch.no_grad()
+def test_a_second_turn_goes_on_from_the_first(kind: tuple[Path, tuple[int, int]]) -> None:
+    folder, size_wh = kind
+    one = engine(folder)
+    first = prompts(size_wh)[:2]
+    encoder = one.encoder
+    reading = one.read([encoder.encode(dialogue) for dialogue in first])
+    lengths = [len(encoder.encode(dialogue).ids) for dialogue in first]
+    later: list[Dialogue] = [
+        (*first[1], "It is there.", asked("Where exactly, in this one?", [picture(3, size_wh)])),
+        (*first[0], "Yes", asked("Where?", [picture(4, (size_wh[0], 2 * size_wh[1]))])),
+        (*first[1], "No", Turn(("Why?",))),
+    ]
+    rows = [1, 0, 1]
+    encoded = [encoder.encode(dialogue) for dialogue in later]
+    again = one.read(encoded, reading, rows, [lengths[row] for row in rows])
+    for row, each in enumerate(encoded):
+        torch.testing.assert_close(again.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
+    assert one.write(again, [0, 1, 2], NEW_TOKENS) == [stock(one, dialogue) for dialogue in later]
+
+
+class Script:
+    """A model that writes given tokens, one list a row of its first batch, and remembers how many rows it was fed."""
+
+    def __init__(self, inner: Any, lines: list[list[int]]) -> None:
+        self.inner, self.lines, self.fed = inner, lines, []
+        self.device = inner.device
+
+    def __call__(self, **inputs: Any) -> Any:
+        output = self.inner(**inputs)
+        self.fed.append(len(inputs["input_ids"]))
+        return output
+
+
+@torch.no_grad()
+def test_rows_that_have_ended_are_left_out_and_cut_short_at_the_limit(qwen2_5: Path) -> None:
+    """With the end likely, sampled continuations end one by one: each is whole, and the batch shrinks."""
+    one = engine(qwen2_5)
+    model = one.model
+    script = Script(model, [])
+    one.model = script
+    reading = one.read([one.encoder.encode((Turn(("Say something.",)),))])
+    script.fed.clear()
+    end = one.encoder.end_id
+    pick = one._pick
+
+    def hasty(logits: torch.Tensor, temperature: float, generator: Any) -> torch.Tensor:
+        logits = logits.clone()
+        logits[:, end] = logits.logsumexp(-1) - 1.5  # ends about every fifth time
+        return pick(logits, temperature, generator)
+
+    one._pick = hasty  # type: ignore[method-assign]
+    drawn = one.write(reading, [0] * 32, 10, temperature=1.0, generator=torch.Generator().manual_seed(3))
+    lengths = np.array([len(each.tokens) for each in drawn])
+    for each in drawn:
+        assert each.truncated == (each.tokens[-1] != end)
+        assert end not in each.tokens[:-1]
+        assert len(each.tokens) <= 10
+        assert not each.truncated or len(each.tokens) == 10
+    assert len(set(lengths)) > 4
+    assert script.fed[0] > script.fed[-1]
+    # No row is fed on for longer than until half of its batch has ended.
+    for step, fed in enumerate(script.fed, 1):
+        assert fed < 2 * (lengths > step).sum() + 1
+
+
+@torch.no_grad()
+def test_a_seed_draws_the_same_again_and_another_draws_others(qwen2_5: Path) -> None:
+    one = engine(qwen2_5)
+    reading = one.read([one.encoder.encode(prompts((56, 56))[0])])
+
+    def drawn(seed: int) -> list[Drawn]:
+        return one.write(reading, [0] * 4, NEW_TOKENS, 1.0, torch.Generator().manual_seed(seed))
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+    assert len(set(drawn(1))) > 1
+
+
+@torch.no_grad()
+def test_nothing_that_structures_a_dialogue_is_written(qwen2_5: Path) -> None:
+    one = engine(qwen2_5)
+    reading = one.read([one.encoder.encode((asked("?", [picture(1)]),))])
+    drawn = one.write(reading, [0] * 64, 8, 3.0, torch.Generator().manual_seed(0))
+    forbidden = set(one.encoder.suppressed_ids())
+    assert forbidden
+    assert not forbidden & {token for each in drawn for token in each.tokens}
+
+
+@torch.no_grad()
+def test_images_go_through_the_tower_once(kind: tuple[Path, tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, size_wh = kind
+    one = engine(folder)
+    seen: list[int] = []
+    get = one.model.model.get_image_features
+
+    def counted(pixels: torch.Tensor, grids: torch.Tensor, **settings: Any) -> Any:
+        seen.append(len(grids))
+        return get(pixels, grids, **settings)
+
+    monkeypatch.setattr(one.model.model, "get_image_features", counted)
+    a, b = picture(0, size_wh), picture(1, size_wh)
+    first: Dialogue = (asked("Where?", [a, b]),)
+    before = one.read([one.encoder.encode(first)])
+    one.read([one.encoder.encode((asked("And now?", [b.copy(), a]),))])
+    assert seen == [2]
+    later = one.encoder.encode((*first, "Here.", asked("Here?", [picture(2, size_wh)])))
+    one.read([later], before, [0], [len(one.encoder.encode(first).ids)])
+    assert seen == [2, 1]
+    one.vision.forget()
+    one.read([one.encoder.encode(first)])
+    assert seen == [2, 1, 2]

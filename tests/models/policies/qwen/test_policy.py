@@ -1,0 +1,271 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.policies.qwen.policy import QwenPolicy
+from thinkseg.models.policies.sampling import Sampling
+from thinkseg.types import Reply, Turn
+from tinymodels import VIEW, asked, picture
+
+A, B, WIDE = picture(0), picture(1), picture(2, (112, 28))
+DIALOGUES = [
+    (asked("Where is the red star?", [A, WIDE]),),
+    (asked("?", [B]),),
+    (asked("When does it leave? Think about all the frames first.", [A, B, WIDE]), "Now.", asked("Where?", [B])),
+    (Turn(("And without a picture?",)),),
+]
+
+
+def policy(folder: Path, **settings: Any) -> QwenPolicy:
+    return QwenPolicy.load(folder, device="cpu", **{"max_new_tokens": 12, **settings})
+
+
+def texts(replies: list[Reply]) -> list[str]:
+    return [reply.text for reply in replies]
+
+
+@pytest.fixture
+def folder(qwen2_5: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(qwen2_5, tmp_path / "model"))
+
+
+def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
+    """What a policy answers whose model finds these tokens the likeliest, one after another."""
+    one = policy(folder, **settings)
+    ahead = list(tokens)
+    forward = one.model.forward
+
+    def steered(**inputs: Any) -> Any:
+        output = forward(**inputs)
+        output.logits = torch.zeros_like(output.logits)
+        output.logits[..., ahead.pop(0)] = 1.0
+        return output
+
+    one.model.forward = steered
+    return one.reply([DIALOGUES[1]])[0]
+
+
+def test_a_policy_says_what_it_is(qwen2_5: Path, qwen3: Path) -> None:
+    one, other = policy(qwen2_5), policy(qwen3)
+    assert (one.coordinates, one.size_multiple, one.view) == ("pixels", 28, VIEW)
+    assert (other.coordinates, other.size_multiple, other.view.frame_wh) == ("thousandths", 32, (64, 64))
+    assert one.name == str(qwen2_5)
+
+
+def test_a_batch_is_answered_as_its_dialogues_alone(qwen2_5: Path) -> None:
+    one = policy(qwen2_5)
+    together = one.reply(DIALOGUES)
+    assert together == [reply for dialogue in DIALOGUES for reply in one.reply([dialogue])]
+    assert len(set(texts(together))) == len(DIALOGUES)
+
+
+def test_a_batch_of_qwen3_is_answered_as_its_dialogues_alone(qwen3: Path) -> None:
+    one = policy(qwen3)
+    dialogues = [(asked("Where?", [picture(0, (64, 64))]),), (asked("Who goes there?", [picture(1, (32, 64))] * 2),)]
+    assert one.reply(dialogues) == [reply for dialogue in dialogues for reply in one.reply([dialogue])]
+
+
+def test_what_is_said_depends_on_the_picture(qwen2_5: Path, qwen3: Path) -> None:
+    for folder, size_wh in ((qwen2_5, (56, 56)), (qwen3, (64, 64))):
+        replies = policy(folder).reply([(asked("Where?", [picture(i, size_wh)]),) for i in range(4)])
+        assert len(set(texts(replies))) == 4
+
+
+def test_nothing_asked_is_nothing_said(qwen2_5: Path) -> None:
+    assert policy(qwen2_5).reply([]) == []
+
+
+def test_greedy_replies_are_the_likeliest_tokens(qwen2_5: Path) -> None:
+    """Token by token, against plain forward passes of the whole text."""
+    one = policy(qwen2_5, max_new_tokens=5)
+    prompt = one.encoder.encode(DIALOGUES[0])
+    ids = torch.from_numpy(prompt.ids)[None]
+    for _ in range(5):
+        with torch.no_grad():
+            logits = one.model(
+                input_ids=ids,
+                mm_token_type_ids=(ids == one.encoder.image_pad_id).int(),
+                pixel_values=prompt.pixels,
+                image_grid_thw=prompt.grids,
+            ).logits[0, -1]
+        logits[one.encoder.suppressed_ids()] = -torch.inf
+        ids = torch.cat([ids, logits.argmax()[None, None]], 1)
+    expected = one.encoder.tokenizer.decode(ids[0, len(prompt.ids) :], skip_special_tokens=True)
+    assert one.reply([DIALOGUES[0]])[0].text == expected
+
+
+def test_sampling_is_repeatable_call_by_call(qwen2_5: Path) -> None:
+    first, second = policy(qwen2_5, temperature=1.0, seed=3), policy(qwen2_5, temperature=1.0, seed=3)
+    calls = [first.reply(DIALOGUES), first.reply(DIALOGUES), first.reply(DIALOGUES)]
+    assert calls == [second.reply(DIALOGUES) for _ in calls]
+    assert texts(calls[0]) != texts(calls[1]) != texts(calls[2])
+
+
+def test_no_two_seeds_share_a_call(qwen2_5: Path) -> None:
+    """As they would if seed and number of the call were added."""
+    said = []
+    for seed in range(3):
+        one = policy(qwen2_5, temperature=1.0, seed=seed)
+        said += [tuple(texts(one.reply(DIALOGUES[:1]))) for _ in range(3)]
+    assert len(set(said)) == 9
+
+
+def test_rollouts_of_one_dialogue_differ(qwen2_5: Path) -> None:
+    replies = policy(qwen2_5, temperature=1.0).reply([DIALOGUES[0]] * 4)
+    assert len(set(texts(replies))) == 4
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_callers_random_numbers_go_on_undisturbed(qwen2_5: Path, temperature: float) -> None:
+    one = policy(qwen2_5, temperature=temperature)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one.reply(DIALOGUES[:1])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path) -> None:
+    tokenizer = policy(qwen2_5).encoder.tokenizer
+    here, end = tokenizer("Here.")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")
+    asked = len(policy(qwen2_5).encoder.encode(DIALOGUES[1]).ids)
+    assert written(qwen2_5, [*here, end, *here]) == Reply("Here.", len(here), False, num_prompt_tokens=asked)
+    assert written(qwen2_5, [*here[:1], end]) == Reply(tokenizer.decode(here[:1]), 1, False, num_prompt_tokens=asked)
+    long = written(qwen2_5, [*here, *here], max_new_tokens=len(here) + 2)
+    assert (long.num_tokens, long.truncated) == (len(here) + 2, True)
+
+
+def test_a_reply_that_just_fits_is_not_truncated(qwen2_5: Path) -> None:
+    end = policy(qwen2_5).encoder.end_id
+    assert written(qwen2_5, [300, 301, end], max_new_tokens=3).truncated is False
+    assert written(qwen2_5, [300, 301, 302, end], max_new_tokens=3).truncated is True
+
+
+def test_tokens_read_are_counted_in_every_turn(qwen2_5: Path) -> None:
+    one = policy(qwen2_5)
+    for dialogues in (DIALOGUES, [(*DIALOGUES[0], "Now.", asked("Where?", [B]))]):
+        lengths = [len(one.encoder.encode(dialogue).ids) for dialogue in dialogues]
+        assert [reply.num_prompt_tokens for reply in one.reply(dialogues)] == lengths
+
+
+def test_a_real_reply_is_truncated_at_the_limit(qwen2_5: Path) -> None:
+    reply = policy(qwen2_5, max_new_tokens=4).reply([DIALOGUES[0]])[0]
+    assert (reply.num_tokens, reply.truncated) == (4, True)
+
+
+def test_a_checkpoints_own_end_tokens_end_a_reply(folder: Path) -> None:
+    """Qwen2.5-VL names two, <|im_end|> and <|endoftext|>."""
+    one = policy(folder)
+    end, text = one.encoder.end_id, one.encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [end, text]}))
+    for last in (text, end):
+        reply = written(folder, [300, last, 301])
+        assert (reply.text, reply.num_tokens, reply.truncated) == (one.encoder.text([300]), 1, False)
+
+
+def test_a_second_turn_is_read_on_top_of_the_first(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same replies as from a policy that never saw the first turn, and far fewer tokens read for them."""
+    first = [(asked("When? Look at all the frames.", [A, B, WIDE]),), (asked("When?", [WIDE]),)]
+    later = [(*first[1], "Now.", asked("Where?", [A])), (*first[0], "Then.", asked("Where?", [B]))]
+    one, fresh = policy(qwen2_5), policy(qwen2_5)
+    one.reply(first)
+    read: list[int] = []
+    forward = one.model.forward
+
+    def counted(**inputs: Any) -> Any:
+        read.append(inputs["input_ids"].shape[1])
+        return forward(**inputs)
+
+    monkeypatch.setattr(one.model, "forward", counted)
+    assert one.reply(later) == fresh.reply(later)
+    assert read[0] == max(len(one.encoder.encode(d).ids) - len(one.encoder.encode(d[:1]).ids) for d in later)
+    # What no dialogue goes on from is let go of.
+    one.reply([DIALOGUES[1]])
+    read.clear()
+    assert one.reply(later) == fresh.reply(later)
+    assert read[0] == max(len(one.encoder.encode(d).ids) for d in later)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_checkpoints_own_sampling_settings_are_not_used(qwen2_5: Path, folder: Path, temperature: float) -> None:
+    own = json.loads((folder / "generation_config.json").read_text())
+    own |= {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.01, "min_p": 0.9, "repetition_penalty": 5.0}
+    own |= {"no_repeat_ngram_size": 1, "num_beams": 2, "min_new_tokens": 9}
+    (folder / "generation_config.json").write_text(json.dumps(own))
+    plain, opinionated = (policy(f, temperature=temperature, max_new_tokens=20) for f in (qwen2_5, folder))
+    assert opinionated.model.generation_config.repetition_penalty == 5.0
+    assert texts(opinionated.reply(DIALOGUES)) == texts(plain.reply(DIALOGUES))
+    assert opinionated.model.generation_config.repetition_penalty == 5.0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["GPU", "CPU"],
+)
+def test_too_little_memory_is_said_in_one_line(
+    qwen2_5: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    one = policy(qwen2_5)
+
+    def forward(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(one.model, "forward", forward)
+    with pytest.raises(ModelError, match=r"out of memory with 4 dialogues: .* smaller batch") as caught:
+        one.reply(DIALOGUES)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bug_is_not_taken_for_a_lack_of_memory(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = policy(qwen2_5)
+
+    def forward(**_: Any) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(one.model, "forward", forward)
+    with pytest.raises(RuntimeError, match="multiplied"):
+        one.reply(DIALOGUES)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_precisions_answer_on_a_cpu(qwen2_5: Path, precision: Any, dtype: Any, temperature: float) -> None:
+    one = policy(qwen2_5, precision=precision, temperature=temperature)
+    assert one.model.dtype == dtype
+    assert [r.truncated for r in one.reply(DIALOGUES)] == [True] * len(DIALOGUES)
+
+
+def test_half_precision_answers_on_a_cpu(qwen2_5: Path) -> None:
+    one = policy(qwen2_5, precision="fp16")
+    assert one.model.dtype == torch.float16
+    assert len(one.reply(DIALOGUES)) == len(DIALOGUES)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"max_new_tokens": 0},
+        {"seed": -1},
+    ],
+)
+def test_impossible_sampling_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="sampling"):
+        Sampling(**wrong)
+
+
+def test_images_of_other_sizes_are_refused(qwen2_5: Path) -> None:
+    with pytest.raises(ModelError, match="multiples of 28"):
+        policy(qwen2_5).reply([(asked("?", [picture(0, (30, 30))]),)])

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+
+from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
+from thinkseg import models
+from thinkseg.chains import revseg, veason
+from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.policies.client import KEY, OPENAI_KEY, Patience
+from thinkseg.models.policies.endpoint import parse_name
+from thinkseg.pipeline import drive, segment_samples
+from thinkseg.types import Turn, View
+
+ASKED = (Turn(("Where?", np.zeros((28, 28, 3), np.uint8))),)
+ABSENT = '<think>None.</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
+FOUND = '<think>There.</think><answer>{"keyframe_timestamp": 3.0, "bbox_2d_list": [[0, 0, 500, 500]]}</answer>'
+QUICK = Patience(tries=3, first=0.01, longest=0.02)
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch):
+    for name in (KEY, OPENAI_KEY):
+        monkeypatch.delenv(name, raising=False)
+
+
+def connect(server, model="qwen3-vl", **settings):
+    return models.load_policy(f"openai:{model}@{server.base_url}", patience=QUICK, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("openai:m@http://localhost:8000/v1", ("m", "http://localhost:8000/v1")),
+        ("openai:Qwen/Qwen2.5-VL-7B@https://a.org/v1/", ("Qwen/Qwen2.5-VL-7B", "https://a.org/v1")),
+        ("openai:m@2:free@http://[::1]:8000", ("m@2:free", "http://[::1]:8000")),
+    ],
+)
+def test_names_of_served_models(name, parts):
+    assert parse_name(name) == parts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai:",
+        "openai:m",
+        "openai:m@",
+        "openai:@http://a.org",
+        "openai:m@ftp://a.org",
+        "openai:m@http://",
+        "openai:m n@http://a",
+        "openai:m@http://a:port",
+        "openai:m@http://a:99999",
+        "openai:m@http://[::1",
+    ],
+)
+def test_other_names_are_refused(name):
+    with pytest.raises(SettingsError, match="localhost:8000"):
+        models.load_policy(name)
+
+
+@pytest.mark.parametrize("url", ["http://me:hidden@a.org/v1", "http://a.org/v1?key=hidden", "http://a.org/v1#hidden"])
+def test_a_secret_in_a_name_is_refused_without_being_shown(url):
+    with pytest.raises(SettingsError, match=KEY) as caught:
+        parse_name(f"openai:m@{url}")
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_family_is_known_by_its_name():
+    with ScriptedServer() as server:
+        new, old = connect(server), connect(server, "Qwen/Qwen2.5-VL-7B-Instruct")
+        assert (new.coordinates, new.size_multiple, new.view.coordinates) == ("thousandths", 32, "thousandths")
+        assert (old.coordinates, old.size_multiple, old.view.coordinates) == ("pixels", 28, "pixels")
+        assert new.name == f"openai:qwen3-vl@{server.base_url}"
+
+
+def test_the_user_knows_better_than_a_name():
+    with ScriptedServer() as server:
+        given = connect(server, coordinates="pixels")
+        assert (given.coordinates, given.view.coordinates, given.size_multiple) == ("pixels", "pixels", 32)
+
+
+def test_what_nobody_tells_is_asked_for():
+    with ScriptedServer(models=[{"id": "gpt-x"}]) as server:
+        with pytest.raises(SettingsError, match=r"gpt-x: .* --coordinates .*check-policy openai:gpt-x@http"):
+            connect(server, "gpt-x")
+        policy = connect(server, "gpt-x", coordinates="thousandths")
+        assert (policy.coordinates, policy.size_multiple) == ("thousandths", 1)
+
+
+def test_nothing_asked_is_nothing_said():
+    with ScriptedServer() as server:
+        assert connect(server).reply([]) == []
+        assert server.asked == []
+
+
+def test_a_greedy_request_says_no_more_than_it_must():
+    with ScriptedServer([said("yes")]) as server:
+        connect(server, max_new_tokens=50).reply([ASKED])
+        (body,) = server.asked
+    assert body.keys() == {"model", "messages", "temperature", "max_tokens"}
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("qwen3-vl", 0.0, 50)
+
+
+def test_sampled_requests_differ_and_are_repeatable():
+    with ScriptedServer(lambda _: said("yes")) as server:
+        for seed in (3, 3, 4):
+            policy = connect(server, temperature=0.7, seed=seed, concurrency=1)
+            for _ in range(2):
+                policy.reply([ASKED] * 2)
+        seeds = [body["seed"] for body in server.asked]
+        assert all(body["temperature"] == 0.7 and body["top_p"] == 1.0 for body in server.asked)
+    assert seeds[:4] == seeds[4:8]
+    assert len(set(seeds)) == 8
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_pictures_are_png_unless_jpeg_is_asked_for():
+    with ScriptedServer(lambda _: said("yes")) as server:
+        connect(server).reply([ASKED])
+        connect(server, jpeg_quality=90).reply([ASKED])
+        urls = [body["messages"][0]["content"][1]["image_url"]["url"] for body in server.asked]
+    assert urls[0].startswith("data:image/png;")
+    assert urls[1].startswith("data:image/jpeg;")
+
+
+def test_where_it_runs_is_the_servers_choice():
+    with ScriptedServer([said("yes")]) as server:
+        assert connect(server, device="cuda:7", precision="fp16").reply([ASKED])[0].text == "yes"
+
+
+def test_impossible_settings_are_refused_before_anybody_is_asked():
+    with ScriptedServer() as server:
+        for wrong in ({"jpeg_quality": 101}, {"temperature": -1.0}, {"concurrency": 0}):
+            with pytest.raises(SettingsError):
+                connect(server, **wrong)
+    with pytest.raises(SettingsError, match="not a served model"):
+        models.load_policy("shapes", jpeg_quality=90)
+
+
+def test_a_server_that_is_not_there_is_found_out_at_once():
+    with ScriptedServer() as server:
+        pass
+    with pytest.raises(ModelError, match="no connection"):
+        connect(server)
+
+
+def test_samples_go_through_a_served_model(question, box_tracker):
+    """Sizes and coordinates as of Qwen3-VL; bad replies are data; usage and latency are noted."""
+    answers = {"the red": FOUND, "the blue": ABSENT, "the shy": None, "the long": FOUND[:50]}
+
+    def answer(body):
+        text = next(text for name, text in answers.items() if name in body["messages"][0]["content"][-1]["text"])
+        return said(text, "length" if text == FOUND[:50] else "stop", refusal=None if text else "I may not say.")
+
+    samples = [question(name.removeprefix("the ")) for name in answers]
+    with ScriptedServer(answer) as server:
+        policy = connect(server)
+        results = list(segment_samples(samples, veason, policy, box_tracker, View(2, (70, 30)), batch_size=4))
+        content = server.asked[0]["messages"][0]["content"]
+    assert [result.failure for result in results] == [None, None, "tags", "truncated"]
+    found, absent, refused, _ = results
+    assert found.answer.boxes.tolist() == [[0, 0, 4, 4]]
+    assert absent.answer.keyframe is None
+    assert refused.dialogue[-1] == "I may not say."
+    assert "thousandths" in content[0]["text"]
+    for result in results:
+        assert (result.num_prompt_tokens, result.num_tokens) == (7, 3)
+        assert result.seconds["latency"] > 0
+
+
+def test_two_turns_go_through_a_served_model(question):
+    choice = '<think></think><answer>[{"frame_idx": 1, "object description": "it"}]</answer>'
+    script = [busy(0.01), said(choice), failed(500), Response(completion('[{"bbox_2d": [0, 0, 500, 1000]}]'))]
+    with ScriptedServer(script) as server:
+        policy = connect(server)
+        (outcome,) = drive([revseg(question("thing"), policy.view)], policy)
+        first, second = server.asked[1], server.asked[-1]
+    assert outcome.answer.keyframe == 1
+    assert outcome.answer.boxes.tolist() == [[0, 0, 4, 8]]
+    assert (outcome.num_prompt_tokens, outcome.num_tokens) == (14, 6)
+    assert second["messages"][:2] == [*first["messages"], {"role": "assistant", "content": choice}]
+    assert [part["type"] for part in second["messages"][2]["content"]] == ["image_url", "text"]

@@ -1,0 +1,192 @@
+"""Features of frames that are encoded once, by the tracker alone, for a group's rewards and for a video's questions."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from thinkseg.data import open_benchmark
+from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
+from thinkseg.models.policies.scripted import ScriptedPolicy
+from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureStore, LatestVideo
+from thinkseg.models.trackers.sam2 import Sam2Tracker
+from thinkseg.ops.masks import from_stacks
+from thinkseg.ops.video import ArrayFrames
+from thinkseg.rewards import Prompt
+from thinkseg.rewards.groups import score_group
+from thinkseg.types import Answer, Outcome, VideoSample, View
+from tinytrackers import BOXES, CHANNELS, HEIGHT, SIDE, WIDTH, footage, tracked
+
+
+@pytest.fixture(scope="module")
+def model(sam2: Path) -> Any:
+    return Sam2Tracker.load(sam2, device="cpu").model
+
+
+class Watched(ArrayFrames):
+    """Notes the frames that are decoded."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(array)
+        self.decoded: list[int] = []
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        for index in indices:
+            self.decoded.append(index)
+            yield self[index]
+
+
+@pytest.fixture
+def encoded(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by one whenever a picture is encoded."""
+    calls: list[int] = []
+    encode = type(model).get_image_features
+
+    def counted(self: Any, *arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        return encode(self, *arguments, **settings)
+
+    monkeypatch.setattr(type(model), "get_image_features", counted)
+    return calls
+
+
+@pytest.mark.parametrize(("keep_bytes", "encodings"), [(1 << 30, 8), (0, 16), (None, 13)])
+def test_features_are_shared_and_masks_stay_the_same(
+    model: Any, encoded: list[int], keep_bytes: int | None, encodings: int
+) -> None:
+    """Two questions about one video. In the third case three of the eight frames fit."""
+    video = Watched(np.stack([*footage(8).read(range(8))]))
+    if keep_bytes is None:
+        with torch.inference_mode():
+            keep_bytes = 3 * sum(level.nbytes for level in Sam2Tracker(model)._encode(video[0]))
+        encoded.clear()
+    tracker = Sam2Tracker(model, keep_bytes=keep_bytes)
+    first, second = tracked(tracker, video, 2), tracked(tracker, video, 5)
+    assert len(encoded) == len(video.decoded) == encodings
+    for keyframe, masks in ((2, first), (5, second)):
+        assert np.array_equal(masks, tracked(Sam2Tracker(model, keep_bytes=0), video, keyframe))
+
+
+def test_features_go_with_their_video(model: Any, encoded: list[int]) -> None:
+    tracker = Sam2Tracker(model)
+    video, other = footage(2), footage(2)
+    tracker.track(video, 0, BOXES)
+    assert tracker._latest._store is not None
+    del video
+    gc.collect()
+    assert tracker._latest._store is None
+    tracker.track(other, 0, BOXES)
+    tracker.forget()
+    tracker.track(other, 0, BOXES)
+    assert len(encoded) == 6
+
+
+def test_another_video_is_not_taken_for_the_first(model: Any) -> None:
+    tracker = Sam2Tracker(model)
+    first, second = footage(3), footage(3, seed=1)
+    tracker.track(first, 0, BOXES)
+    for video in (second, first):
+        assert np.array_equal(tracked(tracker, video, 0), tracked(Sam2Tracker(model), video, 0))
+
+
+def test_half_of_the_bytes(model: Any) -> None:
+    """Features in half precision: masks nearly the same, and the same whether a frame's features were kept or not."""
+    video = footage(6)
+    tracker = Sam2Tracker(model, keep_half=True, keep_on="cpu")
+    first = tracked(tracker, video, 2)
+    full = Sam2Tracker(model)
+    exact = tracked(full, video, 2)
+    # Random weights make a lot of a little from frame to frame.
+    assert (first == exact)[:, 2].mean() > 0.97
+    assert not np.array_equal(first, exact)
+    assert np.array_equal(tracked(tracker, video, 2), first)
+    assert np.array_equal(tracked(Sam2Tracker(model, keep_half=True, keep_bytes=0), video, 2), first)
+    assert tracker._latest.store_of(video).num_bytes * 2 == full._latest.store_of(video).num_bytes
+
+
+def test_position_encodings_are_not_kept(model: Any) -> None:
+    video = footage(4)
+    tracker = Sam2Tracker(model)
+    tracker.track(video, 0, BOXES)
+    # Four bytes a value: levels of an eighth, a fourth and all of the channels.
+    values = (SIDE // 4) ** 2 * CHANNELS // 8 + (SIDE // 8) ** 2 * CHANNELS // 4 + (SIDE // 16) ** 2 * CHANNELS
+    assert tracker._latest.store_of(video).num_bytes == 4 * 4 * values
+
+
+def test_a_group_of_attempts_encodes_each_frame_shown_once(model: Any, encoded: list[int]) -> None:
+    """And rewards are those of a tracker that encodes all frames anew for each attempt."""
+    truth = np.zeros((1, 7, HEIGHT, WIDTH), bool)
+    truth[0, :, 10:40, 10:50] = True
+    prompt = Prompt(VideoSample("a", footage(7), "it", truth=from_stacks(truth)), shown=(0, 2, 4, 6))
+    boxes = [(0, [10, 10, 50, 40]), (4, [12, 8, 52, 41]), (4, [12, 8, 52, 41]), (6, [20, 20, 70, 50])]
+    answers = [Answer("", keyframe, np.array([box], np.float32)) for keyframe, box in boxes]
+    outcomes = [Outcome(answer, None, ("",), answer.keyframe) for answer in answers]
+    shared = score_group(prompt, outcomes, {"consistency": 1}, Sam2Tracker(model))
+    assert len(encoded) == 4
+    alone = score_group(prompt, outcomes, {"consistency": 1}, Sam2Tracker(model, keep_bytes=0))
+    # Three of the four answers are different.
+    assert len(encoded) == 4 + 3 * 4
+    assert [score.total for score in shared] == [score.total for score in alone]
+    assert len({score.total for score in shared}) == 3
+
+
+def test_all_questions_about_a_video_share_its_features(
+    model: Any, encoded: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import layouts
+
+    layouts.revos(tmp_path / "revos")
+    box = '<think>there</think><answer>{"keyframe_timestamp": 0, "bbox_2d_list": [[0, 0, 4, 4]]}</answer>'
+    results = []
+    for name, keep_bytes in (("shared", KEEP_BYTES), ("alone", 0)):
+        policy = ScriptedPolicy([box] * 4, view=View(num_frames=3, frame_wh=(10, 8)))
+        method = Method("veason", policy, Sam2Tracker(model, keep_bytes=keep_bytes))
+        benchmark = open_benchmark("revos", tmp_path / "revos")
+        results.append((evaluate_benchmark(benchmark, method, tmp_path / name)["figures"], len(encoded)))
+    # Three questions about a clip of three frames, then one about a clip of two.
+    assert [count for _, count in results] == [3 + 2, 3 + 2 + 3 * 3 + 2]
+    assert results[0][0] == results[1][0]
+
+
+def test_a_video_that_cannot_be_told_to_be_gone_keeps_nothing() -> None:
+    class Slotted:
+        __slots__ = ()
+
+    latest, video = LatestVideo(1000), Slotted()
+    store = latest.store_of(video)  # type: ignore[arg-type]
+    store.keep(0, [torch.zeros(3)])
+    assert 0 in store
+    assert 0 not in latest.store_of(video)  # type: ignore[arg-type]
+
+
+def test_a_store_keeps_what_fits_and_throws_nothing_out() -> None:
+    store = FeatureStore(20)
+    levels = [torch.arange(2.0), torch.arange(1.0)]
+    for frame in (5, 3, 4):
+        kept = store.keep(frame, levels)
+        assert all(torch.equal(one, other) for one, other in zip(kept, levels, strict=True))
+    assert (len(store), store.num_bytes) == (1, 12)
+    assert 5 in store
+    assert [level.tolist() for level in store[5]] == [[0, 1], [0]]
+
+
+def test_a_smaller_frame_may_still_fit() -> None:
+    store = FeatureStore(20)
+    for frame, length in ((0, 3), (1, 3), (2, 2)):
+        store.keep(frame, [torch.zeros(length)])
+    assert [frame in store for frame in range(3)] == [True, False, True]
+
+
+def test_half_precision_is_the_same_kept_or_not() -> None:
+    levels = [torch.tensor([1 / 3, 250.1])]
+    kept, passed_on = FeatureStore(4, half=True), FeatureStore(3, half=True)
+    first, second = kept.keep(0, levels)[0], passed_on.keep(0, levels)[0]
+    assert (0 in kept, 0 in passed_on) == (True, False)
+    assert torch.equal(first, second)
+    assert torch.equal(kept[0][0], first)
+    assert first.dtype == torch.float32
+    assert not torch.equal(first, levels[0])

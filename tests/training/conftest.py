@@ -1,0 +1,32 @@
+"""Tiny Qwen-VL folders and recipes, made once a session and never written to by tests."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from thinkseg.models.policies.qwen.encoder import Encoder
+from tinymodels import save_qwen2_5, save_qwen3, tiny_tokenizer
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def qwen2_5(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    return save_qwen2_5(tmp_path_factory.mktemp("models") / "qwen2_5", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    return save_qwen3(tmp_path_factory.mktemp("models") / "qwen3", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def encoder(qwen2_5: Path) -> Encoder:
+    return Encoder.load(qwen2_5)

@@ -1,0 +1,153 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from thinkseg.data.shapes import load
+from thinkseg.models.policies.qwen.checkpoint import load_model
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
+from thinkseg.models.policies.qwen.vision_cache import Vision
+from thinkseg.rewards import Prompt
+from thinkseg.rewards.groups import Group, Scored
+from thinkseg.training.grpo.batches import batch, lessons
+from thinkseg.training.grpo.loss import kl_estimate, policy_loss, token_weights
+from thinkseg.training.log_probs import likelihood
+from thinkseg.training.recipes import Lora, ModelRecipe
+from thinkseg.training.trainer import trainable
+from thinkseg.types import Dialogue, Outcome
+from tinymodels import asked, picture
+
+BETA, MAX_TOKENS = 0.05, 40
+
+
+def group(dialogues: list[Dialogue], advantages: list[float], truncated: tuple[int, ...] = ()) -> Group:
+    outcomes = tuple(Outcome(None, None, d, truncated=i in truncated) for i, d in enumerate(dialogues))
+    prompt = Prompt(load("train", 0, (32, 32)), (0,))
+    return Group(prompt, outcomes, (Scored({}, 0.0),) * len(outcomes), np.array(advantages))
+
+
+@pytest.fixture(params=["qwen2_5", "qwen3"])
+def both(request: pytest.FixtureRequest) -> tuple[Any, Encoder]:
+    folder = request.getfixturevalue(request.param)
+    return load_model(folder, "fp32"), Encoder.load(folder)
+
+
+def one_turn(side: int) -> Group:
+    turn = asked("Where is the red star?", [picture(0, (side, side)), picture(1, (2 * side, side))])
+    replies = ("Here.", "I see nothing at all, in neither of the frames.", "Here.", "Who knows")
+    return group([(turn, reply) for reply in replies], [0.5, -1.0, 0.7, -0.2])
+
+
+def two_turns(side: int) -> Group:
+    turn = asked("When?", [picture(0, (side, side))])
+    first = asked("Where, here?", [picture(2, (2 * side, 2 * side))])
+    second = asked("Where, there?", [picture(3, (2 * side, 2 * side))])
+    dialogues: list[Dialogue] = [
+        (turn, "First.", first, "On the left."),
+        (turn, "In the second frame, if at all.", second, "Right."),
+        (turn, "Never"),
+    ]
+    return group(dialogues, [1.0, -0.4, -0.6])
+
+
+def by_hand(model: Any, reference: Any, encoder: Encoder, groups: list[Group]) -> torch.Tensor:
+    """The loss with every rollout in a forward pass of its own, everything left to the stock model."""
+    encoded = [(encoder.encode(o.dialogue), a) for g in groups for o, a in zip(g.outcomes, g.advantages, strict=True)]
+    lengths = [int((one.labels != IGNORED).sum()) for one, _ in encoded]
+    weights = token_weights(lengths, "grpo", MAX_TOKENS)
+    total = torch.zeros(())
+    for (one, advantage), weight in zip(encoded, weights, strict=True):
+        ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)[1:]
+        inputs = {
+            "input_ids": ids,
+            "mm_token_type_ids": (ids == encoder.image_pad_id).int(),
+            "pixel_values": one.pixels,
+            "image_grid_thw": one.grids,
+        }
+        at = labels != IGNORED
+        logp = -functional.cross_entropy(model(**inputs).logits[0, :-1][at], labels[at], reduction="none")
+        with torch.no_grad():
+            ref = -functional.cross_entropy(reference(**inputs).logits[0, :-1][at], labels[at], reduction="none")
+        same = torch.ones_like(logp)
+        total = total + policy_loss(logp, same * advantage, same * weight, kl_estimate(logp, ref), BETA)
+    return total
+
+
+def packed(model: Any, reference: Any, encoder: Encoder, groups: list[Group], vision: Vision | None) -> torch.Tensor:
+    total = torch.zeros(())
+    for lesson in lessons(groups, encoder, "grpo", MAX_TOKENS, exclude_truncated=False):
+        assert lesson is not None
+        inputs = batch(lesson, encoder, vision)
+        logp = likelihood(model, inputs).logp
+        with torch.no_grad():
+            against = likelihood(reference, inputs).logp
+        kl = kl_estimate(logp, against)
+        advantage, weight = torch.from_numpy(lesson.advantage), torch.from_numpy(lesson.weight)
+        total = total + policy_loss(logp, advantage, weight, kl, BETA)
+    return total
+
+
+def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("lora", "frozen"), [(False, True), (False, False), (True, True)])
+def test_a_packed_step_is_that_of_its_rollouts_one_by_one(both: tuple[Any, Encoder], lora: bool, frozen: bool) -> None:
+    """Loss and every gradient, groups of one and two turns and of unequal lengths, with and without an adapter."""
+    plain, encoder = both
+    reference = load_model(plain.config._name_or_path, "fp32").requires_grad_(False)
+    torch.manual_seed(0)
+    source = ModelRecipe(name="x", lora=Lora(rank=2) if lora else None, train_vision=not frozen)
+    model = trainable(plain, source, gradient_checkpointing=False)
+    with torch.no_grad():  # away from the reference
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    groups = [one_turn(encoder.size_multiple), two_turns(encoder.size_multiple)]
+    expected = by_hand(model, reference, encoder, groups)
+    wanted = gradients(model, expected)
+    loss = packed(model, reference, encoder, groups, Vision(model) if frozen else None)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    found = gradients(model, loss)
+    assert found.keys() == wanted.keys()
+    assert any("visual" in name for name in found) != frozen
+    size = torch.cat([g.flatten() for g in wanted.values()]).norm()
+    error = torch.cat([(found[name] - wanted[name]).flatten() for name in wanted]).norm()
+    assert error / size < 1e-5
+
+
+def test_tokens_weigh_what_their_rollouts_weigh(qwen2_5: Any) -> None:
+    encoder = Encoder.load(qwen2_5)
+    one = two_turns(28)
+    (lesson,) = lessons([one], encoder, "grpo", MAX_TOKENS, exclude_truncated=False)
+    assert lesson is not None
+    counts = [int((encoder.encode(o.dialogue).labels != IGNORED).sum()) for o in one.outcomes]
+    assert len(lesson.advantage) == len(lesson.weight) == sum(counts) == int((lesson.row.labels != IGNORED).sum())
+    assert lesson.advantage.tolist() == pytest.approx(np.repeat(one.advantages, counts).tolist())
+    assert lesson.weight.tolist() == pytest.approx(np.repeat([1 / (3 * n) for n in counts], counts).tolist())
+
+
+def test_what_teaches_nothing_is_left_out_but_counts(qwen2_5: Any) -> None:
+    encoder = Encoder.load(qwen2_5)
+    dull = group([(asked("?", [picture(0)]), reply) for reply in ("A", "B", "C", "D")], [0.0] * 4)
+    alone, nothing = lessons([one_turn(28), dull], encoder, "grpo", MAX_TOKENS, exclude_truncated=False)
+    (other,) = lessons([one_turn(28)], encoder, "grpo", MAX_TOKENS, exclude_truncated=False)
+    assert nothing is None
+    assert alone is not None
+    assert other is not None
+    assert (2 * alone.weight).tolist() == pytest.approx(other.weight.tolist())
+
+
+def test_cut_short_rollouts_can_be_left_out(qwen2_5: Any) -> None:
+    encoder = Encoder.load(qwen2_5)
+    turn = asked("?", [picture(0)])
+    cut = group([(turn, "Yes"), (turn, "No, no, and")], [1.0, -1.0], truncated=(1,))
+    counts = [int((encoder.encode(o.dialogue).labels != IGNORED).sum()) for o in cut.outcomes]
+    for exclude, weights in ((True, [1 / (2 * counts[0]), 0]), (False, [1 / (2 * n) for n in counts])):
+        (lesson,) = lessons([cut], encoder, "grpo", MAX_TOKENS, exclude)
+        assert lesson is not None
+        assert lesson.weight.tolist() == pytest.approx(np.repeat(weights, counts).tolist())

@@ -1,0 +1,86 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thinkseg.data import shapes
+from thinkseg.data.shapes.writer import export
+from thinkseg.errors import DatasetError
+from thinkseg.training.grpo.prompt_sampler import Prompts
+from thinkseg.training.grpo.recipe import Source
+
+
+def test_shapes_go_on_for_ever_from_their_offset() -> None:
+    prompts = Prompts([Source("shapes", offset=1_000)], num_frames=4, seed=0)
+    for number in (0, 7, 123_456):
+        prompt = prompts[number]
+        assert prompt.sample.id == shapes.load("train", 1_000 + number).id
+        assert len(prompt.shown) == 4
+        assert (prompt.shown[0], prompt.shown[-1]) == (0, len(prompt.sample.video) - 1)
+
+
+def test_shapes_are_asked_about_as_often_as_told() -> None:
+    prompts = Prompts([Source("shapes", asked={"none": 8.0})], num_frames=4, seed=0)
+    assert sum(prompts[number].sample.category == "none" for number in range(40)) > 28
+
+
+@pytest.fixture(scope="module")
+def revos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("revos")
+    export(root, "val", range(6))
+    return root
+
+
+def test_expressions_are_shuffled_anew_each_round(revos: Path) -> None:
+    prompts = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=1)
+    rounds = [[prompts[number].sample.id for number in range(start, start + 6)] for start in (0, 6, 12)]
+    assert all(sorted(one) == sorted(rounds[0]) and len(set(one)) == 6 for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+    again = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=1)
+    assert [again[number].sample.id for number in (14, 3)] == [rounds[2][2], rounds[0][3]]
+    other = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=2)
+    assert [other[number].sample.id for number in range(6)] != rounds[0]
+
+
+def test_sources_are_mixed(revos: Path) -> None:
+    twice = Prompts([Source("revos", str(revos), "valid")] * 2, num_frames=3, seed=0)
+    found = [twice[number].sample.id for number in range(12)]
+    assert sorted(found) == sorted(2 * sorted(set(found)))
+
+
+def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
+    prompts = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=0)
+    prompt = prompts[0]
+    assert prompt.sample.truth is not None
+    assert len(prompt.shown) == 3
+    assert prompt.areas.keys() == set(prompt.shown)
+
+
+@pytest.mark.parametrize("source", ["shapes", "revos"])
+def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often they are asked for, by whichever chain or tracker."""
+    prompt = Prompts([Source(source) if source == "shapes" else Source(source, str(revos), "valid")], 3, 0)[0]
+    video = prompt.sample.video
+    decoded: list[int] = []
+    inner = video._inner  # type: ignore[attr-defined]
+    read = type(inner).read
+
+    def counted(self: Any, indices: Sequence[int]) -> Any:
+        decoded.extend(indices)
+        return read(self, indices)
+
+    monkeypatch.setattr(type(inner), "read", counted)
+    first = list(video.read(prompt.shown))
+    again = [video[frame] for frame in reversed(prompt.shown)][::-1]
+    assert decoded == list(prompt.shown)
+    for one, other, frame in zip(first, again, prompt.shown, strict=True):
+        assert one is other
+        assert np.array_equal(one, inner[frame])
+        assert video.time_of(frame) == inner.time_of(frame)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        Prompts([Source("revos", str(tmp_path / "nowhere"), "valid")], 3, 0)

@@ -1,0 +1,132 @@
+"""Training on a set on disk."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from thinkseg.annotation.annotators import Rules
+from thinkseg.annotation.build import Plan, make
+from thinkseg.annotation.candidates import ShapesSource
+from thinkseg.annotation.costs import Budget, Purse
+from thinkseg.data.cot import CotSet, read_cot_set
+from thinkseg.demonstrations import dialogue
+from thinkseg.errors import DatasetError, SettingsError
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.training import memory_plan
+from thinkseg.training.recipes import ModelRecipe
+from thinkseg.training.sft.data import KINDS, Mixture
+from thinkseg.training.sft.recipe import Recipe, Stage, load_recipe
+from thinkseg.training.sft.train import train
+from thinkseg.types import View
+from tinymodels import changed
+
+VIEW = View(2, (56, 56))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of five samples of the shapes world, explained by rules."""
+    out = tmp_path_factory.mktemp("sets") / "shapes"
+    source = ShapesSource("train", 0, 6)
+    made = make(source, source.candidates, Rules(VIEW), Plan(VIEW, 0, {}), Purse(Budget(), 0), out)
+    assert sum(one.sample is not None for one in made.verdicts) >= 5
+    return out
+
+
+@pytest.fixture(scope="module")
+def cot(root: Path) -> CotSet:
+    return read_cot_set(root)
+
+
+def recipe_for(root: Path | None, model: Path, **changes: Any) -> Recipe:
+    stage = Stage("sft", "words", 3, 2, 1e-3, {"cot": 1.0}, save_every=2, workers=0)
+    named = None if root is None else str(root)
+    made = Recipe(ModelRecipe(name=str(model)), (stage,), 2, (56, 56), precision="fp32", cot_set=named)
+    return replace(made, **changes)
+
+
+def mixture(cot: CotSet, encoder: Any, **changes: Any) -> Mixture:
+    settings: dict[str, Any] = {"shares": {"cot": 1.0}, "questions": 1, "offset": 30, "length": 100, "cot": cot}
+    return Mixture(encoder, VIEW, **settings | changes)
+
+
+def test_a_pass_shows_each_sample_once_and_the_next_in_another_order(cot: CotSet) -> None:
+    count, data = len(cot.samples), mixture(cot, None)
+    replies = [KINDS["cot"](data, 30 + at, np.random.default_rng(0))[0][1] for at in range(3 * count)]
+    passes = [replies[at : at + count] for at in (0, count, 2 * count)]
+    assert {tuple(sorted(map(str, one))) for one in passes} == {
+        tuple(sorted(str(dialogue(cot, sample, VIEW)[1]) for sample in cot.samples))
+    }
+    assert len({tuple(map(str, one)) for one in passes}) > 1
+    assert replies == [KINDS["cot"](data, 30 + at, np.random.default_rng(1))[0][1] for at in range(3 * count)]
+
+
+def test_only_the_reply_is_learnt(cot: CotSet, encoder: Encoder) -> None:
+    row = mixture(cot, encoder, length=1)[0]
+    learnt = encoder.tokenizer.decode(row.labels[row.labels >= 0])
+    assert learnt.startswith("<think>")
+    assert learnt.removesuffix("<|im_end|>").endswith("</answer>")
+
+
+def test_training_on_a_set(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
+    made = train(recipe_for(root, qwen2_5), tmp_path)
+    assert changed(qwen2_5, made)
+    (logged,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"loss"' in line]
+    assert 0 < logged["loss"] < 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_frames": 3}, "num_frames: 2"),
+        ({"frame_wh": (84, 84)}, "its thinking tells boxes in pixels of frames of 56x56"),
+        ({"cot_set": None}, "cot_set: name the folder"),
+    ],
+)
+def test_a_set_that_does_not_fit_is_refused_before_anything_is_loaded(
+    root: Path, qwen2_5: Path, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        train(recipe_for(root, qwen2_5, **changes), tmp_path)
+    assert not (tmp_path / "stages" / "01-sft" / "model").exists()
+
+
+def test_a_folder_without_a_set(tmp_path: Path, qwen2_5: Path) -> None:
+    with pytest.raises(DatasetError, match=r"settings\.json cannot be read"):
+        train(recipe_for(tmp_path, qwen2_5), tmp_path / "out")
+
+
+def test_a_plan_of_training_on_a_set(root: Path, qwen2_5: Path) -> None:
+    (job,) = memory_plan.plan(recipe_for(root, qwen2_5))
+    assert (job.name, job.steps) == ("sft", 3)
+    assert job.row_tokens > job.prompt_tokens > 0
+
+
+CONTENT: dict[str, Any] = {
+    "num_frames": 2,
+    "frame_wh": [56, 56],
+    "model": {"name": "a/b"},
+    "stages": [{"name": "sft", "objective": "words", "steps": 1, "batch": 1, "learning_rate": 1.0}],
+}
+
+
+@pytest.mark.parametrize(("kind", "cot_set"), [("cot", None), ("traces", "runs/set")])
+def test_a_set_is_named_where_it_is_needed_and_nowhere_else(tmp_path: Path, kind: str, cot_set: str | None) -> None:
+    stages = [{**CONTENT["stages"][0], "data": {kind: 1.0}}]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**CONTENT, "stages": stages, "cot_set": cot_set}))
+    with pytest.raises(SettingsError, match="cot_set: needed for the data `cot`"):
+        load_recipe(path)
+
+
+def test_the_recipe_that_ships_differs_from_veasons_in_its_data_alone() -> None:
+    folder = Path(__file__).parents[3] / "recipes"
+    ours, theirs = load_recipe(folder / "cot-sft.yaml"), load_recipe(folder / "veason-3b-sft.yaml")
+    assert ours.cot_set == "runs/cot-revos"
+    stages = tuple(replace(stage, data={"traces": 1.0}) for stage in ours.stages)
+    assert replace(ours, cot_set=None, stages=stages) == theirs

@@ -1,0 +1,419 @@
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+
+from thinkseg.errors import SettingsError
+from thinkseg.models import SHIPPED
+from thinkseg.models.policies.qwen.checkpoint import load_model, load_view
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.models.policies.qwen.policy import QwenPolicy
+from thinkseg.training.log import JsonLines
+from thinkseg.training.log_probs import words_loss
+from thinkseg.training.packing import collate
+from thinkseg.training.recipes import Create, Lora, ModelRecipe
+from thinkseg.training.sft import train as sft
+from thinkseg.training.sft.data import Mixture
+from thinkseg.training.sft.recipe import Recipe, Stage, load_recipe
+from thinkseg.training.sft.train import train
+from thinkseg.training.trainer import trainer_class
+from thinkseg.types import View
+from tinymodels import TEXT, VISION, asked, changed, picture, weights
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+
+
+def stage(name: str, objective: str = "words", **changes: Any) -> Stage:
+    settings: dict[str, Any] = {"steps": 4, "batch": 2, "learning_rate": 1e-3, "save_every": 2, "workers": 0}
+    return Stage(name, objective, **settings | changes)
+
+
+CREATED = Recipe(
+    model=ModelRecipe(create=Create(VISION, TEXT, vocab_size=500, whole_numbers=60, tenths=60, corpus=10)),
+    stages=(
+        stage("see", "patches"),
+        stage("name", data={"frames": 1.0}),
+        stage("reason", data={"traces": 0.7, "lists": 0.3}, questions=2, batch=1, accumulate=2, optimizer="muon"),
+    ),
+    num_frames=2,
+    frame_wh=(56, 56),
+    precision="fp32",
+)
+
+LOOKING = replace(CREATED, stages=CREATED.stages[:1])
+TALKING = replace(CREATED, stages=CREATED.stages[:2])
+
+
+def tuned(folder: Path, lora: Lora | None = None, **changes: Any) -> Recipe:
+    """A recipe that tunes a saved model for two steps."""
+    changes = {"steps": 2, "data": {"traces": 1.0}, **changes}
+    multiple = Encoder.load(folder).size_multiple
+    return Recipe(
+        model=ModelRecipe(name=str(folder), lora=lora),
+        stages=(stage("sft", **changes),),
+        num_frames=2,
+        frame_wh=(2 * multiple, 2 * multiple),
+        precision="fp32",
+    )
+
+
+class Killed(BaseException):
+    """Like a kill, it is caught by nobody."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
+    """Lets a training die at the end of a step, before anything of it is saved."""
+
+    def on_step_end(self: JsonLines, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stage == stage and state.global_step == step:
+            raise Killed
+
+    monkeypatch.setattr(JsonLines, "on_step_end", on_step_end, raising=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all stages that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    assert train(CREATED, out) == out / "model"
+    return out
+
+
+def test_a_run_leaves_a_policy(finished: Path) -> None:
+    policy = QwenPolicy.load(finished / "model", device="cpu", max_new_tokens=4)
+    assert policy.view == View(2, (56, 56))
+    assert policy.reply([(asked("Where?", [picture(0)]),)])[0].num_tokens <= 4
+    assert changed(finished / "model", finished / "stages" / "03-reason" / "model") == set()
+
+
+def test_a_run_begins_at_its_first_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[int] = []
+
+    def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, *_: Any, **__: Any) -> None:
+        begun.append(data.offset)
+        raise Killed
+
+    monkeypatch.setattr(sft, "stage_trainer", stop)
+    for first in (0, 60_000_000):
+        with pytest.raises(Killed):
+            train(replace(CREATED, first_clip=first), tmp_path / str(first))
+    assert begun == [0, 60_000_000]
+
+
+def test_a_run_leaves_its_settings_and_logs(finished: Path) -> None:
+    assert json.loads((finished / "recipe.json").read_text())["stages"][0]["name"] == "see"
+    records = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    losses = [(r["stage"], r["step"]) for r in records if "loss" in r]
+    assert losses == [("see", 4), ("name", 4), ("reason", 4)]
+    assert all(0 < r["loss"] < 20 for r in records if "loss" in r)
+    assert {p.name for p in (finished / "tensorboard").iterdir()} == {"see", "name", "reason"}
+    assert all(list(folder.glob("events.*")) for folder in (finished / "tensorboard").iterdir())
+
+
+def test_a_run_leaves_nothing_half_done(finished: Path) -> None:
+    assert not list(finished.rglob("checkpoint-*"))
+    assert not list(finished.rglob("*.part"))
+
+
+def test_a_stage_trains_what_it_is_meant_to(finished: Path) -> None:
+    """Words change all there is."""
+    folders = [finished / "stages" / name / "model" for name in ("01-see", "02-name", "03-reason")]
+    for before, after in ((folders[0], folders[1]), (folders[1], folders[2])):
+        assert changed(before, after) == set(weights(after))
+    # The heads are thrown away, so that a stage's folder is a plain model.
+    assert weights(folders[0]).keys() == weights(folders[2]).keys()
+
+
+def test_a_policy_that_ships_can_be_tuned_by_its_name(tmp_path: Path) -> None:
+    recipe = Recipe(
+        model=ModelRecipe(name="shapes"),
+        stages=(stage("sft", steps=2, batch=1, data={"traces": 1.0}),),
+        num_frames=1,
+        frame_wh=(56, 56),
+        precision="fp32",
+    )
+    made = train(recipe, tmp_path)
+    assert changed(SHIPPED["shapes"], made)
+
+
+def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sft, "_run_stage", None)
+    before = (finished / "log.jsonl").read_text()
+    assert train(CREATED, finished) == finished / "model"
+    assert (finished / "log.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(("name", "step"), [("see", 1), ("reason", 3)])
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: int
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, name, step)
+        with pytest.raises(Killed):
+            train(CREATED, tmp_path)
+    assert not (tmp_path / "model").exists()
+    assert changed(finished / "model", train(CREATED, tmp_path)) == set()
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["stage"] for r in logged if "loss" in r] == ["see", "name", "reason"]
+    assert not list(tmp_path.rglob("checkpoint-*"))
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the first stage that was killed after its checkpoint of step 2."""
+    out = tmp_path_factory.mktemp("runs") / "interrupted"
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, "see", 3)
+        with pytest.raises(Killed):
+            train(LOOKING, out)
+    return out
+
+
+@pytest.mark.parametrize("state", [None, "", '{"epoch": 1'], ids=["no state", "empty state", "half a state"])
+def test_a_checkpoint_that_was_being_written_is_passed_over(
+    finished: Path, interrupted: Path, tmp_path: Path, state: str | None
+) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "run"))
+    whole = out / "stages" / "01-see" / "checkpoint-2"
+    torn = Path(shutil.copytree(whole, whole.with_name("checkpoint-3")))
+    (torn / "model.safetensors").write_bytes(b"torn")
+    (torn / "trainer_state.json").unlink()
+    if state is not None:
+        (torn / "trainer_state.json").write_text(state)
+    assert changed(finished / "stages" / "01-see" / "model", train(LOOKING, out)) == set()
+
+
+def test_sigkill(finished: Path, tmp_path: Path) -> None:
+    """The real thing: the process is gone, with files open and buffers full."""
+    script = f"""
+import os, signal, sys
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / "helpers")]!r}
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from test_sft import TALKING
+from thinkseg.training.log import JsonLines
+from thinkseg.training.sft.train import train
+def on_step_end(self, args, state, control, **_):
+    if self.stage == "name" and state.global_step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+JsonLines.on_step_end = on_step_end
+train(TALKING, Path({str(tmp_path)!r}))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert (tmp_path / "stages" / "02-name" / "checkpoint-2").is_dir()
+    assert changed(finished / "stages" / "02-name" / "model", train(TALKING, tmp_path)) == set()
+
+
+def test_a_folder_holds_one_run(finished: Path) -> None:
+    other = replace(CREATED, seed=1)
+    with pytest.raises(SettingsError, match="holds the run of another recipe"):
+        train(other, finished)
+    assert train(CREATED, finished).is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match="file: cannot be written"):
+        train(CREATED, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "complaint"),
+    [
+        (replace(CREATED, stages=(*CREATED.stages, stage("more", data={"revos": 1.0}))), "'more': no data 'revos'"),
+        (replace(CREATED, model=ModelRecipe(create=Create({}, TEXT, corpus=1))), "vision half .* 'hidden_size'"),
+        (replace(CREATED, model=ModelRecipe(create=Create(VISION, TEXT | {"depth": 3}, corpus=1))), "text .* 'depth'"),
+        (
+            replace(CREATED, model=ModelRecipe(create=Create(VISION | {"depth": "deep"}, TEXT, corpus=1))),
+            "no such model can be: .*depth",
+        ),
+        (replace(CREATED, frame_wh=(56, 60)), r"frame_wh: \[56, 60\] are not multiples of 28"),
+        (replace(CREATED, closeup_wh=(56, 60)), r"closeup_wh: \[56, 60\] are not multiples of 28"),
+    ],
+)
+def test_recipes_that_cannot_be_run_are_refused_at_once(tmp_path: Path, recipe: Recipe, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint) as caught:
+        train(recipe, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_a_step_that_cannot_be_shared_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="accumulate: 1 is no multiple of 2"):
+        train(CREATED, tmp_path)
+
+
+def test_several_devices_want_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SettingsError, match="torchrun --nproc-per-node 2"):
+        train(CREATED, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("which", "stock"),
+    [("qwen2_5", Qwen2_5_VLForConditionalGeneration), ("qwen3", Qwen3VLForConditionalGeneration)],
+)
+def test_lora_changes_the_language_model_alone(
+    request: pytest.FixtureRequest, tmp_path: Path, which: str, stock: Any
+) -> None:
+    """Its linear layers, all of them, and nothing else; what is left is a plain model."""
+    folder = request.getfixturevalue(which)
+    result = train(tuned(folder, Lora(rank=2), learning_rate=1e-2), tmp_path)
+    linear = re.compile(r"model\..*layers\.\d\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight")
+    aimed_at = {name for name in weights(folder) if linear.fullmatch(name) and "visual" not in name}
+    assert len(aimed_at) == 7 * TEXT["num_hidden_layers"]
+    assert changed(folder, result) == aimed_at
+    model = stock.from_pretrained(result)
+    assert torch.equal(model.lm_head.weight, load_model(folder).lm_head.weight)
+    assert AutoTokenizer.from_pretrained(result).get_vocab() == AutoTokenizer.from_pretrained(folder).get_vocab()
+    assert load_view(result).coordinates == load_view(folder).coordinates
+    assert len(QwenPolicy.load(result, device="cpu", max_new_tokens=2).reply([(asked("Where?", []),)])) == 1
+
+
+def test_a_low_rank_is_what_lora_adds(qwen2_5: Path, tmp_path: Path) -> None:
+    result = train(tuned(qwen2_5, Lora(rank=2), learning_rate=1e-2), tmp_path)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.linalg.matrix_rank(weights(result)[name] - weights(qwen2_5)[name], rtol=1e-3) == 2
+
+
+@pytest.mark.parametrize("steps_before", [1, 2], ids=["before a checkpoint", "after one"])
+def test_lora_goes_on_after_a_kill(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
+) -> None:
+    recipe = tuned(qwen2_5, Lora(rank=2), steps=3, batch=1, save_every=1)
+    whole = train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        kill_at(patch, "sft", steps_before)
+        with pytest.raises(Killed):
+            train(recipe, tmp_path / "killed")
+    torch.manual_seed(steps_before)  # another process would start with other random numbers
+    assert changed(whole, train(recipe, tmp_path / "killed")) == set()
+
+
+def test_a_saved_models_vision_tower_is_frozen(qwen2_5: Path, tmp_path: Path) -> None:
+    result = train(tuned(qwen2_5), tmp_path)
+    assert changed(qwen2_5, result) == {name for name in weights(qwen2_5) if "visual." not in name}
+
+
+def test_a_saved_models_vision_tower_is_trained_if_asked_for(qwen2_5: Path, tmp_path: Path) -> None:
+    recipe = tuned(qwen2_5)
+    recipe = replace(recipe, model=replace(recipe.model, train_vision=True))
+    assert changed(qwen2_5, train(recipe, tmp_path)) == set(weights(qwen2_5))
+
+
+@pytest.mark.parametrize(("which", "coordinates"), [("qwen2_5", "pixels"), ("qwen3", "thousandths")])
+def test_boxes_are_taught_in_the_models_own_units(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, coordinates: str
+) -> None:
+    seen: list[View] = []
+
+    def watching(encoder: Encoder, view: View, *rest: Any) -> Mixture:
+        seen.append(view)
+        return Mixture(encoder, view, *rest)
+
+    monkeypatch.setattr(sft, "Mixture", watching)
+    folder = request.getfixturevalue(which)
+    train(tuned(folder, Lora(rank=1), steps=1), tmp_path)
+    assert [view.coordinates for view in seen] == [coordinates]
+
+
+def near(one: Path, other: Path) -> None:
+    """Up to rounding, which Adam blows up where a gradient is all but zero."""
+    first, second = weights(one), weights(other)
+    for name, value in first.items():
+        assert (second[name] - value).abs().mean() < 2e-6, name
+
+
+def test_accumulated_batches_weigh_as_one(qwen2_5: Path, tmp_path: Path) -> None:
+    """Each learnt token of a step counts alike, in however many passes the step is taken.
+
+    A single step, because batches of another size are sorted into other steps.
+    """
+    one = tuned(qwen2_5, steps=1, batch=4, accumulate=1, warmup=0.0)
+    many = tuned(qwen2_5, steps=1, batch=1, accumulate=4, warmup=0.0)
+    near(train(one, tmp_path / "one"), train(many, tmp_path / "many"))
+    losses = [
+        json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["loss"] for name in ("one", "many")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_recomputed_activations_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
+    kept = tuned(qwen2_5, Lora(rank=2), warmup=0.0)
+    again = tuned(qwen2_5, Lora(rank=2), warmup=0.0, gradient_checkpointing=True)
+    near(train(kept, tmp_path / "kept"), train(again, tmp_path / "again"))
+    assert changed(qwen2_5, tmp_path / "again" / "model")
+
+
+def test_loader_processes_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
+    here, elsewhere = tuned(qwen2_5, Lora(rank=1)), tuned(qwen2_5, Lora(rank=1), workers=1)
+    assert changed(train(here, tmp_path / "here"), train(elsewhere, tmp_path / "elsewhere")) == set()
+
+
+@pytest.mark.parametrize("size", ["3b", "7b"])
+def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> None:
+    """With a tiny model of the same layout under tiny frames, for a few steps."""
+    recipe = load_recipe(RECIPES / f"veason-{size}-sft.yaml")
+    short = replace(recipe.stages[0], steps=1, accumulate=2, workers=0)
+    recipe = replace(
+        recipe, model=replace(recipe.model, name=str(qwen2_5)), stages=(short,), num_frames=3, frame_wh=(56, 56)
+    )
+    assert load_view(train(recipe, tmp_path)) == View(3, (56, 56))
+
+
+@pytest.mark.parametrize("which", ["qwen2_5", "qwen3"])
+def test_two_turns_are_trained_on_closeups(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
+    """Branches with images of their own, through the whole trainer; the policy that is left knows both sizes."""
+    recipe = tuned(request.getfixturevalue(which), data={"closeups": 0.7, "traces": 0.3}, questions=2)
+    width, height = recipe.frame_wh
+    recipe = replace(recipe, closeup_wh=(2 * width, height))
+    result = train(recipe, tmp_path)
+    assert changed(Path(str(recipe.model.name)), result)
+    view = load_view(result)
+    assert (view.num_frames, view.frame_wh, view.closeup_wh) == (2, (width, height), (2 * width, height))
+
+
+def test_a_setting_that_is_not_used_does_not_tell_runs_apart(finished: Path) -> None:
+    """A run that was begun before there was such a setting goes on."""
+    assert "closeup_wh" not in json.loads((finished / "recipe.json").read_text())
+    with pytest.raises(SettingsError, match="another recipe"):
+        train(replace(CREATED, closeup_wh=(56, 56)), finished)
+
+
+def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
+    """Gradient descent on the loss makes the true words likelier: the labels are where they should be."""
+    model = load_model(qwen2_5, "fp32")
+    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=1, offset=0, length=1)
+    batch = collate([data[0]], encoder.tokenizer.pad_token_id)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(20):
+        loss = words_loss(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.75 * losses[0]
+
+
+def test_the_trainer_can_give_its_outputs(qwen2_5: Path, encoder: Encoder) -> None:
+    model = load_model(qwen2_5, "fp32")
+    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=1, offset=0, length=1)
+    batch = collate([data[0]], encoder.tokenizer.pad_token_id)
+    trainer: Any = object.__new__(trainer_class("adamw"))
+    with torch.no_grad():
+        loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
+        assert outputs == {}
+        assert loss.item() == trainer.compute_loss(model, dict(batch)).item() == words_loss(model, batch).item()

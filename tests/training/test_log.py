@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from thinkseg.training.log import JsonLines
+
+
+def step(number: int) -> Any:
+    return SimpleNamespace(global_step=number)
+
+
+def steps_of(path: Path) -> list[tuple[str, int]]:
+    return [(record["stage"], record["step"]) for record in map(json.loads, path.read_text().splitlines())]
+
+
+def test_figures_become_lines(tmp_path: Path, capsys: Any) -> None:
+    log = JsonLines(tmp_path, "see")
+    log.on_train_begin(None, step(0), None)
+    log.on_log(None, step(20), None, logs={"loss": 0.123456789, "epoch": 1})
+    record = json.loads((tmp_path / "log.jsonl").read_text())
+    assert record.pop("seconds") < 5
+    assert record == {"stage": "see", "step": 20, "loss": 0.123457, "epoch": 1}
+    assert "stage see step 20" in capsys.readouterr().out
+
+
+def test_steps_that_are_repeated_are_logged_once(tmp_path: Path) -> None:
+    """Killed in step 50 while writing its line, with a checkpoint of step 20."""
+    first = JsonLines(tmp_path, "see")
+    first.on_train_begin(None, step(0), None)
+    first.on_log(None, step(60), None, logs={})
+    second = JsonLines(tmp_path, "name")
+    second.on_train_begin(None, step(0), None)
+    for number in (20, 40):
+        second.on_log(None, step(number), None, logs={"loss": 1.0})
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"stage": "name", "st')
+
+    again = JsonLines(tmp_path, "name")
+    again.on_train_begin(None, step(20), None)
+    again.on_log(None, step(40), None, logs={})
+    assert steps_of(tmp_path / "log.jsonl") == [("see", 60), ("name", 20), ("name", 40)]
