@@ -101,10 +101,11 @@ def test_a_folder_without_a_set(tmp_path: Path, qwen2_5: Path) -> None:
         train(recipe_for(tmp_path, qwen2_5), tmp_path / "out")
 
 
-def test_a_plan_of_training_on_a_set(root: Path, qwen2_5: Path) -> None:
-    (job,) = memory_plan.plan(recipe_for(root, qwen2_5))
-    assert (job.name, job.steps) == ("sft", 3)
-    assert job.row_tokens > job.prompt_tokens > 0
+def test_plan_cot_set_has_one_stage(root: Path, qwen2_5: Path) -> None:
+    recipe = recipe_for(root, qwen2_5)
+    (stage,) = memory_plan.plan(recipe, memory_plan.stats_of(recipe.model))
+    assert stage.name == "sft"
+    assert stage.activations > 0
 
 
 CONTENT: dict[str, Any] = {
