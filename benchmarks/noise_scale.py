@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from thinkseg.models import place_of
+from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.grpo.step import Step
-from thinkseg.training.trainer import checked_view, trainable
+from thinkseg.training.trainer import resolve_view, trainable
 
 
 def main() -> None:
@@ -56,10 +56,10 @@ def main() -> None:
 
 def groups_of(recipe: GrpoRecipe, name: str) -> tuple[float, torch.Tensor]:
     """The mean reward of rollouts for `recipe.prompts` prompts, and each group's gradient, (groups, parameters)."""
-    source = place_of(name)
+    source = resolve_model(name)
     model = trainable(load_model(source, "fp32", "cpu"), recipe.model, recipe.gradient_checkpointing)
     encoder = Encoder.load(source)
-    step = Step(recipe, model, None, encoder, checked_view(recipe.view, model, encoder), Path())
+    step = Step(recipe, model, None, encoder, resolve_view(recipe.view, model, encoder), Path())
     lessons = step.collect(range(recipe.prompts), 1)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = []

@@ -25,7 +25,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.shapes.writer import export
 from thinkseg.evaluation.offline import score
-from thinkseg.evaluation.predictions import PictureFolders, png
+from thinkseg.evaluation.predictions import PngPredictions, png
 from thinkseg.ops.metrics import tolerance_px
 
 
@@ -42,9 +42,9 @@ def main() -> None:
         benchmark = open_benchmark("revos", root)
         frames = predict(benchmark, predictions)
         # What is compiled or cached on first use is no part of the speed.
-        score(benchmark, PictureFolders(predictions))
+        score(benchmark, PngPredictions(predictions))
         started = time.process_time()
-        rows = score(benchmark, PictureFolders(predictions))
+        rows = score(benchmark, PngPredictions(predictions))
         ours = time.process_time() - started
         started = time.process_time()
         plain = scored_plainly(benchmark, predictions)

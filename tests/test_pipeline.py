@@ -5,7 +5,7 @@ from thinkseg import models
 from thinkseg.chains import veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import batched, checked_view, drive, segment, segment_sample, segment_samples
+from thinkseg.pipeline import batched, resolve_view, run_chains, segment, segment_sample, segment_samples
 from thinkseg.types import Answer, Reply, Turn, VideoSample, View
 
 VIEW = View(num_frames=3, frame_wh=(8, 6))
@@ -42,7 +42,7 @@ def echo(dialogue):
 
 def test_chains_of_different_lengths_run_together():
     policy = BatchPolicy(echo)
-    outcomes = drive([count_to(1), count_to(3), count_to(2)], policy)
+    outcomes = run_chains([count_to(1), count_to(3), count_to(2)], policy)
     assert policy.sizes == [3, 2, 1]
     assert [outcome.answer.thinking for outcome in outcomes] == [
         "re turn 0 of 1",
@@ -53,7 +53,7 @@ def test_chains_of_different_lengths_run_together():
 
 def test_the_policy_sees_the_dialogue_so_far_and_the_outcome_all_of_it():
     policy = ScriptedPolicy(echo)
-    (outcome,) = drive([count_to(2)], policy)
+    (outcome,) = run_chains([count_to(2)], policy)
     assert [len(dialogue) for dialogue in policy.dialogues] == [1, 3]
     assert len(outcome.dialogue) == 4
     assert outcome.dialogue[:3] == policy.dialogues[1]
@@ -63,7 +63,7 @@ def test_the_policy_sees_the_dialogue_so_far_and_the_outcome_all_of_it():
 @pytest.mark.parametrize(("size", "expected"), [(None, [5]), (2, [2, 2, 1]), (9, [5])])
 def test_batches(size, expected):
     policy = BatchPolicy(echo)
-    assert len(drive((count_to(1) for _ in range(5)), policy, size)) == 5
+    assert len(run_chains((count_to(1) for _ in range(5)), policy, size)) == 5
     assert policy.sizes == expected
 
 
@@ -77,12 +77,12 @@ def test_a_chain_is_not_touched_before_its_batch_is_due():
 
     seen = []
     policy = ScriptedPolicy(lambda dialogue: seen.append(list(started)) or "")
-    drive([chain("a"), chain("b")], policy, batch_size=1)
+    run_chains([chain("a"), chain("b")], policy, batch_size=1)
     assert seen == [["a"], ["a", "b"]]
 
 
 def test_a_failed_reply_is_data_and_leaves_the_others_alone():
-    outcomes = drive([count_to(2), count_to(2)], ScriptedPolicy(["stop", "a", "b"]))
+    outcomes = run_chains([count_to(2), count_to(2)], ScriptedPolicy(["stop", "a", "b"]))
     assert [(outcome.failure, outcome.answer is None) for outcome in outcomes] == [("tags", True), (None, False)]
     assert outcomes[0].dialogue[-1] == "stop"
 
@@ -97,31 +97,31 @@ def test_a_reply_that_cannot_be_used_leaves_what_was_known_before():
         yield Turn(("when?",))
         raise AnswerError("tags", unasked=1)
 
-    late, early = drive([when_then_where(), at_once()], ScriptedPolicy(["third", "junk", "junk"]))
+    late, early = run_chains([when_then_where(), at_once()], ScriptedPolicy(["third", "junk", "junk"]))
     assert (late.failure, late.keyframe, late.unasked, late.replies) == ("boxes", 3, 0, ("third", "junk"))
     assert (early.failure, early.keyframe, early.unasked, early.replies) == ("tags", None, 1, ("junk",))
 
 
 def test_a_reply_cut_short_fails_for_that_reason():
     replies = [Reply("stop", 7, truncated=True), Reply("fine", 5, truncated=True)]
-    cut, fine = drive([count_to(1), count_to(1)], ScriptedPolicy(replies))
+    cut, fine = run_chains([count_to(1), count_to(1)], ScriptedPolicy(replies))
     assert (cut.failure, cut.truncated, cut.num_tokens) == ("truncated", True, 7)
     assert (fine.failure, fine.truncated, fine.num_tokens) == (None, True, 5)
 
 
 def test_a_chain_may_answer_without_asking():
     policy = BatchPolicy([])
-    (outcome,) = drive([count_to(0)], policy)
+    (outcome,) = run_chains([count_to(0)], policy)
     assert (outcome.answer.thinking, outcome.dialogue, policy.sizes) == ("", (), [])
 
 
 def test_what_breaks_is_raised():
     with pytest.raises(ModelError):
-        drive([count_to(1)], ScriptedPolicy([]))
+        run_chains([count_to(1)], ScriptedPolicy([]))
     policy = ScriptedPolicy([])
     policy.reply = lambda dialogues: []
     with pytest.raises(ValueError, match="shorter"):
-        drive([count_to(1)], policy)
+        run_chains([count_to(1)], policy)
 
 
 def test_batched_refuses_a_size_below_one():
@@ -175,14 +175,14 @@ def test_samples_share_calls_to_the_policy_and_are_read_as_needed(film, box_trac
 
 def test_views_fit_the_policy():
     policy = ScriptedPolicy([], size_multiple=28, coordinates="thousandths", view=View(4, (112, 56)))
-    assert checked_view(policy) == View(4, (112, 56), "thousandths")
-    assert checked_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "thousandths", "index")
+    assert resolve_view(policy) == View(4, (112, 56), "thousandths")
+    assert resolve_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "thousandths", "index")
 
 
 def test_all_sizes_of_a_view_are_fitted():
     policy = ScriptedPolicy([], size_multiple=28)
     view = View(4, (100, 90), overview_wh=(40, 30), closeup_wh=(300, 3))
-    assert checked_view(policy, view) == View(4, (112, 84), overview_wh=(28, 28), closeup_wh=(308, 28))
+    assert resolve_view(policy, view) == View(4, (112, 84), overview_wh=(28, 28), closeup_wh=(308, 28))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_all_sizes_of_a_view_are_fitted():
 )
 def test_views_that_show_nothing(view):
     with pytest.raises(SettingsError, match="at least 1"):
-        checked_view(ScriptedPolicy([]), view)
+        resolve_view(ScriptedPolicy([]), view)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Chain, policy and tracker joined: a question about a video in, masks out.
 
-`drive` runs any number of chains against a policy and knows nothing of videos; `segment_samples` and `segment_sample`
+`run_chains` runs any number of chains against a policy and knows nothing of videos; `segment_samples` and
+`segment_sample`
 run samples through chain, policy and tracker; `segment` is the front door, which takes files and names.
 
 A reply that cannot be used is data: the outcome carries its reason. Everything else that goes wrong is raised.
@@ -17,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from thinkseg.chains import chain_named
+from thinkseg.chains import get_chain
 from thinkseg.chains.frames import checked_query
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.ops.masks import empty
@@ -40,7 +41,7 @@ from thinkseg.types import (
 T = TypeVar("T")
 
 
-def drive(chains: Iterable[Chain], policy: Policy, batch_size: int | None = None) -> list[Outcome]:
+def run_chains(chains: Iterable[Chain], policy: Policy, batch_size: int | None = None) -> list[Outcome]:
     """Runs chains to their end in lock step, so that the policy answers many turns at once.
 
     chains: fresh generators; one is first advanced when its batch is due.
@@ -76,9 +77,9 @@ def segment_samples(
 
     view: how the policy is shown videos; its own choice unless given. `progress` follows the tracker in each sample.
     """
-    view = checked_view(policy, view)
+    view = resolve_view(policy, view)
     for group in batched(samples, batch_size):
-        outcomes = drive((chain(sample, view) for sample in group), policy)
+        outcomes = run_chains((chain(sample, view) for sample in group), policy)
         for sample, outcome in zip(group, outcomes, strict=True):
             yield _followed(sample, outcome, tracker, progress)
 
@@ -119,12 +120,12 @@ def segment(
     Raises SettingsError, VideoError or ModelError, before anything is loaded where that can be.
     """
     query = checked_query(query)
-    chain_fn = chain_named(chain) if isinstance(chain, str) else chain
+    chain_fn = get_chain(chain) if isinstance(chain, str) else chain
     frames = _opened(video)
     from thinkseg import models
 
     if policy is None:
-        policy = models.shipped_for(chain)
+        policy = models.bundled_policy_for(chain)
     policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
     # One question: no other could use what the tracker makes of the frames.
     tracker = models.load_tracker(tracker, keep_bytes=0) if isinstance(tracker, str) else tracker
@@ -132,7 +133,7 @@ def segment(
     return segment_sample(sample, chain_fn, policy, tracker, view, progress)
 
 
-def checked_view(policy: Policy, view: View | None = None) -> View:
+def resolve_view(policy: Policy, view: View | None = None) -> View:
     """A view a policy can be shown: its own unless one is given, with sides rounded to what the policy can take.
 
     The coordinates are always the policy's: how it writes boxes is a fact about it, not a choice.

@@ -18,7 +18,7 @@ from thinkseg.rle import Rle, decode
 Coordinates = Literal["pixels", "thousandths"]
 """How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or 0..1000 of its sides (Qwen3-VL)."""
 
-Clock = Literal["seconds", "index"]
+LabelUnit = Literal["seconds", "index"]
 """How frames are labelled for a policy: true seconds, or the frame index where a benchmark defines it so."""
 
 
@@ -145,7 +145,7 @@ class View:
     num_frames: int
     frame_wh: tuple[int, int]
     coordinates: Coordinates = "pixels"
-    clock: Clock = "seconds"
+    clock: LabelUnit = "seconds"
     overview_wh: tuple[int, int] | None = None
     closeup_wh: tuple[int, int] | None = None
 

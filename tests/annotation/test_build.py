@@ -8,9 +8,9 @@ import pytest
 
 from annotating import VIEW, Script, form, good
 from thinkseg.annotation.build import MOST_FAILURES, Plan, make
-from thinkseg.annotation.costs import Budget, Purse
+from thinkseg.annotation.costs import Budget, CostTracker
 from thinkseg.data.cot import read_cot_set
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
 from thinkseg.types import Reply
 
@@ -19,7 +19,7 @@ BAD = form("A cat comes into the garden and sits down.", "It has an outline.", "
 
 
 def run(source, out, annotator, budget=None, **more):
-    purse = Purse(budget or Budget(), annotator.longest_reply)
+    purse = CostTracker(budget or Budget(), annotator.longest_reply)
     return make(source, source.candidates, annotator, Plan(VIEW, 0, {"temperature": 0.0}), purse, out, **more), purse
 
 
@@ -159,10 +159,10 @@ def test_what_is_broken_ends_the_run_and_loses_no_answer(clips, tmp_path, error)
 
 
 def test_what_is_broken_is_passed_over_where_that_is_wanted(clips, tmp_path):
-    source, problems = clips(*NAMES), Problems(keep_going=True)
+    source, issues = clips(*NAMES), DatasetIssues(keep_going=True)
     source.broken["none/0"] = VideoError("no frame")
-    made, _ = run(source, tmp_path, Script(good), problems=problems)
-    assert problems.total == 1
+    made, _ = run(source, tmp_path, Script(good), issues=issues)
+    assert issues.total == 1
     assert len(made.verdicts) == 4
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.annotation.costs import Budget, Purse
+from thinkseg.annotation.costs import Budget, CostTracker
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.types import Reply
 
@@ -14,13 +14,13 @@ def reply(read, written=10):
 
 
 def test_without_a_budget_everything_goes():
-    purse = Purse(Budget(), 100)
+    purse = CostTracker(Budget(), 100)
     purse.pay(reply(0))
     assert purse.allows(1000)
 
 
 def test_what_is_spent_adds_up():
-    purse = Purse(Budget(price_in=2.0, price_out=10.0), 100)
+    purse = CostTracker(Budget(price_in=2.0, price_out=10.0), 100)
     purse.pay(reply(1_000_000, 100_000))
     purse.pay(reply(500_000, 0))
     assert (purse.read, purse.written) == (1_500_000, 100_000)
@@ -28,7 +28,7 @@ def test_what_is_spent_adds_up():
 
 
 def test_one_at_a_time_until_it_is_known_what_a_prompt_costs():
-    purse = Purse(Budget(tokens=1000), 100)
+    purse = CostTracker(Budget(tokens=1000), 100)
     assert purse.allows(0)
     assert not purse.allows(1)
     purse.pay(reply(200, 50))
@@ -38,7 +38,7 @@ def test_one_at_a_time_until_it_is_known_what_a_prompt_costs():
 
 
 def test_money():
-    purse = Purse(Budget(cost=1.0, price_in=1.0, price_out=10.0), 10_000)
+    purse = CostTracker(Budget(cost=1.0, price_in=1.0, price_out=10.0), 10_000)
     purse.pay(reply(200_000, 0))
     # 0.2 are spent, and each on its way may cost 0.3.
     assert purse.allows(1)
@@ -46,11 +46,11 @@ def test_money():
 
 
 def test_not_even_one_reply_fits():
-    assert not Purse(Budget(tokens=99), 100).allows(0)
+    assert not CostTracker(Budget(tokens=99), 100).allows(0)
 
 
 def test_a_server_that_does_not_count_cannot_be_held_to_a_budget():
-    purse = Purse(Budget(tokens=1000), 100)
+    purse = CostTracker(Budget(tokens=1000), 100)
     purse.pay(reply(0))
     with pytest.raises(ModelError, match="does not say how many tokens"):
         purse.allows(0)
@@ -63,7 +63,7 @@ def test_a_server_that_does_not_count_cannot_be_held_to_a_budget():
 )
 def test_no_more_is_spent_than_there_is(tokens, costs, at_once):
     """Prompts grow no longer than the first, which is the longest."""
-    purse = Purse(Budget(tokens=tokens), 100)
+    purse = CostTracker(Budget(tokens=tokens), 100)
     waiting = [(300, 100), *costs]
     on_way = []
     while True:

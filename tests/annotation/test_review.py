@@ -4,13 +4,13 @@ import re
 
 from annotating import VIEW, Script, form, good
 from thinkseg.annotation.build import Plan, make
-from thinkseg.annotation.costs import Budget, Purse
+from thinkseg.annotation.costs import Budget, CostTracker
 from thinkseg.annotation.review import SHOWN, write_review
 
 
 def reviewed(source, out, say):
     annotator = Script(say)
-    made = make(source, source.candidates, annotator, Plan(VIEW, 0, {}), Purse(Budget(), 50), out)
+    made = make(source, source.candidates, annotator, Plan(VIEW, 0, {}), CostTracker(Budget(), 50), out)
     return write_review(made.verdicts, out, "A <set>").read_text()
 
 

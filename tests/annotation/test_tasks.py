@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from annotating import VIEW
-from thinkseg.annotation.tasks import Unusable, limits, prepare
+from thinkseg.annotation.tasks import SkippedQuestion, limits, prepare
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import sample_from_json, sample_to_json
 from thinkseg.errors import DatasetError
@@ -79,7 +79,7 @@ def test_more_targets_than_an_answer_holds(clips):
     sample, annotated = source.sample("single/0")
     crowd = from_stacks(np.ones((MAX_BOXES + 1, 4, 8, 8), bool))
     made = prepare(source.candidates[0], replace(sample, truth=crowd), annotated, VIEW, 0)
-    assert isinstance(made, Unusable)
+    assert isinstance(made, SkippedQuestion)
     assert made.flaw == "crowded"
 
 

@@ -6,7 +6,7 @@ from thinkseg.chains.frames import describe
 from thinkseg.chains.parsing import parse_boxes, parse_choice
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import drive, segment
+from thinkseg.pipeline import run_chains, segment
 from thinkseg.types import VideoSample, View
 
 VIEW = View(num_frames=3, frame_wh=(16, 12), closeup_wh=(32, 24))
@@ -21,7 +21,7 @@ def sample(film, name="a", **options):
 
 def run(film, replies, view=VIEW):
     policy = ScriptedPolicy(replies, view=view)
-    (outcome,) = drive([revseg(sample(film), view)], policy)
+    (outcome,) = run_chains([revseg(sample(film), view)], policy)
     return outcome, policy
 
 
@@ -147,7 +147,7 @@ def test_dialogues_of_one_and_two_turns_are_asked_together(film):
             return super().reply(dialogues)
 
     policy = Batches(lambda said: replies[said[0].content[-1].removeprefix("Question: ")][len(said) // 2])
-    outcomes = drive(chains, policy)
+    outcomes = run_chains(chains, policy)
     assert calls == [["a", "b", "c", "d"], ["a", "d"]]
     assert [outcome.failure for outcome in outcomes] == [None, None, "tags", None]
     assert [outcome.keyframe for outcome in outcomes] == [15, None, None, 29]

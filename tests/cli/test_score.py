@@ -85,9 +85,7 @@ def test_a_broken_truth_is_one_line_or_passed_over(root, capsys):
 
 
 def test_a_truth_below_full_marks_is_listed(root, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "thinkseg.evaluation.validation.TruthAsPictures.of", lambda self, expression, video, size_wh: None
-    )
+    monkeypatch.setattr("thinkseg.evaluation.validation.TruthAsPng.of", lambda self, expression, video, size_wh: None)
     assert app.main(["validate", "revos", "--root", str(root), "--workers", "1"]) == 2
     printed = capsys.readouterr()
     assert "solo/0: J 0.00, F 0.00: the floor" in printed.out

@@ -5,8 +5,8 @@ import pytest
 import layouts
 from layouts import editing
 from thinkseg.data import open_benchmark
-from thinkseg.data.check import Census, census, check
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.check import DatasetStats, check, count_dataset
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 WHOLE = {
     "revos": (layouts.revos, "valid"),
@@ -21,9 +21,9 @@ WHOLE = {
 
 def found(name, root, split=None):
     """Problems of a tree."""
-    problems = Problems(keep_going=True)
-    check(open_benchmark(name, root, split, problems))
-    return problems
+    issues = DatasetIssues(keep_going=True)
+    check(open_benchmark(name, root, split, issues))
+    return issues
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -45,13 +45,13 @@ def test_a_lost_frame_is_found(tmp_path, name):
     benchmark = open_benchmark(name, tmp_path, split)
     video = next(iter(benchmark.videos.values()))
     benchmark.files.frame_paths(video)[1].unlink()
-    problems = found(name, tmp_path, split)
-    assert problems.counts["frame"] + problems.counts["mask"] >= 1
+    issues = found(name, tmp_path, split)
+    assert issues.counts["frame"] + issues.counts["mask"] >= 1
 
 
 def test_counts(tmp_path):
     layouts.revos(tmp_path)
-    assert census(open_benchmark("revos", tmp_path)) == Census(
+    assert count_dataset(open_benchmark("revos", tmp_path)) == DatasetStats(
         videos=2,
         frames=5,
         scored=5,
@@ -59,15 +59,15 @@ def test_counts(tmp_path):
         targets={"single": 2, "multiple": 1, "none": 1},
     )
     layouts.mevis(tmp_path)
-    assert census(open_benchmark("mevis", tmp_path, "valid")).targets == {"not told": 1}
+    assert count_dataset(open_benchmark("mevis", tmp_path, "valid")).targets == {"not told": 1}
 
 
 def test_scored_frames_are_counted_once_a_video(tmp_path):
     layouts.reasonvos(tmp_path)
-    counts = census(open_benchmark("reasonvos", tmp_path))
+    counts = count_dataset(open_benchmark("reasonvos", tmp_path))
     assert (counts.frames, counts.scored) == (3, 3)
     layouts.vicas(tmp_path)
-    counts = census(open_benchmark("vicas", tmp_path))
+    counts = count_dataset(open_benchmark("vicas", tmp_path))
     assert (counts.frames, counts.scored) == (3, 2)
 
 
@@ -84,10 +84,10 @@ def test_everything_that_is_wrong_is_found_in_one_go(tmp_path):
         del masks["2"]
     with editing(tmp_path / "mask_dict_foreground.json") as foreground:
         foreground["solo"]["masks_rle"].pop()
-    problems = found("revos", tmp_path)
-    assert problems.counts == {"frame": 2, "size": 2, "rle": 1, "id": 1, "mask": 1}
-    assert any("there is no frame" in example and "00001.jpg" in example for example in problems.examples["frame"])
-    assert any("00002.jpg is 7x7 where its video is 5x4" in example for example in problems.examples["size"])
+    issues = found("revos", tmp_path)
+    assert issues.counts == {"frame": 2, "size": 2, "rle": 1, "id": 1, "mask": 1}
+    assert any("there is no frame" in example and "00001.jpg" in example for example in issues.examples["frame"])
+    assert any("00002.jpg is 7x7 where its video is 5x4" in example for example in issues.examples["size"])
 
 
 def test_a_mask_that_two_expressions_share_is_counted_once(tmp_path):
@@ -115,7 +115,7 @@ def test_the_first_problem_is_raised_unless_going_on_is_wanted(tmp_path):
     layouts.revos(tmp_path)
     with editing(tmp_path / "mask_dict.json") as masks:
         del masks["2"]
-    with pytest.raises(TreeError, match="has no annotation 2"):
+    with pytest.raises(DatasetFileError, match="has no annotation 2"):
         check(open_benchmark("revos", tmp_path))
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from thinkseg.evaluation.aggregation import Figure, Mean, MeanOf, difference, failures, measure
+from thinkseg.evaluation.aggregation import Figure, Mean, MeanOfMetrics, difference, failures, measure
 from thinkseg.evaluation.scores import table
 
 J = Mean(lambda row: row["j"])
 PLAN = {
     "a": Mean(lambda row: row["j"], lambda row: row["kind"] == "a"),
     "b": Mean(lambda row: row["j"], lambda row: row["kind"] == "b"),
-    "both": MeanOf(("a", "b")),
+    "both": MeanOfMetrics(("a", "b")),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import layouts
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.shapes import load
 from thinkseg.data.shapes.simulation import FPS
 from thinkseg.data.shapes.writer import export
@@ -37,7 +37,7 @@ def run(root, tmp_path, box_tracker):
     """Evaluates a benchmark on scripted replies in one folder, so that a second call goes on from the first."""
 
     def run(replies=SCRIPT, name="revos", keep_going=False, **options):
-        benchmark = open_benchmark(name, root, None, Problems(keep_going))
+        benchmark = open_benchmark(name, root, None, DatasetIssues(keep_going))
         policy = ScriptedPolicy(replies, view=VIEW)
         return evaluate_benchmark(benchmark, Method("veason", policy, box_tracker), tmp_path / "out", **options)
 

@@ -8,13 +8,13 @@ import pytest
 
 import layouts
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.evaluation.aggregation import questions
 from thinkseg.evaluation.offline import COLUMNS, score, write_csv
-from thinkseg.evaluation.predictions import PictureFolders
+from thinkseg.evaluation.predictions import PngPredictions
 from thinkseg.evaluation.scores import describe, tally
-from thinkseg.evaluation.validation import TruthAsPictures
+from thinkseg.evaluation.validation import TruthAsPng
 from thinkseg.ops.metrics import j_and_f
 
 SPLITS = {
@@ -36,7 +36,7 @@ def tree(tmp_path):
         root = tmp_path / name
         if not root.exists():
             getattr(layouts, name)(root)
-        return open_benchmark(name, root, SPLITS[name], Problems(keep_going))
+        return open_benchmark(name, root, SPLITS[name], DatasetIssues(keep_going))
 
     return tree
 
@@ -49,7 +49,7 @@ def hand_in(folder, names, *pictures):
 @pytest.mark.parametrize("name", SPLITS)
 def test_the_truth_gets_full_marks(tree, name):
     benchmark = tree(name)
-    everything = score(benchmark, TruthAsPictures(benchmark))
+    everything = score(benchmark, TruthAsPng(benchmark))
     rows = questions(everything)
     assert [row["id"] for row in rows] == [expression.key for expression in benchmark.expressions]
     groups = tally(benchmark, everything)["figures"]
@@ -67,7 +67,7 @@ def test_what_is_handed_in_is_scored(tree, tmp_path):
     hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "2", layouts.FRAMES, layouts.NOTHING, layouts.LEFT, layouts.NOTHING)
     hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES[:2], layouts.LEFT, layouts.LEFT)
-    rows = {row["id"]: row for row in score(benchmark, PictureFolders(out))}
+    rows = {row["id"]: row for row in score(benchmark, PngPredictions(out))}
     second = j_and_f(layouts.LEFT[None], layouts.LOW[None])
     assert rows["solo/0"]["j"] == 0.5
     assert rows["solo/0"]["f"] == (1 + second[1][0]) / 2
@@ -87,7 +87,7 @@ def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(tree, tmp_
     benchmark, out = tree("revos"), tmp_path / "masks"
     hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, *[layouts.LEFT | layouts.RIGHT] * 2, layouts.LOW)
-    figures = tally(benchmark, score(benchmark, PictureFolders(out)))["figures"]
+    figures = tally(benchmark, score(benchmark, PngPredictions(out)))["figures"]
     # 2/3 of the first and nothing of the second referring question; 5/6 of the reasoning one.
     assert figures["referring"]["J"]["value"] == pytest.approx(66.67 / 2, abs=1e-9)
     assert figures["reasoning"]["J"]["value"] == pytest.approx(83.33, abs=1e-9)
@@ -97,7 +97,7 @@ def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(tree, tmp_
 def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(tree, tmp_path):
     benchmark, out = tree("reasonvos"), tmp_path / "masks"
     hand_in(out / "race" / "0", ("00000", "00002"), layouts.LEFT, layouts.NOTHING)
-    rows = score(benchmark, PictureFolders(out))
+    rows = score(benchmark, PngPredictions(out))
     assert [(row["j"], row["failure"]) for row in rows] == [(0.5, None), (0.0, "missing")]
     scores = tally(benchmark, rows)
     assert scores["figures"]["overall"]["J"]["value"] == 50
@@ -109,7 +109,7 @@ def test_robustness_of_revos_on_both_scales(tree, tmp_path):
     # The floor is all there is in this video: a mask of the left quarter besides is 4 pixels wrong of 5.
     hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
-    rows = {row["id"]: row for row in score(benchmark, PictureFolders(out))}
+    rows = {row["id"]: row for row in score(benchmark, PngPredictions(out))}
     assert (rows["solo/0"]["r_visa255"], rows["solo/0"]["r_area"]) == (0.5, pytest.approx(0.6))
     assert (rows["lvos/clip/1"]["r_visa255"], rows["lvos/clip/0"]["r_visa255"]) == (1, 0)
     assert "r_area" not in rows["lvos/clip/2"]
@@ -126,7 +126,7 @@ def test_refdavis_by_both_protocols(tree, tmp_path):
             hand_in(out / "dogs" / str(number), layouts.FRAMES, *[masks] * 3)
     hand_in(out / "dogs" / "6", layouts.FRAMES, *[layouts.RIGHT] * 3)
     (out / "dogs" / "3" / "00002.png").write_bytes(b"no picture")
-    scores = tally(benchmark, score(benchmark, PictureFolders(out)))
+    scores = tally(benchmark, score(benchmark, PngPredictions(out)))
     found = {group: of["J"]["value"] for group, of in scores["figures"].items()}
     # Who is who does not matter, and the first of two that claim a pixel has it.
     assert found == {"A, anno_0": 100, "A, anno_1": 50, "A, anno_2": 50, "A, anno_3": 0, "A": 50, "B": 25}
@@ -139,20 +139,20 @@ def test_tracks_of_vicas(tree, tmp_path):
     benchmark, out = tree("vicas"), tmp_path / "masks"
     hand_in(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
     hand_in(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
-    scores = tally(benchmark, score(benchmark, PictureFolders(out)))
+    scores = tally(benchmark, score(benchmark, PngPredictions(out)))
     # One of three true tracks is found, another to half.
     assert scores["figures"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
     assert scores["figures"]["LG-VIS"]["AP@75"]["value"] == pytest.approx(100 / 3)
     assert "quirks included" in scores["protocol"]
     table = describe(scores)
     assert "AP@50" in table
-    assert "quirks" not in tally(benchmark, score(benchmark, PictureFolders(out)), fixed=True)["protocol"]
+    assert "quirks" not in tally(benchmark, score(benchmark, PngPredictions(out)), fixed=True)["protocol"]
 
 
 def test_a_split_without_truth_has_no_scores(tree, tmp_path):
     tree("mevis")
     benchmark = open_benchmark("mevis", tmp_path / "mevis", "valid")
-    rows = score(benchmark, PictureFolders(tmp_path))
+    rows = score(benchmark, PngPredictions(tmp_path))
     assert [(row["j"], row["target"], row["failure"]) for row in rows] == [(None, None, "missing")]
     assert tally(benchmark, rows)["figures"] == {}
 
@@ -160,8 +160,8 @@ def test_a_split_without_truth_has_no_scores(tree, tmp_path):
 def test_several_processes_find_the_same(tree):
     benchmark = tree("revos")
     seen = []
-    rows = score(benchmark, TruthAsPictures(benchmark), 2, lambda row, done: seen.append((row["id"], done)))
-    assert rows == score(benchmark, TruthAsPictures(benchmark))
+    rows = score(benchmark, TruthAsPng(benchmark), 2, lambda row, done: seen.append((row["id"], done)))
+    assert rows == score(benchmark, TruthAsPng(benchmark))
     assert seen == [(row["id"], done) for done, row in enumerate(rows, start=1)]
     assert multiprocessing.active_children() == []
 
@@ -173,15 +173,15 @@ def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(tree, tm
         masks["2"][1]["counts"] = "?"
     (tmp_path / "revos" / "JPEGImages" / "lvos" / "clip" / "00000.jpg").write_bytes(b"no picture")
     with pytest.raises((DatasetError, VideoError), match=r"00000\.jpg"):
-        score(benchmark, TruthAsPictures(benchmark), workers)
+        score(benchmark, TruthAsPng(benchmark), workers)
     benchmark = tree("revos", keep_going=True)
-    assert score(benchmark, TruthAsPictures(benchmark), workers) == []
-    assert benchmark.problems.counts == {"frame": 3, "rle": 1}
+    assert score(benchmark, TruthAsPng(benchmark), workers) == []
+    assert benchmark.issues.counts == {"frame": 3, "rle": 1}
 
 
 def test_a_csv_has_a_line_for_each_expression(tree, tmp_path):
     benchmark = tree("revos")
-    write_csv(score(benchmark, TruthAsPictures(benchmark)), tmp_path / "scores.csv")
+    write_csv(score(benchmark, TruthAsPng(benchmark)), tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
@@ -194,7 +194,7 @@ def test_a_csv_has_a_line_for_each_expression(tree, tmp_path):
 def test_truth_is_handed_in_for_scored_frames_alone(tree):
     benchmark = tree("vicas")
     expression = benchmark.expressions[0]
-    masks = TruthAsPictures(benchmark).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
+    masks = TruthAsPng(benchmark).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
     np.testing.assert_array_equal(masks.union(2), layouts.LOW | layouts.RIGHT)
     with pytest.raises(DatasetError, match="00001"):
         masks.union(1)

@@ -9,7 +9,7 @@ from thinkseg.chains.frames import describe
 from thinkseg.chains.parsing import write_answer
 from thinkseg.cli import app
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.policy_check import Checkup, check, easy
+from thinkseg.evaluation.policy_check import PolicyCheck, check, easy
 from thinkseg.models.policies.client import KEY
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.types import View
@@ -92,7 +92,7 @@ def test_the_best_convention_comes_first():
     overlap = {("pixels", "pixels"): 0.5, ("thousandths", "thousandths"): 0.7}
     overlap |= {("pixels", "thousandths"): 0.1, ("thousandths", "pixels"): 0.1}
     kept = {"pixels": 1.0, "thousandths": 0.5}
-    found = Checkup("p", VIEW, 4, overlap, kept, {})
+    found = PolicyCheck("p", VIEW, 4, overlap, kept, {})
     assert found.sound == ["thousandths", "pixels"]
     assert "2 of 4" in found.table()
 

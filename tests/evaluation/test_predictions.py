@@ -7,7 +7,7 @@ from PIL import Image
 from thinkseg.data.benchmarks.base import Expression, Video
 from thinkseg.errors import SettingsError
 from thinkseg.evaluation.predictions import (
-    PictureFolders,
+    PngPredictions,
     PredictionError,
     open_predictions,
     png,
@@ -71,12 +71,12 @@ def test_pictures_hold_all_objects_in_black_and_white(pictures):
 
 def test_the_first_folder_that_is_there_counts(pictures):
     write_pictures(from_stacks(MASKS[:1]), range(2), VIDEO, pictures / "burst_clip_1" / "3")
-    masks = PictureFolders(pictures).of(ASKED, VIDEO, (4, 3))
+    masks = PngPredictions(pictures).of(ASKED, VIDEO, (4, 3))
     np.testing.assert_array_equal(masks.union(0), MASKS[0, 0])
 
 
 def test_no_pictures(tmp_path):
-    assert PictureFolders(tmp_path).of(ASKED, VIDEO, (4, 3)) is None
+    assert PngPredictions(tmp_path).of(ASKED, VIDEO, (4, 3)) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_pictures_that_cannot_be_used(pictures, content, reason):
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    masks = PictureFolders(pictures).of(ASKED, VIDEO, (4, 3))
+    masks = PngPredictions(pictures).of(ASKED, VIDEO, (4, 3))
     with pytest.raises(PredictionError) as caught:
         masks.union(1)
     assert caught.value.reason == reason

@@ -8,7 +8,7 @@ import layouts
 from layouts import LEFT, LOW, RIGHT, editing, rle, write_json
 from thinkseg.data import open_benchmark
 from thinkseg.evaluation.offline import score
-from thinkseg.evaluation.predictions import PredictionError, VicasFiles, open_predictions
+from thinkseg.evaluation.predictions import PredictionError, VicasPredictions, open_predictions
 from thinkseg.evaluation.scores import tally
 
 
@@ -34,7 +34,7 @@ def path(tmp_path):
 
 def predicted(benchmark, path, prompt=0):
     expression = benchmark.expressions[prompt]
-    return VicasFiles(path.parent).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
+    return VicasPredictions(path.parent).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
 
 
 def test_prompts_go_by_their_place(benchmark, path):

@@ -10,9 +10,9 @@ from PIL import Image
 
 import thinkseg.export
 from thinkseg.data import open_benchmark
-from thinkseg.export.images import Gallery
+from thinkseg.export.images import ImageWriter
 from thinkseg.export.job import Job
-from thinkseg.export.questions import Asking
+from thinkseg.export.questions import ExportSettings
 from thinkseg.export.sources import BenchmarkSource
 from thinkseg.rle import encode
 from thinkseg.types import View
@@ -68,7 +68,7 @@ def job(tmp_path):
         folder = tmp_path / "out"
         folder.mkdir(exist_ok=True)
         view = View(3, (10, 8), closeup_wh=(20, 16))
-        asking = Asking(chain, view, Gallery(folder), replies, prompts)
+        asking = ExportSettings(chain, view, ImageWriter(folder), replies, prompts)
         return Job(folder, folder, "folder", "mine", asking, "owner/qwen2.5-vl", 28, **more)
 
     return make

@@ -12,16 +12,16 @@ from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import describe
 from thinkseg.chains.parsing import parse_answer
 from thinkseg.data.cot import CotSample, CotSet, frame_names, write_frames
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.shapes import episode, load
 from thinkseg.demonstrations import true_reply
 from thinkseg.errors import SettingsError, VideoError
 from thinkseg.export.common import messages_of
 from thinkseg.export.job import export
-from thinkseg.export.questions import LeftOutError
+from thinkseg.export.questions import SkipSampleError
 from thinkseg.export.sources import BenchmarkSource, CotSource, ShapesSource
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import drive
+from thinkseg.pipeline import run_chains
 from thinkseg.types import View
 
 
@@ -41,7 +41,7 @@ def test_a_dialogue_of_ours_asks_the_same_and_reads_the_true_replies(source, job
         question = source.question(number, made.asking)
         sample = source._benchmark.sample(source._expressions[number])
         replies = [said for said in question.dialogue if isinstance(said, str)]
-        (outcome,) = drive([CHAINS[chain](sample, view)], ScriptedPolicy(replies))
+        (outcome,) = run_chains([CHAINS[chain](sample, view)], ScriptedPolicy(replies))
         asked = [turn for turn in outcome.dialogue if not isinstance(turn, str)]
         assert [texts(turn) for turn in question.turns] == [texts(turn) for turn in asked]
         for turn, ours, files in zip(question.turns, asked, question.pictures, strict=True):
@@ -65,7 +65,7 @@ def test_boxes_of_a_true_reply_are_the_true_ones(source, job):
 @pytest.mark.parametrize(("number", "why"), [(2, "no frame shown"), (3, "unknown truth")])
 def test_what_is_of_no_use_is_left_out(source, job, number, why):
     for kind in ({"replies": True}, {"prompts": True}):
-        with pytest.raises(LeftOutError, match=why):
+        with pytest.raises(SkipSampleError, match=why):
             source.question(number, job(**kind).asking)
 
 
@@ -97,7 +97,7 @@ def test_frames_come_from_those_with_a_truth(benchmark, job):
     question = BenchmarkSource(replace(benchmark, expressions=(scored,))).question(0, job().asking)
     assert question.truth["indices"] == [0, 2]
     unscored = replace(scored, scored=())
-    with pytest.raises(LeftOutError, match="unknown"):
+    with pytest.raises(SkipSampleError, match="unknown"):
         BenchmarkSource(replace(benchmark, expressions=(unscored,))).question(0, job().asking)
 
 
@@ -136,7 +136,7 @@ def test_shapes_in_two_turns_read_back(job, index):
     made = job("revseg", replies=True)
     question = ShapesSource("train", index, 1).question(0, made.asking)
     replies = [said for said in question.dialogue if isinstance(said, str)]
-    (outcome,) = drive([CHAINS["revseg"](load("train", index), made.asking.view)], ScriptedPolicy(replies))
+    (outcome,) = run_chains([CHAINS["revseg"](load("train", index), made.asking.view)], ScriptedPolicy(replies))
     assert outcome.failure is None
     assert [texts(turn) for turn in question.turns] == [texts(part) for part in outcome.dialogue[::2]]
 
@@ -181,7 +181,7 @@ def test_messages_have_a_place_for_each_picture(source, job):
 
 
 def test_what_is_left_out_is_counted(source, job):
-    done = export(source, "llamafactory", job(replies=True), Problems())
+    done = export(source, "llamafactory", job(replies=True), DatasetIssues())
     assert done.written == 2
     assert sum(done.left_out.values()) == 3
     assert done.left_out["words that hold one of <image> <video> <audio>"] == 1
@@ -190,18 +190,18 @@ def test_what_is_left_out_is_counted(source, job):
 def test_an_export_without_questions_is_refused(benchmark, job):
     unknown = replace(benchmark, expressions=benchmark.expressions[3:4])
     with pytest.raises(SettingsError, match=r"none of 1 questions can be exported \(an unknown truth: 1\)"):
-        export(BenchmarkSource(unknown), "jsonl", job(prompts=True), Problems())
+        export(BenchmarkSource(unknown), "jsonl", job(prompts=True), DatasetIssues())
 
 
 def test_what_is_broken_is_raised_or_counted(benchmark, job):
     (benchmark.root / "clip" / "1.png").write_bytes(b"no picture")
     with pytest.raises(VideoError):
-        export(BenchmarkSource(benchmark), "jsonl", job(), Problems())
-    problems = Problems(keep_going=True)
+        export(BenchmarkSource(benchmark), "jsonl", job(), DatasetIssues())
+    issues = DatasetIssues(keep_going=True)
     with pytest.raises(SettingsError, match="none of 5 questions"):
-        export(BenchmarkSource(benchmark), "jsonl", job(), problems)
+        export(BenchmarkSource(benchmark), "jsonl", job(), issues)
     # All but the one that is left out before its frames are looked at.
-    assert problems.counts == {"frame": 4}
+    assert issues.counts == {"frame": 4}
 
 
 def test_questions_about_one_video_share_its_pictures(source, job):
@@ -213,8 +213,8 @@ def test_questions_about_one_video_share_its_pictures(source, job):
 
 def test_the_export_is_the_same_to_the_byte(source, job):
     made = job()
-    export(source, "jsonl", made, Problems())
+    export(source, "jsonl", made, DatasetIssues())
     first = (made.folder / "samples.jsonl").read_bytes()
-    export(source, "jsonl", made, Problems())
+    export(source, "jsonl", made, DatasetIssues())
     assert (made.folder / "samples.jsonl").read_bytes() == first
     assert [json.loads(line)["id"] for line in first.splitlines()] == ["clip/1", "clip/2", "clip/4"]

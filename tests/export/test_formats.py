@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
 from thinkseg.export.job import check, export
@@ -31,7 +31,7 @@ def overrides(script):
 
 def test_llamafactory(source, job, written):
     made = job("revseg", replies=True)
-    export(source, "llamafactory", made, Problems())
+    export(source, "llamafactory", made, DatasetIssues())
     assert names(made.folder) == ["dataset_info.json", "images", "sft.yaml", "train.jsonl"]
     both, absent = written(made.folder / "train.jsonl")
     for row in (both, absent):
@@ -50,7 +50,7 @@ def test_llamafactory(source, job, written):
 def test_llamafactory_shrinks_no_picture_of_ours(source, job):
     made = job(replies=True)
     large = replace(made, asking=replace(made.asking, view=View(3, (1120, 840), "thousandths")))
-    export(source, "llamafactory", large, Problems())
+    export(source, "llamafactory", large, DatasetIssues())
     settings = yaml.safe_load((made.folder / "sft.yaml").read_text())
     assert settings["image_max_pixels"] == 1120 * 840
     assert settings["cutoff_len"] > 3 * 40 * 30
@@ -62,7 +62,7 @@ def test_an_entry_is_added_to_those_of_others(source, job, written, tmp_path):
     info.parent.mkdir()
     info.write_text('{"theirs": {"file_name": "x.json"}}')
     made = job(replies=True, info=info)
-    export(source, "llamafactory", made, Problems())
+    export(source, "llamafactory", made, DatasetIssues())
     add_entry(info, "mine", made.out)
     add_entry(info, "mine", made.out)
     entries = json.loads(info.read_text())
@@ -94,7 +94,7 @@ def test_a_new_dataset_info_is_made(tmp_path):
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
 def test_verl(source, job, kit, chain):
     made = job(chain, prompts=True)
-    export(source, "verl", made, Problems())
+    export(source, "verl", made, DatasetIssues())
     parts = ["agent_loop.yaml", "images", "run.sh", "thinkseg_rewards.py", "thinkseg_verl.py", "train.parquet"]
     assert names(made.folder) == parts
     both, absent = pyarrow.parquet.read_table(made.folder / "train.parquet").to_pylist()
@@ -116,7 +116,7 @@ def test_verl(source, job, kit, chain):
 
 def test_the_script_for_verl(source, job):
     made = job("revseg", prompts=True)
-    export(source, "verl", made, Problems())
+    export(source, "verl", made, DatasetIssues())
     settings = overrides(made.folder / "run.sh")
     assert settings["module"] == "verl.trainer.main_ppo"
     for field in ("data.custom_cls.path", "reward.custom_reward_function.path", "data.train_files"):
@@ -131,12 +131,12 @@ def test_the_script_for_verl(source, job):
 def test_verl_needs_pyarrow(source, job, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SettingsError, match=r"pip install 'thinkseg\[export\]'"):
-        export(source, "verl", job(prompts=True), Problems())
+        export(source, "verl", job(prompts=True), DatasetIssues())
 
 
 def test_easyr1(source, job, written):
     made = job(prompts=True)
-    export(source, "easyr1", made, Problems())
+    export(source, "easyr1", made, DatasetIssues())
     assert names(made.folder) == ["images", "run.sh", "thinkseg_rewards.py", "train.jsonl"]
     both, _ = written(made.folder / "train.jsonl")
     assert both["problem"].count("<image>") == len(both["images"]) == 3
@@ -150,7 +150,7 @@ def test_easyr1(source, job, written):
 
 def test_jsonl(source, job, written):
     made = job("revseg")
-    export(source, "jsonl", made, Problems())
+    export(source, "jsonl", made, DatasetIssues())
     both, absent, unknown = written(made.folder / "samples.jsonl")
     assert set(both) == {"id", "query", "category", "chain", "messages", "images", "truth"}
     assert (both["id"], both["query"], both["category"]) == ("clip/1", "both of them", "reasoning")

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.export.job import export
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
@@ -24,7 +24,7 @@ GOOD = '<think></think><answer>{"keyframe_timestamp": 2, "bbox_2d_list": [[0, 0,
 def trl_kit(source, job, kit, monkeypatch):
     """The module of an export, which finds its neighbour as on PYTHONPATH."""
     made = job(prompts=True)
-    export(source, "trl", made, Problems())
+    export(source, "trl", made, DatasetIssues())
     monkeypatch.syspath_prepend(str(made.folder))
     yield kit("thinkseg_trl", made.folder)
     sys.modules.pop("thinkseg_rewards", None)
@@ -82,7 +82,7 @@ def test_two_steps(source, job, kit, monkeypatch, tmp_path):
 
     made = job(prompts=True)
     made = replace(made, asking=replace(made.asking, view=VIEW))
-    export(source, "trl", made, Problems())
+    export(source, "trl", made, DatasetIssues())
     monkeypatch.syspath_prepend(str(made.folder))
     trl_kit = kit("thinkseg_trl", made.folder)
     folder = save_qwen2_5(tmp_path / "model", tiny_tokenizer())

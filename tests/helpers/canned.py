@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from thinkseg.models.policies.qwen.generation import Drawn, Engine
-from thinkseg.rewards.groups import Scored
+from thinkseg.models.policies.qwen.generation import Completion, Engine
+from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.prompt_sampler import Prompts
@@ -40,21 +40,21 @@ def reinforcement(folder: Path) -> GrpoRecipe:
     )
 
 
-def write(self: Engine, reading: Any, rows: Sequence[int], *_: Any) -> list[Drawn]:
+def write(self: Engine, reading: Any, rows: Sequence[int], *_: Any) -> list[Completion]:
     """The more of a group there have been, the longer; and longer in prompts of an even length."""
     met: Counter[int] = Counter()
     drawn = []
     for row in rows:
         met[row] += 1
         length = met[row] + 2 * (1 - int(reading.seen[row].sum()) % 2)
-        drawn.append(Drawn((*range(40, 40 + length), self.encoder.end_id), False))
+        drawn.append(Completion((*range(40, 40 + length), self.encoder.end_id), False))
     return drawn
 
 
-def score(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Scored]:
+def score(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[RolloutScore]:
     """Longer is better, but for one prompt, where nothing is to be learned."""
     dull = prompt.sample.id == Prompts(reinforcement(Path()).data, 1, 0)[0].sample.id
-    return [Scored(dict.fromkeys(weights), 0.0 if dull else outcome.num_tokens) for outcome in outcomes]
+    return [RolloutScore(dict.fromkeys(weights), 0.0 if dull else outcome.num_tokens) for outcome in outcomes]
 
 
 def fine_tuning(folder: Path) -> Recipe:

@@ -9,7 +9,7 @@ from thinkseg.errors import ModelError
 from thinkseg.models.loading import kind_of
 from thinkseg.models.trackers.flow.tracker import FlowTracker
 from thinkseg.models.trackers.sam2 import Sam2Tracker
-from thinkseg.pipeline import checked_view, drive
+from thinkseg.pipeline import resolve_view, run_chains
 from tinymodels import VIEW
 from tinytrackers import save_sam2
 
@@ -27,7 +27,7 @@ def test_a_folder_may_have_any_name(qwen2_5: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_policy_that_ships_goes_by_its_name(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.SHIPPED, "tiny", qwen2_5)
+    monkeypatch.setitem(models.BUNDLED, "tiny", qwen2_5)
     assert models.load_policy("tiny", device="cpu").name == "tiny"
 
 
@@ -77,15 +77,15 @@ def test_a_tracker_that_the_hub_does_not_have_is_refused(offline: None) -> None:
 
 
 def test_a_shipped_policy_that_is_gone_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.SHIPPED, "tiny", tmp_path / "gone")
+    monkeypatch.setitem(models.BUNDLED, "tiny", tmp_path / "gone")
     with pytest.raises(ModelError, match="'tiny' is missing from this installation"):
         models.load_policy("tiny")
 
 
 @pytest.mark.parametrize("chain", CHAINS)
 def test_every_chain_has_a_policy_that_ships_and_answers_it(chain: str) -> None:
-    policy = models.load_policy(models.shipped_for(chain), device="cpu")
-    view = checked_view(policy)
-    outcomes = drive([CHAINS[chain](load("val", index), view) for index in range(4)], policy)
+    policy = models.load_policy(models.bundled_policy_for(chain), device="cpu")
+    view = resolve_view(policy)
+    outcomes = run_chains([CHAINS[chain](load("val", index), view) for index in range(4)], policy)
     assert [outcome.failure for outcome in outcomes] == [None] * 4
     assert any(outcome.answer and len(outcome.answer.boxes) for outcome in outcomes)

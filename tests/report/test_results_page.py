@@ -10,7 +10,7 @@ from thinkseg.evaluation.shapes_scores import judge
 from thinkseg.ops.masks import empty
 from thinkseg.report.film_strips import film_strip, truth_strip, write_pictures
 from thinkseg.report.page import STYLE
-from thinkseg.report.results_page import STRIP, TRUTH, Exhibit, verdict, write_page
+from thinkseg.report.results_page import STRIP, TRUTH, ReportItem, verdict, write_page
 from thinkseg.types import Answer, Segmentation, Turn, VideoSample, View
 
 VIEW = View(num_frames=4, frame_wh=(8, 8))
@@ -27,7 +27,7 @@ def exhibit(question):
         masks = sample.truth if answer and answer.keyframe is not None and target else empty((8, 8), 4)
         failure = None if answer else "json"
         result = Segmentation(sample, answer, masks, ("<tags>",), failure, {"policy": 0.5})
-        return Exhibit(result, judge(result, VIEW), name, "overlay.mp4")
+        return ReportItem(result, judge(result, VIEW), name, "overlay.mp4")
 
     return make
 

@@ -7,7 +7,7 @@ import numpy as np
 from thinkseg.data.shapes import load
 from thinkseg.report.rollouts_page import GROUPS, write_rollouts
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import Group, Scored
+from thinkseg.rewards.groups import Group, RolloutScore
 from thinkseg.types import Answer, Outcome, Turn
 
 ASK = Turn(("?",))
@@ -19,7 +19,11 @@ def group(index: int = 0) -> Group:
     boxes = np.array([[5, 5, 40, 40]], np.float32)
     good = Outcome(Answer("I <b>see</b>", 0, boxes), None, (ASK, "<think>I <b>see</b></think>"))
     bad = Outcome(None, "json", (ASK, "gibberish & more"))
-    scores = (Scored({"boxes": 0.0}, 0.0), Scored({"boxes": 0.75}, 0.75), Scored({"boxes": None}, 0.0))
+    scores = (
+        RolloutScore({"boxes": 0.0}, 0.0),
+        RolloutScore({"boxes": 0.75}, 0.75),
+        RolloutScore({"boxes": None}, 0.0),
+    )
     return Group(prompt, (bad, good, bad), scores, np.array([-0.5, 1.0, -0.5]))
 
 

@@ -8,7 +8,7 @@ from thinkseg.chains.frames import describe
 from thinkseg.chains.parsing import Choice, write_answer, write_boxes, write_choice
 from thinkseg.data import shapes
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import drive
+from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import score_group
 from thinkseg.types import View
@@ -61,7 +61,7 @@ def test_the_truth_about_shapes(chain, write, weights):
     for index in range(60):
         sample = shapes.load("val", index, SIZE_WH)
         prompt = Prompt(sample, describe(sample.video, VIEW).indices)
-        (outcome,) = drive([CHAINS[chain](sample, VIEW)], ScriptedPolicy(write(prompt, VIEW)))
+        (outcome,) = run_chains([CHAINS[chain](sample, VIEW)], ScriptedPolicy(write(prompt, VIEW)))
         (scored,) = score_group(prompt, [outcome], weights, TrueTracker(prompt))
         applies = prompt.shows_target or sample.truth.num_objects == 0
         expected = {name: 1.0 if applies or name.startswith("format") else None for name in weights}
@@ -78,6 +78,6 @@ def test_the_truth_in_either_units(chain, write, weights, coordinates, two, abse
     view = View(4, (8, 8), coordinates)
     for given in (two, absent):
         prompt = Prompt(given.sample, describe(given.sample.video, view).indices)
-        (outcome,) = drive([CHAINS[chain](given.sample, view)], ScriptedPolicy(write(prompt, view)))
+        (outcome,) = run_chains([CHAINS[chain](given.sample, view)], ScriptedPolicy(write(prompt, view)))
         (scored,) = score_group(prompt, [outcome], weights, TrueTracker(prompt))
         assert set(scored.terms.values()) == {1.0}

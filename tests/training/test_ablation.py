@@ -15,7 +15,7 @@ from thinkseg.training.grpo import train as grpo
 from thinkseg.training.sft import train as sft
 from tinymodels import save_qwen2_5, tiny_tokenizer
 
-SHIPPED = sorted((Path(__file__).parents[2] / "recipes" / "ablations").glob("*.yaml"))
+BUNDLED = sorted((Path(__file__).parents[2] / "recipes" / "ablations").glob("*.yaml"))
 
 GRPO: dict[str, Any] = {
     "model": {"name": "nobody"},
@@ -118,7 +118,7 @@ def test_a_row_may_be_scored_in_a_chain_of_its_own(tiny: str, tmp_path: Path) ->
     assert chains == {"one": "veason", "two": "revseg"}
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.name)
 def test_ablations_that_ship_are_read(path: Path) -> None:
     assert f"thinkseg ablate recipes/ablations/{path.name}" in path.read_text()
     # The paper's table of joint training has three rows.
@@ -126,7 +126,7 @@ def test_ablations_that_ship_are_read(path: Path) -> None:
 
 
 def test_all_rows_of_the_training_table_end_as_they_say() -> None:
-    path = next(path for path in SHIPPED if path.name == "shapes-training.yaml")
+    path = next(path for path in BUNDLED if path.name == "shapes-training.yaml")
     ends = {row.name: row.runs[-1].way for row in load_ablation(path).rows}
     assert {name for name, way in ends.items() if way == "grpo"} == {"grpo", "sft-grpo", "cot-sft-grpo"}
 
@@ -186,7 +186,7 @@ def shrunk(path: Path, folder: Path, start: str) -> Path:
 
 
 def test_numbers_of_frames_are_compared(tiny: str, tmp_path: Path) -> None:
-    path = next(path for path in SHIPPED if path.name == "shapes-revseg-frames.yaml")
+    path = next(path for path in BUNDLED if path.name == "shapes-revseg-frames.yaml")
     text = ablate(shrunk(path, tmp_path, tiny), tmp_path / "out")
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["4", "3", "4", "5"]
     recipes = [json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").glob("*/recipe.json")]

@@ -15,7 +15,7 @@ from thinkseg.chains import CHAINS
 from thinkseg.cli import app
 from thinkseg.data import shapes
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models import SHIPPED
+from thinkseg.models import BUNDLED
 from thinkseg.models.policies.qwen.checkpoint import create_model, load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import memory_plan
@@ -184,9 +184,9 @@ def test_checkpointing_keeps_one_layer_and_what_goes_into_each(qwen2_5: Path) ->
 @pytest.mark.parametrize("chain", sorted(CHAINS))
 def test_turn_sizes_are_close_to_the_encoded_turn(chain: str) -> None:
     view = View(2, (112, 112))
-    first, *_ = turn_sizes(chain, view, model_stats(SHIPPED["shapes"]))
+    first, *_ = turn_sizes(chain, view, model_stats(BUNDLED["shapes"]))
     turn = next(CHAINS[chain](shapes.load("val", 0), view))
-    real = len(Encoder.load(SHIPPED["shapes"]).encode((turn,)).ids)
+    real = len(Encoder.load(BUNDLED["shapes"]).encode((turn,)).ids)
     assert real <= first.tokens <= 1.5 * real
 
 

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 
 from thinkseg.models.policies.qwen.checkpoint import load_model
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, Encoder
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder
 from thinkseg.training import log_probs
-from thinkseg.training.log_probs import words_loss
+from thinkseg.training.log_probs import causal_lm_loss
 from thinkseg.training.packing import Row, collate, pack
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
@@ -46,7 +46,7 @@ def fitted(dialogues: Sequence[Dialogue], large: bool) -> list[Dialogue]:
     return [tuple(turn(part) for part in dialogue) for dialogue in dialogues]
 
 
-def plain_loss(model: Any, encoder: Encoder, one: Encoded) -> torch.Tensor:
+def plain_loss(model: Any, encoder: Encoder, one: EncodedDialogue) -> torch.Tensor:
     """Summed cross-entropy of one dialogue in the most ordinary way: everything left to the model."""
     ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)
     logits = model(
@@ -76,7 +76,7 @@ def compare(both: tuple[Any, Encoder, bool], groups: Sequence[Sequence[Dialogue]
 
     rows = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in groups]
     model.zero_grad()
-    loss = words_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
+    loss = causal_lm_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     found = gradients(model)
@@ -114,11 +114,11 @@ def test_a_reply_that_another_goes_on_from_is_packed(both: tuple[Any, Encoder, b
     compare(both, [[(turn, "Now."), (turn, "Now.", Turn(("Where?",)), "Here.")]])
 
 
-def encoded(ids: list[int], learnt: int) -> Encoded:
+def encoded(ids: list[int], learnt: int) -> EncodedDialogue:
     """A dialogue by hand, of which the last `learnt` tokens are learnt."""
     labels = [IGNORED] * (len(ids) - learnt) + ids[len(ids) - learnt :]
     positions = np.tile(np.arange(len(ids)), (3, 1))
-    return Encoded(np.array(ids), np.array(labels), positions, (torch.zeros(4, 2),), torch.tensor([[1, 2, 2]]))
+    return EncodedDialogue(np.array(ids), np.array(labels), positions, (torch.zeros(4, 2),), torch.tensor([[1, 2, 2]]))
 
 
 def test_a_row_by_hand() -> None:
@@ -198,7 +198,7 @@ def test_logits_are_made_only_where_they_are_needed(
 
     monkeypatch.setattr(log_probs, "_of_part", counting)
     rows = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
-    words_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
+    causal_lm_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
     assert made == [sum(int((row.labels != IGNORED).sum()) for row in rows)]
 
 
@@ -206,9 +206,9 @@ def test_a_loss_over_several_batches_is_divided_by_what_they_hold_together(qwen2
     model, pad = load_model(qwen2_5, "fp32"), encoder.tokenizer.pad_token_id
     rows: list[Row] = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
     with torch.no_grad():
-        together = words_loss(model, collate(rows, pad))
+        together = causal_lm_loss(model, collate(rows, pad))
         count = sum(int((row.labels != IGNORED).sum()) for row in rows)
-        parts = sum(words_loss(model, collate([row], pad), torch.tensor(count)) for row in rows)
+        parts = sum(causal_lm_loss(model, collate([row], pad), torch.tensor(count)) for row in rows)
     assert parts.item() == pytest.approx(together.item(), rel=1e-5)
 
 
@@ -226,9 +226,9 @@ def test_logits_made_in_parts_are_the_same(both: tuple[Any, Encoder, bool], monk
 
     monkeypatch.setattr(functional, "cross_entropy", counted)
 
-    def learned() -> tuple[log_probs.Likelihood, dict[str, torch.Tensor]]:
+    def learned() -> tuple[log_probs.TokenLogprobs, dict[str, torch.Tensor]]:
         model.zero_grad()
-        found = log_probs.likelihood(model, batch, temperature=0.7)
+        found = log_probs.token_logprobs(model, batch, temperature=0.7)
         (found.logp * torch.arange(len(found.logp))).sum().backward()
         return found, gradients(model)
 
@@ -248,7 +248,7 @@ def test_logits_made_in_parts_are_the_same(both: tuple[Any, Encoder, bool], monk
 @torch.no_grad()
 def test_likelihood_is_that_of_the_policy_at_its_temperature(qwen2_5: Path, encoder: Encoder) -> None:
     model, one = load_model(qwen2_5, "fp32"), encoder.encode(GROUP[1])
-    found = log_probs.likelihood(model, collate([pack([one], encoder.image_pad_id)], 0), temperature=0.5)
+    found = log_probs.token_logprobs(model, collate([pack([one], encoder.image_pad_id)], 0), temperature=0.5)
     ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)[1:]
     kinds = (ids == encoder.image_pad_id).int()
     output = model(input_ids=ids, mm_token_type_ids=kinds, pixel_values=one.pixels, image_grid_thw=one.grids)

@@ -47,7 +47,7 @@ class Served:
 
     def __init__(self, policy: EndpointPolicy, seed: int) -> None:
         self.name = policy.name
-        self.at_once = policy.service.manners.concurrency
+        self.at_once = policy.service.settings.concurrency
         self.longest_reply = policy.sampling.max_new_tokens
         self._policy = policy
         self._seed = seed

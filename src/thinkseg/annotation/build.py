@@ -25,13 +25,21 @@ from typing import Any
 import thinkseg
 from thinkseg.annotation.annotators import Annotator
 from thinkseg.annotation.candidates import Candidate, Source
-from thinkseg.annotation.costs import Purse
+from thinkseg.annotation.costs import CostTracker
 from thinkseg.annotation.prompts import TEMPLATES
 from thinkseg.annotation.sampling import chance
-from thinkseg.annotation.tasks import Task, Unusable, prepare
-from thinkseg.annotation.verdicts import ANSWERS, Verdict, answer_row, reply_of, unusable_row, verdict, write_verdicts
+from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
+from thinkseg.annotation.verdicts import (
+    ANSWERS,
+    Verification,
+    answer_row,
+    reply_of,
+    unusable_row,
+    verdict,
+    write_verdicts,
+)
 from thinkseg.data.cot import write_frames
-from thinkseg.data.readers.issues import Problems
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import ModelError, ThinkSegError
 from thinkseg.storage.atomic import writing
 from thinkseg.storage.run_folder import ResultFolder, Row
@@ -54,14 +62,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
+class AnnotationResult:
     """What came out.
 
     verdicts: on all questions that were looked at, in the order drawn. failures: why others have no answer, though they
     were asked; those that neither has were not asked, for want of money, or because none before them had an answer.
     """
 
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[Verification]
     failures: Sequence[ModelError]
 
 
@@ -70,12 +78,12 @@ def make(
     drawn: Sequence[Candidate],
     annotator: Annotator,
     plan: Plan,
-    purse: Purse,
+    purse: CostTracker,
     out: Path,
     *,
-    problems: Problems | None = None,
+    issues: DatasetIssues | None = None,
     on_answer: Callable[[int], None] | None = None,
-) -> Made:
+) -> AnnotationResult:
     """Asks what was not asked before, as far as the purse goes, and writes the set.
 
     purse: new; what earlier runs in `out` have spent is added. problems: what to do about frames or masks that are
@@ -94,12 +102,12 @@ def make(
             if on_answer:
                 on_answer(len(folder.rows) - before)
 
-        tasks = _tasks(source, todo, plan, out, problems or Problems())
+        tasks = _tasks(source, todo, plan, out, issues or DatasetIssues())
         failures = _ask(tasks, _OnTheirWay(annotator, plan.seed, purse, keep))
         verdicts = [verdict(one, folder.rows[one.id], plan.view) for one in drawn if one.id in folder.rows]
         with writing(out):
             write_verdicts(verdicts, drawn, out)
-    return Made(verdicts, failures)
+    return AnnotationResult(verdicts, failures)
 
 
 def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any]:
@@ -121,11 +129,11 @@ def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any
 
 
 def _tasks(
-    source: Source, todo: Iterable[Candidate], plan: Plan, out: Path, problems: Problems
-) -> Iterator[Task | Unusable]:
+    source: Source, todo: Iterable[Candidate], plan: Plan, out: Path, issues: DatasetIssues
+) -> Iterator[Task | SkippedQuestion]:
     """What is to be asked, made one by one; the clean frames are kept before anyone is asked about them."""
     for candidate in todo:
-        with problems.skipping():
+        with issues.skipping():
             task = prepare(candidate, *source.sample(candidate.id), plan.view, plan.seed)
             if isinstance(task, Task):
                 with writing(out):
@@ -133,13 +141,13 @@ def _tasks(
             yield task
 
 
-def _ask(tasks: Iterator[Task | Unusable], way: _OnTheirWay) -> list[ModelError]:
+def _ask(tasks: Iterator[Task | SkippedQuestion], way: _OnTheirWay) -> list[ModelError]:
     """Asks as many at once as may be. Returns why some have no answer.
 
     The next task is made on another thread, so that no answer waits to be kept.
     """
     with ThreadPoolExecutor(1) as hand, way:
-        coming: Future[Task | Unusable | None] | None = hand.submit(next, tasks, None)
+        coming: Future[Task | SkippedQuestion | None] | None = hand.submit(next, tasks, None)
         while True:
             awaited: set[Future[Any]] = {coming} if coming and way.has_room() else set()
             if not awaited and not way.replies:
@@ -156,7 +164,7 @@ def _ask(tasks: Iterator[Task | Unusable], way: _OnTheirWay) -> list[ModelError]
 class _OnTheirWay:
     """Questions that were asked and not answered yet. At the end of its block no answer that will come is lost."""
 
-    def __init__(self, annotator: Annotator, seed: int, purse: Purse, keep: Callable[[Row], None]) -> None:
+    def __init__(self, annotator: Annotator, seed: int, purse: CostTracker, keep: Callable[[Row], None]) -> None:
         self.replies: dict[Future[Reply], tuple[Task, int]] = {}
         self.failures: list[ModelError] = []
         self._annotator = annotator
@@ -171,9 +179,9 @@ class _OnTheirWay:
         trusted = self._failed_in_a_row < MOST_FAILURES
         return trusted and ways < self._annotator.at_once and self._purse.allows(ways)
 
-    def send(self, task: Task | Unusable) -> None:
+    def send(self, task: Task | SkippedQuestion) -> None:
         """Asks a question, or notes why it cannot be asked."""
-        if isinstance(task, Unusable):
+        if isinstance(task, SkippedQuestion):
             self._keep(unusable_row(task))
             return
         template = chance(self._seed, "template", task.draft.id) % len(TEMPLATES)

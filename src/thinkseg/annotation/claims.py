@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from thinkseg.types import Clock
+from thinkseg.types import LabelUnit
 
 
 def sentences(text: str) -> list[str]:
@@ -19,13 +19,13 @@ def sentences(text: str) -> list[str]:
     return [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
 
 
-_MOMENTS: dict[Clock, re.Pattern[str]] = {
+_MOMENTS: dict[LabelUnit, re.Pattern[str]] = {
     "seconds": re.compile(r"(?<![\d.,])(\d+(?:\.\d+)?)\s*-?(?:s|secs?|seconds?)\b", re.IGNORECASE),
     "index": re.compile(r"\bframes?\s*(?:no\.?|number|index|#)?\s*(\d+)\b", re.IGNORECASE),
 }
 
 
-def moments(text: str, clock: Clock) -> set[float]:
+def moments(text: str, clock: LabelUnit) -> set[float]:
     """The frames that a text names, by the value of their labels: "0.8 s", "frame 12"."""
     return {float(found) for found in _MOMENTS[clock].findall(text)}
 

@@ -43,7 +43,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Purse:
+class CostTracker:
     """What was spent so far, and what is set aside for replies on their way.
 
     A question on its way is taken to cost as much as the longest prompt so far and a reply of `longest_reply` tokens.

@@ -17,7 +17,7 @@ import numpy as np
 
 from thinkseg.annotation.tasks import Task
 from thinkseg.chains.veason import CLOCKS, LABELS
-from thinkseg.types import Clock, Turn
+from thinkseg.types import LabelUnit, Turn
 
 STEPS = ("summary", "reason", "place")
 
@@ -83,7 +83,7 @@ TEMPLATES = (
 )
 
 
-def moment_of(label: str, clock: Clock) -> str:
+def moment_of(label: str, clock: LabelUnit) -> str:
     """How a frame is named in a text: "0.8 s", or "frame 12"."""
     return f"{label} s" if clock == "seconds" else f"frame {label}"
 

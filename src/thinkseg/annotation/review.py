@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.annotation.verdicts import Verdict, reasons
+from thinkseg.annotation.verdicts import Verification, reasons
 from thinkseg.annotation.verify import REASONS
 from thinkseg.data.cot import sample_from_json
 from thinkseg.report.page import webpage
@@ -28,7 +28,7 @@ SHOWN = 40
 JPEG_QUALITY = 80
 
 
-def write_review(verdicts: Sequence[Verdict], out: Path, title: str) -> Path:
+def write_review(verdicts: Sequence[Verification], out: Path, title: str) -> Path:
     """Writes `out`/review.html and returns its path. Raises VideoError if frames of the set cannot be read."""
     kept = [one for one in verdicts if one.sample]
     rejected = [one for one in verdicts if not one.sample]
@@ -45,13 +45,13 @@ def write_review(verdicts: Sequence[Verdict], out: Path, title: str) -> Path:
     return path
 
 
-def _some(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _some(verdicts: Sequence[Verification]) -> list[Verification]:
     """Evenly spread ones, so that the choice is nobody's."""
     step = max(1, -(-len(verdicts) // SHOWN))
     return list(verdicts[::step])
 
 
-def _counts(verdicts: Sequence[Verdict]) -> str:
+def _counts(verdicts: Sequence[Verification]) -> str:
     cells = (
         f'<div title="{escape(REASONS[reason])}"><dt>{escape(reason)}</dt><dd>{count}</dd></div>'
         for reason, count in reasons(verdicts).items()
@@ -59,7 +59,7 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
     return f'<dl class="totals">{"".join(cells)}</dl>'
 
 
-def _article(one: Verdict, out: Path) -> str:
+def _article(one: Verification, out: Path) -> str:
     row = one.row
     verdict = "kept" if one.sample else f"rejected: {', '.join(one.reasons)}"
     text = one.sample.thinking if one.sample else row.get("reply", "")
@@ -75,7 +75,7 @@ def _article(one: Verdict, out: Path) -> str:
     )
 
 
-def _strip(one: Verdict, out: Path) -> str:
+def _strip(one: Verification, out: Path) -> str:
     """The frames with the true boxes on the keyframe."""
     from PIL import Image
 

@@ -39,7 +39,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class SkippedQuestion:
     """A question that nothing can be taught from. flaw: why."""
 
     candidate: Candidate
@@ -59,7 +59,7 @@ def limits(view: View) -> tuple[int, int]:
 
 def prepare(
     candidate: Candidate, sample: VideoSample, annotated: Sequence[int], view: View, seed: int
-) -> Task | Unusable:
+) -> Task | SkippedQuestion:
     """Draws the keyframe and reads the frames. annotated: frames whose masks are known.
 
     Raises VideoError or DatasetError if frames or masks cannot be read, or the id cannot be a file's name.
@@ -69,13 +69,13 @@ def prepare(
     try:
         query = checked_query(sample.query)
     except SettingsError:
-        return Unusable(candidate, sample.query[:200], "query")
+        return SkippedQuestion(candidate, sample.query[:200], "query")
     keyframe = keyframe_of(truth, annotated, chance(seed, "keyframe", candidate.id))
     if keyframe is None and truth.num_objects:
-        return Unusable(candidate, query, "unseen")
+        return SkippedQuestion(candidate, query, "unseen")
     boxes = np.zeros((0, 4), np.float32) if keyframe is None else truth.boxes(keyframe)
     if len(boxes) > MAX_BOXES:
-        return Unusable(candidate, query, "crowded")
+        return SkippedQuestion(candidate, query, "crowded")
     shown = describe(sample.video, view, shown_with(len(sample.video), view.num_frames, keyframe))
     draft = CotSample(
         id=candidate.id,

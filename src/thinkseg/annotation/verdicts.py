@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.annotation.candidates import STRATA, Candidate
-from thinkseg.annotation.tasks import Task, Unusable, limits
+from thinkseg.annotation.tasks import SkippedQuestion, Task, limits
 from thinkseg.annotation.verify import REASONS, Truth, check
 from thinkseg.data.cot import SAMPLES, CotSample, sample_from_json, sample_to_json, write_samples
 from thinkseg.storage.atomic import replace_json, replacing
@@ -24,7 +24,7 @@ ANSWERS, REJECTED, COUNTS = "answers.jsonl", "rejected.jsonl", "counts.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verdict:
+class Verification:
     """What became of one question. sample: None where there is none to keep, and then `reasons` says why."""
 
     candidate: Candidate
@@ -49,7 +49,7 @@ def answer_row(task: Task, template: int, reply: Reply) -> Row:
     }
 
 
-def unusable_row(unusable: Unusable) -> Row:
+def unusable_row(unusable: SkippedQuestion) -> Row:
     """All that is known of a question that cannot be asked."""
     one = unusable.candidate
     fields = {"id": one.id, "video": one.video, "query": unusable.query, "type": one.type, "targets": one.targets}
@@ -63,18 +63,18 @@ def reply_of(row: Row) -> Reply | None:
     return Reply(row["reply"], row["written"], row["truncated"], row["read"], row["seconds"])
 
 
-def verdict(candidate: Candidate, row: Row, view: View) -> Verdict:
+def verdict(candidate: Candidate, row: Row, view: View) -> Verification:
     """Holds an answer against the truth. Raises DatasetError if the row was damaged."""
     reply = reply_of(row)
     if reply is None:
-        return Verdict(candidate, row, None, [row["unusable"]])
+        return Verification(candidate, row, None, [row["unusable"]])
     draft = sample_from_json({**row, "thinking": ""}, f"{ANSWERS}, {candidate.id}")
     steps, reasons = check(reply, Truth(draft, row["objects"], limits(view)))
     sample = replace(draft, thinking=steps.thinking) if steps and not reasons else None
-    return Verdict(candidate, row, sample, reasons)
+    return Verification(candidate, row, sample, reasons)
 
 
-def write_verdicts(verdicts: Sequence[Verdict], drawn: Sequence[Candidate], out: Path) -> None:
+def write_verdicts(verdicts: Sequence[Verification], drawn: Sequence[Candidate], out: Path) -> None:
     """Writes samples.jsonl, rejected.jsonl and counts.json, each in full or not at all."""
     with replacing(out / SAMPLES) as partial:
         write_samples((one.sample for one in verdicts if one.sample), partial)
@@ -83,19 +83,19 @@ def write_verdicts(verdicts: Sequence[Verdict], drawn: Sequence[Candidate], out:
     replace_json(_counts(verdicts, drawn), out / COUNTS)
 
 
-def reasons(verdicts: Sequence[Verdict]) -> dict[str, int]:
+def reasons(verdicts: Sequence[Verification]) -> dict[str, int]:
     """How often each reason was met, in the order of `REASONS`; a question may have several against it."""
     found = Counter(reason for verdict in verdicts for reason in verdict.reasons)
     return {reason: found[reason] for reason in REASONS if found[reason]}
 
 
-def _rejected(one: Verdict) -> str:
+def _rejected(one: Verification) -> str:
     # Times differ from run to run, and nothing else does.
     known = {name: value for name, value in one.row.items() if name != "seconds"}
     return json.dumps({**known, "reasons": list(one.reasons)}) + "\n"
 
 
-def _counts(verdicts: Sequence[Verdict], drawn: Sequence[Candidate]) -> dict[str, Any]:
+def _counts(verdicts: Sequence[Verification], drawn: Sequence[Candidate]) -> dict[str, Any]:
     asked = Counter(candidate.stratum for candidate in drawn)
     kept = Counter(one.candidate.stratum for one in verdicts if one.sample)
     return {

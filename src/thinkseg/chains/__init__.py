@@ -11,7 +11,7 @@ CHAINS: dict[str, ChainFn] = {"veason": veason, "revseg": revseg}
 __all__ = ["CHAINS", "revseg", "veason"]
 
 
-def chain_named(name: str) -> ChainFn:
+def get_chain(name: str) -> ChainFn:
     """The chain of that name. Raises SettingsError, naming the chains there are."""
     if name not in CHAINS:
         raise SettingsError(f"there is no chain {name!r}; there are: {', '.join(sorted(CHAINS))}")

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.types import Clock, Coordinates, Frames, View
+from thinkseg.types import Coordinates, Frames, LabelUnit, View
 
 MAX_QUERY_CHARS = 2_000
 """Longest question a chain takes; more is a pasted document and would push the frames out of a model's context."""
@@ -44,7 +44,7 @@ class Shown:
     frame_wh: tuple[int, int]
     source_wh: tuple[int, int]
     coordinates: Coordinates
-    clock: Clock = "seconds"
+    clock: LabelUnit = "seconds"
 
 
 def sample_indices(total: int, count: int) -> tuple[int, ...]:
@@ -71,7 +71,7 @@ def describe(video: Frames, view: View, indices: Sequence[int] | None = None) ->
     if not chosen or not ascending or chosen[0] < 0 or chosen[-1] >= len(video):
         raise ValueError(f"not strictly ascending indices into the {len(video)} frames of {video.name}: {chosen}")
     labels = _seconds(video, chosen) if view.clock == "seconds" else None
-    clock: Clock = "index" if labels is None else "seconds"
+    clock: LabelUnit = "index" if labels is None else "seconds"
     return Shown(
         indices=chosen,
         labels=labels or tuple(map(str, chosen)),

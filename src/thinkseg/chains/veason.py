@@ -14,7 +14,7 @@ import numpy as np
 
 from thinkseg.chains.frames import UNITS, Shown, checked_query, show
 from thinkseg.chains.parsing import BOXES, KEYFRAME, parse_answer
-from thinkseg.types import Chain, Clock, Turn, VideoSample, View
+from thinkseg.types import Chain, LabelUnit, Turn, VideoSample, View
 
 INSTRUCTION = (
     "Look at these video frames; before each stands its {clock}. "
@@ -26,8 +26,8 @@ INSTRUCTION = (
 )
 """What is asked of the policy. The example cannot be parsed, so that repeating it is no answer."""
 
-CLOCKS: dict[Clock, str] = {"seconds": "time in seconds", "index": "number"}
-LABELS: dict[Clock, str] = {"seconds": "{} s:", "index": "frame {}:"}
+CLOCKS: dict[LabelUnit, str] = {"seconds": "time in seconds", "index": "number"}
+LABELS: dict[LabelUnit, str] = {"seconds": "{} s:", "index": "frame {}:"}
 
 
 def veason(sample: VideoSample, view: View, indices: Sequence[int] | None = None) -> Chain:

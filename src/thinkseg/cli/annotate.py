@@ -14,10 +14,10 @@ from thinkseg.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
     from thinkseg.annotation.annotators import Annotator
-    from thinkseg.annotation.build import Made
+    from thinkseg.annotation.build import AnnotationResult
     from thinkseg.annotation.candidates import Candidate, Source
-    from thinkseg.annotation.costs import Purse
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.annotation.costs import CostTracker
+    from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.types import View
 
 DESCRIPTION = (
@@ -151,16 +151,16 @@ def benchmark(arguments: argparse.Namespace) -> int:
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)
     source = BenchmarkSource(opened, arguments.fps)
-    status = _annotate(arguments, BENCHMARKS[arguments.name].title, lambda _: source, opened.problems)
+    status = _annotate(arguments, BENCHMARKS[arguments.name].title, lambda _: source, opened.issues)
     options.tell_problems(opened)
     return status
 
 
 def _annotate(
-    arguments: argparse.Namespace, title: str, open_source: Callable[[Progress], Source], problems: Problems | None
+    arguments: argparse.Namespace, title: str, open_source: Callable[[Progress], Source], issues: DatasetIssues | None
 ) -> int:
     from thinkseg.annotation.build import Plan, make
-    from thinkseg.annotation.costs import Budget, Purse
+    from thinkseg.annotation.costs import Budget, CostTracker
     from thinkseg.annotation.review import write_review
     from thinkseg.annotation.sampling import draw, table
     from thinkseg.storage.atomic import check_writable
@@ -177,16 +177,16 @@ def _annotate(
         if not drawn:
             raise SettingsError(f"{title}: no question to draw: choose another split, or take those with --no-target")
         print(table({"there are": source.candidates, "drawn": drawn}), flush=True)
-        purse = Purse(budget, annotator.longest_reply)
+        purse = CostTracker(budget, annotator.longest_reply)
         plan = Plan(view, arguments.seed, settings)
         meter = _Meter(progress, len(drawn), purse)
-        made = make(source, drawn, annotator, plan, purse, arguments.out, problems=problems, on_answer=meter)
+        made = make(source, drawn, annotator, plan, purse, arguments.out, issues=issues, on_answer=meter)
         if arguments.review:
             progress.say("writing the page")
             write_review(made.verdicts, arguments.out, f"Reasoning on {title}, by {annotator.name}")
     print(_told(made, drawn, purse))
     print(f"wrote {arguments.out}")
-    return _status(made, len(drawn) - (problems.total if problems else 0))
+    return _status(made, len(drawn) - (issues.total if issues else 0))
 
 
 def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, dict[str, Any]]:
@@ -201,11 +201,11 @@ def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, di
         "max_new_tokens": arguments.max_tokens,
         "jpeg_quality": arguments.jpeg_quality,
     }
-    manners = {"concurrency": arguments.concurrency, "timeout": arguments.timeout}
-    return connect(arguments.annotator, view, arguments.seed, **sampling, **manners), {**drawing, **sampling}
+    settings = {"concurrency": arguments.concurrency, "timeout": arguments.timeout}
+    return connect(arguments.annotator, view, arguments.seed, **sampling, **settings), {**drawing, **sampling}
 
 
-def _told(made: Made, drawn: list[Candidate], purse: Purse) -> str:
+def _told(made: AnnotationResult, drawn: list[Candidate], purse: CostTracker) -> str:
     """What came of it: strata before and after, why answers were rejected, what was spent."""
     from thinkseg import console
     from thinkseg.annotation.sampling import table
@@ -223,7 +223,7 @@ def _told(made: Made, drawn: list[Candidate], purse: Purse) -> str:
     return "\n".join(parts)
 
 
-def _status(made: Made, whole: int) -> int:
+def _status(made: AnnotationResult, whole: int) -> int:
     """0, also where the budget is used up. Raises ModelError if questions got no answer.
 
     whole: how many were drawn that are not broken.
@@ -240,7 +240,7 @@ def _status(made: Made, whole: int) -> int:
 class _Meter:
     """How far it is, as a line: questions done, what was spent, and how long the rest will take."""
 
-    def __init__(self, progress: Progress, total: int, purse: Purse) -> None:
+    def __init__(self, progress: Progress, total: int, purse: CostTracker) -> None:
         self._progress = progress
         self._total = total
         self._purse = purse

@@ -30,10 +30,10 @@ def add_to(commands: Any) -> None:
 
 def check_policy(arguments: argparse.Namespace) -> int:
     """Checks a policy and prints what it found. The status is 1 if it is set up wrong."""
-    from thinkseg.chains import chain_named
+    from thinkseg.chains import get_chain
     from thinkseg.evaluation.policy_check import check
 
-    chain = chain_named(arguments.chain)
+    chain = get_chain(arguments.chain)
     settings = options.running(arguments)
     if arguments.policy.startswith("openai:"):
         settings["assumed"] = "pixels"

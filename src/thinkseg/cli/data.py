@@ -12,8 +12,8 @@ from thinkseg.data import BENCHMARKS, open_benchmark
 from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
-    from thinkseg.data.check import Census
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.check import DatasetStats
+    from thinkseg.data.readers.issues import DatasetIssues
 
 
 def add_to(commands: Any) -> None:
@@ -79,43 +79,43 @@ def shapes(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Counts and checks what there is of a benchmark. Everything is looked at, whatever is wrong on the way."""
-    from thinkseg.data.check import census, check
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.check import check, count_dataset
+    from thinkseg.data.readers.issues import DatasetIssues
 
-    problems = Problems(keep_going=True)
+    issues = DatasetIssues(keep_going=True)
     with Progress() as progress:
         progress.say("reading the lists")
-        opened = open_benchmark(arguments.name, arguments.root, arguments.split, problems)
+        opened = open_benchmark(arguments.name, arguments.root, arguments.split, issues)
         progress.say("checking videos")
         check(opened, progress)
     print(f"{BENCHMARKS[arguments.name].title}, {arguments.split}")
-    print("\n".join((*_counts(census(opened)), *_flaws(problems))))
-    if problems.total and not arguments.keep_going:
+    print("\n".join((*_counts(count_dataset(opened)), *_flaws(issues))))
+    if issues.total and not arguments.keep_going:
         raise DatasetError(
-            f"{arguments.root} is not whole (problems: {problems.total}): mend it, or let it be with --keep-going"
+            f"{arguments.root} is not whole (problems: {issues.total}): mend it, or let it be with --keep-going"
         )
     return 0
 
 
-def _counts(census: Census) -> Iterator[str]:
+def _counts(count_dataset: DatasetStats) -> Iterator[str]:
     """What there is, a line for each number."""
-    yield _line("videos", census.videos)
-    yield _line("frames", census.frames)
-    yield _line("  scored", census.scored)
-    yield _line("expressions", sum(census.expressions.values()))
-    for category, count in census.expressions.items():
+    yield _line("videos", count_dataset.videos)
+    yield _line("frames", count_dataset.frames)
+    yield _line("  scored", count_dataset.scored)
+    yield _line("expressions", sum(count_dataset.expressions.values()))
+    for category, count in count_dataset.expressions.items():
         yield _line(f"  {category or 'without a category'}", count)
     yield "targets"
-    for kind, count in census.targets.items():
+    for kind, count in count_dataset.targets.items():
         yield _line(f"  {kind}", count)
 
 
-def _flaws(problems: Problems) -> Iterator[str]:
+def _flaws(issues: DatasetIssues) -> Iterator[str]:
     """What is wrong, a line for each kind and below it the first of its kind."""
-    yield _line("problems", problems.total)
-    for kind, count in problems.counts.most_common():
+    yield _line("problems", issues.total)
+    for kind, count in issues.counts.most_common():
         yield _line(f"  {kind}", count)
-        for example in problems.examples[kind]:
+        for example in issues.examples[kind]:
             yield f"    {' '.join(example.split())}"
 
 
@@ -145,12 +145,12 @@ def validate(arguments: argparse.Namespace) -> int:
     """Scores the truth, and prints what does not get full marks."""
     from thinkseg.console import Meter
     from thinkseg.evaluation.offline import score
-    from thinkseg.evaluation.validation import TruthAsPictures
+    from thinkseg.evaluation.validation import TruthAsPng
 
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)
         meter = Meter(progress, len(opened.expressions), "validating")
-        rows = score(opened, TruthAsPictures(opened), arguments.workers, meter)
+        rows = score(opened, TruthAsPng(opened), arguments.workers, meter)
     known = [row for row in rows if row["j"] is not None]
     less = [row for row in known if (row["j"], row["f"]) != (1.0, 1.0)]
     for row in less[:LISTED]:

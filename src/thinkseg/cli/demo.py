@@ -25,12 +25,12 @@ def add_to(commands: Any) -> None:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Runs the demonstration and prints its table."""
-    from thinkseg.chains import chain_named
+    from thinkseg.chains import get_chain
     from thinkseg.report.demo import run, table
     from thinkseg.storage.atomic import check_out
 
     check_out(arguments.out)
-    chain_named(arguments.chain)
+    get_chain(arguments.chain)
     tracker = options.load_tracker(arguments)
     with Progress() as progress:
         policy = options.load_policy(arguments, progress)

@@ -59,13 +59,13 @@ def _add_benchmark(sets: Any, name: str) -> None:
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Scores a policy on the shapes world and prints the table."""
-    from thinkseg.chains import chain_named
+    from thinkseg.chains import get_chain
     from thinkseg.data.shapes import episode
     from thinkseg.evaluation.evaluate import evaluate, table
     from thinkseg.storage.atomic import check_writable
 
     check_writable(arguments.out)
-    chain_named(arguments.chain)
+    get_chain(arguments.chain)
     episode(arguments.split, arguments.start)
     tracker = options.load_tracker(arguments)
     with Progress() as progress:
@@ -89,14 +89,14 @@ def shapes(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Answers and scores a benchmark, and prints the table."""
-    from thinkseg.chains import chain_named
+    from thinkseg.chains import get_chain
     from thinkseg.console import Meter
     from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
     from thinkseg.evaluation.scores import describe
     from thinkseg.storage.atomic import check_writable
 
     check_writable(arguments.out)
-    chain_named(arguments.chain)
+    get_chain(arguments.chain)
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)
         tracker = options.load_tracker(arguments)

@@ -18,9 +18,9 @@ from thinkseg.export import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.job import Job
-    from thinkseg.export.questions import Asking
+    from thinkseg.export.questions import ExportSettings
     from thinkseg.export.sources import Source
     from thinkseg.models.policies.families import Traits
 
@@ -96,7 +96,7 @@ def _add_rest(parser: argparse.ArgumentParser, limit: int | None = None) -> None
 def cot(arguments: argparse.Namespace) -> int:
     """Exports a chain-of-thought set."""
     from thinkseg.data.cot import read_cot_set
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.sources import CotSource
 
     read = read_cot_set(arguments.root)
@@ -104,16 +104,16 @@ def cot(arguments: argparse.Namespace) -> int:
     arguments.frames = arguments.frames or read.view.num_frames
     arguments.frame_size = arguments.frame_size or read.view.frame_wh
     arguments.coordinates = arguments.coordinates or read.view.coordinates
-    return _export(arguments, lambda asking: CotSource(read, asking, arguments.limit), Problems())
+    return _export(arguments, lambda asking: CotSource(read, asking, arguments.limit), DatasetIssues())
 
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Exports questions about the shapes world."""
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.sources import ShapesSource
 
     source = ShapesSource(arguments.split, arguments.start, arguments.limit)
-    return _export(arguments, lambda _: source, Problems())
+    return _export(arguments, lambda _: source, DatasetIssues())
 
 
 def benchmark(arguments: argparse.Namespace) -> int:
@@ -123,12 +123,12 @@ def benchmark(arguments: argparse.Namespace) -> int:
     with Progress() as progress:
         opened = options.open_benchmark(arguments, progress)
     source = BenchmarkSource(opened, arguments.limit, arguments.fps)
-    status = _export(arguments, lambda _: source, opened.problems)
+    status = _export(arguments, lambda _: source, opened.issues)
     options.tell_problems(opened)
     return status
 
 
-def _export(arguments: argparse.Namespace, source_of: Callable[[Asking], Source], problems: Problems) -> int:
+def _export(arguments: argparse.Namespace, source_of: Callable[[ExportSettings], Source], issues: DatasetIssues) -> int:
     """Writes the folder, and says what is in it and what is not."""
     from thinkseg.export.job import check, export
     from thinkseg.export.llamafactory import add_entry, check_entry
@@ -145,7 +145,7 @@ def _export(arguments: argparse.Namespace, source_of: Callable[[Asking], Source]
         progress.say("writing questions")
         job = _job(arguments, folder, traits)
         source = source_of(job.asking)
-        done = export(source, arguments.format, replace(job, source=source.name), problems, progress)
+        done = export(source, arguments.format, replace(job, source=source.name), issues, progress)
     if arguments.info:
         add_entry(arguments.info, _name(arguments), arguments.out)
     for why, count in done.left_out.items():
@@ -155,26 +155,28 @@ def _export(arguments: argparse.Namespace, source_of: Callable[[Asking], Source]
 
 
 def _job(arguments: argparse.Namespace, folder: Path, traits: Traits) -> Job:
-    from thinkseg.export.images import Gallery
+    from thinkseg.export.images import ImageWriter
     from thinkseg.export.job import Job
-    from thinkseg.export.questions import Asking
+    from thinkseg.export.questions import ExportSettings
     from thinkseg.models.policies.scripted import ScriptedPolicy
 
     # A policy that is never asked: how it is shown videos is all that matters of it.
     view = traits.view
     policy = ScriptedPolicy([], coordinates=view.coordinates, size_multiple=traits.size_multiple, view=view)
     kind = FORMATS[arguments.format]
-    asking = Asking(arguments.chain, options.view_of(arguments, policy), Gallery(folder), kind.replies, kind.prompts)
+    asking = ExportSettings(
+        arguments.chain, options.view_of(arguments, policy), ImageWriter(folder), kind.replies, kind.prompts
+    )
     name = _name(arguments)
     return Job(folder, arguments.out, "", name, asking, arguments.model, traits.size_multiple, arguments.info)
 
 
 def _traits(arguments: argparse.Namespace) -> Traits:
     """How the model that the export is for is shown videos: as its folder, or else its family, says."""
-    from thinkseg.models import place_of
+    from thinkseg.models import resolve_model
     from thinkseg.models.policies.families import UNKNOWN, Traits, family_of
 
-    place = place_of(arguments.model)
+    place = resolve_model(arguments.model)
     if os.path.isdir(place):
         from thinkseg.models.policies.qwen.checkpoint import load_view
         from thinkseg.models.policies.qwen.encoder import Encoder

@@ -162,16 +162,16 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 def open_benchmark(arguments: argparse.Namespace, progress: Progress) -> Benchmark:
     """The benchmark that the arguments name, split and root included; says that it takes a while."""
     from thinkseg.data import open_benchmark
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.readers.issues import DatasetIssues
 
     progress.say("reading the lists")
-    return open_benchmark(arguments.name, arguments.root, arguments.split, Problems(arguments.keep_going))
+    return open_benchmark(arguments.name, arguments.root, arguments.split, DatasetIssues(arguments.keep_going))
 
 
 def tell_problems(benchmark: Benchmark) -> None:
     """Says on standard error what was passed over."""
-    for kind, count in benchmark.problems.counts.most_common():
-        for example in benchmark.problems.examples[kind]:
+    for kind, count in benchmark.issues.counts.most_common():
+        for example in benchmark.issues.examples[kind]:
             print(f"thinkseg: {kind} ({count}): {' '.join(example.split())}", file=sys.stderr)
 
 
@@ -199,9 +199,9 @@ def load_policy(arguments: argparse.Namespace, progress: Progress, **settings: A
 
 def policy_name(arguments: argparse.Namespace) -> str:
     """Which policy answers."""
-    from thinkseg.models import shipped_for
+    from thinkseg.models import bundled_policy_for
 
-    return shipped_for(arguments.chain) if arguments.policy is None else str(arguments.policy)
+    return bundled_policy_for(arguments.chain) if arguments.policy is None else str(arguments.policy)
 
 
 def load_tracker(arguments: argparse.Namespace, **settings: Any) -> Tracker:
@@ -218,14 +218,14 @@ def _hide_bars(*names: str) -> None:
     """Hides the bars of the libraries that load models, if none of these is downloaded or nobody looks."""
     from thinkseg import models
 
-    if not sys.stderr.isatty() or all(name in models.SHIPPED or os.path.isdir(name) for name in names):
+    if not sys.stderr.isatty() or all(name in models.BUNDLED or os.path.isdir(name) for name in names):
         # Read once, when the hub's library is first imported, which loading a model does.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def view_of(arguments: argparse.Namespace, policy: Policy) -> View:
     """The view asked for; what was not asked for is the policy's choice."""
-    from thinkseg.pipeline import checked_view
+    from thinkseg.pipeline import resolve_view
 
     view = policy.view
     if arguments.frames:
@@ -234,7 +234,7 @@ def view_of(arguments: argparse.Namespace, policy: Policy) -> View:
         view = replace(view, frame_wh=arguments.frame_size, overview_wh=None)
     if arguments.closeup_size:
         view = replace(view, closeup_wh=arguments.closeup_size)
-    return checked_view(policy, view)
+    return resolve_view(policy, view)
 
 
 def count(text: str) -> int:

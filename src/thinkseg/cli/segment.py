@@ -65,7 +65,7 @@ def segment(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmentation, dict[str, Any]]:
     """Asks the policy and follows its boxes. What is cheap to check is checked before the policy is loaded."""
-    from thinkseg.chains import chain_named
+    from thinkseg.chains import get_chain
     from thinkseg.chains.frames import checked_query
     from thinkseg.ops.video import open_video
     from thinkseg.pipeline import segment_sample
@@ -73,7 +73,7 @@ def _answer(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
 
     if arguments.query is None:
         raise SettingsError("there is no query: say what to segment, or give --keyframe and --box to follow a box")
-    query, chain = checked_query(arguments.query), chain_named(arguments.chain)
+    query, chain = checked_query(arguments.query), get_chain(arguments.chain)
     video = open_video(arguments.video)
     tracker = _load_tracker(arguments, progress)
     policy = options.load_policy(arguments, progress, **options.running(arguments))

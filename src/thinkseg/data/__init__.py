@@ -20,7 +20,7 @@ from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from thinkseg.data.benchmarks.base import Benchmark
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.readers.issues import DatasetIssues
 
 __all__ = ["BENCHMARKS", "Source", "open_benchmark"]
 
@@ -54,16 +54,17 @@ BENCHMARKS: dict[str, Source] = {
 
 
 def open_benchmark(
-    name: str, root: str | Path, split: str | None = None, problems: Problems | None = None
+    name: str, root: str | Path, split: str | None = None, issues: DatasetIssues | None = None
 ) -> Benchmark:
     """The videos and expressions of one split; frames and masks are read as samples are used.
 
     name: one of `BENCHMARKS`. root: the folder that its files are in. split: default is the first of its splits.
-    problems: `Problems(keep_going=True)` counts and passes over what is broken; without it the first flaw is raised.
+    problems: `DatasetIssues(keep_going=True)` counts issues and skips what has one;
+        without it the first issue is raised.
 
     Raises DatasetError if the name or split is unknown, or the files are not as documented.
     """
-    from thinkseg.data.readers.issues import Problems
+    from thinkseg.data.readers.issues import DatasetIssues
 
     if name not in BENCHMARKS:
         raise DatasetError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
@@ -73,4 +74,4 @@ def open_benchmark(
         raise DatasetError(f"{source.title} has no split {split!r}; there are {', '.join(source.splits)}")
     module, _, function = source.load.partition(".")
     load = getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function)
-    return load(Path(root), split, problems or Problems())
+    return load(Path(root), split, issues or DatasetIssues())

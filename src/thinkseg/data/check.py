@@ -1,4 +1,4 @@
-"""What a benchmark holds, and whether all of it is there: a `Benchmark` in, a `Census` and noted problems out."""
+"""What a benchmark holds, and whether all of it is there: a `Benchmark` in, a `DatasetStats` and noted problems out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from thinkseg.data.benchmarks.base import Benchmark, Video
-from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_tracks import LazyTrack
 from thinkseg.types import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class DatasetStats:
     """How much of what a benchmark has.
 
     frames, scored: frames of all videos, and those that have a truth to score, or await a prediction.
@@ -30,14 +30,14 @@ class Census:
     targets: Mapping[str, int]
 
 
-def census(benchmark: Benchmark) -> Census:
+def count_dataset(benchmark: Benchmark) -> DatasetStats:
     """Counts what is listed, without reading any frame or mask."""
     categories = Counter(expression.category for expression in benchmark.expressions)
     targets = Counter(_targets(expression.objects) for expression in benchmark.expressions)
     scored: dict[str, set[int]] = {}
     for expression in benchmark.expressions:
         scored.setdefault(expression.video, set()).update(expression.scored)
-    return Census(
+    return DatasetStats(
         videos=len(benchmark.videos),
         frames=sum(len(video.frames) for video in benchmark.videos.values()),
         scored=sum(map(len, scored.values())),
@@ -47,7 +47,7 @@ def census(benchmark: Benchmark) -> Census:
 
 
 def check(benchmark: Benchmark, progress: Progress | None = None) -> None:
-    """Looks at every frame's header and every mask that is asked for; what is wrong goes to `benchmark.problems`.
+    """Looks at every frame's header and every mask that is asked for; what is wrong goes to `benchmark.issues`.
 
     Frames must be there, be pictures, and share one size. Masks must be there, belong to a known object, be of the size
     of their video and, if they are run lengths, be decodable. progress: called with (videos done, videos in all).
@@ -57,7 +57,7 @@ def check(benchmark: Benchmark, progress: Progress | None = None) -> None:
     for expression in benchmark.expressions:
         asked.setdefault(expression.video, {}).update(dict.fromkeys(expression.objects or ()))
     for done, video in enumerate(benchmark.videos.values(), start=1):
-        with benchmark.problems.skipping():
+        with benchmark.issues.skipping():
             size_wh = benchmark.frames(video.id).size_wh
             _check_frames(benchmark, video, size_wh)
             for obj in asked.get(video.id, ()):
@@ -71,20 +71,20 @@ def _check_frames(benchmark: Benchmark, video: Video, size_wh: tuple[int, int]) 
     from thinkseg.ops.video import FrameFolder
 
     for path in benchmark.files.frame_paths(video):
-        with benchmark.problems.skipping():
+        with benchmark.issues.skipping():
             if not os.path.isfile(path):
-                raise TreeError("frame", f"there is no frame {path}; is the data set complete?")
+                raise DatasetFileError("frame", f"there is no frame {path}; is the data set complete?")
             found = FrameFolder([path]).size_wh
             if found != size_wh:
                 sizes = "{}x{} where its video is {}x{}".format(*found, *size_wh)
-                raise TreeError("size", f"frame {path} is {sizes}")
+                raise DatasetFileError("size", f"frame {path} is {sizes}")
 
 
 def _check_track(benchmark: Benchmark, track_of: Callable[[], LazyTrack | None]) -> None:
-    with benchmark.problems.skipping():
+    with benchmark.issues.skipping():
         track = track_of()
         for flaw in track.flaws() if track is not None else ():
-            benchmark.problems.add(flaw)
+            benchmark.issues.add(flaw)
 
 
 def _targets(objects: tuple[str, ...] | None) -> str:

@@ -34,9 +34,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node, read_json, read_lines, safe_name
-from thinkseg.types import Clock, Coordinates, View
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode, read_json, read_lines, safe_name
+from thinkseg.types import Coordinates, LabelUnit, View
 
 Type = Literal["referring", "reasoning"]
 Targets = Literal["single", "multiple", "none"]
@@ -63,7 +63,7 @@ class CotSample:
     targets: Targets
     indices: tuple[int, ...]
     labels: tuple[str, ...]
-    clock: Clock
+    clock: LabelUnit
     size_wh: tuple[int, int]
     frames: tuple[str, ...]
     keyframe: int | None
@@ -141,7 +141,7 @@ def sample_to_json(sample: CotSample) -> dict[str, Any]:
 
 def sample_from_json(value: Any, name: str) -> CotSample:
     """Reads what `sample_to_json` made, called `name` in errors. Raises TreeError for anything else."""
-    return _sample(Node(value, name))
+    return _sample(JsonNode(value, name))
 
 
 def frame_names(sample_id: str, count: int) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def frame_names(sample_id: str, count: int) -> tuple[str, ...]:
     Raises TreeError for an id that would lead out of the folder.
     """
     if not safe_name(sample_id, nested=True):
-        raise TreeError("path", f"the id {sample_id!r} could lead out of the set's folder")
+        raise DatasetFileError("path", f"the id {sample_id!r} could lead out of the set's folder")
     return tuple(f"{FRAMES}/{sample_id}/{position:05d}.jpg" for position in range(count))
 
 
@@ -177,7 +177,7 @@ def _plain(side: float) -> float | int:
     return int(side) if side == int(side) else side
 
 
-def _sample(row: Node) -> CotSample:
+def _sample(row: JsonNode) -> CotSample:
     indices = tuple(entry.whole() for entry in row["indices"].items())
     if not indices or any(a >= b for a, b in pairwise(indices)):
         raise row["indices"].flaw("field", "must be frame indices that ascend, at least one")
@@ -198,7 +198,7 @@ def _sample(row: Node) -> CotSample:
         targets=targets,
         indices=indices,
         labels=_labels(row["labels"], len(indices)),
-        clock=_choice(row["clock"], Clock),
+        clock=_choice(row["clock"], LabelUnit),
         size_wh=size_wh,
         frames=_frames(row["frames"], len(indices)),
         keyframe=keyframe,
@@ -207,7 +207,7 @@ def _sample(row: Node) -> CotSample:
     )
 
 
-def _view(node: Node) -> View:
+def _view(node: JsonNode) -> View:
     num_frames = node["num_frames"].whole()
     if not num_frames:
         raise node["num_frames"].flaw("field", "must be at least 1")
@@ -215,26 +215,26 @@ def _view(node: Node) -> View:
     return View(num_frames, _size(node["frame_wh"]), coordinates)
 
 
-def _size(node: Node) -> tuple[int, int]:
+def _size(node: JsonNode) -> tuple[int, int]:
     sides = [entry.whole() for entry in node.items()]
     if len(sides) != 2 or not all(1 <= side <= LONGEST_SIDE for side in sides):
         raise node.flaw("field", f"must be [width, height], of 1 to {LONGEST_SIDE} each")
     return sides[0], sides[1]
 
 
-def _choice(node: Node, options: Any) -> Any:
+def _choice(node: JsonNode, options: Any) -> Any:
     """One of the words of a Literal."""
     if node.value not in get_args(options):
         raise node.flaw("field", f"must be one of {', '.join(get_args(options))}")
     return node.value
 
 
-def _string(node: Node) -> str:
+def _string(node: JsonNode) -> str:
     """Text that may be empty."""
     return "" if node.value == "" else node.text()
 
 
-def _labels(node: Node, count: int) -> tuple[str, ...]:
+def _labels(node: JsonNode, count: int) -> tuple[str, ...]:
     labels = tuple(entry.text() for entry in node.items())
     if not all(re.fullmatch(r"\d{1,12}(\.\d{1,12})?", label, re.ASCII) for label in labels):
         raise node.flaw("field", "must be decimal numbers as text")
@@ -243,14 +243,14 @@ def _labels(node: Node, count: int) -> tuple[str, ...]:
     return labels
 
 
-def _frames(node: Node, count: int) -> tuple[str, ...]:
+def _frames(node: JsonNode, count: int) -> tuple[str, ...]:
     names = tuple(entry.name(nested=True) for entry in node.items())
     if len(names) != count:
         raise node.flaw("count", f"must be {count} files, one for each of the indices")
     return names
 
 
-def _boxes(node: Node, size_wh: tuple[int, int]) -> np.ndarray:
+def _boxes(node: JsonNode, size_wh: tuple[int, int]) -> np.ndarray:
     boxes = []
     for entry in node.items():
         sides = [side.value for side in entry.items()]

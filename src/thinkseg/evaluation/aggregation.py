@@ -38,7 +38,7 @@ class Figure:
         return f"{self.value:.1f}" if self.low is None else f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-class Draws:
+class Bootstrap:
     """How often each video counts: once in the first draw, and at random in the others.
 
     weights: float64 (1 + DRAWS, V), for each draw and video.
@@ -63,7 +63,7 @@ class Draws:
 class Measure(Protocol):
     """How a figure is measured."""
 
-    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
         """The figure in each draw, float64 (1 + DRAWS,) in percent; not a number where there is nothing to measure.
 
         known: what was measured before, by name.
@@ -86,7 +86,7 @@ class Mean:
     among: Callable[[Row], bool] = lambda row: True
     percent: bool = False
 
-    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
         found, values = _with(self.value, filter(self.among, rows))
         if not found:
             return np.full(len(draws.weights), np.nan)
@@ -105,7 +105,7 @@ class Ratio:
     whole: Value
     among: Callable[[Row], bool] = lambda row: True
 
-    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
         found, parts = _with(self.part, filter(self.among, rows))
         found, wholes = _with(self.whole, found)
         with np.errstate(invalid="ignore"):
@@ -113,23 +113,23 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class MeanOf:
+class MeanOfMetrics:
     """The mean of other figures, by name."""
 
     parts: tuple[str, ...]
 
-    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.mean([known[part] for part in self.parts], axis=0)
 
 
 def measure(rows: Sequence[Row], plan: Plan) -> dict[str, Figure]:
     """All figures of a plan, each with its interval."""
-    return {name: _figure(values) for name, values in _measured(rows, plan, Draws(rows)).items()}
+    return {name: _figure(values) for name, values in _measured(rows, plan, Bootstrap(rows)).items()}
 
 
 def difference(ours: Sequence[Row], theirs: Sequence[Row], plan: Plan) -> dict[str, Figure]:
     """How much greater each figure is for `theirs`, whose rows are about the same questions in the same order."""
-    draws = Draws(ours)
+    draws = Bootstrap(ours)
     before, after = _measured(ours, plan, draws), _measured(theirs, plan, draws)
     return {name: _figure(after[name] - before[name]) for name in plan}
 
@@ -145,7 +145,7 @@ def _with(value: Value, rows: Iterable[Row]) -> tuple[list[Row], list[float]]:
     return [row for row, _ in found], [known for _, known in found]
 
 
-def _measured(rows: Sequence[Row], plan: Plan, draws: Draws) -> dict[str, np.ndarray]:
+def _measured(rows: Sequence[Row], plan: Plan, draws: Bootstrap) -> dict[str, np.ndarray]:
     """Each figure in each draw."""
     known: dict[str, np.ndarray] = {}
     for name, how in plan.items():

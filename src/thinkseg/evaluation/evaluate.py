@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import thinkseg
-from thinkseg.chains import chain_named
+from thinkseg.chains import get_chain
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.readers.frame_cache import Budget, CachedFrames
 from thinkseg.errors import DatasetError
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pictures
-from thinkseg.evaluation.sample_metrics import judge_answer, judge_objects
+from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import tally
 from thinkseg.evaluation.shapes_scores import Scores, judge, known_truth, summarise, table
-from thinkseg.pipeline import checked_view, segment_samples
+from thinkseg.pipeline import resolve_view, segment_samples
 from thinkseg.storage.atomic import writing
 from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Policy, Progress, Segmentation, Tracker, VideoSample, View
@@ -64,11 +64,11 @@ class Method:
     @property
     def shown(self) -> View:
         """How videos are shown: the view, or the policy's own, fitted to the policy."""
-        return checked_view(self.policy, self.view)
+        return resolve_view(self.policy, self.view)
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain JSON values. Raises SettingsError if the chain or view cannot be."""
-        chain_named(self.chain)
+        get_chain(self.chain)
         names = {"chain": self.chain, "policy": self.policy.name, "tracker": self.tracker.name}
         return {**names, "version": thinkseg.__version__, "view": asdict(self.shown)}
 
@@ -133,7 +133,7 @@ def evaluate_benchmark(
     settings: whatever else decides the results, see `evaluate`.
     on_row: called with each row as it is known, those of earlier calls first, and how many are known then.
 
-    Returns what scores.json holds, see `thinkseg.evaluation.scores`. What is broken goes to `benchmark.problems`, and
+    Returns what scores.json holds, see `thinkseg.evaluation.scores`. What is broken goes to `benchmark.issues`, and
     has no row.
     Raises SettingsError if `out` cannot be written, holds results of other settings or is in use by another run.
     """
@@ -144,8 +144,8 @@ def evaluate_benchmark(
 
         def keep(segmentation: Segmentation) -> Row | None:
             expression = expressions[segmentation.sample.id]
-            with benchmark.problems.skipping():
-                row = judge_answer(segmentation, method.shown, benchmark, expression)
+            with benchmark.issues.skipping():
+                row = sample_row(segmentation, method.shown, benchmark, expression)
                 _keep_masks(segmentation, benchmark.videos[expression.video], expression, out, pictures)
                 folder.add(row)
                 return row
@@ -167,8 +167,8 @@ def _score_objects(benchmark: Benchmark, folder: ResultFolder) -> list[Row]:
     rows: list[Row] = []
     predictions = open_predictions(folder.out, benchmark.name)
     for video in benchmark.videos.values():
-        with benchmark.problems.skipping():
-            for row in judge_objects(benchmark, video, predictions):
+        with benchmark.issues.skipping():
+            for row in object_rows(benchmark, video, predictions):
                 rows.append(row)
                 if folder.rows.get(row["id"]) != row:
                     folder.add(row)
@@ -183,7 +183,7 @@ def _answered(
     If something goes wrong, what was answered before is kept before that is raised.
     """
     waiting: deque[Future[T]] = deque()
-    chain_fn = chain_named(method.chain)
+    chain_fn = get_chain(method.chain)
     answers = segment_samples(samples, chain_fn, method.policy, method.tracker, method.shown, method.batch_size)
     with ThreadPoolExecutor(1, "judge") as judge_thread:
         for segmentation in answers:
@@ -197,7 +197,7 @@ def _answered(
 def _questions(benchmark: Benchmark, expressions: Iterable[Expression], fps: float | None) -> Iterator[VideoSample]:
     """Expressions as samples that share their video's frames; those of the next video are being decoded meanwhile.
 
-    What is broken goes to `benchmark.problems`; all expressions about a video do if one of its frames is.
+    What is broken goes to `benchmark.issues`; all expressions about a video do if one of its frames is.
     """
     budget = Budget(CACHE_BYTES)
 
@@ -214,10 +214,10 @@ def _questions(benchmark: Benchmark, expressions: Iterable[Expression], fps: flo
             # Started once this one is through, so that no more than the next is decoded ahead.
             wait([video])
             coming = [decode_thread.submit(decoded, name) for name, _ in groups[position + 1 : position + 2]]
-            with benchmark.problems.skipping():
+            with benchmark.issues.skipping():
                 frames = video.result()
                 for expression in group:
-                    with benchmark.problems.skipping():
+                    with benchmark.issues.skipping():
                         yield replace(benchmark.sample(expression), video=frames)
 
 

@@ -18,11 +18,11 @@ from operator import attrgetter
 from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression
-from thinkseg.data.readers.issues import Kind, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, Kind
 from thinkseg.errors import VideoError
 from thinkseg.evaluation.aggregation import questions
 from thinkseg.evaluation.predictions import Predictions
-from thinkseg.evaluation.sample_metrics import judge_files, judge_objects
+from thinkseg.evaluation.sample_metrics import object_rows, prediction_row
 from thinkseg.storage.atomic import replacing, writing
 from thinkseg.storage.run_folder import Row
 
@@ -47,14 +47,14 @@ def score(
 
     workers: processes; with one, the work is done in this one. on_row: called with each expression's row and how many
     there are.
-    What is broken in the benchmark goes to `benchmark.problems` and has no row; what is wrong with predictions is in
+    What is broken in the benchmark goes to `benchmark.issues` and has no row; what is wrong with predictions is in
     the rows. Raises TreeError or VideoError if the former may not be passed over.
     """
     rows: list[Row] = []
     done = 0
     for found, flaws in _judged(benchmark, predictions, workers):
         for kind, message in flaws:
-            benchmark.problems.add(VideoError(message) if kind is None else TreeError(kind, message))
+            benchmark.issues.add(VideoError(message) if kind is None else DatasetFileError(kind, message))
         rows += found
         for row in questions(found):
             done += 1
@@ -93,10 +93,10 @@ def _judge(benchmark: Benchmark, predictions: Predictions, expressions: Sequence
     flaws: list[Flaw] = []
     for expression in expressions:
         with _noting(flaws):
-            rows.append(judge_files(benchmark, expression, predictions))
+            rows.append(prediction_row(benchmark, expression, predictions))
     if not flaws:
         with _noting(flaws):
-            rows += list(judge_objects(benchmark, benchmark.videos[expressions[0].video], predictions))
+            rows += list(object_rows(benchmark, benchmark.videos[expressions[0].video], predictions))
     return rows, flaws
 
 
@@ -105,7 +105,7 @@ def _noting(flaws: list[Flaw]) -> Iterator[None]:
     """Gives up the rest of the block where the benchmark is broken, and lists why."""
     try:
         yield
-    except TreeError as flaw:
+    except DatasetFileError as flaw:
         flaws.append((flaw.kind, str(flaw)))
     except VideoError as flaw:
         flaws.append((None, str(flaw)))

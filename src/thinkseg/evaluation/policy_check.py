@@ -20,7 +20,7 @@ from thinkseg.data.shapes import load
 from thinkseg.errors import SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.boxes import mean_matched_iou
-from thinkseg.pipeline import checked_view, drive
+from thinkseg.pipeline import resolve_view, run_chains
 from thinkseg.types import ChainFn, Coordinates, Outcome, Policy, Progress, Turn, VideoSample, View
 
 CONVENTIONS: tuple[Coordinates, ...] = get_args(Coordinates)
@@ -33,7 +33,7 @@ TOO_ALIKE = (800, 1250)
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class PolicyCheck:
     """What came of it.
 
     overlap: mean IoU of the boxes with the truth, by (asked for, read as); what cannot be read counts 0.
@@ -77,13 +77,13 @@ class Checkup:
 
 def check(
     policy: Policy, chain: ChainFn, clips: int, view: View | None = None, progress: Progress | None = None
-) -> Checkup:
+) -> PolicyCheck:
     """Asks a policy about the first clips of the val split whose question names one target by its looks.
 
     view: how it is shown them; its own choice unless given. progress: called with (replies, replies in all).
     Raises SettingsError if frames are so large that the two conventions could not be told apart.
     """
-    view = checked_view(policy, view)
+    view = resolve_view(policy, view)
     samples = list(islice(easy(), clips))
     overlap: dict[tuple[Coordinates, Coordinates], list[float]] = {
         (asked, read): [] for asked in CONVENTIONS for read in CONVENTIONS
@@ -92,7 +92,7 @@ def check(
     reasons: Counter[str] = Counter()
     for asked in CONVENTIONS:
         for number, sample in enumerate(samples, start=1):
-            (outcome,) = drive([chain(sample, replace(view, coordinates=asked))], policy)
+            (outcome,) = run_chains([chain(sample, replace(view, coordinates=asked))], policy)
             checked_size(outcome)
             readings = {read: reread(outcome, chain, sample, view, read) for read in CONVENTIONS}
             for read, reading in readings.items():
@@ -103,7 +103,7 @@ def check(
                 kept[asked] += 1
             if progress:
                 progress(CONVENTIONS.index(asked) * clips + number, len(CONVENTIONS) * clips)
-    return Checkup(
+    return PolicyCheck(
         policy=policy.name,
         view=view,
         clips=clips,
@@ -121,7 +121,7 @@ def easy() -> Iterator[VideoSample]:
 
 def reread(outcome: Outcome, chain: ChainFn, sample: VideoSample, view: View, read: Coordinates) -> Outcome:
     """The same replies, read in another convention."""
-    (again,) = drive([chain(sample, replace(view, coordinates=read))], ScriptedPolicy(outcome.replies))
+    (again,) = run_chains([chain(sample, replace(view, coordinates=read))], ScriptedPolicy(outcome.replies))
     return again
 
 

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from thinkseg.data.benchmarks.base import Expression, Video
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_images import mask_picture
 from thinkseg.data.readers.mask_tracks import checked_rle
 from thinkseg.errors import DatasetError, SettingsError
@@ -73,14 +73,14 @@ def open_predictions(root: Path, name: str) -> Predictions:
     if not root.is_dir():
         raise SettingsError(f"there is no folder {root}: name one with predictions")
     if (root / SETTINGS).exists() and (root / MASKS).is_dir():
-        return RunLengthFiles(root)
+        return RlePredictions(root)
     if name == "vicas" and any(path.stem.isdecimal() for path in root.glob("*.json")):
-        return VicasFiles(root)
-    return PictureFolders(root)
+        return VicasPredictions(root)
+    return PngPredictions(root)
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFolders:
+class PngPredictions:
     """PNG files in a benchmark's own layout."""
 
     root: Path
@@ -105,13 +105,13 @@ class _Pictures:
         path = f"{self.folder}/{self.frames[frame]}.png"
         try:
             return mask_picture(path, self.size_wh)
-        except TreeError as flaw:
+        except DatasetFileError as flaw:
             reason = SIZE if flaw.kind == "size" else BROKEN if os.path.exists(path) else INCOMPLETE
             raise PredictionError(reason, str(flaw)) from None
 
 
 @dataclass(frozen=True, slots=True)
-class RunLengthFiles:
+class RlePredictions:
     """The masks that an evaluation left in its folder."""
 
     root: Path
@@ -121,12 +121,12 @@ class RunLengthFiles:
         return read_masklets(path, len(video.frames), size_wh) if path.exists() else None
 
 
-class VicasFiles:
+class VicasPredictions:
     """A JSON file a video, as the authors of ViCaS have it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._latest: tuple[Path, list[Node]] | None = None
+        self._latest: tuple[Path, list[JsonNode]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_latest": None}
@@ -141,7 +141,7 @@ class VicasFiles:
                 self._latest = path, read_prompts(path)
             prompts, place = self._latest[1], int(expression.id)
             return tracks_of(prompts[place], expression, video, size_wh) if place < len(prompts) else None
-        except TreeError as flaw:
+        except DatasetFileError as flaw:
             reason = {"size": SIZE, "frame": INCOMPLETE}.get(flaw.kind, BROKEN)
             raise PredictionError(reason, str(flaw)) from None
 
@@ -163,7 +163,7 @@ def read_masklets(path: Path, num_frames: int, size_wh: tuple[int, int]) -> Mask
     try:
         objects = [entry.items() for entry in read_json(path)["objects"].items()]
         tracks = tuple(tuple(checked_rle(rle, size_wh) for rle in entries) for entries in objects)
-    except TreeError as flaw:
+    except DatasetFileError as flaw:
         raise PredictionError(SIZE if flaw.kind == "size" else BROKEN, str(flaw)) from None
     if any(len(track) != num_frames for track in tracks):
         raise PredictionError(INCOMPLETE, f"{path} does not hold {num_frames} masks of each object")
@@ -183,16 +183,16 @@ def png(mask: np.ndarray) -> bytes:
 
     written, data = cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255))
     if not written:
-        raise TreeError("mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
+        raise DatasetFileError("mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
     return data.tobytes()
 
 
-def read_prompts(path: Path) -> list[Node]:
+def read_prompts(path: Path) -> list[JsonNode]:
     """What a file predicts for each prompt of its video. Raises TreeError if it is broken."""
     return read_json(path)["pred_lgvis_masks"].items()
 
 
-def tracks_of(prompt: Node, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets:
+def tracks_of(prompt: JsonNode, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets:
     """The tracks predicted for a prompt; nothing is seen in frames that are not there.
 
     Raises TreeError of the kind "frame" if a scored frame is not there, "size" or "rle" for a mask of another size or

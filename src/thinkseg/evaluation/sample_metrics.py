@@ -26,7 +26,7 @@ import numpy as np
 
 from thinkseg.chains.frames import sample_indices
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
-from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.evaluation.predictions import MISSING, Masks, PredictionError, Predictions
 from thinkseg.evaluation.protocols.revos import r_area, r_visa255
 from thinkseg.rewards import REWARDS, Prompt, Rollout
@@ -41,7 +41,7 @@ TOGETHER = "refdavis"
 """The benchmark that scores all objects of a video together."""
 
 
-def judge_answer(segmentation: Segmentation, view: View, benchmark: Benchmark, expression: Expression) -> Row:
+def sample_row(segmentation: Segmentation, view: View, benchmark: Benchmark, expression: Expression) -> Row:
     """The row of an answer. Raises TreeError if the truth is broken.
 
     r_k and r_s, the rewards, are measured where all frames have a truth: they ask where a target is *not*, too.
@@ -57,7 +57,7 @@ def judge_answer(segmentation: Segmentation, view: View, benchmark: Benchmark, e
     return row
 
 
-def judge_files(benchmark: Benchmark, expression: Expression, predictions: Predictions) -> Row:
+def prediction_row(benchmark: Benchmark, expression: Expression, predictions: Predictions) -> Row:
     """The row of masks that come as files. Raises TreeError or VideoError if the benchmark itself is broken."""
     video = benchmark.videos[expression.video]
     size_wh = benchmark.frames(video.id).size_wh
@@ -74,7 +74,7 @@ def judge_files(benchmark: Benchmark, expression: Expression, predictions: Predi
     return row | compare_tracks(expression, predicted, truth) if benchmark.name == BY_TRACKS else row
 
 
-def judge_objects(benchmark: Benchmark, video: Video, predictions: Predictions) -> Iterator[Row]:
+def object_rows(benchmark: Benchmark, video: Video, predictions: Predictions) -> Iterator[Row]:
     """The rows of a video's true objects in each run, for a benchmark that scores them together; none for others.
 
     An expression without usable masks is an empty object. Raises TreeError or VideoError if the benchmark is broken.
@@ -92,7 +92,9 @@ def judge_objects(benchmark: Benchmark, video: Video, predictions: Predictions) 
     for run, expressions in groupby(asked, attrgetter("group")):
         masks = [_video_of(expression, video, size_wh, predictions) for expression in expressions]
         if len(masks) > MAX_OBJECTS:
-            raise TreeError("count", f"{video.id} has {len(masks)} expressions in {run}, where {MAX_OBJECTS} can be")
+            raise DatasetFileError(
+                "count", f"{video.id} has {len(masks)} expressions in {run}, where {MAX_OBJECTS} can be"
+            )
         scores = zip(*object_scores(merge_labels(masks, truth.shape), truth), strict=True)
         for number, (j, f) in enumerate(scores, start=1):
             name = f"{video.id}/{run}/object {number}"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
-from thinkseg.evaluation.predictions import Masks, PictureFolders, write_pictures
+from thinkseg.evaluation.predictions import Masks, PngPredictions, write_pictures
 
 
 @dataclass(frozen=True, slots=True)
-class TruthAsPictures:
+class TruthAsPng:
     """The truth as a method that knows it would hand it in: pictures of the scored frames, written and read again."""
 
     benchmark: Benchmark
@@ -24,7 +24,7 @@ class TruthAsPictures:
             return None
         folder = tempfile.TemporaryDirectory(prefix="thinkseg-")
         write_pictures(truth, expression.scored, video, Path(folder.name) / expression.folders[0])
-        masks = PictureFolders(Path(folder.name)).of(expression, video, size_wh)
+        masks = PngPredictions(Path(folder.name)).of(expression, video, size_wh)
         return None if masks is None else _Kept(masks, folder)
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from thinkseg.export.questions import Asking, Question
+from thinkseg.export.questions import ExportSettings, Question
 from thinkseg.types import Dialogue, Turn, View
 
 PLACEHOLDER = "<image>"
@@ -66,12 +66,12 @@ def truth_of(question: Question) -> str:
     return json.dumps(question.truth)
 
 
-def prompt_tokens(asking: Asking, size_multiple: int) -> int:
+def prompt_tokens(asking: ExportSettings, size_multiple: int) -> int:
     """Tokens of the longest first turn."""
     return image_tokens(asking.first_view, size_multiple) + WORDS
 
 
-def response_tokens(asking: Asking, size_multiple: int) -> int:
+def response_tokens(asking: ExportSettings, size_multiple: int) -> int:
     """Tokens of the longest reply; of a dialogue in two turns, of all that follows the first turn."""
     if asking.chain == "veason":
         return REPLY_TOKENS

@@ -11,7 +11,7 @@ IMAGES = "images"
 """Where pictures are, below the folder of an export."""
 
 
-class Gallery:
+class ImageWriter:
     """Pictures as <folder>/images/<video>/<frame>-<width>x<height>.png.
 
     PNG keeps them as they are, so that other trainers show what ours does. Questions about one video share its files.

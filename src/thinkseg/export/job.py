@@ -10,11 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from thinkseg.chains import chain_named
-from thinkseg.data.readers.issues import Problems
+from thinkseg.chains import get_chain
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
-from thinkseg.export.questions import Asking, LeftOutError, Question, check_placeholders
+from thinkseg.export.questions import ExportSettings, Question, SkipSampleError, check_placeholders
 from thinkseg.export.sources import Source
 from thinkseg.types import Progress
 
@@ -33,7 +33,7 @@ class Job:
     out: Path
     source: str
     name: str
-    asking: Asking
+    asking: ExportSettings
     model: str
     size_multiple: int
     info: Path | None = None
@@ -49,7 +49,7 @@ class Done:
 
 def check(format_name: str, chain: str) -> Format:
     """A format by its name. Raises SettingsError if there is none, or it cannot lead the dialogues of a chain."""
-    chain_named(chain)
+    get_chain(chain)
     if format_name not in FORMATS:
         raise SettingsError(f"there is no format {format_name!r}; there are: {', '.join(FORMATS)}")
     one = FORMATS[format_name]
@@ -61,7 +61,7 @@ def check(format_name: str, chain: str) -> Format:
     return one
 
 
-def export(source: Source, format_name: str, job: Job, problems: Problems, progress: Progress | None = None) -> Done:
+def export(source: Source, format_name: str, job: Job, issues: DatasetIssues, progress: Progress | None = None) -> Done:
     """Writes all questions of a source that are of use to a format.
 
     problems: takes what is broken. progress: called with (done, total) questions.
@@ -69,7 +69,7 @@ def export(source: Source, format_name: str, job: Job, problems: Problems, progr
     """
     module, _, function = check(format_name, job.asking.chain).write.partition(".")
     write = getattr(import_module(f"thinkseg.export.{module}"), function)
-    asked = _Asked(source, job.asking, problems, progress)
+    asked = _Asked(source, job.asking, issues, progress)
     write(asked, job)
     if not asked.written:
         told = "; ".join(f"{why}: {count}" for why, count in asked.left_out.items())
@@ -80,10 +80,12 @@ def export(source: Source, format_name: str, job: Job, problems: Problems, progr
 class _Asked:
     """The questions of a source that are of use, made one by one. written, left_out: as in `Done`, so far."""
 
-    def __init__(self, source: Source, asking: Asking, problems: Problems, progress: Progress | None) -> None:
+    def __init__(
+        self, source: Source, asking: ExportSettings, issues: DatasetIssues, progress: Progress | None
+    ) -> None:
         self._source = source
         self._asking = asking
-        self._problems = problems
+        self._problems = issues
         self._progress = progress
         self.written = 0
         self.left_out: Counter[str] = Counter()
@@ -101,7 +103,7 @@ class _Asked:
             try:
                 question = self._source.question(number, self._asking)
                 check_placeholders(question)
-            except LeftOutError as why:
+            except SkipSampleError as why:
                 self.left_out[str(why)] += 1
             else:
                 return question

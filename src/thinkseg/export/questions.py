@@ -17,7 +17,7 @@ from thinkseg.chains.parsing import Choice, write_boxes, write_choice
 from thinkseg.chains.revseg import ask_when, ask_where
 from thinkseg.chains.veason import ask
 from thinkseg.errors import SettingsError
-from thinkseg.export.images import Gallery
+from thinkseg.export.images import ImageWriter
 from thinkseg.rewards import Prompt
 from thinkseg.types import Dialogue, Turn, View
 
@@ -28,7 +28,7 @@ DESCRIPTION = "{description}"
 """What stands in a second turn for the words of the first reply."""
 
 
-class LeftOutError(Exception):
+class SkipSampleError(Exception):
     """A question is of no use to a format. Its argument is why, in words that can be counted."""
 
 
@@ -58,12 +58,12 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asking:
+class ExportSettings:
     """How questions are asked, and what of them is wanted; see `Format` for `replies` and `prompts`."""
 
     chain: str
     view: View
-    gallery: Gallery
+    gallery: ImageWriter
     replies: bool
     prompts: bool
 
@@ -80,7 +80,7 @@ Look = Callable[[View, Sequence[int]], tuple[Shown, list[np.ndarray]]]
 """Shows frames of a video, see `chains.frames.show`."""
 
 
-class Told(Protocol):
+class TrueReplies(Protocol):
     """The true replies to one question. Raises LeftOutError if there are none."""
 
     def reply(self, shown: Shown) -> str:
@@ -105,14 +105,14 @@ def checked_words(query: str) -> str:
     try:
         return checked_query(query)
     except SettingsError:
-        raise LeftOutError("words that cannot be asked") from None
+        raise SkipSampleError("words that cannot be asked") from None
 
 
 def check_placeholders(question: Question) -> None:
     """Raises LeftOutError if something that is said holds what stands for a picture."""
     texts = [text for part in question.dialogue for text in ([part] if isinstance(part, str) else part.content)]
     if any(placeholder in text for text in texts if isinstance(text, str) for placeholder in PLACEHOLDERS):
-        raise LeftOutError(f"words that hold one of {' '.join(PLACEHOLDERS)}")
+        raise SkipSampleError(f"words that hold one of {' '.join(PLACEHOLDERS)}")
 
 
 def written(write: Callable[..., str], *what: Any) -> str:
@@ -120,11 +120,11 @@ def written(write: Callable[..., str], *what: Any) -> str:
     try:
         return write(*what)
     except ValueError:
-        raise LeftOutError("a true reply that cannot be written") from None
+        raise SkipSampleError("a true reply that cannot be written") from None
 
 
 def dialogue_of(
-    query: str, video: Video, indices: Sequence[int], told: Told | None, asking: Asking
+    query: str, video: Video, indices: Sequence[int], told: TrueReplies | None, asking: ExportSettings
 ) -> tuple[Dialogue, tuple[tuple[str, ...], ...], Shown]:
     """What is said about frames of a video, the files of each turn's images, and the record of the first turn.
 
@@ -147,7 +147,7 @@ def dialogue_of(
     return first + second, (*pictures, asking.gallery.keep(video.name, frame.indices, [image])), shown
 
 
-def second_turn(video: Video, shown: Shown, asking: Asking) -> tuple[tuple[str, ...], str]:
+def second_turn(video: Video, shown: Shown, asking: ExportSettings) -> tuple[tuple[str, ...], str]:
     """The `closeups` and `where` of a `Question`."""
     frames, images = video.look(asking.view.closeup, shown.indices)
     where = ask_where(DESCRIPTION, frames, images[0]).content[-1]
@@ -155,7 +155,7 @@ def second_turn(video: Video, shown: Shown, asking: Asking) -> tuple[tuple[str, 
     return asking.gallery.keep(video.name, frames.indices, images), where
 
 
-def ground_truth(prompt: Prompt, shown: Shown, asking: Asking) -> dict[str, Any]:
+def ground_truth(prompt: Prompt, shown: Shown, asking: ExportSettings) -> dict[str, Any]:
     """What an answer is judged by, as thinkseg_rewards.py reads it: plain JSON values. The truth must be known."""
     assert prompt.sample.truth is not None
     drawn_on = asking.view.closeup if asking.chain == "revseg" else asking.view

@@ -22,11 +22,11 @@ from thinkseg.data.shapes.traces import TEMPLATES
 from thinkseg.demonstrations import true_boxes, true_choice, true_reply
 from thinkseg.errors import SettingsError
 from thinkseg.export.questions import (
-    Asking,
-    LeftOutError,
+    ExportSettings,
     Locate,
     Question,
-    Told,
+    SkipSampleError,
+    TrueReplies,
     Video,
     checked_words,
     dialogue_of,
@@ -47,7 +47,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def question(self, number: int, asking: Asking) -> Question:
+    def question(self, number: int, asking: ExportSettings) -> Question:
         """Question `number`, from 0 on; questions about one video follow each other.
 
         Raises LeftOutError if it is of no use, VideoError or TreeError if its files are broken.
@@ -68,7 +68,7 @@ class ShapesSource:
     def __len__(self) -> int:
         return self._count
 
-    def question(self, number: int, asking: Asking) -> Question:
+    def question(self, number: int, asking: ExportSettings) -> Question:
         index = self._start + number
         one = episode(self._split, index)
         video = ShapesVideo(one.clip, SOURCE_WH, one.id)
@@ -97,10 +97,10 @@ class BenchmarkSource:
     def __len__(self) -> int:
         return len(self._expressions)
 
-    def question(self, number: int, asking: Asking) -> Question:
+    def question(self, number: int, asking: ExportSettings) -> Question:
         expression = self._expressions[number]
         if not len(expression.scored):
-            raise LeftOutError(UNKNOWN)
+            raise SkipSampleError(UNKNOWN)
         sample = self._benchmark.sample(expression)
         # Nothing is kept: a question asks for few frames of its video.
         sample = replace(sample, video=CachedFrames(sample.video, Budget(0), self._fps))
@@ -119,7 +119,7 @@ class CotSource:
 
     name = "cot"
 
-    def __init__(self, cot: CotSet, asking: Asking, limit: int | None = None) -> None:
+    def __init__(self, cot: CotSet, asking: ExportSettings, limit: int | None = None) -> None:
         if asking.chain != "veason":
             raise SettingsError(f"{cot.root}: a chain-of-thought set is made for the chain veason: export it with that")
         if asking.prompts:
@@ -133,7 +133,7 @@ class CotSource:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def question(self, number: int, asking: Asking) -> Question:
+    def question(self, number: int, asking: ExportSettings) -> Question:
         sample: CotSample = self._samples[number]
         query = checked_words(sample.query)
         dialogue = demonstrations.dialogue(self._cot, sample, asking.view)
@@ -143,14 +143,14 @@ class CotSource:
         return Question(sample.id, query, sample.category, dialogue, (pictures,), None)
 
 
-def _question(prompt: Prompt, video: Video, told: Told | None, asking: Asking) -> Question:
+def _question(prompt: Prompt, video: Video, told: TrueReplies | None, asking: ExportSettings) -> Question:
     """A question about a video, with what of it is wanted. told: its true replies; None if they are not known."""
     sample = prompt.sample
     query = checked_words(sample.query)
     if sample.truth is None and (asking.replies or asking.prompts):
-        raise LeftOutError(UNKNOWN)
+        raise SkipSampleError(UNKNOWN)
     if sample.truth is not None and sample.truth.num_objects and not prompt.shows_target:
-        raise LeftOutError(UNSEEN)
+        raise SkipSampleError(UNSEEN)
     # A policy that is to try is not told.
     dialogue, pictures, shown = dialogue_of(query, video, prompt.shown, None if asking.prompts else told, asking)
     closeups, where = second_turn(video, shown, asking) if asking.prompts and asking.chain == "revseg" else ((), "")

@@ -12,22 +12,22 @@ from thinkseg.types import ChainFn, Coordinates, Policy, Tracker
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 
-SHIPPED = {"shapes": _ASSETS / "shapes-policy", "shapes-revseg": _ASSETS / "shapes-revseg-policy"}
+BUNDLED = {"shapes": _ASSETS / "shapes-policy", "shapes-revseg": _ASSETS / "shapes-revseg-policy"}
 """Policies inside the package, by name: one that answers in one turn, and one in the two of the chain revseg."""
 
 
-def shipped_for(chain: str | ChainFn) -> str:
+def bundled_policy_for(chain: str | ChainFn) -> str:
     """The policy inside the package that knows how to answer a chain: by its name, or one of your own in one turn."""
     return "shapes-revseg" if chain == "revseg" else "shapes"
 
 
-def place_of(name: str) -> str | Path:
+def resolve_model(name: str) -> str | Path:
     """What a policy in this process is loaded from: the folder of one that ships, else the name as it is."""
-    return SHIPPED.get(name, name)
+    return BUNDLED.get(name, name)
 
 
 def load_policy(name: str, coordinates: Coordinates | None = None, **settings: Any) -> Policy:
-    """A policy by name: one of `SHIPPED`, a folder in the ordinary layout, a hub name ("owner/model"), or a served
+    """A policy by name: one of `BUNDLED`, a folder in the ordinary layout, a hub name ("owner/model"), or a served
     model ("openai:MODEL@BASE_URL").
 
     coordinates: how the model writes boxes, where it is not as its kind does.
@@ -59,13 +59,13 @@ def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]
 def _local(name: str, settings: dict[str, Any]) -> Policy:
     from thinkseg.models.policies.qwen.policy import QwenPolicy
 
-    place = place_of(name)
+    place = resolve_model(name)
     if not os.path.isdir(place):
-        if name in SHIPPED:
+        if name in BUNDLED:
             raise ModelError(f"the policy {name!r} is missing from this installation: install thinkseg again")
         if not _is_hub_name(name):
             raise ModelError(
-                f"no policy {name!r}: it is neither one that ships ({', '.join(SHIPPED)}), a folder, an owner/model"
+                f"no policy {name!r}: it is neither one that ships ({', '.join(BUNDLED)}), a folder, an owner/model"
                 " name on the hub, nor openai:MODEL@BASE_URL"
             )
     policy = QwenPolicy.load(place, **settings)

@@ -15,14 +15,14 @@ from itertools import count
 from pathlib import Path
 
 from thinkseg import console
-from thinkseg.chains import chain_named
+from thinkseg.chains import get_chain
 from thinkseg.data.shapes import CATEGORIES, load
 from thinkseg.evaluation.shapes_scores import Row, judge, summarise
 from thinkseg.ops.video import open_video, write_video
-from thinkseg.pipeline import checked_view, segment_sample
+from thinkseg.pipeline import resolve_view, segment_sample
 from thinkseg.report.film_strips import write_pictures
 from thinkseg.report.result_files import write_files
-from thinkseg.report.results_page import Exhibit, figure, verdict, write_page
+from thinkseg.report.results_page import ReportItem, figure, verdict, write_page
 from thinkseg.storage.atomic import result_folder, write_json
 from thinkseg.types import Policy, Progress, Tracker, VideoSample, View
 
@@ -40,7 +40,7 @@ def run(
     progress: called with (done, total) questions. chain: how they are asked, a name from `thinkseg.chains.CHAINS`.
     Raises SettingsError if `out` cannot be written, and what the policy and the tracker raise.
     """
-    view = checked_view(policy)
+    view = resolve_view(policy)
     samples = [load(SPLIT, index) for index in chosen()]
     exhibits = []
     with result_folder(out) as folder:
@@ -82,14 +82,14 @@ def _categories() -> Iterator[tuple[int, str]]:
     return ((index, load(SPLIT, index).category) for index in count())
 
 
-def _exhibit(sample: VideoSample, chain: str, policy: Policy, tracker: Tracker, view: View, folder: Path) -> Exhibit:
+def _exhibit(sample: VideoSample, chain: str, policy: Policy, tracker: Tracker, view: View, folder: Path) -> ReportItem:
     """One question answered from a file, with all its files in a folder of its own."""
     place = folder / sample.id
     place.mkdir()
     clip = place / "clip.mp4"
     write_video(clip, sample.video.read(range(len(sample.video))), sample.video.fps or 1.0)
-    result = segment_sample(replace(sample, video=open_video(clip)), chain_named(chain), policy, tracker, view)
+    result = segment_sample(replace(sample, video=open_video(clip)), get_chain(chain), policy, tracker, view)
     row = judge(result, view)
     write_files(result, place, {"policy": policy.name, "tracker": tracker.name, "chain": chain})
     write_pictures(result, view, place)
-    return Exhibit(result, row, sample.id, clip.name if result.failure else "overlay.mp4")
+    return ReportItem(result, row, sample.id, clip.name if result.failure else "overlay.mp4")

@@ -26,7 +26,7 @@ DIMMED, TINT = 0.55, 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exhibit:
+class ReportItem:
     """One question on the page.
 
     row: the segmentation as `thinkseg.evaluation.shapes_scores.judge` scored it. folder: where its files are,
@@ -40,7 +40,7 @@ class Exhibit:
     video: str
 
 
-def write_page(exhibits: Sequence[Exhibit], path: Path, title: str, facts: Mapping[str, str]) -> None:
+def write_page(exhibits: Sequence[ReportItem], path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Writes the page. facts: what was run, in a few words each. The pictures come from `write_pictures`."""
     totals = summarise([exhibit.row for exhibit in exhibits]).overall
     contents = [
@@ -82,7 +82,7 @@ def _totals(totals: Figures) -> str:
     return f'<dl class="totals">{"".join(cells)}</dl>'
 
 
-def _article(exhibit: Exhibit) -> str:
+def _article(exhibit: ReportItem) -> str:
     row, folder = exhibit.row, escape(exhibit.folder)
     query = escape(row["query"])
     good = row["keyframe"] is None if not row["target"] else (row["j"] or 0) >= 0.5
@@ -110,7 +110,7 @@ def _picture(source: str, caption: str, alt: str) -> str:
     return f'<figure><figcaption>{caption}</figcaption><img src="{source}" alt="{alt}" loading="lazy"></figure>'
 
 
-def _thinking(exhibit: Exhibit) -> str:
+def _thinking(exhibit: ReportItem) -> str:
     answer = exhibit.result.answer
     if answer is None:
         replies = "\n".join(exhibit.row["replies"])
@@ -127,7 +127,7 @@ def _later_turns(dialogue: Dialogue) -> str:
     return "".join(said)
 
 
-def _details(exhibit: Exhibit) -> str:
+def _details(exhibit: ReportItem) -> str:
     result, row = exhibit.result, exhibit.row
     answer, truth = result.answer, result.sample.truth
     keyframe = answer.keyframe if answer else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from thinkseg.report.page import webpage
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import Group, Scored
+from thinkseg.rewards.groups import Group, RolloutScore
 from thinkseg.storage.atomic import replacing
 from thinkseg.types import Outcome
 
@@ -57,7 +57,7 @@ def _attempt(
     prompt: Prompt,
     frames: Sequence[np.ndarray],
     outcome: Outcome,
-    score: Scored,
+    score: RolloutScore,
     advantage: float,
     copies: int,
 ) -> list[str]:

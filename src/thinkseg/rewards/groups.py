@@ -21,7 +21,7 @@ _Asked = tuple[int, tuple[tuple[float, ...], ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class RolloutScore:
     """terms: each reward that has a weight, None where it does not apply. total: the weighted sum of the others."""
 
     terms: Mapping[str, float | None]
@@ -30,7 +30,7 @@ class Scored:
 
 def score_group(
     prompt: Prompt, outcomes: Sequence[Outcome], weights: Mapping[str, float], tracker: Tracker | None = None
-) -> list[Scored]:
+) -> list[RolloutScore]:
     """What each of the outcomes of one prompt is worth, in order.
 
     weights: by the names of `REWARDS`; see `checked_weights`. tracker: only "consistency" needs one.
@@ -95,9 +95,9 @@ def _follow_together(asked: Sequence[_Asked], video: Frames, tracker: Tracker) -
     return found
 
 
-def _score(rollout: Rollout, weights: Mapping[str, float]) -> Scored:
+def _score(rollout: Rollout, weights: Mapping[str, float]) -> RolloutScore:
     terms = {name: REWARDS[name](rollout) for name in weights}
-    return Scored(terms, sum(weights[name] * term for name, term in terms.items() if term is not None))
+    return RolloutScore(terms, sum(weights[name] * term for name, term in terms.items() if term is not None))
 
 
 def _frames_shown(prompt: Prompt) -> Frames:
@@ -114,7 +114,7 @@ class Group:
 
     prompt: Prompt
     outcomes: tuple[Outcome, ...]
-    scores: tuple[Scored, ...]
+    scores: tuple[RolloutScore, ...]
     advantages: np.ndarray
 
     @property

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from thinkseg.ops.boxes import match
-from thinkseg.rewards.rollout import Rollout, about_targets
+from thinkseg.rewards.rollout import Rollout, target_reward
 
 HIT = 0.5
 """A box hits if its IoU with the true one is above this."""
 
 
-@about_targets
+@target_reward
 def keyframe_soft(rollout: Rollout, frame: int) -> float:
     """r_t: area of the true boxes at the chosen frame, between the least (0) and the most (1) of any frame shown.
 
@@ -28,13 +28,13 @@ def keyframe_soft(rollout: Rollout, frame: int) -> float:
     return 1.0 if least == most else (areas[frame] - least) / (most - least)
 
 
-@about_targets
+@target_reward
 def keyframe_present(rollout: Rollout, frame: int) -> float:
     """What the paper's ablation puts in the place of r_t: 1 if a target is to be seen in the chosen frame, else 0."""
     return float(len(rollout.prompt.boxes[frame]) > 0)
 
 
-@about_targets
+@target_reward
 def box_hit(rollout: Rollout, frame: int) -> float:
     """r_s: share of the boxes, predicted or true, whichever are more, that are matched with an IoU above a half."""
     if rollout.answer is None:

@@ -1,7 +1,7 @@
 """What rewards look at: a prompt with its truth, and one attempt at it.
 
 In: a sample, the frames that were shown and the `Outcome` of a dialogue. Out: a `Rollout`, and what holds for every
-reward that asks about targets (`about_targets`).
+reward that asks about targets (`target_reward`).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ Reward = Callable[[Rollout], float | None]
 """A number in [0, 1], or None if it does not apply: that depends on the prompt alone, never on the attempt."""
 
 
-def about_targets(measure: Callable[[Rollout, int], float]) -> Reward:
+def target_reward(measure: Callable[[Rollout, int], float]) -> Reward:
     """A reward about targets, from what it measures where one can be seen and a frame that was shown is chosen.
 
     measure: called with the rollout and the frame chosen.

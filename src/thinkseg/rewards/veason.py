@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from thinkseg.ops.boxes import match, mean_matched_iou
-from thinkseg.rewards.rollout import Rollout, about_targets
+from thinkseg.rewards.rollout import Rollout, target_reward
 
 
-@about_targets
+@target_reward
 def keyframe(rollout: Rollout, frame: int) -> float:
     """R_k: visible area of the targets at the chosen frame over their largest area in any frame shown."""
     areas = rollout.prompt.areas
     return areas[frame] / max(areas.values())
 
 
-@about_targets
+@target_reward
 def boxes(rollout: Rollout, frame: int) -> float:
     """R_s: IoU of predicted and true boxes at the chosen frame, matched one to one, over the larger number of boxes.
 
@@ -26,7 +26,7 @@ def boxes(rollout: Rollout, frame: int) -> float:
     return mean_matched_iou(rollout.answer.boxes, rollout.prompt.boxes[frame])
 
 
-@about_targets
+@target_reward
 def consistency(rollout: Rollout, frame: int) -> float:
     """R_u: IoU of the tracked masks, merged, with the truth, the mean over the frames shown.
 

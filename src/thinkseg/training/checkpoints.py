@@ -28,7 +28,7 @@ def claimed(recipe: Any, out: Path) -> Iterator[None]:
 
     Raises SettingsError if it is another recipe's, or another run is at work in it.
     """
-    with distributed.first_goes_first():
+    with distributed.main_process_first():
         _claim(recipe, out)
     with locked(out) if distributed.number() == 0 else nullcontext():
         yield
@@ -55,7 +55,7 @@ def _set_ones(fields: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is whole. A half-written one, left by a kill, is removed."""
-    with distributed.first_goes_first():
+    with distributed.main_process_first():
         return _last_checkpoint(folder)
 
 
@@ -90,7 +90,7 @@ def stage_folder(out: Path, number: int, name: str) -> Path:
 
 def publish(folder: Path, write: Callable[[Path], None]) -> None:
     """Has a model written to a folder that has its name only once it is complete; drops the checkpoints beside it."""
-    with distributed.first_goes_first():
+    with distributed.main_process_first():
         if not folder.is_dir():
             parts = folder.with_suffix(".part")
             write(parts)
@@ -104,7 +104,7 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
 def _finish(out: Path, result: Path) -> Path:
     """Copies the finished model to `out`/model, under that name only once it is complete."""
     final = out / "model"
-    with distributed.first_goes_first():
+    with distributed.main_process_first():
         if not final.is_dir():
             parts = final.with_suffix(".part")
             shutil.copytree(result, parts, dirs_exist_ok=True)

@@ -50,7 +50,7 @@ def share(total: int, setting: str) -> int:
     return total // count()
 
 
-def everyones(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """What each process has called this with, in their order: all of them call it."""
     if count() == 1:
         return [value]
@@ -62,7 +62,7 @@ def everyones(value: Any) -> list[Any]:
 
 
 @contextmanager
-def first_goes_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """The first process goes through what is inside while the others wait; then these do, and find it done."""
     if count() == 1:
         yield

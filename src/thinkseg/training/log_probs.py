@@ -20,7 +20,7 @@ LOGITS_AT_ONCE = 2**26
 """Logits that are made at a time: 256 MiB of them in fp32, and some copies."""
 
 
-class Likelihood(NamedTuple):
+class TokenLogprobs(NamedTuple):
     """Of the N labelled tokens of a batch, row by row in order, float32 (N,) each.
 
     logp: the log-probability of each. entropy: of what might have stood in its place, in nats, without a gradient.
@@ -35,7 +35,7 @@ def tokens_at_once(vocabulary: int) -> int:
     return max(1, LOGITS_AT_ONCE // vocabulary)
 
 
-def likelihood(model: Any, batch: dict[str, Any], temperature: float = 1.0) -> Likelihood:
+def token_logprobs(model: Any, batch: dict[str, Any], temperature: float = 1.0) -> TokenLogprobs:
     """How likely a model finds the labels of a batch. temperature: of the policy that is asked about."""
     import torch
 
@@ -54,12 +54,12 @@ def likelihood(model: Any, batch: dict[str, Any], temperature: float = 1.0) -> L
 
     with _in_place_of_forward(head, told):
         logp, entropy = model(**inputs, use_cache=False, logits_to_keep=wanted).logits.unbind(-1)
-    return Likelihood(logp, entropy.detach())
+    return TokenLogprobs(logp, entropy.detach())
 
 
-def words_loss(model: Any, batch: dict[str, Any], num_items: Any = None) -> torch.Tensor:
+def causal_lm_loss(model: Any, batch: dict[str, Any], num_items: Any = None) -> torch.Tensor:
     """Cross-entropy of a batch, summed and divided by `num_items` (its own labelled tokens if None)."""
-    logp = likelihood(model, batch).logp
+    logp = token_logprobs(model, batch).logp
     return logp.sum().neg() / (len(logp) if num_items is None else num_items)
 
 

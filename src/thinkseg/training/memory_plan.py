@@ -12,7 +12,7 @@ from pathlib import Path
 
 from thinkseg import console
 from thinkseg.errors import SettingsError
-from thinkseg.models import place_of
+from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import COORDINATES
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.log_probs import tokens_at_once
@@ -89,7 +89,7 @@ def load(path: Path, model: str | None = None) -> AnyRecipe:
 
 def stats_of(source: ModelRecipe) -> ModelStats:
     """Stats of a recipe's model. Raises ModelError if there is no such model."""
-    return created_model_stats(source.create) if source.create else model_stats(place_of(str(source.name)))
+    return created_model_stats(source.create) if source.create else model_stats(resolve_model(str(source.name)))
 
 
 def plan(recipe: AnyRecipe, model: ModelStats) -> list[MemoryPlan]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, joined, spans
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, joined, spans
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ class Row:
 
     ids, labels: int64 (L,); positions: int64 (3, L); branch: int64 (L,), 0 in the prefix, b in branch b = 1..B.
     predictor: int64 (L,), the place whose logits predict each token: the one before it in its own dialogue.
-    pixels, grids: of the prefix's images, then of each branch's own, as they stand in the row; see `Encoded`.
+    pixels, grids: of the prefix's images, then of each branch's own, as they stand in the row; see `EncodedDialogue`.
     """
 
     ids: np.ndarray
@@ -40,7 +40,7 @@ class Row:
     grids: torch.Tensor
 
 
-def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
+def pack(dialogues: Sequence[EncodedDialogue], image_pad_id: int) -> Row:
     """Packs dialogues over the longest prefix they share, images included, before any of them is trained on."""
     import torch
 
@@ -67,7 +67,7 @@ def pack(dialogues: Sequence[Encoded], image_pad_id: int) -> Row:
     )
 
 
-def _shared(dialogues: Sequence[Encoded], image_pad_id: int) -> int:
+def _shared(dialogues: Sequence[EncodedDialogue], image_pad_id: int) -> int:
     """Length of the common prefix. It ends where labels begin: each dialogue's own words count, equal ones too."""
     first = dialogues[0]
     shared = min(len(d.ids) for d in dialogues) - 1
@@ -81,7 +81,7 @@ def _shared(dialogues: Sequence[Encoded], image_pad_id: int) -> int:
     return shared
 
 
-def _same_image(one: Encoded, other: Encoded, place: int) -> bool:
+def _same_image(one: EncodedDialogue, other: EncodedDialogue, place: int) -> bool:
     import torch
 
     ours, theirs = one.images[place], other.images[place]
@@ -89,7 +89,7 @@ def _same_image(one: Encoded, other: Encoded, place: int) -> bool:
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Any]:
-    """A batch of rows as `training.log_probs.likelihood` takes it.
+    """A batch of rows as `training.log_probs.token_logprobs` takes it.
 
     Keyword arguments of the model, padded on the right, with `labels` and `predictor` (rows, longest) beside them, and
     `lengths`, which say who sees whom; see `training.packed_attention`.

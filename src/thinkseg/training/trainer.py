@@ -12,7 +12,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load_model, supports_bf16
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
-from thinkseg.training.log_probs import words_loss
+from thinkseg.training.log_probs import causal_lm_loss
 from thinkseg.training.optimizers import create_optimizer
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft.recipe import Recipe, Stage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-def checked_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
+def resolve_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
     """A recipe's view, with boxes written as this kind of model writes them. Raises SettingsError for other sizes."""
     multiple = encoder.size_multiple
     for name, size_wh in (("frame_wh", view.frame_wh), ("closeup_wh", view.closeup_wh or ())):
@@ -150,7 +150,7 @@ def trainer_class(optimizer: str) -> type[Trainer]:
             if "labels" not in inputs:
                 outputs = model(**inputs)
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-            loss = words_loss(model, inputs, num_items_in_batch)
+            loss = causal_lm_loss(model, inputs, num_items_in_batch)
             if num_items_in_batch is not None:  # of all processes, while gradients are averaged over them
                 loss = loss * distributed.count()
             return (loss, {}) if return_outputs else loss

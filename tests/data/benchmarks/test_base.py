@@ -5,7 +5,7 @@ import pytest
 import layouts
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Expression, Video
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 
 def test_a_key_tells_expressions_apart():
@@ -38,25 +38,25 @@ def test_samples_that_cannot_be_made_are_problems(tmp_path):
     layouts.revos(tmp_path)
     with layouts.editing(tmp_path / "mask_dict.json") as masks:
         del masks["1"]
-    problems = Problems(keep_going=True)
-    benchmark = open_benchmark("revos", tmp_path, problems=problems)
+    issues = DatasetIssues(keep_going=True)
+    benchmark = open_benchmark("revos", tmp_path, issues=issues)
     assert [sample.id for sample in benchmark.samples()] == ["lvos/clip/0", "lvos/clip/2", "solo/0"]
-    assert problems.counts == {"id": 1}
-    with pytest.raises(TreeError, match="no annotation 1"):
+    assert issues.counts == {"id": 1}
+    with pytest.raises(DatasetFileError, match="no annotation 1"):
         list(open_benchmark("revos", tmp_path).samples())
 
 
 def test_what_goes_wrong_with_a_sample_elsewhere_is_not_a_problem_here(tmp_path):
     layouts.revos(tmp_path)
-    problems = Problems(keep_going=True)
-    samples = open_benchmark("revos", tmp_path, problems=problems).samples()
+    issues = DatasetIssues(keep_going=True)
+    samples = open_benchmark("revos", tmp_path, issues=issues).samples()
 
     def score(sample):
-        raise TreeError("mask", f"elsewhere with {sample.id}")
+        raise DatasetFileError("mask", f"elsewhere with {sample.id}")
 
-    with pytest.raises(TreeError, match="elsewhere with lvos/clip/0"):
+    with pytest.raises(DatasetFileError, match="elsewhere with lvos/clip/0"):
         list(map(score, samples))
-    assert problems.total == 0
+    assert issues.total == 0
 
 
 def test_a_size_that_is_not_stated_is_that_of_the_frames(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import layouts
 from layouts import LEFT, LOW, RIGHT, SIZE_WH, rle, write_mask
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.errors import VideoError
 from thinkseg.ops.video import write_video
 
@@ -100,12 +100,12 @@ YARD = {"video": "clips/yard", "query": "x"}
 )
 def test_a_broken_line_names_itself_and_its_field(root, row, kind, complaint):
     write_rows(root, YARD, row, YARD)
-    with pytest.raises(TreeError, match=complaint) as caught:
+    with pytest.raises(DatasetFileError, match=complaint) as caught:
         open_benchmark("folder", root)
     assert caught.value.kind == kind
-    problems = Problems(keep_going=True)
-    assert [one.id for one in open_benchmark("folder", root, problems=problems).expressions] == ["1", "3"]
-    assert problems.counts == {kind: 1}
+    issues = DatasetIssues(keep_going=True)
+    assert [one.id for one in open_benchmark("folder", root, issues=issues).expressions] == ["1", "3"]
+    assert issues.counts == {kind: 1}
 
 
 def test_a_video_that_is_none(root):
@@ -113,14 +113,14 @@ def test_a_video_that_is_none(root):
     write_rows(root, {"video": "a.mp4", "query": "x"}, YARD)
     with pytest.raises(VideoError, match=r"a\.mp4 is not a video"):
         open_benchmark("folder", root)
-    problems = Problems(keep_going=True)
-    assert len(open_benchmark("folder", root, problems=problems).expressions) == 1
-    assert problems.counts == {"frame": 1}
+    issues = DatasetIssues(keep_going=True)
+    assert len(open_benchmark("folder", root, issues=issues).expressions) == 1
+    assert issues.counts == {"frame": 1}
 
 
 def test_two_frames_of_one_name(root):
     write_mask(root / "clips" / "yard" / "00000.png", LEFT)
-    with pytest.raises(TreeError, match="has two pictures of one name"):
+    with pytest.raises(DatasetFileError, match="has two pictures of one name"):
         open_benchmark("folder", root)
 
 
@@ -129,19 +129,19 @@ def test_a_broken_mask_is_met_when_it_is_used(root):
     benchmark = open_benchmark("folder", root)
     truth = benchmark.sample(benchmark.expressions[0]).truth
     assert truth.area(2) == 4
-    with pytest.raises(TreeError, match=r"queries\.jsonl, line 1: masks > 0 > 1 is not a mask"):
+    with pytest.raises(DatasetFileError, match=r"queries\.jsonl, line 1: masks > 0 > 1 is not a mask"):
         truth.area(1)
 
 
 def test_a_file_that_changed_under_the_reader(root):
     benchmark = open_benchmark("folder", root)
     write_rows(root, YARD, YARD, {**YARD, "masks": []})
-    with pytest.raises(TreeError, match="line 3 has lost a mask"):
+    with pytest.raises(DatasetFileError, match="line 3 has lost a mask"):
         benchmark.sample(benchmark.expressions[2]).truth.area(0)
     (root / "queries.jsonl").unlink()
-    with pytest.raises(TreeError, match=r"queries\.jsonl cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"queries\.jsonl cannot be read"):
         benchmark.sample(benchmark.expressions[2]).truth.area(0)
-    with pytest.raises(TreeError, match=r"queries\.jsonl cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"queries\.jsonl cannot be read"):
         open_benchmark("folder", root)
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from thinkseg.data.benchmarks.base import Expression, Video
 from thinkseg.data.benchmarks.listing import frame_names, identities, prediction_folder, read_listing, video_entry
-from thinkseg.data.readers.issues import Problems, TreeError
-from thinkseg.data.readers.json_tree import Node
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode
 
 
 def videos(value):
-    return Node(value, "meta.json").values()
+    return JsonNode(value, "meta.json").values()
 
 
 def expression(video, entry):
@@ -23,7 +23,7 @@ def entry(**expressions):
 
 def test_videos_and_expressions_in_the_order_of_the_file():
     value = {"b/2": entry(x="one", y="two"), "a": entry(z="three")}
-    listed, found = read_listing(videos(value), expression, Problems())
+    listed, found = read_listing(videos(value), expression, DatasetIssues())
     assert listed == {"b/2": Video("b/2", ("0", "1")), "a": Video("a", ("0", "1"))}
     assert [one.key for one in found] == ["b/2/x", "b/2/y", "a/z"]
     assert found[1].folders == ("b/2/y",)
@@ -31,20 +31,20 @@ def test_videos_and_expressions_in_the_order_of_the_file():
 
 def test_broken_parts_are_passed_over_one_by_one():
     value = {"../a": entry(x="one"), "b": {"frames": 5}, "c": entry(x="one", **{"..": "two"}), "d": entry(x="")}
-    problems = Problems(keep_going=True)
-    listed, found = read_listing(videos(value), expression, problems)
+    issues = DatasetIssues(keep_going=True)
+    listed, found = read_listing(videos(value), expression, issues)
     assert list(listed) == ["c", "d"]
     assert [one.key for one in found] == ["c/x"]
-    assert problems.counts == {"path": 2, "field": 2}
-    with pytest.raises(TreeError, match=r"names '\.\./a', which could lead out"):
-        read_listing(videos(value), expression, Problems())
+    assert issues.counts == {"path": 2, "field": 2}
+    with pytest.raises(DatasetFileError, match=r"names '\.\./a', which could lead out"):
+        read_listing(videos(value), expression, DatasetIssues())
 
 
 def test_a_size_is_read_where_it_is_stated():
-    node = Node({"frames": ["0"], "height": 4, "width": 5}, "a", Node(None, "meta.json"))
+    node = JsonNode({"frames": ["0"], "height": 4, "width": 5}, "a", JsonNode(None, "meta.json"))
     assert video_entry(node).size_wh == (5, 4)
     node.value["width"] = "5"
-    with pytest.raises(TreeError, match="a > width must be a whole number"):
+    with pytest.raises(DatasetFileError, match="a > width must be a whole number"):
         video_entry(node)
 
 
@@ -53,9 +53,9 @@ def test_a_size_is_read_where_it_is_stated():
     [([], "lists no frame"), (["0", "0"], "a frame twice"), (["a/b"], "could lead out"), ("01", "must be a list")],
 )
 def test_frames_that_cannot_be(frames, complaint):
-    with pytest.raises(TreeError, match=complaint):
-        frame_names(Node(frames, "meta.json"))
+    with pytest.raises(DatasetFileError, match=complaint):
+        frame_names(JsonNode(frames, "meta.json"))
 
 
 def test_ids_are_text_and_each_there_once():
-    assert identities(Node([3, "1", 3, "3"], "meta.json")) == ("3", "1")
+    assert identities(JsonNode([3, "1", 3, "3"], "meta.json")) == ("3", "1")

@@ -5,7 +5,7 @@ import pytest
 import layouts
 from layouts import LEFT, RIGHT, editing
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.issues import DatasetFileError
 
 
 def test_the_split_with_truth(tmp_path):
@@ -56,11 +56,11 @@ def test_truth_that_should_be_there_is_missed(tmp_path):
     layouts.mevis(tmp_path)
     (tmp_path / "valid_u" / "mask_dict.json").unlink()
     benchmark = open_benchmark("mevis", tmp_path)
-    with pytest.raises(TreeError, match=r"valid_u/mask_dict\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"valid_u/mask_dict\.json cannot be read"):
         benchmark.sample(benchmark.expressions[0])
     with editing(tmp_path / "valid_u" / "meta_expressions.json") as meta:
         del meta["videos"]["0ab4"]["expressions"]["1"]["anno_id"]
-    with pytest.raises(TreeError, match="expressions > 1 has no field 'anno_id'"):
+    with pytest.raises(DatasetFileError, match="expressions > 1 has no field 'anno_id'"):
         open_benchmark("mevis", tmp_path)
 
 
@@ -69,11 +69,11 @@ def test_version_2_has_lists_of_its_own(tmp_path, name):
     layouts.mevis(tmp_path, name)
     benchmark = open_benchmark("mevis-v2", tmp_path)
     assert (benchmark.name, len(benchmark.expressions)) == ("mevis-v2", 3)
-    with pytest.raises(TreeError, match=r"valid_u/meta_expressions\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions\.json cannot be read"):
         open_benchmark("mevis", tmp_path)
 
 
 def test_version_2_is_missed_by_its_name(tmp_path):
     layouts.mevis(tmp_path)
-    with pytest.raises(TreeError, match=r"valid_u/meta_expressions_v2\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions_v2\.json cannot be read"):
         open_benchmark("mevis-v2", tmp_path)

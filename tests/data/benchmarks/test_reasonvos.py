@@ -5,7 +5,7 @@ import pytest
 import layouts
 from layouts import LEFT, LOW, RIGHT, editing, write_mask
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 
 def rows(root):
@@ -48,7 +48,7 @@ def test_videos_are_told_apart_by_case(root):
     write_mask(root / "Annotations" / "burst_Race_5" / "00001.png", LOW)
     with rows(root) as meta:
         meta["videos"]["race"]["expressions"][0]["obj_id"] = 5
-    with pytest.raises(TreeError, match=r"there is no folder .*BURST_race_5") as caught:
+    with pytest.raises(DatasetFileError, match=r"there is no folder .*BURST_race_5") as caught:
         open_benchmark("reasonvos", root)
     assert caught.value.kind == "mask"
 
@@ -76,14 +76,14 @@ def test_expressions_that_would_share_a_folder_do_not(root):
     with rows(root) as meta:
         listed = meta["videos"]["race"]["expressions"]
         listed += [{**listed[0], "exp_text": "second"}, {**listed[0], "exp_text": "third"}]
-    problems = Problems()
-    found = {one.query: one for one in open_benchmark("reasonvos", root, problems=problems).expressions}
+    issues = DatasetIssues()
+    found = {one.query: one for one in open_benchmark("reasonvos", root, issues=issues).expressions}
     assert found["third"].folders[0] == "BURST_race_3/0"
     # What the official scripts left is still found, and nothing is written over it.
     assert found["second"].folders[:2] == ("BURST_race_3/3", "BURST_race_3/0")
     assert found["Which one falls behind?"].folders[:2] == ("BURST_race_3/2", "BURST_race_3/0")
     assert len({one.folders[0] for one in found.values()}) == len(found) == 4
-    assert problems.counts == {"id": 2}
+    assert issues.counts == {"id": 2}
 
 
 def test_copies_with_an_object_of_expressions(root):
@@ -104,38 +104,38 @@ def test_copies_with_an_object_of_expressions(root):
 def test_the_video_is_all_that_is_in_its_folder(root):
     layouts.write_frames(root / "JPEGImages" / "race", ["00003"])
     (root / "JPEGImages" / "race" / "notes.txt").write_text("no frame")
-    problems = Problems()
-    benchmark = open_benchmark("reasonvos", root, problems=problems)
+    issues = DatasetIssues()
+    benchmark = open_benchmark("reasonvos", root, issues=issues)
     assert benchmark.videos["race"].frames == (*layouts.FRAMES, "00003")
-    assert problems.total == 0
+    assert issues.total == 0
 
 
 def test_frames_that_are_listed_and_not_there_are_noted(root):
     with rows(root) as meta:
         meta["videos"]["race"]["frames"] += ["00008", "00009"]
-    problems = Problems()
-    assert len(open_benchmark("reasonvos", root, problems=problems).expressions) == 2
-    assert problems.examples == {"frame": ["video race: 2 frames are listed but not there, first 00008"]}
+    issues = DatasetIssues()
+    assert len(open_benchmark("reasonvos", root, issues=issues).expressions) == 2
+    assert issues.examples == {"frame": ["video race: 2 frames are listed but not there, first 00008"]}
 
 
 def test_a_mask_without_a_frame(root):
     write_mask(root / "Annotations" / "burst_race_3" / "00009.png", LOW)
-    with pytest.raises(TreeError, match=r"burst_race_3/00009\.png belongs to no frame of video race"):
+    with pytest.raises(DatasetFileError, match=r"burst_race_3/00009\.png belongs to no frame of video race"):
         open_benchmark("reasonvos", root)
-    problems = Problems(keep_going=True)
-    assert [one.id for one in open_benchmark("reasonvos", root, problems=problems).expressions] == ["1"]
+    issues = DatasetIssues(keep_going=True)
+    assert [one.id for one in open_benchmark("reasonvos", root, issues=issues).expressions] == ["1"]
 
 
 def test_folders_that_are_empty_or_missing(root):
     (root / "Annotations" / "BURST_race_4" / "00001.png").unlink()
-    with pytest.raises(TreeError, match=r"BURST_race_4 holds no \.png file"):
+    with pytest.raises(DatasetFileError, match=r"BURST_race_4 holds no \.png file"):
         open_benchmark("reasonvos", root)
     for name in layouts.FRAMES:
         (root / "JPEGImages" / "race" / f"{name}.jpg").unlink()
-    with pytest.raises(TreeError, match=r"race holds no \.jpg file"):
+    with pytest.raises(DatasetFileError, match=r"race holds no \.jpg file"):
         open_benchmark("reasonvos", root)
     (root / "JPEGImages" / "race").rmdir()
-    with pytest.raises(TreeError, match=r"there is no folder .*race with frames"):
+    with pytest.raises(DatasetFileError, match=r"there is no folder .*race with frames"):
         open_benchmark("reasonvos", root)
 
 
@@ -143,8 +143,8 @@ def test_folders_that_are_empty_or_missing(root):
 def test_no_name_leads_out_of_the_root(root, field, value):
     with rows(root) as meta:
         meta["videos"]["race"]["expressions"][0][field] = value
-    with pytest.raises(TreeError, match="could lead out of the data set's folder"):
+    with pytest.raises(DatasetFileError, match="could lead out of the data set's folder"):
         open_benchmark("reasonvos", root)
-    problems = Problems(keep_going=True)
-    assert [one.id for one in open_benchmark("reasonvos", root, problems=problems).expressions] == ["1"]
-    assert problems.counts == {"path": 1}
+    issues = DatasetIssues(keep_going=True)
+    assert [one.id for one in open_benchmark("reasonvos", root, issues=issues).expressions] == ["1"]
+    assert issues.counts == {"path": 1}

@@ -6,7 +6,7 @@ import layouts
 from layouts import LABELS, LEFT, RIGHT, editing
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.refdavis import label_maps
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 
 def text(root, name="annot1"):
@@ -56,10 +56,10 @@ def test_label_maps_can_be_had_whole(tmp_path):
 def test_runs_that_tell_of_different_objects_are_noted(tmp_path):
     layouts.refdavis_published(tmp_path)
     text(tmp_path).write_text('clasic-car 1 "one"\n\nclasic-car 2 "two"\n')
-    problems = Problems()
-    benchmark = open_benchmark("refdavis", tmp_path, problems=problems)
+    issues = DatasetIssues()
+    benchmark = open_benchmark("refdavis", tmp_path, issues=issues)
     assert [one.objects[0] for one in benchmark.expressions] == ["1", "1", "1", "1", "2", "10", "10", "10"]
-    assert problems.examples == {"id": ["video classic-car: the four runs do not describe the same objects"]}
+    assert issues.examples == {"id": ["video classic-car: the four runs do not describe the same objects"]}
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_runs_that_tell_of_different_objects_are_noted(tmp_path):
 def test_broken_texts(tmp_path, content, complaint):
     layouts.refdavis_published(tmp_path)
     text(tmp_path).write_bytes(content)
-    with pytest.raises(TreeError, match=complaint):
+    with pytest.raises(DatasetFileError, match=complaint):
         open_benchmark("refdavis", tmp_path)
 
 
 def test_a_missing_text(tmp_path):
     layouts.refdavis_published(tmp_path)
     text(tmp_path, "annot2_full_video").unlink()
-    with pytest.raises(TreeError, match=r"annot2_full_video\.txt cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"annot2_full_video\.txt cannot be read"):
         open_benchmark("refdavis", tmp_path)
 
 
@@ -89,11 +89,11 @@ def test_a_missing_text(tmp_path):
 def test_a_list_of_videos_that_leads_elsewhere(tmp_path, name):
     layouts.refdavis_published(tmp_path)
     (tmp_path / "DAVIS" / "ImageSets" / "2017" / "val.txt").write_text(f"{name}\nclassic-car\n")
-    with pytest.raises(TreeError, match=r"could lead out of|there is no folder"):
+    with pytest.raises(DatasetFileError, match=r"could lead out of|there is no folder"):
         open_benchmark("refdavis", tmp_path)
-    problems = Problems(keep_going=True)
-    assert len(open_benchmark("refdavis", tmp_path, problems=problems).expressions) == 12
-    assert problems.total == 1
+    issues = DatasetIssues(keep_going=True)
+    assert len(open_benchmark("refdavis", tmp_path, issues=issues).expressions) == 12
+    assert issues.total == 1
 
 
 def test_an_id_that_tells_no_run(tmp_path):
@@ -101,5 +101,5 @@ def test_an_id_that_tells_no_run(tmp_path):
     with editing(tmp_path / "meta_expressions" / "valid" / "meta_expressions.json") as meta:
         expressions = meta["videos"]["dogs"]["expressions"]
         expressions["first"] = expressions.pop("0")
-    with pytest.raises(TreeError, match="expressions > first must have a number as id"):
+    with pytest.raises(DatasetFileError, match="expressions > first must have a number as id"):
         open_benchmark("refdavis", tmp_path)

@@ -5,7 +5,7 @@ import pytest
 from layouts import LEFT, RIGHT, editing
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks import refytvos
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 
 def train_list(root):
@@ -29,26 +29,26 @@ def test_frames_keep_the_numbers_they_have_in_the_whole_video(root):
 
 
 def test_videos_of_test_are_left_out_of_valid(root):
-    problems = Problems()
-    benchmark = open_benchmark("refytvos", root, problems=problems)
+    issues = DatasetIssues()
+    benchmark = open_benchmark("refytvos", root, issues=issues)
     assert list(benchmark.videos) == ["ice"]
     assert [one.key for one in benchmark.expressions] == ["ice/0"]
     assert benchmark.expressions[0].objects is None
     assert benchmark.sample(benchmark.expressions[0]).truth is None
-    assert problems.counts == {"count": 1}
-    assert "1 videos are in valid and not in test, where the server expects 202" in problems.examples["count"][0]
+    assert issues.counts == {"count": 1}
+    assert "1 videos are in valid and not in test, where the server expects 202" in issues.examples["count"][0]
 
 
 def test_the_number_of_validation_videos_is_known(root, monkeypatch):
     monkeypatch.setattr(refytvos, "VALID_VIDEOS", 1)
-    problems = Problems()
-    open_benchmark("refytvos", root, problems=problems)
-    assert problems.total == 0
+    issues = DatasetIssues()
+    open_benchmark("refytvos", root, issues=issues)
+    assert issues.total == 0
 
 
 def test_valid_cannot_be_told_without_the_list_of_test(root):
     (root / "meta_expressions" / "test" / "meta_expressions.json").unlink()
-    with pytest.raises(TreeError, match=r"test/meta_expressions\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"test/meta_expressions\.json cannot be read"):
         open_benchmark("refytvos", root)
 
 
@@ -63,7 +63,7 @@ def test_an_object_that_the_video_has_not(root, obj):
     with train_list(root) as meta:
         meta["videos"]["birds"]["expressions"]["1"]["obj_id"] = obj
     with pytest.raises(
-        TreeError, match=rf"obj_id names object {obj}, which .*meta\.json: videos does not list"
+        DatasetFileError, match=rf"obj_id names object {obj}, which .*meta\.json: videos does not list"
     ) as caught:
         open_benchmark("refytvos", root, "train")
     assert caught.value.kind == "id"
@@ -74,7 +74,7 @@ def test_an_object_that_no_label_map_can_hold(root, obj):
     with train_list(root) as meta, editing(root / "train" / "meta.json") as objects:
         meta["videos"]["birds"]["expressions"]["1"]["obj_id"] = obj
         objects["videos"]["birds"]["objects"][obj] = {}
-    with pytest.raises(TreeError, match="obj_id must be a number from 1 to 254"):
+    with pytest.raises(DatasetFileError, match="obj_id must be a number from 1 to 254"):
         open_benchmark("refytvos", root, "train")
 
 
@@ -83,5 +83,5 @@ def test_a_label_map_that_is_not_there(root):
     benchmark = open_benchmark("refytvos", root, "train")
     truth = benchmark.sample(benchmark.expressions[0]).truth
     assert truth.area(0) == 4
-    with pytest.raises(TreeError, match=r"there is no mask .*birds/00005\.png"):
+    with pytest.raises(DatasetFileError, match=r"there is no mask .*birds/00005\.png"):
         truth.area(1)

@@ -8,7 +8,7 @@ import pytest
 import layouts
 from layouts import LEFT, LOW, RIGHT, editing
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.shapes import episode, episode_masklets
 from thinkseg.data.shapes.writer import export
 from thinkseg.errors import DatasetError
@@ -86,16 +86,16 @@ def test_more_masks_than_frames_do_no_harm(root):
 def test_a_type_that_does_not_fit_its_objects_is_noted(root):
     with editing(root / "meta_expressions_valid_.json") as meta:
         meta["videos"]["lvos/clip"]["expressions"]["1"]["type_id"] = 2
-    problems = Problems()
-    benchmark = open_benchmark("revos", root, problems=problems)
+    issues = DatasetIssues()
+    benchmark = open_benchmark("revos", root, issues=issues)
     assert (benchmark.expressions[1].category, benchmark.expressions[1].objects) == ("no-target", ("0", "1"))
-    assert problems.counts == {"field": 1}
-    assert "lvos/clip/1 is of the kind no-target and has 2 objects" in problems.examples["field"][0]
+    assert issues.counts == {"field": 1}
+    assert "lvos/clip/1 is of the kind no-target and has 2 objects" in issues.examples["field"][0]
 
 
 def test_another_split_has_a_file_of_its_own(root):
     assert open_benchmark("revos", root, "train").expressions == ()
-    with pytest.raises(TreeError, match=r"meta_expressions_train_sub_\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"meta_expressions_train_sub_\.json cannot be read"):
         open_benchmark("revos", root, "train_sub")
 
 
@@ -136,20 +136,20 @@ def test_a_benchmark_can_be_copied_to_other_processes(root):
 def test_a_broken_list_names_file_and_field(root, change, kind, complaint):
     with editing(root / "meta_expressions_valid_.json") as meta:
         change(meta["videos"]["lvos/clip"])
-    with pytest.raises(TreeError, match=complaint) as caught:
+    with pytest.raises(DatasetFileError, match=complaint) as caught:
         open_benchmark("revos", root)
     assert caught.value.kind == kind
     assert "meta_expressions_valid_.json: videos > lvos/clip" in str(caught.value)
-    problems = Problems(keep_going=True)
-    assert "solo/0" in [one.key for one in open_benchmark("revos", root, problems=problems).expressions]
-    assert problems.counts == {kind: 1}
+    issues = DatasetIssues(keep_going=True)
+    assert "solo/0" in [one.key for one in open_benchmark("revos", root, issues=issues).expressions]
+    assert issues.counts == {kind: 1}
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "a/../../b", "lvos\\clip", "C:/clips"])
 def test_a_video_never_leads_out_of_the_root(root, name):
     with editing(root / "meta_expressions_valid_.json") as meta:
         meta["videos"][name] = meta["videos"]["solo"]
-    with pytest.raises(TreeError, match="could lead out of the data set's folder"):
+    with pytest.raises(DatasetFileError, match="could lead out of the data set's folder"):
         open_benchmark("revos", root)
 
 
@@ -168,7 +168,7 @@ def test_a_broken_mask_names_file_annotation_and_frame(root, change, kind, compl
     with editing(root / "mask_dict.json") as masks:
         change(masks)
     benchmark = open_benchmark("revos", root)
-    with pytest.raises(TreeError, match=complaint) as caught:
+    with pytest.raises(DatasetFileError, match=complaint) as caught:
         benchmark.sample(benchmark.expressions[3]).truth.union(1)
     assert caught.value.kind == kind
     assert benchmark.sample(benchmark.expressions[0]).truth.area(0) == 4
@@ -184,7 +184,7 @@ def test_frames_that_are_not_there(root):
 def test_frames_of_another_size_than_stated(root):
     layouts.write_frames(root / "JPEGImages" / "solo", layouts.FRAMES[:2], (6, 4))
     benchmark = open_benchmark("revos", root)
-    with pytest.raises(TreeError, match="frames of video solo are 6x4, its entry says 5x4"):
+    with pytest.raises(DatasetFileError, match="frames of video solo are 6x4, its entry says 5x4"):
         benchmark.sample(benchmark.expressions[3])
 
 
@@ -192,5 +192,5 @@ def test_a_foreground_without_the_video(root):
     with editing(root / "mask_dict_foreground.json") as foreground:
         del foreground["solo"]
     benchmark = open_benchmark("revos", root)
-    with pytest.raises(TreeError, match=r"mask_dict_foreground\.json has no video solo"):
+    with pytest.raises(DatasetFileError, match=r"mask_dict_foreground\.json has no video solo"):
         benchmark.sample(benchmark.expressions[3])

@@ -7,7 +7,7 @@ import pytest
 import layouts
 from layouts import LEFT, LOW, RIGHT, editing
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 
 def annotation(root):
@@ -50,7 +50,7 @@ def test_a_prompt_for_nothing(root):
 def test_the_first_version(tmp_path):
     layouts.vicas(tmp_path, "v0.1")
     assert len(open_benchmark("vicas", tmp_path, "v0.1-val").expressions) == 2
-    with pytest.raises(TreeError, match=r"v1\.0/val\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"v1\.0/val\.json cannot be read"):
         open_benchmark("vicas", tmp_path)
 
 
@@ -85,13 +85,13 @@ def test_copies_leave_the_annotation_behind(root):
 def test_a_broken_annotation_names_file_and_field(root, change, kind, complaint):
     with annotation(root) as video:
         change(video)
-    with pytest.raises(TreeError, match=complaint) as caught:
+    with pytest.raises(DatasetFileError, match=complaint) as caught:
         open_benchmark("vicas", root)
     assert caught.value.kind == kind
     assert "000042.json: " in str(caught.value)
-    problems = Problems(keep_going=True)
-    open_benchmark("vicas", root, problems=problems)
-    assert problems.counts == {kind: 1}
+    issues = DatasetIssues(keep_going=True)
+    open_benchmark("vicas", root, issues=issues)
+    assert issues.counts == {kind: 1}
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_a_broken_mask_is_met_when_it_is_used(root, change, complaint):
     with annotation(root) as video:
         change(video["segmentations"][0])
     benchmark = open_benchmark("vicas", root)
-    with pytest.raises(TreeError, match=complaint):
+    with pytest.raises(DatasetFileError, match=complaint):
         benchmark.sample(benchmark.expressions[0]).truth.union(2)
 
 
 def test_a_track_that_is_not_there(root):
     benchmark = open_benchmark("vicas", root)
-    with pytest.raises(TreeError, match=r"000042\.json has no track 3"):
+    with pytest.raises(DatasetFileError, match=r"000042\.json has no track 3"):
         benchmark.files.track(benchmark.videos["000042"], "3", layouts.SIZE_WH)
 
 
 def test_frames_must_have_been_decoded(root):
     (root / "video_frames" / "000042").rename(root / "elsewhere")
-    with pytest.raises(TreeError, match=r"there is no folder .*000042 with frames"):
+    with pytest.raises(DatasetFileError, match=r"there is no folder .*000042 with frames"):
         open_benchmark("vicas", root)
 
 
@@ -126,5 +126,5 @@ def test_a_size_that_is_not_the_frames(root):
     with annotation(root) as video:
         video["image_size"] = [5, 4]
     benchmark = open_benchmark("vicas", root)
-    with pytest.raises(TreeError, match="frames of video 000042 are 5x4, its entry says 4x5"):
+    with pytest.raises(DatasetFileError, match="frames of video 000042 are 5x4, its entry says 4x5"):
         benchmark.sample(benchmark.expressions[0])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node, list_folder, parse_json, read_json, safe_name, shorten
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode, list_folder, parse_json, read_json, safe_name, shorten
 
 ODD_TEXT = st.lists(st.sampled_from(["..", ".", "/", "\\", "\0", "a", "C:", "clip", " ", "\ud800", "é"])).map("".join)
 
@@ -50,36 +50,36 @@ def test_values_are_what_they_should_be(meta):
     ],
 )
 def test_anything_else_is_a_flaw_with_its_place(meta, ask, complaint):
-    with pytest.raises(TreeError, match=complaint):
+    with pytest.raises(DatasetFileError, match=complaint):
         ask(meta["videos"]["clips/7"])
 
 
 @pytest.mark.parametrize("value", [None, True, "", " \n", [], {}, -1])
 def test_what_is_neither_text_nor_number(value):
-    node = Node(value, "file.json")
+    node = JsonNode(value, "file.json")
     for read in (node.text, node.whole):
-        with pytest.raises(TreeError, match=r"file\.json must be"):
+        with pytest.raises(DatasetFileError, match=r"file\.json must be"):
             read()
 
 
 def test_long_values_do_not_make_long_messages():
-    with pytest.raises(TreeError) as caught:
-        Node(["x" * 1000] * 1000, "a.json")["k" * 1000].text()
+    with pytest.raises(DatasetFileError) as caught:
+        JsonNode(["x" * 1000] * 1000, "a.json")["k" * 1000].text()
     assert len(str(caught.value)) < 300
-    assert len(Node({"k" * 1000: 1}, "a.json")["k" * 1000].where) < 100
+    assert len(JsonNode({"k" * 1000: 1}, "a.json")["k" * 1000].where) < 100
     assert shorten("x" * 100, 10) == "xxxxxxx..."
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"a": 1} x', b"[" * 100_000, b"1" * 5000, b'"\xc3"'])
 def test_what_is_not_json_is_said_to_be_so(data):
-    with pytest.raises(TreeError, match=r"list\.json is (not JSON|nested too deeply)") as caught:
+    with pytest.raises(DatasetFileError, match=r"list\.json is (not JSON|nested too deeply)") as caught:
         parse_json(data, "list.json")
     assert caught.value.kind == "file"
 
 
 def test_files_that_are_not_there(tmp_path):
     for read in (read_json, list_folder):
-        with pytest.raises(TreeError, match=r"missing\.json cannot be read") as caught:
+        with pytest.raises(DatasetFileError, match=r"missing\.json cannot be read") as caught:
             read(tmp_path / "missing.json")
         assert caught.value.kind == "file"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_dict import MaskFile
 
 # The alphabet of run lengths, which holds brackets, colons and backslashes; often in orders that look like JSON.
@@ -61,14 +61,14 @@ def test_objects_are_found_as_json_finds_them(path, value, layout):
 
 def test_nothing_is_read_before_it_is_asked_for(tmp_path):
     masks = MaskFile(tmp_path / "none.json", "[")
-    with pytest.raises(TreeError, match=r"none\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"none\.json cannot be read"):
         assert "1" in masks
 
 
 def test_a_key_that_is_not_there(written):
     masks = written('{"1": []}')
     assert "2" not in masks
-    with pytest.raises(TreeError, match=r"masks\.json has no '2'") as caught:
+    with pytest.raises(DatasetFileError, match=r"masks\.json has no '2'") as caught:
         masks["2"]
     assert caught.value.kind == "id"
 
@@ -105,7 +105,7 @@ def test_a_copy_in_another_process_knows_where_things_are(written):
 )
 def test_what_is_no_such_file(written, text):
     masks = written(text)
-    with pytest.raises(TreeError, match=r"masks\.json (is|has)") as caught:
+    with pytest.raises(DatasetFileError, match=r"masks\.json (is|has)") as caught:
         len(masks)
     assert caught.value.kind == "file"
 
@@ -131,7 +131,7 @@ def test_run_lengths_that_look_like_the_end_of_a_key(written, counts):
 def test_a_broken_value_is_met_when_it_is_read_and_spoils_no_other(written, value):
     masks = written(f'{{"1": {value}, "2": [null]}}')
     assert masks["2"].value == [None]
-    with pytest.raises(TreeError, match=r"masks\.json: 1 is not JSON"):
+    with pytest.raises(DatasetFileError, match=r"masks\.json: 1 is not JSON"):
         masks["1"]
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_went_away(written):
     masks = written('{"1": [null]}')
     assert "1" in masks
     masks.path.unlink()
-    with pytest.raises(TreeError, match="cannot be read"):
+    with pytest.raises(DatasetFileError, match="cannot be read"):
         masks["1"]
 
 
@@ -151,6 +151,6 @@ def test_any_bytes_are_a_file_or_a_flaw(path, data):
         keys = list(masks._spans)
         for key in keys:
             masks[key]
-    except TreeError:
+    except DatasetFileError:
         return
     assert set(json.loads(data)) == set(keys)

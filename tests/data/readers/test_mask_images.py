@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from layouts import LABELS, LEFT, SIZE_WH, mask, write_labels, write_mask
-from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_images import check_size, label_map, mask_picture
 
 READERS = (check_size, label_map, mask_picture)
@@ -25,7 +25,7 @@ def test_a_label_map_without_a_palette(tmp_path):
 
 def test_a_label_map_in_colours_is_refused(tmp_path):
     Image.new("RGB", SIZE_WH).save(tmp_path / "a.png")
-    with pytest.raises(TreeError, match=r"a\.png is no label map: it is in mode RGB"):
+    with pytest.raises(DatasetFileError, match=r"a\.png is no label map: it is in mode RGB"):
         label_map(tmp_path / "a.png", SIZE_WH)
 
 
@@ -69,18 +69,18 @@ def test_label_map_of_two_bits_has_its_palette_indices(tmp_path):
 @pytest.mark.parametrize("read", READERS)
 def test_another_size(tmp_path, read):
     write_mask(tmp_path / "a.png", mask("##", "##", "##"))
-    with pytest.raises(TreeError, match=r"a\.png is 2x3 where the video is 5x4") as caught:
+    with pytest.raises(DatasetFileError, match=r"a\.png is 2x3 where the video is 5x4") as caught:
         read(tmp_path / "a.png", SIZE_WH)
     assert caught.value.kind == "size"
 
 
 @pytest.mark.parametrize("read", READERS)
 def test_no_picture(tmp_path, read):
-    with pytest.raises(TreeError, match=r"there is no mask .*a\.png") as caught:
+    with pytest.raises(DatasetFileError, match=r"there is no mask .*a\.png") as caught:
         read(tmp_path / "a.png", SIZE_WH)
     assert caught.value.kind == "mask"
     (tmp_path / "b.png").write_text("not a picture")
-    with pytest.raises(TreeError, match=r"b\.png cannot be read as a picture"):
+    with pytest.raises(DatasetFileError, match=r"b\.png cannot be read as a picture"):
         read(tmp_path / "b.png", SIZE_WH)
 
 
@@ -91,5 +91,5 @@ def test_half_a_picture(tmp_path, read):
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     check_size(tmp_path / "a.png", (64, 64))
-    with pytest.raises(TreeError, match=r"a\.png cannot be read as a picture"):
+    with pytest.raises(DatasetFileError, match=r"a\.png cannot be read as a picture"):
         read(tmp_path / "a.png", (64, 64))

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layouts import LABELS, LEFT, NOTHING, RIGHT, SIZE_WH, rle, write_labels, write_mask
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node
-from thinkseg.data.readers.mask_tracks import PictureTrack, RleTrack, checked_rle
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode
+from thinkseg.data.readers.mask_tracks import PngTrack, RleTrack, checked_rle
 from thinkseg.rle import MAX_PIXELS, decode
 from thinkseg.types import Masklets
 
 
 def nodes(entries):
     """Entries of a list in a file."""
-    return Node(entries, "masks.json").items()
+    return JsonNode(entries, "masks.json").items()
 
 
 def track(*entries):
@@ -41,7 +41,7 @@ def test_run_lengths_are_loaded_once_and_not_before():
 
 def test_masklets_take_tracks_of_any_kind(tmp_path):
     write_mask(tmp_path / "0.png", LEFT)
-    pictures = PictureTrack([tmp_path / "0.png", None], SIZE_WH)
+    pictures = PngTrack([tmp_path / "0.png", None], SIZE_WH)
     masklets = Masklets(SIZE_WH, 2, (pictures, track(rle(RIGHT), None), (None, rle(LEFT))))
     assert masklets.union(0).tolist() == (LEFT | RIGHT).tolist()
     assert masklets.union(1).tolist() == LEFT.tolist()
@@ -51,25 +51,25 @@ def test_masklets_take_tracks_of_any_kind(tmp_path):
 
 @pytest.mark.parametrize("frame", [-1, 2, 99])
 def test_frames_that_are_not_there(tmp_path, frame):
-    for some in (track(None, None), PictureTrack([None, None], SIZE_WH)):
+    for some in (track(None, None), PngTrack([None, None], SIZE_WH)):
         with pytest.raises(IndexError, match=f"frame {frame} of a track of 2"):
             some[frame]
 
 
 def test_pictures_are_read_one_by_one(tmp_path):
     write_labels(tmp_path / "0.png", LABELS)
-    seen = PictureTrack([tmp_path / "0.png", tmp_path / "lost.png", None], SIZE_WH, label=2)
+    seen = PngTrack([tmp_path / "0.png", tmp_path / "lost.png", None], SIZE_WH, label=2)
     assert decode(seen[0]).tolist() == RIGHT.tolist()
     assert seen[2] is None
-    assert PictureTrack([tmp_path / "0.png"], SIZE_WH, label=3)[0] is None
-    with pytest.raises(TreeError, match=r"lost\.png"):
+    assert PngTrack([tmp_path / "0.png"], SIZE_WH, label=3)[0] is None
+    with pytest.raises(DatasetFileError, match=r"lost\.png"):
         seen[1]
     assert [str(flaw.kind) for flaw in seen.flaws()] == ["mask"]
 
 
 def test_tracks_can_be_copied_to_other_processes(tmp_path):
     write_mask(tmp_path / "0.png", LEFT)
-    for some in (track(rle(LEFT)), PictureTrack([tmp_path / "0.png"], SIZE_WH)):
+    for some in (track(rle(LEFT)), PngTrack([tmp_path / "0.png"], SIZE_WH)):
         expected = some[0]
         assert pickle.loads(pickle.dumps(some))[0] == expected
 
@@ -83,7 +83,7 @@ def test_flaws_are_all_listed():
 
 def test_what_cannot_be_loaded_is_one_flaw():
     def load():
-        raise TreeError("id", "no such annotation")
+        raise DatasetFileError("id", "no such annotation")
 
     assert [str(flaw) for flaw in RleTrack(load, 50, SIZE_WH).flaws()] == ["no such annotation"]
 
@@ -98,11 +98,11 @@ SIZES = st.lists(st.integers(-1, 9) | st.just(MAX_PIXELS * 2), max_size=3)
 
 @given(JUNK | st.fixed_dictionaries({"size": SIZES, "counts": st.text(max_size=9) | st.text(alphabet="0123no")}))
 def test_any_value_is_null_or_a_mask_of_the_video_or_a_flaw(value):
-    (flaw, *more) = [*RleTrack(lambda: [Node(value, "masks.json")], 1, (3, 2)).flaws(), None]
+    (flaw, *more) = [*RleTrack(lambda: [JsonNode(value, "masks.json")], 1, (3, 2)).flaws(), None]
     if flaw is not None:
         assert more == [None]
         assert flaw.kind in ("rle", "size")
         assert str(flaw).startswith("masks.json is")
     else:
-        mask = checked_rle(Node(value, "masks.json"), (3, 2))
+        mask = checked_rle(JsonNode(value, "masks.json"), (3, 2))
         assert value is None if mask is None else decode(mask).shape == (2, 3)

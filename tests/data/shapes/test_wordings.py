@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from thinkseg.chains.frames import checked_query
 from thinkseg.data.shapes.simulation import COLORS, SHAPES
-from thinkseg.data.shapes.wordings import CATEGORIES, CATEGORY, UNSEEN_WORDINGS, WORDINGS, with_strays
+from thinkseg.data.shapes.wordings import CATEGORIES, CATEGORY, UNSEEN_WORDINGS, WORDINGS, add_noise_words
 
 
 def blanks(wording: str) -> set[str]:
@@ -56,7 +56,7 @@ def test_wordings_can_be_asked_as_they_are() -> None:
 @given(st.sampled_from(sorted(WORDINGS)), st.integers(0, 2**32 - 1))
 def test_a_question_with_strays_still_says_all_it_said(kind: str, seed: int) -> None:
     text = WORDINGS[kind][0]
-    words = with_strays(text, np.random.default_rng(seed)).split(" ")
+    words = add_noise_words(text, np.random.default_rng(seed)).split(" ")
     rest = iter(words)
     assert all(word in rest for word in text.split(" ")), "the words are there, in their order"
     assert 1 <= len(words) - len(text.split(" ")) <= 2

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkseg.evaluation.aggregation import Draws, measure
+from thinkseg.evaluation.aggregation import Bootstrap, measure
 from thinkseg.evaluation.protocols import protocol_of
 
 FRACTION = st.floats(0, 1)
@@ -162,7 +162,7 @@ def test_vicas_says_whether_it_has_quirks():
 
 def test_every_figure_is_measured_in_every_draw():
     rows = [row(kind, 0.5, 0.5, group="anno_0", ious=[[1.0]], tracks=1) for kind in SUBSETS]
-    draws = Draws(rows)
+    draws = Bootstrap(rows)
     for name in ("revos", "reasonvos", "mevis", "mevis-v2", "refdavis", "vicas", "refytvos", "folder"):
         known = {}
         for figure, how in protocol_of(name, rows).plan.items():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.aggregation import Draws, measure
+from thinkseg.evaluation.aggregation import Bootstrap, measure
 from thinkseg.evaluation.protocols.vicas import ALL, AveragePrecision, match_prompt, track_ious
 from thinkseg.ops.masks import from_stacks
 
@@ -77,7 +77,7 @@ def test_figures_are_those_of_the_evaluator(some):
         else:
             precisions.append(plain_precision(rows, num_true) if num_true else 100.0)
     assert len(precisions) == 10
-    draws = Draws(rows_of(some))
+    draws = Bootstrap(rows_of(some))
     assert AveragePrecision(ALL)(rows_of(some), draws, {})[0] == pytest.approx(np.mean(precisions), rel=1e-5, abs=1e-4)
     for place in range(10):
         found = AveragePrecision((place,))(rows_of(some), draws, {})[0]
@@ -87,7 +87,7 @@ def test_figures_are_those_of_the_evaluator(some):
 def test_a_video_drawn_alone_scores_what_it_scores_alone():
     some = [np.array([[1, 0], [0, 0]], np.float32), np.array([[1]], np.float32)]
     rows = rows_of(some)
-    draws = Draws(rows)
+    draws = Bootstrap(rows)
     values = AveragePrecision((0,), fixed=True)(rows, draws, {})
     assert values[0] == figures(some, fixed=True)["AP@50"] != figures(some[:1], fixed=True)["AP@50"]
     drawn = int(np.flatnonzero((draws.weights == [2, 0]).all(axis=1))[0])

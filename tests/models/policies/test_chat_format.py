@@ -17,7 +17,7 @@ from thinkseg.models.policies.chat_format import (
     read_completion,
     server_message,
 )
-from thinkseg.models.policies.qwen.encoder import Written
+from thinkseg.models.policies.qwen.encoder import GeneratedText
 from thinkseg.types import Reply, Turn
 from tinymodels import picture
 
@@ -50,7 +50,7 @@ def test_there_is_no_such_quality(quality):
 
 def test_a_dialogue_becomes_messages_in_reading_order():
     first, second = picture(0), picture(1)
-    dialogue = (Turn(("0.0 s:", first, "Where?")), Written("Here.", [1, 2]), Turn((second, "And there?")))
+    dialogue = (Turn(("0.0 s:", first, "Where?")), GeneratedText("Here.", [1, 2]), Turn((second, "And there?")))
     user, assistant, again = messages_of(dialogue)
     assert [part["type"] for part in user["content"]] == ["text", "image_url", "text"]
     assert (user["role"], user["content"][0]["text"], user["content"][2]["text"]) == ("user", "0.0 s:", "Where?")

@@ -10,11 +10,11 @@ import pytest
 
 from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.policies.client import KEY, OPENAI_KEY, Manners, Patience, Service, key_for
+from thinkseg.models.policies.client import KEY, OPENAI_KEY, ChatClient, ClientSettings, RetryPolicy, key_for
 from thinkseg.types import Reply
 
 SECRET = "sk-secret-0123456789"
-QUICK = Patience(tries=4, first=0.01, longest=0.02)
+QUICK = RetryPolicy(tries=4, first=0.01, longest=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def request(text="?"):
     return lambda: {"model": "m", "messages": [{"role": "user", "content": text}]}
 
 
-def asked(server, count=1, **manners):
-    service = Service(server.base_url, Manners(**{"patience": QUICK, **manners}))
+def asked(server, count=1, **settings):
+    service = ChatClient(server.base_url, ClientSettings(**{"patience": QUICK, **settings}))
     return service.complete([request(str(number)) for number in range(count)])
 
 
@@ -177,7 +177,7 @@ def test_a_service_can_be_asked_inside_another_loop():
 def test_nothing_is_left_behind():
     before = threading.active_count()
     with ScriptedServer(lambda _: said("yes")) as server:
-        service = Service(server.base_url)
+        service = ChatClient(server.base_url)
         service.complete([request()])
         assert any(thread.name == "service" for thread in threading.enumerate())
         del service
@@ -191,7 +191,7 @@ def test_nothing_is_left_behind():
 @pytest.mark.parametrize("models", [[], [{"id": "a"}, 3], None])
 def test_check_of_a_server_with_or_without_a_list_of_models_passes(models):
     with ScriptedServer(models=models) as server:
-        Service(server.base_url).check()
+        ChatClient(server.base_url).check()
 
 
 def test_the_key_is_sent_and_seen_nowhere_else(monkeypatch, caplog):
@@ -199,7 +199,7 @@ def test_the_key_is_sent_and_seen_nowhere_else(monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     echo = failed(401, f"no such key: {SECRET}")
     with ScriptedServer([said("yes"), echo, Response(SECRET.encode())], models=[]) as server:
-        service = Service(server.base_url, Manners(patience=Patience(tries=1)))
+        service = ChatClient(server.base_url, ClientSettings(patience=RetryPolicy(tries=1)))
         service.complete([request()])
         assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
         for _ in range(2):
@@ -234,7 +234,7 @@ def test_a_key_that_is_none_is_refused_without_being_shown(monkeypatch):
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"timeout": 0.0}, {"timeout": float("nan")}])
 def test_impossible_manners_are_refused(wrong):
     with pytest.raises(SettingsError, match="at least 1 request"):
-        Manners(**wrong)
+        ClientSettings(**wrong)
 
 
 def test_pictures_are_made_when_their_turn_has_come():
@@ -253,5 +253,5 @@ def test_pictures_are_made_when_their_turn_has_come():
         return Response(completion("yes"), delay=0.01)
 
     with ScriptedServer(answer) as server:
-        Service(server.base_url, Manners(concurrency=2)).complete([make(number) for number in range(8)])
+        ChatClient(server.base_url, ClientSettings(concurrency=2)).complete([make(number) for number in range(8)])
     assert max(most) == 2

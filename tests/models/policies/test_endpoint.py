@@ -5,15 +5,15 @@ from scriptedserver import Response, ScriptedServer, busy, completion, failed, s
 from thinkseg import models
 from thinkseg.chains import revseg, veason
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.policies.client import KEY, OPENAI_KEY, Patience
+from thinkseg.models.policies.client import KEY, OPENAI_KEY, RetryPolicy
 from thinkseg.models.policies.endpoint import parse_name
-from thinkseg.pipeline import drive, segment_samples
+from thinkseg.pipeline import run_chains, segment_samples
 from thinkseg.types import Turn, View
 
 ASKED = (Turn(("Where?", np.zeros((28, 28, 3), np.uint8))),)
 ABSENT = '<think>None.</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
 FOUND = '<think>There.</think><answer>{"keyframe_timestamp": 3.0, "bbox_2d_list": [[0, 0, 500, 500]]}</answer>'
-QUICK = Patience(tries=3, first=0.01, longest=0.02)
+QUICK = RetryPolicy(tries=3, first=0.01, longest=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_two_turns_go_through_a_served_model(question):
     script = [busy(0.01), said(choice), failed(500), Response(completion('[{"bbox_2d": [0, 0, 500, 1000]}]'))]
     with ScriptedServer(script) as server:
         policy = connect(server)
-        (outcome,) = drive([revseg(question("thing"), policy.view)], policy)
+        (outcome,) = run_chains([revseg(question("thing"), policy.view)], policy)
         first, second = server.asked[1], server.asked[-1]
     assert outcome.answer.keyframe == 1
     assert outcome.answer.boxes.tolist() == [[0, 0, 4, 8]]

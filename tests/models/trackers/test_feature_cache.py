@@ -12,7 +12,7 @@ import torch
 from thinkseg.data import open_benchmark
 from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureStore, LatestVideo
+from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureCache, LatestVideoCache
 from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.ops.masks import from_stacks
 from thinkseg.ops.video import ArrayFrames
@@ -156,7 +156,7 @@ def test_a_video_that_cannot_be_told_to_be_gone_keeps_nothing() -> None:
     class Slotted:
         __slots__ = ()
 
-    latest, video = LatestVideo(1000), Slotted()
+    latest, video = LatestVideoCache(1000), Slotted()
     store = latest.store_of(video)  # type: ignore[arg-type]
     store.keep(0, [torch.zeros(3)])
     assert 0 in store
@@ -164,7 +164,7 @@ def test_a_video_that_cannot_be_told_to_be_gone_keeps_nothing() -> None:
 
 
 def test_a_store_keeps_what_fits_and_throws_nothing_out() -> None:
-    store = FeatureStore(20)
+    store = FeatureCache(20)
     levels = [torch.arange(2.0), torch.arange(1.0)]
     for frame in (5, 3, 4):
         kept = store.keep(frame, levels)
@@ -175,7 +175,7 @@ def test_a_store_keeps_what_fits_and_throws_nothing_out() -> None:
 
 
 def test_a_smaller_frame_may_still_fit() -> None:
-    store = FeatureStore(20)
+    store = FeatureCache(20)
     for frame, length in ((0, 3), (1, 3), (2, 2)):
         store.keep(frame, [torch.zeros(length)])
     assert [frame in store for frame in range(3)] == [True, False, True]
@@ -183,7 +183,7 @@ def test_a_smaller_frame_may_still_fit() -> None:
 
 def test_half_precision_is_the_same_kept_or_not() -> None:
     levels = [torch.tensor([1 / 3, 250.1])]
-    kept, passed_on = FeatureStore(4, half=True), FeatureStore(3, half=True)
+    kept, passed_on = FeatureCache(4, half=True), FeatureCache(3, half=True)
     first, second = kept.keep(0, levels)[0], passed_on.keep(0, levels)[0]
     assert (0 in kept, 0 in passed_on) == (True, False)
     assert torch.equal(first, second)

@@ -8,12 +8,12 @@ from torch.nn import functional
 from thinkseg.data.shapes import load
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
-from thinkseg.models.policies.qwen.vision_cache import Vision
+from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import Group, Scored
+from thinkseg.rewards.groups import Group, RolloutScore
 from thinkseg.training.grpo.batches import batch, lessons
 from thinkseg.training.grpo.loss import kl_estimate, policy_loss, token_weights
-from thinkseg.training.log_probs import likelihood
+from thinkseg.training.log_probs import token_logprobs
 from thinkseg.training.recipes import Lora, ModelRecipe
 from thinkseg.training.trainer import trainable
 from thinkseg.types import Dialogue, Outcome
@@ -25,7 +25,7 @@ BETA, MAX_TOKENS = 0.05, 40
 def group(dialogues: list[Dialogue], advantages: list[float], truncated: tuple[int, ...] = ()) -> Group:
     outcomes = tuple(Outcome(None, None, d, truncated=i in truncated) for i, d in enumerate(dialogues))
     prompt = Prompt(load("train", 0, (32, 32)), (0,))
-    return Group(prompt, outcomes, (Scored({}, 0.0),) * len(outcomes), np.array(advantages))
+    return Group(prompt, outcomes, (RolloutScore({}, 0.0),) * len(outcomes), np.array(advantages))
 
 
 @pytest.fixture(params=["qwen2_5", "qwen3"])
@@ -75,14 +75,16 @@ def by_hand(model: Any, reference: Any, encoder: Encoder, groups: list[Group]) -
     return total
 
 
-def packed(model: Any, reference: Any, encoder: Encoder, groups: list[Group], vision: Vision | None) -> torch.Tensor:
+def packed(
+    model: Any, reference: Any, encoder: Encoder, groups: list[Group], vision: ImageFeatureCache | None
+) -> torch.Tensor:
     total = torch.zeros(())
     for lesson in lessons(groups, encoder, "grpo", MAX_TOKENS, exclude_truncated=False):
         assert lesson is not None
         inputs = batch(lesson, encoder, vision)
-        logp = likelihood(model, inputs).logp
+        logp = token_logprobs(model, inputs).logp
         with torch.no_grad():
-            against = likelihood(reference, inputs).logp
+            against = token_logprobs(reference, inputs).logp
         kl = kl_estimate(logp, against)
         advantage, weight = torch.from_numpy(lesson.advantage), torch.from_numpy(lesson.weight)
         total = total + policy_loss(logp, advantage, weight, kl, BETA)
@@ -110,7 +112,7 @@ def test_a_packed_step_is_that_of_its_rollouts_one_by_one(both: tuple[Any, Encod
     groups = [one_turn(encoder.size_multiple), two_turns(encoder.size_multiple)]
     expected = by_hand(model, reference, encoder, groups)
     wanted = gradients(model, expected)
-    loss = packed(model, reference, encoder, groups, Vision(model) if frozen else None)
+    loss = packed(model, reference, encoder, groups, ImageFeatureCache(model) if frozen else None)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     found = gradients(model, loss)
     assert found.keys() == wanted.keys()

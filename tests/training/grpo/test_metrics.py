@@ -4,8 +4,8 @@ import torch
 
 from thinkseg.data.shapes import load
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import Group, Scored
-from thinkseg.training.grpo.metrics import Telling, told
+from thinkseg.rewards.groups import Group, RolloutScore
+from thinkseg.training.grpo.metrics import StepMetrics, told
 from thinkseg.types import Answer, Outcome
 
 BOXES = np.zeros((0, 4), np.float32)
@@ -20,8 +20,8 @@ def groups() -> list[Group]:
     prompt = Prompt(load("train", 0, (32, 32)), (3, 9))
     outcomes = [answered(9, 4), Outcome(None, "tags", (), num_tokens=6)]
     others = [answered(None, 2), Outcome(None, "truncated", (), truncated=True, num_tokens=8)]
-    scores = [Scored({"boxes": 0.5, "keyframe": None}, 0.5), Scored({"boxes": 0.0, "keyframe": None}, 0.0)]
-    same = [Scored({"boxes": None, "keyframe": None}, 1.0)] * 2
+    scores = [RolloutScore({"boxes": 0.5, "keyframe": None}, 0.5), RolloutScore({"boxes": 0.0, "keyframe": None}, 0.0)]
+    same = [RolloutScore({"boxes": None, "keyframe": None}, 1.0)] * 2
     return [
         Group(prompt, tuple(outcomes), tuple(scores), np.array([0.7, -0.7])),
         Group(prompt, tuple(others), tuple(same), np.zeros(2)),
@@ -46,7 +46,7 @@ def test_figures_by_hand() -> None:
 
 
 def test_a_step_is_told_once() -> None:
-    telling = Telling()
+    telling = StepMetrics()
     assert telling.end() == {}
     telling.begin(told(groups(), ["boxes"]), 4.0, 0.5)
     telling.learned(torch.full((3,), np.log(8)), torch.tensor([0.1, 0.2, 0.3]))
@@ -61,7 +61,7 @@ def test_a_step_is_told_once() -> None:
 
 
 def test_what_was_not_learned_is_not_told() -> None:
-    telling = Telling()
+    telling = StepMetrics()
     telling.begin(told(groups(), []), 1.0, 1.0)
     assert not {"entropy", "kl"} & telling.end().keys()
     telling.begin(told(groups(), []), 1.0, 1.0)

@@ -7,11 +7,11 @@ import torch
 from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import load
 from thinkseg.models.policies.qwen.checkpoint import load_model
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, Encoder, Written
-from thinkseg.models.policies.qwen.generation import Drawn, Engine, Reading
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText
+from thinkseg.models.policies.qwen.generation import Completion, Engine, Reading
 from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.models.policies.sampling import Drawing, Sampling
-from thinkseg.pipeline import drive
+from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
 from thinkseg.training.grpo.prompt_sampler import Prompts
 from thinkseg.training.grpo.recipe import Source
@@ -66,18 +66,18 @@ class Scripted(Engine):
     def __init__(self, inner: Engine, lines: Sequence[str]) -> None:
         super().__init__(inner.model, inner.encoder, inner.vision)
         self.lines = list(lines)
-        self.readings: list[tuple[list[Encoded], Reading]] = []
+        self.readings: list[tuple[list[EncodedDialogue], Reading]] = []
 
-    def read(self, dialogues: Sequence[Encoded], *rest: Any) -> Reading:
+    def read(self, dialogues: Sequence[EncodedDialogue], *rest: Any) -> Reading:
         reading = super().read(dialogues, *rest)
         self.readings.append((list(dialogues), reading))
         return reading
 
-    def write(self, reading: Reading, rows: Sequence[int], *_: Any) -> list[Drawn]:
+    def write(self, reading: Reading, rows: Sequence[int], *_: Any) -> list[Completion]:
         drawn = []
         for _row in rows:
             ids = self.encoder.tokenizer(self.lines.pop(0), add_special_tokens=False)["input_ids"]
-            drawn.append(Drawn((*ids, self.encoder.end_id), False))
+            drawn.append(Completion((*ids, self.encoder.end_id), False))
         return drawn
 
 
@@ -85,7 +85,7 @@ def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
     view, asked = view_for(engine), prompts()
     groups = roll_out(asked, CHAINS["veason"], engine, view, 2, drawing(temperature=0), seed=0)
     policy = QwenPolicy(engine.model, engine.encoder, view, sampling=Sampling(max_new_tokens=LIMIT))
-    expected = drive([CHAINS["veason"](p.sample, view, indices=p.shown) for p in asked], policy)
+    expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.shown) for p in asked], policy)
     assert [len(group) for group in groups] == [2, 2, 2]
     for group, one in zip(groups, expected, strict=True):
         for outcome in group:
@@ -100,7 +100,7 @@ def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
         assert len({outcome.replies for outcome in group}) > 1
         for outcome in group:
             said = outcome.dialogue[1]
-            assert isinstance(said, Written)
+            assert isinstance(said, GeneratedText)
             assert (
                 engine.encoder.text(said.tokens[:-1] if said.tokens[-1] == engine.encoder.end_id else said.tokens)
                 == said

@@ -10,9 +10,9 @@ import torch
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
-from thinkseg.models.policies.qwen.generation import Drawn, Engine
+from thinkseg.models.policies.qwen.generation import Completion, Engine
 from thinkseg.models.policies.qwen.policy import QwenPolicy
-from thinkseg.rewards.groups import Scored
+from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.recipe import GrpoRecipe, Source
@@ -48,7 +48,7 @@ def lively(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random model never answers, so that nothing would be learned: long replies count as better here."""
 
     def longer(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Any]:
-        return [Scored(dict.fromkeys(weights), len(str(o.replies)) / 100) for o in outcomes]
+        return [RolloutScore(dict.fromkeys(weights), len(str(o.replies)) / 100) for o in outcomes]
 
     monkeypatch.setattr(step, "score_group", longer)
 
@@ -148,7 +148,7 @@ def test_the_better_attempts_become_likelier(qwen2_5: Path, tmp_path: Path, monk
     """With a reward for short replies, replies become short."""
 
     def shorter(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Any]:
-        return [Scored(dict.fromkeys(weights), -o.num_tokens) for o in outcomes]
+        return [RolloutScore(dict.fromkeys(weights), -o.num_tokens) for o in outcomes]
 
     monkeypatch.setattr(step, "score_group", shorter)
     wanted = recipe(qwen2_5, steps=40, rollouts=8, learning_rate=1e-2, beta=0.0, max_new_tokens=6, show_every=0)
@@ -164,7 +164,7 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
     """The chain revseg, with replies that are usable: rewards tell good from bad, and what is learned moves weights."""
     spoken: list[str] = []
 
-    def write(self: Engine, reading: Any, rows: Any, *_: Any) -> list[Drawn]:
+    def write(self: Engine, reading: Any, rows: Any, *_: Any) -> list[Completion]:
         first = not spoken or spoken[-1] == "where"
         spoken.append("when" if first else "where")
         lines = []
@@ -176,7 +176,7 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
             else:
                 lines.append(f'[{{"bbox_2d": [{10 * (number % 4)}, 5, 50, 50]}}]')
         ids = [self.encoder.tokenizer(line, add_special_tokens=False)["input_ids"] for line in lines]
-        return [Drawn((*line, self.encoder.end_id), False) for line in ids]
+        return [Completion((*line, self.encoder.end_id), False) for line in ids]
 
     monkeypatch.setattr(Engine, "write", write)
     chosen = {"format_graded": 1.0, "keyframe_soft": 1.0, "boxes": 1.0}

@@ -13,12 +13,12 @@ import torch
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
 from thinkseg.errors import SettingsError
-from thinkseg.models import SHIPPED
+from thinkseg.models import BUNDLED
 from thinkseg.models.policies.qwen.checkpoint import load_model, load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.training.log import JsonLines
-from thinkseg.training.log_probs import words_loss
+from thinkseg.training.log_probs import causal_lm_loss
 from thinkseg.training.packing import collate
 from thinkseg.training.recipes import Create, Lora, ModelRecipe
 from thinkseg.training.sft import train as sft
@@ -142,7 +142,7 @@ def test_a_policy_that_ships_can_be_tuned_by_its_name(tmp_path: Path) -> None:
         precision="fp32",
     )
     made = train(recipe, tmp_path)
-    assert changed(SHIPPED["shapes"], made)
+    assert changed(BUNDLED["shapes"], made)
 
 
 def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,7 +400,7 @@ def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
     for _ in range(20):
-        loss = words_loss(model, batch)
+        loss = causal_lm_loss(model, batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -416,4 +416,4 @@ def test_the_trainer_can_give_its_outputs(qwen2_5: Path, encoder: Encoder) -> No
     with torch.no_grad():
         loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
         assert outputs == {}
-        assert loss.item() == trainer.compute_loss(model, dict(batch)).item() == words_loss(model, batch).item()
+        assert loss.item() == trainer.compute_loss(model, dict(batch)).item() == causal_lm_loss(model, batch).item()

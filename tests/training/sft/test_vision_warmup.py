@@ -10,7 +10,7 @@ from thinkseg.data.shapes.render import ShapesVideo, corners, label_map
 from thinkseg.data.shapes.simulation import COLORS, SHAPES
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
-from thinkseg.training.sft.vision_warmup import FRAMES_A_CLIP, LEAST_COVER, Cells, collate_cells, probe
+from thinkseg.training.sft.vision_warmup import FRAMES_A_CLIP, LEAST_COVER, VisionProbeData, collate_cells, probe
 from thinkseg.types import View
 
 VIEW = View(4, (112, 84))
@@ -18,27 +18,27 @@ COLUMNS, ROWS, SIDE = 4, 3, 28
 
 
 @pytest.fixture(scope="module")
-def cells(encoder: Encoder) -> Cells:
-    return Cells(encoder, VIEW, offset=20, length=9)
+def cells(encoder: Encoder) -> VisionProbeData:
+    return VisionProbeData(encoder, VIEW, offset=20, length=9)
 
 
-def test_items_are_a_pure_function_of_their_index(encoder: Encoder, cells: Cells) -> None:
+def test_items_are_a_pure_function_of_their_index(encoder: Encoder, cells: VisionProbeData) -> None:
     assert len(cells) == 9
-    one, again, shifted = cells[3], cells[3], Cells(encoder, VIEW, offset=22, length=9)[1]
+    one, again, shifted = cells[3], cells[3], VisionProbeData(encoder, VIEW, offset=22, length=9)[1]
     for name, value in one.items():
         assert np.array_equal(value, again[name])
         assert np.array_equal(value, shifted[name])
     assert not np.array_equal(one["pixels"], cells[4]["pixels"])
 
 
-def test_shapes_of_an_item(cells: Cells) -> None:
+def test_shapes_of_an_item(cells: VisionProbeData) -> None:
     item = cells[0]
     assert item["grids"].tolist() == [[1, 2 * ROWS, 2 * COLUMNS]] * FRAMES_A_CLIP
     assert item["color"].shape == item["shape"].shape == (FRAMES_A_CLIP, ROWS * COLUMNS)
     assert item["box"].shape == (FRAMES_A_CLIP, ROWS * COLUMNS, 4)
 
 
-def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: Cells) -> None:
+def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: VisionProbeData) -> None:
     """Cell by cell, counted again in plain loops."""
     named = 0
     for index in range(3):
@@ -77,11 +77,11 @@ def test_cells_are_in_the_order_of_visual_tokens(encoder: Encoder, qwen2_5: Path
         assert np.flatnonzero(changed).tolist() == [cell]
 
 
-def batch_of(cells: Cells) -> dict[str, torch.Tensor]:
+def batch_of(cells: VisionProbeData) -> dict[str, torch.Tensor]:
     return collate_cells([cells[0], cells[1]])
 
 
-def test_a_batch_joins_clips(cells: Cells) -> None:
+def test_a_batch_joins_clips(cells: VisionProbeData) -> None:
     batch = batch_of(cells)
     tokens = 2 * FRAMES_A_CLIP * ROWS * COLUMNS
     assert batch["color"].shape == batch["shape"].shape == (tokens,)
@@ -92,7 +92,7 @@ def test_a_batch_joins_clips(cells: Cells) -> None:
     assert batch["color"][: tokens // 2].tolist() == cells[0]["color"].ravel().tolist()
 
 
-def test_the_probe_learns_what_and_where(qwen2_5: Path, cells: Cells) -> None:
+def test_the_probe_learns_what_and_where(qwen2_5: Path, cells: VisionProbeData) -> None:
     """A few steps on one batch lower its loss, in the vision tower too."""
     model = load_model(qwen2_5, "fp32")
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from thinkseg.data.readers.issues import Problems, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.readers.mask_tracks import LazyTrack
 from thinkseg.types import Frames, Masklets, VideoSample
 
@@ -102,7 +102,7 @@ class Benchmark:
     videos: Mapping[str, Video]
     expressions: tuple[Expression, ...]
     files: Files
-    problems: Problems
+    issues: DatasetIssues
 
     def frames(self, video_id: str) -> Frames:
         """A video of the benchmark, with nothing decoded.
@@ -113,7 +113,9 @@ class Benchmark:
         frames = self.files.frames(video)
         if video.size_wh not in (None, frames.size_wh):
             found, stated = "{}x{}".format(*frames.size_wh), "{}x{}".format(*video.size_wh)
-            raise TreeError("size", f"{self.name}: frames of video {video.id} are {found}, its entry says {stated}")
+            raise DatasetFileError(
+                "size", f"{self.name}: frames of video {video.id} are {found}, its entry says {stated}"
+            )
         return frames
 
     def truth(self, expression: Expression, size_wh: tuple[int, int]) -> Masklets | None:
@@ -147,7 +149,7 @@ class Benchmark:
         )
 
     def samples(self) -> Iterator[VideoSample]:
-        """All expressions as questions, made one by one. One that cannot be made goes to `problems`."""
+        """All expressions as questions, made one by one. One that cannot be made goes to `issues`."""
         for expression in self.expressions:
-            with self.problems.skipping():
+            with self.issues.skipping():
                 yield self.sample(expression)

@@ -22,21 +22,21 @@ from pathlib import Path
 
 from thinkseg.data.benchmarks.base import NO_TARGET, Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import MaskFolders
-from thinkseg.data.readers.issues import Problems, TreeError
-from thinkseg.data.readers.json_tree import Node, missing, parse_json, read_lines
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, missing, parse_json, read_lines
 from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
 from thinkseg.types import Frames
 
 QUERIES = "queries.jsonl"
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """All queries, the split "all"; see `thinkseg.data.open_benchmark`. Opens each video once to count its frames."""
     files = _Files(root)
     videos: dict[str, Video] = {}
     expressions: dict[str, Expression] = {}
-    for number, row in read_lines(root / QUERIES, problems.skipping):
-        with problems.skipping():
+    for number, row in read_lines(root / QUERIES, issues.skipping):
+        with issues.skipping():
             name = row["video"].name(nested=True)
             if name not in videos:
                 videos[name] = files.open(name)
@@ -47,7 +47,7 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
     # Queries about a video follow each other, so that its frames need not be decoded twice.
     order = {name: position for position, name in enumerate(videos)}
     listed = sorted(expressions.values(), key=lambda expression: order[expression.video])
-    return Benchmark("folder", split, root, videos, tuple(listed), files, problems)
+    return Benchmark("folder", split, root, videos, tuple(listed), files, issues)
 
 
 class _Files(MaskFolders):
@@ -68,7 +68,9 @@ class _Files(MaskFolders):
         if isinstance(reader, FrameFolder):
             names = tuple(path.stem for path in reader.paths)
         if len(set(names)) < len(names):
-            raise TreeError("frame", f"{self.folder / name} has two pictures of one name, which differ in suffix alone")
+            raise DatasetFileError(
+                "frame", f"{self.folder / name} has two pictures of one name, which differ in suffix alone"
+            )
         self._readers[name] = reader
         return Video(name, names, reader.size_wh)
 
@@ -95,7 +97,7 @@ class _Files(MaskFolders):
         return RleTrack(load, len(video.frames), size_wh)
 
 
-def _expression(number: int, row: Node, video: Video, files: _Files) -> Expression:
+def _expression(number: int, row: JsonNode, video: Video, files: _Files) -> Expression:
     name = row["id"].name() if "id" in row else str(number)
     objects, scored = _truth(number, row, video, files)
     category = NO_TARGET if objects == () else ""
@@ -110,7 +112,7 @@ def _expression(number: int, row: Node, video: Video, files: _Files) -> Expressi
     )
 
 
-def _truth(number: int, row: Node, video: Video, files: _Files) -> tuple[tuple[str, ...] | None, Sequence[int]]:
+def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tuple[str, ...] | None, Sequence[int]]:
     """The objects of a row and the frames to be scored; None and all frames if it does not tell."""
     everything = range(len(video.frames))
     if "masks" not in row:
@@ -129,7 +131,7 @@ def _truth(number: int, row: Node, video: Video, files: _Files) -> tuple[tuple[s
     return tuple(objects), tuple(sorted(annotated)) if objects else everything
 
 
-def _masks_of_line(path: Path, number: int, position: int) -> Sequence[Node]:
+def _masks_of_line(path: Path, number: int, position: int) -> Sequence[JsonNode]:
     """The run lengths that are entry `position` of the masks of line `number`."""
     try:
         with path.open("rb") as file:
@@ -138,5 +140,5 @@ def _masks_of_line(path: Path, number: int, position: int) -> Sequence[Node]:
         raise missing(path, error) from None
     masks = parse_json(line, f"{path}, line {number}")["masks"].items()
     if position >= len(masks):
-        raise TreeError("mask", f"{path}, line {number} has lost a mask since it was first read")
+        raise DatasetFileError("mask", f"{path}, line {number} has lost a mask since it was first read")
     return masks[position].items()

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Video
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node, list_folder
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode, list_folder
 from thinkseg.data.readers.mask_dict import MaskFile
-from thinkseg.data.readers.mask_tracks import LazyTrack, PictureTrack, RleTrack
+from thinkseg.data.readers.mask_tracks import LazyTrack, PngTrack, RleTrack
 from thinkseg.types import Frames
 
 
@@ -37,7 +37,7 @@ class JpegFolders:
         return FrameFolder(self.frame_paths(video), name=video.id)
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
-        raise TreeError("id", f"video {video.id}: there are no masks of object {obj}: this split comes without")
+        raise DatasetFileError("id", f"video {video.id}: there are no masks of object {obj}: this split comes without")
 
     def foreground(self, video: Video, size_wh: tuple[int, int]) -> LazyTrack | None:
         return None
@@ -56,14 +56,14 @@ class RleFiles(JpegFolders):
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
         if obj not in self.masks:
-            raise TreeError("id", f"{self.masks.path} has no annotation {obj}, which video {video.id} asks for")
+            raise DatasetFileError("id", f"{self.masks.path} has no annotation {obj}, which video {video.id} asks for")
         return RleTrack(partial(_masks_of, self.masks, obj, None, len(video.frames)), len(video.frames), size_wh)
 
     def foreground(self, video: Video, size_wh: tuple[int, int]) -> LazyTrack | None:
         if self.merged is None:
             return None
         if video.id not in self.merged:
-            raise TreeError("id", f"{self.merged.path} has no video {video.id}")
+            raise DatasetFileError("id", f"{self.merged.path} has no video {video.id}")
         load = partial(_masks_of, self.merged, video.id, "masks_rle", len(video.frames))
         return RleTrack(load, len(video.frames), size_wh)
 
@@ -81,7 +81,7 @@ class LabelFiles(JpegFolders):
         return [place / f"{name}.png" for name in video.frames]
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
-        return PictureTrack(self.map_paths(video), size_wh, label=int(obj))
+        return PngTrack(self.map_paths(video), size_wh, label=int(obj))
 
 
 class MaskFolders(JpegFolders):
@@ -95,7 +95,7 @@ class MaskFolders(JpegFolders):
         place = self.annotations / obj
         there = set(list_folder(place))
         names = [f"{name}.png" for name in video.frames]
-        return PictureTrack([place / name if name in there else None for name in names], size_wh)
+        return PngTrack([place / name if name in there else None for name in names], size_wh)
 
     def annotated(self, video: Video, obj: str) -> tuple[int, ...]:
         """Frames in which an object has a picture, as positions in its video. Raises TreeError if it has none."""
@@ -103,9 +103,9 @@ class MaskFolders(JpegFolders):
         names = [name.removesuffix(".png") for name in list_folder(place) if name.endswith(".png")]
         positions = {name: position for position, name in enumerate(video.frames)}
         if not names:
-            raise TreeError("mask", f"folder {place} holds no .png file; is the data set complete?")
+            raise DatasetFileError("mask", f"folder {place} holds no .png file; is the data set complete?")
         if strays := [name for name in names if name not in positions]:
-            raise TreeError("frame", f"mask {place / strays[0]}.png belongs to no frame of video {video.id}")
+            raise DatasetFileError("frame", f"mask {place / strays[0]}.png belongs to no frame of video {video.id}")
         return tuple(sorted(positions[name] for name in names))
 
 
@@ -113,7 +113,7 @@ def check_folder(folder: Path) -> None:
     """Raises TreeError if there is no folder with frames of this name."""
     # os.path.isdir says no, where Path.is_dir raises, to names the file system refuses.
     if not os.path.isdir(folder):
-        raise TreeError("frame", f"there is no folder {folder} with frames; is the data set complete?")
+        raise DatasetFileError("frame", f"there is no folder {folder} with frames; is the data set complete?")
 
 
 def jpeg_names(folder: Path) -> tuple[str, ...]:
@@ -121,11 +121,11 @@ def jpeg_names(folder: Path) -> tuple[str, ...]:
     check_folder(folder)
     names = tuple(name.removesuffix(".jpg") for name in list_folder(folder) if name.endswith(".jpg"))
     if not names:
-        raise TreeError("frame", f"folder {folder} holds no .jpg file; is the data set complete?")
+        raise DatasetFileError("frame", f"folder {folder} holds no .jpg file; is the data set complete?")
     return names
 
 
-def _masks_of(file: MaskFile, key: str, field: str | None, num_frames: int) -> Sequence[Node]:
+def _masks_of(file: MaskFile, key: str, field: str | None, num_frames: int) -> Sequence[JsonNode]:
     """One entry for each frame, from a value of a file or from a field of it.
 
     Entries are found by the position of a frame in its video's list, as the evaluators do; more of them do no harm.

@@ -18,8 +18,8 @@ from pathlib import Path
 from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark, Expression, Files, Video
 from thinkseg.data.benchmarks.layouts import JpegFolders, RleFiles
 from thinkseg.data.benchmarks.listing import identities, prediction_folder, read_listing
-from thinkseg.data.readers.issues import Problems
-from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.issues import DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_dict import MaskFile
 
 V2_LISTS = ("meta_expressions_v2.json", "meta_expressions_v2_release.json")
@@ -28,27 +28,27 @@ V2_LISTS = ("meta_expressions_v2.json", "meta_expressions_v2_release.json")
 WITH_TRUTH = ("train", "valid_u")
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """A split of version 1; see `thinkseg.data.open_benchmark`."""
-    return _load("mevis", root, split, root / split / "meta_expressions.json", problems)
+    return _load("mevis", root, split, root / split / "meta_expressions.json", issues)
 
 
-def load_v2(root: Path, split: str, problems: Problems) -> Benchmark:
+def load_v2(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """A split of version 2, which has other expressions for the same videos and masks."""
     paths = [root / split / name for name in V2_LISTS]
-    return _load("mevis-v2", root, split, next(filter(Path.exists, paths), paths[0]), problems)
+    return _load("mevis-v2", root, split, next(filter(Path.exists, paths), paths[0]), issues)
 
 
-def _load(name: str, root: Path, split: str, path: Path, problems: Problems) -> Benchmark:
+def _load(name: str, root: Path, split: str, path: Path, issues: DatasetIssues) -> Benchmark:
     pictures, masks = root / split / "JPEGImages", root / split / "mask_dict.json"
     required, there = split in WITH_TRUTH, masks.exists()
     read = partial(_expression, required=required, there=there)
-    videos, expressions = read_listing(read_json(path)["videos"].values(), read, problems)
+    videos, expressions = read_listing(read_json(path)["videos"].values(), read, issues)
     files: Files = RleFiles(pictures, MaskFile(masks, opens="[")) if required or there else JpegFolders(pictures)
-    return Benchmark(name, split, root, videos, expressions, files, problems)
+    return Benchmark(name, split, root, videos, expressions, files, issues)
 
 
-def _expression(video: Video, entry: Node, required: bool, there: bool) -> Expression:
+def _expression(video: Video, entry: JsonNode, required: bool, there: bool) -> Expression:
     """required: whether the split must tell its targets. there: whether it has masks; without, its lists are blanks."""
     told = required or (there and "anno_id" in entry)
     objects = identities(entry["anno_id"]) if told else None

@@ -27,54 +27,56 @@ from pathlib import Path
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import MaskFolders, jpeg_names
 from thinkseg.data.benchmarks.listing import read_listing
-from thinkseg.data.readers.issues import Problems, TreeError
-from thinkseg.data.readers.json_tree import Node, list_folder, read_json
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, list_folder, read_json
 
 SENTENCE, PHRASE = "sentence", "phrase"
 """Categories: is_sent or not."""
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """The one split, "test"; see `thinkseg.data.open_benchmark`."""
     files = MaskFolders(root / "JPEGImages", root / "Annotations")
     masks = frozenset(list_folder(files.annotations))
     videos, expressions = read_listing(
         read_json(root / "meta_expressions.json")["videos"].values(),
         partial(_expression, files=files, masks=masks),
-        problems,
-        read_video=partial(_video, folder=root / "JPEGImages", problems=problems),
-        expressions_of=partial(_numbered, problems=problems),
+        issues,
+        read_video=partial(_video, folder=root / "JPEGImages", issues=issues),
+        expressions_of=partial(_numbered, issues=issues),
     )
-    return Benchmark("reasonvos", split, root, videos, _apart(expressions, problems), files, problems)
+    return Benchmark("reasonvos", split, root, videos, _apart(expressions, issues), files, issues)
 
 
-def _video(node: Node, folder: Path, problems: Problems) -> Video:
+def _video(node: JsonNode, folder: Path, issues: DatasetIssues) -> Video:
     """A video with all frames that are there. Those that its entry lists besides are noted."""
     name = node.key_name(nested=True)
     frames = jpeg_names(folder / name)
     if lost := sorted({entry.identity() for entry in node["frames"].items()} - set(frames)):
-        problems.note(TreeError("frame", f"video {name}: {len(lost)} frames are listed but not there, first {lost[0]}"))
+        issues.note(
+            DatasetFileError("frame", f"video {name}: {len(lost)} frames are listed but not there, first {lost[0]}")
+        )
     return Video(name, frames)
 
 
-def _numbered(node: Node, problems: Problems) -> Iterable[Node]:
+def _numbered(node: JsonNode, issues: DatasetIssues) -> Iterable[JsonNode]:
     """The expressions of a video's entry, each with an id of its own as key."""
     rows = node["expressions"]
     if isinstance(rows.value, dict):
         return rows.values()
-    numbered: dict[str, Node] = {}
+    numbered: dict[str, JsonNode] = {}
     for row in rows.items():
-        with problems.skipping():
+        with issues.skipping():
             name = row["exp_id"].name()
             earlier = numbered.pop(name, None)
-            numbered[name] = Node(row.value, name, rows)
+            numbered[name] = JsonNode(row.value, name, rows)
             if earlier is not None:
                 largest = max((int(number) for number in numbered if re.fullmatch("[0-9]{1,18}", number)), default=-1)
-                numbered[str(largest + 1)] = Node(earlier.value, str(largest + 1), rows)
+                numbered[str(largest + 1)] = JsonNode(earlier.value, str(largest + 1), rows)
     return numbered.values()
 
 
-def _expression(video: Video, entry: Node, files: MaskFolders, masks: frozenset[str]) -> Expression:
+def _expression(video: Video, entry: JsonNode, files: MaskFolders, masks: frozenset[str]) -> Expression:
     parent = _video_of(entry)
     source, obj, number = parent["source"].name(), entry["obj_id"].name(), entry.key_name()
     stated = entry["exp_id"].name() if "exp_id" in entry else number
@@ -91,14 +93,14 @@ def _expression(video: Video, entry: Node, files: MaskFolders, masks: frozenset[
     )
 
 
-def _apart(expressions: Sequence[Expression], problems: Problems) -> tuple[Expression, ...]:
+def _apart(expressions: Sequence[Expression], issues: DatasetIssues) -> tuple[Expression, ...]:
     """The expressions, of which no two write to one folder; the official one is still looked into."""
     shared = Counter(one.folders[0] for one in expressions)
     found = []
     for one in expressions:
         place, _, number = one.folders[0].rpartition("/")
         if shared[one.folders[0]] > 1 and number != one.id:
-            problems.note(TreeError("id", f"{one.key}: another expression has the same folder {one.folders[0]}"))
+            issues.note(DatasetFileError("id", f"{one.key}: another expression has the same folder {one.folders[0]}"))
             one = replace(one, folders=(f"{place}/{one.id}", *one.folders))
         found.append(one)
     return tuple(found)
@@ -110,11 +112,13 @@ def _mask_folder(source: str, rest: str, files: MaskFolders, masks: frozenset[st
         return source + rest
     alike = [name for name in masks if name.endswith(rest) and name.removesuffix(rest).lower() == source.lower()]
     if len(alike) != 1:
-        raise TreeError("mask", f"there is no folder {files.annotations / (source + rest)}; is the data set complete?")
+        raise DatasetFileError(
+            "mask", f"there is no folder {files.annotations / (source + rest)}; is the data set complete?"
+        )
     return alike[0]
 
 
-def _video_of(entry: Node) -> Node:
+def _video_of(entry: JsonNode) -> JsonNode:
     """The entry of the video that an expression's entry is part of."""
     assert entry.parent is not None
     assert entry.parent.parent is not None

@@ -31,8 +31,8 @@ from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import LabelFiles, jpeg_names
 from thinkseg.data.benchmarks.listing import read_listing
 from thinkseg.data.benchmarks.refytvos import ObjectIds, expression_reader
-from thinkseg.data.readers.issues import Problems, TreeError
-from thinkseg.data.readers.json_tree import Node, read_bytes, read_json, safe_name
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, read_bytes, read_json, safe_name
 from thinkseg.data.readers.mask_images import label_map
 
 RUNS = (
@@ -49,7 +49,7 @@ LISTS = {"train": "train.txt", "valid": "val.txt"}
 """DAVIS's list of videos, by split."""
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """A split, "valid" or "train", of either layout; see `thinkseg.data.open_benchmark`.
 
     An expression's `group` is its run, "anno_0" to "anno_3".
@@ -58,14 +58,14 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
     if original.exists() and not (root / "meta_expressions").exists():
         davis = root / "DAVIS"
         files = LabelFiles(davis / "JPEGImages" / "480p", davis / "Annotations_unsupervised" / "480p")
-        listing, objects = _convert(original, davis, split, problems), None
+        listing, objects = _convert(original, davis, split, issues), None
     else:
         files = LabelFiles(root / split / "JPEGImages", root / split / "Annotations")
         listing = read_json(root / "meta_expressions" / split / "meta_expressions.json")
         objects = ObjectIds(read_json(root / split / "meta.json"))
     read = partial(_expression, objects=objects)
-    videos, expressions = read_listing(listing["videos"].values(), read, problems)
-    return Benchmark("refdavis", split, root, videos, expressions, files, problems)
+    videos, expressions = read_listing(listing["videos"].values(), read, issues)
+    return Benchmark("refdavis", split, root, videos, expressions, files, issues)
 
 
 def label_maps(benchmark: Benchmark, video_id: str, size_wh: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -77,7 +77,7 @@ def label_maps(benchmark: Benchmark, video_id: str, size_wh: tuple[int, int]) ->
     return (label_map(path, size_wh) for path in benchmark.files.map_paths(benchmark.videos[video_id]))
 
 
-def _expression(video: Video, entry: Node, objects: ObjectIds | None) -> Expression:
+def _expression(video: Video, entry: JsonNode, objects: ObjectIds | None) -> Expression:
     number = entry.key_name()
     if not re.fullmatch("[0-9]{1,6}", number):
         raise entry.flaw("field", "must have a number as id, which tells whose words these are")
@@ -85,25 +85,29 @@ def _expression(video: Video, entry: Node, objects: ObjectIds | None) -> Express
     return replace(expression, group=f"anno_{int(number) % len(RUNS)}")
 
 
-def _convert(texts: Path, davis: Path, split: str, problems: Problems) -> Node:
+def _convert(texts: Path, davis: Path, split: str, issues: DatasetIssues) -> JsonNode:
     """The same value as a converted tree's meta_expressions.json."""
     runs = [_read_run(texts / name, encoding) for name, encoding in RUNS]
     names = read_bytes(davis / "ImageSets" / "2017" / LISTS[split]).decode("utf-8", "replace").split()
     videos: dict[str, Any] = {}
     for name in names:
-        with problems.skipping():
+        with issues.skipping():
             if not safe_name(name):
-                raise TreeError("path", f"{LISTS[split]} of {davis} names {name!r}, which could lead out of the folder")
+                raise DatasetFileError(
+                    "path", f"{LISTS[split]} of {davis} names {name!r}, which could lead out of the folder"
+                )
             frames = jpeg_names(davis / "JPEGImages" / "480p" / name)
-            videos[name] = {"frames": list(frames), "expressions": _numbered(name, runs, problems)}
-    return Node({"videos": videos}, str(texts))
+            videos[name] = {"frames": list(frames), "expressions": _numbered(name, runs, issues)}
+    return JsonNode({"videos": videos}, str(texts))
 
 
-def _numbered(video: str, runs: list[dict[str, list[dict[str, str]]]], problems: Problems) -> dict[str, dict[str, str]]:
+def _numbered(
+    video: str, runs: list[dict[str, list[dict[str, str]]]], issues: DatasetIssues
+) -> dict[str, dict[str, str]]:
     """The expressions of a video under their numbers; objects that a run leaves out at the end are left out of all."""
     told = [sorted(run.get(video, []), key=lambda row: row["obj_id"]) for run in runs]
     if len({tuple(row["obj_id"] for row in rows) for rows in told}) > 1:
-        problems.note(TreeError("id", f"video {video}: the four runs do not describe the same objects"))
+        issues.note(DatasetFileError("id", f"video {video}: the four runs do not describe the same objects"))
     rows = [row for ranked in zip(*told, strict=False) for row in ranked]
     return {str(number): row for number, row in enumerate(rows)}
 
@@ -113,14 +117,14 @@ def _read_run(path: Path, encoding: str) -> dict[str, list[dict[str, str]]]:
     try:
         lines = read_bytes(path).decode(encoding).splitlines()
     except UnicodeDecodeError as error:
-        raise TreeError("file", f"{path} is not {encoding} ({error.reason} at byte {error.start})") from None
+        raise DatasetFileError("file", f"{path} is not {encoding} ({error.reason} at byte {error.start})") from None
     videos: dict[str, list[dict[str, str]]] = {}
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words:
             continue
         if len(words) < 3:
-            raise TreeError("field", f'{path}, line {number} is not: video object "expression"')
+            raise DatasetFileError("field", f'{path}, line {number} is not: video object "expression"')
         video = MISSPELT.get(words[0], words[0])
         # The first and the last character are the quotes around the expression.
         videos.setdefault(video, []).append({"exp": " ".join(words[2:])[1:-1], "obj_id": words[1]})

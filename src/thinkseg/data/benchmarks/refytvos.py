@@ -21,14 +21,14 @@ from pathlib import Path
 from thinkseg.data.benchmarks.base import REFERRING, Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import JpegFolders, LabelFiles
 from thinkseg.data.benchmarks.listing import prediction_folder, read_listing
-from thinkseg.data.readers.issues import Problems, TreeError
-from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, read_json
 
 VALID_VIDEOS = 202
 """Videos of the validation split that the server scores."""
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """A split: "valid", "train" or "test"; see `thinkseg.data.open_benchmark`."""
     lists = root / "meta_expressions"
     entries = list(read_json(lists / split / "meta_expressions.json")["videos"].values())
@@ -37,13 +37,13 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
         entries = [entry for entry in entries if str(entry.key) not in others]
         if len(entries) != VALID_VIDEOS:
             what = f"{len(entries)} videos are in valid and not in test, where the server expects {VALID_VIDEOS}"
-            problems.note(TreeError("count", f"{lists / split / 'meta_expressions.json'}: {what}"))
+            issues.note(DatasetFileError("count", f"{lists / split / 'meta_expressions.json'}: {what}"))
     pictures = root / split / "JPEGImages"
     told = split == "train"
     objects = ObjectIds(read_json(root / split / "meta.json")) if told else None
     files = LabelFiles(pictures, root / split / "Annotations") if told else JpegFolders(pictures)
-    videos, expressions = read_listing(entries, expression_reader(objects, told), problems)
-    return Benchmark("refytvos", split, root, videos, expressions, files, problems)
+    videos, expressions = read_listing(entries, expression_reader(objects, told), issues)
+    return Benchmark("refytvos", split, root, videos, expressions, files, issues)
 
 
 MOST_LABELS = 254
@@ -53,16 +53,16 @@ MOST_LABELS = 254
 class ObjectIds:
     """A meta.json: which objects a video has."""
 
-    def __init__(self, meta: Node) -> None:
+    def __init__(self, meta: JsonNode) -> None:
         self._videos = meta["videos"]
 
-    def check(self, video: Video, obj: Node) -> None:
+    def check(self, video: Video, obj: JsonNode) -> None:
         """Raises TreeError if a video has no object of this id, or is not listed."""
         if video.id not in self._videos or obj.identity() not in self._videos[video.id]["objects"]:
             raise obj.flaw("id", f"names object {obj.identity()}, which {self._videos.where} does not list")
 
 
-def expression_reader(objects: ObjectIds | None, told: bool) -> Callable[[Video, Node], Expression]:
+def expression_reader(objects: ObjectIds | None, told: bool) -> Callable[[Video, JsonNode], Expression]:
     """A reader of expressions.
 
     told: whether they name their targets. objects: ids that there are, where that is known.
@@ -70,7 +70,7 @@ def expression_reader(objects: ObjectIds | None, told: bool) -> Callable[[Video,
     return partial(_read, objects=objects, told=told)
 
 
-def label_of(obj: Node) -> str:
+def label_of(obj: JsonNode) -> str:
     """An object's id, checked to be a number that label maps can hold."""
     name = obj.identity()
     if not re.fullmatch("[0-9]{1,3}", name) or not 1 <= int(name) <= MOST_LABELS:
@@ -78,7 +78,7 @@ def label_of(obj: Node) -> str:
     return str(int(name))
 
 
-def _read(video: Video, entry: Node, objects: ObjectIds | None, told: bool) -> Expression:
+def _read(video: Video, entry: JsonNode, objects: ObjectIds | None, told: bool) -> Expression:
     if objects is not None:
         objects.check(video, entry["obj_id"])
     return Expression(

@@ -18,29 +18,29 @@ from pathlib import Path
 from thinkseg.data.benchmarks.base import NO_TARGET, REASONING, REFERRING, Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import RleFiles
 from thinkseg.data.benchmarks.listing import identities, prediction_folder, read_listing
-from thinkseg.data.readers.issues import Problems, TreeError
-from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_dict import MaskFile
 
 CATEGORIES = (REFERRING, REASONING, NO_TARGET)
 """By type_id."""
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """A split: "valid", "train" or "train_sub"; see `thinkseg.data.open_benchmark`."""
     path = root / f"meta_expressions_{split}_.json"
-    videos, expressions = read_listing(read_json(path)["videos"].values(), _expression, problems)
+    videos, expressions = read_listing(read_json(path)["videos"].values(), _expression, issues)
     for one in expressions:
         if (one.category == NO_TARGET) != (one.objects == ()):
             what = f"{one.key} is of the kind {one.category} and has {len(one.objects or ())} objects"
-            problems.note(TreeError("field", f"{path}: {what}"))
+            issues.note(DatasetFileError("field", f"{path}: {what}"))
     masks = MaskFile(root / "mask_dict.json", opens="[")
     merged = MaskFile(root / "mask_dict_foreground.json", opens="{")
     files = RleFiles(root / "JPEGImages", masks, merged)
-    return Benchmark("revos", split, root, videos, expressions, files, problems)
+    return Benchmark("revos", split, root, videos, expressions, files, issues)
 
 
-def _expression(video: Video, entry: Node) -> Expression:
+def _expression(video: Video, entry: JsonNode) -> Expression:
     kind = entry["type_id"].whole()
     if kind >= len(CATEGORIES):
         raise entry["type_id"].flaw("field", f"must be 0, 1 or 2, not {kind}")

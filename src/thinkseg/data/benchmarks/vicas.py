@@ -19,15 +19,15 @@ from typing import Any
 
 from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import JpegFolders, jpeg_names
-from thinkseg.data.readers.issues import Problems
-from thinkseg.data.readers.json_tree import Node, read_json
+from thinkseg.data.readers.issues import DatasetIssues
+from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
 
 OLD_VERSION = "v0.1-"
 """What the names of splits of the first version begin with here; others are of v1.0."""
 
 
-def load(root: Path, split: str, problems: Problems) -> Benchmark:
+def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """A split: "val", "test" or "train", or one of these after "v0.1-"; see `thinkseg.data.open_benchmark`.
 
     Reads each video's annotation once: some ten seconds for the 2,950 videos of val.
@@ -37,12 +37,12 @@ def load(root: Path, split: str, problems: Problems) -> Benchmark:
     videos: dict[str, Video] = {}
     expressions: list[Expression] = []
     for entry in read_json(root / "splits" / version / f"{split.removeprefix(OLD_VERSION)}.json").items():
-        with problems.skipping():
+        with issues.skipping():
             name = f"{entry.whole():06d}"
             annotation = files.annotation(name)
             video = videos[name] = _video(annotation, name, root / "video_frames")
-            expressions += _expressions(annotation, video, problems)
-    return Benchmark("vicas", split, root, videos, tuple(expressions), files, problems)
+            expressions += _expressions(annotation, video, issues)
+    return Benchmark("vicas", split, root, videos, tuple(expressions), files, issues)
 
 
 class _Files(JpegFolders):
@@ -51,12 +51,12 @@ class _Files(JpegFolders):
     def __init__(self, folder: Path, annotations: Path) -> None:
         super().__init__(folder)
         self.annotations = annotations
-        self._latest: tuple[str, Node] | None = None
+        self._latest: tuple[str, JsonNode] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_latest": None}
 
-    def annotation(self, video: str) -> Node:
+    def annotation(self, video: str) -> JsonNode:
         """A video's file. The latest one is kept: expressions of a video come together."""
         latest = self._latest
         if latest is None or latest[0] != video:
@@ -76,10 +76,10 @@ class _Files(JpegFolders):
         titled = [] if path.exists() else sorted(self.annotations.glob(f"{video}_*.json"))
         return titled[0] if len(titled) == 1 else path
 
-    def _masks(self, video: Video, obj: str) -> Sequence[Node]:
+    def _masks(self, video: Video, obj: str) -> Sequence[JsonNode]:
         """One entry for each frame: an RLE, or null."""
         annotation = self.annotation(video.id)
-        unseen = Node(None, "no mask", annotation)
+        unseen = JsonNode(None, "no mask", annotation)
         masks = [unseen] * len(video.frames)
         positions = {name: position for position, name in enumerate(video.frames)}
         for frame in annotation["segmentations"].items():
@@ -92,7 +92,7 @@ class _Files(JpegFolders):
         return masks
 
 
-def _video(annotation: Node, name: str, folder: Path) -> Video:
+def _video(annotation: JsonNode, name: str, folder: Path) -> Video:
     sides = annotation["image_size"].items()
     if len(sides) != 2:
         raise annotation["image_size"].flaw("field", "must be [height, width]")
@@ -100,7 +100,7 @@ def _video(annotation: Node, name: str, folder: Path) -> Video:
     return Video(name, jpeg_names(folder / name), (width, height))
 
 
-def _expressions(annotation: Node, video: Video, problems: Problems) -> list[Expression]:
+def _expressions(annotation: JsonNode, video: Video, issues: DatasetIssues) -> list[Expression]:
     """The prompts of a video. Their place in the list is their id, by which predictions are told apart."""
     positions = {name: position for position, name in enumerate(video.frames)}
     annotated = [frame for frame in annotation["segmentations"].items() if frame["is_gt"].value is True]
@@ -108,7 +108,7 @@ def _expressions(annotation: Node, video: Video, problems: Problems) -> list[Exp
     known = _tracks(annotation)
     found = []
     for prompt in annotation["object_referrals"].items():
-        with problems.skipping():
+        with issues.skipping():
             tracks = tuple(dict.fromkeys(track.identity() for track in prompt["track_ids"].items()))
             if unknown := set(tracks) - known:
                 raise prompt["track_ids"].flaw("id", f"names track {min(unknown)}, which all_track_ids does not list")
@@ -126,11 +126,11 @@ def _expressions(annotation: Node, video: Video, problems: Problems) -> list[Exp
     return found
 
 
-def _tracks(annotation: Node) -> set[str]:
+def _tracks(annotation: JsonNode) -> set[str]:
     return {track.identity() for track in annotation["all_track_ids"].items()}
 
 
-def _position(frame: Node, positions: dict[str, int]) -> int:
+def _position(frame: JsonNode, positions: dict[str, int]) -> int:
     """The position in its video of a frame of "segmentations"."""
     name = frame["filename"].text()
     if name.removesuffix(".jpg") not in positions:

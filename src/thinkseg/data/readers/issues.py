@@ -1,6 +1,7 @@
 """What is wrong with a data set's files: an error for one flaw, and a record of many.
 
-A flaw is a `TreeError`, which says its kind, so that flaws can be counted. `Problems` either lets the first one through
+A flaw is a `DatasetFileError`, which says its kind, so that flaws can be counted. `DatasetIssues` either lets the
+first one through
 or counts them all and keeps the first of each kind, which is what --keep-going asks for.
 """
 
@@ -33,7 +34,7 @@ EXAMPLES = 3
 """Flaws of each kind that are kept in full."""
 
 
-class TreeError(DatasetError):
+class DatasetFileError(DatasetError):
     """One flaw of one kind in a data set's files."""
 
     def __init__(self, kind: Kind, message: str) -> None:
@@ -41,7 +42,7 @@ class TreeError(DatasetError):
         self.kind = kind
 
 
-class Problems:
+class DatasetIssues:
     """Flaws found so far.
 
     keep_going: count flaws and pass over what they spoil; otherwise the first one is raised.
@@ -58,15 +59,15 @@ class Problems:
         """Flaws of all kinds."""
         return self.counts.total()
 
-    def add(self, flaw: TreeError | VideoError) -> None:
+    def add(self, flaw: DatasetFileError | VideoError) -> None:
         """Counts a flaw, or raises it; a frame that cannot be read comes as a VideoError."""
         if not self.keep_going:
             raise flaw
         self.note(flaw)
 
-    def note(self, flaw: TreeError | VideoError) -> None:
+    def note(self, flaw: DatasetFileError | VideoError) -> None:
         """Counts what is odd but stands in nobody's way; it is never raised."""
-        kind: Kind = flaw.kind if isinstance(flaw, TreeError) else "frame"
+        kind: Kind = flaw.kind if isinstance(flaw, DatasetFileError) else "frame"
         self.counts[kind] += 1
         examples = self.examples.setdefault(kind, [])
         if len(examples) < EXAMPLES:
@@ -77,5 +78,5 @@ class Problems:
         """Gives up the rest of the block at a flaw: counted if going on is wanted, raised if not."""
         try:
             yield
-        except (TreeError, VideoError) as flaw:
+        except (DatasetFileError, VideoError) as flaw:
             self.add(flaw)

@@ -6,7 +6,7 @@
         video["width"].whole()          854, or TreeError: meta.json: videos > clips/7 > width must be a whole number
 
 What comes from a data set's files may be damaged, or made to do harm. What is read here is either as documented, or a
-`TreeError` that names file and field.
+`DatasetFileError` that names file and field.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.readers.issues import Kind, TreeError
+from thinkseg.data.readers.issues import DatasetFileError, Kind
 
 
-class Node:
+class JsonNode:
     """A value of a JSON file with its place in it.
 
     value: what json.loads gave. key: the field's name or its position in a list; for a whole file, its path.
@@ -31,7 +31,7 @@ class Node:
 
     __slots__ = ("key", "parent", "value")
 
-    def __init__(self, value: Any, key: str | int, parent: Node | None = None) -> None:
+    def __init__(self, value: Any, key: str | int, parent: JsonNode | None = None) -> None:
         self.value = value
         self.key = key
         self.parent = parent
@@ -40,36 +40,36 @@ class Node:
     def where(self) -> str:
         """The place in words: file: field > field."""
         steps: list[str] = []
-        node: Node | None = self
+        node: JsonNode | None = self
         while node is not None:
             steps.append(str(node.key))
             node = node.parent
         path, *fields = reversed(steps)
         return f"{path}: {' > '.join(map(shorten, fields))}" if fields else path
 
-    def flaw(self, kind: Kind, what: str) -> TreeError:
+    def flaw(self, kind: Kind, what: str) -> DatasetFileError:
         """An error about this value: its place, then what is wrong."""
-        return TreeError(kind, f"{self.where} {what}")
+        return DatasetFileError(kind, f"{self.where} {what}")
 
     def __contains__(self, field: str) -> bool:
         return field in self._mapping()
 
-    def __getitem__(self, field: str) -> Node:
+    def __getitem__(self, field: str) -> JsonNode:
         """A field of an object. Raises TreeError if this is no object or has no such field."""
         fields = self._mapping()
         if field not in fields:
             raise self.flaw("field", f"has no field {field!r}")
-        return Node(fields[field], field, self)
+        return JsonNode(fields[field], field, self)
 
-    def values(self) -> Iterator[Node]:
+    def values(self) -> Iterator[JsonNode]:
         """The fields of an object, each with its name as `key`."""
-        return (Node(value, key, self) for key, value in self._mapping().items())
+        return (JsonNode(value, key, self) for key, value in self._mapping().items())
 
-    def items(self) -> list[Node]:
+    def items(self) -> list[JsonNode]:
         """The entries of a list."""
         if not isinstance(self.value, list):
             raise self._expected("a list")
-        return [Node(value, position, self) for position, value in enumerate(self.value)]
+        return [JsonNode(value, position, self) for position, value in enumerate(self.value)]
 
     def text(self) -> str:
         """A string that is not blank."""
@@ -107,38 +107,38 @@ class Node:
             raise self._expected("an object with fields")
         return self.value
 
-    def _expected(self, what: str) -> TreeError:
+    def _expected(self, what: str) -> DatasetFileError:
         return self.flaw("field", f"must be {what}, not {reprlib.repr(self.value)}")
 
 
-def read_json(path: Path) -> Node:
+def read_json(path: Path) -> JsonNode:
     """A JSON file. Raises TreeError if it is missing or broken."""
     return parse_json(read_bytes(path), str(path))
 
 
-def parse_json(data: bytes, name: str) -> Node:
+def parse_json(data: bytes, name: str) -> JsonNode:
     """JSON as bytes, called `name` in errors. Raises TreeError if it is broken."""
     try:
-        return Node(json.loads(data), name)
+        return JsonNode(json.loads(data), name)
     except RecursionError:
-        raise TreeError("file", f"{name} is nested too deeply for a data set; download it anew") from None
+        raise DatasetFileError("file", f"{name} is nested too deeply for a data set; download it anew") from None
     except ValueError as error:
-        raise TreeError("file", f"{name} is not JSON ({error}); download it anew") from None
+        raise DatasetFileError("file", f"{name} is not JSON ({error}); download it anew") from None
 
 
 def read_lines(
     path: Path, each: Callable[[], AbstractContextManager[None]] = nullcontext
-) -> Iterator[tuple[int, Node]]:
+) -> Iterator[tuple[int, JsonNode]]:
     """A file of one JSON value a line, those that are not blank, numbered from 1 on.
 
-    each: surrounds the reading of each line, such as `Problems.skipping`, which goes on after a broken one.
+    each: surrounds the reading of each line, such as `DatasetIssues.skipping`, which goes on after a broken one.
     Raises TreeError if the file is missing or a line of it is broken.
     """
-    file = Node(None, str(path))
+    file = JsonNode(None, str(path))
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         with each():
             if line.strip():
-                yield number, Node(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
+                yield number, JsonNode(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -149,9 +149,9 @@ def read_bytes(path: Path) -> bytes:
         raise missing(path, error) from None
 
 
-def missing(path: Path, error: OSError) -> TreeError:
+def missing(path: Path, error: OSError) -> DatasetFileError:
     """What to say of a file or folder that the system does not give."""
-    return TreeError("file", f"{path} cannot be read ({error.strerror}); see docs/benchmarks.md for the layout")
+    return DatasetFileError("file", f"{path} cannot be read ({error.strerror}); see docs/benchmarks.md for the layout")
 
 
 def list_folder(path: Path) -> list[str]:

@@ -23,8 +23,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node, missing, parse_json, shorten
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode, missing, parse_json, shorten
 
 _KEY_ENDS = {
     "[": re.compile(rb'"\s*:\s*(?=\[\s*(?:\{|null|\]\s*[,}]))'),
@@ -54,10 +54,10 @@ class MaskFile:
     def __len__(self) -> int:
         return len(self._spans)
 
-    def __getitem__(self, key: str) -> Node:
+    def __getitem__(self, key: str) -> JsonNode:
         """The value of a key. Raises TreeError if there is none, or it is broken."""
         if key not in self._spans:
-            raise TreeError("id", f"{self.path} has no {shorten(key)!r}")
+            raise DatasetFileError("id", f"{self.path} has no {shorten(key)!r}")
         start, end = self._spans[key]
         try:
             with self.path.open("rb") as file:
@@ -120,8 +120,8 @@ class MaskFile:
         except ValueError:
             raise self._broken("has a key that is not text") from None
 
-    def _broken(self, how: str) -> TreeError:
-        return TreeError("file", f"{self.path} {how}; download it anew")
+    def _broken(self, how: str) -> DatasetFileError:
+        return DatasetFileError("file", f"{self.path} {how}; download it anew")
 
 
 def _opening_quote(data: mmap.mmap, closing: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from thinkseg.data.readers.issues import TreeError
+from thinkseg.data.readers.issues import DatasetFileError
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture, only part of one, or impossibly large."""
@@ -29,7 +29,7 @@ def label_map(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
     """A label map, uint8 (H, W). Raises TreeError for another size, or a picture in colours."""
     with _opened(path, size_wh) as picture:
         if picture.mode not in ("P", "L"):
-            raise TreeError(
+            raise DatasetFileError(
                 "mask", f"{path} is no label map: it is in mode {picture.mode}, not P (palette) or L (grey)"
             )
         return np.array(picture)
@@ -54,13 +54,13 @@ def _opened(path: Path | str, size_wh: tuple[int, int]) -> Iterator[Image.Image]
         with Image.open(path) as picture:
             if picture.size != size_wh:
                 found, expected = "{}x{}".format(*picture.size), "{}x{}".format(*size_wh)
-                raise TreeError("size", f"mask {path} is {found} where the video is {expected}")
+                raise DatasetFileError("size", f"mask {path} is {found} where the video is {expected}")
             yield picture
     except FileNotFoundError:
-        raise TreeError("mask", f"there is no mask {path}; is the data set complete?") from None
+        raise DatasetFileError("mask", f"there is no mask {path}; is the data set complete?") from None
     except _DAMAGE as error:
         raise _damaged(path) from error
 
 
-def _damaged(path: Path | str) -> TreeError:
-    return TreeError("mask", f"mask {path} cannot be read as a picture; download it anew")
+def _damaged(path: Path | str) -> DatasetFileError:
+    return DatasetFileError("mask", f"mask {path} cannot be read as a picture; download it anew")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.readers.issues import TreeError
-from thinkseg.data.readers.json_tree import Node
+from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.data.readers.json_tree import JsonNode
 from thinkseg.data.readers.mask_images import check_size, label_map, mask_picture
 from thinkseg.rle import Rle, checked, encode
 
@@ -36,7 +36,7 @@ class LazyTrack(ABC):
         return (self[frame] for frame in range(self._num_frames))
 
     @abstractmethod
-    def flaws(self) -> Iterator[TreeError]:
+    def flaws(self) -> Iterator[DatasetFileError]:
         """What is wrong with the masks, as far as it can be told without turning any into pixels."""
 
     @abstractmethod
@@ -50,37 +50,37 @@ class RleTrack(LazyTrack):
     size_wh: size of the video, which the masks must share.
     """
 
-    def __init__(self, load: Callable[[], Sequence[Node]], num_frames: int, size_wh: tuple[int, int]) -> None:
+    def __init__(self, load: Callable[[], Sequence[JsonNode]], num_frames: int, size_wh: tuple[int, int]) -> None:
         super().__init__(num_frames)
         self._load = load
-        self._entries: Sequence[Node] | None = None
+        self._entries: Sequence[JsonNode] | None = None
         self._size_wh = size_wh
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_entries": None}
 
-    def flaws(self) -> Iterator[TreeError]:
+    def flaws(self) -> Iterator[DatasetFileError]:
         try:
             entries = self._loaded()
-        except TreeError as flaw:
+        except DatasetFileError as flaw:
             yield flaw
             return
         for frame in range(len(self)):
             try:
                 checked_rle(entries[frame], self._size_wh)
-            except TreeError as flaw:
+            except DatasetFileError as flaw:
                 yield flaw
 
     def _read(self, frame: int) -> Rle | None:
         return checked_rle(self._loaded()[frame], self._size_wh)
 
-    def _loaded(self) -> Sequence[Node]:
+    def _loaded(self) -> Sequence[JsonNode]:
         if self._entries is None:
             self._entries = self._load()
         return self._entries
 
 
-class PictureTrack(LazyTrack):
+class PngTrack(LazyTrack):
     """Pictures of masks.
 
     paths: one for each frame; None where there is no mask.
@@ -93,12 +93,12 @@ class PictureTrack(LazyTrack):
         self._size_wh = size_wh
         self._label = label
 
-    def flaws(self) -> Iterator[TreeError]:
+    def flaws(self) -> Iterator[DatasetFileError]:
         for path in self._paths:
             if path is not None:
                 try:
                     check_size(path, self._size_wh)
-                except TreeError as flaw:
+                except DatasetFileError as flaw:
                     yield flaw
 
     def _read(self, frame: int) -> Rle | None:
@@ -112,7 +112,7 @@ class PictureTrack(LazyTrack):
         return encode(mask) if mask.any() else None
 
 
-def checked_rle(entry: Node, size_wh: tuple[int, int]) -> Rle | None:
+def checked_rle(entry: JsonNode, size_wh: tuple[int, int]) -> Rle | None:
     """A mask of a JSON file; None for null. Raises TreeError if it is no RLE, or one of another size."""
     if entry.value is None:
         return None

@@ -97,7 +97,7 @@ UNSEEN_WORDINGS: dict[str, tuple[str, ...]] = {
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 
 
-def with_strays(text: str, rng: np.random.Generator) -> str:
+def add_noise_words(text: str, rng: np.random.Generator) -> str:
     """The question with one or two made-up words put in somewhere.
 
     A policy that never meets an unknown word in training is thrown off by the first one ("the thing painted red").

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from thinkseg.evaluation.aggregation import Mean, MeanOf, Measure, Plan, Ratio, questions
+from thinkseg.evaluation.aggregation import Mean, MeanOfMetrics, Measure, Plan, Ratio, questions
 from thinkseg.evaluation.predictions import MISSING
 from thinkseg.storage.run_folder import Row
 
@@ -55,7 +55,7 @@ def mevis_v2(rows: Sequence[Row]) -> Protocol:
     The server's rules are not published. That "final" is this mean follows from published triples of figures, and that
     an answer without any pixel is an empty one is our reading: there may be a threshold.
     """
-    final = {f"{OVERALL}/final": MeanOf(tuple(f"{OVERALL}/{head}" for head in ("J&F", "N-acc", "T-acc")))}
+    final = {f"{OVERALL}/final": MeanOfMetrics(tuple(f"{OVERALL}/{head}" for head in ("J&F", "N-acc", "T-acc")))}
     rules = "mean over all questions with a target; final is the mean of J&F, N-acc and T-acc (our reading of MeViS v2)"
     return Protocol(rules, _by_kind(rows) | final)
 
@@ -85,7 +85,7 @@ def _with_middle(means: Plan, group: str) -> dict[str, Measure]:
     for name, how in means.items():
         plan[name] = how
         if name == f"{group}/F":
-            plan[f"{group}/J&F"] = MeanOf((f"{group}/J", name))
+            plan[f"{group}/J&F"] = MeanOfMetrics((f"{group}/J", name))
     return plan
 
 

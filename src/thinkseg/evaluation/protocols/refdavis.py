@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from thinkseg.evaluation.aggregation import Mean, MeanOf, Measure
+from thinkseg.evaluation.aggregation import Mean, MeanOfMetrics, Measure
 from thinkseg.evaluation.protocols.base import J_AND_F, Protocol, _is_question, _of_group, _score, _with_middle
 from thinkseg.ops.metrics import j_and_f
 from thinkseg.storage.run_folder import Row
@@ -87,7 +87,7 @@ def refdavis(rows: Sequence[Row]) -> Protocol:
         among = partial(_in_run, run.removeprefix("A, "))
         means = {f"{run}/{head}": Mean(partial(_score, key=key), among) for head, key in J_AND_F.items()}
         plan |= _with_middle(means, run)
-    plan |= {f"A/{head}": MeanOf(tuple(f"{run}/{head}" for run in runs)) for head in ("J", "F", "J&F") if runs}
+    plan |= {f"A/{head}": MeanOfMetrics(tuple(f"{run}/{head}" for run in runs)) for head in ("J", "F", "J&F") if runs}
     rules = "A (ReferFormer): objects matched, void left out, mean of the runs; B (VISA): every question by itself"
     return Protocol(rules, plan | _of_group("B", _is_question))
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from thinkseg.data.benchmarks.base import NO_TARGET, REASONING, REFERRING
-from thinkseg.evaluation.aggregation import Mean, MeanOf, Measure
+from thinkseg.evaluation.aggregation import Mean, MeanOfMetrics, Measure
 from thinkseg.evaluation.protocols.base import OVERALL, Protocol, _answers, _anything, _is, _with_middle
 from thinkseg.storage.run_folder import Row
 
@@ -31,7 +31,7 @@ def revos(rows: Sequence[Row]) -> Protocol:
         among = partial(_is, kind)
         means = {f"{kind}/{head}": Mean(partial(_rounded, key=key), among, True) for head, key in scores.items()}
         plan |= _with_middle(means, kind) | _answers(kind, among)
-    overall = {f"{OVERALL}/{head}": MeanOf(tuple(f"{kind}/{head}" for kind in halves)) for head in scores}
+    overall = {f"{OVERALL}/{head}": MeanOfMetrics(tuple(f"{kind}/{head}" for kind in halves)) for head in scores}
     plan |= _answers(NO_TARGET, partial(_is, NO_TARGET))
     plan |= _with_middle(overall, OVERALL) | _answers(OVERALL, _anything)
     rules = (

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.aggregation import Draws
+from thinkseg.evaluation.aggregation import Bootstrap
 from thinkseg.evaluation.protocols.base import Protocol, _by_kind
 from thinkseg.ops.metrics import areas
 from thinkseg.storage.run_folder import Row
@@ -89,7 +89,7 @@ class AveragePrecision:
     levels: tuple[int, ...]
     fixed: bool = False
 
-    def __call__(self, rows: Sequence[Row], draws: Draws, known: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
         prompts = [row for row in rows if row.get("ious") is not None]
         if not prompts:
             return np.full(len(draws.weights), np.nan)

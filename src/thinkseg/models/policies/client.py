@@ -33,7 +33,7 @@ from thinkseg.types import Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often a request is tried and how long is waited in between.
 
     tries: in all, the first one included. first, longest: seconds before the second try, and at most before a later
@@ -61,7 +61,7 @@ class Patience:
         return grown * (1 + chance) / 2
 
 
-class Gate:
+class BackoffGate:
     """Holds back those who pass it, until its time has come."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ FILTERED = frozenset({"content_filter", "content_policy_violation"})
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class ClientSettings:
     """How a server is asked.
 
     concurrency: requests on their way at once. timeout: seconds that one try may take in all.
@@ -121,23 +121,23 @@ class Manners:
 
     concurrency: int = 16
     timeout: float = 600.0
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or not self.timeout > 0:
             raise SettingsError("a server is asked at least 1 request at once, and given more than 0 seconds for it")
 
 
-class Service:
+class ChatClient:
     """A server at a base URL, what paths like /chat/completions are put behind. Connects when first asked."""
 
-    def __init__(self, base_url: str, manners: Manners | None = None) -> None:
+    def __init__(self, base_url: str, settings: ClientSettings | None = None) -> None:
         self.base_url = base_url
-        self.manners = manners or Manners()
+        self.settings = settings or ClientSettings()
         self._key = key_for(base_url)
-        self._client = _client(base_url, self._key, self.manners.timeout)
-        self._slots = asyncio.Semaphore(self.manners.concurrency)
-        self._gate = Gate()
+        self._client = _client(base_url, self._key, self.settings.timeout)
+        self._slots = asyncio.Semaphore(self.settings.concurrency)
+        self._gate = BackoffGate()
         self._loop = _Loop()
         weakref.finalize(self, self._loop.end, self._client.close)
 
@@ -201,7 +201,7 @@ class Service:
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> tuple[T, float]:
         """What an attempt returns, made again as long as it fails for reasons that may pass; and its seconds."""
-        patience = self.manners.patience
+        patience = self.settings.patience
         for failures in count(1):
             await self._gate.passed()
             started = time.perf_counter()
@@ -223,10 +223,10 @@ class Service:
         import openai
 
         try:
-            async with asyncio.timeout(self.manners.timeout):
+            async with asyncio.timeout(self.settings.timeout):
                 return await attempt()
         except (TimeoutError, openai.APITimeoutError):
-            raise _PassingError(f"no answer within {self.manners.timeout:g} s") from None
+            raise _PassingError(f"no answer within {self.settings.timeout:g} s") from None
         except openai.APIStatusError as error:
             raise self._refused(error) from None
         except openai.APIConnectionError as error:

@@ -17,7 +17,7 @@ import numpy as np
 from thinkseg.errors import SettingsError
 from thinkseg.models.policies import families as known
 from thinkseg.models.policies.chat_format import checked_quality, messages_of
-from thinkseg.models.policies.client import KEY, Manners, Patience, Service
+from thinkseg.models.policies.client import KEY, ChatClient, ClientSettings, RetryPolicy
 from thinkseg.models.policies.families import Traits
 from thinkseg.models.policies.sampling import Sampling
 from thinkseg.types import Coordinates, Dialogue, Reply
@@ -36,7 +36,7 @@ class EndpointPolicy:
 
     def __init__(
         self,
-        service: Service,
+        service: ChatClient,
         model: str,
         traits: Traits,
         sampling: Sampling | None = None,
@@ -62,20 +62,20 @@ class EndpointPolicy:
         jpeg_quality: int | None = None,
         concurrency: int = 16,
         timeout: float = 600.0,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         **sampling: Any,
     ) -> EndpointPolicy:
         """The policy that a name of the form openai:MODEL@BASE_URL stands for, once its server has answered.
 
         coordinates: how the model writes boxes, whatever its name says; assumed: the same where neither does, for those
-        who want to find out. concurrency, timeout, patience: see `thinkseg.models.policies.client.Manners`.
+        who want to find out. concurrency, timeout, patience: see `thinkseg.models.policies.client.ClientSettings`.
         sampling: see `Sampling`.
         Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
         """
         model, base_url = parse_name(name)
         checked_quality(jpeg_quality)
         settings = Sampling(**sampling)
-        service = Service(base_url, Manners(concurrency, timeout, patience or Patience()))
+        service = ChatClient(base_url, ClientSettings(concurrency, timeout, patience or RetryPolicy()))
         service.check()
         traits = known.family_of(model)
         untold = traits is None and coordinates is None

@@ -19,7 +19,7 @@ KEEP_BYTES = 2 << 30
 """Features kept for one video unless told otherwise: 128 frames of SAM 2 at 1024 pixels in fp32, 256 in bf16."""
 
 
-class FeatureStore:
+class FeatureCache:
     """Frame index -> features of one video, as far as the bytes go. Owned by a tracker, one for each video.
 
     max_bytes: nothing more is kept once that many are. Nothing is ever thrown out to make room: trackers walk through a
@@ -62,22 +62,22 @@ class FeatureStore:
         return [level.to(levels[0].dtype) for level in small]
 
 
-class LatestVideo:
+class LatestVideoCache:
     """The store of the video that is being worked on: a new one when another comes, none once the video is gone."""
 
     def __init__(self, max_bytes: int, device: str | None = None, half: bool = False) -> None:
         self._settings = max_bytes, device, half
         self._video: weakref.ref[Frames] | None = None
-        self._store: FeatureStore | None = None
+        self._store: FeatureCache | None = None
 
-    def store_of(self, video: Frames) -> FeatureStore:
+    def store_of(self, video: Frames) -> FeatureCache:
         """The store of a video, told from others by identity: whoever asks twice about one hands in one object.
 
         One that cannot be told to be gone, for want of weak references, has a store that lasts for this call.
         """
         if self._store is None or self._video is None or self._video() is not video:
             self.forget()
-            store = FeatureStore(*self._settings)
+            store = FeatureCache(*self._settings)
             try:
                 self._video = weakref.ref(video, self._gone)
             except TypeError:

@@ -20,7 +20,7 @@ import numpy as np
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
 from thinkseg.models.trackers.base import backwards, check_boxes, check_keyframe
-from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureStore, LatestVideo
+from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureCache, LatestVideoCache
 from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
 from thinkseg.storage.mask_spool import MaskSpool
@@ -60,7 +60,7 @@ class Sam2Tracker:
     Satisfies `types.Tracker`. Load one with `Sam2Tracker.load`.
 
     keep_bytes, keep_on, keep_half: features kept of the latest video, see
-    `thinkseg.models.trackers.feature_cache.FeatureStore`; 0
+    `thinkseg.models.trackers.feature_cache.FeatureCache`; 0
         bytes for a tracker that is asked once.
     together: objects that go through the model at once, as a batch; unless given, 8 on a GPU and 1 on a CPU, where that
         gains nothing. More need more memory; masks are the same but for rounding. EdgeTAM takes one, always.
@@ -82,7 +82,7 @@ class Sam2Tracker:
         self.name = name
         self.together = self._checked(together)
         self.apart = apart
-        self._latest = LatestVideo(keep_bytes, keep_on, keep_half)
+        self._latest = LatestVideoCache(keep_bytes, keep_on, keep_half)
         self._position: torch.Tensor | None = None
         self._lock = threading.Lock()
 
@@ -154,7 +154,7 @@ class Sam2Tracker:
                 assert self._position is not None  # set with the first features
                 yield frame, session.look(frame, levels, self._position, reverse)
 
-    def _features(self, video: Frames, indices: range, store: FeatureStore) -> Iterator[tuple[int, list[torch.Tensor]]]:
+    def _features(self, video: Frames, indices: range, store: FeatureCache) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Each frame with its features. Only frames that no features are kept of are decoded."""
         missing = [frame for frame in indices if frame not in store]
         pictures = video.read(missing) if indices.step > 0 else backwards(video, missing[::-1])

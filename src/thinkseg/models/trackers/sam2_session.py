@@ -49,7 +49,7 @@ class Session:
         points[..., 0] *= side / size_wh[0]
         points[..., 1] *= side / size_wh[1]
         parts = points.to(model.device).split(together)
-        self._parts = [Followed(model, num_frames, keyframe, some) for some in parts]
+        self._parts = [ObjectBatch(model, num_frames, keyframe, some) for some in parts]
 
     def look(
         self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool = False
@@ -65,7 +65,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FrameOutput:
     """What a model makes of a frame, a row an object.
 
     logits: of the mask, (n, 1, h, w) at the model's own size, `NOT_SEEN` all over where it says the object is not seen;
@@ -79,7 +79,7 @@ class Found:
     pointer: torch.Tensor
 
 
-class Followed:
+class ObjectBatch:
     """Objects of one video that are followed as the rows of one batch.
 
     points: the corners of their boxes, (n, 1, 2, 2) pixels of the model.
@@ -96,7 +96,7 @@ class Followed:
         known = {"cond_frame_outputs": self._at_keyframe, "non_cond_frame_outputs": self._elsewhere}
         self._state = SimpleNamespace(dtype=model.dtype, output_dict_per_obj=[known])
 
-    def look(self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool) -> Found:
+    def look(self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool) -> FrameOutput:
         """The objects in a frame, as in `Session.look`."""
         rows = [level.expand(-1, len(self._points), -1) for level in levels]
         recalled = self._recall(frame, rows[-1], position, reverse)
@@ -121,7 +121,7 @@ class Followed:
             )
         return recalled
 
-    def _find(self, frame: int, finer: list[torch.Tensor], recalled: torch.Tensor) -> Found:
+    def _find(self, frame: int, finer: list[torch.Tensor], recalled: torch.Tensor) -> FrameOutput:
         """Where the objects are: the model's own head, which in the stock classes takes one object at a time."""
         import torch
         from torch.nn.functional import interpolate
@@ -148,7 +148,7 @@ class Followed:
         large = interpolate(logits.float(), (model.image_size,) * 2, mode="bilinear", align_corners=False)
         pointer, weight = model.object_pointer_proj(tokens[row, :, best]), seen.to(masks.dtype)
         pointer = weight * pointer + (1 - weight) * model.no_object_pointer
-        return Found(logits, large.to(masks.dtype), score, pointer)
+        return FrameOutput(logits, large.to(masks.dtype), score, pointer)
 
     def _prompt(self, frame: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Points and what they are called: the corners of the boxes on the keyframe, none elsewhere."""
@@ -162,7 +162,7 @@ class Followed:
             )
         return points, labels.to(points.device).expand(len(points), 1, -1)
 
-    def _remember(self, frame: int, coarsest: torch.Tensor, found: Found, reverse: bool) -> None:
+    def _remember(self, frame: int, coarsest: torch.Tensor, found: FrameOutput, reverse: bool) -> None:
         """Keeps what later frames may read of this one."""
         at_keyframe = frame == self._keyframe
         known = {"object_pointer": found.pointer}

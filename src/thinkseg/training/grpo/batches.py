@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, Encoder
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder
 from thinkseg.rewards.groups import Group
 from thinkseg.training import distributed
 from thinkseg.training.grpo.loss import token_weights
@@ -16,7 +16,7 @@ from thinkseg.training.packing import Row, collate, pack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class PackedGroup:
     """One group as a packed row. advantage, weight: float32, one for each labelled token of the row, in order."""
 
     row: Row
@@ -26,7 +26,7 @@ class Lesson:
 
 def lessons(
     groups: Sequence[Group], encoder: Encoder, normalisation: str, max_tokens: int, exclude_truncated: bool
-) -> list[Lesson | None]:
+) -> list[PackedGroup | None]:
     """A row for each of this process's groups of a step, None for one that teaches nothing.
 
     The weights are those of a whole step, the groups of other processes and those that teach nothing included: to leave
@@ -43,14 +43,14 @@ def lessons(
     ]
     turns = max(len(outcome.replies) for group in groups for outcome in group.outcomes)
     weights = iter(_weights(lengths, normalisation, max_tokens, turns))
-    rows: list[Lesson | None] = []
+    rows: list[PackedGroup | None] = []
     for group, dialogues, counts in zip(groups, encoded, labelled, strict=True):
         weight = [next(weights) for _ in counts]
         if not group.teaches:
             rows.append(_idle(dialogues, encoder) if distributed.count() > 1 else None)
             continue
         rows.append(
-            Lesson(
+            PackedGroup(
                 pack(dialogues, encoder.image_pad_id),
                 np.repeat(group.advantages, counts).astype(np.float32),
                 np.repeat(weight, counts).astype(np.float32),
@@ -61,24 +61,25 @@ def lessons(
 
 def _weights(lengths: Sequence[int], normalisation: str, max_tokens: int, turns: int) -> np.ndarray:
     """What each token of each of this process's rollouts weighs, among those of all processes."""
-    everyones = distributed.everyones((lengths, turns))
-    together = [length for theirs, _ in everyones for length in theirs]
-    weights = token_weights(together, normalisation, max_tokens * max(turns for _, turns in everyones))
-    before = sum(len(theirs) for theirs, _ in everyones[: distributed.number()])
+    all_gather = distributed.all_gather((lengths, turns))
+    together = [length for theirs, _ in all_gather for length in theirs]
+    weights = token_weights(together, normalisation, max_tokens * max(turns for _, turns in all_gather))
+    before = sum(len(theirs) for theirs, _ in all_gather[: distributed.number()])
     # Gradients are averaged over processes, and the loss of a step is a sum.
     return weights[before : before + len(lengths)] * distributed.count()
 
 
-def _idle(dialogues: Sequence[Encoded], encoder: Encoder) -> Lesson:
+def _idle(dialogues: Sequence[EncodedDialogue], encoder: Encoder) -> PackedGroup:
     shortest = min(dialogues, key=lambda dialogue: len(dialogue.ids))
     nothing = np.zeros(int((shortest.labels != IGNORED).sum()), np.float32)
-    return Lesson(pack([shortest], encoder.image_pad_id), nothing, nothing)
+    return PackedGroup(pack([shortest], encoder.image_pad_id), nothing, nothing)
 
 
-def batch(lesson: Lesson, encoder: Encoder, vision: Any = None) -> dict[str, Any]:
-    """A lesson as keyword arguments of `training.log_probs.likelihood`.
+def batch(lesson: PackedGroup, encoder: Encoder, vision: Any = None) -> dict[str, Any]:
+    """A lesson as keyword arguments of `training.log_probs.token_logprobs`.
 
-    vision: a `thinkseg.models.policies.qwen.vision_cache.Vision` that gives the features of the images, or None to
+    vision: a `thinkseg.models.policies.qwen.vision_cache.ImageFeatureCache` that gives the features of the images, or
+    None to
     let the model see them.
     """
     row = lesson.row

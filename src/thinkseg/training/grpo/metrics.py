@@ -57,7 +57,7 @@ def _keyframes(groups: Sequence[Group]) -> dict[str, float]:
     return {f"keyframe/{place}": count / chosen.total() for place, count in sorted(chosen.items())}
 
 
-class Telling:
+class StepMetrics:
     """Gathers the figures of a step from its phases, one after another."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Telling:
 def joined(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The figures of a step that was shared out: means over the processes that have them, and what they write together.
 
-    parts: what `Telling.end` told in each process. A reason that a process does not name is no failure of its own.
+    parts: what `StepMetrics.end` told in each process. A reason that a process does not name is no failure of its own.
     """
     facts = {}
     for name in dict.fromkeys(name for part in parts for name in part):

@@ -3,7 +3,7 @@
 The chains are those of inference, driven in the same way, and so are the replies
 (`models.policies.qwen.prefix_sharing`): the prompt of a
 group is read once, whatever the size of the group, and a second turn is read on top of it. A reply remembers its tokens
-(`models.policies.qwen.encoder.Written`), so that what is trained on later is what was sampled, to the token.
+(`models.policies.qwen.encoder.GeneratedText`), so that what is trained on later is what was sampled, to the token.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.qwen.prefix_sharing import Answering, shared
+from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, shared
 from thinkseg.models.policies.sampling import Drawing
-from thinkseg.pipeline import drive
+from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
 from thinkseg.types import Chain, Dialogue, Outcome, Reply, View
 
@@ -36,7 +36,7 @@ def roll_out(
     before. Runs the model as it is, without gradients.
     """
     chains = [chain(prompt.sample, view, indices=prompt.shown) for prompt in prompts for _ in range(copies)]
-    outcomes = drive(chains, _Sampled(engine, view, drawing, seed))
+    outcomes = run_chains(chains, _Sampled(engine, view, drawing, seed))
     dialogues = shared([outcome.dialogue for outcome in outcomes])
     outcomes = [replace(one, dialogue=dialogue) for one, dialogue in zip(outcomes, dialogues, strict=True)]
     return [outcomes[i : i + copies] for i in range(0, len(outcomes), copies)]
@@ -53,7 +53,7 @@ class _Sampled:
         self.view = view
         self.coordinates = view.coordinates
         self.size_multiple = engine.encoder.size_multiple
-        self._answering = Answering(engine, drawing)
+        self._answering = ChatGenerator(engine, drawing)
         self._generator = torch.Generator(engine.model.device).manual_seed(seed)
 
     def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:

@@ -15,19 +15,19 @@ from thinkseg.models import load_tracker
 from thinkseg.models.policies.qwen.checkpoint import autocast
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.qwen.vision_cache import Vision
+from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import Drawing, mixed_seed
 from thinkseg.report.rollouts_page import write_rollouts
 from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.groups import Group, score_group
 from thinkseg.training import distributed
-from thinkseg.training.grpo.batches import Lesson, batch, lessons
+from thinkseg.training.grpo.batches import PackedGroup, batch, lessons
 from thinkseg.training.grpo.loss import advantages, kl_estimate, policy_loss
-from thinkseg.training.grpo.metrics import Telling, told
+from thinkseg.training.grpo.metrics import StepMetrics, told
 from thinkseg.training.grpo.prompt_sampler import Prompts
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.rollouts import roll_out
-from thinkseg.training.log_probs import likelihood
+from thinkseg.training.log_probs import token_logprobs
 from thinkseg.training.trainer import uses_bf16
 from thinkseg.types import Outcome, View
 
@@ -55,12 +55,12 @@ class Step:
         self.weights = checked_weights(recipe.rewards)
         self.tracker = load_tracker(recipe.tracker) if "consistency" in self.weights else None
         self.prompts = Prompts(recipe.data, recipe.num_frames, recipe.seed)
-        self.vision = Vision(model)
+        self.vision = ImageFeatureCache(model)
         self.frozen = not recipe.model.train_vision
-        self.telling = Telling()
+        self.telling = StepMetrics()
         self.teaches = True
 
-    def collect(self, numbers: Sequence[int], step: int) -> list[Lesson | None]:
+    def collect(self, numbers: Sequence[int], step: int) -> list[PackedGroup | None]:
         """Rolls out and scores this process's prompts of a step, by their numbers: a lesson from each, if there is one.
 
         Notes in `teaches` whether there is anything to learn from the step, in this process or another.
@@ -83,7 +83,7 @@ class Step:
             self.recipe.max_new_tokens,
             self.recipe.exclude_truncated,
         )
-        self.teaches = any(distributed.everyones(any(group.teaches for group in groups)))
+        self.teaches = any(distributed.all_gather(any(group.teaches for group in groups)))
         self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
         return made
 
@@ -127,7 +127,7 @@ class Step:
             advantages([score.total for score in scores], self.recipe.scaled),
         )
 
-    def loss(self, model: Any, lesson: Lesson | None) -> torch.Tensor:
+    def loss(self, model: Any, lesson: PackedGroup | None) -> torch.Tensor:
         """One lesson's share of the step's loss. model: as `self.model`, perhaps wrapped."""
         import torch
 
@@ -135,7 +135,7 @@ class Step:
             # Nothing to learn, and a gradient of nothing at all, not of zeros.
             return torch.zeros((), device=self.model.device, requires_grad=True)
         inputs = _moved(batch(lesson, self.encoder, self.vision if self.frozen else None), self.model.device)
-        logp, entropy = likelihood(model, inputs, self.recipe.temperature)
+        logp, entropy = token_logprobs(model, inputs, self.recipe.temperature)
         advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (lesson.advantage, lesson.weight))
         kl = None
         if self.recipe.beta:
@@ -153,9 +153,9 @@ class Step:
         """
         with autocast(str(self.model.device), uses_bf16(self.recipe.precision)):
             if self.reference is not None:
-                return likelihood(self.reference, inputs, self.recipe.temperature).logp
+                return token_logprobs(self.reference, inputs, self.recipe.temperature).logp
             with self.model.disable_adapter():
-                return likelihood(self.model, inputs, self.recipe.temperature).logp
+                return token_logprobs(self.model, inputs, self.recipe.temperature).logp
 
 
 def _moved(inputs: Any, device: Any) -> Any:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError
-from thinkseg.models import place_of
+from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
@@ -32,7 +32,7 @@ from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
 from thinkseg.training.grpo.metrics import joined
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.step import Step
-from thinkseg.training.trainer import checked_view, trainable, training_arguments, uses_bf16
+from thinkseg.training.trainer import resolve_view, trainable, training_arguments, uses_bf16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -60,12 +60,12 @@ def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
     """The policy as it is after all steps, without its adapter."""
     import torch
 
-    source = place_of(str(recipe.model.name))
+    source = resolve_model(str(recipe.model.name))
     bf16 = uses_bf16(recipe.precision)
     # Where the Trainer will train it, so that a frozen copy is there too.
     model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32", distributed.device())
     encoder = Encoder.load(source)
-    view = checked_view(recipe.view, model, encoder)
+    view = resolve_view(recipe.view, model, encoder)
     torch.manual_seed(recipe.seed)  # an adapter begins alike after an interruption
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
@@ -161,6 +161,6 @@ def _trainer_class(optimizer: str) -> type[Any]:
             return 0  # the stock estimate counts the padded tokens of a batch, and there is none here
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            super().log(logs | joined(distributed.everyones(self.step.telling.end())), start_time)
+            super().log(logs | joined(distributed.all_gather(self.step.telling.end())), start_time)
 
     return GrpoTrainer

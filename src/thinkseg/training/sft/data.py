@@ -28,9 +28,9 @@ from thinkseg.data.cot import CotSet
 from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import look
-from thinkseg.data.shapes.wordings import with_strays
+from thinkseg.data.shapes.wordings import add_noise_words
 from thinkseg.demonstrations import closeups, dialogue, glimpses, lists, traces, true_reply
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoded, Encoder, Written, spans
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText, spans
 from thinkseg.training.packing import Row, pack
 from thinkseg.types import Dialogue, View
 
@@ -77,7 +77,7 @@ class Mixture:
         clip = episode("train", at, questions, self.asked)
         rng = np.random.default_rng([4, at])
         stray = rng.random(len(clip.texts)) < self.strays
-        texts = (with_strays(text, rng) if odd else text for text, odd in zip(clip.texts, stray, strict=True))
+        texts = (add_noise_words(text, rng) if odd else text for text, odd in zip(clip.texts, stray, strict=True))
         return replace(clip, texts=tuple(texts))
 
     def _draw(self, pool: int) -> list[Row]:
@@ -118,7 +118,7 @@ def _keyframes(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dial
 def _until_boxes(reply: str, encoder: Encoder) -> str:
     """A reply up to its keyframe, nothing said of how it goes on; all of one that says there is no target."""
     kept, boxed, _ = reply.partition(f', "{BOXES}": [[')
-    return Written(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if boxed else reply
+    return GeneratedText(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if boxed else reply
 
 
 def _firsts(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -134,7 +134,7 @@ def _boxings(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialog
     return [dialogue for dialogue in _closeups(mixture, at, rng) if len(dialogue) > 2]
 
 
-def _last_reply_alone(encoded: Encoded) -> Encoded:
+def _last_reply_alone(encoded: EncodedDialogue) -> EncodedDialogue:
     """The same dialogue, of which no reply is taught but the last."""
     start, _ = spans(encoded.labels != IGNORED)[-1]
     return replace(encoded, labels=np.where(np.arange(len(encoded.ids)) < start, IGNORED, encoded.labels))

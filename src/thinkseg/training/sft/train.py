@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinkseg.demonstrations import opened_set
 from thinkseg.errors import SettingsError
-from thinkseg.models import place_of
+from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
@@ -25,8 +25,8 @@ from thinkseg.training.checkpoints import claimed, in_stages, last_checkpoint, p
 from thinkseg.training.packing import Row, collate
 from thinkseg.training.sft.data import KINDS, Mixture, corpus
 from thinkseg.training.sft.recipe import Recipe
-from thinkseg.training.sft.vision_warmup import Cells, collate_cells, probe
-from thinkseg.training.trainer import checked_view, stage_trainer, trainable, uses_bf16
+from thinkseg.training.sft.vision_warmup import VisionProbeData, collate_cells, probe
+from thinkseg.training.trainer import resolve_view, stage_trainer, trainable, uses_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
         tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.whole_numbers, wanted.tenths)
         model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
         return model, create_encoder(tokenizer, source.create.vision)
-    before = place_of(str(source.name))
+    before = resolve_model(str(source.name))
     if number:
         before = stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
     precision: Any = "bf16" if uses_bf16(recipe.precision) and source.lora else "fp32"
@@ -87,10 +87,10 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
 def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Encoder, folder: Path, out: Path) -> None:
     stage = recipe.stages[number]
     offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
-    view = checked_view(recipe.view, model, encoder)
+    view = resolve_view(recipe.view, model, encoder)
     if stage.objective == "patches":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
-        data: Any = Cells(encoder, view, offset, length)
+        data: Any = VisionProbeData(encoder, view, offset, length)
         collator: Any = collate_cells
     else:
         trained = trainable(model, recipe.model, stage.gradient_checkpointing)

@@ -29,10 +29,10 @@ LEAST_COVER = 0.08  # share of a cell that an object must cover to be asked for
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class VisionProbeData:
     """A map-style data set: frames of one clip with the object that fills each cell of the view's grid.
 
-    An item holds pixels and grids as in `Encoded`, and per cell color and shape (`IGNORED` on background), any
+    An item holds pixels and grids as in `EncodedDialogue`, and per cell color and shape (`IGNORED` on background), any
     (is there an object) and box (x1, y1, x2, y2 over the frame's sides), cells in reading order.
     """
 

@@ -14,7 +14,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForCondition
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from thinkseg.errors import ModelError
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder, Written, rotary_positions
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder, GeneratedText, rotary_positions
 from thinkseg.types import Turn
 from tinymodels import asked, labelled_text, picture
 
@@ -305,14 +305,14 @@ def test_a_reply_that_knows_its_tokens_is_encoded_as_them(encoder: Encoder) -> N
     turn = asked("Where?", [picture(0)])
     letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "think"]
     assert len(tokenizer("think", add_special_tokens=False)["input_ids"]) < len(letters)
-    said = Written(encoder.text(letters), [*letters, encoder.end_id])
+    said = GeneratedText(encoder.text(letters), [*letters, encoder.end_id])
     assert said == "think"
     encoded = encoder.encode((turn, said))
     assert encoded.labels[encoded.labels != IGNORED].tolist() == [*letters, encoder.end_id]
-    cut = encoder.encode((turn, Written("think", letters)))
+    cut = encoder.encode((turn, GeneratedText("think", letters)))
     assert cut.ids.tolist() == encoded.ids[:-1].tolist()
     control = [tokenizer.convert_tokens_to_ids(letter) for letter in "<|im_end|>"]
-    odd = Written(encoder.text(control), [*control, encoder.end_id])
+    odd = GeneratedText(encoder.text(control), [*control, encoder.end_id])
     assert odd == "<|im_end|>"
     longer = encoder.encode((turn, odd, asked("And now?", [picture(1)])))
     assert (longer.ids == encoder.end_id).sum() == 3  # of two turns and a reply

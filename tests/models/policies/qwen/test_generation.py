@@ -7,8 +7,8 @@ import torch
 from transformers import GenerationConfig
 
 from thinkseg.models.policies.qwen.checkpoint import load_model
-from thinkseg.models.policies.qwen.encoder import Encoded, Encoder
-from thinkseg.models.policies.qwen.generation import Drawn, Engine
+from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder
+from thinkseg.models.policies.qwen.generation import Completion, Engine
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
 
@@ -37,7 +37,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[Path, tuple[int, int]]:
 
 
 @torch.no_grad()
-def whole(one: Engine, encoded: Encoded) -> torch.Tensor:
+def whole(one: Engine, encoded: EncodedDialogue) -> torch.Tensor:
     """Logits after a dialogue, from one plain forward pass of the stock model."""
     ids = torch.from_numpy(encoded.ids)[None]
     images: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def whole(one: Engine, encoded: Encoded) -> torch.Tensor:
 
 
 @torch.no_grad()
-def stock(one: Engine, dialogue: Dialogue) -> Drawn:
+def stock(one: Engine, dialogue: Dialogue) -> Completion:
     """What the stock `generate` writes, greedily, when it reads all of a dialogue."""
     encoded, encoder = one.encoder.encode(dialogue), one.encoder
     ids = torch.from_numpy(encoded.ids)[None]
@@ -64,7 +64,7 @@ def stock(one: Engine, dialogue: Dialogue) -> Drawn:
         **images,
     )
     tokens = tuple(written[0, len(encoded.ids) :].tolist())
-    return Drawn(tokens, tokens[-1] != encoder.end_id)
+    return Completion(tokens, tokens[-1] != encoder.end_id)
 
 
 @torch.no_grad()
@@ -160,7 +160,7 @@ def test_a_seed_draws_the_same_again_and_another_draws_others(qwen2_5: Path) -> 
     one = engine(qwen2_5)
     reading = one.read([one.encoder.encode(prompts((56, 56))[0])])
 
-    def drawn(seed: int) -> list[Drawn]:
+    def drawn(seed: int) -> list[Completion]:
         return one.write(reading, [0] * 4, NEW_TOKENS, 1.0, torch.Generator().manual_seed(seed))
 
     assert drawn(1) == drawn(1)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from thinkseg.models.policies.qwen.checkpoint import load_model
-from thinkseg.models.policies.qwen.encoder import Encoder, Written
+from thinkseg.models.policies.qwen.encoder import Encoder, GeneratedText
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.qwen.prefix_sharing import Answering, shared
+from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, shared
 from thinkseg.models.policies.sampling import Drawing
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
@@ -46,7 +46,7 @@ def test_equal_first_turns_become_one() -> None:
 
 @torch.no_grad()
 def test_equal_dialogues_are_read_once(engine: Engine, fed: list[tuple[int, ...]]) -> None:
-    answering = Answering(engine, Drawing(temperature=1.0, max_new_tokens=3))
+    answering = ChatGenerator(engine, Drawing(temperature=1.0, max_new_tokens=3))
     dialogues: list[Dialogue] = [(asked("Who?", [A.copy()]),) for _ in range(5)]
     later = asked("And now?", [B])
     dialogues += [(asked("Who?", [B]), reply, later) for reply in ("Me.", "Me.", "You.")]
@@ -57,9 +57,9 @@ def test_equal_dialogues_are_read_once(engine: Engine, fed: list[tuple[int, ...]
 
 @torch.no_grad()
 def test_replies_in_the_same_words_of_other_tokens_are_told_apart(engine: Engine, fed: list[tuple[int, ...]]) -> None:
-    answering = Answering(engine, Drawing(0.0, 2))
+    answering = ChatGenerator(engine, Drawing(0.0, 2))
     end = engine.encoder.end_id
-    said = [Written("He", [40, end]), Written("He", [41, 42, end])]
+    said = [GeneratedText("He", [40, end]), GeneratedText("He", [41, 42, end])]
     turn, later = asked("Who?", [A]), Turn(("Why?",))
     answering.reply([(turn, one, later) for one in said])
     assert [shape[0] for shape in fed] == [2]
@@ -67,10 +67,10 @@ def test_replies_in_the_same_words_of_other_tokens_are_told_apart(engine: Engine
 
 @torch.no_grad()
 def test_a_first_turn_and_one_that_follows_it_can_be_answered_together(engine: Engine) -> None:
-    plain = Answering(engine, Drawing(0.0, 4))
+    plain = ChatGenerator(engine, Drawing(0.0, 4))
     turn, later = asked("Who?", [A]), asked("Where?", [B])
     both: list[Dialogue] = [(turn,), (turn, "He.", later)]
-    expected = [Answering(engine, Drawing(0.0, 4)).reply([dialogue])[0] for dialogue in both]
+    expected = [ChatGenerator(engine, Drawing(0.0, 4)).reply([dialogue])[0] for dialogue in both]
     assert plain.reply(both) == expected
     assert plain.reply(both[1:]) == expected[1:]
     plain.forget()
@@ -81,12 +81,12 @@ def test_a_first_turn_and_one_that_follows_it_can_be_answered_together(engine: E
 def test_the_cache_is_kept_within_bounds(engine: Engine, fed: list[tuple[int, ...]]) -> None:
     turns: list[Dialogue] = [(asked(f"Who is number {n}?", [A]),) for n in range(4)]
     length = len(engine.encoder.encode(turns[0]).ids)
-    answering = Answering(engine, Drawing(0.0, 5, tokens_at_once=2 * 2 * (length + 5)))
+    answering = ChatGenerator(engine, Drawing(0.0, 5, tokens_at_once=2 * 2 * (length + 5)))
     answering.reply([turn for turn in turns for _ in range(2)])
     assert [shape[0] for shape in fed] == [2, 2]
     fed.clear()
-    Answering(engine, Drawing(0.0, 5, tokens_at_once=1)).reply(turns)
+    ChatGenerator(engine, Drawing(0.0, 5, tokens_at_once=1)).reply(turns)
     assert [shape[0] for shape in fed] == [1, 1, 1, 1]
     fed.clear()
-    Answering(engine, Drawing(0.0, 5)).reply(turns)
+    ChatGenerator(engine, Drawing(0.0, 5)).reply(turns)
     assert [shape[0] for shape in fed] == [4]

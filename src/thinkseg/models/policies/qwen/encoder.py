@@ -30,7 +30,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
+class EncodedDialogue:
     """One dialogue as numbers.
 
     ids: int64 (L,); labels: int64 (L,), the id where the model's own words stand and `IGNORED` elsewhere.
@@ -51,7 +51,7 @@ class Encoded:
         return joined(self.images)
 
 
-class Written(str):
+class GeneratedText(str):
     """A reply that remembers the tokens it was written in; others with the same text may be likelier.
 
     tokens: with the end of the turn, unless the reply was cut short.
@@ -59,7 +59,7 @@ class Written(str):
 
     tokens: tuple[int, ...]
 
-    def __new__(cls, text: str, tokens: Sequence[int] = ()) -> Written:
+    def __new__(cls, text: str, tokens: Sequence[int] = ()) -> GeneratedText:
         written = super().__new__(cls, text)
         written.tokens = tuple(tokens)
         return written
@@ -113,7 +113,10 @@ class Encoder:
         return {i: t.content for i, t in added if t.special or t.content.startswith("<|")}
 
     def patches(self, images: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images, uint8 RGB, as (pixels, grids), see `Encoded`. Raises ModelError for sizes the model cannot see."""
+        """Images, uint8 RGB, as (pixels, grids), see `EncodedDialogue`.
+
+        Raises ModelError for sizes the model cannot see.
+        """
         import torch
 
         for image in images:
@@ -128,11 +131,11 @@ class Encoder:
         )
         return batch["pixel_values"], batch["image_grid_thw"]
 
-    def encode(self, dialogue: Dialogue) -> Encoded:
+    def encode(self, dialogue: Dialogue) -> EncodedDialogue:
         """A dialogue that ends with a turn becomes a prompt; one that ends with a reply, a training example."""
         return self.encode_group([dialogue])[0]
 
-    def encode_group(self, dialogues: Sequence[Dialogue]) -> list[Encoded]:
+    def encode_group(self, dialogues: Sequence[Dialogue]) -> list[EncodedDialogue]:
         """Encodes dialogues; of an image that several of them show (the very same array), patches are made once."""
         images = {id(image): image for dialogue in dialogues for image in _images(dialogue)}
         pixels, grids = self.patches(list(images.values()))
@@ -143,7 +146,7 @@ class Encoder:
             own = [places[id(image)] for image in _images(dialogue)]
             ids, labels = self._tokens(dialogue, [len(parts[place]) // self.merge**2 for place in own])
             positions = rotary_positions(ids == self.image_pad_id, grids[own].numpy(), self.merge)
-            encoded.append(Encoded(ids, labels, positions, tuple(parts[place] for place in own), grids[own]))
+            encoded.append(EncodedDialogue(ids, labels, positions, tuple(parts[place] for place in own), grids[own]))
         return encoded
 
     def _tokens(self, dialogue: Dialogue, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +176,7 @@ class Encoder:
 
     def _said(self, reply: str) -> list[int]:
         """A reply in tokens: those it was written in, if it knows them."""
-        if isinstance(reply, Written):
+        if isinstance(reply, GeneratedText):
             return list(reply.tokens)
         return [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
 
@@ -187,7 +190,7 @@ class Encoder:
         def spelt(text: str) -> str:
             return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
-        if isinstance(part, Written):
+        if isinstance(part, GeneratedText):
             return part  # its tokens are what is read, and none of them structures a dialogue
         if isinstance(part, str):
             return spelt(part)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.policies.qwen.encoder import Encoded, Encoder, spans
-from thinkseg.models.policies.qwen.vision_cache import Vision, without_adapter
+from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder, spans
+from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache, without_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Completion:
     """One continuation. tokens: with the one that ends it, unless it is cut short by the limit."""
 
     tokens: tuple[int, ...]
@@ -56,18 +56,18 @@ class Engine:
     """
 
     def __init__(
-        self, model: Any, encoder: Encoder, vision: Vision | None = None, ends: Collection[int] | None = None
+        self, model: Any, encoder: Encoder, vision: ImageFeatureCache | None = None, ends: Collection[int] | None = None
     ) -> None:
         self.model = model
         self.encoder = encoder
-        self.vision = vision or Vision(model)
+        self.vision = vision or ImageFeatureCache(model)
         self.ends = frozenset({encoder.end_id} if ends is None else ends)
         self._config = without_adapter(model).model.language_model.config
         self._suppressed = [token for token in encoder.suppressed_ids() if token not in self.ends]
 
     def read(
         self,
-        dialogues: Sequence[Encoded],
+        dialogues: Sequence[EncodedDialogue],
         before: Reading | None = None,
         rows: Sequence[int] = (),
         starts: Sequence[int] = (),
@@ -113,7 +113,7 @@ class Engine:
         max_new_tokens: int,
         temperature: float = 0.0,
         generator: torch.Generator | None = None,
-    ) -> list[Drawn]:
+    ) -> list[Completion]:
         """Continues what was read, once for each entry of `rows`, its places in `reading`.
 
         temperature: 0 takes the likeliest token each time. generator: on the model's device.
@@ -130,7 +130,7 @@ class Engine:
         max_new_tokens: int,
         temperature: float,
         generator: torch.Generator | None,
-    ) -> list[Drawn]:
+    ) -> list[Completion]:
         import torch
 
         from thinkseg.models.policies.qwen.shared_kv_cache import shared_cache
@@ -165,7 +165,7 @@ class Engine:
                 logits_to_keep=1,
             ).logits[:, -1]
             position = position + 1
-        return [Drawn(tuple(ids), ids[-1] not in self.ends) for ids in written]
+        return [Completion(tuple(ids), ids[-1] not in self.ends) for ids in written]
 
     def _pick(self, logits: torch.Tensor, temperature: float, generator: torch.Generator | None) -> torch.Tensor:
         """The next token of each row, int64 (P,): never one that structures a dialogue, except for its end."""
@@ -177,7 +177,7 @@ class Engine:
             return scores.argmax(-1)
         return torch.multinomial((scores / temperature).softmax(-1), 1, generator=generator)[:, 0]
 
-    def _features(self, dialogues: Sequence[Encoded], starts: Sequence[int]) -> dict[str, Any] | None:
+    def _features(self, dialogues: Sequence[EncodedDialogue], starts: Sequence[int]) -> dict[str, Any] | None:
         """Features of the images that stand behind `starts`."""
         images: list[torch.Tensor] = []
         grids: list[torch.Tensor] = []

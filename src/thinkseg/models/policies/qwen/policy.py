@@ -11,7 +11,7 @@ from thinkseg.models.loading import is_out_of_memory
 from thinkseg.models.policies.qwen.checkpoint import Precision, load_model, load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.qwen.prefix_sharing import Answering
+from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator
 from thinkseg.models.policies.sampling import Drawing, Sampling, mixed_seed
 from thinkseg.types import Dialogue, Reply, View
 
@@ -46,7 +46,7 @@ class QwenPolicy:
         self.sampling = sampling or Sampling()
         self._calls = 0
         self._engine = Engine(model, encoder, ends=self._ends())
-        self._answering = Answering(self._engine, Drawing(self.sampling.temperature, self.sampling.max_new_tokens))
+        self._answering = ChatGenerator(self._engine, Drawing(self.sampling.temperature, self.sampling.max_new_tokens))
 
     @classmethod
     def load(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thinkseg.models.policies.qwen.encoder import Encoded, Written
+from thinkseg.models.policies.qwen.encoder import EncodedDialogue, GeneratedText
 from thinkseg.models.policies.qwen.generation import Engine, Reading
 from thinkseg.models.policies.sampling import Drawing
 from thinkseg.types import Dialogue, Reply, Turn
@@ -33,7 +33,7 @@ class _Read:
     length: int
 
 
-class Answering:
+class ChatGenerator:
     """Answers with one engine. What was read is kept until it is forgotten, or no dialogue goes on from it."""
 
     def __init__(self, engine: Engine, drawing: Drawing) -> None:
@@ -59,7 +59,7 @@ class Answering:
             drawn = self.engine.write(reading, rows, drawing.max_new_tokens, drawing.temperature, generator)
             read = reading.seen.sum(1).tolist()
             for place, row, one in zip(places, rows, drawn, strict=True):
-                text = Written(self.engine.encoder.text(one.said), one.tokens)
+                text = GeneratedText(self.engine.encoder.text(one.said), one.tokens)
                 replies[place] = Reply(text, len(one.said), one.truncated, read[row])
         return [replies[place] for place in range(len(dialogues))]
 
@@ -96,7 +96,7 @@ class Answering:
                 reading = self.engine.read([encoded[i] for i in part], before[0].reading, rows, starts)
                 yield [places[i] for i in part], reading, list(range(len(part)))
 
-    def _parts(self, encoded: Sequence[Encoded], copies: Sequence[int]) -> Iterator[list[int]]:
+    def _parts(self, encoded: Sequence[EncodedDialogue], copies: Sequence[int]) -> Iterator[list[int]]:
         """Positions in parts that the cache can take at a time, at least one in each."""
         part: list[int] = []
         for i in range(len(encoded)):
@@ -138,6 +138,6 @@ def _same_images(one: Turn, other: Turn) -> bool:
 
 def _name(part: Turn | str) -> object:
     """What tells a later part of a dialogue from others: its tokens or its words; a turn is itself."""
-    if isinstance(part, Written):
+    if isinstance(part, GeneratedText):
         return part.tokens
     return part if isinstance(part, str) else id(part)

@@ -26,7 +26,7 @@ ROOM = 64
 
 
 @dataclass(slots=True)
-class Places:
+class BranchLayout:
     """Where the continuations belong: in a grid with a line for each of P dialogues and as many columns as the largest
     group has members.
 
@@ -50,7 +50,7 @@ class Half(NamedTuple):
 
     read: torch.Tensor
     written: torch.Tensor
-    places: Places
+    places: BranchLayout
 
 
 class _Layer(DynamicLayer):
@@ -59,7 +59,7 @@ class _Layer(DynamicLayer):
     There is room for more than has been written, so that a token is put beside the others without moving them.
     """
 
-    def __init__(self, layer: Any, places: Places) -> None:
+    def __init__(self, layer: Any, places: BranchLayout) -> None:
         super().__init__()
         self._read = layer.keys, layer.values
         self._places = places
@@ -92,7 +92,7 @@ def _roomier(room: torch.Tensor, length: int, added: int) -> torch.Tensor:
     return larger
 
 
-def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[Cache, Places]:
+def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[Cache, BranchLayout]:
     """A cache in which each entry of `rows`, a place in `cache`, is continued. What was read is not copied.
 
     seen: bool (P, L), False where a dialogue is padded.
@@ -104,7 +104,7 @@ def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[C
         at.append(row * columns + met[row])
         met[row] += 1
     full = at == list(range(len(seen) * columns))
-    places = Places(
+    places = BranchLayout(
         len(seen),
         columns,
         None if full else torch.tensor(at, device=seen.device),
@@ -141,7 +141,7 @@ def _attend(
     return output.reshape(count, 1, heads, channels), None
 
 
-def _on_grid(rows: torch.Tensor, places: Places) -> torch.Tensor:
+def _on_grid(rows: torch.Tensor, places: BranchLayout) -> torch.Tensor:
     """Rows (continuations, heads, group, n) as (P, heads, columns x group, n), zeros where the grid is empty."""
     _, heads, group, last = rows.shape
     grid = rows
@@ -152,7 +152,7 @@ def _on_grid(rows: torch.Tensor, places: Places) -> torch.Tensor:
     return grid.transpose(1, 2).reshape(places.lines, heads, -1, last)
 
 
-def _of_grid(grid: torch.Tensor, places: Places, hidden: bool = False) -> torch.Tensor:
+def _of_grid(grid: torch.Tensor, places: BranchLayout, hidden: bool = False) -> torch.Tensor:
     """The inverse of `_on_grid`. hidden: makes scores of padding so small that it has no share."""
     if hidden and places.hidden is not None:
         grid = grid.masked_fill(places.hidden, torch.finfo(grid.dtype).min)

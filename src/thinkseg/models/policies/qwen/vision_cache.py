@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Vision:
+class ImageFeatureCache:
     """Remembers the features of images until told to forget them: they are worth as long as the tower stays as it is.
 
     model: a Qwen-VL, as it is or under a LoRA adapter. Features are computed without gradients.
@@ -27,7 +27,7 @@ class Vision:
         """Of images one after another, as the models take them in `mm_encoder_outputs`.
 
         images: float32 (patches, patch values) each; grids: int64 (3,) each; see
-        `models.policies.qwen.encoder.Encoded`.
+        `models.policies.qwen.encoder.EncodedDialogue`.
         """
         found = [self._find(image) for image in images]
         missing = [place for place, features in enumerate(found) if features is None]
