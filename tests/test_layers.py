@@ -40,6 +40,7 @@ HEAVY = {
     "rich",
     "yaml",
     "openai",
+    "jinja2",
 }
 
 

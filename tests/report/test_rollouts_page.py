@@ -1,24 +1,24 @@
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 
+from html_check import Page
 from thinkseg.data.shapes import load
-from thinkseg.report.rollouts_page import GROUPS, write_rollouts
+from thinkseg.report.rollouts_page import MAX_GROUPS, write_rollouts
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import Group, RolloutScore
 from thinkseg.types import Answer, Outcome, Turn
 
-ASK = Turn(("?",))
+PROMPT = Turn(("?",))
 
 
 def group(index: int = 0) -> Group:
     sample = load("val", index, (64, 64))
     prompt = Prompt(sample, (0, len(sample.video) - 1))
     boxes = np.array([[5, 5, 40, 40]], np.float32)
-    good = Outcome(Answer("I <b>see</b>", 0, boxes), None, (ASK, "<think>I <b>see</b></think>"))
-    bad = Outcome(None, "json", (ASK, "gibberish & more"))
+    good = Outcome(Answer("I <b>see</b>", 0, boxes), None, (PROMPT, "<think>I <b>see</b></think>"))
+    bad = Outcome(None, "json", (PROMPT, "gibberish & more"))
     scores = (
         RolloutScore({"boxes": 0.0}, 0.0),
         RolloutScore({"boxes": 0.75}, 0.75),
@@ -27,38 +27,26 @@ def group(index: int = 0) -> Group:
     return Group(prompt, (bad, good, bad), scores, np.array([-0.5, 1.0, -0.5]))
 
 
-class Checked(HTMLParser):
-    """Every tag that is opened is closed, in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_a_page_shows_attempts_from_best_to_worst_and_alike_ones_once(tmp_path: Path) -> None:
+def test_write_rollouts_sorts_by_reward_and_shows_equal_replies_once(tmp_path: Path) -> None:
     path = write_rollouts([group()], 12, tmp_path / "rollouts")
     assert path == tmp_path / "rollouts" / "step-000012.html"
-    page = path.read_text()
-    checked = Checked()
-    checked.feed(page)
-    assert not checked.open
-    assert re.findall(r">(\d\.\d\d) \(([+-]\d\.\d\d)\)<", page) == [("0.75", "+1.00"), ("0.00", "-0.50")]
-    assert page.count("gibberish &amp; more") == 1
-    assert "2 times" in page
-    assert "unusable: json" in page
-    assert "<b>see" not in page
-    assert page.count("data:image/jpeg;base64,") == 2  # the truth, and the one usable answer
-    assert not re.search(r'(src|href)="(?!data:)', page)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+    page = path.read_text()
+    assert re.findall(r">reward (\d\.\d\d), advantage ([+-]\d\.\d\d)<", page) == [("0.75", "+1.00"), ("0.00", "-0.50")]
+    assert page.count("gibberish &amp; more") == 1
+    assert "boxes 0.00 · 2 times · invalid: json" in page
+    assert "rewards 0.00 to 0.75" in page
 
 
-def test_a_page_holds_the_first_groups(tmp_path: Path) -> None:
-    page = write_rollouts([group(index) for index in range(GROUPS + 2)], 0, tmp_path).read_text()
-    assert page.count("<article>") == GROUPS
+def test_write_rollouts_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
+    page = write_rollouts([group()], 0, tmp_path).read_text()
+    links = Page(page).links
+    assert len(links) == 2  # the ground truth, and the only valid answer
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    assert "I &lt;b&gt;see&lt;/b&gt;" in page
+    assert "<b>see" not in page
+
+
+def test_write_rollouts_many_groups_shows_first_ones(tmp_path: Path) -> None:
+    page = write_rollouts([group(index) for index in range(MAX_GROUPS + 2)], 0, tmp_path).read_text()
+    assert page.count("<article>") == MAX_GROUPS

@@ -20,9 +20,9 @@ from thinkseg.data.shapes import CATEGORIES, load
 from thinkseg.evaluation.shapes_scores import Row, judge, summarise
 from thinkseg.ops.video import open_video, write_video
 from thinkseg.pipeline import resolve_view, segment_sample
-from thinkseg.report.film_strips import write_pictures
+from thinkseg.report.film_strips import write_film_strips
 from thinkseg.report.result_files import write_files
-from thinkseg.report.results_page import ReportItem, figure, verdict, write_page
+from thinkseg.report.results_page import ReportItem, format_score, verdict, write_page
 from thinkseg.storage.atomic import result_folder, write_json
 from thinkseg.types import Policy, Progress, Tracker, VideoSample, View
 
@@ -73,8 +73,12 @@ def table(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         keyframe = "–" if row["keyframe"] is None else str(row["keyframe"])
-        lines.append((row["category"], row["query"], keyframe, figure(row["j"]), figure(row["f"]), verdict(row)))
-    lines.append(("mean", "", "", figure(totals.j), figure(totals.f), f"J&F {figure(totals.j_and_f)}"))
+        lines.append(
+            (row["category"], row["query"], keyframe, format_score(row["j"]), format_score(row["f"]), verdict(row))
+        )
+    lines.append(
+        ("mean", "", "", format_score(totals.j), format_score(totals.f), f"J&F {format_score(totals.j_and_f)}")
+    )
     return console.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
 
 
@@ -91,5 +95,5 @@ def _exhibit(sample: VideoSample, chain: str, policy: Policy, tracker: Tracker, 
     result = segment_sample(replace(sample, video=open_video(clip)), get_chain(chain), policy, tracker, view)
     row = judge(result, view)
     write_files(result, place, {"policy": policy.name, "tracker": tracker.name, "chain": chain})
-    write_pictures(result, view, place)
+    write_film_strips(result, view, place)
     return ReportItem(result, row, sample.id, clip.name if result.failure else "overlay.mp4")

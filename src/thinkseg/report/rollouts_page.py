@@ -1,112 +1,92 @@
-"""Rollouts as a page to look at: groups in, one HTML file out that needs nothing beside it."""
+"""A page of GRPO rollouts: one self-contained HTML file per step."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from thinkseg.report.page import webpage
+from thinkseg.report.film_strips import frame_labels
+from thinkseg.report.page import PageImage, jpeg_url, write_html
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import Group, RolloutScore
-from thinkseg.storage.atomic import replacing
-from thinkseg.types import Outcome
+from thinkseg.rewards.groups import Group
+from thinkseg.types import Answer
 
-GROUPS = 6
-"""Groups on one page: the first ones of a step, so that the choice is nobody's."""
+MAX_GROUPS = 6
+"""Groups per page. The first ones of a step are shown, so that the choice does not depend on rewards."""
 
-JPEG_QUALITY = 80
+STRIP_WIDTH = 1200
 
 
 def write_rollouts(groups: Sequence[Group], step: int, folder: Path) -> Path:
-    """Writes `folder`/step-NNNNNN.html and returns its path. Attempts are sorted by what they are worth."""
-    title = f"Rollouts of step {step}"
-    contents = [f"<header><h1>{title}</h1></header>", *(_article(group) for group in groups[:GROUPS])]
+    """Writes `folder`/step-NNNNNN.html and returns its path. Rollouts are sorted by reward, highest first."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:06d}.html"
-    with replacing(path) as partial:
-        partial.write_text(webpage(title, contents), "utf-8")
+    articles = [_article(group) for group in groups[:MAX_GROUPS]]
+    write_html(path, "rollouts.html.j2", title=f"Rollouts of step {step}", groups=articles)
     return path
 
 
-def _article(group: Group) -> str:
-    sample = group.prompt.sample
-    frames = list(sample.video.read(group.prompt.shown))
-    order = np.argsort([-score.total for score in group.scores], kind="stable")
-    lines = [
-        f'<article><header><span class="chip">{escape(sample.category)}</span>',
-        f'<h2>“{escape(sample.query)}”</h2><p class="verdict">{_spread(group)}</p></header>',
-        f'<div class="strips">{_strip(group.prompt, frames, None)}</div>',
-    ]
+def _article(group: Group) -> dict[str, Any]:
+    """Returns the variables of one group of the template."""
+    prompt, totals = group.prompt, [score.total for score in group.scores]
+    frames = list(prompt.sample.video.read(prompt.shown))
+    return {
+        "category": prompt.sample.category,
+        "query": prompt.sample.query,
+        "rewards": f"rewards {min(totals):.2f} to {max(totals):.2f}",
+        "image": _truth_image(prompt, frames),
+        "rollouts": [_rollout(group, number, frames) for number in _distinct(group)],
+    }
+
+
+def _distinct(group: Group) -> Iterator[int]:
+    """Yields the indices of rollouts with distinct replies, highest reward first."""
     shown: set[tuple[str, ...]] = set()
-    for number in order:
-        outcome = group.outcomes[number]
-        if outcome.replies in shown:
-            continue
-        shown.add(outcome.replies)
-        copies = sum(other.replies == outcome.replies for other in group.outcomes)
-        lines += _attempt(group.prompt, frames, outcome, group.scores[number], group.advantages[number], copies)
-    return "\n".join([*lines, "</article>"])
+    for number in np.argsort([-score.total for score in group.scores], kind="stable"):
+        replies = group.outcomes[number].replies
+        if replies not in shown:
+            shown.add(replies)
+            yield int(number)
 
 
-def _attempt(
-    prompt: Prompt,
-    frames: Sequence[np.ndarray],
-    outcome: Outcome,
-    score: RolloutScore,
-    advantage: float,
-    copies: int,
-) -> list[str]:
-    terms = ", ".join(f"{name} {'–' if term is None else f'{term:.2f}'}" for name, term in score.terms.items())
-    often = f" · {copies} times" if copies > 1 else ""
-    failure = f" · unusable: {escape(outcome.failure)}" if outcome.failure else ""
-    kind = "good" if advantage > 0 else "bad"
-    drawn = "" if outcome.answer is None else f'<div class="strips">{_strip(prompt, frames, outcome)}</div>'
-    said = "\n\n".join(outcome.replies)
-    return [
-        f'<header><p class="verdict {kind}">{score.total:.2f} ({advantage:+.2f})</p><p>{terms}{often}{failure}</p>'
-        "</header>",
-        f'{drawn}<div style="padding: 0 16px"><pre>{escape(said)}</pre></div>',
-    ]
+def _rollout(group: Group, number: int, frames: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Returns the variables of one rollout of the template."""
+    outcome, score, advantage = group.outcomes[number], group.scores[number], group.advantages[number]
+    copies = sum(other.replies == outcome.replies for other in group.outcomes)
+    facts = [", ".join(f"{name} {'–' if term is None else f'{term:.2f}'}" for name, term in score.terms.items())]
+    if copies > 1:
+        facts.append(f"{copies} times")
+    if outcome.failure:
+        facts.append(f"invalid: {outcome.failure}")
+    return {
+        "score": f"reward {score.total:.2f}, advantage {advantage:+.2f}",
+        "good": bool(advantage > 0),
+        "facts": facts,
+        "image": _answer_image(group.prompt, frames, outcome.answer) if outcome.answer else None,
+        "replies": "\n\n".join(outcome.replies),
+    }
 
 
-def _spread(group: Group) -> str:
-    totals = [score.total for score in group.scores]
-    return f"rewards {min(totals):.2f} to {max(totals):.2f}"
+def _truth_image(prompt: Prompt, frames: Sequence[np.ndarray]) -> PageImage:
+    """Draws the prompt's frames above the ground-truth masks."""
+    truth = prompt.sample.truth
+    masks = None if truth is None else [truth.masks(index) for index in prompt.shown]
+    return PageImage(_strip(prompt, frames, masks=masks), "Frames and ground-truth masks", "ground truth")
 
 
-def _strip(prompt: Prompt, frames: Sequence[np.ndarray], outcome: Outcome | None) -> str:
-    """The frames shown, with an answer's boxes on its keyframe; without an answer, with the true masks below them."""
-    from PIL import Image
+def _answer_image(prompt: Prompt, frames: Sequence[np.ndarray], answer: Answer) -> PageImage:
+    """Draws the prompt's frames with the answer's boxes on its keyframe."""
+    highlight = None if answer.keyframe is None else prompt.shown.index(answer.keyframe)
+    strip = _strip(prompt, frames, highlight=highlight, boxes=answer.boxes)
+    return PageImage(strip, "Frames with the boxes of the answer on its keyframe", "answer")
 
+
+def _strip(prompt: Prompt, frames: Sequence[np.ndarray], **marks: Any) -> str:
+    """Returns a film strip as a data URL. marks: arguments of `thinkseg.ops.draw.film_strip`."""
     from thinkseg.ops import draw
 
-    video, truth = prompt.sample.video, prompt.sample.truth
-    times = [video.time_of(frame) for frame in prompt.shown]
-    labels = [
-        f"frame {frame}" if time is None else f"{time:.1f} s" for frame, time in zip(prompt.shown, times, strict=True)
-    ]
-    answer = outcome.answer if outcome else None
-    keyframe = answer.keyframe if answer else None
-    masks = None
-    if outcome is None and truth is not None:
-        masks = [truth.masks(frame) for frame in prompt.shown]
-    picture = draw.film_strip(
-        frames,
-        labels,
-        highlight=None if keyframe is None else prompt.shown.index(keyframe),
-        boxes=answer.boxes if answer else None,
-        masks=masks,
-        width=1200,
-    )
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY)
-    data = base64.b64encode(file.getvalue()).decode()
-    caption = "truth" if outcome is None else "answer"
-    return (
-        f'<figure><figcaption>{caption}</figcaption><img src="data:image/jpeg;base64,{data}" alt="{caption}"></figure>'
-    )
+    labels = frame_labels(prompt.sample.video, prompt.shown)
+    return jpeg_url(draw.film_strip(frames, labels, width=STRIP_WIDTH, **marks))
