@@ -1,6 +1,7 @@
 """`thinkseg demo`, `data`, `train` and `evaluate`, with a policy that follows a script."""
 
 import json
+from html import unescape
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_demo_in_two_turns(loads, tmp_path, monkeypatch):
     out = tmp_path / "demo"
     assert app.main(["demo", "--chain", "revseg", "--out", str(out)]) == 0
     page = (out / "index.html").read_text("utf-8")
-    assert "Find &quot;what was described&quot;" in page
+    assert 'Find "what was described"' in unescape(page)
     assert "chain <b>revseg</b>" in page
 
 
