@@ -10,7 +10,7 @@ from annotating import VIEW, Script, form, good
 from thinkseg.annotation.build import MOST_FAILURES, Plan, make
 from thinkseg.annotation.costs import Budget, CostTracker
 from thinkseg.data.cot import read_cot_set
-from thinkseg.data.readers.issues import DatasetIssues
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
 from thinkseg.types import Reply
 
@@ -133,7 +133,7 @@ def test_the_budget_is_kept(clips, tmp_path):
     source, annotator = clips(*(f"single/{number}" for number in range(10))), Script(good)
     made, purse = run(source, tmp_path, annotator, Budget(tokens=500))
     assert purse.read + purse.written == 440
-    assert (len(made.verdicts), made.failures) == (4, [])
+    assert (len(made.verdicts), made.failures, made.num_unasked) == (4, [], 6)
     run(source, tmp_path, annotator, Budget(tokens=500))
     assert len(annotator.asked) == 4
     _, purse = run(source, tmp_path, annotator, Budget(tokens=700))
@@ -163,7 +163,14 @@ def test_what_is_broken_is_passed_over_where_that_is_wanted(clips, tmp_path):
     source.broken["none/0"] = VideoError("no frame")
     made, _ = run(source, tmp_path, Script(good), issues=issues)
     assert issues.total == 1
-    assert len(made.verdicts) == 4
+    assert (len(made.verdicts), made.num_unreadable, made.num_unasked) == (4, 1, 0)
+
+
+def test_annotate_notes_on_the_data_set_are_not_unreadable_questions(clips, tmp_path):
+    issues = DatasetIssues()
+    issues.note(DatasetFileError("count", "odd"))
+    made, _ = run(clips(*NAMES), tmp_path, Script(good), issues=issues)
+    assert (len(made.verdicts), made.num_unreadable, made.num_unasked) == (5, 0, 0)
 
 
 class Slow(Script):

@@ -140,6 +140,24 @@ def test_a_budget(tree, tmp_path, capsys):
     assert "the budget is used up: 3 of 6 questions were not asked" in capsys.readouterr().out
 
 
+def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, capsys):
+    odd = tmp_path / "tree"
+    shutil.copytree(tree, odd)
+    lists = odd / "meta_expressions_train_.json"
+    content = json.loads(lists.read_text())
+    for video in content["videos"].values():
+        for expression in video["expressions"].values():
+            # "no-target", which the data set's objects contradict: a note per question that has any.
+            expression["type_id"] = 2
+    lists.write_text(json.dumps(content))
+    with ScriptedServer(answer) as server:
+        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--frames", 2, "--frame-size", "32x32"]
+        assert run("revos", "--root", odd, "--count", 2, *asking, "--out", tmp_path / "set") == 0
+    told = capsys.readouterr()
+    assert "field (" in told.err
+    assert "budget" not in told.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -63,14 +63,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotationResult:
-    """What came out.
+    """Verified answers and the questions that have none.
 
-    verdicts: on all questions that were looked at, in the order drawn. failures: why others have no answer, though they
-    were asked; those that neither has were not asked, for want of money, or because none before them had an answer.
+    verdicts: in the order drawn. failures: an error per question whose request failed. num_unreadable: questions
+    skipped because of an invalid frame or mask. num_unasked: questions that the budget, or `MOST_FAILURES` errors in a
+    row, left over.
     """
 
     verdicts: Sequence[Verification]
     failures: Sequence[ModelError]
+    num_unreadable: int
+    num_unasked: int
 
 
 def make(
@@ -102,12 +105,14 @@ def make(
             if on_answer:
                 on_answer(len(folder.rows) - before)
 
-        tasks = _tasks(source, todo, plan, out, issues or DatasetIssues())
+        unreadable: list[str] = []
+        tasks = _tasks(source, todo, plan, out, issues or DatasetIssues(), unreadable)
         failures = _ask(tasks, _OnTheirWay(annotator, plan.seed, purse, keep))
         verdicts = [verdict(one, folder.rows[one.id], plan.view) for one in drawn if one.id in folder.rows]
         with writing(out):
             write_verdicts(verdicts, drawn, out)
-    return AnnotationResult(verdicts, failures)
+    num_unasked = len(drawn) - len(verdicts) - len(failures) - len(unreadable)
+    return AnnotationResult(verdicts, failures, len(unreadable), num_unasked)
 
 
 def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any]:
@@ -129,15 +134,22 @@ def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any
 
 
 def _tasks(
-    source: Source, todo: Iterable[Candidate], plan: Plan, out: Path, issues: DatasetIssues
+    source: Source, todo: Iterable[Candidate], plan: Plan, out: Path, issues: DatasetIssues, unreadable: list[str]
 ) -> Iterator[Task | SkippedQuestion]:
-    """What is to be asked, made one by one; the clean frames are kept before anyone is asked about them."""
+    """Prepares questions one at a time and writes their frames.
+
+    unreadable: gets the ids of questions whose frames or masks are invalid.
+    """
     for candidate in todo:
+        task: Task | SkippedQuestion | None = None
         with issues.skipping():
             task = prepare(candidate, *source.sample(candidate.id), plan.view, plan.seed)
             if isinstance(task, Task):
                 with writing(out):
                     write_frames(out, task.draft.frames, task.images)
+        if task is None:
+            unreadable.append(candidate.id)
+        else:
             yield task
 
 

@@ -186,7 +186,7 @@ def _annotate(
             write_review(made.verdicts, arguments.out, f"Reasoning on {title}, by {annotator.name}")
     print(_told(made, drawn, purse))
     print(f"wrote {arguments.out}")
-    return _status(made, len(drawn) - (issues.total if issues else 0))
+    return _status(made, len(drawn) - made.num_unreadable)
 
 
 def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, dict[str, Any]]:
@@ -223,17 +223,16 @@ def _told(made: AnnotationResult, drawn: list[Candidate], purse: CostTracker) ->
     return "\n".join(parts)
 
 
-def _status(made: AnnotationResult, whole: int) -> int:
-    """0, also where the budget is used up. Raises ModelError if questions got no answer.
+def _status(made: AnnotationResult, total: int) -> int:
+    """Returns 0, also where the budget is used up. Raises ModelError if requests failed.
 
-    whole: how many were drawn that are not broken.
+    total: questions drawn whose files can be read.
     """
-    left = whole - len(made.verdicts)
     if made.failures:
-        reason = made.failures[0]
-        raise ModelError(f"{left} of {whole} questions have no answer ({reason}): start again to ask them")
-    if left:
-        print(f"the budget is used up: {left} of {whole} questions were not asked")
+        left = len(made.failures) + made.num_unasked
+        raise ModelError(f"{left} of {total} questions have no answer ({made.failures[0]}): start again to ask them")
+    if made.num_unasked:
+        print(f"the budget is used up: {made.num_unasked} of {total} questions were not asked")
     return 0
 
 
