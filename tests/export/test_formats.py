@@ -22,10 +22,10 @@ def names(folder):
 
 
 def overrides(script):
-    """What a script hands over to its trainer, by name."""
-    told = 'python3() { printf \'%s\\n\' "$@"; }; export -f python3; bash "$0" trainer.nnodes=2'
+    """The settings that a script passes to its trainer, by name."""
+    told = 'python3() { printf \'%s\\0\' "$@"; }; export -f python3; bash "$0" trainer.nnodes=2'
     done = subprocess.run(["bash", "-c", told, str(script)], capture_output=True, text=True, check=True)
-    module, *settings = done.stdout.splitlines()[1:]
+    module, *settings = done.stdout.rstrip("\0").split("\0")[1:]
     return {"module": module, **dict(setting.split("=", 1) for setting in settings)}
 
 
@@ -126,6 +126,39 @@ def test_the_script_for_verl(source, job):
     assert int(settings["data.max_response_length"]) > 2 * loop["max_tokens"] + 3
     assert settings["actor_rollout_ref.model.path"] == "owner/qwen2.5-vl"
     assert settings["trainer.nnodes"] == "2"
+
+
+HOSTILE = "x $(touch run) `touch run` \"'; touch run #\n$HOME \\"
+
+
+@pytest.mark.parametrize(
+    ("format_name", "setting"),
+    [("verl", "actor_rollout_ref.model.path"), ("easyr1", "worker.actor.model.model_path")],
+)
+def test_run_script_hostile_model_and_folder_runs_no_command(source, job, tmp_path, monkeypatch, format_name, setting):
+    made = job(prompts=True)
+    folder = tmp_path / HOSTILE.replace("\n", " ")
+    made.folder.rename(folder)
+    made = replace(made, folder=folder, model=HOSTILE, name=HOSTILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MODEL", raising=False)
+    export(source, format_name, made, DatasetIssues())
+    subprocess.run(["sh", "-n", str(folder / "run.sh")], check=True)
+    settings = overrides(folder / "run.sh")
+    assert settings[setting] == settings["trainer.experiment_name"] == HOSTILE
+    assert settings["data.train_files"].startswith(f"{folder}/train.")
+    assert not list(tmp_path.rglob("run"))
+    monkeypatch.setenv("MODEL", f"other {HOSTILE}")
+    assert overrides(folder / "run.sh")[setting] == f"other {HOSTILE}"
+
+
+@pytest.mark.parametrize("value", [HOSTILE, "1.0", "no", "Modell-größe-😀"])
+def test_llamafactory_settings_any_name_reads_back(source, job, value):
+    made = replace(job(replies=True), model=value, name=value)
+    export(source, "llamafactory", made, DatasetIssues())
+    settings = yaml.safe_load((made.folder / "sft.yaml").read_text("utf-8"))
+    assert (settings["model_name_or_path"], settings["dataset"]) == (value, value)
+    assert settings["output_dir"] == f"saves/{value}"
 
 
 def test_verl_needs_pyarrow(source, job, monkeypatch):

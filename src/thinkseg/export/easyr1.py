@@ -7,6 +7,7 @@ run.sh                trains with both
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,8 @@ SCRIPT = """\
 #
 # Whatever is given after the script's name comes after its own settings, and so replaces them.
 set -euo pipefail
-here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
+here=$(CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")" && pwd)
+model={model}
 
 # format_prompt would add an instruction of another task, and pictures outside min_pixels..max_pixels would be resized.
 python3 -m verl.trainer.main \\
@@ -41,9 +43,9 @@ python3 -m verl.trainer.main \\
     data.max_prompt_length={prompt_tokens} \\
     data.max_response_length={response_tokens} \\
     worker.reward.reward_function="$here/thinkseg_rewards.py:compute_scores" \\
-    worker.actor.model.model_path="${{MODEL:-{model}}}" \\
+    worker.actor.model.model_path="${{MODEL:-$model}}" \\
     worker.rollout.limit_images={images} \\
-    trainer.experiment_name="{name}" \\
+    trainer.experiment_name={name} \\
     "$@"
 """
 
@@ -71,6 +73,6 @@ def _script(job: Job) -> str:
         prompt_tokens=prompt_tokens(job.asking, job.size_multiple),
         response_tokens=response_tokens(job.asking, job.size_multiple),
         images=job.asking.view.num_frames,
-        model=job.model,
-        name=job.name,
+        model=shlex.quote(job.model),
+        name=shlex.quote(job.name),
     )

@@ -42,7 +42,7 @@ dataset_dir: {info}
 dataset: {name}
 template: {template}
 cutoff_len: {tokens}   # frames and words of a whole dialogue; what is longer would be cut
-output_dir: saves/{name}
+output_dir: {output}
 per_device_train_batch_size: 1
 gradient_accumulation_steps: 8
 learning_rate: 1.0e-5
@@ -112,13 +112,19 @@ def _settings(job: Job) -> str:
     views = [asking.first_view, asking.view.closeup] if asking.chain == "revseg" else [asking.view]
     return SETTINGS.format(
         config=CONFIG,
-        model=json.dumps(job.model),
-        name=job.name,
-        info="." if job.info is None else json.dumps(_way(job.out, job.info.parent)),
+        model=_quoted(job.model),
+        name=_quoted(job.name),
+        output=_quoted(f"saves/{job.name}"),
+        info=_quoted("." if job.info is None else _way(job.out, job.info.parent)),
         pixels=max(view.frame_wh[0] * view.frame_wh[1] for view in views),
         template=TEMPLATES[asking.view.coordinates],
         tokens=prompt_tokens(asking, job.size_multiple) + response_tokens(asking, job.size_multiple),
     )
+
+
+def _quoted(value: str) -> str:
+    """A YAML scalar that reads back as this text, also where it looks like a number."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _way(start: Path, end: Path) -> str:

@@ -11,6 +11,7 @@ pyarrow writes the table.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -48,8 +49,9 @@ SCRIPT = """\
 #
 # Whatever is given after the script's name comes after its own settings, and so replaces them.
 set -euo pipefail
-cd "$(dirname "${{BASH_SOURCE[0]}}")"
+CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
 here=$PWD
+model={model}
 export PYTHONPATH="$here${{PYTHONPATH:+:$PYTHONPATH}}"
 
 python3 -m verl.trainer.main_ppo \\
@@ -67,7 +69,7 @@ python3 -m verl.trainer.main_ppo \\
     data.image_key=images \\
     reward.custom_reward_function.path="$here/thinkseg_rewards.py" \\
     reward.custom_reward_function.name=compute_score \\
-    actor_rollout_ref.model.path="${{MODEL:-{model}}}" \\
+    actor_rollout_ref.model.path="${{MODEL:-$model}}" \\
     actor_rollout_ref.model.use_remove_padding=True \\
     actor_rollout_ref.model.enable_gradient_checkpointing=True \\
     actor_rollout_ref.actor.optim.lr=1e-6 \\
@@ -85,7 +87,7 @@ python3 -m verl.trainer.main_ppo \\
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1 \\
     actor_rollout_ref.rollout.agent.agent_loop_config_path="$here/agent_loop.yaml" \\
     trainer.project_name=thinkseg \\
-    trainer.experiment_name="{name}" \\
+    trainer.experiment_name={name} \\
     trainer.logger='["console"]' \\
     trainer.n_gpus_per_node=1 \\
     trainer.nnodes=1 \\
@@ -147,6 +149,6 @@ def _script(job: Job) -> str:
         rows=ROWS,
         prompt_tokens=prompt_tokens(job.asking, job.size_multiple),
         response_tokens=response_tokens(job.asking, job.size_multiple),
-        model=job.model,
-        name=job.name,
+        model=shlex.quote(job.model),
+        name=shlex.quote(job.name),
     )
