@@ -228,16 +228,7 @@ def _followed(sample: VideoSample, outcome: Outcome, tracker: Tracker, progress:
         masklets = empty(video.size_wh, len(video))
     else:
         masklets = tracker.track(video, answer.keyframe, answer.boxes, progress)
-    return Segmentation(
-        sample=sample,
-        answer=answer,
-        masklets=masklets,
-        dialogue=outcome.dialogue,
-        failure=outcome.failure,
-        num_tokens=outcome.num_tokens,
-        num_prompt_tokens=outcome.num_prompt_tokens,
-        seconds={**outcome.seconds, "tracker": time.perf_counter() - started},
-    )
+    return Segmentation(sample, outcome, masklets, time.perf_counter() - started)
 
 
 def _opened(video: str | Path | Frames | np.ndarray) -> Frames:

@@ -272,18 +272,33 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """The outcome of one question: an answer with its masks, or the reason why the reply could not be used.
+    """The outcome of a dialogue about one sample, with the masks of its answer.
 
-    failure: None, or an `AnswerError` reason; then `answer` is None and `masklets` holds no objects.
-    seconds: wall time by step, e.g. {"policy": 1.2, "tracker": 0.8}.
-    num_tokens, num_prompt_tokens: written and read by the policy; 0 where nobody counted.
+    masklets: no objects if the outcome has no answer, or if its answer says that there is no target.
+    tracker_seconds: wall time of tracking.
     """
 
     sample: VideoSample
-    answer: Answer | None
+    outcome: Outcome
     masklets: Masklets
-    dialogue: Dialogue
-    failure: str | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    num_tokens: int = 0
-    num_prompt_tokens: int = 0
+    tracker_seconds: float = 0.0
+
+    @property
+    def answer(self) -> Answer | None:
+        """None if a reply could not be used."""
+        return self.outcome.answer
+
+    @property
+    def failure(self) -> str | None:
+        """None, or why there is no answer: a word of `thinkseg.chains.parsing.REASONS`."""
+        return self.outcome.failure
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """The whole dialogue, the last reply included."""
+        return self.outcome.dialogue
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Wall time by step, e.g. {"frames": 0.1, "policy": 1.2, "tracker": 0.8}."""
+        return {**self.outcome.seconds, "tracker": self.tracker_seconds}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from thinkseg.report.film_strips import (
     truth_strip,
     write_film_strips,
 )
-from thinkseg.types import Answer, Segmentation, VideoSample, View
+from thinkseg.types import Answer, Outcome, Segmentation, VideoSample, View
 
 VIEW = View(num_frames=4, frame_wh=(8, 8))
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -25,7 +27,7 @@ def result(question):
     def make(answer):
         sample = question("star", True)
         masks = sample.truth if answer and answer.keyframe is not None else empty((8, 8), 4)
-        return Segmentation(sample, answer, masks, ("a reply",), None if answer else "json")
+        return Segmentation(sample, Outcome(answer, None if answer else "json", ("a reply",)), masks)
 
     return make
 
@@ -48,7 +50,7 @@ def test_film_strip_captions_make_it_taller(result):
 
 def test_truth_strip_without_ground_truth_raises(result):
     one = result(FOUND)
-    unknown = Segmentation(VideoSample("x", one.sample.video, "the star"), one.answer, one.masklets, one.dialogue)
+    unknown = replace(one, sample=VideoSample("x", one.sample.video, "the star"))
     with pytest.raises(ValueError, match="sample 'x': no ground truth"):
         truth_strip(unknown, VIEW)
 

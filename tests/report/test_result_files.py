@@ -8,7 +8,7 @@ from thinkseg.ops.masks import empty, from_stacks
 from thinkseg.ops.video import open_video
 from thinkseg.report.result_files import answer_record, describe, write_result
 from thinkseg.storage.atomic import STAMP, check_out, result_folder
-from thinkseg.types import Answer, Segmentation, Turn, VideoSample
+from thinkseg.types import Answer, Outcome, Segmentation, Turn, VideoSample
 
 
 @pytest.fixture
@@ -20,14 +20,13 @@ def result(film):
     boxes = np.array([[0, 0, 4, 6], [7, 5, 8, 6]], np.float32)
     sample = VideoSample("film.mp4", film(4), "both of them")
     dialogue = (Turn(("Which?",)), "<think>…")
-    return Segmentation(
-        sample, Answer("Left and right.", 2, boxes), from_stacks(masks), dialogue, seconds={"all": 1.23456}
-    )
+    outcome = Outcome(Answer("Left and right.", 2, boxes), None, dialogue, keyframe=2)
+    return Segmentation(sample, outcome, from_stacks(masks), tracker_seconds=1.23456)
 
 
 def make(result, answer=None, failure=None):
     """The result with no masks and another ending."""
-    return Segmentation(result.sample, answer, empty((8, 6), 4), result.dialogue, failure)
+    return Segmentation(result.sample, Outcome(answer, failure, result.dialogue), empty((8, 6), 4))
 
 
 def names(folder):
@@ -40,7 +39,7 @@ def test_the_record_is_plain_json(result):
     assert record["video"] == {"name": "film.mp4", "frames": 4, "size": [8, 6], "fps": 10.0}
     assert record["keyframe"] == {"index": 2, "seconds": 0.2}
     assert record["replies"] == ["<think>…"]
-    assert record["seconds"] == {"all": 1.235}
+    assert record["seconds"] == {"tracker": 1.235}
 
 
 def test_absence_and_failure_are_told_apart(result):

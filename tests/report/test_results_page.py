@@ -9,7 +9,7 @@ from thinkseg.evaluation.shapes_scores import judge
 from thinkseg.ops.masks import empty
 from thinkseg.report.film_strips import ANSWER_STRIP, TRUTH_STRIP
 from thinkseg.report.results_page import ReportItem, verdict, write_page
-from thinkseg.types import Answer, Segmentation, Turn, View
+from thinkseg.types import Answer, Outcome, Segmentation, Turn, View
 
 VIEW = View(num_frames=4, frame_wh=(8, 8))
 NO_TARGET = Answer("There is <none>.", None, np.zeros((0, 4), np.float32))
@@ -24,7 +24,8 @@ def item(question):
         sample = question(name, target)
         masks = sample.truth if answer and answer.keyframe is not None and target else empty((8, 8), 4)
         failure = None if answer else "json"
-        result = Segmentation(sample, answer, masks, ("<tags>",), failure, {"policy": 0.5})
+        outcome = Outcome(answer, failure, ("<tags>",), answer.keyframe if answer else None, seconds={"policy": 0.5})
+        result = Segmentation(sample, outcome, masks)
         return ReportItem(result, judge(result, VIEW), name, "overlay.mp4")
 
     return make
@@ -95,7 +96,7 @@ def test_write_page_second_turn_shows_prompt_and_reply(item, write):
     one = item("star", FOUND)
     image = np.zeros((8, 8, 3), np.uint8)
     dialogue = (Turn(("when?", image)), "<one>", Turn((image, "Find <it>.")), "[the <boxes>]")
-    two = replace(one, result=replace(one.result, dialogue=dialogue))
+    two = replace(one, result=replace(one.result, outcome=replace(one.result.outcome, dialogue=dialogue)))
     second_turn = "<p>Find &lt;it&gt;.</p><pre>[the &lt;boxes&gt;]</pre>"
     assert second_turn not in write(one)
     assert second_turn in write(two)

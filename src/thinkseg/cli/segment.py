@@ -100,7 +100,7 @@ def _follow(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
     from thinkseg.chains.frames import checked_query
     from thinkseg.ops.boxes import clip
     from thinkseg.ops.video import open_video
-    from thinkseg.types import Answer, Segmentation, VideoSample
+    from thinkseg.types import Answer, Outcome, Segmentation, VideoSample
 
     if arguments.keyframe is None or not arguments.boxes:
         raise SettingsError("to follow a box, both are needed: --keyframe, and --box once for each object")
@@ -119,10 +119,9 @@ def _follow(arguments: argparse.Namespace, progress: Progress) -> tuple[Segmenta
     masklets = tracker.track(video, keyframe, boxes, progress)
     result = Segmentation(
         sample=VideoSample(id=Path(arguments.video).name, video=video, query=query),
-        answer=Answer("", keyframe, boxes),
+        outcome=Outcome(Answer("", keyframe, boxes), failure=None, dialogue=(), keyframe=keyframe),
         masklets=masklets,
-        dialogue=(),
-        seconds={"tracker": time.perf_counter() - started},
+        tracker_seconds=time.perf_counter() - started,
     )
     return result, {"policy": None, "tracker": tracker.name}
 

@@ -32,7 +32,7 @@ from thinkseg.evaluation.protocols.revos import r_area, r_visa255
 from thinkseg.rewards import REWARDS, Prompt, Rollout
 from thinkseg.rle import encode
 from thinkseg.storage.run_folder import Row
-from thinkseg.types import Masklets, Outcome, Segmentation, View
+from thinkseg.types import Masklets, Segmentation, View
 
 BY_TRACKS = "vicas"
 """The benchmark that scores tracks."""
@@ -236,23 +236,23 @@ def _video_of(expression: Expression, video: Video, size_wh: tuple[int, int], pr
 
 def told(segmentation: Segmentation) -> Row:
     """What was asked and answered, without any score."""
-    sample, answer = segmentation.sample, segmentation.answer
+    sample, answer, outcome = segmentation.sample, segmentation.answer, segmentation.outcome
     return {
         "id": sample.id,
         "category": sample.category,
         "query": sample.query,
-        "failure": segmentation.failure,
-        "keyframe": answer.keyframe if answer else None,
+        "failure": outcome.failure,
+        "keyframe": outcome.keyframe,
         "boxes": answer.boxes.tolist() if answer else [],
-        "replies": [said for said in segmentation.dialogue if isinstance(said, str)],
-        "tokens": {"read": segmentation.num_prompt_tokens, "written": segmentation.num_tokens},
+        "replies": list(outcome.replies),
+        "tokens": {"read": outcome.num_prompt_tokens, "written": outcome.num_tokens},
         "seconds": dict(segmentation.seconds),
     }
 
 
 def rewarded(segmentation: Segmentation, view: View) -> Row:
-    """r_k and r_s of an answer about a sample with a target; what cannot be read earns nothing."""
+    """r_k and r_s of an answer about a sample with a target, by the rules of GRPO."""
     sample = segmentation.sample
     prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
-    rollout = Rollout(prompt, Outcome(segmentation.answer, segmentation.failure, segmentation.dialogue))
+    rollout = Rollout(prompt, segmentation.outcome)
     return {"r_k": REWARDS["keyframe"](rollout), "r_s": REWARDS["boxes"](rollout)}

@@ -76,10 +76,10 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "thinking": answer.thinking if answer else None,
         "keyframe": None if keyframe is None else {"index": keyframe, "seconds": video.time_of(keyframe)},
         "boxes": answer.boxes.tolist() if answer else [],
-        "replies": [said for said in result.dialogue if isinstance(said, str)],
+        "replies": list(result.outcome.replies),
         "settings": dict(settings),
         "versions": versions(),
-        "tokens": {"read": result.num_prompt_tokens, "written": result.num_tokens},
+        "tokens": {"read": result.outcome.num_prompt_tokens, "written": result.outcome.num_tokens},
         "seconds": {step: round(seconds, 3) for step, seconds in result.seconds.items()},
     }
 
