@@ -1,8 +1,9 @@
-"""The layers, read from the imports: they only point down, and what is heavy is loaded only where it is used."""
+"""The layers of the package: imports point down, files do not import one another in a circle, folders stay small."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import thinkseg
 
 ROOT = Path(thinkseg.__file__).parent
 
+# Each line may import from the lines above it, and from nothing beside it.
 LAYERS = (
     ("errors", "rle", "console"),
     ("types",),
@@ -24,6 +26,19 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+
+# Pairs of folders of which the first does not import the second.
+STRANGERS = (
+    ("training.sft", "training.grpo"),
+    ("training.grpo", "training.sft"),
+    ("data.readers", "data.benchmarks"),
+    ("data.readers", "data.shapes"),
+    ("models.policies", "models.trackers"),
+    ("models.trackers", "models.policies"),
+)
+
+MAX_MODULES_BESIDE_PACKAGES = 8
+MAX_FILES_PER_FOLDER = 14
 
 HEAVY = {
     "torch",
@@ -44,60 +59,73 @@ HEAVY = {
 }
 
 
-def part_of(path: Path) -> str:
-    """The part of the package a file belongs to: `ops` for ops/masks.py, `cli` for cli.py."""
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    """The dotted name of a file below the package: `ops.masks`, `chains` for chains/__init__.py, "" for the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> set[str]:
-    """Parts of the package that a file imports, wherever in it; the package itself is ""."""
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(name: str) -> set[str]:
+    """Dotted names of the files that a file imports, inside functions too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(ast.parse(FILES[name].read_text("utf-8"))):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide which layer is meant"
+            assert node.level == 0, f"{FILES[name]}: relative imports hide which layer is meant"
             modules = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
         for module in modules:
             package, _, rest = module.partition(".")
             if package == "thinkseg":
-                found.add(rest.partition(".")[0])
-    return found
+                found.add(rest if rest in FILES else rest.rpartition(".")[0])
+    return found - {"", name}
 
 
-FILES = sorted(ROOT.rglob("*.py"))
+@pytest.mark.parametrize("name", [name for name in FILES if name])
+def test_imports_point_down(name: str) -> None:
+    part = name.partition(".")[0]
+    for other in {other.partition(".")[0] for other in imports(name)} - {part}:
+        assert RANK[other] < RANK[part], f"{name} imports {other}, which is not below {part}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down(path):
-    part = part_of(path)
-    if part == "__init__":
-        return
-    for other in imports(path) - {part, "", "__version__"}:
-        assert RANK[other] < RANK[part], f"{path.relative_to(ROOT)} imports {other}, which is not below {part}"
+def test_every_part_has_its_layer() -> None:
+    assert {name.partition(".")[0] for name in FILES} - {""} == set(RANK)
 
 
-def test_every_part_has_its_layer():
-    assert {part_of(path) for path in FILES} - {"__init__"} == set(RANK)
+@pytest.mark.parametrize(("folder", "stranger"), STRANGERS)
+def test_strangers_do_not_import_one_another(folder: str, stranger: str) -> None:
+    inside = [name for name in FILES if name.startswith(f"{folder}.")]
+    assert inside
+    for name in inside:
+        assert not [other for other in imports(name) if f"{other}.".startswith(f"{stranger}.")], name
 
 
-def test_data_chains_and_models_are_strangers():
-    strangers = {"data", "chains", "models"}
-    for path in FILES:
-        if part_of(path) in strangers:
-            assert not imports(path) & strangers - {part_of(path)}, path
+def test_files_do_not_import_in_a_circle() -> None:
+    TopologicalSorter({name: imports(name) for name in FILES if name}).prepare()
 
 
-def test_imports_are_found():
-    assert imports(ROOT / "pipeline.py") >= {"chains", "errors", "ops", "types", "models"}
+def test_few_modules_stand_beside_the_packages() -> None:
+    assert len([path for path in ROOT.glob("*.py") if not path.stem.startswith("__")]) <= MAX_MODULES_BESIDE_PACKAGES
+
+
+def test_folders_stay_small() -> None:
+    folders = [path for path in (ROOT, *ROOT.rglob("*")) if path.is_dir()]
+    assert not [folder for folder in folders if len(list(folder.glob("*.py"))) > MAX_FILES_PER_FOLDER]
+
+
+def test_imports_are_found() -> None:
+    assert imports("pipeline") >= {"chains", "errors", "ops.video", "types", "models"}
 
 
 @pytest.mark.parametrize(
     "module", ["thinkseg", "thinkseg.cli.app", "thinkseg.types", "thinkseg.models", "thinkseg.chains"]
 )
-def test_importing_is_cheap(module):
+def test_importing_is_cheap(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
@@ -105,7 +133,7 @@ def test_importing_is_cheap(module):
     assert not loaded & HEAVY
 
 
-def test_help_loads_no_numpy_either():
+def test_help_loads_no_numpy_either() -> None:
     code = "import sys, thinkseg.cli.app; thinkseg.cli.app.build_parser().format_help(); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
