@@ -201,7 +201,7 @@ def test_out_of_memory_names_the_setting_to_lower(
     def full(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(grpo, where, full)
+    monkeypatch.setattr(step, where, full)
     with pytest.raises(ModelError, match=setting):
         train(recipe(qwen2_5), tmp_path)
 

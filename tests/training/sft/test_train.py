@@ -200,7 +200,7 @@ sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / "he
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from test_sft import TALKING
+from test_train import TALKING
 from thinkseg.training.log import JsonLines
 from thinkseg.training.sft.train import train
 def on_step_end(self, args, state, control, **_):
