@@ -178,7 +178,7 @@ def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, 
         (["shapes", "--annotator", "openai:x@http://127.0.0.1:9/v1", "--jpeg-quality", "101"], "JPEG quality 101"),
         (["revos", "--root", "nowhere"], "--annotator"),
         (["revos", "--root", "nowhere", "--annotator", "rules"], "only shapes can be explained by rules"),
-        (["revos", "--root", "nowhere", "--annotator", "openai:x@http://127.0.0.1:9/v1"], "cannot be read"),
+        (["revos", "--root", "nowhere", "--annotator", "openai:x@http://127.0.0.1:9/v1"], ": cannot be read"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, capsys, arguments, named):

@@ -56,8 +56,8 @@ def test_a_broken_tree_is_counted_and_told_of_and_refused(root, capsys):
     assert app.main(run) == 2
     told = capsys.readouterr()
     assert told.err == (f"thinkseg: {root} is not whole (problems: 2): mend it, or let it be with --keep-going\n")
-    assert "00001.jpg; is the data set complete?" in told.out
-    assert "mask_dict.json has no annotation 2, which video clip asks for" in told.out
+    assert "00001.jpg: no such frame; is the data set complete?" in told.out
+    assert "mask_dict.json: no annotation 2, needed for video clip" in told.out
     assert app.main([*run, "--keep-going"]) == 0
     assert capsys.readouterr() == (told.out, "")
 
@@ -67,14 +67,14 @@ def test_a_broken_list_is_an_error_even_when_going_on(root, capsys):
     assert app.main(["data", "mevis", "--root", str(root), "--keep-going"]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert "meta_expressions.json is not JSON" in told.err
+    assert "meta_expressions.json: not JSON" in told.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--split", "best"], "no split 'best'; there are"),
-        (["--root", "nowhere"], "cannot be read"),
+        (["--split", "best"], "unknown split 'best'; must be one of"),
+        (["--root", "nowhere"], ": cannot be read"),
     ],
 )
 @pytest.mark.parametrize("name", BENCHMARKS)

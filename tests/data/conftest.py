@@ -1,4 +1,4 @@
-"""What tests of one benchmark each share."""
+"""Fixtures of the benchmark tests."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ import layouts
 
 @pytest.fixture
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A small tree of the benchmark that a file of tests is named after: test_vicas.py gets that of layouts.vicas."""
-    getattr(layouts, request.module.__name__.rpartition(".")[2].removeprefix("test_"))(tmp_path)
+    """Writes a small tree of the benchmark in the test file's name: `layouts.vicas` for test_vicas.py."""
+    getattr(layouts, request.path.stem.removeprefix("test_"))(tmp_path)
     return tmp_path

@@ -46,7 +46,7 @@ def test_a_lost_frame_is_found(tmp_path, name):
     video = next(iter(benchmark.videos.values()))
     benchmark.files.frame_paths(video)[1].unlink()
     issues = found(name, tmp_path, split)
-    assert issues.counts["frame"] + issues.counts["mask"] >= 1
+    assert issues.counts["missing_frame"] + issues.counts["missing_mask"] >= 1
 
 
 def test_counts(tmp_path):
@@ -59,7 +59,7 @@ def test_counts(tmp_path):
         targets={"single": 2, "multiple": 1, "none": 1},
     )
     layouts.mevis(tmp_path)
-    assert count_dataset(open_benchmark("mevis", tmp_path, "valid")).targets == {"not told": 1}
+    assert count_dataset(open_benchmark("mevis", tmp_path, "valid")).targets == {"unknown": 1}
 
 
 def test_scored_frames_are_counted_once_a_video(tmp_path):
@@ -85,22 +85,28 @@ def test_everything_that_is_wrong_is_found_in_one_go(tmp_path):
     with editing(tmp_path / "mask_dict_foreground.json") as foreground:
         foreground["solo"]["masks_rle"].pop()
     issues = found("revos", tmp_path)
-    assert issues.counts == {"frame": 2, "size": 2, "rle": 1, "id": 1, "mask": 1}
-    assert any("there is no frame" in example and "00001.jpg" in example for example in issues.examples["frame"])
-    assert any("00002.jpg is 7x7 where its video is 5x4" in example for example in issues.examples["size"])
+    assert issues.counts == {
+        "missing_frame": 2,
+        "size_mismatch": 2,
+        "invalid_rle": 1,
+        "unknown_id": 1,
+        "missing_mask": 1,
+    }
+    assert any("00001.jpg: no such frame" in example for example in issues.examples["missing_frame"])
+    assert any("00002.jpg: frame is 7x7, its video 5x4" in example for example in issues.examples["size_mismatch"])
 
 
 def test_a_mask_that_two_expressions_share_is_counted_once(tmp_path):
     layouts.revos(tmp_path)
     with editing(tmp_path / "mask_dict.json") as masks:
         masks["0"][0]["counts"] = ""
-    assert found("revos", tmp_path).counts == {"rle": 1}
+    assert found("revos", tmp_path).counts == {"invalid_rle": 1}
 
 
 def test_a_video_without_a_folder_is_one_problem(tmp_path):
     layouts.revos(tmp_path)
     (tmp_path / "JPEGImages" / "lvos" / "clip").rename(tmp_path / "elsewhere")
-    assert found("revos", tmp_path).counts == {"frame": 1}
+    assert found("revos", tmp_path).counts == {"missing_frame": 1}
 
 
 def test_label_maps_are_looked_at(tmp_path):
@@ -108,14 +114,14 @@ def test_label_maps_are_looked_at(tmp_path):
     annotations = tmp_path / "valid" / "Annotations" / "dogs"
     (annotations / "00000.png").unlink()
     layouts.write_labels(annotations / "00001.png", layouts.LABELS[:3])
-    assert found("refdavis", tmp_path).counts == {"mask": 2, "size": 2}
+    assert found("refdavis", tmp_path).counts == {"missing_mask": 2, "size_mismatch": 2}
 
 
 def test_the_first_problem_is_raised_unless_going_on_is_wanted(tmp_path):
     layouts.revos(tmp_path)
     with editing(tmp_path / "mask_dict.json") as masks:
         del masks["2"]
-    with pytest.raises(DatasetFileError, match="has no annotation 2"):
+    with pytest.raises(DatasetFileError, match="no annotation 2"):
         check(open_benchmark("revos", tmp_path))
 
 

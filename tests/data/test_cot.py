@@ -104,7 +104,7 @@ def test_an_id_stays_in_the_folder(name):
         ("targets", "none", "a keyframe and boxes, or neither"),
         ("indices", [], "ascend, at least one"),
         ("indices", [0, 12, 12], "ascend"),
-        ("indices", [0, 12.0, 24], "indices > 1 must be a whole number"),
+        ("indices", [0, 12.0, 24], "indices > 1 must be an integer >= 0"),
         ("indices", [0, 3, 6, 12], "at most 3"),
         ("labels", ["0", "1"], "3 different numbers"),
         ("labels", ["0", "1.0", "1"], "3 different numbers"),
@@ -162,7 +162,7 @@ def test_settings_that_are_not_as_told(root, change, told):
 
 
 def test_a_folder_without_a_set(tmp_path):
-    with pytest.raises(DatasetError, match=r"settings\.json cannot be read"):
+    with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
         read_cot_set(tmp_path)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import layouts
 from thinkseg.data import BENCHMARKS, open_benchmark
-from thinkseg.data.readers.issues import KINDS
+from thinkseg.data.readers.issues import ISSUE_KINDS
 from thinkseg.errors import DatasetError
 
 
@@ -36,9 +36,9 @@ def test_the_default_split_is_the_first(tmp_path):
 
 
 def test_names_that_are_not_there(tmp_path):
-    with pytest.raises(DatasetError, match="no benchmark 'revoz'; there are revos, reasonvos"):
+    with pytest.raises(DatasetError, match="unknown benchmark 'revoz'; must be one of revos, reasonvos"):
         open_benchmark("revoz", tmp_path)
-    with pytest.raises(DatasetError, match="ReVOS has no split 'test'; there are valid, train"):
+    with pytest.raises(DatasetError, match="ReVOS: unknown split 'test'; must be one of valid, train"):
         open_benchmark("revos", tmp_path, "test")
 
 
@@ -48,7 +48,7 @@ def test_the_guide_knows_every_benchmark_and_split():
     for name, source in BENCHMARKS.items():
         (row,) = (line for line in rows if f"`{name}`" in line)
         assert set(re.split("[,;] ", row.split("|")[3].strip())) == set(source.splits)
-    for kind in KINDS:
+    for kind in ISSUE_KINDS:
         assert f"\n| {kind} |" in guide
 
 

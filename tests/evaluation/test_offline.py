@@ -176,7 +176,7 @@ def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(tree, tm
         score(benchmark, TruthAsPng(benchmark), workers)
     benchmark = tree("revos", keep_going=True)
     assert score(benchmark, TruthAsPng(benchmark), workers) == []
-    assert benchmark.issues.counts == {"frame": 3, "rle": 1}
+    assert benchmark.issues.counts == {"missing_frame": 3, "invalid_rle": 1}
 
 
 def test_a_csv_has_a_line_for_each_expression(tree, tmp_path):

@@ -70,8 +70,8 @@ def test_what_is_not_there_is_missing(benchmark, path):
     [
         (lambda prompt: prompt.pop(0), "incomplete", r"has no frame 00000\.jpg, which is scored"),
         (lambda prompt: prompt[0]["mask_rles"].pop(), "broken", "has 1 masks in one frame and 2 in another"),
-        (lambda prompt: prompt[0]["mask_rles"][0].update(size=[2, 10]), "size", "is 10x2 where the video is 5x4"),
-        (lambda prompt: prompt[0]["mask_rles"][0].update(counts="?"), "broken", "is not a mask"),
+        (lambda prompt: prompt[0]["mask_rles"][0].update(size=[2, 10]), "size", "is a mask of 10x2, its video 5x4"),
+        (lambda prompt: prompt[0]["mask_rles"][0].update(counts="?"), "broken", "is not a valid RLE"),
         (lambda prompt: prompt[0].pop("filename"), "broken", "has no field 'filename'"),
     ],
 )
@@ -86,5 +86,5 @@ def test_what_cannot_be_used(benchmark, path, change, reason, complaint):
 
 def test_a_file_that_is_no_json(benchmark, path):
     path.write_text("{")
-    with pytest.raises(PredictionError, match="is not JSON"):
+    with pytest.raises(PredictionError, match=": not JSON"):
         predicted(benchmark, path)

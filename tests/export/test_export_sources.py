@@ -201,7 +201,7 @@ def test_what_is_broken_is_raised_or_counted(benchmark, job):
     with pytest.raises(SettingsError, match="none of 5 questions"):
         export(BenchmarkSource(benchmark), "jsonl", job(), issues)
     # All but the one that is left out before its frames are looked at.
-    assert issues.counts == {"frame": 4}
+    assert issues.counts == {"missing_frame": 4}
 
 
 def test_questions_about_one_video_share_its_pictures(source, job):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark
 from thinkseg.data.cot import Targets, Type
-from thinkseg.data.readers.frame_cache import Budget, CachedFrames
+from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.errors import SettingsError
 from thinkseg.types import Progress, VideoSample
 
@@ -76,7 +76,7 @@ class BenchmarkSource:
         expression = self._expressions[name]
         sample = self._benchmark.sample(expression)
         # Nothing is kept: a question asks for few frames of its video.
-        video = CachedFrames(sample.video, Budget(0), self._fps)
+        video = CachedFrames(sample.video, ByteBudget(0), self._fps)
         return replace(sample, video=video), expression.scored
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark holds, and whether all of it is there: a `Benchmark` in, a `DatasetStats` and noted problems out."""
+"""Counts the contents of a benchmark, and checks all of its files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from thinkseg.types import Progress
 
 @dataclass(frozen=True, slots=True)
 class DatasetStats:
-    """How much of what a benchmark has.
+    """Numbers of videos, frames and expressions of a benchmark.
 
-    frames, scored: frames of all videos, and those that have a truth to score, or await a prediction.
-    expressions: how many of each category, in alphabetical order. targets: how many have a "single" target, "multiple"
-        targets, "none", or a target that is "not told".
+    scored: frames with a ground truth, or with a hidden one that need a prediction.
+    expressions: per category, in alphabetical order. targets: expressions with a "single" target, "multiple" targets,
+        "none", or "unknown" targets.
     """
 
     videos: int
@@ -31,7 +31,7 @@ class DatasetStats:
 
 
 def count_dataset(benchmark: Benchmark) -> DatasetStats:
-    """Counts what is listed, without reading any frame or mask."""
+    """Counts the listed videos, frames and expressions, without reading frames or masks."""
     categories = Counter(expression.category for expression in benchmark.expressions)
     targets = Counter(_targets(expression.objects) for expression in benchmark.expressions)
     scored: dict[str, set[int]] = {}
@@ -42,25 +42,25 @@ def count_dataset(benchmark: Benchmark) -> DatasetStats:
         frames=sum(len(video.frames) for video in benchmark.videos.values()),
         scored=sum(map(len, scored.values())),
         expressions=dict(sorted(categories.items())),
-        targets={kind: targets[kind] for kind in ("single", "multiple", "none", "not told") if targets[kind]},
+        targets={kind: targets[kind] for kind in ("single", "multiple", "none", "unknown") if targets[kind]},
     )
 
 
 def check(benchmark: Benchmark, progress: Progress | None = None) -> None:
-    """Looks at every frame's header and every mask that is asked for; what is wrong goes to `benchmark.issues`.
+    """Checks the header of every frame and every mask of a target; issues go to `benchmark.issues`.
 
-    Frames must be there, be pictures, and share one size. Masks must be there, belong to a known object, be of the size
-    of their video and, if they are run lengths, be decodable. progress: called with (videos done, videos in all).
-    Raises TreeError or VideoError for the first problem if they may not be passed over.
+    The frames of a video must exist, be images, and share one size. Masks must exist, belong to a known object, have
+    the size of their video and, if they are RLEs, be valid. progress: called with (videos done, total videos).
+    Raises DatasetFileError or VideoError for the first issue, unless `benchmark.issues` counts them.
     """
-    asked: dict[str, dict[str, None]] = {}
+    targets: dict[str, dict[str, None]] = {}
     for expression in benchmark.expressions:
-        asked.setdefault(expression.video, {}).update(dict.fromkeys(expression.objects or ()))
+        targets.setdefault(expression.video, {}).update(dict.fromkeys(expression.objects or ()))
     for done, video in enumerate(benchmark.videos.values(), start=1):
         with benchmark.issues.skipping():
             size_wh = benchmark.frames(video.id).size_wh
             _check_frames(benchmark, video, size_wh)
-            for obj in asked.get(video.id, ()):
+            for obj in targets.get(video.id, ()):
                 _check_track(benchmark, partial(benchmark.files.track, video, obj, size_wh))
             _check_track(benchmark, partial(benchmark.files.foreground, video, size_wh))
         if progress:
@@ -73,21 +73,21 @@ def _check_frames(benchmark: Benchmark, video: Video, size_wh: tuple[int, int]) 
     for path in benchmark.files.frame_paths(video):
         with benchmark.issues.skipping():
             if not os.path.isfile(path):
-                raise DatasetFileError("frame", f"there is no frame {path}; is the data set complete?")
+                raise DatasetFileError("missing_frame", f"{path}: no such frame; is the data set complete?")
             found = FrameFolder([path]).size_wh
             if found != size_wh:
-                sizes = "{}x{} where its video is {}x{}".format(*found, *size_wh)
-                raise DatasetFileError("size", f"frame {path} is {sizes}")
+                sizes = "frame is {}x{}, its video {}x{}".format(*found, *size_wh)
+                raise DatasetFileError("size_mismatch", f"{path}: {sizes}")
 
 
 def _check_track(benchmark: Benchmark, track_of: Callable[[], LazyTrack | None]) -> None:
     with benchmark.issues.skipping():
         track = track_of()
-        for flaw in track.flaws() if track is not None else ():
-            benchmark.issues.add(flaw)
+        for issue in track.issues() if track is not None else ():
+            benchmark.issues.add(issue)
 
 
 def _targets(objects: tuple[str, ...] | None) -> str:
     if objects is None:
-        return "not told"
+        return "unknown"
     return {0: "none", 1: "single"}.get(len(objects), "multiple")

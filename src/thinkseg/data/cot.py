@@ -35,7 +35,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from thinkseg.data.readers.issues import DatasetFileError
-from thinkseg.data.readers.json_tree import JsonNode, read_json, read_lines, safe_name
+from thinkseg.data.readers.json_tree import JsonNode, is_safe_name, read_json, read_lines
 from thinkseg.types import Coordinates, LabelUnit, View
 
 Type = Literal["referring", "reasoning"]
@@ -101,14 +101,14 @@ def read_cot_set(root: Path) -> CotSet:
     settings = read_json(root / SETTINGS)
     view, tells_boxes = _view(settings["view"]), settings["tells_boxes"].value
     if not isinstance(tells_boxes, bool):
-        raise settings["tells_boxes"].flaw("field", "must be true or false")
+        raise settings["tells_boxes"].error("invalid_field", "must be true or false")
     samples: dict[str, CotSample] = {}
     for _, row in read_lines(root / SAMPLES):
         sample = _sample(row)
         if len(sample.indices) > view.num_frames:
-            raise row["indices"].flaw("count", f"must be at most {view.num_frames}, as the view says")
+            raise row["indices"].error("unexpected_count", f"must be at most {view.num_frames}, as the view says")
         if sample.id in samples:
-            raise row["id"].flaw("id", f"is the second {sample.id!r}")
+            raise row["id"].error("unknown_id", f"is the second {sample.id!r}")
         samples[sample.id] = sample
     return CotSet(root, settings.value, view, tells_boxes, tuple(samples.values()))
 
@@ -149,8 +149,8 @@ def frame_names(sample_id: str, count: int) -> tuple[str, ...]:
 
     Raises TreeError for an id that would lead out of the folder.
     """
-    if not safe_name(sample_id, nested=True):
-        raise DatasetFileError("path", f"the id {sample_id!r} could lead out of the set's folder")
+    if not is_safe_name(sample_id, nested=True):
+        raise DatasetFileError("unsafe_path", f"the id {sample_id!r} could lead out of the set's folder")
     return tuple(f"{FRAMES}/{sample_id}/{position:05d}.jpg" for position in range(count))
 
 
@@ -178,17 +178,17 @@ def _plain(side: float) -> float | int:
 
 
 def _sample(row: JsonNode) -> CotSample:
-    indices = tuple(entry.whole() for entry in row["indices"].items())
+    indices = tuple(entry.integer() for entry in row["indices"].items())
     if not indices or any(a >= b for a, b in pairwise(indices)):
-        raise row["indices"].flaw("field", "must be frame indices that ascend, at least one")
-    keyframe = None if row["keyframe"].value is None else row["keyframe"].whole()
+        raise row["indices"].error("invalid_field", "must be frame indices that ascend, at least one")
+    keyframe = None if row["keyframe"].value is None else row["keyframe"].integer()
     if keyframe is not None and keyframe not in indices:
-        raise row["keyframe"].flaw("field", f"is {keyframe}, which is none of the indices")
+        raise row["keyframe"].error("invalid_field", f"is {keyframe}, which is none of the indices")
     size_wh = _size(row["size_wh"])
     boxes = _boxes(row["boxes"], size_wh)
     targets = _choice(row["targets"], Targets)
     if (targets == "none") != (keyframe is None) or (keyframe is None) != (len(boxes) == 0):
-        raise row.flaw("field", "must have a keyframe and boxes, or neither of them and targets none")
+        raise row.error("invalid_field", "must have a keyframe and boxes, or neither of them and targets none")
     return CotSample(
         id=row["id"].name(nested=True),
         video=row["video"].text(),
@@ -208,24 +208,24 @@ def _sample(row: JsonNode) -> CotSample:
 
 
 def _view(node: JsonNode) -> View:
-    num_frames = node["num_frames"].whole()
+    num_frames = node["num_frames"].integer()
     if not num_frames:
-        raise node["num_frames"].flaw("field", "must be at least 1")
+        raise node["num_frames"].error("invalid_field", "must be at least 1")
     coordinates = _choice(node["coordinates"], Coordinates)
     return View(num_frames, _size(node["frame_wh"]), coordinates)
 
 
 def _size(node: JsonNode) -> tuple[int, int]:
-    sides = [entry.whole() for entry in node.items()]
+    sides = [entry.integer() for entry in node.items()]
     if len(sides) != 2 or not all(1 <= side <= LONGEST_SIDE for side in sides):
-        raise node.flaw("field", f"must be [width, height], of 1 to {LONGEST_SIDE} each")
+        raise node.error("invalid_field", f"must be [width, height], of 1 to {LONGEST_SIDE} each")
     return sides[0], sides[1]
 
 
 def _choice(node: JsonNode, options: Any) -> Any:
     """One of the words of a Literal."""
     if node.value not in get_args(options):
-        raise node.flaw("field", f"must be one of {', '.join(get_args(options))}")
+        raise node.error("invalid_field", f"must be one of {', '.join(get_args(options))}")
     return node.value
 
 
@@ -237,16 +237,16 @@ def _string(node: JsonNode) -> str:
 def _labels(node: JsonNode, count: int) -> tuple[str, ...]:
     labels = tuple(entry.text() for entry in node.items())
     if not all(re.fullmatch(r"\d{1,12}(\.\d{1,12})?", label, re.ASCII) for label in labels):
-        raise node.flaw("field", "must be decimal numbers as text")
+        raise node.error("invalid_field", "must be decimal numbers as text")
     if len(labels) != count or len({float(label) for label in labels}) < count:
-        raise node.flaw("count", f"must be {count} different numbers, one for each of the indices")
+        raise node.error("unexpected_count", f"must be {count} different numbers, one for each of the indices")
     return labels
 
 
 def _frames(node: JsonNode, count: int) -> tuple[str, ...]:
     names = tuple(entry.name(nested=True) for entry in node.items())
     if len(names) != count:
-        raise node.flaw("count", f"must be {count} files, one for each of the indices")
+        raise node.error("unexpected_count", f"must be {count} files, one for each of the indices")
     return names
 
 
@@ -256,9 +256,11 @@ def _boxes(node: JsonNode, size_wh: tuple[int, int]) -> np.ndarray:
         sides = [side.value for side in entry.items()]
         # Exactly int or float: true is a number to Python, not to us.
         if len(sides) != 4 or any(type(side) not in (int, float) for side in sides):
-            raise entry.flaw("field", "must be a box of four numbers, [x1, y1, x2, y2]")
+            raise entry.error("invalid_field", "must be a box of four numbers, [x1, y1, x2, y2]")
         x1, y1, x2, y2 = sides
         if not (0 <= x1 < x2 <= size_wh[0] and 0 <= y1 < y2 <= size_wh[1]):
-            raise entry.flaw("field", f"must be a box with an area inside the frame, {size_wh[0]}x{size_wh[1]}")
+            raise entry.error(
+                "invalid_field", f"must be a box with an area inside the frame, {size_wh[0]}x{size_wh[1]}"
+            )
         boxes.append(sides)
     return np.array(boxes, np.float32).reshape(-1, 4)

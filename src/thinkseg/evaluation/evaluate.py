@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import thinkseg
 from thinkseg.chains import get_chain
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
-from thinkseg.data.readers.frame_cache import Budget, CachedFrames
+from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.errors import DatasetError
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pictures
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
@@ -199,7 +199,7 @@ def _questions(benchmark: Benchmark, expressions: Iterable[Expression], fps: flo
 
     What is broken goes to `benchmark.issues`; all expressions about a video do if one of its frames is.
     """
-    budget = Budget(CACHE_BYTES)
+    budget = ByteBudget(CACHE_BYTES)
 
     def decoded(video_id: str) -> CachedFrames:
         frames = CachedFrames(benchmark.frames(video_id), budget, fps)

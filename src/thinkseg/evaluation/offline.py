@@ -18,7 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression
-from thinkseg.data.readers.issues import DatasetFileError, Kind
+from thinkseg.data.readers.issues import DatasetFileError, IssueKind
 from thinkseg.errors import VideoError
 from thinkseg.evaluation.aggregation import questions
 from thinkseg.evaluation.predictions import Predictions
@@ -30,7 +30,7 @@ ASKED = ("id", "video", "category", "group", "query", "target", "frames")
 COLUMNS = (*ASKED, "failure", "empty", "j", "f", "intersection", "union", "r_visa255", "r_area")
 """Of a CSV file, in this order; scores are fractions."""
 
-Flaw = tuple[Kind | None, str]
+Flaw = tuple[IssueKind | None, str]
 """What is wrong with a benchmark, as the kind and message of a TreeError, or the message of a VideoError alone."""
 
 Judged = tuple[list[Row], list[Flaw]]

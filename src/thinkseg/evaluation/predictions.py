@@ -23,7 +23,7 @@ import numpy as np
 from thinkseg.data.benchmarks.base import Expression, Video
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, read_json
-from thinkseg.data.readers.mask_images import mask_picture
+from thinkseg.data.readers.mask_images import mask_image
 from thinkseg.data.readers.mask_tracks import checked_rle
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.ops.masks import json_of
@@ -104,9 +104,9 @@ class _Pictures:
         # Joining paths properly would take as long as scoring what is there.
         path = f"{self.folder}/{self.frames[frame]}.png"
         try:
-            return mask_picture(path, self.size_wh)
+            return mask_image(path, self.size_wh)
         except DatasetFileError as flaw:
-            reason = SIZE if flaw.kind == "size" else BROKEN if os.path.exists(path) else INCOMPLETE
+            reason = SIZE if flaw.kind == "size_mismatch" else BROKEN if os.path.exists(path) else INCOMPLETE
             raise PredictionError(reason, str(flaw)) from None
 
 
@@ -142,7 +142,7 @@ class VicasPredictions:
             prompts, place = self._latest[1], int(expression.id)
             return tracks_of(prompts[place], expression, video, size_wh) if place < len(prompts) else None
         except DatasetFileError as flaw:
-            reason = {"size": SIZE, "frame": INCOMPLETE}.get(flaw.kind, BROKEN)
+            reason = {"size_mismatch": SIZE, "missing_frame": INCOMPLETE}.get(flaw.kind, BROKEN)
             raise PredictionError(reason, str(flaw)) from None
 
 
@@ -164,7 +164,7 @@ def read_masklets(path: Path, num_frames: int, size_wh: tuple[int, int]) -> Mask
         objects = [entry.items() for entry in read_json(path)["objects"].items()]
         tracks = tuple(tuple(checked_rle(rle, size_wh) for rle in entries) for entries in objects)
     except DatasetFileError as flaw:
-        raise PredictionError(SIZE if flaw.kind == "size" else BROKEN, str(flaw)) from None
+        raise PredictionError(SIZE if flaw.kind == "size_mismatch" else BROKEN, str(flaw)) from None
     if any(len(track) != num_frames for track in tracks):
         raise PredictionError(INCOMPLETE, f"{path} does not hold {num_frames} masks of each object")
     return Masklets(size_wh, num_frames, tracks)
@@ -183,7 +183,7 @@ def png(mask: np.ndarray) -> bytes:
 
     written, data = cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255))
     if not written:
-        raise DatasetFileError("mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
+        raise DatasetFileError("missing_mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
     return data.tobytes()
 
 
@@ -195,8 +195,8 @@ def read_prompts(path: Path) -> list[JsonNode]:
 def tracks_of(prompt: JsonNode, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets:
     """The tracks predicted for a prompt; nothing is seen in frames that are not there.
 
-    Raises TreeError of the kind "frame" if a scored frame is not there, "size" or "rle" for a mask of another size or
-    that is none, and "mask" if frames differ in how many there are.
+    Raises DatasetFileError of the kind "missing_frame" for a missing scored frame, "size_mismatch" or "invalid_rle"
+    for a mask of another size or an invalid one, "missing_mask" if frames differ in how many there are.
     """
     positions = {f"{name}.jpg": position for position, name in enumerate(video.frames)}
     found: dict[int, list[Rle | None]] = {}
@@ -205,10 +205,10 @@ def tracks_of(prompt: JsonNode, expression: Expression, video: Video, size_wh: t
         if position is not None:
             found[position] = [checked_rle(rle, size_wh) for rle in frame["mask_rles"].items()]
     if lost := [position for position in expression.scored if position not in found]:
-        raise prompt.flaw("frame", f"has no frame {video.frames[lost[0]]}.jpg, which is scored")
+        raise prompt.error("missing_frame", f"has no frame {video.frames[lost[0]]}.jpg, which is scored")
     counts = {len(masks) for masks in found.values()}
     if len(counts) > 1:
-        raise prompt.flaw("mask", f"has {min(counts)} masks in one frame and {max(counts)} in another")
+        raise prompt.error("missing_mask", f"has {min(counts)} masks in one frame and {max(counts)} in another")
     nothing: list[Rle | None] = [None] * max(counts, default=0)
     frames = [found.get(position, nothing) for position in range(len(video.frames))]
     return Masklets(size_wh, len(frames), tuple(zip(*frames, strict=True)))

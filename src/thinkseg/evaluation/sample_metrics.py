@@ -88,12 +88,12 @@ def object_rows(benchmark: Benchmark, video: Video, predictions: Predictions) ->
     truth = np.stack(list(label_maps(benchmark, video.id, size_wh)))
     asked = [expression for expression in benchmark.expressions if expression.video == video.id]
     # Expressions of a run go by the rank of their object, which decides who has a pixel that several claim.
-    asked.sort(key=lambda expression: (expression.group, int(expression.id)))
-    for run, expressions in groupby(asked, attrgetter("group")):
+    asked.sort(key=lambda expression: (expression.annotation_run, int(expression.id)))
+    for run, expressions in groupby(asked, attrgetter("annotation_run")):
         masks = [_video_of(expression, video, size_wh, predictions) for expression in expressions]
         if len(masks) > MAX_OBJECTS:
             raise DatasetFileError(
-                "count", f"{video.id} has {len(masks)} expressions in {run}, where {MAX_OBJECTS} can be"
+                "unexpected_count", f"{video.id} has {len(masks)} expressions in {run}, where {MAX_OBJECTS} can be"
             )
         scores = zip(*object_scores(merge_labels(masks, truth.shape), truth), strict=True)
         for number, (j, f) in enumerate(scores, start=1):
@@ -105,7 +105,7 @@ def about(expression: Expression) -> Row:
     """What a row tells of its expression besides the question."""
     return {
         "video": expression.video,
-        "group": expression.group,
+        "group": expression.annotation_run,
         "target": None if expression.objects is None else bool(expression.objects),
         "frames": len(expression.scored),
     }

@@ -14,7 +14,7 @@ from thinkseg.chains.frames import Shown, checked_query, sample_indices, show
 from thinkseg.chains.parsing import Choice, write_answer
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.cot import CotSample, CotSet
-from thinkseg.data.readers.frame_cache import Budget, CachedFrames
+from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.data.shapes import Episode, episode, episode_masklets
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.data.shapes.render import ShapesVideo
@@ -103,7 +103,7 @@ class BenchmarkSource:
             raise SkipSampleError(UNKNOWN)
         sample = self._benchmark.sample(expression)
         # Nothing is kept: a question asks for few frames of its video.
-        sample = replace(sample, video=CachedFrames(sample.video, Budget(0), self._fps))
+        sample = replace(sample, video=CachedFrames(sample.video, ByteBudget(0), self._fps))
         prompt = Prompt(sample, _frames(expression, asking.view.num_frames))
         video = Video(expression.video, partial(self._looks, expression.video, sample.video))
         told = None if sample.truth is None else _Known(prompt)

@@ -41,7 +41,7 @@ def test_samples_that_cannot_be_made_are_problems(tmp_path):
     issues = DatasetIssues(keep_going=True)
     benchmark = open_benchmark("revos", tmp_path, issues=issues)
     assert [sample.id for sample in benchmark.samples()] == ["lvos/clip/0", "lvos/clip/2", "solo/0"]
-    assert issues.counts == {"id": 1}
+    assert issues.counts == {"unknown_id": 1}
     with pytest.raises(DatasetFileError, match="no annotation 1"):
         list(open_benchmark("revos", tmp_path).samples())
 
@@ -52,7 +52,7 @@ def test_what_goes_wrong_with_a_sample_elsewhere_is_not_a_problem_here(tmp_path)
     samples = open_benchmark("revos", tmp_path, issues=issues).samples()
 
     def score(sample):
-        raise DatasetFileError("mask", f"elsewhere with {sample.id}")
+        raise DatasetFileError("missing_mask", f"elsewhere with {sample.id}")
 
     with pytest.raises(DatasetFileError, match="elsewhere with lvos/clip/0"):
         list(map(score, samples))

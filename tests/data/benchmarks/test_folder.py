@@ -80,22 +80,22 @@ YARD = {"video": "clips/yard", "query": "x"}
 @pytest.mark.parametrize(
     ("row", "kind", "complaint"),
     [
-        (b"{", "file", "line 2, is not JSON"),
-        (b"[1]", "field", "line 2 must be an object"),
-        ({"query": "x"}, "field", "line 2 has no field 'video'"),
-        ({"video": "clips/yard"}, "field", "line 2 has no field 'query'"),
-        ({**YARD, "query": 5}, "field", "line 2 > query must be text"),
-        ({**YARD, "category": None}, "field", "line 2 > category must be text"),
-        ({**YARD, "id": "1"}, "id", "line 2 is the second query '1' about video clips/yard"),
-        ({**YARD, "id": "../1"}, "path", "line 2 > id names '../1', which could lead out"),
-        ({**YARD, "video": "../x"}, "path", "line 2 > video names"),
-        ({**YARD, "video": "/etc"}, "path", "line 2 > video names"),
-        ({**YARD, "masks": ["../masks"]}, "path", "line 2 > masks > 0 names"),
-        ({**YARD, "masks": "masks/dog"}, "field", "line 2 > masks must be a list"),
-        ({**YARD, "masks": [{"00001": None}]}, "field", "line 2 > masks > 0 must be an id"),
-        ({**YARD, "masks": [[None]]}, "mask", "line 2 > masks > 0 has 1 masks for 3 frames"),
-        ({**YARD, "masks": ["masks/pig"]}, "file", "masks/pig cannot be read"),
-        ({**YARD, "masks": ["masks"]}, "mask", r"masks holds no \.png file"),
+        (b"{", "invalid_file", "line 2: not JSON"),
+        (b"[1]", "invalid_field", "line 2 must be an object"),
+        ({"query": "x"}, "invalid_field", "line 2 has no field 'video'"),
+        ({"video": "clips/yard"}, "invalid_field", "line 2 has no field 'query'"),
+        ({**YARD, "query": 5}, "invalid_field", "line 2 > query must be text"),
+        ({**YARD, "category": None}, "invalid_field", "line 2 > category must be text"),
+        ({**YARD, "id": "1"}, "invalid_field", "line 2 repeats the id '1' of video clips/yard"),
+        ({**YARD, "id": "../1"}, "unsafe_path", "line 2 > id names '../1', which could lead out"),
+        ({**YARD, "video": "../x"}, "unsafe_path", "line 2 > video names"),
+        ({**YARD, "video": "/etc"}, "unsafe_path", "line 2 > video names"),
+        ({**YARD, "masks": ["../masks"]}, "unsafe_path", "line 2 > masks > 0 names"),
+        ({**YARD, "masks": "masks/dog"}, "invalid_field", "line 2 > masks must be a list"),
+        ({**YARD, "masks": [{"00001": None}]}, "invalid_field", "line 2 > masks > 0 must be an id"),
+        ({**YARD, "masks": [[None]]}, "missing_mask", "line 2 > masks > 0 has 1 masks for 3 frames"),
+        ({**YARD, "masks": ["masks/pig"]}, "invalid_file", "masks/pig: cannot be read"),
+        ({**YARD, "masks": ["masks"]}, "missing_mask", r"masks: no \.png file"),
     ],
 )
 def test_a_broken_line_names_itself_and_its_field(root, row, kind, complaint):
@@ -115,12 +115,12 @@ def test_a_video_that_is_none(root):
         open_benchmark("folder", root)
     issues = DatasetIssues(keep_going=True)
     assert len(open_benchmark("folder", root, issues=issues).expressions) == 1
-    assert issues.counts == {"frame": 1}
+    assert issues.counts == {"missing_frame": 1}
 
 
 def test_two_frames_of_one_name(root):
     write_mask(root / "clips" / "yard" / "00000.png", LEFT)
-    with pytest.raises(DatasetFileError, match="has two pictures of one name"):
+    with pytest.raises(DatasetFileError, match="two images differ only in their suffix"):
         open_benchmark("folder", root)
 
 
@@ -129,19 +129,19 @@ def test_a_broken_mask_is_met_when_it_is_used(root):
     benchmark = open_benchmark("folder", root)
     truth = benchmark.sample(benchmark.expressions[0]).truth
     assert truth.area(2) == 4
-    with pytest.raises(DatasetFileError, match=r"queries\.jsonl, line 1: masks > 0 > 1 is not a mask"):
+    with pytest.raises(DatasetFileError, match=r"queries\.jsonl, line 1: masks > 0 > 1 is not a valid RLE"):
         truth.area(1)
 
 
 def test_a_file_that_changed_under_the_reader(root):
     benchmark = open_benchmark("folder", root)
     write_rows(root, YARD, YARD, {**YARD, "masks": []})
-    with pytest.raises(DatasetFileError, match="line 3 has lost a mask"):
+    with pytest.raises(DatasetFileError, match="line 3: no masks > 0; the file has changed"):
         benchmark.sample(benchmark.expressions[2]).truth.area(0)
     (root / "queries.jsonl").unlink()
-    with pytest.raises(DatasetFileError, match=r"queries\.jsonl cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"queries\.jsonl: cannot be read"):
         benchmark.sample(benchmark.expressions[2]).truth.area(0)
-    with pytest.raises(DatasetFileError, match=r"queries\.jsonl cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"queries\.jsonl: cannot be read"):
         open_benchmark("folder", root)
 
 

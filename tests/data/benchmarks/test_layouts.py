@@ -22,7 +22,7 @@ def test_frames_lie_in_a_folder_for_each_video(tmp_path):
 
 
 def test_frames_without_masks_have_no_objects(tmp_path):
-    with pytest.raises(DatasetFileError, match="there are no masks of object 1"):
+    with pytest.raises(DatasetFileError, match="no masks of object 1"):
         JpegFolders(tmp_path).track(CLIP, "1", SIZE_WH)
 
 
@@ -31,7 +31,7 @@ def test_run_lengths_lie_in_one_file(tmp_path):
     files = RleFiles(tmp_path, MaskFile(tmp_path / "masks.json", "["))
     assert files.track(CLIP, "7", SIZE_WH)[0] == layouts.rle(LEFT)
     assert files.foreground(CLIP, SIZE_WH) is None
-    with pytest.raises(DatasetFileError, match=r"masks\.json has no annotation 8, which video sub/clip asks for"):
+    with pytest.raises(DatasetFileError, match=r"masks\.json: no annotation 8, needed for video sub/clip"):
         files.track(CLIP, "8", SIZE_WH)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from thinkseg.data.benchmarks.base import Expression, Video
-from thinkseg.data.benchmarks.listing import frame_names, identities, prediction_folder, read_listing, video_entry
+from thinkseg.data.benchmarks.listing import frame_names, prediction_folder, read_listing, unique_ids, video_entry
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.readers.json_tree import JsonNode
 
@@ -35,7 +35,7 @@ def test_broken_parts_are_passed_over_one_by_one():
     listed, found = read_listing(videos(value), expression, issues)
     assert list(listed) == ["c", "d"]
     assert [one.key for one in found] == ["c/x"]
-    assert issues.counts == {"path": 2, "field": 2}
+    assert issues.counts == {"unsafe_path": 2, "invalid_field": 2}
     with pytest.raises(DatasetFileError, match=r"names '\.\./a', which could lead out"):
         read_listing(videos(value), expression, DatasetIssues())
 
@@ -44,13 +44,18 @@ def test_a_size_is_read_where_it_is_stated():
     node = JsonNode({"frames": ["0"], "height": 4, "width": 5}, "a", JsonNode(None, "meta.json"))
     assert video_entry(node).size_wh == (5, 4)
     node.value["width"] = "5"
-    with pytest.raises(DatasetFileError, match="a > width must be a whole number"):
+    with pytest.raises(DatasetFileError, match="a > width must be an integer >= 0"):
         video_entry(node)
 
 
 @pytest.mark.parametrize(
     ("frames", "complaint"),
-    [([], "lists no frame"), (["0", "0"], "a frame twice"), (["a/b"], "could lead out"), ("01", "must be a list")],
+    [
+        ([], "must list at least one frame"),
+        (["0", "0"], "a frame twice"),
+        (["a/b"], "could lead out"),
+        ("01", "must be a list"),
+    ],
 )
 def test_frames_that_cannot_be(frames, complaint):
     with pytest.raises(DatasetFileError, match=complaint):
@@ -58,4 +63,4 @@ def test_frames_that_cannot_be(frames, complaint):
 
 
 def test_ids_are_text_and_each_there_once():
-    assert identities(JsonNode([3, "1", 3, "3"], "meta.json")) == ("3", "1")
+    assert unique_ids(JsonNode([3, "1", 3, "3"], "meta.json")) == ("3", "1")

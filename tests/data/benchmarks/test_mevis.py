@@ -56,7 +56,7 @@ def test_truth_that_should_be_there_is_missed(tmp_path):
     layouts.mevis(tmp_path)
     (tmp_path / "valid_u" / "mask_dict.json").unlink()
     benchmark = open_benchmark("mevis", tmp_path)
-    with pytest.raises(DatasetFileError, match=r"valid_u/mask_dict\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"valid_u/mask_dict\.json: cannot be read"):
         benchmark.sample(benchmark.expressions[0])
     with editing(tmp_path / "valid_u" / "meta_expressions.json") as meta:
         del meta["videos"]["0ab4"]["expressions"]["1"]["anno_id"]
@@ -69,11 +69,11 @@ def test_version_2_has_lists_of_its_own(tmp_path, name):
     layouts.mevis(tmp_path, name)
     benchmark = open_benchmark("mevis-v2", tmp_path)
     assert (benchmark.name, len(benchmark.expressions)) == ("mevis-v2", 3)
-    with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions\.json: cannot be read"):
         open_benchmark("mevis", tmp_path)
 
 
 def test_version_2_is_missed_by_its_name(tmp_path):
     layouts.mevis(tmp_path)
-    with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions_v2\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions_v2\.json: cannot be read"):
         open_benchmark("mevis-v2", tmp_path)

@@ -35,8 +35,8 @@ def test_videos_of_test_are_left_out_of_valid(root):
     assert [one.key for one in benchmark.expressions] == ["ice/0"]
     assert benchmark.expressions[0].objects is None
     assert benchmark.sample(benchmark.expressions[0]).truth is None
-    assert issues.counts == {"count": 1}
-    assert "1 videos are in valid and not in test, where the server expects 202" in issues.examples["count"][0]
+    assert issues.counts == {"unexpected_count": 1}
+    assert "1 videos are in valid but not in test; the server expects 202" in issues.examples["unexpected_count"][0]
 
 
 def test_the_number_of_validation_videos_is_known(root, monkeypatch):
@@ -48,7 +48,7 @@ def test_the_number_of_validation_videos_is_known(root, monkeypatch):
 
 def test_valid_cannot_be_told_without_the_list_of_test(root):
     (root / "meta_expressions" / "test" / "meta_expressions.json").unlink()
-    with pytest.raises(DatasetFileError, match=r"test/meta_expressions\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"test/meta_expressions\.json: cannot be read"):
         open_benchmark("refytvos", root)
 
 
@@ -66,7 +66,7 @@ def test_an_object_that_the_video_has_not(root, obj):
         DatasetFileError, match=rf"obj_id names object {obj}, which .*meta\.json: videos does not list"
     ) as caught:
         open_benchmark("refytvos", root, "train")
-    assert caught.value.kind == "id"
+    assert caught.value.kind == "unknown_id"
 
 
 @pytest.mark.parametrize("obj", ["x", "255", "-1", "1" * 5000, "²"])
@@ -83,5 +83,5 @@ def test_a_label_map_that_is_not_there(root):
     benchmark = open_benchmark("refytvos", root, "train")
     truth = benchmark.sample(benchmark.expressions[0]).truth
     assert truth.area(0) == 4
-    with pytest.raises(DatasetFileError, match=r"there is no mask .*birds/00005\.png"):
+    with pytest.raises(DatasetFileError, match=r"birds/00005\.png: no such mask"):
         truth.area(1)

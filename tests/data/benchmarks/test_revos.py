@@ -89,13 +89,13 @@ def test_a_type_that_does_not_fit_its_objects_is_noted(root):
     issues = DatasetIssues()
     benchmark = open_benchmark("revos", root, issues=issues)
     assert (benchmark.expressions[1].category, benchmark.expressions[1].objects) == ("no-target", ("0", "1"))
-    assert issues.counts == {"field": 1}
-    assert "lvos/clip/1 is of the kind no-target and has 2 objects" in issues.examples["field"][0]
+    assert issues.counts == {"invalid_field": 1}
+    assert "lvos/clip/1 has category no-target but 2 objects" in issues.examples["invalid_field"][0]
 
 
 def test_another_split_has_a_file_of_its_own(root):
     assert open_benchmark("revos", root, "train").expressions == ()
-    with pytest.raises(DatasetFileError, match=r"meta_expressions_train_sub_\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"meta_expressions_train_sub_\.json: cannot be read"):
         open_benchmark("revos", root, "train_sub")
 
 
@@ -119,18 +119,26 @@ def test_a_benchmark_can_be_copied_to_other_processes(root):
     [
         (
             lambda clip: clip["expressions"]["0"].pop("type_id"),
-            "field",
+            "invalid_field",
             "clip > expressions > 0 has no field 'type_id'",
         ),
-        (lambda clip: clip["expressions"]["0"].update(type_id=3), "field", "type_id must be 0, 1 or 2, not 3"),
-        (lambda clip: clip["expressions"]["0"].update(type_id=True), "field", "type_id must be a whole number"),
-        (lambda clip: clip["expressions"]["0"].update(anno_id=0), "field", "anno_id must be a list, not 0"),
-        (lambda clip: clip["expressions"]["0"].update(anno_id=[[]]), "field", "anno_id > 0 must be an id"),
-        (lambda clip: clip["expressions"]["0"].update(exp=" "), "field", "exp must be text"),
-        (lambda clip: clip["expressions"].update({"../x": clip["expressions"]["0"]}), "path", r"'\.\./x'"),
-        (lambda clip: clip.pop("expressions"), "field", "has no field 'expressions'"),
-        (lambda clip: clip.update(frames=["../../etc/passwd"]), "path", "frames > 0 names"),
-        (lambda clip: clip.update(height=-1), "field", "height must be"),
+        (
+            lambda clip: clip["expressions"]["0"].update(type_id=3),
+            "invalid_field",
+            "type_id must be one of 0, 1, 2, not 3",
+        ),
+        (
+            lambda clip: clip["expressions"]["0"].update(type_id=True),
+            "invalid_field",
+            "type_id must be an integer >= 0",
+        ),
+        (lambda clip: clip["expressions"]["0"].update(anno_id=0), "invalid_field", "anno_id must be a list, not 0"),
+        (lambda clip: clip["expressions"]["0"].update(anno_id=[[]]), "invalid_field", "anno_id > 0 must be an id"),
+        (lambda clip: clip["expressions"]["0"].update(exp=" "), "invalid_field", "exp must be text"),
+        (lambda clip: clip["expressions"].update({"../x": clip["expressions"]["0"]}), "unsafe_path", r"'\.\./x'"),
+        (lambda clip: clip.pop("expressions"), "invalid_field", "has no field 'expressions'"),
+        (lambda clip: clip.update(frames=["../../etc/passwd"]), "unsafe_path", "frames > 0 names"),
+        (lambda clip: clip.update(height=-1), "invalid_field", "height must be"),
     ],
 )
 def test_a_broken_list_names_file_and_field(root, change, kind, complaint):
@@ -156,12 +164,28 @@ def test_a_video_never_leads_out_of_the_root(root, name):
 @pytest.mark.parametrize(
     ("change", "kind", "complaint"),
     [
-        (lambda masks: masks.pop("2"), "id", "mask_dict.json has no annotation 2, which video solo asks for"),
-        (lambda masks: masks["2"].pop(), "mask", "mask_dict.json: 2 has 1 masks for 2 frames"),
-        (lambda masks: masks["2"].__setitem__(1, {"size": [4, 5], "counts": "o"}), "rle", "2: 1 is not a mask"),
-        (lambda masks: masks["2"].__setitem__(1, {"size": [4, 5], "counts": [0, 20]}), "rle", "compressed string"),
-        (lambda masks: masks["2"].__setitem__(1, {"size": [10**9, 5], "counts": "1"}), "rle", "impossible size"),
-        (lambda masks: masks["2"].__setitem__(1, layouts.rle(LOW.T)), "size", "2: 1 is 4x5 where the video is 5x4"),
+        (lambda masks: masks.pop("2"), "unknown_id", "mask_dict.json: no annotation 2, needed for video solo"),
+        (lambda masks: masks["2"].pop(), "missing_mask", "mask_dict.json: 2 has 1 masks for 2 frames"),
+        (
+            lambda masks: masks["2"].__setitem__(1, {"size": [4, 5], "counts": "o"}),
+            "invalid_rle",
+            "2: 1 is not a valid RLE",
+        ),
+        (
+            lambda masks: masks["2"].__setitem__(1, {"size": [4, 5], "counts": [0, 20]}),
+            "invalid_rle",
+            "compressed string",
+        ),
+        (
+            lambda masks: masks["2"].__setitem__(1, {"size": [10**9, 5], "counts": "1"}),
+            "invalid_rle",
+            "impossible size",
+        ),
+        (
+            lambda masks: masks["2"].__setitem__(1, layouts.rle(LOW.T)),
+            "size_mismatch",
+            "2: 1 is a mask of 4x5, its video 5x4",
+        ),
     ],
 )
 def test_a_broken_mask_names_file_annotation_and_frame(root, change, kind, complaint):
@@ -177,14 +201,14 @@ def test_a_broken_mask_names_file_annotation_and_frame(root, change, kind, compl
 def test_frames_that_are_not_there(root):
     (root / "JPEGImages" / "solo").rename(root / "elsewhere")
     benchmark = open_benchmark("revos", root)
-    with pytest.raises(DatasetError, match=r"there is no folder .*solo with frames"):
+    with pytest.raises(DatasetError, match=r"solo: no such folder of frames"):
         benchmark.sample(benchmark.expressions[3])
 
 
 def test_frames_of_another_size_than_stated(root):
     layouts.write_frames(root / "JPEGImages" / "solo", layouts.FRAMES[:2], (6, 4))
     benchmark = open_benchmark("revos", root)
-    with pytest.raises(DatasetFileError, match="frames of video solo are 6x4, its entry says 5x4"):
+    with pytest.raises(DatasetFileError, match="video solo: frames are 6x4, its entry states 5x4"):
         benchmark.sample(benchmark.expressions[3])
 
 
@@ -192,5 +216,5 @@ def test_a_foreground_without_the_video(root):
     with editing(root / "mask_dict_foreground.json") as foreground:
         del foreground["solo"]
     benchmark = open_benchmark("revos", root)
-    with pytest.raises(DatasetFileError, match=r"mask_dict_foreground\.json has no video solo"):
+    with pytest.raises(DatasetFileError, match=r"mask_dict_foreground\.json: no video solo"):
         benchmark.sample(benchmark.expressions[3])

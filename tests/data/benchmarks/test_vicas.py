@@ -50,7 +50,7 @@ def test_a_prompt_for_nothing(root):
 def test_the_first_version(tmp_path):
     layouts.vicas(tmp_path, "v0.1")
     assert len(open_benchmark("vicas", tmp_path, "v0.1-val").expressions) == 2
-    with pytest.raises(DatasetFileError, match=r"v1\.0/val\.json cannot be read"):
+    with pytest.raises(DatasetFileError, match=r"v1\.0/val\.json: cannot be read"):
         open_benchmark("vicas", tmp_path)
 
 
@@ -71,13 +71,21 @@ def test_copies_leave_the_annotation_behind(root):
 @pytest.mark.parametrize(
     ("change", "kind", "complaint"),
     [
-        (lambda video: video["all_track_ids"].remove(2), "id", "track_ids names track 2, which all_track_ids"),
-        (lambda video: video["segmentations"][0].update(filename="9.jpg"), "frame", "names 9.jpg, which is not among"),
-        (lambda video: video["segmentations"][0].update(filename=".."), "frame", "names .., which is not among"),
-        (lambda video: video.update(image_size=[4]), "field", r"must be \[height, width\]"),
+        (lambda video: video["all_track_ids"].remove(2), "unknown_id", "track_ids names track 2, which all_track_ids"),
+        (
+            lambda video: video["segmentations"][0].update(filename="9.jpg"),
+            "missing_frame",
+            "names '9.jpg', which is not a frame",
+        ),
+        (
+            lambda video: video["segmentations"][0].update(filename=".."),
+            "missing_frame",
+            "names '..', which is not a frame",
+        ),
+        (lambda video: video.update(image_size=[4]), "invalid_field", r"must be \[height, width\]"),
         (
             lambda video: video["object_referrals"][0].update(prompt=""),
-            "field",
+            "invalid_field",
             "object_referrals > 0 > prompt must be",
         ),
     ],
@@ -98,8 +106,8 @@ def test_a_broken_annotation_names_file_and_field(root, change, kind, complaint)
     ("change", "complaint"),
     [
         (lambda frame: frame["mask_rles"].pop(), "segmentations > 0 has 1 masks for 2 tracks"),
-        (lambda frame: frame["mask_rles"][0].update(counts="o"), "mask_rles > 0 is not a mask"),
-        (lambda frame: frame["mask_rles"][0].update(size=[5, 4]), "mask_rles > 0 is 4x5 where the video is 5x4"),
+        (lambda frame: frame["mask_rles"][0].update(counts="o"), "mask_rles > 0 is not a valid RLE"),
+        (lambda frame: frame["mask_rles"][0].update(size=[5, 4]), "mask_rles > 0 is a mask of 4x5, its video 5x4"),
     ],
 )
 def test_a_broken_mask_is_met_when_it_is_used(root, change, complaint):
@@ -118,7 +126,7 @@ def test_a_track_that_is_not_there(root):
 
 def test_frames_must_have_been_decoded(root):
     (root / "video_frames" / "000042").rename(root / "elsewhere")
-    with pytest.raises(DatasetFileError, match=r"there is no folder .*000042 with frames"):
+    with pytest.raises(DatasetFileError, match=r"000042: no such folder of frames"):
         open_benchmark("vicas", root)
 
 
@@ -126,5 +134,5 @@ def test_a_size_that_is_not_the_frames(root):
     with annotation(root) as video:
         video["image_size"] = [5, 4]
     benchmark = open_benchmark("vicas", root)
-    with pytest.raises(DatasetFileError, match="frames of video 000042 are 5x4, its entry says 4x5"):
+    with pytest.raises(DatasetFileError, match="video 000042: frames are 5x4, its entry states 4x5"):
         benchmark.sample(benchmark.expressions[0])

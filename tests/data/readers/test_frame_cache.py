@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from thinkseg.data.readers.frame_cache import Budget, CachedFrames
+from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 
 FRAME_BYTES = 8 * 6 * 3
 
@@ -13,7 +13,7 @@ def cached(film):
     """A film of five frames, filled: cached(bytes in the budget, fps)."""
 
     def cached(total, fps=None, own_fps=10.0):
-        inner, budget = film(5, fps=own_fps), Budget(total)
+        inner, budget = film(5, fps=own_fps), ByteBudget(total)
         frames = CachedFrames(inner, budget, fps)
         frames.fill()
         assert inner.reads == [0, 1, 2, 3, 4]

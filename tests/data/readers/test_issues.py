@@ -2,34 +2,34 @@
 
 import pytest
 
-from thinkseg.data.readers.issues import EXAMPLES, KINDS, DatasetFileError, DatasetIssues
+from thinkseg.data.readers.issues import ISSUE_KINDS, MAX_EXAMPLES, DatasetFileError, DatasetIssues
 from thinkseg.errors import DatasetError, VideoError
 
 
 def test_a_flaw_is_an_error_of_the_data_set():
     assert issubclass(DatasetFileError, DatasetError)
-    assert len(KINDS) == len(set(KINDS)) > 5
+    assert len(ISSUE_KINDS) == len(set(ISSUE_KINDS)) > 5
 
 
 def test_the_first_flaw_is_raised_unless_going_on_is_wanted():
     issues = DatasetIssues()
     with pytest.raises(DatasetFileError, match="no such thing"), issues.skipping():
-        raise DatasetFileError("id", "no such thing")
+        raise DatasetFileError("unknown_id", "no such thing")
     with pytest.raises(DatasetFileError):
-        issues.add(DatasetFileError("id", "no such thing"))
+        issues.add(DatasetFileError("unknown_id", "no such thing"))
     assert issues.total == 0
 
 
 def test_flaws_are_counted_and_the_first_of_each_kind_kept():
     issues = DatasetIssues(keep_going=True)
-    for number in range(EXAMPLES + 2):
+    for number in range(MAX_EXAMPLES + 2):
         with issues.skipping():
-            raise DatasetFileError("mask", f"mask {number}")
+            raise DatasetFileError("missing_mask", f"mask {number}")
     issues.add(VideoError("a broken frame"))
-    assert issues.counts == {"mask": EXAMPLES + 2, "frame": 1}
-    assert issues.total == EXAMPLES + 3
-    assert issues.examples["mask"] == [f"mask {number}" for number in range(EXAMPLES)]
-    assert issues.examples["frame"] == ["a broken frame"]
+    assert issues.counts == {"missing_mask": MAX_EXAMPLES + 2, "missing_frame": 1}
+    assert issues.total == MAX_EXAMPLES + 3
+    assert issues.examples["missing_mask"] == [f"mask {number}" for number in range(MAX_EXAMPLES)]
+    assert issues.examples["missing_frame"] == ["a broken frame"]
 
 
 def test_the_rest_of_the_block_is_given_up():
@@ -37,15 +37,15 @@ def test_the_rest_of_the_block_is_given_up():
     for number in range(3):
         with issues.skipping():
             if number == 1:
-                raise DatasetFileError("id", "one")
+                raise DatasetFileError("unknown_id", "one")
             done.append(number)
     assert done == [0, 2]
 
 
 def test_oddities_are_noted_and_never_raised():
     issues = DatasetIssues()
-    issues.note(DatasetFileError("count", "one too many"))
-    assert issues.counts == {"count": 1}
+    issues.note(DatasetFileError("unexpected_count", "one too many"))
+    assert issues.counts == {"unexpected_count": 1}
 
 
 def test_bugs_and_other_errors_are_not_passed_over():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinkseg.data.readers.issues import DatasetFileError
-from thinkseg.data.readers.json_tree import JsonNode, list_folder, parse_json, read_json, safe_name, shorten
+from thinkseg.data.readers.json_tree import JsonNode, is_safe_name, list_folder, parse_json, read_json, shorten
 
 ODD_TEXT = st.lists(st.sampled_from(["..", ".", "/", "\\", "\0", "a", "C:", "clip", " ", "\ud800", "é"])).map("".join)
 
@@ -28,9 +28,9 @@ def test_a_value_knows_its_place(meta):
 
 def test_values_are_what_they_should_be(meta):
     video = meta["videos"]["clips/7"]
-    assert [frame.identity() for frame in video["frames"].items()] == ["00000", "5"]
+    assert [frame.id_text() for frame in video["frames"].items()] == ["00000", "5"]
     assert video["frames"].items()[0].text() == "00000"
-    assert video["width"].whole() == 854
+    assert video["width"].integer() == 854
     assert video.key_name(nested=True) == "clips/7"
 
 
@@ -43,9 +43,9 @@ def test_values_are_what_they_should_be(meta):
         (lambda video: list(video["width"].values()), "width must be an object with fields"),
         (lambda video: video.items(), "clips/7 must be a list"),
         (lambda video: video["width"].text(), "width must be text, not 854"),
-        (lambda video: video["fps"].whole(), "fps must be a whole number of at least 0, not 2.5"),
-        (lambda video: video["fps"].identity(), "fps must be an id, not 2.5"),
-        (lambda video: video["frames"].items()[0].whole(), "frames > 0 must be a whole number"),
+        (lambda video: video["fps"].integer(), "fps must be an integer >= 0, not 2.5"),
+        (lambda video: video["fps"].id_text(), "fps must be an id, not 2.5"),
+        (lambda video: video["frames"].items()[0].integer(), "frames > 0 must be an integer >= 0"),
         (lambda video: video.key_name(), "names 'clips/7', which could lead out of"),
     ],
 )
@@ -57,7 +57,7 @@ def test_anything_else_is_a_flaw_with_its_place(meta, ask, complaint):
 @pytest.mark.parametrize("value", [None, True, "", " \n", [], {}, -1])
 def test_what_is_neither_text_nor_number(value):
     node = JsonNode(value, "file.json")
-    for read in (node.text, node.whole):
+    for read in (node.text, node.integer):
         with pytest.raises(DatasetFileError, match=r"file\.json must be"):
             read()
 
@@ -72,21 +72,21 @@ def test_long_values_do_not_make_long_messages():
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"a": 1} x', b"[" * 100_000, b"1" * 5000, b'"\xc3"'])
 def test_what_is_not_json_is_said_to_be_so(data):
-    with pytest.raises(DatasetFileError, match=r"list\.json is (not JSON|nested too deeply)") as caught:
+    with pytest.raises(DatasetFileError, match=r"list\.json: (not JSON|nested too deeply)") as caught:
         parse_json(data, "list.json")
-    assert caught.value.kind == "file"
+    assert caught.value.kind == "invalid_file"
 
 
 def test_files_that_are_not_there(tmp_path):
     for read in (read_json, list_folder):
-        with pytest.raises(DatasetFileError, match=r"missing\.json cannot be read") as caught:
+        with pytest.raises(DatasetFileError, match=r"missing\.json: cannot be read") as caught:
             read(tmp_path / "missing.json")
-        assert caught.value.kind == "file"
+        assert caught.value.kind == "invalid_file"
 
 
 @given(ODD_TEXT | st.text(), st.booleans())
 def test_a_safe_name_stays_below_its_root(name, nested):
-    if not safe_name(name, nested):
+    if not is_safe_name(name, nested):
         return
     root = "/data/root"
     joined = os.path.normpath(os.path.join(root, name))
@@ -99,16 +99,16 @@ def test_a_safe_name_stays_below_its_root(name, nested):
     "name", ["", ".", "..", "a/b", "/a", "a/", "../a", "a\\b", "C:", "C:a", "a\0", "\ud800", "//host/share"]
 )
 def test_names_that_could_lead_elsewhere(name):
-    assert not safe_name(name)
+    assert not is_safe_name(name)
 
 
 @pytest.mark.parametrize("name", ["a/../b", "../a", "/a", "a/", "a//b", "./a", "a/..", "C:/a", "a\\b/c"])
 def test_paths_that_could_lead_elsewhere(name):
-    assert not safe_name(name, nested=True)
+    assert not is_safe_name(name, nested=True)
 
 
 @pytest.mark.parametrize("name", ["a", "00000", "a b", "...", "..a", "-r", "été", "ab:c", "~"])
 def test_plain_names(name):
-    assert safe_name(name)
-    assert safe_name(f"{name}/{name}", nested=True)
-    assert not safe_name(f"{name}/{name}")
+    assert is_safe_name(name)
+    assert is_safe_name(f"{name}/{name}", nested=True)
+    assert not is_safe_name(f"{name}/{name}")

@@ -52,7 +52,7 @@ def test_masklets_take_tracks_of_any_kind(tmp_path):
 @pytest.mark.parametrize("frame", [-1, 2, 99])
 def test_frames_that_are_not_there(tmp_path, frame):
     for some in (track(None, None), PngTrack([None, None], SIZE_WH)):
-        with pytest.raises(IndexError, match=f"frame {frame} of a track of 2"):
+        with pytest.raises(IndexError, match=f"frame {frame}: the track has frames 0..1"):
             some[frame]
 
 
@@ -64,7 +64,7 @@ def test_pictures_are_read_one_by_one(tmp_path):
     assert PngTrack([tmp_path / "0.png"], SIZE_WH, label=3)[0] is None
     with pytest.raises(DatasetFileError, match=r"lost\.png"):
         seen[1]
-    assert [str(flaw.kind) for flaw in seen.flaws()] == ["mask"]
+    assert [issue.kind for issue in seen.issues()] == ["missing_mask"]
 
 
 def test_tracks_can_be_copied_to_other_processes(tmp_path):
@@ -75,17 +75,17 @@ def test_tracks_can_be_copied_to_other_processes(tmp_path):
 
 
 def test_flaws_are_all_listed():
-    flaws = list(track(rle(LEFT), {"size": [4, 5]}, None, rle(LEFT[:3])).flaws())
-    assert [flaw.kind for flaw in flaws] == ["rle", "size"]
-    assert "masks.json: 1 is not a mask" in str(flaws[0])
-    assert "masks.json: 3 is 5x3 where the video is 5x4" in str(flaws[1])
+    flaws = list(track(rle(LEFT), {"size": [4, 5]}, None, rle(LEFT[:3])).issues())
+    assert [flaw.kind for flaw in flaws] == ["invalid_rle", "size_mismatch"]
+    assert "masks.json: 1 is not a valid RLE" in str(flaws[0])
+    assert "masks.json: 3 is a mask of 5x3, its video 5x4" in str(flaws[1])
 
 
 def test_what_cannot_be_loaded_is_one_flaw():
     def load():
-        raise DatasetFileError("id", "no such annotation")
+        raise DatasetFileError("unknown_id", "no such annotation")
 
-    assert [str(flaw) for flaw in RleTrack(load, 50, SIZE_WH).flaws()] == ["no such annotation"]
+    assert [str(flaw) for flaw in RleTrack(load, 50, SIZE_WH).issues()] == ["no such annotation"]
 
 
 JUNK = st.recursive(
@@ -98,10 +98,10 @@ SIZES = st.lists(st.integers(-1, 9) | st.just(MAX_PIXELS * 2), max_size=3)
 
 @given(JUNK | st.fixed_dictionaries({"size": SIZES, "counts": st.text(max_size=9) | st.text(alphabet="0123no")}))
 def test_any_value_is_null_or_a_mask_of_the_video_or_a_flaw(value):
-    (flaw, *more) = [*RleTrack(lambda: [JsonNode(value, "masks.json")], 1, (3, 2)).flaws(), None]
+    (flaw, *more) = [*RleTrack(lambda: [JsonNode(value, "masks.json")], 1, (3, 2)).issues(), None]
     if flaw is not None:
         assert more == [None]
-        assert flaw.kind in ("rle", "size")
+        assert flaw.kind in ("invalid_rle", "size_mismatch")
         assert str(flaw).startswith("masks.json is")
     else:
         mask = checked_rle(JsonNode(value, "masks.json"), (3, 2))

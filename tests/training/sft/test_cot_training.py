@@ -97,7 +97,7 @@ def test_a_set_that_does_not_fit_is_refused_before_anything_is_loaded(
 
 
 def test_a_folder_without_a_set(tmp_path: Path, qwen2_5: Path) -> None:
-    with pytest.raises(DatasetError, match=r"settings\.json cannot be read"):
+    with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
         train(recipe_for(tmp_path, qwen2_5), tmp_path / "out")
 
 

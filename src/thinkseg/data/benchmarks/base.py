@@ -1,12 +1,12 @@
-"""What all benchmarks look like once they are read: videos, expressions about them, frames and masks on demand.
+"""The common form of all benchmarks: videos, their expressions, and frames and masks on access.
 
     benchmark = open_benchmark("revos", root)           # see thinkseg.data
-    for expression in benchmark.expressions:            # names and numbers only, cheap
-        sample = benchmark.sample(expression)           # a VideoSample; frames and masks are read as they are used
+    for expression in benchmark.expressions:            # names and numbers only
+        sample = benchmark.sample(expression)           # a VideoSample; frames and masks are read on access
         sample.truth.union(expression.scored[0])
 
-Listing a benchmark reads its lists. A sample opens its video's first frame, and everything else waits until it is used,
-so that the masks of a benchmark are never in memory together.
+Opening a benchmark reads its lists of expressions. A sample opens the first frame of its video; other frames and all
+masks are read on access, so that the masks of a benchmark are never in memory together.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ REFERRING, REASONING, NO_TARGET = "referring", "reasoning", "no-target"
 class Video:
     """One video.
 
-    id: its name in the benchmark's files; may hold slashes, and is safe to join to a folder.
-    frames: names of its frames in the order shown, without suffix. Predicted masks bear the same names.
-    size_wh: as the benchmark's lists state it; None where they do not.
+    id: its name in the benchmark's files, safe to join to a folder; may contain slashes.
+    frames: names of its frames in order, without suffix. Predicted masks have the same names.
+    size_wh: the size in the benchmark's lists; None if they state none.
     """
 
     id: str
@@ -42,15 +42,14 @@ class Video:
 class Expression:
     """One expression about one video.
 
-    video: id of the video. id: unique within the video; text even where files have a number.
-    category: what kind it is, by the benchmark's own kinds, e.g. "referring".
-    objects: ids of its target objects, by which their masks are found; () if it has no target, None if the benchmark
-        does not tell.
-    scored: frames, as positions in the video, for which the benchmark has a truth (or, where it keeps the truth to
-        itself, asks for a prediction). Masks of other frames are unknown, not empty.
-    folders: where predicted masks lie below the folder of predictions, as paths with slashes. The first is the
-        benchmark's own way; others are found in published code.
-    group: which of several runs the expression belongs to, where a protocol scores runs and takes their mean.
+    video: id of the video. id: unique within the video.
+    category: the benchmark's own category, e.g. "referring".
+    objects: ids of the target objects, which identify their masks; () for no target, None if the targets are unknown.
+    scored: indices of the annotated frames; for a hidden ground truth, of the frames that need a prediction. Masks of
+        other frames are unknown, not empty.
+    folders: paths of predicted masks below the folder of predictions, with slashes. The first is the benchmark's own;
+        published code uses the others.
+    annotation_run: the annotator's run, in a benchmark whose protocol scores each run and takes their mean.
     """
 
     video: str
@@ -60,31 +59,31 @@ class Expression:
     objects: tuple[str, ...] | None
     scored: Sequence[int]
     folders: tuple[str, ...]
-    group: str = ""
+    annotation_run: str = ""
 
     @property
     def key(self) -> str:
-        """Unique in the benchmark: the id of the expression's sample."""
+        """Unique in the benchmark; also the id of the expression's sample."""
         return f"{self.video}/{self.id}"
 
 
 class Files(Protocol):
-    """How one benchmark's frames and masks are found. Each loader has one; it can be copied to other processes."""
+    """The frames and masks of one benchmark. Each loader has an implementation, which can be pickled."""
 
     def frame_paths(self, video: Video) -> Sequence[Path]:
-        """Where each frame is, or should be; nothing where the video is one file."""
+        """Returns the expected path of each frame; () for a video file."""
         ...
 
     def frames(self, video: Video) -> Frames:
-        """The video, with nothing decoded. Raises TreeError or VideoError if it is not there."""
+        """Returns the video without decoding it. Raises DatasetFileError or VideoError if it is missing."""
         ...
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
-        """The masks of one object, with nothing decoded. Raises TreeError if there is no such object."""
+        """Returns the masks of one object without reading them. Raises DatasetFileError for an unknown object."""
         ...
 
     def foreground(self, video: Video, size_wh: tuple[int, int]) -> LazyTrack | None:
-        """All annotated objects merged, where the benchmark has that."""
+        """Returns the merged masks of all annotated objects; None if the benchmark has none."""
         ...
 
 
@@ -93,7 +92,7 @@ class Benchmark:
     """One split of a benchmark.
 
     videos: by id. expressions: in the order of the benchmark's files, those of a video together.
-    problems: flaws met so far; says whether they are counted and passed over, or raised.
+    issues: the issues found so far, counted or raised.
     """
 
     name: str
@@ -105,24 +104,24 @@ class Benchmark:
     issues: DatasetIssues
 
     def frames(self, video_id: str) -> Frames:
-        """A video of the benchmark, with nothing decoded.
+        """Returns a video without decoding it.
 
-        Raises TreeError or VideoError if it is not there or is not of the size the benchmark states.
+        Raises DatasetFileError or VideoError if it is missing, or differs in size from the benchmark's lists.
         """
         video = self.videos[video_id]
         frames = self.files.frames(video)
         if video.size_wh not in (None, frames.size_wh):
             found, stated = "{}x{}".format(*frames.size_wh), "{}x{}".format(*video.size_wh)
             raise DatasetFileError(
-                "size", f"{self.name}: frames of video {video.id} are {found}, its entry says {stated}"
+                "size_mismatch", f"{self.name}: video {video.id}: frames are {found}, its entry states {stated}"
             )
         return frames
 
     def truth(self, expression: Expression, size_wh: tuple[int, int]) -> Masklets | None:
-        """The true masks, read as they are used; only those of `expression.scored` mean anything.
+        """Returns the ground truth, whose masks are read on access; None if the targets are unknown.
 
-        size_wh: size of the video. None if the benchmark does not tell. Raises TreeError if an object is not there; and
-        so does using a mask that is broken or of another size.
+        Only the masks of `expression.scored` are meaningful. size_wh: size of the video. Raises DatasetFileError for an
+        unknown object; so does access to a mask that is invalid or of another size.
         """
         if expression.objects is None:
             return None
@@ -131,13 +130,13 @@ class Benchmark:
         return Masklets(size_wh, len(video.frames), tracks)
 
     def foreground(self, video_id: str, size_wh: tuple[int, int]) -> Masklets | None:
-        """The masks of all annotated objects merged, where the benchmark has that, read as they are used."""
+        """Returns the merged masks of all annotated objects, read on access; None if the benchmark has none."""
         video = self.videos[video_id]
         track = self.files.foreground(video, size_wh)
         return None if track is None else Masklets(size_wh, len(video.frames), (track,))
 
     def sample(self, expression: Expression) -> VideoSample:
-        """An expression as a question with its truth. Raises TreeError or VideoError where its parts do."""
+        """Returns an expression with its video and ground truth. Raises DatasetFileError or VideoError."""
         frames = self.frames(expression.video)
         return VideoSample(
             id=expression.key,
@@ -149,7 +148,7 @@ class Benchmark:
         )
 
     def samples(self) -> Iterator[VideoSample]:
-        """All expressions as questions, made one by one. One that cannot be made goes to `issues`."""
+        """Yields the sample of each expression. Errors go to `issues`."""
         for expression in self.expressions:
             with self.issues.skipping():
                 yield self.sample(expression)

@@ -1,15 +1,15 @@
-"""Your own data: videos, and a file queries.jsonl with one query a line.
+"""Your own data: videos, and a file queries.jsonl with one query per line.
 
     {"video": "clips/garden.mp4", "query": "the dog that barks first", "id": "barks", "category": "reasoning",
      "masks": ["masks/garden/dog"]}
 
-video: a video file, or a folder of pictures, as a path below the folder of queries.jsonl.
-id: tells a video's queries apart; the number of the line if left out. category: for scores by kind; may be left out.
-masks: the truth, an entry for each object; [] says that there is no such object; left out, the truth is not known.
+video: a video file or a folder of images, as a path below the folder of queries.jsonl.
+id: unique among the queries of a video (default: the line number). category: optional, for scores per category.
+masks: the ground truth, one entry per object; [] for no target; if absent, the ground truth is unknown.
 
-An entry of masks is a list with a COCO RLE or null for each frame, or a folder of pictures, not black where the object
-is. They are named like the frames they belong to (00012.png for 00012.jpg), or by the frame's number in a video file,
-five digits from 00000.png on, which is how `thinkseg segment` writes them. Frames without a picture are not scored.
+An entry of masks is a list with a COCO RLE or null per frame, or a folder of mask images, in which the object is not
+black. A mask image has the name of its frame (00012.png for 00012.jpg); for a video file the frame's number, with five
+digits from 00000.png on, as `thinkseg segment` writes it. Frames without a mask image are not scored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from thinkseg.data.benchmarks.base import NO_TARGET, Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import MaskFolders
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
-from thinkseg.data.readers.json_tree import JsonNode, missing, parse_json, read_lines
+from thinkseg.data.readers.json_tree import JsonNode, parse_json, read_lines, unreadable
 from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
 from thinkseg.types import Frames
 
@@ -31,7 +31,7 @@ QUERIES = "queries.jsonl"
 
 
 def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
-    """All queries, the split "all"; see `thinkseg.data.open_benchmark`. Opens each video once to count its frames."""
+    """Reads all queries, the split "all"; see `thinkseg.data.open_benchmark`. Opens each video to count its frames."""
     files = _Files(root)
     videos: dict[str, Video] = {}
     expressions: dict[str, Expression] = {}
@@ -42,16 +42,18 @@ def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
                 videos[name] = files.open(name)
             expression = _expression(number, row, videos[name], files)
             if expression.key in expressions:
-                raise row.flaw("id", f"is the second query {expression.id!r} about video {name}")
+                raise row.error(
+                    "invalid_field", f"repeats the id {expression.id!r} of video {name}; ids must be unique"
+                )
             expressions[expression.key] = expression
-    # Queries about a video follow each other, so that its frames need not be decoded twice.
+    # Queries about a video follow each other, so that its frames are decoded once.
     order = {name: position for position, name in enumerate(videos)}
     listed = sorted(expressions.values(), key=lambda expression: order[expression.video])
     return Benchmark("folder", split, root, videos, tuple(listed), files, issues)
 
 
 class _Files(MaskFolders):
-    """Videos that were opened, and masks in folders of pictures or in lines of queries.jsonl."""
+    """The opened videos, and masks in folders of mask images or in lines of queries.jsonl."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, root)
@@ -59,7 +61,7 @@ class _Files(MaskFolders):
         self._lines: dict[str, tuple[int, int]] = {}
 
     def open(self, name: str) -> Video:
-        """Opens a video and remembers what was found. Raises VideoError, or TreeError for two frames of one name."""
+        """Opens a video and keeps its reader. Raises VideoError, or DatasetFileError for two frames of one name."""
         from thinkseg.ops.video import FrameFolder, open_video
 
         reader = open_video(self.folder / name)
@@ -69,13 +71,13 @@ class _Files(MaskFolders):
             names = tuple(path.stem for path in reader.paths)
         if len(set(names)) < len(names):
             raise DatasetFileError(
-                "frame", f"{self.folder / name} has two pictures of one name, which differ in suffix alone"
+                "invalid_file", f"{self.folder / name}: two images differ only in their suffix; remove one"
             )
         self._readers[name] = reader
         return Video(name, names, reader.size_wh)
 
     def add_line(self, number: int, position: int) -> str:
-        """An id for the object whose run lengths are entry `position` of the masks of line `number`."""
+        """Returns an id for the object whose RLEs are entry `position` of the masks of line `number`."""
         obj = f"{QUERIES}:{number}:{position}"
         self._lines[obj] = number, position
         return obj
@@ -87,7 +89,7 @@ class _Files(MaskFolders):
         return reader.paths if isinstance(reader, FrameFolder) else ()
 
     def frames(self, video: Video) -> Frames:
-        # A copy knows what was found on opening, and decodes for itself.
+        # A copy has the frame count, and a decoder of its own.
         return copy.copy(self._readers[video.id])
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
@@ -113,7 +115,7 @@ def _expression(number: int, row: JsonNode, video: Video, files: _Files) -> Expr
 
 
 def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tuple[str, ...] | None, Sequence[int]]:
-    """The objects of a row and the frames to be scored; None and all frames if it does not tell."""
+    """Returns the objects and the scored frames of a row; None and all frames for an unknown ground truth."""
     everything = range(len(video.frames))
     if "masks" not in row:
         return None, everything
@@ -122,7 +124,7 @@ def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tup
     for position, entry in enumerate(row["masks"].items()):
         if isinstance(entry.value, list):
             if len(entry.value) != len(video.frames):
-                raise entry.flaw("mask", f"has {len(entry.value)} masks for {len(video.frames)} frames")
+                raise entry.error("missing_mask", f"has {len(entry.value)} masks for {len(video.frames)} frames")
             objects.append(files.add_line(number, position))
             annotated.update(everything)
         else:
@@ -132,13 +134,15 @@ def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tup
 
 
 def _masks_of_line(path: Path, number: int, position: int) -> Sequence[JsonNode]:
-    """The run lengths that are entry `position` of the masks of line `number`."""
+    """Reads the RLEs that are entry `position` of the masks of line `number`."""
     try:
         with path.open("rb") as file:
             line = next(islice(file, number - 1, None), b"")
     except OSError as error:
-        raise missing(path, error) from None
+        raise unreadable(path, error) from None
     masks = parse_json(line, f"{path}, line {number}")["masks"].items()
     if position >= len(masks):
-        raise DatasetFileError("mask", f"{path}, line {number} has lost a mask since it was first read")
+        raise DatasetFileError(
+            "missing_mask", f"{path}, line {number}: no masks > {position}; the file has changed since it was opened"
+        )
     return masks[position].items()

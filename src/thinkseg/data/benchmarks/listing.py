@@ -1,9 +1,9 @@
-"""Files of expressions, which most benchmarks write alike: JSON in, `Video`s and `Expression`s out.
+"""Reads the files of expressions that most benchmarks share.
 
     {"videos": {"<video>": {"frames": ["00000", ...], "expressions": {"<id>": {"exp": "the cat", ...}}}}}
 
-A loader says how one expression is read. Walking through the file, checking names, and passing over what is broken
-happen here.
+A loader passes a function that reads one expression. This module iterates over the file, checks names, and skips
+invalid entries.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.readers.json_tree import JsonNode
 
 Listing = tuple[dict[str, Video], tuple[Expression, ...]]
-"""Videos by id, and the expressions about them."""
+"""Videos by id, and their expressions."""
 
 
 def video_entry(node: JsonNode) -> Video:
-    """A video by its entry: {"frames": ["00000", ...]}, and "height" and "width" where they are stated."""
-    size_wh = (node["width"].whole(), node["height"].whole()) if "width" in node and "height" in node else None
+    """Reads the entry of a video: {"frames": ["00000", ...]}, with optional "height" and "width"."""
+    size_wh = (node["width"].integer(), node["height"].integer()) if "width" in node and "height" in node else None
     return Video(node.key_name(nested=True), frame_names(node["frames"]), size_wh)
 
 
 def expression_entries(node: JsonNode) -> Iterable[JsonNode]:
-    """The entries of the expressions about a video, where they are the fields of "expressions"."""
+    """Returns the fields of "expressions"."""
     return node["expressions"].values()
 
 
 def frame_names(node: JsonNode) -> tuple[str, ...]:
-    """The names of a video's frames, of which there must be one and no two alike."""
+    """Reads the names of a video's frames: at least one, all different."""
     names = tuple(entry.name() for entry in node.items())
     if not names:
-        raise node.flaw("field", "lists no frame")
+        raise node.error("invalid_field", "must list at least one frame")
     if len(set(names)) < len(names):
-        raise node.flaw("field", "lists a frame twice")
+        raise node.error("invalid_field", "must not list a frame twice")
     return names
 
 
-def identities(node: JsonNode) -> tuple[str, ...]:
-    """A list of ids, each once."""
-    return tuple(dict.fromkeys(entry.identity() for entry in node.items()))
+def unique_ids(node: JsonNode) -> tuple[str, ...]:
+    """Reads a list of ids and drops repetitions."""
+    return tuple(dict.fromkeys(entry.id_text() for entry in node.items()))
 
 
 def prediction_folder(video: Video, entry: JsonNode) -> str:
-    """<video>/<expression>, where nearly all benchmarks look for predicted masks."""
+    """Returns <video>/<expression>, the folder of predicted masks in most benchmarks."""
     return f"{video.id}/{entry.key_name()}"
 
 
@@ -59,9 +59,9 @@ def read_listing(
 ) -> Listing:
     """Reads the entries of videos, each with its id as key.
 
-    read_expression: reads one expression, an entry with its id as key.
-    read_video: reads a video's entry. expressions_of: gives the entries of the expressions about it.
-    Raises TreeError for the first flaw, unless `issues` may be passed over.
+    read_expression: reads the entry of an expression, with its id as key.
+    read_video: reads the entry of a video. expressions_of: returns the entries of its expressions.
+    Raises DatasetFileError for the first issue, unless `issues` counts them.
     """
     found: dict[str, Video] = {}
     expressions: list[Expression] = []

@@ -1,18 +1,19 @@
-"""ReasonVOS (VideoLISA, arXiv 2409.19603): one object asked for by reasoning, in 91 videos of four data sets.
+"""ReasonVOS (VideoLISA, arXiv 2409.19603): one target object per reasoning query, in 91 videos of four data sets.
 
 One video of meta_expressions.json, whose expressions are a list:
 
     "bike-race": {"source": "BURST", "frames": ["00000", "00001"], "expressions": [
         {"exp_id": 0, "obj_id": "3", "exp_text": "Which one falls behind?", "is_sent": 1}]}
 
-The truth is a picture a frame, not black where the object is, in Annotations/<source>_<video>_<obj_id>/, the source in
-upper or lower case; frames without a picture were never annotated and are not scored. The video is all that is in
+The ground truth is a mask image per annotated frame in Annotations/<source>_<video>_<obj_id>/, in which the object is
+not black; the source is in upper or lower case. Other frames are not scored. The video is all frames in
 JPEGImages/<video>/.
 
-Published copies differ, and both kinds are read: "expressions" may be an object with ids as fields instead of a list,
-and is_sent may stand with the video. An exp_id can occur twice in a video; the earlier expression then gets the number
-after the largest, as in published conversions. In the official folders, which go by exp_id, two such expressions about
-one object would share one, where the later overwrites the earlier; here the earlier has a folder by its new number.
+Published copies differ, and both are read: "expressions" may be an object with ids as fields instead of a list, and
+is_sent may be a field of the video. An exp_id can occur twice in a video: then the earlier expression gets the number
+after the largest, as in published conversions. The official prediction folders are named by exp_id, so that two such
+expressions about one object share a folder, and the later overwrites the earlier; here the folder of the earlier has
+its new number.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SENTENCE, PHRASE = "sentence", "phrase"
 
 
 def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
-    """The one split, "test"; see `thinkseg.data.open_benchmark`."""
+    """Opens the only split, "test"; see `thinkseg.data.open_benchmark`."""
     files = MaskFolders(root / "JPEGImages", root / "Annotations")
     masks = frozenset(list_folder(files.annotations))
     videos, expressions = read_listing(
@@ -45,22 +46,24 @@ def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
         read_video=partial(_video, folder=root / "JPEGImages", issues=issues),
         expressions_of=partial(_numbered, issues=issues),
     )
-    return Benchmark("reasonvos", split, root, videos, _apart(expressions, issues), files, issues)
+    return Benchmark("reasonvos", split, root, videos, _unique_folders(expressions, issues), files, issues)
 
 
 def _video(node: JsonNode, folder: Path, issues: DatasetIssues) -> Video:
-    """A video with all frames that are there. Those that its entry lists besides are noted."""
+    """Returns a video with all frames in its folder. Notes listed frames that are missing."""
     name = node.key_name(nested=True)
     frames = jpeg_names(folder / name)
-    if lost := sorted({entry.identity() for entry in node["frames"].items()} - set(frames)):
+    if missing := sorted({entry.id_text() for entry in node["frames"].items()} - set(frames)):
         issues.note(
-            DatasetFileError("frame", f"video {name}: {len(lost)} frames are listed but not there, first {lost[0]}")
+            DatasetFileError(
+                "missing_frame", f"video {name}: {len(missing)} listed frames are missing, first {missing[0]}"
+            )
         )
     return Video(name, frames)
 
 
 def _numbered(node: JsonNode, issues: DatasetIssues) -> Iterable[JsonNode]:
-    """The expressions of a video's entry, each with an id of its own as key."""
+    """Returns the expressions of a video's entry, each with a unique id as key."""
     rows = node["expressions"]
     if isinstance(rows.value, dict):
         return rows.values()
@@ -93,33 +96,35 @@ def _expression(video: Video, entry: JsonNode, files: MaskFolders, masks: frozen
     )
 
 
-def _apart(expressions: Sequence[Expression], issues: DatasetIssues) -> tuple[Expression, ...]:
-    """The expressions, of which no two write to one folder; the official one is still looked into."""
+def _unique_folders(expressions: Sequence[Expression], issues: DatasetIssues) -> tuple[Expression, ...]:
+    """Returns the expressions with unique first folders; a shared official folder becomes the second."""
     shared = Counter(one.folders[0] for one in expressions)
     found = []
     for one in expressions:
-        place, _, number = one.folders[0].rpartition("/")
+        parent, _, number = one.folders[0].rpartition("/")
         if shared[one.folders[0]] > 1 and number != one.id:
-            issues.note(DatasetFileError("id", f"{one.key}: another expression has the same folder {one.folders[0]}"))
-            one = replace(one, folders=(f"{place}/{one.id}", *one.folders))
+            issues.note(
+                DatasetFileError("invalid_field", f"{one.key}: another expression uses folder {one.folders[0]}")
+            )
+            one = replace(one, folders=(f"{parent}/{one.id}", *one.folders))
         found.append(one)
     return tuple(found)
 
 
 def _mask_folder(source: str, rest: str, files: MaskFolders, masks: frozenset[str]) -> str:
-    """The name of an object's folder among all of them, whatever case its source is written in."""
+    """Returns the folder name of an object in `masks`, for any case of its source."""
     if source + rest in masks:
         return source + rest
-    alike = [name for name in masks if name.endswith(rest) and name.removesuffix(rest).lower() == source.lower()]
-    if len(alike) != 1:
+    matches = [name for name in masks if name.endswith(rest) and name.removesuffix(rest).lower() == source.lower()]
+    if len(matches) != 1:
         raise DatasetFileError(
-            "mask", f"there is no folder {files.annotations / (source + rest)}; is the data set complete?"
+            "missing_mask", f"{files.annotations / (source + rest)}: no such folder; is the data set complete?"
         )
-    return alike[0]
+    return matches[0]
 
 
 def _video_of(entry: JsonNode) -> JsonNode:
-    """The entry of the video that an expression's entry is part of."""
+    """Returns the entry of the video that contains an expression's entry."""
     assert entry.parent is not None
     assert entry.parent.parent is not None
     return entry.parent.parent

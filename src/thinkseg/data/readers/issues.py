@@ -1,8 +1,7 @@
-"""What is wrong with a data set's files: an error for one flaw, and a record of many.
+"""Issues of a data set's files: the error for one issue, and the record of many.
 
-A flaw is a `DatasetFileError`, which says its kind, so that flaws can be counted. `DatasetIssues` either lets the
-first one through
-or counts them all and keeps the first of each kind, which is what --keep-going asks for.
+A `DatasetFileError` carries the kind of its issue, so that issues can be counted. `DatasetIssues` raises the first
+issue, or with `keep_going` counts all of them and keeps the first messages of each kind.
 """
 
 from __future__ import annotations
@@ -14,69 +13,79 @@ from typing import Literal, get_args
 
 from thinkseg.errors import DatasetError, VideoError
 
-Kind = Literal["file", "field", "path", "id", "frame", "mask", "size", "rle", "count"]
-"""What can be wrong.
+IssueKind = Literal[
+    "invalid_file",
+    "invalid_field",
+    "unsafe_path",
+    "unknown_id",
+    "missing_frame",
+    "missing_mask",
+    "size_mismatch",
+    "invalid_rle",
+    "unexpected_count",
+]
+"""Kinds of issues.
 
-file: a file or folder of the layout is missing, or is not the JSON it should be.
-field: a field of a JSON file is missing or holds something else than documented.
-path: a name in a JSON file would lead out of the data set's folder.
-id: an id that names no object, mask or video that is there.
-frame: a frame is missing or cannot be read.
-mask: a mask is missing or cannot be read.
-size: a picture or a mask is larger or smaller than its video.
-rle: the run lengths of a mask do not make one.
-count: there are more or fewer of something than the benchmark is known to have.
+invalid_file: a file or folder of the layout is missing, or is not the documented JSON.
+invalid_field: a field of a JSON file is missing, or its value is not as documented.
+unsafe_path: a name in a JSON file would lead out of the data set's folder.
+unknown_id: an id without an object, mask or video.
+missing_frame: a frame is missing or cannot be read.
+missing_mask: a mask is missing or cannot be read.
+size_mismatch: an image or a mask does not have the size of its video.
+invalid_rle: a mask is not a valid RLE.
+unexpected_count: the number of something differs from the documented number.
 """
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ISSUE_KINDS: tuple[IssueKind, ...] = get_args(IssueKind)
 
-EXAMPLES = 3
-"""Flaws of each kind that are kept in full."""
+MAX_EXAMPLES = 3
+"""Messages kept of each kind."""
 
 
 class DatasetFileError(DatasetError):
-    """One flaw of one kind in a data set's files."""
+    """One issue of a data set's files."""
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: IssueKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
 
 
 class DatasetIssues:
-    """Flaws found so far.
+    """The issues found so far.
 
-    keep_going: count flaws and pass over what they spoil; otherwise the first one is raised.
-    counts: how often each kind was met. examples: the first of each kind, in full.
+    keep_going: count issues and skip the affected parts; otherwise the first issue is raised.
+    counts: number of issues per kind. examples: the first messages of each kind, at most `MAX_EXAMPLES`.
     """
 
     def __init__(self, keep_going: bool = False) -> None:
         self.keep_going = keep_going
-        self.counts: Counter[Kind] = Counter()
-        self.examples: dict[Kind, list[str]] = {}
+        self.counts: Counter[IssueKind] = Counter()
+        self.examples: dict[IssueKind, list[str]] = {}
 
     @property
     def total(self) -> int:
-        """Flaws of all kinds."""
+        """Number of issues of all kinds."""
         return self.counts.total()
 
-    def add(self, flaw: DatasetFileError | VideoError) -> None:
-        """Counts a flaw, or raises it; a frame that cannot be read comes as a VideoError."""
+    def add(self, issue: DatasetFileError | VideoError) -> None:
+        """Counts an issue, or raises it without `keep_going`; a VideoError counts as "missing_frame"."""
         if not self.keep_going:
-            raise flaw
-        self.note(flaw)
+            raise issue
+        self.note(issue)
 
-    def note(self, flaw: DatasetFileError | VideoError) -> None:
-        """Counts what is odd but stands in nobody's way; it is never raised."""
-        kind: Kind = flaw.kind if isinstance(flaw, DatasetFileError) else "frame"
+    def note(self, issue: DatasetFileError | VideoError) -> None:
+        """Counts an issue that affects no result; never raises it."""
+        kind: IssueKind = issue.kind if isinstance(issue, DatasetFileError) else "missing_frame"
         self.counts[kind] += 1
         examples = self.examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(str(flaw))
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(str(issue))
 
     @contextmanager
     def skipping(self) -> Iterator[None]:
-        """Gives up the rest of the block at a flaw: counted if going on is wanted, raised if not."""
+        """Ends the block at the first issue, which goes to `add`."""
         try:
             yield
-        except (DatasetFileError, VideoError) as flaw:
-            self.add(flaw)
+        except (DatasetFileError, VideoError) as issue:
+            self.add(issue)

@@ -1,12 +1,12 @@
-"""A data set's folder, read with suspicion: JSON values that know where they stand, and paths that stay below the root.
+"""Checked access to untrusted JSON files, and paths that stay below the root.
 
     videos = read_json(root / "meta.json")["videos"]
     for video in videos.values():
-        video.name(nested=True)         "clips/7", the key, checked to be a path below the root
-        video["width"].whole()          854, or TreeError: meta.json: videos > clips/7 > width must be a whole number
+        video.key_name(nested=True)     "clips/7", checked to be a path below the root
+        video["width"].integer()        854, or an error: meta.json: videos > clips/7 > width must be an integer >= 0
 
-What comes from a data set's files may be damaged, or made to do harm. What is read here is either as documented, or a
-`DatasetFileError` that names file and field.
+Files of a data set may be damaged or malicious. Each value is as documented, or raises a `DatasetFileError` with file
+and field.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from thinkseg.data.readers.issues import DatasetFileError, Kind
+from thinkseg.data.readers.issues import DatasetFileError, IssueKind
 
 
 class JsonNode:
-    """A value of a JSON file with its place in it.
+    """A value of a JSON file with its path in that file.
 
-    value: what json.loads gave. key: the field's name or its position in a list; for a whole file, its path.
+    value: the parsed value. key: the field's name or the position in a list; for a complete file, its path.
     """
 
     __slots__ = ("key", "parent", "value")
@@ -38,7 +38,7 @@ class JsonNode:
 
     @property
     def where(self) -> str:
-        """The place in words: file: field > field."""
+        """The position as text: "file: field > field"."""
         steps: list[str] = []
         node: JsonNode | None = self
         while node is not None:
@@ -47,59 +47,61 @@ class JsonNode:
         path, *fields = reversed(steps)
         return f"{path}: {' > '.join(map(shorten, fields))}" if fields else path
 
-    def flaw(self, kind: Kind, what: str) -> DatasetFileError:
-        """An error about this value: its place, then what is wrong."""
+    def error(self, kind: IssueKind, what: str) -> DatasetFileError:
+        """Returns an error about this value: its position, then `what`."""
         return DatasetFileError(kind, f"{self.where} {what}")
 
     def __contains__(self, field: str) -> bool:
         return field in self._mapping()
 
     def __getitem__(self, field: str) -> JsonNode:
-        """A field of an object. Raises TreeError if this is no object or has no such field."""
+        """Returns a field of an object. Raises DatasetFileError for a missing field, or if this is not an object."""
         fields = self._mapping()
         if field not in fields:
-            raise self.flaw("field", f"has no field {field!r}")
+            raise self.error("invalid_field", f"has no field {field!r}")
         return JsonNode(fields[field], field, self)
 
     def values(self) -> Iterator[JsonNode]:
-        """The fields of an object, each with its name as `key`."""
+        """Yields the fields of an object, each with its name as `key`."""
         return (JsonNode(value, key, self) for key, value in self._mapping().items())
 
     def items(self) -> list[JsonNode]:
-        """The entries of a list."""
+        """Returns the entries of a list."""
         if not isinstance(self.value, list):
             raise self._expected("a list")
         return [JsonNode(value, position, self) for position, value in enumerate(self.value)]
 
     def text(self) -> str:
-        """A string that is not blank."""
+        """Returns a string that is not blank."""
         if not isinstance(self.value, str) or not self.value.strip():
             raise self._expected("text")
         return self.value
 
-    def whole(self) -> int:
-        """A whole number of at least 0."""
+    def integer(self) -> int:
+        """Returns an integer >= 0."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
-            raise self._expected("a whole number of at least 0")
+            raise self._expected("an integer >= 0")
         return self.value
 
-    def identity(self) -> str:
-        """An id, which files write as a number or as text, as text."""
+    def id_text(self) -> str:
+        """Returns an id as text; files write ids as numbers or as text."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | str) or self.value == "":
             raise self._expected("an id")
         return str(self.value)
 
     def name(self, nested: bool = False) -> str:
-        """An id that may become part of a path: this value, see `safe_name`."""
-        return self._safe(self.identity(), nested)
+        """Returns this value as an id that is safe in a path; see `is_safe_name`."""
+        return self._safe(self.id_text(), nested)
 
     def key_name(self, nested: bool = False) -> str:
-        """The same of this value's key."""
+        """Returns the key as an id that is safe in a path."""
         return self._safe(str(self.key), nested)
 
     def _safe(self, name: str, nested: bool) -> str:
-        if not safe_name(name, nested):
-            raise self.flaw("path", f"names {reprlib.repr(name)}, which could lead out of the data set's folder")
+        if not is_safe_name(name, nested):
+            raise self.error(
+                "unsafe_path", f"names {reprlib.repr(name)}, which could lead out of the data set's folder"
+            )
         return name
 
     def _mapping(self) -> dict[str, Any]:
@@ -108,64 +110,66 @@ class JsonNode:
         return self.value
 
     def _expected(self, what: str) -> DatasetFileError:
-        return self.flaw("field", f"must be {what}, not {reprlib.repr(self.value)}")
+        return self.error("invalid_field", f"must be {what}, not {reprlib.repr(self.value)}")
 
 
 def read_json(path: Path) -> JsonNode:
-    """A JSON file. Raises TreeError if it is missing or broken."""
+    """Reads a JSON file. Raises DatasetFileError if it is missing or invalid."""
     return parse_json(read_bytes(path), str(path))
 
 
 def parse_json(data: bytes, name: str) -> JsonNode:
-    """JSON as bytes, called `name` in errors. Raises TreeError if it is broken."""
+    """Parses JSON; `name` stands for it in errors. Raises DatasetFileError if it is invalid."""
     try:
         return JsonNode(json.loads(data), name)
     except RecursionError:
-        raise DatasetFileError("file", f"{name} is nested too deeply for a data set; download it anew") from None
+        raise DatasetFileError("invalid_file", f"{name}: nested too deeply for a data set; download it again") from None
     except ValueError as error:
-        raise DatasetFileError("file", f"{name} is not JSON ({error}); download it anew") from None
+        raise DatasetFileError("invalid_file", f"{name}: not JSON ({error}); download it again") from None
 
 
 def read_lines(
     path: Path, each: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[tuple[int, JsonNode]]:
-    """A file of one JSON value a line, those that are not blank, numbered from 1 on.
+    """Yields the values of a JSON Lines file with their line numbers from 1 on; skips blank lines.
 
-    each: surrounds the reading of each line, such as `DatasetIssues.skipping`, which goes on after a broken one.
-    Raises TreeError if the file is missing or a line of it is broken.
+    each: context manager around the reading of each line, such as `DatasetIssues.skipping`, which skips invalid lines.
+    Raises DatasetFileError if the file is missing or a line is invalid.
     """
     file = JsonNode(None, str(path))
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         with each():
             if line.strip():
-                yield number, JsonNode(parse_json(line, f"{path}, line {number},").value, f"line {number}", file)
+                yield number, JsonNode(parse_json(line, f"{path}, line {number}").value, f"line {number}", file)
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file whole. Raises TreeError if it is missing or cannot be read."""
+    """Reads a complete file. Raises DatasetFileError if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise missing(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def missing(path: Path, error: OSError) -> DatasetFileError:
-    """What to say of a file or folder that the system does not give."""
-    return DatasetFileError("file", f"{path} cannot be read ({error.strerror}); see docs/benchmarks.md for the layout")
+def unreadable(path: Path, error: OSError) -> DatasetFileError:
+    """Returns the error for a file or folder that cannot be opened."""
+    return DatasetFileError(
+        "invalid_file", f"{path}: cannot be read ({error.strerror}); expected the layout in docs/benchmarks.md"
+    )
 
 
 def list_folder(path: Path) -> list[str]:
-    """Names in a folder, sorted. Raises TreeError if there is no such folder."""
+    """Returns the names in a folder, sorted. Raises DatasetFileError if the folder is missing."""
     try:
         return sorted(os.listdir(path))
     except OSError as error:
-        raise missing(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def safe_name(name: str, nested: bool = False) -> bool:
-    """Whether a name can be joined to a folder and stays below it, on any system.
+def is_safe_name(name: str, nested: bool = False) -> bool:
+    """Whether a name joined to a folder stays below that folder, on any operating system.
 
-    nested: slashes between the parts of the name are fine, as in names of videos taken from several sources.
+    nested: allow slashes between parts of the name, as in names of videos from several sources.
     """
     parts = name.split("/") if nested else [name]
     if any(part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part for part in parts):
@@ -179,6 +183,6 @@ def safe_name(name: str, nested: bool = False) -> bool:
     return True
 
 
-def shorten(text: str, most: int = 80) -> str:
-    """A text from elsewhere, fit for a message of one line."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+def shorten(text: str, limit: int = 80) -> str:
+    """Truncates a text from a file for a one-line message."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

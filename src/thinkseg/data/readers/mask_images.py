@@ -1,7 +1,7 @@
-"""Masks that come as pictures: a path in, a checked array out.
+"""Reads and checks mask images.
 
-A label map holds the number of an object in each pixel, as the palette index of a PNG (or its grey level). A mask
-picture shows one object: whatever is not black. Both are read the way the benchmarks' own evaluators read them.
+A label map holds an object number per pixel, as the palette index or the gray level of a PNG. A mask image shows one
+object: every pixel that is not black. Both are read as the benchmarks' own evaluators read them.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ from PIL import Image
 from thinkseg.data.readers.issues import DatasetFileError
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no picture, only part of one, or impossibly large."""
+"""Exceptions of Pillow for a file that is not an image, is truncated, or is impossibly large."""
 
 
 def check_size(path: Path | str, size_wh: tuple[int, int]) -> None:
-    """Raises TreeError if there is no picture of this size, by its header alone."""
+    """Raises DatasetFileError unless the header of an image states this size."""
     with _opened(path, size_wh):
         pass
 
 
 def label_map(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
-    """A label map, uint8 (H, W). Raises TreeError for another size, or a picture in colours."""
-    with _opened(path, size_wh) as picture:
-        if picture.mode not in ("P", "L"):
+    """Reads a label map, uint8 (H, W). Raises DatasetFileError for another size, or an image in colors."""
+    with _opened(path, size_wh) as image:
+        if image.mode not in ("P", "L"):
             raise DatasetFileError(
-                "mask", f"{path} is no label map: it is in mode {picture.mode}, not P (palette) or L (grey)"
+                "missing_mask", f"{path}: not a label map: mode is {image.mode}, must be P (palette) or L (gray)"
             )
-        return np.array(picture)
+        return np.array(image)
 
 
-def mask_picture(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
-    """The mask of one object, bool (H, W). Raises TreeError for another size."""
+def mask_image(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
+    """Reads the mask of one object, bool (H, W). Raises DatasetFileError for another size."""
     import cv2
 
     check_size(path, size_wh)
-    # The evaluators let OpenCV turn pictures grey; a palette's colours would come out otherwise elsewhere.
-    grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if grey is None:
+    # The evaluators convert to gray with OpenCV; other libraries convert the colors of a palette differently.
+    gray = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if gray is None:
         raise _damaged(path)
-    return grey != 0
+    return gray != 0
 
 
 @contextmanager
 def _opened(path: Path | str, size_wh: tuple[int, int]) -> Iterator[Image.Image]:
-    """A picture file of this size; whatever goes wrong with it inside the block is a TreeError."""
+    """Opens an image of this size; any error with it inside the block becomes a DatasetFileError."""
     try:
-        with Image.open(path) as picture:
-            if picture.size != size_wh:
-                found, expected = "{}x{}".format(*picture.size), "{}x{}".format(*size_wh)
-                raise DatasetFileError("size", f"mask {path} is {found} where the video is {expected}")
-            yield picture
+        with Image.open(path) as image:
+            if image.size != size_wh:
+                found, expected = "{}x{}".format(*image.size), "{}x{}".format(*size_wh)
+                raise DatasetFileError("size_mismatch", f"{path}: mask is {found}, its video {expected}")
+            yield image
     except FileNotFoundError:
-        raise DatasetFileError("mask", f"there is no mask {path}; is the data set complete?") from None
+        raise DatasetFileError("missing_mask", f"{path}: no such mask; is the data set complete?") from None
     except _DAMAGE as error:
         raise _damaged(path) from error
 
 
 def _damaged(path: Path | str) -> DatasetFileError:
-    return DatasetFileError("mask", f"mask {path} cannot be read as a picture; download it anew")
+    return DatasetFileError("missing_mask", f"{path}: mask is not a readable image; download it again")
