@@ -47,7 +47,7 @@ def test_segment(clip, tmp_path, capsys):
     answer = json.loads((out / "answer.json").read_text())
     assert answer["settings"]["policy"] == name
     assert np.allclose(answer["boxes"], [[4.8, 4.8, 28.8, 28.8]])
-    assert answer["tokens"] == {"read": 7, "written": 3}
+    assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
     assert 0 < answer["seconds"]["latency"] <= answer["seconds"]["policy"]
     assert SECRET not in all_text(out) + "".join(capsys.readouterr())
 

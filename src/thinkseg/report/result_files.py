@@ -1,13 +1,12 @@
-"""Results as a folder: a `Segmentation` in, files out.
+"""The folder in which a `Segmentation` is saved.
 
-    answer.json     query, thinking, keyframe, boxes, replies as written, settings, versions, seconds
-    masks/00000.png one picture a frame of all objects merged, 8 bits, 0 outside and 255 inside, size of the source
-    masks.json      COCO run lengths of each object in each frame
-    overlay.mp4     the video with its objects tinted, and boxes on the keyframe (H.264)
-    .thinkseg       what is in the folder, which tells a later call that it may be replaced
+    answer.json     query, thinking, keyframe, boxes, raw replies, settings, versions, token usage, wall time
+    masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source
+    masks.json      COCO RLE per object and frame
+    overlay.mp4     the video with tinted objects, and boxes on the keyframe (H.264)
+    .thinkseg       list of these files; marks a folder that a later result may replace
 
-A folder appears under its name once it is complete, and an earlier result is there until then. A reply that could not
-be used has an answer.json alone. Nothing here grows with the length of the video.
+The folder is written atomically. An invalid reply has only answer.json. Memory use does not grow with video length.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from thinkseg.storage.atomic import result_folder, write_json
 from thinkseg.types import Masklets, Progress, Segmentation
 
 FOLDER_FPS = 12.0
-"""Frames a second of an overlay whose frames carry no times."""
+"""Frames per second of the overlay of a video without timestamps."""
 
 PACKAGES = ("torch", "transformers", "numpy", "av", "opencv-python-headless")
-"""Packages whose versions a result may depend on."""
+"""Packages that results may depend on."""
 
 
 def write_result(
     result: Segmentation, out: Path, settings: Mapping[str, Any], progress: Progress | None = None
 ) -> None:
-    """Writes a segmentation as the folder `out`. Raises SettingsError where `result_folder` does.
+    """Writes a segmentation to the folder `out`. Raises SettingsError as `result_folder` does.
 
-    settings: plain JSON values to be kept in answer.json. progress: called with (done, total) frames.
+    settings: JSON values for answer.json. progress: called with (done, total) frames.
     """
     with result_folder(out) as folder:
         write_files(result, folder, settings, progress)
@@ -45,7 +44,7 @@ def write_result(
 def write_files(
     result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: Progress | None = None
 ) -> None:
-    """Writes the files of a segmentation into a folder that is there."""
+    """Writes the files of a segmentation to an existing folder."""
     from thinkseg.ops.masks import json_of
     from thinkseg.ops.video import write_video
 
@@ -56,11 +55,11 @@ def write_files(
     with (folder / "masks.json").open("w", encoding="utf-8") as file:
         file.writelines(json_of(result.masklets))
     fps = result.sample.video.fps or FOLDER_FPS
-    write_video(folder / "overlay.mp4", _painted(result, progress), fps)
+    write_video(folder / "overlay.mp4", _overlays(result, progress), fps)
 
 
 def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What answer.json holds, as plain JSON values."""
+    """Returns the content of answer.json as JSON values."""
     video, answer = result.sample.video, result.answer
     keyframe = answer.keyframe if answer else None
     return {
@@ -79,13 +78,16 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "replies": list(result.outcome.replies),
         "settings": dict(settings),
         "versions": versions(),
-        "tokens": {"read": result.outcome.num_prompt_tokens, "written": result.outcome.num_tokens},
+        "usage": {
+            "prompt_tokens": result.outcome.num_prompt_tokens,
+            "completion_tokens": result.outcome.num_tokens,
+        },
         "seconds": {step: round(seconds, 3) for step, seconds in result.seconds.items()},
     }
 
 
 def versions() -> dict[str, str]:
-    """Versions of ThinkSeg, Python and the packages that results depend on."""
+    """Returns the versions of ThinkSeg, Python and `PACKAGES`."""
     return {
         "thinkseg": __version__,
         "python": platform.python_version(),
@@ -94,22 +96,22 @@ def versions() -> dict[str, str]:
 
 
 def describe(result: Segmentation) -> str:
-    """A segmentation in a few lines for a terminal."""
+    """Returns a short text about a segmentation, for a terminal."""
     answer, video = result.answer, result.sample.video
     if answer is None:
-        return f"the reply could not be used ({result.failure}); answer.json holds it as it was written"
+        return f'invalid reply ({result.failure}): see "replies" in answer.json'
     lines = [answer.thinking] if answer.thinking else []
     if answer.keyframe is None:
         return "\n".join([*lines, "no such object"])
     seconds = video.time_of(answer.keyframe)
-    when = "" if seconds is None else f" ({seconds:.2f} s)"
-    lines.append(f"keyframe {answer.keyframe}{when}")
+    time = "" if seconds is None else f" ({seconds:.2f} s)"
+    lines.append(f"keyframe {answer.keyframe}{time}")
     lines += [f"box {','.join(f'{side:.1f}' for side in box)}" for box in answer.boxes]
     return "\n".join(lines)
 
 
 def _write_masks(masklets: Masklets, folder: Path) -> None:
-    """One picture a frame. Names have five digits, or as many as the last one needs, so that they sort."""
+    """Writes a PNG file per frame. Names have at least five digits, all the same number, so that they sort."""
     from PIL import Image
 
     folder.mkdir()
@@ -119,14 +121,13 @@ def _write_masks(masklets: Masklets, folder: Path) -> None:
         Image.fromarray(mask).save(folder / f"{frame:0{digits}d}.png", compress_level=3)
 
 
-def _painted(result: Segmentation, progress: Progress | None) -> Iterator[np.ndarray]:
-    """The frames with their masks, and on the keyframe its boxes, one by one."""
+def _overlays(result: Segmentation, progress: Progress | None) -> Iterator[np.ndarray]:
+    """Yields the frames with their masks, and with the boxes on the keyframe."""
     from thinkseg.ops.draw import overlay
 
     video, masklets, answer = result.sample.video, result.masklets, result.answer
     for index, frame in enumerate(video.read(range(len(video)))):
-        masks = masklets.masks(index)
-        on_keyframe = answer is not None and index == answer.keyframe
-        yield overlay(frame, masks, answer.boxes if answer and on_keyframe else None)
+        boxes = answer.boxes if answer and index == answer.keyframe else None
+        yield overlay(frame, masklets.masks(index), boxes)
         if progress:
             progress(index + 1, len(video))

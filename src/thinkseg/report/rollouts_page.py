@@ -63,7 +63,7 @@ def _rollout(group: Group, number: int, frames: Sequence[np.ndarray]) -> dict[st
         facts.append(f"invalid: {outcome.failure}")
     return {
         "score": f"reward {score.total:.2f}, advantage {advantage:+.2f}",
-        "good": bool(advantage > 0),
+        "good": bool(advantage > 0) if advantage else None,
         "facts": facts,
         "image": _answer_image(group.prompt, frames, outcome.answer) if outcome.answer else None,
         "replies": "\n\n".join(outcome.replies),
