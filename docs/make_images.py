@@ -1,6 +1,6 @@
-"""Makes the README's picture: python docs/make_images.py [INDEX of a val clip] [POLICY].
+"""Draws the film strip of the README: python docs/make_images.py [INDEX of a val clip] [POLICY].
 
-The shipped policy answers, unless another is named; "truth" is the simulation's own trace.
+POLICY: a bundled policy (default: shapes), a model folder, or "truth" for the ground-truth reply.
 """
 
 import sys
@@ -19,13 +19,13 @@ from thinkseg.report.film_strips import film_strip
 from thinkseg.types import Policy, VideoSample, View
 
 CLIP = 20
-"""A val clip in which it takes several frames to know what is meant."""
+"""A val clip whose question needs several frames to answer."""
 
-PICTURE = Path(__file__).parent / "images" / "filmstrip.png"
+IMAGE = Path(__file__).parent / "images" / "filmstrip.png"
 
 
-def truth(index: int, sample: VideoSample) -> Policy:
-    """A policy that answers one val question as the simulation knows it."""
+def truth_policy(index: int, sample: VideoSample) -> Policy:
+    """Returns a policy that gives the ground-truth reply to the question of one val clip."""
     view = View(num_frames=4, frame_wh=(112, 112))
     reply = true_reply(episode("val", index), 0, describe(sample.video, view), template=0)
     return ScriptedPolicy([reply], view=view)
@@ -33,11 +33,11 @@ def truth(index: int, sample: VideoSample) -> Policy:
 
 def main(index: int, name: str) -> None:
     sample = load("val", index)
-    policy = truth(index, sample) if name == "truth" else load_policy(name)
+    policy = truth_policy(index, sample) if name == "truth" else load_policy(name)
     result = segment_sample(sample, veason, policy, load_tracker("flow"))
-    PICTURE.parent.mkdir(exist_ok=True)
-    Image.fromarray(film_strip(result, policy.view, captions=True, width=1200)).save(PICTURE, optimize=True)
-    print(f"{sample.query}: {PICTURE}")
+    IMAGE.parent.mkdir(exist_ok=True)
+    Image.fromarray(film_strip(result, policy.view, captions=True, width=1200)).save(IMAGE, optimize=True)
+    print(f"{sample.query}: {IMAGE}")
 
 
 if __name__ == "__main__":
