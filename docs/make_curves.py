@@ -1,14 +1,15 @@
-"""Draws how reinforcement went on the shapes world: one run, or several side by side, each in its colour.
+"""Plots the GRPO metrics of one run, or of several runs in one color each.
 
     python docs/make_curves.py
-    python docs/make_curves.py --out PICTURE --figures NAME... -- TITLE=RUN...
+    python docs/make_curves.py --out IMAGE --metrics NAME... -- TITLE=RUN...
 
-In: folders of runs; of none, the log of the run whose policy ships. NAME: a figure of log.jsonl. Out: a picture with a
-panel for each figure, faint as logged and bold the running mean.
+RUN: folder of a run (default: the log of the run that trained the bundled policy). NAME: a key of log.jsonl. The image
+has one panel per metric: thin lines are logged values, thick lines are running means.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,78 +22,99 @@ from thinkseg.training.checkpoints import LOG_FILE
 DOCS = Path(__file__).parent
 LOG = DOCS / "shapes-grpo.log.jsonl"
 
-TITLES = {
-    "reward": "reward",
-    "reward/keyframe": "R_k",
-    "reward/boxes": "R_s",
-    "reward/consistency": "R_u",
-    "reward/format_graded": "r_f",
-    "reward/box_hit": "r_s",
-    "kl": "KL to the start",
-    "entropy": "entropy, nats a token",
-    "keyframe/none": 'says "none"',
-}
-"""What a figure is called above its panel, if not by its name."""
+METRICS = (
+    "reward",
+    "rewards/keyframe/mean",
+    "rewards/boxes/mean",
+    "rewards/consistency/mean",
+    "kl",
+    "entropy",
+)
 
-FIGURES = ("reward", "reward/keyframe", "reward/boxes", "reward/consistency", "kl", "entropy")
+TITLES = {
+    "rewards/keyframe/mean": "R_k (keyframe)",
+    "rewards/boxes/mean": "R_s (boxes)",
+    "rewards/consistency/mean": "R_u (consistency)",
+    "rewards/format_graded/mean": "r_f (format_graded)",
+    "rewards/box_hit/mean": "r_s (box_hit)",
+    "kl": "KL to the initial policy",
+    "entropy": "entropy, nats per token",
+    "keyframe_position/none": "share of no-target answers",
+}
+"""Panel titles of metrics whose key is not a good title."""
+
+OLD_NAMES = (
+    (r"^reward/(.+)", r"rewards/\1/mean"),
+    (r"^keyframe/", "keyframe_position/"),
+    (r"^failed/", "parse_failure/"),
+    (r"^seconds/", "timing_s/"),
+    (r"^seconds$", "elapsed_s"),
+)
+"""Patterns of keys that earlier versions logged, and their present names."""
+
+NOT_METRICS = re.compile(r"(stage|step|epoch|elapsed_s|total_flos)$|train_")
+"""Keys of bookkeeping values, and of means over a whole stage, which do not belong to its last step."""
+
 COLORS: tuple[Color, ...] = (ACCENT, (120, 204, 255), (148, 232, 132))
 
 COLUMNS, WIDTH, HEIGHT = 3, 400, 240
-"""Panels in a row, and the sides of a panel in pixels."""
+"""Panels per row, and panel size in pixels."""
 
 LEFT, RIGHT, MARGIN = 20, 80, 46
-"""What is left free beside the curves, and above and below them."""
+"""Pixels left of the curves, right of them, and above and below them."""
 
 LEGEND = 60
-"""Height of the legend."""
+"""Height of the legend in pixels."""
 
 SMOOTHED = 10
-"""The running mean is over about one in so many of a run's points."""
-
-BOOKKEEPING = ("stage", "step", "epoch", "seconds", "total_flos", "train_")
-"""How names in a log begin that are no figures; those of "seconds/" are."""
+"""The running mean covers about 1/SMOOTHED of a run."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DOCS / "images" / "shapes-grpo.png")
-    parser.add_argument("--figures", nargs="+", default=FIGURES, metavar="NAME")
+    parser.add_argument("--metrics", nargs="+", default=METRICS, metavar="NAME")
     parser.add_argument("runs", nargs="*", metavar="TITLE=RUN")
     arguments = parser.parse_args()
     if len(arguments.runs) > len(COLORS):
-        parser.error(f"there are colours for {len(COLORS)} runs")
+        parser.error(f"{len(arguments.runs)} runs: at most {len(COLORS)} can be plotted")
     logs = {title: Path(run) / LOG_FILE for title, _, run in (one.partition("=") for one in arguments.runs)}
     runs = {title: read_curves(log) for title, log in (logs or {"": LOG}).items()}
-    picture(runs, arguments.figures).save(arguments.out, optimize=True)
+    plot(runs, arguments.metrics).save(arguments.out, optimize=True)
     print(arguments.out)
 
 
 def read_curves(log: Path) -> Mapping[str, np.ndarray]:
-    """For each figure of a log its points, float64 (N, 2): step and value. Stages follow each other."""
+    """Returns the points of each metric of a log, float64 (N, 2): step and value. Steps continue across stages."""
     points: dict[str, list[tuple[float, float]]] = {}
     starts: dict[str, int] = {}
     last = 0
     for record in read_records(log):
         last = starts.setdefault(record["stage"], last) + record["step"]
         for name, value in record.items():
-            # A stage ends with means over all of it, which are not of its last step.
-            known = not name.startswith(BOOKKEEPING) or name.startswith("seconds/")
-            if known and isinstance(value, int | float) and np.isfinite(value):
+            if not NOT_METRICS.match(name) and isinstance(value, int | float) and np.isfinite(value):
                 points.setdefault(name, []).append((last, value))
     return {name: np.array(found, float) for name, found in points.items()}
 
 
 def read_records(log: Path) -> Iterator[dict]:
-    """The lines of a log, without one that a kill cut short."""
+    """Yields the records of a log under their present names. Skips a line that an interrupted run left incomplete."""
     for line in log.read_text("utf-8").splitlines():
         try:
-            yield json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue
+        yield {current_name(name): value for name, value in record.items()}
+
+
+def current_name(name: str) -> str:
+    for pattern, replacement in OLD_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """The running mean of (N,) values, which forgets exponentially, and at its start is over what there is."""
+    """Returns the exponential running mean of (N,) values, corrected for the short history at the start."""
     keep = 1 - 1 / max(1.0, len(values) / SMOOTHED)
     total, weight, means = 0.0, 0.0, []
     for value in values:
@@ -101,40 +123,40 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return np.array(means)
 
 
-def picture(runs: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> Image.Image:
-    """A panel for each name, and below them a legend, if there is more than one run."""
+def plot(runs: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> Image.Image:
+    """Draws one panel per name, with a legend below if there are several runs."""
     bottom = -(-len(names) // COLUMNS) * HEIGHT
-    drawn = Image.new("RGB", (COLUMNS * WIDTH, bottom + LEGEND * (len(runs) > 1)), PAPER)
-    pen = ImageDraw.Draw(drawn)
+    image = Image.new("RGB", (COLUMNS * WIDTH, bottom + LEGEND * (len(runs) > 1)), PAPER)
+    pen = ImageDraw.Draw(image)
     for number, name in enumerate(names):
         row, column = divmod(number, COLUMNS)
-        curves = [figures[name] for figures in runs.values()]
+        curves = [metrics[name] for metrics in runs.values()]
         draw_panel(pen, (column * WIDTH, row * HEIGHT), TITLES.get(name, name), curves)
     if len(runs) > 1:
         for number, title in enumerate(runs):
             left = LEFT + number * (COLUMNS * WIDTH // len(runs))
             pen.rectangle((left, bottom + 33, left + 20, bottom + 41), fill=COLORS[number])
             pen.text((left + 30, bottom + 37), title, fill=INK, font=ImageFont.load_default(17), anchor="lm")
-    return drawn
+    return image
 
 
 def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, curves: Sequence[np.ndarray]) -> None:
-    """One figure of all runs. curves: of each, (N, 2), step and value."""
+    """Draws one metric of all runs. corner: left and top in pixels. curves: (N, 2) per run, step and value."""
     left, top = corner
     font = ImageFont.load_default(17)
     points = np.concatenate(curves)
     (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
 
-    def place(steps: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
+    def to_pixels(steps: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
         xs = left + LEFT + (steps - first) / max(last - first, 1) * (WIDTH - LEFT - RIGHT)
         ys = top + HEIGHT - MARGIN - (values - low) / (high - low or 1) * (HEIGHT - 2 * MARGIN)
         return list(zip(xs.tolist(), ys.tolist(), strict=True))
 
     pen.text((left + LEFT, top + 12), title, fill=INK, font=font)
     for (steps, values), color in zip((curve.T for curve in curves), COLORS, strict=False):
-        pen.line(place(steps, values), fill=blend(color), width=1)
+        pen.line(to_pixels(steps, values), fill=blend(color), width=1)
     for (steps, values), color in zip((curve.T for curve in curves), COLORS, strict=False):
-        pen.line(place(steps, smooth(values)), fill=color, width=3, joint="curve")
+        pen.line(to_pixels(steps, smooth(values)), fill=color, width=3, joint="curve")
     below = top + HEIGHT - MARGIN + 10
     pen.text((left + LEFT, below), f"step {first:.0f}", fill=FADED, font=font)
     pen.text((left + WIDTH - RIGHT, below), f"{last:.0f}", fill=FADED, font=font, anchor="ra")
@@ -143,7 +165,7 @@ def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, cu
 
 
 def blend(color: Color) -> Color:
-    """A colour halfway to the paper."""
+    """Returns the mean of a color and the background color."""
     red, green, blue = ((one + other) // 2 for one, other in zip(color, PAPER, strict=True))
     return red, green, blue
 
