@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,9 @@ def test_write_rollouts_page_is_self_contained_and_escaped(tmp_path: Path) -> No
 def test_write_rollouts_many_groups_shows_first_ones(tmp_path: Path) -> None:
     page = write_rollouts([group(index) for index in range(MAX_GROUPS + 2)], 0, tmp_path).read_text()
     assert page.count("<article>") == MAX_GROUPS
+
+
+def test_write_rollouts_zero_advantage_has_neutral_color(tmp_path: Path) -> None:
+    equal = replace(group(), advantages=np.zeros(3))
+    page = write_rollouts([equal], 0, tmp_path).read_text()
+    assert page.count('<p class="verdict">reward') == 2
