@@ -56,4 +56,4 @@ def test_write_rollouts_many_groups_shows_first_ones(tmp_path: Path) -> None:
 def test_write_rollouts_zero_advantage_has_neutral_color(tmp_path: Path) -> None:
     equal = replace(group(), advantages=np.zeros(3))
     page = write_rollouts([equal], 0, tmp_path).read_text()
-    assert page.count('<p class="verdict">reward') == 2
+    assert page.count('<p class="verdict">reward ') == 2
