@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from thinkseg.data import open_benchmark
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
@@ -114,7 +114,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         root, whole, parts = (Path(name) / part for part in ("tree", "whole", "parts"))
         root.mkdir()
-        export(root, "val", range(arguments.clips), SIZE_WH, num_questions=3)
+        write_dataset(root, "val", range(arguments.clips), SIZE_WH, num_questions=3)
         run(root, whole)
         kills = killed(root, parts, arguments.kills)
         start(root, parts).wait()

@@ -23,7 +23,7 @@ from pycocotools import mask as coco
 from thinkseg.cli.options import size
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.evaluation.offline import score
 from thinkseg.evaluation.predictions import PngPredictions, png
 from thinkseg.ops.metrics import tolerance_px
@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root, predictions = Path(name) / "tree", Path(name) / "predictions"
         root.mkdir()
-        export(root, "val", range(arguments.clips), arguments.size, num_questions=3)
+        write_dataset(root, "val", range(arguments.clips), arguments.size, num_questions=3)
         benchmark = open_benchmark("revos", root)
         frames = predict(benchmark, predictions)
         # What is compiled or cached on first use is no part of the speed.

@@ -19,7 +19,7 @@ from thinkseg.data.cot import CotSample, CotSet, read_cot_set
 from thinkseg.data.shapes import Episode, grounding
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import BY_LOOKS, TEMPLATES, look, trace
+from thinkseg.data.shapes.traces import SINGLE_FRAME_KINDS, TEMPLATES, observe, trace
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.types import Dialogue, Turn, View
 
@@ -96,9 +96,9 @@ def true_reply(
 ) -> str:
     """The reply a perfect policy would give to one question of an episode, seeing what `shown` records."""
     units = _units(shown)
-    sight = look(clip.clip, shown.indices, shown.labels, units)
-    thought = trace(sight, clip.asked[question_index], template, first)
-    keyframe = None if thought.shown is None else shown.indices[thought.shown]
+    sight = observe(clip.clip, shown.indices, shown.labels, units)
+    thought = trace(sight, clip.questions[question_index], template, first)
+    keyframe = None if thought.position is None else shown.indices[thought.position]
     scale = np.array(shown.source_wh * 2) / np.array(units * 2)
     return write_answer(thought.thinking if thinking else "", keyframe, thought.boxes * scale, shown)
 
@@ -121,27 +121,29 @@ def closeups(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialog
 
 def true_choice(clip: Episode, question_index: int, shown: Shown, template: int) -> tuple[Choice, list[int]]:
     """What a perfect policy would choose in its first turn, and the targets in sight there, as they are described."""
-    question = clip.asked[question_index]
-    sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
+    question = clip.questions[question_index]
+    sight = observe(clip.clip, shown.indices, shown.labels, _units(shown))
     thought = trace(sight, question, template)
-    if thought.shown is None:
+    if thought.position is None:
         return Choice(thought.thinking, None, ""), []
-    targets = [i for i in sight.order if i in question.targets and sight.areas[thought.shown, i]]
+    targets = [i for i in sight.order if i in question.targets and sight.areas[thought.position, i]]
     names = " and ".join(sight.names[i] for i in targets)
-    return Choice(thought.thinking, shown.indices[thought.shown], names), targets
+    return Choice(thought.thinking, shown.indices[thought.position], names), targets
 
 
 def true_boxes(clip: Episode, targets: list[int], shown: Shown) -> np.ndarray:
     """Boxes of objects in the one frame that was shown, (N, 4) xyxy in pixels of the source."""
     units = _units(shown)
-    boxes = look(clip.clip, shown.indices, shown.labels, units).boxes[0, targets]
+    boxes = observe(clip.clip, shown.indices, shown.labels, units).boxes[0, targets]
     return boxes * (np.array(shown.source_wh * 2) / np.array(units * 2))
 
 
 def glimpses(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
     """As `traces`, of one frame shown alone: the questions about looks, which it can answer."""
-    of_looks = [n for n, question in enumerate(clip.asked) if question.kind in BY_LOOKS]
-    kept = replace(clip, asked=tuple(clip.asked[n] for n in of_looks), texts=tuple(clip.texts[n] for n in of_looks))
+    of_looks = [n for n, question in enumerate(clip.questions) if question.kind in SINGLE_FRAME_KINDS]
+    kept = replace(
+        clip, questions=tuple(clip.questions[n] for n in of_looks), texts=tuple(clip.texts[n] for n in of_looks)
+    )
     return traces(kept, replace(view, num_frames=1), rng)
 
 
@@ -149,11 +151,11 @@ def lists(clip: Episode, view: View, rng: np.random.Generator, count: int) -> li
     """Lessons in looking at up to `count` of the shown frames, without the chain's instruction."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view, _alone(view, video, rng))
-    sight = look(clip.clip, shown.indices, shown.labels, _units(shown))
+    sight = observe(clip.clip, shown.indices, shown.labels, _units(shown))
     seen: list[str | np.ndarray] = []
     for label, image in zip(shown.labels, images, strict=True):
         seen += (f"{label} s:", image)
-    return [(Turn((*seen, request)), reply) for request, reply in grounding.lists(sight, rng, count)]
+    return [(Turn((*seen, request)), reply) for request, reply in grounding.object_lists(sight, rng, count)]
 
 
 def _alone(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int] | None:

@@ -9,7 +9,7 @@ from PIL import Image
 from thinkseg.annotation.candidates import BenchmarkSource, ShapesSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.shapes import load
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError, SettingsError
 
 
@@ -26,7 +26,7 @@ def test_shapes():
         assert (candidate.targets == "none") == (true.truth.num_objects == 0)
         assert (candidate.type == "referring") == (true.category in ("referring", "none"))
         assert list(annotated) == list(range(len(true.video)))
-    with pytest.raises(DatasetError, match="no split"):
+    with pytest.raises(DatasetError, match="unknown split"):
         ShapesSource("best", 0, 1)
 
 
@@ -34,7 +34,7 @@ def test_shapes():
 def tree(tmp_path_factory):
     """Three clips in the layout of ReVOS, with three questions each."""
     root = tmp_path_factory.mktemp("tree")
-    export(root, "val", range(3), (32, 24), num_questions=3)
+    write_dataset(root, "val", range(3), (32, 24), num_questions=3)
     return root
 
 

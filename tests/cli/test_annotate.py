@@ -10,7 +10,7 @@ from scriptedserver import Response, ScriptedServer, busy, completion, failed, s
 from thinkseg.cli import app
 from thinkseg.data import BENCHMARKS
 from thinkseg.data.cot import read_cot_set
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.models.policies.client import KEY, OPENAI_KEY
 
 SECRET = "sk-secret-0123456789"
@@ -27,7 +27,7 @@ def keys(monkeypatch):
 def tree(tmp_path_factory):
     """Four clips in the layout of ReVOS, in its training split, with two questions each."""
     root = tmp_path_factory.mktemp("tree")
-    export(root, "train", range(4), (32, 24), num_questions=2)
+    write_dataset(root, "train", range(4), (32, 24), num_questions=2)
     return root
 
 
@@ -164,7 +164,7 @@ def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, 
         (["shapes", "--annotator", "me"], "no annotator 'me'"),
         (["shapes", "--annotator", "openai:x"], "openai:MODEL@BASE_URL"),
         (["shapes", "--annotator", "openai:x@http://a:hidden@localhost/v1"], KEY),
-        (["shapes", "--split", "best"], "no split 'best'"),
+        (["shapes", "--split", "best"], "unknown split 'best'"),
         (["shapes", "--count", "0"], "--count"),
         (["shapes", "--pool", "-1"], "--pool"),
         (["shapes", "--frames", "none"], "--frames"),

@@ -87,7 +87,7 @@ def test_a_dataset_info_of_others(root, tmp_path):
         (["trl", "shapes", "--model", "owner/other-vl"], "owner/other-vl: how it writes boxes is not known"),
         (["trl", "shapes", "--info", "x.json"], "--info is for llamafactory alone"),
         (["trl", "shapes", "--name", "a b"], "'a b' is no name"),
-        (["trl", "shapes", "--split", "all"], "no split 'all'"),
+        (["trl", "shapes", "--split", "all"], "unknown split 'all'"),
         (["trl", "cot", "--root", "nowhere"], "settings.json"),
     ],
 )

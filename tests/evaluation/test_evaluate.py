@@ -10,7 +10,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.shapes import load
 from thinkseg.data.shapes.simulation import FPS
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
 from thinkseg.evaluation.evaluate import Method, evaluate, evaluate_benchmark
 from thinkseg.evaluation.predictions import open_predictions
@@ -154,7 +154,7 @@ def test_frames_a_second_make_seconds(run, tmp_path):
 def test_the_shapes_world_scores_the_same_as_a_benchmark(root, tmp_path, box_tracker):
     tree, size_wh = tmp_path / "shapes", (40, 32)
     tree.mkdir()
-    export(tree, "val", range(3), size_wh)
+    write_dataset(tree, "val", range(3), size_wh)
     said = '<think>.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[0, 0, 38, 30]]}</answer>'
     method = Method("veason", ScriptedPolicy([said] * 6, view=View(4, size_wh)), box_tracker)
     evaluate((load("val", n, size_wh) for n in range(3)), "veason", method.policy, box_tracker, tmp_path / "world")

@@ -13,7 +13,7 @@ from thinkseg.annotation.prompts import Steps, ask, write_steps
 from thinkseg.annotation.sampling import chance
 from thinkseg.annotation.tasks import Task, limits
 from thinkseg.data.shapes import episode
-from thinkseg.data.shapes.traces import Sight, look, trace
+from thinkseg.data.shapes.traces import Observation, observe, trace
 from thinkseg.errors import SettingsError
 from thinkseg.types import Reply, View
 
@@ -91,16 +91,16 @@ class Rules:
         draft = task.draft
         split, _, index = draft.id.rpartition("-")
         one = episode(split, int(index))
-        sight = look(one.clip, draft.indices, draft.labels, self._limit_wh)
+        sight = observe(one.clip, draft.indices, draft.labels, self._limit_wh)
         if draft.keyframe is not None:
-            sight = _seen_best(sight, one.asked[0].targets, draft.indices.index(draft.keyframe))
-        said = sentences(trace(sight, one.asked[0], template).thinking)
+            sight = _seen_best(sight, one.questions[0].targets, draft.indices.index(draft.keyframe))
+        said = sentences(trace(sight, one.questions[0], template).thinking)
         reply: Future[Reply] = Future()
         reply.set_result(Reply(write_steps(Steps(" ".join(said[:-2]), said[-2], said[-1]))))
         return reply
 
 
-def _seen_best(sight: Sight, targets: tuple[int, ...], keyframe: int) -> Sight:
+def _seen_best(sight: Observation, targets: tuple[int, ...], keyframe: int) -> Observation:
     """The same sight, in which no frame shows more of the targets than the keyframe: traces choose the one that does.
 
     Of the five best frames any may be the keyframe; what is in sight stays in sight.

@@ -39,7 +39,7 @@ class ShapesSource:
         self.candidates: list[Candidate] = []
         for done, index in enumerate(range(start, start + pool), start=1):
             one = episode(split, index)
-            question = one.asked[0]
+            question = one.questions[0]
             targets = targets_of(len(question.targets))
             self.candidates.append(Candidate(one.id, one.id, type_of(question.category), targets))
             self._indices[one.id] = index

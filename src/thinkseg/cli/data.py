@@ -59,13 +59,13 @@ def _add_benchmark(sets: Any, name: str) -> None:
 
 def shapes(arguments: argparse.Namespace) -> int:
     """Writes clips of the shapes world."""
-    from thinkseg.data.shapes.writer import export
+    from thinkseg.data.shapes.writer import write_dataset
     from thinkseg.storage.atomic import check_out, result_folder
 
     check_out(arguments.out)
     with Progress() as progress, result_folder(arguments.out) as folder:
         progress.say("writing clips")
-        asked = export(
+        num_questions = write_dataset(
             folder,
             arguments.split,
             range(arguments.start, arguments.start + arguments.count),
@@ -73,7 +73,7 @@ def shapes(arguments: argparse.Namespace) -> int:
             num_questions=arguments.questions,
             progress=progress,
         )
-    print(f"wrote {arguments.count} clips with {asked} questions to {arguments.out}")
+    print(f"wrote {arguments.count} clips with {num_questions} questions to {arguments.out}")
     return 0
 
 

@@ -72,8 +72,8 @@ class ShapesSource:
         index = self._start + number
         one = episode(self._split, index)
         video = ShapesVideo(one.clip, SOURCE_WH, one.id)
-        truth = episode_masklets(one.clip, one.asked[0].targets, SOURCE_WH)
-        sample = VideoSample(one.id, video, one.texts[0], one.asked[0].category, truth)
+        truth = episode_masklets(one.clip, one.questions[0].targets, SOURCE_WH)
+        sample = VideoSample(one.id, video, one.texts[0], one.questions[0].category, truth)
         shown = sample_indices(len(video), asking.view.num_frames)
         # The wording of the reasoning changes from clip to clip, as it does in training.
         told = _Reasoned(one, index % len(TEMPLATES))

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from thinkseg.data.shapes.episodes import SHARES
+from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
 
@@ -86,7 +86,7 @@ def check_asked(asked: Mapping[str, float], where: str) -> None:
         if category not in CATEGORIES:
             raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
     _check_shares(asked, f"{where}: asked", or_none=True)
-    if not any((SHARES | dict(asked)).values()):
+    if not any((CATEGORY_WEIGHTS | dict(asked)).values()):
         raise SettingsError(f"{where}: asked: some category needs a share above 0")
 
 

@@ -10,7 +10,7 @@ from layouts import LEFT, LOW, RIGHT, editing
 from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.shapes import episode, episode_masklets
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
 
 
@@ -19,13 +19,13 @@ def expression(benchmark, key):
 
 
 def test_a_tree_of_the_shapes_world_is_that_world(tmp_path):
-    export(tmp_path, "val", range(3, 6), (48, 32), num_questions=2)
+    write_dataset(tmp_path, "val", range(3, 6), (48, 32), num_questions=2)
     benchmark = open_benchmark("revos", tmp_path)
     assert len(benchmark.videos) == 3
     assert len(benchmark.expressions) > 3
     for one in benchmark.expressions:
         made = episode("val", int(one.video.rpartition("-")[2]), 2)
-        asked = made.asked[int(one.id)]
+        asked = made.questions[int(one.id)]
         drawn, sample = episode_masklets(made.clip, asked.targets, (48, 32)), benchmark.sample(one)
         assert sample.query == made.texts[int(one.id)]
         assert sample.truth.num_objects == len(asked.targets)

@@ -10,7 +10,7 @@ import pytest
 from thinkseg.data import shapes
 from thinkseg.data.shapes import CATEGORIES, SPLITS, Episode, episode, load
 from thinkseg.data.shapes import episodes as module
-from thinkseg.data.shapes.episodes import SCENARIOS, SHARES
+from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS, SCENARIOS
 from thinkseg.data.shapes.simulation import TRAINING_PATHS, UNSEEN_PATHS
 from thinkseg.data.shapes.wordings import UNSEEN_WORDINGS, WORDINGS
 from thinkseg.errors import DatasetError
@@ -29,7 +29,16 @@ def digest(sample: VideoSample) -> str:
 
 def state(one: Episode) -> tuple:
     clip = one.clip
-    return (one.id, one.asked, one.texts, clip.colors, clip.shapes, clip.look, clip.xy.tobytes(), clip.radius.tobytes())
+    return (
+        one.id,
+        one.questions,
+        one.texts,
+        clip.colors,
+        clip.shapes,
+        clip.appearance_seed,
+        clip.xy.tobytes(),
+        clip.radius.tobytes(),
+    )
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -54,7 +63,7 @@ def test_a_sample_is_the_same_in_another_process() -> None:
 def test_no_two_samples_share_their_random_stream() -> None:
     """Whatever the split: neither the same clip nor the same background."""
     clips = [episode(split, index).clip for split in SPLITS for index in range(60)]
-    assert len({clip.look for clip in clips}) == len(clips)
+    assert len({clip.appearance_seed for clip in clips}) == len(clips)
     assert len({clip.xy.tobytes() for clip in clips}) == len(clips)
 
 
@@ -62,18 +71,18 @@ def test_more_questions_leave_the_clip_and_the_first_question_as_they_are() -> N
     for index in range(20):
         alone, many = episode("train", index), episode("train", index, 6)
         assert state(alone)[3:] == state(many)[3:]
-        assert many.asked[0] == alone.asked[0]
-        assert len(alone.asked) == len(alone.texts) == 1
-        assert 1 < len(many.asked) <= 6
-        assert len(set(many.asked)) == len(many.asked) == len(many.texts)
+        assert many.questions[0] == alone.questions[0]
+        assert len(alone.questions) == len(alone.texts) == 1
+        assert 1 < len(many.questions) <= 6
+        assert len(set(many.questions)) == len(many.questions) == len(many.texts)
 
 
 def test_a_category_without_a_share_is_never_asked() -> None:
-    shares = SHARES | dict.fromkeys(("motion", "time", "cause"), 0)
+    shares = CATEGORY_WEIGHTS | dict.fromkeys(("motion", "time", "cause"), 0)
     clips = [episode("train", index, 5, shares) for index in range(30)]
-    assert {q.category for one in clips for q in one.asked} == set(CATEGORIES) - {"motion", "time", "cause"}
+    assert {q.category for one in clips for q in one.questions} == set(CATEGORIES) - {"motion", "time", "cause"}
     alone = episode("train", 0, 6, dict.fromkeys(CATEGORIES, 0) | {"none": 1})
-    assert {q.category for q in alone.asked} == {"none"}
+    assert {q.category for q in alone.questions} == {"none"}
 
 
 def test_no_clip_is_asked_the_same_words_twice() -> None:
@@ -84,18 +93,18 @@ def test_no_clip_is_asked_the_same_words_twice() -> None:
 
 def test_categories_are_asked_by_their_shares() -> None:
     count = 1000
-    assert sum(SHARES.values()) == pytest.approx(1)
-    assert SHARES.keys() == SCENARIOS.keys() == set(CATEGORIES)
-    found = Counter(episode("val", index).asked[0].category for index in range(count))
-    for category, share in SHARES.items():
+    assert sum(CATEGORY_WEIGHTS.values()) == pytest.approx(1)
+    assert CATEGORY_WEIGHTS.keys() == SCENARIOS.keys() == set(CATEGORIES)
+    found = Counter(episode("val", index).questions[0].category for index in range(count))
+    for category, share in CATEGORY_WEIGHTS.items():
         assert abs(found[category] / count - share) < 4 * np.sqrt(share * (1 - share) / count)
     assert found["none"] / count == pytest.approx(0.08, abs=0.03)
 
 
 def possible(table: dict[str, tuple[str, ...]], one: Episode) -> bool:
     return all(
-        text in {wording.format(**dict(question.words)) for wording in table[question.kind]}
-        for question, text in zip(one.asked, one.texts, strict=True)
+        text in {wording.format(**dict(question.slots)) for wording in table[question.kind]}
+        for question, text in zip(one.questions, one.texts, strict=True)
     )
 
 
@@ -130,8 +139,8 @@ def test_a_sample_has_its_truth() -> None:
     for index in range(30):
         sample, one = load("val", index, (64, 48)), episode("val", index)
         assert sample.truth is not None
-        assert (sample.id, sample.query, sample.category) == (one.id, one.texts[0], one.asked[0].category)
-        assert sample.truth.num_objects == len(one.asked[0].targets)
+        assert (sample.id, sample.query, sample.category) == (one.id, one.texts[0], one.questions[0].category)
+        assert sample.truth.num_objects == len(one.questions[0].targets)
         assert (sample.category == "none") == (sample.truth.num_objects == 0)
         assert sample.truth.num_frames == len(sample.video)
         assert sample.truth.size_wh == sample.video.size_wh == (64, 48)
@@ -147,7 +156,7 @@ def test_large_indices_are_samples_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "index", "complaint"), [("test", 0, "no split 'test'"), ("val", -1, "sample -1 of val")]
+    ("split", "index", "complaint"), [("test", 0, "unknown split 'test'"), ("val", -1, "invalid index -1")]
 )
 def test_what_cannot_be_is_refused(split: str, index: int, complaint: str) -> None:
     with pytest.raises(DatasetError, match=complaint):

@@ -2,12 +2,12 @@ import numpy as np
 
 from thinkseg.chains.frames import describe
 from thinkseg.data.shapes import episode
-from thinkseg.data.shapes.grounding import lists
+from thinkseg.data.shapes.grounding import object_lists
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import Sight, look
+from thinkseg.data.shapes.traces import Observation, observe
 from thinkseg.types import View
 
-SIGHT = Sight(
+SIGHT = Observation(
     names=("red star", "blue bar", "green ball"),
     boxes=np.array(
         [
@@ -45,38 +45,38 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_lists_by_hand() -> None:
     """What becomes of everything comes first; what shows nothing, or is never seen, does not come at all."""
-    drawn = [lists(SIGHT, rng(seed), 50) for seed in range(200)]
+    drawn = [object_lists(SIGHT, rng(seed), 50) for seed in range(200)]
     assert all(len(some) == 3 and some[0] == COURSES for some in drawn)
     assert {lesson for some in drawn for lesson in some[1:]} == (PLAIN | ORDERED).items()
 
 
 def test_half_of_the_lists_are_in_an_order() -> None:
-    drawn = [request for seed in range(400) for request, _ in lists(SIGHT, rng(seed), 3)[1:]]
+    drawn = [request for seed in range(400) for request, _ in object_lists(SIGHT, rng(seed), 3)[1:]]
     assert 0.4 < np.mean([request in ORDERED for request in drawn]) < 0.6
 
 
 def test_some_frames_are_drawn_at_random() -> None:
-    drawn = [lists(SIGHT, rng(seed), 2) for seed in range(200)]
+    drawn = [object_lists(SIGHT, rng(seed), 2) for seed in range(200)]
     assert all(len(some) == 2 for some in drawn)
     assert {request for some in drawn for request, _ in some[1:]} == (PLAIN | ORDERED).keys()
-    assert lists(SIGHT, rng(5), 2) == lists(SIGHT, rng(5), 2)
+    assert object_lists(SIGHT, rng(5), 2) == object_lists(SIGHT, rng(5), 2)
 
 
 def test_of_a_single_frame_nothing_becomes() -> None:
-    alone = Sight(SIGHT.names, SIGHT.boxes[:1], SIGHT.areas[:1], SIGHT.order, SIGHT.labels[:1], SIGHT.changes[:1])
-    assert len(lists(alone, rng(), 5)) == 1
-    assert COURSES[0] not in dict(lists(alone, rng(), 5))
+    alone = Observation(SIGHT.names, SIGHT.boxes[:1], SIGHT.areas[:1], SIGHT.order, SIGHT.labels[:1], SIGHT.changes[:1])
+    assert len(object_lists(alone, rng(), 5)) == 1
+    assert COURSES[0] not in dict(object_lists(alone, rng(), 5))
 
 
 def test_nothing_to_see_is_nothing_to_ask() -> None:
-    empty = Sight(SIGHT.names, SIGHT.boxes[2:], SIGHT.areas[2:], (), SIGHT.labels[2:], SIGHT.changes[2:])
-    assert lists(empty, rng(), 5) == []
+    empty = Observation(SIGHT.names, SIGHT.boxes[2:], SIGHT.areas[2:], (), SIGHT.labels[2:], SIGHT.changes[2:])
+    assert object_lists(empty, rng(), 5) == []
 
 
 def test_every_frame_of_a_real_clip_is_asked_for_once() -> None:
     for index in range(10):
         one = episode("train", index)
         shown = describe(ShapesVideo(one.clip, (56, 56), one.id), View(4, (56, 56)))
-        sight = look(one.clip, shown.indices, shown.labels, (56, 56))
-        requests = [request.partition(" from")[0] for request, _ in lists(sight, rng(index), 9)[1:]]
+        sight = observe(one.clip, shown.indices, shown.labels, (56, 56))
+        requests = [request.partition(" from")[0] for request, _ in object_lists(sight, rng(index), 9)[1:]]
         assert sorted(requests) == sorted(f"list {label} s" for label in shown.labels)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thinkseg.data.shapes.episodes import SCENARIOS, episode
-from thinkseg.data.shapes.questions import Question, questions
+from thinkseg.data.shapes.questions import ShapesQuestion, clear_questions
 from thinkseg.data.shapes.render import corners, label_map
 from thinkseg.data.shapes.simulation import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 from thinkseg.data.shapes.wordings import CATEGORY, WORDINGS
@@ -64,27 +64,27 @@ class Watched:
         return [i for i in range(self.clip.num_objects) if i != obj]
 
 
-def by_words(seen: Watched, asked: Question) -> bool:
+def by_words(seen: Watched, asked: ShapesQuestion) -> bool:
     """Color and shape, and nothing else, say who is meant."""
-    return set(asked.targets) == seen.named(**dict(asked.words))
+    return set(asked.targets) == seen.named(**dict(asked.slots))
 
 
-def one_by_words(seen: Watched, asked: Question) -> bool:
+def one_by_words(seen: Watched, asked: ShapesQuestion) -> bool:
     return len(asked.targets) <= 1 and by_words(seen, asked)
 
 
-def fastest(seen: Watched, asked: Question) -> bool:
+def fastest(seen: Watched, asked: ShapesQuestion) -> bool:
     (obj,) = asked.targets
     return seen.there.all() and all(seen.way[obj] > 2 * seen.way[other] for other in seen.others(obj))
 
 
-def still(seen: Watched, asked: Question) -> bool:
+def still(seen: Watched, asked: ShapesQuestion) -> bool:
     (obj,) = asked.targets
     return seen.way[obj] < 1 and all(seen.way[other] > 0.05 * SIDE for other in seen.others(obj))
 
 
-def resized(direction: int) -> Callable[[Watched, Question], bool]:
-    def holds(seen: Watched, asked: Question) -> bool:
+def resized(direction: int) -> Callable[[Watched, ShapesQuestion], bool]:
+    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
         change = np.log(seen.clip.radius[:, -1] / seen.clip.radius[:, 0]) * direction
         if not asked.targets:
             return bool((change < 0.05).all())
@@ -94,7 +94,7 @@ def resized(direction: int) -> Callable[[Watched, Question], bool]:
     return holds
 
 
-def leaves_first(seen: Watched, asked: Question) -> bool:
+def leaves_first(seen: Watched, asked: ShapesQuestion) -> bool:
     if not asked.targets:
         # What is there by less than a pixel at the very end is as good as gone, but leaves no time to say so.
         return bool(seen.there[:, -2].all())
@@ -108,26 +108,26 @@ def leaves_first(seen: Watched, asked: Question) -> bool:
     )
 
 
-def arrives(seen: Watched, asked: Question) -> bool:
+def arrives(seen: Watched, asked: ShapesQuestion) -> bool:
     if not asked.targets:
         return bool(seen.there[:, 1].all())
     (obj,) = asked.targets
     return not seen.there[obj, 0] and seen.there[obj, -1] and seen.there[seen.others(obj), 0].all()
 
 
-def pushed_by(seen: Watched, asked: Question) -> bool:
-    (named,) = seen.named(**dict(asked.words))
+def pushed_by(seen: Watched, asked: ShapesQuestion) -> bool:
+    (named,) = seen.named(**dict(asked.slots))
     if not asked.targets:
         return seen.way[named] < 1
     return asked.targets == (touching(seen, named),) and moves_after_rest(seen, named)
 
 
-def pushed(seen: Watched, asked: Question) -> bool:
-    (named,), (obj,) = seen.named(**dict(asked.words)), asked.targets
+def pushed(seen: Watched, asked: ShapesQuestion) -> bool:
+    (named,), (obj,) = seen.named(**dict(asked.slots)), asked.targets
     return touching(seen, obj) == named and moves_after_rest(seen, obj)
 
 
-def was_hit(seen: Watched, asked: Question) -> bool:
+def was_hit(seen: Watched, asked: ShapesQuestion) -> bool:
     (obj,) = asked.targets
     return moves_after_rest(seen, obj) and not any(moves_after_rest(seen, other) for other in seen.others(obj))
 
@@ -148,8 +148,8 @@ def touching(seen: Watched, struck: int) -> int | None:
     return int((before - after).argmax())
 
 
-def of_size(sign: int) -> Callable[[Watched, Question], bool]:
-    def holds(seen: Watched, asked: Question) -> bool:
+def of_size(sign: int) -> Callable[[Watched, ShapesQuestion], bool]:
+    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
         (obj,) = asked.targets
         size = seen.largest_box.astype(float) ** sign
         return all(size[obj] > 1.3 * size[other] for other in seen.others(obj))
@@ -157,8 +157,8 @@ def of_size(sign: int) -> Callable[[Watched, Question], bool]:
     return holds
 
 
-def at_the_end(axis: int, sign: int) -> Callable[[Watched, Question], bool]:
-    def holds(seen: Watched, asked: Question) -> bool:
+def at_the_end(axis: int, sign: int) -> Callable[[Watched, ShapesQuestion], bool]:
+    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
         (obj,) = asked.targets
         along = sign * seen.last_middle[:, axis]
         rest = [other for other in seen.others(obj) if seen.there[other, -1]]
@@ -167,8 +167,8 @@ def at_the_end(axis: int, sign: int) -> Callable[[Watched, Question], bool]:
     return holds
 
 
-def on_side(sign: int) -> Callable[[Watched, Question], bool]:
-    def holds(seen: Watched, asked: Question) -> bool:
+def on_side(sign: int) -> Callable[[Watched, ShapesQuestion], bool]:
+    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
         offset = sign * (seen.last_middle[:, 0] - SIDE / 2)
         there = [i for i in range(seen.clip.num_objects) if seen.there[i, -1]]
         clear = all(abs(offset[i]) > 0.06 * SIDE for i in there)
@@ -177,7 +177,7 @@ def on_side(sign: int) -> Callable[[Watched, Question], bool]:
     return holds
 
 
-HOLDS: dict[str, Callable[[Watched, Question], bool]] = {
+HOLDS: dict[str, Callable[[Watched, ShapesQuestion], bool]] = {
     "name": one_by_words,
     "color": one_by_words,
     "kind": one_by_words,
@@ -204,7 +204,7 @@ HOLDS: dict[str, Callable[[Watched, Question], bool]] = {
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[tuple[Watched, Question]]:
+def asked() -> list[tuple[Watched, ShapesQuestion]]:
     """All questions about clips of every scenario, with training's paths and with unseen ones."""
     found = []
     for number, scenario in enumerate(sorted({s for group in SCENARIOS.values() for s in group})):
@@ -212,7 +212,7 @@ def asked() -> list[tuple[Watched, Question]]:
             rng = np.random.default_rng([number, index])
             clip = simulate(rng, scenario, UNSEEN_PATHS if index % 3 == 0 else TRAINING_PATHS)
             seen = Watched(clip)
-            found += [(seen, question) for question in questions(clip, rng)]
+            found += [(seen, question) for question in clear_questions(clip, rng)]
     return found
 
 
@@ -221,30 +221,30 @@ def test_all_kinds_are_checked() -> None:
 
 
 @pytest.mark.parametrize("kind", HOLDS)
-def test_claims_hold(asked: list[tuple[Watched, Question]], kind: str) -> None:
+def test_claims_hold(asked: list[tuple[Watched, ShapesQuestion]], kind: str) -> None:
     cases = [(seen, question) for seen, question in asked if question.kind == kind]
     assert len([question for _, question in cases if question.targets]) >= 8
     wrong = [(question, seen.clip.roles) for seen, question in cases if not HOLDS[kind](seen, question)]
     assert not wrong
 
 
-def test_questions_without_a_target_are_of_several_kinds(asked: list[tuple[Watched, Question]]) -> None:
+def test_questions_without_a_target_are_of_several_kinds(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     empty = Counter(question.kind for _, question in asked if not question.targets)
     assert empty.keys() >= {"name", "all_kind", "pushed_by", "arrives", "leaves_first", "grows", "shrinks"}
 
 
-def test_categories_are_those_of_the_kind_or_none(asked: list[tuple[Watched, Question]]) -> None:
+def test_categories_are_those_of_the_kind_or_none(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     for _, question in asked:
         assert question.category == (CATEGORY[question.kind] if question.targets else "none")
 
 
-def test_targets_are_there_for_a_while(asked: list[tuple[Watched, Question]]) -> None:
+def test_targets_are_there_for_a_while(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     for seen, question in asked:
         assert all(seen.there[obj].mean() > 0.2 for obj in question.targets)
 
 
-def test_no_question_is_asked_twice(asked: list[tuple[Watched, Question]]) -> None:
-    by_clip: dict[int, list[Question]] = {}
+def test_no_question_is_asked_twice(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
+    by_clip: dict[int, list[ShapesQuestion]] = {}
     for seen, question in asked:
         by_clip.setdefault(id(seen.clip), []).append(question)
     assert all(len(set(found)) == len(found) for found in by_clip.values())
@@ -260,7 +260,7 @@ def test_what_is_asked_comes_well_into_sight() -> None:
             max((label_map([outline], frame, (SIDE, SIDE)) > 0).sum() for frame in range(one.clip.num_frames))
             for outline in outlines
         ]
-        for question in one.asked:
+        for question in one.questions:
             shares = [[(m == obj + 1).sum() / whole[obj] for obj in question.targets] for m in maps]
             assert not question.targets or max(min(share) for share in shares) > 0.5
 
@@ -276,7 +276,9 @@ def row(*xs: float, radii: tuple[float, ...] = (0.1, 0.1, 0.1)) -> Clip:
 
 def answers(clip: Clip) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Targets by kind and words."""
-    return {(q.kind, *(word for _, word in q.words)): q.targets for q in questions(clip, np.random.default_rng(0))}
+    return {
+        (q.kind, *(word for _, word in q.slots)): q.targets for q in clear_questions(clip, np.random.default_rng(0))
+    }
 
 
 def test_questions_by_hand() -> None:

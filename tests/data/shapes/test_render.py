@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from thinkseg.data.shapes import episode, episode_masklets
-from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, seen_boxes
+from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, visible_boxes
 from thinkseg.data.shapes.simulation import COLORS, FPS, Clip
 
 SIZE = (224, 224)
@@ -35,7 +35,7 @@ def test_a_square_by_hand() -> None:
     expected = np.zeros((20, 20), np.uint8)
     expected[6:14, 6:14] = 1
     assert (drawn(square_clip((0.5, 0.5)), (20, 20)) == expected).mean() > 0.9
-    boxes, areas = seen_boxes(drawn(square_clip((0.5, 0.5)), (200, 100)), 1)
+    boxes, areas = visible_boxes(drawn(square_clip((0.5, 0.5)), (200, 100)), 1)
     assert np.abs(boxes - [[60, 30, 140, 70]]).max() <= 1
     assert areas[0] == pytest.approx(80 * 40, rel=0.05)
 
@@ -44,14 +44,14 @@ def test_the_nearer_object_hides_the_other() -> None:
     labels = drawn(square_clip((0.4, 0.5), (0.6, 0.5)), (100, 100))
     assert labels[50, 30] == 1
     assert labels[50, 50] == labels[50, 70] == 2
-    boxes, areas = seen_boxes(labels, 2)
+    boxes, areas = visible_boxes(labels, 2)
     assert areas[0] < 0.55 * areas[1]
     assert boxes[0, 2] == boxes[1, 0]
 
 
 def test_what_is_hidden_or_outside_has_no_box() -> None:
     labels = drawn(square_clip((0.5, 0.5), (0.5, 0.5), (2.0, 0.5)), (100, 100))
-    boxes, areas = seen_boxes(labels, 3)
+    boxes, areas = visible_boxes(labels, 3)
     assert areas[0] == areas[2] == 0
     assert boxes[[0, 2]].tolist() == [[0] * 4] * 2
     assert areas[1] > 0
@@ -63,7 +63,7 @@ def test_boxes_are_tight() -> None:
         outlines = corners(one.clip, (90, 60))
         for frame in (0, one.clip.num_frames - 1):
             labels = label_map(outlines, frame, (90, 60))
-            boxes, areas = seen_boxes(labels, one.clip.num_objects)
+            boxes, areas = visible_boxes(labels, one.clip.num_objects)
             for obj in range(one.clip.num_objects):
                 ys, xs = np.nonzero(labels == obj + 1)
                 assert len(xs) == areas[obj]
@@ -165,7 +165,7 @@ def test_every_frame_has_noise_of_its_own() -> None:
 
 @pytest.mark.parametrize("index", [-1, 1, 99])
 def test_frames_that_are_not_there(index: int) -> None:
-    with pytest.raises(IndexError, match=r"frames 0\.\.0, not"):
+    with pytest.raises(IndexError, match=r"the clip has frames 0\.\.0"):
         ShapesVideo(square_clip((0.5, 0.5)), (64, 64), "a")[index]
 
 

@@ -6,8 +6,8 @@ import pytest
 from thinkseg.data.shapes.simulation import (
     COLORS,
     FAST,
-    FRAMES,
-    OBJECTS,
+    NUM_FRAMES,
+    NUM_OBJECTS,
     SHAPES,
     SLOW,
     TRAINING_PATHS,
@@ -34,8 +34,8 @@ def lengths(clip: Clip) -> np.ndarray:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_clips_are_what_they_are_said_to_be(scenario: str) -> None:
     for clip in clips(scenario):
-        assert FRAMES[0] <= clip.num_frames <= FRAMES[1]
-        assert OBJECTS[0] <= clip.num_objects <= OBJECTS[1]
+        assert NUM_FRAMES[0] <= clip.num_frames <= NUM_FRAMES[1]
+        assert NUM_OBJECTS[0] <= clip.num_objects <= NUM_OBJECTS[1]
         names = [clip.name(i) for i in range(clip.num_objects)]
         assert len(set(names)) == clip.num_objects
         assert set(clip.colors) <= set(COLORS)
@@ -50,14 +50,14 @@ def test_clips_are_what_they_are_said_to_be(scenario: str) -> None:
 def test_a_clip_is_a_function_of_its_random_stream(scenario: str) -> None:
     one, same, other = (simulate(np.random.default_rng(seed), scenario) for seed in (1, 1, 2))
     assert all(np.array_equal(getattr(one, field), getattr(same, field)) for field in FIELDS)
-    assert (one.colors, one.shapes, one.roles, one.hit, one.look) == (
+    assert (one.colors, one.shapes, one.roles, one.hit, one.appearance_seed) == (
         same.colors,
         same.shapes,
         same.roles,
         same.hit,
-        same.look,
+        same.appearance_seed,
     )
-    assert one.look != other.look
+    assert one.appearance_seed != other.appearance_seed
 
 
 @pytest.mark.parametrize("paths", [TRAINING_PATHS, UNSEEN_PATHS])

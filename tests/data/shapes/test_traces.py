@@ -7,22 +7,22 @@ import pytest
 from thinkseg.chains.frames import Shown, describe
 from thinkseg.chains.parsing import parse_answer, write_answer
 from thinkseg.data.shapes import Episode, episode, load
-from thinkseg.data.shapes.questions import Question
+from thinkseg.data.shapes.questions import ShapesQuestion
 from thinkseg.data.shapes.render import ShapesVideo, corners, label_map
 from thinkseg.data.shapes.traces import (
-    HAPPENINGS,
-    LEAST_SHARE,
+    EVENT_KINDS,
+    MIN_VISIBLE_SHARE,
     ORDERS,
     TEMPLATES,
-    Sight,
-    Sought,
-    best_shown,
-    courses,
-    first_shown,
-    frame,
-    look,
-    place,
-    sought,
+    Criterion,
+    Observation,
+    best_frame,
+    boxed_name,
+    criterion_of,
+    first_frame,
+    list_frame,
+    object_tracks,
+    observe,
     trace,
 )
 from thinkseg.data.shapes.wordings import WORDINGS
@@ -31,7 +31,7 @@ from thinkseg.types import View
 SIZE = (112, 84)
 VIEW = View(6, SIZE)
 
-SIGHT = Sight(
+SIGHT = Observation(
     names=("red star", "blue bar", "green ball"),
     boxes=np.array(
         [
@@ -60,20 +60,20 @@ COURSES = (
 )
 
 
-def ask(kind: str, *targets: int, **words: str) -> Question:
-    return Question(kind, tuple(words.items()), targets)
+def ask(kind: str, *targets: int, **words: str) -> ShapesQuestion:
+    return ShapesQuestion(kind, tuple(words.items()), targets)
 
 
 def test_phrases_by_hand() -> None:
-    assert place(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
-    assert [frame(SIGHT, shown) for shown in range(3)] == LISTS
+    assert boxed_name(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
+    assert [list_frame(SIGHT, shown) for shown in range(3)] == LISTS
 
 
 def test_a_frame_without_anything_shows_nothing() -> None:
-    bare = Sight(SIGHT.names, SIGHT.boxes, 0 * SIGHT.areas, (), SIGHT.labels, np.full((3, 3), "away"))
-    assert frame(bare, 0) == "at 0.0 s nothing"
-    assert frame(bare, 0, ORDERS["leftmost"]) == "at 0.0 s nothing"
-    assert courses(bare) == "nothing"
+    bare = Observation(SIGHT.names, SIGHT.boxes, 0 * SIGHT.areas, (), SIGHT.labels, np.full((3, 3), "away"))
+    assert list_frame(bare, 0) == "at 0.0 s nothing"
+    assert list_frame(bare, 0, ORDERS["leftmost"]) == "at 0.0 s nothing"
+    assert object_tracks(bare) == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -90,18 +90,18 @@ def test_a_frame_without_anything_shows_nothing() -> None:
 def test_orders_by_hand(kinds: tuple[str, ...], items: str) -> None:
     told = items.format(star="red star [20, 10, 40, 40]", bar="blue bar [50, 22, 91, 33]")
     for kind in kinds:
-        assert frame(SIGHT, 1, ORDERS[kind]) == f"at 0.5 s {told}"
+        assert list_frame(SIGHT, 1, ORDERS[kind]) == f"at 0.5 s {told}"
 
 
 def test_an_order_leaves_out_what_is_gone() -> None:
-    listed = frame(SIGHT, 2, ORDERS["highest"])
+    listed = list_frame(SIGHT, 2, ORDERS["highest"])
     assert listed == "at 1.0 s from the top green ball [4, 2, 30, 30]; blue bar [50, 20, 90, 30]"
 
 
 def test_courses_by_hand() -> None:
-    assert courses(SIGHT) == COURSES.format(star="", bar="", ball="")
+    assert object_tracks(SIGHT) == COURSES.format(star="", bar="", ball="")
     asked = {"star": ": still? no", "bar": ": still? it is blue bar", "ball": ": still? no"}
-    assert courses(SIGHT, Sought("still", (1,))) == COURSES.format(**asked)
+    assert object_tracks(SIGHT, Criterion("still", (1,))) == COURSES.format(**asked)
 
 
 def found(changes: Sequence[str]) -> str:
@@ -128,13 +128,13 @@ def test_what_is_sought_can_be_told_from_the_words_for_each_thing() -> None:
     told, others = [], []
     for index in range(150):
         one = episode("train", index)
-        (question,) = one.asked
-        if question.kind not in HAPPENINGS or not question.targets:
+        (question,) = one.questions
+        if question.kind not in EVENT_KINDS or not question.targets:
             continue
-        asked = sought(question)
+        asked = criterion_of(question)
         assert asked is not None
         shown = describe(ShapesVideo(one.clip, SIZE, one.id), replace(VIEW, num_frames=4))
-        sight = look(one.clip, shown.indices, shown.labels, SIZE)
+        sight = observe(one.clip, shown.indices, shown.labels, SIZE)
         words = {obj: found(sight.changes[:, obj].tolist()) for obj in sight.order}
         told += [words.get(target) == asked.word for target in question.targets]
         others += [word == asked.word for obj, word in words.items() if obj not in question.targets]
@@ -225,20 +225,22 @@ def test_what_is_sought_can_be_told_from_the_words_for_each_thing() -> None:
     ids=["name", "largest", "leftmost", "left half", "nobody", "gone", "no such thing", "several"],
 )
 def test_traces_by_hand(
-    question: Question, template: int, thinking: str, shown: int | None, boxes: list[list[int]]
+    question: ShapesQuestion, template: int, thinking: str, shown: int | None, boxes: list[list[int]]
 ) -> None:
     thought = trace(SIGHT, question, template)
     assert thought.thinking == thinking
-    assert thought.shown == shown
+    assert thought.position == shown
     assert thought.boxes.tolist() == boxes
 
 
 def test_all_targets_together_go_before_much_of_some() -> None:
     """Frame 2 shows more of the ball than frame 1 of both, but not the star."""
-    nobody = Sight(("a",), np.zeros((2, 1, 4), int), np.zeros((2, 1)), (), ("0.0", "1.0"), np.full((2, 1), "away"))
-    assert best_shown(SIGHT, (0, 2)) == 1
-    assert best_shown(SIGHT, (2,)) == 2
-    assert best_shown(nobody, (0,)) is None
+    nobody = Observation(
+        ("a",), np.zeros((2, 1, 4), int), np.zeros((2, 1)), (), ("0.0", "1.0"), np.full((2, 1), "away")
+    )
+    assert best_frame(SIGHT, (0, 2)) == 1
+    assert best_frame(SIGHT, (2,)) == 2
+    assert best_frame(nobody, (0,)) is None
 
 
 def test_the_first_frame_can_be_the_keyframe_instead_of_the_best() -> None:
@@ -250,16 +252,16 @@ def test_the_first_frame_can_be_the_keyframe_instead_of_the_best() -> None:
         "The first view is at 0.5 s: green ball [0, 0, 9, 8].",
         "It comes into sight at 0.5 s: green ball [0, 0, 9, 8].",
     ]
-    assert {thought.shown for thought in first} == {1}
-    assert first_shown(SIGHT, (0, 2)) == 0
-    assert first_shown(SIGHT, ()) is best_shown(SIGHT, ()) is None
-    assert trace(SIGHT, ask("leaves_first"), 0, first=True).shown is None
+    assert {thought.position for thought in first} == {1}
+    assert first_frame(SIGHT, (0, 2)) == 0
+    assert first_frame(SIGHT, ()) is best_frame(SIGHT, ()) is None
+    assert trace(SIGHT, ask("leaves_first"), 0, first=True).position is None
 
 
 def test_what_is_never_in_sight_cannot_be_answered() -> None:
-    hidden = Sight(SIGHT.names, SIGHT.boxes, SIGHT.areas * [[1, 1, 0]], (0, 1), SIGHT.labels, SIGHT.changes)
+    hidden = Observation(SIGHT.names, SIGHT.boxes, SIGHT.areas * [[1, 1, 0]], (0, 1), SIGHT.labels, SIGHT.changes)
     thought = trace(hidden, ask("name", 2, color="green", shape="ball"), 0)
-    assert (thought.shown, len(thought.boxes)) == (None, 0)
+    assert (thought.position, len(thought.boxes)) == (None, 0)
     assert "green ball [" not in thought.thinking
     assert "it is" not in thought.thinking
 
@@ -276,9 +278,9 @@ def test_every_kind_of_question_can_be_thought_about_in_every_template() -> None
     assert len(thoughts) == (6 + 2 + 8 + 3) * len(TEMPLATES)
 
 
-def seen(one: Episode) -> tuple[Shown, Sight]:
+def seen(one: Episode) -> tuple[Shown, Observation]:
     shown = describe(ShapesVideo(one.clip, SIZE, one.id), VIEW)
-    return shown, look(one.clip, shown.indices, shown.labels, SIZE)
+    return shown, observe(one.clip, shown.indices, shown.labels, SIZE)
 
 
 def test_sight_is_what_the_frames_show() -> None:
@@ -300,7 +302,7 @@ def test_sight_is_what_the_frames_show() -> None:
                     assert sight.boxes[position, obj].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
                 else:
                     # Its outline's own pixels count in `whole` and not in the share, so allow for them.
-                    assert area < max(1.2 * LEAST_SHARE * whole[obj], 4)
+                    assert area < max(1.2 * MIN_VISIBLE_SHARE * whole[obj], 4)
 
 
 def test_objects_are_named_from_left_to_right_as_they_appear() -> None:
@@ -362,7 +364,7 @@ def test_an_order_names_the_target_first() -> None:
     for index in range(250):
         one = episode("train", index, 4)
         _, sight = seen(one)
-        for question in one.asked:
+        for question in one.questions:
             if question.kind in ORDERS:
                 listed = trace(sight, question, 0).thinking.partition(". So it is")[0].rpartition(" s from the ")[2]
                 name = listed.partition(" ")[2].partition(" [")[0]
@@ -379,9 +381,9 @@ def test_traces_lead_to_the_truth() -> None:
         shown, sight = seen(one)
         outlines = corners(one.clip, SIZE)
         maps = [label_map(outlines, frame, SIZE) for frame in shown.indices]
-        for number, question in enumerate(one.asked):
+        for number, question in enumerate(one.questions):
             thought = trace(sight, question, number)
-            keyframe = None if thought.shown is None else shown.indices[thought.shown]
+            keyframe = None if thought.position is None else shown.indices[thought.position]
             answer = parse_answer(write_answer(thought.thinking, keyframe, thought.boxes, shown), shown)
             assert answer.thinking == thought.thinking
             assert (answer.keyframe is None) == (not question.targets)
@@ -406,7 +408,7 @@ def test_a_trace_says_nothing_that_the_question_gives_away() -> None:
     for index in range(30):
         one = episode("zeroshot", index, 3)
         _, sight = seen(one)
-        for question in one.asked:
+        for question in one.questions:
             thinking = trace(sight, question, 0).thinking
             conclusion = thinking.partition("So it is ")[2].partition(".")[0]
             named = set(conclusion.split(" and ")) if conclusion else set()
@@ -416,8 +418,8 @@ def test_a_trace_says_nothing_that_the_question_gives_away() -> None:
 def test_a_sample_and_its_trace_agree() -> None:
     sample, one = load("val", 4, SIZE), episode("val", 4)
     shown, sight = seen(one)
-    thought = trace(sight, one.asked[0], 0)
+    thought = trace(sight, one.questions[0], 0)
     assert sample.truth is not None
-    if thought.shown is not None:
-        truth = sample.truth.boxes(shown.indices[thought.shown])
+    if thought.position is not None:
+        truth = sample.truth.boxes(shown.indices[thought.position])
         assert sorted(truth.tolist()) == sorted(thought.boxes.tolist())

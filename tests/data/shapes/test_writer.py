@@ -1,4 +1,4 @@
-"""The tree that `export` writes, held to the layout of ReVOS as its own loaders read it."""
+"""The tree that `write_dataset` writes, held to the layout of ReVOS as its own loaders read it."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from thinkseg.data.shapes import episode, episode_masklets, load
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
 from thinkseg.ops.masks import decode
 from thinkseg.ops.video import open_video
@@ -18,7 +18,7 @@ SIZE, COUNT, QUESTIONS = (64, 48), 6, 3
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tree")
-    export(folder, "val", range(5, 5 + COUNT), SIZE, QUESTIONS)
+    write_dataset(folder, "val", range(5, 5 + COUNT), SIZE, QUESTIONS)
     return folder
 
 
@@ -123,18 +123,20 @@ def test_types_follow_the_categories(meta):
     for name, entry in meta.items():
         one = episode("val", int(name.rpartition("-")[2]), QUESTIONS)
         found = [expression["type_id"] for expression in entry["expressions"].values()]
-        assert found == [kinds.get(question.category, 1) for question in one.asked]
+        assert found == [kinds.get(question.category, 1) for question in one.questions]
 
 
 def test_training_clips_go_into_the_training_file(tmp_path):
     steps = []
-    asked = export(tmp_path, "train", range(2), (32, 32), progress=lambda done, total: steps.append((done, total)))
-    assert asked == 2
+    num_questions = write_dataset(
+        tmp_path, "train", range(2), (32, 32), progress=lambda done, total: steps.append((done, total))
+    )
+    assert num_questions == 2
     assert steps == [(1, 2), (2, 2)]
     assert len(json.loads((tmp_path / "meta_expressions_train_.json").read_text())["videos"]) == 2
     assert json.loads((tmp_path / "meta_expressions_valid_.json").read_text()) == {"videos": {}}
 
 
 def test_an_unknown_split(tmp_path):
-    with pytest.raises(DatasetError, match="no split 'test'"):
-        export(tmp_path, "test", range(1))
+    with pytest.raises(DatasetError, match="unknown split 'test'"):
+        write_dataset(tmp_path, "test", range(1))

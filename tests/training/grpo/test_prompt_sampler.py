@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from thinkseg.data import shapes
-from thinkseg.data.shapes.writer import export
+from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
 from thinkseg.training.grpo.prompt_sampler import Prompts
 from thinkseg.training.grpo.recipe import Source
@@ -29,7 +29,7 @@ def test_shapes_are_asked_about_as_often_as_told() -> None:
 @pytest.fixture(scope="module")
 def revos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("revos")
-    export(root, "val", range(6))
+    write_dataset(root, "val", range(6))
     return root
 
 

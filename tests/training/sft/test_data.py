@@ -14,7 +14,7 @@ from thinkseg.chains.parsing import parse_answer
 from thinkseg.data.shapes import Episode, episode, episode_masklets, load
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import BY_LOOKS
+from thinkseg.data.shapes.traces import SINGLE_FRAME_KINDS
 from thinkseg.demonstrations import closeups, glimpses, lists, traces, true_reply
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.ops.boxes import iou_matrix
@@ -82,7 +82,7 @@ def test_questions_without_a_target_are_asked_as_often_as_told(encoder: Encoder)
     """Of the first questions, for which a clip is made: 0.46 of 1.38, 0.08 of 1, or next to none."""
     for asked, share in (({"none": 0.46}, 1 / 3), ({}, 0.08), ({"none": 1e-9}, 0.0)):
         data = mixture(encoder, asked=asked)
-        first = [data.clip(at, 1).asked[0] for at in range(300)]
+        first = [data.clip(at, 1).questions[0] for at in range(300)]
         assert np.mean([not question.targets for question in first]) == pytest.approx(share, abs=0.08 if share else 0)
 
 
@@ -91,7 +91,7 @@ def test_made_up_words_are_put_into_as_many_questions_as_told(encoder: Encoder) 
     plain = [mixture(encoder).clip(at, 3) for at in range(200)]
     for strays in (0.0, 0.25, 1.0):
         odd = [mixture(encoder, strays=strays).clip(at, 3) for at in range(200)]
-        assert [clip.asked for clip in odd] == [clip.asked for clip in plain]
+        assert [clip.questions for clip in odd] == [clip.questions for clip in plain]
         pairs = [
             pair for one, other in zip(odd, plain, strict=True) for pair in zip(one.texts, other.texts, strict=True)
         ]
@@ -137,7 +137,7 @@ def test_replies_are_the_truth_in_the_chains_own_format(coordinates: Any) -> Non
     found = 0
     for clip in clips(12):
         shown, _ = show(ShapesVideo(clip.clip, SOURCE_WH, clip.id), view)
-        for number, question in enumerate(clip.asked):
+        for number, question in enumerate(clip.questions):
             answer = parse_answer(true_reply(clip, number, shown, template=number), shown)
             if not question.targets:
                 assert answer.keyframe is None
@@ -195,7 +195,7 @@ def test_closeups_teach_the_two_turns_of_inference(coordinates: Any) -> None:
     for number in range(30):
         clip = episode("train", number)
         answer = walk(number, closeups(clip, view, rng())[0], view)
-        targets = clip.asked[0].targets
+        targets = clip.questions[0].targets
         if answer.keyframe is None:
             none += 1
             continue
@@ -212,7 +212,7 @@ def test_closeups_name_the_targets_and_box_each_of_them() -> None:
     several = 0
     for number in range(20):
         clip = episode("train", number, 4)
-        for dialogue, question in zip(closeups(clip, VIEW, rng()), clip.asked, strict=True):
+        for dialogue, question in zip(closeups(clip, VIEW, rng()), clip.questions, strict=True):
             if len(dialogue) == 2:
                 assert str(dialogue[1]).endswith("<answer>[]</answer>")
                 continue
@@ -239,7 +239,11 @@ def test_glimpses_ask_of_one_frame_what_it_can_answer() -> None:
     moments, keyframes = set(), set()
     for index in range(20):
         clip = episode("train", index, 6)
-        of_looks = [text for text, question in zip(clip.texts, clip.asked, strict=True) if question.kind in BY_LOOKS]
+        of_looks = [
+            text
+            for text, question in zip(clip.texts, clip.questions, strict=True)
+            if question.kind in SINGLE_FRAME_KINDS
+        ]
         dialogues = glimpses(clip, VIEW, rng(index))
         assert [str(turn.content[-1]).removeprefix("Question: ") for turn, _ in dialogues] == of_looks
         for turn, reply in dialogues:
@@ -297,7 +301,7 @@ def test_the_corpus_holds_what_is_taught(encoder: Encoder) -> None:
 def labelled_replies(index: int) -> list[str]:
     clip = episode("train", index, 4)
     shown, _ = show(ShapesVideo(clip.clip, (8, 8), clip.id), VIEW)
-    return [true_reply(clip, number, shown, number) for number in range(len(clip.asked))]
+    return [true_reply(clip, number, shown, number) for number in range(len(clip.questions))]
 
 
 def test_keyframes_are_taught_without_the_boxes_that_follow(encoder: Encoder) -> None:

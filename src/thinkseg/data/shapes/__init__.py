@@ -1,13 +1,13 @@
-"""The synthetic world "shapes": coloured things that move, hide, grow and collide, with exact masks and questions.
+"""The synthetic world "shapes": colored objects that move, occlude each other, grow and collide, with exact masks.
 
     sample = load("val", 0)
     sample.query        "what set the blue ball moving"
     sample.category     "cause"
-    sample.video        frames drawn when asked for, 224x224 unless another size is asked for
-    sample.truth        exact masks of the targets after occlusion
+    sample.video        frames, rendered on access, 224x224 by default
+    sample.truth        exact masks of the visible parts of the targets
 
-Every sample is a pure function of (split, index): nothing is downloaded, there is no end of samples, and splits never
-share a random stream. `zeroshot` asks in words, and moves its objects along paths, that the others never show.
+Every sample is a pure function of (split, index): nothing is downloaded, the number of samples is unlimited, and splits
+never share a random stream. `zeroshot` uses wordings and object paths that occur in no other split.
 """
 
 from __future__ import annotations

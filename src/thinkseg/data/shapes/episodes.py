@@ -1,4 +1,4 @@
-"""A clip with its questions as a pure function of (split, index), and the same as a `VideoSample`."""
+"""Clips with questions as a pure function of (split, index), also as `VideoSample`s."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinkseg.data.shapes.questions import Question, questions
-from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, seen_boxes
+from thinkseg.data.shapes.questions import ShapesQuestion, clear_questions
+from thinkseg.data.shapes.render import ShapesVideo, corners, full_area, label_map, visible_boxes
 from thinkseg.data.shapes.simulation import TRAINING_PATHS, UNSEEN_PATHS, Clip, simulate
 from thinkseg.data.shapes.wordings import CATEGORIES, UNSEEN_WORDINGS, WORDINGS
 from thinkseg.errors import DatasetError
 from thinkseg.types import Masklets, VideoSample
 
 SPLITS = ("train", "val", "zeroshot")
-SHARES = {
+SOURCE_WH = (224, 224)
+"""Default size of rendered frames, which chains resize to a policy's view as for other videos."""
+
+CATEGORY_WEIGHTS = {
     "referring": 0.26,
     "motion": 0.14,
     "time": 0.12,
@@ -24,7 +27,7 @@ SHARES = {
     "several": 0.14,
     "none": 0.08,
 }
-"""How often each category is asked first."""
+"""Weights of the categories in the choice of a clip's first question."""
 
 SCENARIOS = {
     "referring": ("plain",),
@@ -35,67 +38,69 @@ SCENARIOS = {
     "several": ("plain", "still"),
     "none": ("plain", "plain", "hit", "still"),
 }
-"""What happens in clips in which a question of a category is to be asked."""
+"""Scenarios of `simulate` that suit a first question of each category."""
 
-PROBES = 8  # frames in which the visibility of targets is checked
-LEAST_SEEN = 0.6  # share of a target's full area that one probe at least must show
+NUM_PROBES = 8  # frames in which the visibility of targets is checked
+MIN_TARGET_SHARE = 0.6  # visible share of each target's full area that at least one of these frames must have
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Episode:
-    """A clip and what is asked about it.
+    """A clip and its questions.
 
-    asked: the questions, the one `load` asks first; texts: their wordings, in the same order.
+    questions: the first one is that of `load`. texts: their wordings, in the same order.
     """
 
     id: str
     clip: Clip
-    asked: tuple[Question, ...]
+    questions: tuple[ShapesQuestion, ...]
     texts: tuple[str, ...]
 
 
-def episode(split: str, index: int, num_questions: int = 1, shares: Mapping[str, float] = SHARES) -> Episode:
-    """The clip (split, index) with up to `num_questions` questions. Raises DatasetError.
+def episode(
+    split: str, index: int, num_questions: int = 1, category_weights: Mapping[str, float] = CATEGORY_WEIGHTS
+) -> Episode:
+    """Returns the clip (split, index) with up to `num_questions` questions.
 
-    shares: how often a category is asked where that is not as in `SHARES`, 0 if never; clips and questions of other
-    shares are others.
+    category_weights: overrides of `CATEGORY_WEIGHTS`, 0 to exclude a category; they change the clips as well. Raises
+    DatasetError for an unknown split or a negative index.
     """
-    shares = SHARES | dict(shares)
+    weights = CATEGORY_WEIGHTS | dict(category_weights)
     if split not in SPLITS:
-        raise DatasetError(f"shapes: no split {split!r}; there are {', '.join(SPLITS)}")
+        raise DatasetError(f"shapes: unknown split {split!r}; must be one of {', '.join(SPLITS)}")
     if index < 0:
-        raise DatasetError(f"shapes: sample {index} of {split} cannot be: indices start at 0")
+        raise DatasetError(f"shapes: invalid index {index}; must be >= 0")
     rng = np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), index]))
     paths = UNSEEN_PATHS if split == "zeroshot" else TRAINING_PATHS
-    categories, weights = list(shares), np.array(list(shares.values()))
-    category = str(rng.choice(categories, p=weights / weights.sum()))
-    while True:  # a clip in which that category cannot be asked is thrown away
+    category = _sample_category(rng, list(weights), weights)
+    while True:  # discards clips without a clear question of that category
         clip = simulate(rng, str(rng.choice(SCENARIOS[category])), paths)
-        possible = _answerable(clip, questions(clip, rng))
-        first = _pick(rng, [q for q in possible if q.category == category])
+        candidates = _with_visible_targets(clip, clear_questions(clip, rng))
+        first = _sample_question(rng, candidates, category)
         if first:
             break
-    asked = [first, *_more(rng, [q for q in possible if q != first], num_questions - 1, shares)]
+    others = [q for q in candidates if q != first]
+    questions = (first, *_further_questions(rng, others, num_questions - 1, weights))
     wordings = UNSEEN_WORDINGS if split == "zeroshot" else WORDINGS
-    texts = tuple(str(rng.choice(wordings[q.kind])).format(**dict(q.words)) for q in asked)
-    return Episode(f"{split}-{index:06d}", clip, tuple(asked), texts)
+    texts = tuple(str(rng.choice(wordings[q.kind])).format(**dict(q.slots)) for q in questions)
+    return Episode(f"{split}-{index:06d}", clip, questions, texts)
 
 
 def load(
-    split: str, index: int, size_wh: tuple[int, int] = (224, 224), shares: Mapping[str, float] = SHARES
+    split: str,
+    index: int,
+    size_wh: tuple[int, int] = SOURCE_WH,
+    category_weights: Mapping[str, float] = CATEGORY_WEIGHTS,
 ) -> VideoSample:
-    """One question about one clip, with its truth; shares: as for `episode`.
-
-    Raises DatasetError for a split or an index that cannot be.
-    """
-    one = episode(split, index, shares=shares)
+    """Returns the first question about a clip with its ground truth; arguments and errors as for `episode`."""
+    one = episode(split, index, category_weights=category_weights)
     video = ShapesVideo(one.clip, size_wh, one.id)
-    truth = episode_masklets(one.clip, one.asked[0].targets, size_wh)
-    return VideoSample(one.id, video, one.texts[0], one.asked[0].category, truth)
+    truth = episode_masklets(one.clip, one.questions[0].targets, size_wh)
+    return VideoSample(one.id, video, one.texts[0], one.questions[0].category, truth)
 
 
 def episode_masklets(clip: Clip, objects: Sequence[int], size_wh: tuple[int, int]) -> Masklets:
-    """Exact masks of the named objects, in that order, over the whole clip."""
+    """Returns the exact masks of the given objects in all frames, in the given order."""
     from thinkseg.ops.masks import encode
 
     outlines = corners(clip, size_wh)
@@ -108,44 +113,44 @@ def episode_masklets(clip: Clip, objects: Sequence[int], size_wh: tuple[int, int
     return Masklets(size_wh, clip.num_frames, tuple(map(tuple, tracks)))
 
 
-def _pick(rng: np.random.Generator, possible: list[Question]) -> Question | None:
-    """One question: first its kind is drawn, then its subject, so that kinds with many subjects do not crowd out."""
-    if not possible:
+def _sample_category(rng: np.random.Generator, categories: Sequence[str], weights: Mapping[str, float]) -> str:
+    values = np.array([weights[c] for c in categories])
+    return str(rng.choice(categories, p=values / values.sum()))
+
+
+def _sample_question(
+    rng: np.random.Generator, candidates: Sequence[ShapesQuestion], category: str
+) -> ShapesQuestion | None:
+    """Samples a kind first, then a question of it, so that kinds with many questions do not dominate."""
+    candidates = [q for q in candidates if q.category == category]
+    if not candidates:
         return None
-    kind = str(rng.choice(sorted({q.kind for q in possible})))
-    subjects = [q for q in possible if q.kind == kind]
-    return subjects[rng.integers(len(subjects))]
+    kind = str(rng.choice(sorted({q.kind for q in candidates})))
+    of_kind = [q for q in candidates if q.kind == kind]
+    return of_kind[rng.integers(len(of_kind))]
 
 
-def _more(
-    rng: np.random.Generator, possible: list[Question], count: int, shares: Mapping[str, float]
-) -> Iterator[Question]:
-    """Further questions, by category shares, no question twice."""
+def _further_questions(
+    rng: np.random.Generator, candidates: Sequence[ShapesQuestion], count: int, weights: Mapping[str, float]
+) -> Iterator[ShapesQuestion]:
+    """Samples up to `count` different questions by the weights of their categories."""
     for _ in range(count):
-        there = [c for c in CATEGORIES if shares[c] and any(q.category == c for q in possible)]
-        if not there:
+        categories = [c for c in CATEGORIES if weights[c] and any(q.category == c for q in candidates)]
+        if not categories:
             return
-        weights = np.array([shares[c] for c in there])
-        category = str(rng.choice(there, p=weights / weights.sum()))
-        chosen = _pick(rng, [q for q in possible if q.category == category])
-        assert chosen is not None
-        possible = [q for q in possible if q != chosen]
-        yield chosen
+        question = _sample_question(rng, candidates, _sample_category(rng, categories, weights))
+        assert question is not None
+        candidates = [q for q in candidates if q != question]
+        yield question
 
 
-def _answerable(clip: Clip, asked: list[Question]) -> list[Question]:
-    """The questions whose targets come well into sight, together if there are several."""
+def _with_visible_targets(clip: Clip, questions: Sequence[ShapesQuestion]) -> list[ShapesQuestion]:
+    """Returns the questions whose targets are sufficiently visible, all of them in one frame."""
     size_wh = (48, 48)
     outlines = corners(clip, size_wh)
-    frames = np.linspace(0, clip.num_frames - 1, PROBES).astype(int)
+    frames = np.linspace(0, clip.num_frames - 1, NUM_PROBES).astype(int)
     maps = [label_map(outlines, int(f), size_wh) for f in frames]
-    areas = np.stack([seen_boxes(labels, clip.num_objects)[1] for labels in maps])  # (PROBES, N)
+    areas = np.stack([visible_boxes(labels, clip.num_objects)[1] for labels in maps])  # (PROBES, N)
     full = np.stack([full_area(outline) for outline in outlines], -1)
-    seen = areas / np.maximum(full, 1)
-    return [q for q in asked if not q.targets or (seen[:, list(q.targets)] >= LEAST_SEEN).all(1).any()]
-
-
-SOURCE_WH = (224, 224)  # frames are drawn as videos are, then shrunk to the view as a policy's frames are
-
-
-SHAPES_WH = (224, 224)
+    visible = areas / np.maximum(full, 1)
+    return [q for q in questions if not q.targets or (visible[:, list(q.targets)] >= MIN_TARGET_SHARE).all(1).any()]

@@ -1,29 +1,30 @@
-"""Lessons in looking, in the very phrases that reasoning traces are made of: name and box everything that one frame
-shows, and tell what becomes of everything from frame to frame.
+"""Grounding tasks in the phrases of reasoning traces: list all visible objects of a frame with their boxes, and the
+state of every object from frame to frame.
 
-A young model learns to write traces long before it looks at the picture. These lessons bind words to places first.
+An untrained model learns to write traces long before it uses the image. These tasks bind words to image regions first.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from thinkseg.data.shapes.traces import ORDERS, Sight, courses, frame
+from thinkseg.data.shapes.traces import ORDERS, Observation, list_frame, object_tracks
 
 
-def lists(sight: Sight, rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """At most `count` of (request, reply): what becomes of everything, if there are several frames; then single frames.
+def object_lists(observed: Observation, rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    """Returns at most `count` pairs (request, reply): the tracks of all objects if there are several frames, then lists
+    of single frames.
 
-    A frame is listed at most once, and not at all if it shows nothing. Half of the lists are asked for in one of the
-    orders in which traces list things.
+    Each frame is listed at most once, and only if an object is visible in it. Half of the requests name one of the
+    orders in which traces list objects.
     """
-    lessons = [("list what becomes of everything", courses(sight))] if len(sight.labels) > 1 else []
-    frames = [shown for shown in range(len(sight.labels)) if sight.areas[shown].any()]
-    for shown in rng.permutation(frames)[: count - len(lessons)]:
+    tasks = [("list what becomes of everything", object_tracks(observed))] if len(observed.labels) > 1 else []
+    positions = [position for position in range(len(observed.labels)) if observed.areas[position].any()]
+    for position in rng.permutation(positions)[: count - len(tasks)]:
         order = _ORDERS[rng.integers(len(_ORDERS))] if rng.random() < 0.5 else None
-        request = f"list {sight.labels[shown]} s" + (f" {order.phrase}" if order else "")
-        lessons.append((request, frame(sight, int(shown), order)))
-    return lessons
+        request = f"list {observed.labels[position]} s" + (f" {order.phrase}" if order else "")
+        tasks.append((request, list_frame(observed, int(position), order)))
+    return tasks
 
 
 _ORDERS = sorted(set(ORDERS.values()), key=lambda order: order.phrase)

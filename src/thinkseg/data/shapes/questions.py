@@ -1,7 +1,7 @@
-"""What can be asked about a clip: a `Clip` in, `Question`s with their true targets out.
+"""Questions about a clip with their targets.
 
-A question is only asked where its answer is clear: comparisons need a margin, targets must be in sight for a while, and
-a question without a target must be plainly without one.
+Only questions with a clear answer are generated: comparisons need a margin, targets must be visible for some time, and
+a question without a target must clearly have none.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import numpy as np
 from thinkseg.data.shapes.simulation import COLORS, SHAPES, Clip, extents
 from thinkseg.data.shapes.wordings import CATEGORY
 
-MARGIN = 1.5  # how much more of a quantity the one asked for must have than the next
+MARGIN = 1.5  # minimum ratio of the target's quantity to the next object's
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """kind: what is asked, a key of `wordings.WORDINGS`; words: what fills its blanks.
+class ShapesQuestion:
+    """A question before it is worded.
 
-    targets: indices of the objects meant, none if there is no such object.
+    kind: a key of `wordings.WORDINGS`. slots: the values for the placeholders of its wordings.
+    targets: indices of the target objects; () for no target.
     """
 
     kind: str
-    words: tuple[tuple[str, str], ...]
+    slots: tuple[tuple[str, str], ...]
     targets: tuple[int, ...]
 
     @property
@@ -33,12 +34,12 @@ class Question:
         return CATEGORY[self.kind] if self.targets else "none"
 
 
-def _question(kind: str, *targets: int, **words: str) -> Question:
-    return Question(kind, tuple(words.items()), targets)
+def _question(kind: str, *targets: int, **slots: str) -> ShapesQuestion:
+    return ShapesQuestion(kind, tuple(slots.items()), targets)
 
 
-def questions(clip: Clip, rng: np.random.Generator) -> list[Question]:
-    """All questions that have a clear answer about this clip; `rng` picks what absent things are asked for."""
+def clear_questions(clip: Clip, rng: np.random.Generator) -> list[ShapesQuestion]:
+    """Returns all questions with a clear answer about this clip; `rng` selects the absent objects to ask for."""
     boxes = extents(clip)
     inside = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
     found = [
@@ -53,7 +54,7 @@ def questions(clip: Clip, rng: np.random.Generator) -> list[Question]:
     return [q for q in found if all(lasting[t] for t in q.targets)]
 
 
-def _named(clip: Clip, rng: np.random.Generator) -> Iterator[Question]:
+def _named(clip: Clip, rng: np.random.Generator) -> Iterator[ShapesQuestion]:
     for obj in range(clip.num_objects):
         yield _question("name", obj, color=clip.colors[obj], shape=clip.shapes[obj])
         if clip.colors.count(clip.colors[obj]) == 1:
@@ -61,7 +62,7 @@ def _named(clip: Clip, rng: np.random.Generator) -> Iterator[Question]:
         if clip.shapes.count(clip.shapes[obj]) == 1:
             yield _question("kind", obj, shape=clip.shapes[obj])
     names = {clip.name(i) for i in range(clip.num_objects)}
-    # Half of the absent things differ in one word from one that is there.
+    # Half of the absent objects differ in one word from a present one.
     near = rng.random() < 0.5
     color = str(rng.choice(clip.colors if near else list(COLORS)))
     shape = str(rng.choice(clip.shapes if near and rng.random() < 0.5 else SHAPES))
@@ -70,11 +71,11 @@ def _named(clip: Clip, rng: np.random.Generator) -> Iterator[Question]:
 
 
 def _speeds(clip: Clip) -> np.ndarray:
-    """Mean path length a clip, in sides of the frame."""
+    """Path length of each object over the clip, in sides of the frame."""
     return np.linalg.norm(np.diff(clip.xy, axis=1), axis=-1).sum(1)
 
 
-def _moving(clip: Clip, inside: np.ndarray) -> Iterator[Question]:
+def _moving(clip: Clip, inside: np.ndarray) -> Iterator[ShapesQuestion]:
     speed = _speeds(clip)
     order = np.argsort(speed)
     steady = set(clip.roles) <= {"still", "drift"} and inside.all()
@@ -92,7 +93,7 @@ def _moving(clip: Clip, inside: np.ndarray) -> Iterator[Question]:
                 yield _question(kind)
 
 
-def _timed(clip: Clip, inside: np.ndarray) -> Iterator[Question]:
+def _timed(clip: Clip, inside: np.ndarray) -> Iterator[ShapesQuestion]:
     last_seen = np.where(inside.any(1), clip.num_frames - 1 - inside[:, ::-1].argmax(1), -1)
     gone = np.flatnonzero(~inside[:, -1])
     if not len(gone):
@@ -109,7 +110,7 @@ def _timed(clip: Clip, inside: np.ndarray) -> Iterator[Question]:
         yield _question("arrives", int(late[0]))
 
 
-def _caused(clip: Clip, rng: np.random.Generator) -> Iterator[Question]:
+def _caused(clip: Clip, rng: np.random.Generator) -> Iterator[ShapesQuestion]:
     if clip.hit:
         striker, struck, _ = clip.hit
         yield _question("pushed_by", striker, color=clip.colors[struck], shape=clip.shapes[struck])
@@ -121,21 +122,21 @@ def _caused(clip: Clip, rng: np.random.Generator) -> Iterator[Question]:
         yield _question("pushed_by", color=clip.colors[obj], shape=clip.shapes[obj])
 
 
-def _compared(clip: Clip, boxes: np.ndarray, inside: np.ndarray) -> Iterator[Question]:
+def _compared(clip: Clip, boxes: np.ndarray, inside: np.ndarray) -> Iterator[ShapesQuestion]:
     areas = ((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])).max(1)
     order = np.argsort(areas)
     if areas[order[-1]] > MARGIN * areas[order[-2]]:
         yield _question("largest", int(order[-1]))
     if areas[order[1]] > MARGIN * areas[order[0]] and inside[order[0]].mean() > 0.6:
         yield _question("smallest", int(order[0]))
-    centre = np.where(inside[:, -1, None], (boxes[:, -1, :2] + boxes[:, -1, 2:]) / 2, np.nan)
+    center = np.where(inside[:, -1, None], (boxes[:, -1, :2] + boxes[:, -1, 2:]) / 2, np.nan)
     for kind, axis, sign in (("leftmost", 0, 1), ("rightmost", 0, -1), ("highest", 1, 1), ("lowest", 1, -1)):
-        along = np.sort(sign * centre[:, axis])
+        along = np.sort(sign * center[:, axis])
         if np.isfinite(along[:2]).all() and along[1] - along[0] > 0.12:
-            yield _question(kind, int(np.nanargmin(sign * centre[:, axis])))
+            yield _question(kind, int(np.nanargmin(sign * center[:, axis])))
 
 
-def _several(clip: Clip, boxes: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -> Iterator[Question]:
+def _several(clip: Clip, boxes: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -> Iterator[ShapesQuestion]:
     for values, kind, word in ((clip.colors, "all_color", "color"), (clip.shapes, "all_kind", "shape")):
         for value in sorted(set(values)):
             members = [i for i, v in enumerate(values) if v == value]

@@ -1,4 +1,4 @@
-"""The physics of the shapes world: a random generator in, a `Clip` out.
+"""The physics of the shapes world.
 
 A clip is closed-form: positions, radii and angles of every object at every frame, in units of the frame's sides
 (x to the right, y down, the frame is the unit square). Nothing is drawn here.
@@ -21,12 +21,12 @@ COLORS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("ball", "square", "triangle", "star", "bar", "cross")
 FPS = 12.0
-FRAMES = (24, 60)
-OBJECTS = (3, 6)
+NUM_FRAMES = (24, 60)
+NUM_OBJECTS = (3, 6)
 RADIUS = (0.10, 0.17)
 
-# Path lengths over the whole clip, in sides of the frame: what "slow" and "fast" mean here. Even what is slow goes a
-# few pixels between two of the few small frames a policy is shown: whether a thing moves must be there to be seen.
+# Path lengths over the whole clip, in sides of the frame. Even a slow object moves a few pixels between two of the few
+# small frames in a policy's view, so that its motion is visible.
 SLOW, BRISK, FAST = (0.24, 0.36), (0.36, 0.55), (0.95, 1.40)
 
 TRAINING_PATHS = ("straight",)
@@ -35,12 +35,12 @@ UNSEEN_PATHS = ("orbit", "zigzag")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """One simulated clip of N objects over T frames; object N-1 is nearest to the camera.
+    """One simulated clip of N objects over T frames; object N-1 is closest to the camera.
 
-    xy: float64 (N, T, 2) centres; radius: (N, T); angle: (N, T) radians.
-    roles: how each object moves: still, drift, enter, leave, striker or struck.
+    xy: float64 (N, T, 2) centers; radius: (N, T); angle: (N, T) radians.
+    roles: the motion of each object: still, drift, enter, leave, striker or struck.
     hit: (striker, struck, frame of contact), or None.
-    look: seeds the background, the light and the noise.
+    appearance_seed: seed of the background, the light and the noise.
     """
 
     colors: tuple[str, ...]
@@ -50,7 +50,7 @@ class Clip:
     radius: np.ndarray
     angle: np.ndarray
     hit: tuple[int, int, int] | None
-    look: int
+    appearance_seed: int
 
     @property
     def num_objects(self) -> int:
@@ -65,9 +65,9 @@ class Clip:
 
 
 def polygons(clip: Clip, obj: int, corners: np.ndarray | None = None) -> np.ndarray:
-    """Corners of one object at every frame, float64 (T, V, 2), in sides of the frame.
+    """Returns the corners of one object in every frame, float64 (T, V, 2), in sides of the frame.
 
-    corners: float64 (V, 2), a polygon fixed to the object, in its radii; its outline unless given.
+    corners: float64 (V, 2), a polygon fixed to the object, in units of its radius (default: its outline).
     """
     corners = _OUTLINES[clip.shapes[obj]] if corners is None else corners
     cos, sin = np.cos(clip.angle[obj]), np.sin(clip.angle[obj])
@@ -76,7 +76,7 @@ def polygons(clip: Clip, obj: int, corners: np.ndarray | None = None) -> np.ndar
 
 
 def extents(clip: Clip) -> np.ndarray:
-    """Boxes of all objects as if nothing hid them, clipped to the frame: float64 (N, T, 4), zero-sized when outside."""
+    """Returns the boxes of all objects without occlusion, clipped to the frame: float64 (N, T, 4), empty if outside."""
     boxes = []
     for obj in range(clip.num_objects):
         corners = polygons(clip, obj)
@@ -85,14 +85,14 @@ def extents(clip: Clip) -> np.ndarray:
 
 
 def simulate(rng: np.random.Generator, scenario: str, paths: tuple[str, ...] = TRAINING_PATHS) -> Clip:
-    """A clip in which a question of the named scenario can be asked.
+    """Simulates a clip of a scenario.
 
     scenario: "plain", "fast", "still", "size", "resize", "leave", "enter" or "hit".
-    paths: shapes of the way drifting objects take; the zero-shot split has its own.
+    paths: path types of drifting objects; the zero-shot split has its own.
     """
-    num_frames = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
-    num = int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))
-    colors, shapes = _names(rng, num)
+    num_frames = int(rng.integers(NUM_FRAMES[0], NUM_FRAMES[1] + 1))
+    num = int(rng.integers(NUM_OBJECTS[0], NUM_OBJECTS[1] + 1))
+    colors, shapes = _colors_and_shapes(rng, num)
     roles = _roles(rng, num, scenario)
     start_radius = _radii(rng, num, scenario)
     growth = _growth(rng, num, scenario)
@@ -112,15 +112,15 @@ def simulate(rng: np.random.Generator, scenario: str, paths: tuple[str, ...] = T
             continue
         start = _free_spot(rng, taken, start_radius[obj])
         taken.append(start)
-        xy[obj] = _way(rng, role, lengths[obj], start, radius[obj], tau, paths)
+        xy[obj] = _path(rng, role, lengths[obj], start, radius[obj], tau, paths)
     spin = rng.uniform(-1, 1, num) * rng.choice([0.4, 3.0], num)
-    spin[[role in ("still", "struck") for role in roles]] = 0.0  # what stays put does not turn on the spot either
+    spin[[role in ("still", "struck") for role in roles]] = 0.0  # objects at rest do not rotate
     angle = rng.uniform(0, 2 * np.pi, num)[:, None] + spin[:, None] * tau
     return Clip(colors, shapes, tuple(roles), xy, radius, angle, hit, int(rng.integers(2**31)))
 
 
-def _names(rng: np.random.Generator, num: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Distinct (colour, shape) pairs; often two share a colour or a shape, so that one word alone is not enough."""
+def _colors_and_shapes(rng: np.random.Generator, num: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Distinct (color, shape) pairs; often two share a color or a shape, so that one word is ambiguous."""
     palette, shapes = list(COLORS), list(SHAPES)
     pairs: list[tuple[str, str]] = []
     while len(pairs) < num:
@@ -154,15 +154,15 @@ def _roles(rng: np.random.Generator, num: int, scenario: str) -> list[str]:
 
 def _radii(rng: np.random.Generator, num: int, scenario: str) -> np.ndarray:
     radii = rng.uniform(*RADIUS, num)
-    if scenario == "size":  # one stands out, so that "largest" or "smallest" has one right answer
-        odd = rng.integers(num)
+    if scenario == "size":  # makes "largest" or "smallest" unambiguous
+        outlier = rng.integers(num)
         radii = rng.uniform(0.115, 0.14, num)
-        radii[odd] = rng.uniform(0.19, 0.215) if rng.random() < 0.5 else rng.uniform(0.07, 0.08)
+        radii[outlier] = rng.uniform(0.19, 0.215) if rng.random() < 0.5 else rng.uniform(0.07, 0.08)
     return radii
 
 
 def _growth(rng: np.random.Generator, num: int, scenario: str) -> np.ndarray:
-    """Radius at the end over radius at the start."""
+    """Ratio of the final to the initial radius of each object."""
     growth = np.ones(num)
     if scenario == "resize":
         growth[rng.integers(num)] = rng.uniform(1.7, 2.1) if rng.random() < 0.5 else rng.uniform(0.45, 0.58)
@@ -172,7 +172,7 @@ def _growth(rng: np.random.Generator, num: int, scenario: str) -> np.ndarray:
 
 
 def _free_spot(rng: np.random.Generator, taken: list[np.ndarray], radius: float) -> np.ndarray:
-    """The candidate farthest from all that is already placed (best-candidate sampling)."""
+    """Returns the candidate farthest from all placed objects (best-candidate sampling)."""
     candidates = rng.uniform(radius, 1 - radius, (10, 2))
     if not taken:
         return candidates[0]
@@ -180,15 +180,15 @@ def _free_spot(rng: np.random.Generator, taken: list[np.ndarray], radius: float)
     return candidates[gaps.argmax()]
 
 
-def _fold(position: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Straight flight reflected between two walls."""
+def _reflect(position: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Reflects straight motion between two walls."""
     span = high - low
     phase = np.mod(position - low, 2 * span)
     return low + np.where(phase > span, 2 * span - phase, phase)
 
 
 def _lengths(rng: np.random.Generator, roles: list[str], scenario: str) -> np.ndarray:
-    """How far a drifting object goes over the clip, in sides of the frame."""
+    """Path lengths of drifting objects over the clip, in sides of the frame."""
     brisk = rng.random(len(roles)) < (0.0 if scenario == "fast" else 0.5)
     lengths = np.where(brisk, rng.uniform(*BRISK, len(roles)), rng.uniform(*SLOW, len(roles)))
     if scenario == "fast":
@@ -196,7 +196,7 @@ def _lengths(rng: np.random.Generator, roles: list[str], scenario: str) -> np.nd
     return lengths
 
 
-def _way(
+def _path(
     rng: np.random.Generator,
     role: str,
     length: float,
@@ -205,12 +205,12 @@ def _way(
     tau: np.ndarray,
     paths: tuple[str, ...],
 ) -> np.ndarray:
-    """Centres over the clip of an object that meets nobody, (T, 2)."""
+    """Centers over the clip of an object without a collision, (T, 2)."""
     if role == "still":
         return np.repeat(start[None], len(tau), 0)
     if role == "drift":
         return _drift(rng, str(rng.choice(paths)), start, length, radius, tau)
-    return _through_the_edge(rng, role, start, radius.max(), tau)
+    return _cross_edge(rng, role, start, radius.max(), tau)
 
 
 def _drift(
@@ -219,38 +219,36 @@ def _drift(
     heading = rng.uniform(0, 2 * np.pi)
     along = np.array([np.cos(heading), np.sin(heading)])
     if path == "straight":
-        way = start + tau[:, None] * length * along
+        xy = start + tau[:, None] * length * along
     elif path == "orbit":
-        reach = rng.uniform(0.08, 0.2)
-        phase = heading + tau * length / reach
-        way = start + reach * (np.stack([np.cos(phase), np.sin(phase)], -1) - along)
+        orbit_radius = rng.uniform(0.08, 0.2)
+        phase = heading + tau * length / orbit_radius
+        xy = start + orbit_radius * (np.stack([np.cos(phase), np.sin(phase)], -1) - along)
     else:
         swing = np.abs(np.mod(tau * rng.integers(2, 4), 1) - 0.5) - 0.5
         across = np.array([-along[1], along[0]])
-        way = start + 0.7 * length * (tau[:, None] * along + 0.5 * swing[:, None] * across)
+        xy = start + 0.7 * length * (tau[:, None] * along + 0.5 * swing[:, None] * across)
     edge = radius[:, None]
-    return _fold(way, edge, 1 - edge)
+    return _reflect(xy, edge, 1 - edge)
 
 
-def _through_the_edge(
-    rng: np.random.Generator, role: str, inside: np.ndarray, radius: float, tau: np.ndarray
-) -> np.ndarray:
-    """Straight through one side of the frame: wholly out from (leave) or until (enter) a time well inside the clip."""
+def _cross_edge(rng: np.random.Generator, role: str, inside: np.ndarray, radius: float, tau: np.ndarray) -> np.ndarray:
+    """Straight path across one side of the frame; fully outside after (leave) or before (enter) a random time."""
     side, sign = int(rng.integers(2)), int(rng.choice([-1, 1]))
-    gone = np.array(inside)
-    gone[side] = 1 + 1.3 * radius if sign > 0 else -1.3 * radius
-    gone[1 - side] = np.clip(inside[1 - side] + rng.uniform(-0.2, 0.2), radius, 1 - radius)
+    outside = np.array(inside)
+    outside[side] = 1 + 1.3 * radius if sign > 0 else -1.3 * radius
+    outside[1 - side] = np.clip(inside[1 - side] + rng.uniform(-0.2, 0.2), radius, 1 - radius)
     when = rng.uniform(0.35, 0.85)
     progress = tau / when if role == "leave" else (1 - tau) / when
-    return inside + np.minimum(progress, 1.3)[:, None] * (gone - inside)
+    return inside + np.minimum(progress, 1.3)[:, None] * (outside - inside)
 
 
 def _collide(
     rng: np.random.Generator, xy: np.ndarray, radii: np.ndarray, pair: tuple[int, int], tau: np.ndarray
 ) -> int:
-    """Writes the ways of a striker and of the object it sets moving; returns the frame of contact.
+    """Writes the paths of the striker and the struck object into `xy`; returns the frame of contact.
 
-    The struck object rests until the striker touches it, then takes over most of the speed.
+    The struck object rests until the contact, and then moves with most of the striker's speed.
     """
     striker, struck = pair
     reach = 0.9 * (radii[striker] + radii[struck])
@@ -302,4 +300,4 @@ MARKS: dict[str, tuple[str, np.ndarray]] = {
     "bar": ("light", np.array([[0.95, 0.1], [-0.95, 0.1], [-0.95, -0.1], [0.95, -0.1]])),
     "cross": ("dark", _regular(4, np.pi / 4) * 0.34),
 }
-"""What is painted on some shapes: a tone, and a polygon in radii of the object, like the outlines."""
+"""Marks painted on some shapes: a tone, and a polygon in units of the object's radius."""

@@ -1,13 +1,12 @@
-"""Reasoning traces of the shapes world, written from the simulation's own state.
+"""Reasoning traces of the shapes world, written from the state of the simulation.
 
-A question about a clip and the frames a policy is shown go in; what a careful observer would think comes out, with the
-keyframe and boxes it leads to. Everything a trace states can be seen in those frames: positions are in the units the
-policy writes boxes in, objects are named from left to right as they appear, and the keyframe is the shown frame in
-which the targets cover most.
+A trace leads from a question and the frames in a policy's view to the keyframe and the boxes of the answer. Every
+statement of a trace can be seen in those frames: boxes are in the units that the policy uses, objects are listed from
+left to right as they appear, and the keyframe is the frame in which the targets have the largest area.
 
-What happens is told by a word for each object and frame, what has become of it since the frame shown before: still,
-moves, darts, grows, shrinks, new, gone. What is sought is put into a word right after the question, and asked of each
-thing where it has just been seen ("hit? no"), so that nothing has to be told from what stands far away.
+Events are described by one word per object and frame, the change since the previous frame in view: still, moves, darts,
+grows, shrinks, new, gone. A trace states the criterion of the question first, and checks each object against it right
+after its description ("hit? no"), so that no step depends on distant text.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from thinkseg.data.shapes.questions import Question
-from thinkseg.data.shapes.render import corners, full_area, label_map, seen_boxes
+from thinkseg.data.shapes.questions import ShapesQuestion
+from thinkseg.data.shapes.render import corners, full_area, label_map, visible_boxes
 from thinkseg.data.shapes.simulation import Clip
 
-LEAST_SHARE = 0.15  # an object of which less is in sight counts as out of sight
-STILL, FAR = 0.04, 0.28  # sides of the frame that an object which is still at most, and which darts at least, has gone
-GROWN = 1.14  # how many times larger across an object is that grows, and how many times smaller one that shrinks
+MIN_VISIBLE_SHARE = 0.15  # an object with a smaller visible share of its area counts as hidden
+MAX_STILL_DISTANCE = 0.04  # of an object that is "still", in sides of the frame
+MIN_DART_DISTANCE = 0.28  # of an object that "darts", in sides of the frame
+GROWTH_RATIO = 1.14  # minimum ratio of radii of an object that "grows" or "shrinks"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """What the shown frames show, S frames of N objects.
+class Observation:
+    """The visible objects in the frames of a view: S frames of N objects.
 
-    boxes: int64 (S, N, 4) in the policy's units; areas: (S, N) visible pixels, 0 where an object is out of sight.
-    order: objects from left to right as they first come into sight; those never seen are left out.
-    labels: the timestamps shown.
-    changes: (S, N) words, what has become of an object since the frame before; "away" where it is in neither of the
-    two, and empty in the first frame where it is in sight.
+    boxes: int64 (S, N, 4) in the policy's units. areas: (S, N) visible pixels, 0 where an object is hidden.
+    order: visible objects, by the frame in which they appear and then from left to right.
+    labels: the timestamps of the frames.
+    changes: (S, N) words for the change since the previous frame: "away" if hidden in both, "" if visible in the first.
     """
 
     names: tuple[str, ...]
@@ -49,185 +48,197 @@ class Sight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """thinking: the text between the think tags; shown: position of the keyframe among the shown frames, or None.
+    """A reasoning trace with its answer.
 
-    boxes: (N, 4) of the targets there, in pixels of `size_wh` as given to `look`.
+    thinking: the text between the think tags. position: of the keyframe among the frames of the view, or None.
+    boxes: float32 (N, 4) of the targets in the keyframe, in the units of the observation.
     """
 
     thinking: str
-    shown: int | None
+    position: int | None
     boxes: np.ndarray
 
 
-def look(clip: Clip, indices: Sequence[int], labels: Sequence[str], size_wh: tuple[int, int]) -> Sight:
-    """What frames `indices` show at the size the policy sees them."""
+def observe(clip: Clip, indices: Sequence[int], labels: Sequence[str], size_wh: tuple[int, int]) -> Observation:
+    """Returns the visible objects of frames `indices` at size `size_wh`, whose pixels are the units of the boxes."""
     outlines = corners(clip, size_wh)
-    seen = [seen_boxes(label_map(outlines, i, size_wh), clip.num_objects) for i in indices]
-    boxes = np.stack([b for b, _ in seen]).astype(int)
-    areas = np.stack([a for _, a in seen])
-    least = LEAST_SHARE * np.array([full_area(o) for o in outlines])
-    areas = np.where(areas >= np.maximum(least, 4), areas, 0)
-    visible = areas > 0
-    first = visible.argmax(0)
-    arrivals = [(first[i], boxes[first[i], i, 0], i) for i in range(clip.num_objects) if visible[:, i].any()]
+    visible = [visible_boxes(label_map(outlines, i, size_wh), clip.num_objects) for i in indices]
+    boxes = np.stack([b for b, _ in visible]).astype(int)
+    areas = np.stack([a for _, a in visible])
+    min_areas = MIN_VISIBLE_SHARE * np.array([full_area(o) for o in outlines])
+    areas = np.where(areas >= np.maximum(min_areas, 4), areas, 0)
     names = tuple(clip.name(i) for i in range(clip.num_objects))
-    changes = _changes(clip, indices, visible)
-    return Sight(names, boxes, areas, tuple(i for *_, i in sorted(arrivals)), tuple(labels), changes)
+    return Observation(names, boxes, areas, _order(boxes, areas > 0), tuple(labels), _changes(clip, indices, areas > 0))
+
+
+def _order(boxes: np.ndarray, visible: np.ndarray) -> tuple[int, ...]:
+    first = visible.argmax(0)
+    appearances = [(first[i], boxes[first[i], i, 0], i) for i in range(visible.shape[1]) if visible[:, i].any()]
+    return tuple(i for *_, i in sorted(appearances))
 
 
 def _changes(clip: Clip, indices: Sequence[int], visible: np.ndarray) -> np.ndarray:
-    """The words of `Sight.changes`. visible: bool (S, N)."""
+    """Returns the words of `Observation.changes`. visible: bool (S, N)."""
     at = list(indices)
     before = np.concatenate([np.zeros_like(visible[:1]), visible[:-1]])
-    gone = np.zeros(visible.shape)
-    grown = np.ones(visible.shape)
-    gone[1:] = np.linalg.norm(np.diff(clip.xy[:, at], axis=1), axis=-1).T
-    grown[1:] = (clip.radius[:, at[1:]] / clip.radius[:, at[:-1]]).T
+    distance = np.zeros(visible.shape)
+    growth = np.ones(visible.shape)
+    distance[1:] = np.linalg.norm(np.diff(clip.xy[:, at], axis=1), axis=-1).T
+    growth[1:] = (clip.radius[:, at[1:]] / clip.radius[:, at[:-1]]).T
     first = np.arange(len(at))[:, None] == 0
-    words = [
+    cases = [
         (~visible & ~before, "away"),
         (~visible, "gone"),
         (first, ""),
         (~before, "new"),
-        (grown > GROWN, "grows"),
-        (grown < 1 / GROWN, "shrinks"),
-        (gone <= STILL, "still"),
-        (gone < FAR, "moves"),
+        (growth > GROWTH_RATIO, "grows"),
+        (growth < 1 / GROWTH_RATIO, "shrinks"),
+        (distance <= MAX_STILL_DISTANCE, "still"),
+        (distance < MIN_DART_DISTANCE, "moves"),
     ]
-    return np.select([where for where, _ in words], [word for _, word in words], "darts")
+    return np.select([condition for condition, _ in cases], [word for _, word in cases], "darts")
 
 
-def best_shown(sight: Sight, targets: Sequence[int]) -> int | None:
-    """Position of the shown frame in which the targets cover most, all of them in sight if any frame has them so."""
-    areas = sight.areas[:, list(targets)]
-    together = (areas > 0).sum(1)
-    if not together.any():
+def best_frame(observed: Observation, targets: Sequence[int]) -> int | None:
+    """Returns the position of the frame with the most visible targets, and among those with their largest area."""
+    areas = observed.areas[:, list(targets)]
+    num_visible = (areas > 0).sum(1)
+    if not num_visible.any():
         return None
-    return int(np.where(together == together.max(), areas.sum(1), -1).argmax())
+    return int(np.where(num_visible == num_visible.max(), areas.sum(1), -1).argmax())
 
 
-def first_shown(sight: Sight, targets: Sequence[int]) -> int | None:
-    """Position of the first shown frame in which any of the targets is in sight."""
-    there = (sight.areas[:, list(targets)] > 0).any(1)
-    return int(there.argmax()) if there.any() else None
+def first_frame(observed: Observation, targets: Sequence[int]) -> int | None:
+    """Returns the position of the first frame in which any target is visible."""
+    visible = (observed.areas[:, list(targets)] > 0).any(1)
+    return int(visible.argmax()) if visible.any() else None
 
 
-def trace(sight: Sight, question: Question, template: int, first: bool = False) -> Trace:
-    """The reasoning to the answer of one question, in one of `TEMPLATES` wordings.
+def trace(observed: Observation, question: ShapesQuestion, template: int, first: bool = False) -> Trace:
+    """Returns the reasoning trace of a question, in one of `TEMPLATES` wordings.
 
-    first: the keyframe is not the best frame but the first that shows any of the targets, and the trace says so.
-
-    Targets that are never in sight in the shown frames make it a question without a target: nothing can be boxed.
+    first: the keyframe is the first frame with a visible target, not the best one, and the trace states so.
+    Targets that are hidden in all frames of the view make the answer "no target", because they cannot be boxed.
     """
-    words = TEMPLATES[template % len(TEMPLATES)]
-    choose = first_shown if first else best_shown
-    shown = choose(sight, question.targets)
-    asked = sought(question)
-    thought = [f"Sought: {asked.word}."] if asked else []
-    if question.kind in HAPPENINGS:
-        seen = courses(sight, asked)
-    else:
-        looks, order = _looked_at(sight, question.kind, shown), ORDERS.get(question.kind)
-        seen = "; then ".join(frame(sight, s, order, asked if s == looks[-1] else None) for s in looks)
-    thought.append(words.opening.format(seen=seen))
-    if shown is None:
-        thought.append(words.nothing)
-        return Trace(" ".join(thought), None, np.zeros((0, 4), np.float32))
-    targets = [i for i in sight.order if i in question.targets and sight.areas[shown, i] > 0]
-    thought.append(words.target.format(names=" and ".join(sight.names[i] for i in targets)))
-    places = "; ".join(place(sight, i, shown) for i in targets)
-    keyframe = words.first if first else words.keyframe
-    thought.append(keyframe.format(label=sight.labels[shown], places=places))
-    return Trace(" ".join(thought), shown, sight.boxes[shown, targets].astype(np.float32))
+    wording = TEMPLATES[template % len(TEMPLATES)]
+    choose = first_frame if first else best_frame
+    position = choose(observed, question.targets)
+    criterion = criterion_of(question)
+    sentences = [f"Sought: {criterion.word}."] if criterion else []
+    sentences.append(wording.opening.format(seen=_evidence(observed, question.kind, criterion, position)))
+    if position is None:
+        sentences.append(wording.no_target)
+        return Trace(" ".join(sentences), None, np.zeros((0, 4), np.float32))
+    targets = [i for i in observed.order if i in question.targets and observed.areas[position, i] > 0]
+    sentences.append(wording.target.format(names=" and ".join(observed.names[i] for i in targets)))
+    keyframe = wording.first_keyframe if first else wording.keyframe
+    places = "; ".join(boxed_name(observed, i, position) for i in targets)
+    sentences.append(keyframe.format(label=observed.labels[position], places=places))
+    return Trace(" ".join(sentences), position, observed.boxes[position, targets].astype(np.float32))
 
 
-def frame(sight: Sight, shown: int, order: Order | None = None, asked: Sought | None = None) -> str:
-    """Everything in sight in one shown frame with its box: "at 0.8 s red star [12, 40, 32, 64]; blue bar [...]".
+def _evidence(observed: Observation, kind: str, criterion: Criterion | None, keyframe: int | None) -> str:
+    """Returns the description of the frames that answers a kind of question."""
+    if kind in EVENT_KINDS:
+        return object_tracks(observed, criterion)
+    positions, order = _positions_to_list(observed, kind, keyframe), ORDERS.get(kind)
+    return "; then ".join(
+        list_frame(observed, position, order, criterion if position == positions[-1] else None)
+        for position in positions
+    )
 
-    Things are listed as they first came into sight, or in an order of place or size: "at 0.8 s from the top ...". What
-    is asked is asked of each: "red star [...]: bar? no; blue bar [...]: bar? it is blue bar".
+
+def list_frame(
+    observed: Observation, position: int, order: Order | None = None, criterion: Criterion | None = None
+) -> str:
+    """Lists the visible objects of one frame: "at 0.8 s red star [12, 40, 32, 64]; blue bar [...]".
+
+    order: (default: the order of appearance), stated as in "at 0.8 s from the top ...".
+    criterion: checked for each object: "red star [...]: bar? no; blue bar [...]: bar? it is blue bar".
     """
-    there = [i for i in sight.order if sight.areas[shown, i]]
+    visible = [i for i in observed.order if observed.areas[position, i]]
     if order:
-        there.sort(key=lambda i: order.key(sight.boxes[shown, i]))
-    phrase = f" {order.phrase}" if order and there else ""
-    items = [place(sight, i, shown) + _judged(sight, i, asked) for i in there]
-    return f"at {sight.labels[shown]} s{phrase} {'; '.join(items) or 'nothing'}"
+        visible.sort(key=lambda i: order.key(observed.boxes[position, i]))
+    phrase = f" {order.phrase}" if order and visible else ""
+    items = [boxed_name(observed, i, position) + _check(observed, i, criterion) for i in visible]
+    return f"at {observed.labels[position]} s{phrase} {'; '.join(items) or 'nothing'}"
 
 
-def courses(sight: Sight, asked: Sought | None = None) -> str:
-    """What there is, then what becomes of it, thing after thing, from frame to frame.
+def object_tracks(observed: Observation, criterion: Criterion | None = None) -> str:
+    """Lists all objects where they appear, and then the track of each object from frame to frame.
 
     "at 0.8 s red star [12, 40, 32, 64]; blue bar [...]; then at 0.8 s red star [12, 40, 32, 64]; at 1.6 s red star
-    [12, 40, 32, 64] still; at 2.4 s red star gone; at 0.8 s blue bar ...": the list says whom to follow, and in which
-    order; what is to be compared stands side by side. What is asked is asked of each thing that was followed: "red star
-    gone: still? no; at 0.8 s ... blue bar [...] still: still? it is blue bar".
+    [12, 40, 32, 64] still; at 2.4 s red star gone; at 0.8 s blue bar ...": the first list fixes the order of the
+    tracks, and the states to compare are adjacent. The criterion is checked after each track: "red star gone: still?
+    no; at 0.8 s ... blue bar [...] still: still? it is blue bar".
     """
-    told = [_track(sight, i) + _judged(sight, i, asked) for i in sight.order]
-    return f"{_cast(sight)}; then {'; '.join(told)}" if told else "nothing"
+    tracks = [_track(observed, i) + _check(observed, i, criterion) for i in observed.order]
+    return f"{_appearances(observed)}; then {'; '.join(tracks)}" if tracks else "nothing"
 
 
-def _judged(sight: Sight, obj: int, asked: Sought | None) -> str:
-    """Whether one thing is what is asked for, said right after what was seen of it."""
-    if not asked:
+def _check(observed: Observation, obj: int, criterion: Criterion | None) -> str:
+    """Returns the check of one object against the criterion: ": hit? no"."""
+    if not criterion:
         return ""
-    answer = f"it is {sight.names[obj]}" if obj in asked.targets else "no"
-    return f": {asked.word}? {answer}"
+    answer = f"it is {observed.names[obj]}" if obj in criterion.targets else "no"
+    return f": {criterion.word}? {answer}"
 
 
-def _track(sight: Sight, obj: int) -> str:
-    """One thing from frame to frame, from where it is first seen to where it is gone."""
-    there = np.flatnonzero(sight.changes[:, obj] != "away").tolist()
-    return "; ".join(f"at {sight.labels[shown]} s {_noted(sight, obj, shown)}" for shown in there)
+def _track(observed: Observation, obj: int) -> str:
+    """Describes one object in each frame from its appearance to its disappearance."""
+    positions = np.flatnonzero(observed.changes[:, obj] != "away").tolist()
+    return "; ".join(f"at {observed.labels[p]} s {_state(observed, obj, p)}" for p in positions)
 
 
-def _cast(sight: Sight) -> str:
-    """Everything where it is first seen: "at 0.8 s red star [12, 40, 32, 64]; at 2.4 s green ball [...] new"."""
-    first = (sight.areas > 0).argmax(0)
-    scenes = []
-    for shown, newcomers in groupby(sight.order, key=lambda i: int(first[i])):
-        scenes.append(f"at {sight.labels[shown]} s {'; '.join(_noted(sight, i, shown) for i in newcomers)}")
-    return "; ".join(scenes)
+def _appearances(observed: Observation) -> str:
+    """Lists each object where it appears: "at 0.8 s red star [12, 40, 32, 64]; at 2.4 s green ball [...] new"."""
+    first = (observed.areas > 0).argmax(0)
+    groups = groupby(observed.order, key=lambda i: int(first[i]))
+    return "; ".join(
+        f"at {observed.labels[position]} s {'; '.join(_state(observed, i, position) for i in objects)}"
+        for position, objects in groups
+    )
 
 
-def _noted(sight: Sight, obj: int, shown: int) -> str:
-    """One thing in one frame, and what has become of it: "red star [12, 40, 32, 64] still", "red star gone"."""
-    seen = place(sight, obj, shown) if sight.areas[shown, obj] else sight.names[obj]
-    return f"{seen} {sight.changes[shown, obj]}".rstrip()
+def _state(observed: Observation, obj: int, position: int) -> str:
+    """Describes one object in one frame with its change: "red star [12, 40, 32, 64] still", "red star gone"."""
+    visible = observed.areas[position, obj]
+    name = boxed_name(observed, obj, position) if visible else observed.names[obj]
+    return f"{name} {observed.changes[position, obj]}".rstrip()
 
 
-def _looked_at(sight: Sight, kind: str, keyframe: int | None) -> list[int]:
-    """Positions of the shown frames that have to be listed to answer a kind of question, in order of time.
+def _positions_to_list(observed: Observation, kind: str, keyframe: int | None) -> list[int]:
+    """Returns the positions of the frames that answer a kind of question, ascending.
 
-    Where no frame is best, the one in which most objects are in sight stands in.
+    Without a keyframe, the frame with the most visible objects takes its place.
     """
-    best = int((sight.areas > 0).sum(1).argmax()) if keyframe is None else keyframe
-    last = len(sight.labels) - 1
-    return sorted({best, last}) if kind in _AT_THE_END else [best]
+    best = int((observed.areas > 0).sum(1).argmax()) if keyframe is None else keyframe
+    last = len(observed.labels) - 1
+    return sorted({best, last}) if kind in _LAST_FRAME_KINDS else [best]
 
 
-def place(sight: Sight, obj: int, shown: int) -> str:
-    """One object's box in one shown frame: "red star [12, 40, 32, 64]"."""
-    return f"{sight.names[obj]} {sight.boxes[shown, obj].tolist()}"
+def boxed_name(observed: Observation, obj: int, position: int) -> str:
+    """Returns the name and the box of one object in one frame: "red star [12, 40, 32, 64]"."""
+    return f"{observed.names[obj]} {observed.boxes[position, obj].tolist()}"
 
 
-BY_LOOKS = {"name", "color", "kind", "all_color", "all_kind"}
-"""Kinds of questions that any frame answers in which the targets are in sight."""
+SINGLE_FRAME_KINDS = {"name", "color", "kind", "all_color", "all_kind"}
+"""Kinds of questions that any frame with visible targets answers."""
 
-HAPPENINGS = {"fastest", "still", "grows", "shrinks", "leaves_first", "arrives", "pushed_by", "pushed", "was_hit"}
-"""Kinds of questions about what happens, which take all frames, one compared with the next."""
+EVENT_KINDS = {"fastest", "still", "grows", "shrinks", "leaves_first", "arrives", "pushed_by", "pushed", "was_hit"}
+"""Kinds of questions about events, which need all frames."""
 
-_AT_THE_END = {"leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"}
+_LAST_FRAME_KINDS = {"leftmost", "rightmost", "highest", "lowest", "ends_left", "ends_right"}
 
 
-class Sought(NamedTuple):
-    """What a question asks for in a word or two, and the objects it is true of."""
+class Criterion(NamedTuple):
+    """The criterion of a question in one or two words, and the objects that meet it."""
 
     word: str
     targets: Sequence[int]
 
 
-_SOUGHT = {
+_CRITERIA = {
     "name": "{color} {shape}",
     "color": "{color}",
     "all_color": "{color}",
@@ -247,14 +258,14 @@ _SOUGHT = {
 }
 
 
-def sought(question: Question) -> Sought | None:
-    """What can be asked of each thing in turn; nothing where things are compared, and their order says which it is."""
-    word = _SOUGHT.get(question.kind)
-    return Sought(word.format(**dict(question.words)), question.targets) if word else None
+def criterion_of(question: ShapesQuestion) -> Criterion | None:
+    """Returns the criterion to check for each object; None for comparisons, which the order of the list answers."""
+    word = _CRITERIA.get(question.kind)
+    return Criterion(word.format(**dict(question.slots)), question.targets) if word else None
 
 
 class Order(NamedTuple):
-    """An order in which things can be listed. key: of a box (4,); the smallest comes first."""
+    """An order of objects in a list, ascending by `key` of their box (4,)."""
 
     phrase: str
     key: Callable[[np.ndarray], float]
@@ -277,16 +288,18 @@ ORDERS = {
     "largest": _LARGEST,
     "smallest": _SMALLEST,
 }
-"""The order in which a kind of question has things listed, so that what it asks for comes first."""
+"""The order of lists for a kind of question; it puts the target first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
+    """Sentences of a trace."""
+
     opening: str
     target: str
-    nothing: str
+    no_target: str
     keyframe: str
-    first: str
+    first_keyframe: str
 
 
 TEMPLATES = (

@@ -1,6 +1,6 @@
-"""How questions about the shapes world are worded.
+"""Wordings of the questions about the shapes world.
 
-Each kind of question has wordings that occur in training and in val, and wordings of the zero-shot split alone.
+Each kind of question has wordings of the train and val splits, and other wordings of the zero-shot split.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CATEGORY: dict[str, str] = {
     "ends_left": "several",
     "ends_right": "several",
 }
-"""Category of each kind of question when it has a target; without one it is "none"."""
+"""Category of each kind of question with a target; a question without a target has category "none"."""
 
 CATEGORIES = ("referring", "motion", "time", "cause", "comparison", "several", "none")
 
@@ -98,9 +98,9 @@ LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 
 
 def add_noise_words(text: str, rng: np.random.Generator) -> str:
-    """The question with one or two made-up words put in somewhere.
+    """Inserts one or two made-up words at random positions of a question.
 
-    A policy that never meets an unknown word in training is thrown off by the first one ("the thing painted red").
+    They make a policy robust to words that do not occur in training ("the thing painted red").
     """
     words = text.split(" ")
     for _ in range(int(rng.integers(1, 3))):

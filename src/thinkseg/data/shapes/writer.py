@@ -1,10 +1,10 @@
-"""The shapes world as files: clips and their questions in; videos, and a tree in the layout of ReVOS, out.
+"""Writes clips of the shapes world as video files, and as a data set in the layout of ReVOS.
 
-    videos/<clip>.mp4                   the clips as anybody's video files (H.264)
+    videos/<clip>.mp4                   the clips as H.264 videos
     JPEGImages/<clip>/00000.jpg ...     their frames
     meta_expressions_train_.json        clips of the train split, else {"videos": {}}
     meta_expressions_valid_.json        clips of the other splits, likewise
-    mask_dict.json                      {"<anno_id>": [RLE or null for each frame]}, one annotation for each object
+    mask_dict.json                      {"<anno_id>": [RLE or null per frame]}, one annotation per object
     mask_dict_foreground.json           {"<clip>": {"masks_rle": [RLE, ...], "foreground_ratio": [float, ...]}}
 
 One clip in a file of expressions:
@@ -12,9 +12,9 @@ One clip in a file of expressions:
     "val-000007": {"vid_id": 0, "height": 224, "width": 224, "frames": ["00000", "00001"], "expressions": {
         "0": {"exp": "what set the blue ball moving", "obj_id": [2], "anno_id": [14], "type_id": 1}}}
 
-type_id is 0 for referring, 1 for reasoning (all categories but two) and 2 for no target, whose lists are empty. obj_id
-counts the objects of a clip and anno_id those of the whole tree. The foreground of a clip is what its expressions ask
-for, all of them merged; a run-length mask is {"size": [height, width], "counts": COCO's compressed string}.
+type_id is 0 for the category "referring", 2 for "none" (with empty lists) and 1, reasoning, for all others. obj_id
+numbers the objects of a clip, anno_id those of all clips. The foreground of a clip is the union of its targets. An RLE
+is {"size": [height, width], "counts": COCO's compressed string}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.data.shapes.episodes import Episode, episode, episode_masklets
+from thinkseg.data.shapes.episodes import SOURCE_WH, Episode, episode, episode_masklets
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.simulation import FPS
 from thinkseg.ops.masks import encode
@@ -38,18 +38,18 @@ REFERRING, REASONING, NO_TARGET = 0, 1, 2
 JPEG_QUALITY = 95
 
 
-def export(
+def write_dataset(
     folder: Path,
     split: str,
     indices: Sequence[int],
-    size_wh: tuple[int, int] = (224, 224),
+    size_wh: tuple[int, int] = SOURCE_WH,
     num_questions: int = 1,
     progress: Progress | None = None,
 ) -> int:
-    """Writes clips (split, index) with up to `num_questions` questions each; returns how many questions there are.
+    """Writes clips (split, index) with up to `num_questions` questions each; returns the number of questions.
 
-    folder: there, and empty. progress: called with (done, total) clips.
-    Raises DatasetError for a split or an index that cannot be, OSError or VideoError if a file cannot be written.
+    folder: an empty folder. progress: called with (done, total) clips. Raises DatasetError for an unknown split or a
+    negative index, OSError or VideoError if a file cannot be written.
     """
     videos: dict[str, Any] = {}
     masks: dict[str, list[Any]] = {}
@@ -72,27 +72,27 @@ def export(
 
 
 def _write_frames(folder: Path, one: Episode, size_wh: tuple[int, int]) -> None:
-    """The clip as a video file and as pictures."""
+    """Writes the clip as a video file and as JPEG images."""
     from PIL import Image
 
     from thinkseg.ops.video import write_video
 
-    pictures = folder / "JPEGImages" / one.id
-    pictures.mkdir(parents=True)
+    images = folder / "JPEGImages" / one.id
+    images.mkdir(parents=True)
     (folder / "videos").mkdir(exist_ok=True)
     video = ShapesVideo(one.clip, size_wh, one.id)
-    everything = range(one.clip.num_frames)
-    write_video(folder / "videos" / f"{one.id}.mp4", video.read(everything), FPS)
-    # Drawing a frame again is cheaper than holding a whole clip of large ones.
-    for name, frame in zip(_frame_names(one), video.read(everything), strict=True):
-        Image.fromarray(frame).save(pictures / f"{name}.jpg", quality=JPEG_QUALITY)
+    all_frames = range(one.clip.num_frames)
+    write_video(folder / "videos" / f"{one.id}.mp4", video.read(all_frames), FPS)
+    # Rendering each frame twice takes less memory than keeping all frames.
+    for name, frame in zip(_frame_names(one), video.read(all_frames), strict=True):
+        Image.fromarray(frame).save(images / f"{name}.jpg", quality=JPEG_QUALITY)
 
 
 def _entry(one: Episode, vid_id: int, first_anno: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """One clip in a file of expressions. first_anno: the annotation of its first object."""
+    """Returns the entry of a clip in a file of expressions. first_anno: annotation id of its first object."""
     width, height = size_wh
     expressions = {}
-    for number, (text, question) in enumerate(zip(one.texts, one.asked, strict=True)):
+    for number, (text, question) in enumerate(zip(one.texts, one.questions, strict=True)):
         expressions[str(number)] = {
             "exp": text,
             "obj_id": list(question.targets),
@@ -109,10 +109,10 @@ def _entry(one: Episode, vid_id: int, first_anno: int, size_wh: tuple[int, int])
 
 
 def _foreground(one: Episode, objects: Masklets) -> dict[str, Any]:
-    """All that is asked for about a clip, merged; a frame without any of it has an empty mask, never null."""
-    asked = sorted({obj for question in one.asked for obj in question.targets})
-    wanted = Masklets(objects.size_wh, objects.num_frames, tuple(objects.rles[obj] for obj in asked))
-    merged = [wanted.union(frame) for frame in range(wanted.num_frames)]
+    """Returns the merged masks of a clip's targets; a frame without any has an empty mask, not null."""
+    targets = sorted({obj for question in one.questions for obj in question.targets})
+    masklets = Masklets(objects.size_wh, objects.num_frames, tuple(objects.rles[obj] for obj in targets))
+    merged = [masklets.union(frame) for frame in range(masklets.num_frames)]
     return {
         "masks_rle": [encode(mask) for mask in merged],
         "foreground_ratio": [float(np.mean(mask)) for mask in merged],

@@ -11,7 +11,7 @@ import numpy as np
 from thinkseg.chains.frames import sample_indices
 from thinkseg.data import open_benchmark, shapes
 from thinkseg.data.benchmarks.base import Benchmark, Expression
-from thinkseg.data.shapes.episodes import SHAPES_WH
+from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
 from thinkseg.training.grpo.recipe import Source
@@ -41,7 +41,7 @@ class Prompts:
     def __getitem__(self, number: int) -> Prompt:
         if self._shapes:
             source = self._shapes
-            sample = shapes.load(source.split, source.offset + number, SHAPES_WH, source.asked)
+            sample = shapes.load(source.split, source.offset + number, SOURCE_WH, source.asked)
             return _prompt(sample, sample_indices(len(sample.video), self._num_frames))
         benchmark, expression = self._expressions[self._place(number)]
         scored = sorted(expression.scored)

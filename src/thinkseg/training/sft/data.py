@@ -27,7 +27,7 @@ from thinkseg.chains.veason import ask
 from thinkseg.data.cot import CotSet
 from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.render import ShapesVideo
-from thinkseg.data.shapes.traces import look
+from thinkseg.data.shapes.traces import observe
 from thinkseg.data.shapes.wordings import add_noise_words
 from thinkseg.demonstrations import closeups, dialogue, glimpses, lists, traces, true_reply
 from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText, spans
@@ -187,9 +187,9 @@ def corpus(view: View, count: int) -> list[str]:
         shown = describe(video, view)
         blank = [np.zeros((1, 1, 3), np.uint8)] * len(shown.indices)
         rng = np.random.default_rng(index)
-        sight = look(clip.clip, shown.indices, shown.labels, view.frame_wh)
+        sight = observe(clip.clip, shown.indices, shown.labels, view.frame_wh)
         for at, text in enumerate(clip.texts):
             texts += [part for part in ask(text, shown, blank).content if isinstance(part, str)]
             texts.append(true_reply(clip, at, shown, at))
-        texts += [text for pair in grounding.lists(sight, rng, view.num_frames) for text in pair]
+        texts += [text for pair in grounding.object_lists(sight, rng, view.num_frames) for text in pair]
     return texts

@@ -30,7 +30,7 @@ class Stage:
     objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
     data: shares of `training.sft.data.KINDS` (words only). questions: dialogues packed over one clip.
     asked: how often questions of a category are asked about shapes, where that is not as often as in val, and as far as
-        clips allow: {motion: 0.3} changes `data.shapes.episodes.SHARES`; shares need not sum to one, and 0 is never.
+        clips allow: {motion: 0.3} changes `data.shapes.episodes.CATEGORY_WEIGHTS`; weights need not sum to one.
     strays: share of the questions about shapes with made-up words in them, which say nothing.
     batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
     optimizer: one of `training.optimizers.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.

@@ -15,7 +15,7 @@ import numpy as np
 from thinkseg.chains.frames import fit
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.episodes import SOURCE_WH
-from thinkseg.data.shapes.render import ShapesVideo, corners, label_map, seen_boxes
+from thinkseg.data.shapes.render import ShapesVideo, corners, label_map, visible_boxes
 from thinkseg.data.shapes.simulation import COLORS, SHAPES
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.types import View
@@ -56,7 +56,7 @@ class VisionProbeData:
         for frame in frames:
             labels = label_map(outlines, frame, self.view.frame_wh)
             owner = self._owners(labels, one.clip.num_objects)
-            boxes, _ = seen_boxes(labels, one.clip.num_objects)
+            boxes, _ = visible_boxes(labels, one.clip.num_objects)
             color.append(np.where(owner < 0, IGNORED, palette[owner]))
             shape.append(np.where(owner < 0, IGNORED, forms[owner]))
             box.append(boxes[owner] / np.array(self.view.frame_wh * 2))
