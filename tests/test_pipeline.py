@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ class BatchPolicy(ScriptedPolicy):
         super().__init__(replies, **options)
         self.sizes = []
 
-    def reply(self, dialogues):
+    def reply(self, dialogues, seeds=None):
         self.sizes.append(len(dialogues))
         return super().reply(dialogues)
 
@@ -119,7 +121,7 @@ def test_what_breaks_is_raised():
     with pytest.raises(ModelError):
         run_chains([count_to(1)], ScriptedPolicy([]))
     policy = ScriptedPolicy([])
-    policy.reply = lambda dialogues: []
+    policy.reply = lambda dialogues, seeds: []
     with pytest.raises(ValueError, match="shorter"):
         run_chains([count_to(1)], policy)
 
@@ -259,3 +261,29 @@ def test_bad_input_is_refused_before_a_model_is_loaded(film, named, arguments, e
     with pytest.raises(error, match=words):
         segment(**{"video": film(), "query": "it", **arguments})
     assert named == []
+
+
+def test_run_chains_seeds_depend_on_chain_and_turn():
+    class Seeds(ScriptedPolicy):
+        def reply(self, dialogues, seeds=None):
+            given.append(list(seeds))
+            return super().reply(dialogues, seeds)
+
+    given = []
+    run_chains([count_to(2), count_to(2)], Seeds(echo), seeds=[5, 6])
+    together, given = given, []
+    run_chains([count_to(2), count_to(2)], Seeds(echo), batch_size=1, seeds=[5, 6])
+    assert given == [[seed] for chain in zip(*together, strict=True) for seed in chain]
+    assert len({seed for turn in together for seed in turn}) == 4
+
+
+@pytest.mark.parametrize("script", [echo, []])
+def test_run_chains_clears_the_policy_after_each_batch(script):
+    class Cleared(ScriptedPolicy):
+        def clear(self):
+            calls.append(len(self.dialogues))
+
+    calls = []
+    with suppress(ModelError):
+        run_chains([count_to(2), count_to(1)], Cleared(script), batch_size=1)
+    assert calls == ([2, 3] if script else [1])

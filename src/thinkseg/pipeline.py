@@ -10,9 +10,9 @@ A reply that cannot be used is data: the outcome carries its reason. Everything 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ import numpy as np
 from thinkseg.chains import get_chain
 from thinkseg.chains.frames import checked_query
 from thinkseg.errors import AnswerError, SettingsError
+from thinkseg.models.policies.sampling import mixed_seed
 from thinkseg.ops.masks import empty
 from thinkseg.types import (
     Answer,
@@ -41,27 +42,38 @@ from thinkseg.types import (
 T = TypeVar("T")
 
 
-def run_chains(chains: Iterable[Chain], policy: Policy, batch_size: int | None = None) -> list[Outcome]:
+def run_chains(
+    chains: Iterable[Chain], policy: Policy, batch_size: int | None = None, seeds: Iterable[int] | None = None
+) -> list[Outcome]:
     """Runs chains to their end in lock step, so that the policy answers many turns at once.
 
     chains: fresh generators; one is first advanced when its batch is due.
     batch_size: chains run together, hence turns in one call to the policy; all of them unless given.
+    seeds: one integer per chain, from which the seeds of its replies are derived (default: the chain's index).
     Returns one outcome a chain, in order.
     """
     outcomes: list[Outcome] = []
-    for group in batched(chains, batch_size):
-        runs = [_Run(chain) for chain in group]
+    for group in batched(zip(chains, count() if seeds is None else seeds, strict=False), batch_size):
+        runs = [_Run(chain, seed) for chain, seed in group]
         for run in runs:
             run.advance(None)
-        while waiting := [run for run in runs if not run.finished]:
-            started = time.perf_counter()
-            replies = policy.reply([tuple(run.dialogue) for run in waiting])
-            share = (time.perf_counter() - started) / len(waiting)
-            for run, reply in zip(waiting, replies, strict=True):
-                run.seconds["policy"] += share
-                run.advance(reply)
+        try:
+            while waiting := [run for run in runs if not run.finished]:
+                _reply(waiting, policy)
+        finally:
+            policy.clear()
         outcomes += [run.outcome() for run in runs]
     return outcomes
+
+
+def _reply(runs: Sequence[_Run], policy: Policy) -> None:
+    """Advances each chain by one reply of the policy."""
+    started = time.perf_counter()
+    replies = policy.reply([tuple(run.dialogue) for run in runs], [run.reply_seed for run in runs])
+    share = (time.perf_counter() - started) / len(runs)
+    for run, reply in zip(runs, replies, strict=True):
+        run.seconds["policy"] += share
+        run.advance(reply)
 
 
 def segment_samples(
@@ -79,7 +91,8 @@ def segment_samples(
     """
     view = resolve_view(policy, view)
     for group in batched(samples, batch_size):
-        outcomes = run_chains((chain(sample, view) for sample in group), policy)
+        seeds = [mixed_seed(sample.id) for sample in group]
+        outcomes = run_chains((chain(sample, view) for sample in group), policy, seeds=seeds)
         for sample, outcome in zip(group, outcomes, strict=True):
             yield _followed(sample, outcome, tracker, progress)
 
@@ -170,6 +183,7 @@ class _Run:
     """A chain on its way: what has been said in it, and how it ended once it has."""
 
     chain: Chain
+    seed: int
     dialogue: list[Turn | str] = field(default_factory=list)
     finished: bool = False
     answer: Answer | None = None
@@ -180,6 +194,11 @@ class _Run:
     num_tokens: int = 0
     num_prompt_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "policy": 0.0})
+
+    @property
+    def reply_seed(self) -> int:
+        """The seed of the next reply."""
+        return mixed_seed(self.seed, len(self.dialogue) // 2)
 
     def advance(self, reply: Reply | None) -> None:
         """Hands the chain a reply, or None to start it, and takes its next turn or its end."""

@@ -219,8 +219,16 @@ class Policy(Protocol):
     view: View
     """How this policy likes to be shown a video, unless a caller says otherwise."""
 
-    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
-        """Answers the last turn of each dialogue, in order."""
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
+        """Answers the last turn of each dialogue, in order.
+
+        seeds: one integer per dialogue (default: their positions). A sampled reply depends on its dialogue, its seed
+            and the policy's own seed, not on other dialogues or earlier calls.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Frees what is cached of earlier turns. Called when a batch of dialogues is finished."""
         ...
 
 

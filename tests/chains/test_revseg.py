@@ -142,7 +142,7 @@ def test_dialogues_of_one_and_two_turns_are_asked_together(film):
     calls = []
 
     class Batches(ScriptedPolicy):
-        def reply(self, dialogues):
+        def reply(self, dialogues, seeds=None):
             calls.append([dialogue[0].content[-1].removeprefix("Question: ") for dialogue in dialogues])
             return super().reply(dialogues)
 

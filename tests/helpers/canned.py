@@ -40,13 +40,13 @@ def reinforcement(folder: Path) -> GrpoRecipe:
     )
 
 
-def write(self: Engine, reading: Any, rows: Sequence[int], *_: Any) -> list[Completion]:
+def decode(self: Engine, prefix: Any, rows: Sequence[int], *_: Any) -> list[Completion]:
     """The more of a group there have been, the longer; and longer in prompts of an even length."""
     met: Counter[int] = Counter()
     drawn = []
     for row in rows:
         met[row] += 1
-        length = met[row] + 2 * (1 - int(reading.seen[row].sum()) % 2)
+        length = met[row] + 2 * (1 - int(prefix.attention_mask[row].sum()) % 2)
         drawn.append(Completion((*range(40, 40 + length), self.encoder.end_id), False))
     return drawn
 
@@ -72,5 +72,5 @@ def train(way: str, folder: Path, out: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     step.score_group = score
-    Engine.write = write  # type: ignore[method-assign]
+    Engine.decode = decode  # type: ignore[method-assign]
     train(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

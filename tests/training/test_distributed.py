@@ -30,7 +30,7 @@ def test_two_processes_learn_what_one_does(
     done = subprocess.run(run, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     monkeypatch.setattr(step, "score_group", canned.score)
-    monkeypatch.setattr(Engine, "write", canned.write)
+    monkeypatch.setattr(Engine, "decode", canned.decode)
     canned.train(way, qwen2_5, tmp_path / "one")
     assert losses(tmp_path / "one")[0][1] > 0
     for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):

@@ -116,9 +116,11 @@ def _dialogues_at_once(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[tup
     """For each turn, how many dialogues are continued at the same time, and their length in the end."""
     total, length, found = recipe.prompts * recipe.rollouts, 0, []
     for number, turn in enumerate(turns):
-        length += turn.tokens + recipe.max_new_tokens
         step = 1 if number else recipe.rollouts  # a group shares its prompt
-        found.append((min(total, max(step, recipe.tokens_at_once // length // step * step)), length))
+        length += turn.tokens
+        fitting = recipe.tokens_at_once // (length + step * recipe.max_new_tokens)
+        length += recipe.max_new_tokens
+        found.append((min(total, max(1, fitting) * step), length))
     return found
 
 

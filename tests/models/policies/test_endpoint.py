@@ -101,17 +101,32 @@ def test_a_greedy_request_says_no_more_than_it_must():
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("qwen3-vl", 0.0, 50)
 
 
-def test_sampled_requests_differ_and_are_repeatable():
+def test_reply_sampled_sends_seeds_that_depend_on_the_reply_only():
     with ScriptedServer(lambda _: said("yes")) as server:
-        for seed in (3, 3, 4):
+        for seed, parts in ((3, [range(4)]), (3, [range(2), range(2, 4)]), (4, [range(4)])):
             policy = connect(server, temperature=0.7, seed=seed, concurrency=1)
-            for _ in range(2):
-                policy.reply([ASKED] * 2)
+            for part in parts:
+                policy.reply([ASKED] * len(part), part)
         seeds = [body["seed"] for body in server.asked]
         assert all(body["temperature"] == 0.7 and body["top_p"] == 1.0 for body in server.asked)
     assert seeds[:4] == seeds[4:8]
     assert len(set(seeds)) == 8
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_segment_samples_sends_the_seed_of_the_sample(question, box_tracker):
+    """The same for any batch size and any subset of the samples, as in a run that resumes."""
+
+    def seeds(names, batch_size):
+        with ScriptedServer(lambda _: said("yes")) as server:
+            policy = connect(server, temperature=0.7)
+            samples = [question(name) for name in names]
+            assert len(list(segment_samples(samples, veason, policy, box_tracker, View(2, (70, 30)), batch_size))) > 0
+            return {body["messages"][0]["content"][-1]["text"]: body["seed"] for body in server.asked}
+
+    together = seeds(["red", "blue", "shy"], 3)
+    assert len(set(together.values())) == 3
+    assert seeds(["shy", "red"], 1).items() < together.items()
 
 
 def test_pictures_are_png_unless_jpeg_is_asked_for():

@@ -8,9 +8,9 @@ from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import load
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText
-from thinkseg.models.policies.qwen.generation import Completion, Engine, Reading
+from thinkseg.models.policies.qwen.generation import Completion, Engine, PrefixCache
 from thinkseg.models.policies.qwen.policy import QwenPolicy
-from thinkseg.models.policies.sampling import Drawing, Sampling
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
 from thinkseg.training.grpo.prompt_sampler import Prompts
@@ -32,8 +32,8 @@ def prompts(count: int = 3) -> list[Prompt]:
     return made
 
 
-def drawing(temperature: float = 1.0, tokens_at_once: int = 100_000) -> Drawing:
-    return Drawing(temperature, LIMIT, tokens_at_once)
+def sampling(temperature: float = 1.0, max_cache_tokens: int = 100_000, seed: int = 0) -> SamplingParams:
+    return SamplingParams(temperature, LIMIT, seed, max_cache_tokens)
 
 
 @pytest.fixture(params=["qwen2_5", "qwen3"])
@@ -66,14 +66,14 @@ class Scripted(Engine):
     def __init__(self, inner: Engine, lines: Sequence[str]) -> None:
         super().__init__(inner.model, inner.encoder, inner.vision)
         self.lines = list(lines)
-        self.readings: list[tuple[list[EncodedDialogue], Reading]] = []
+        self.prefilled: list[tuple[list[EncodedDialogue], PrefixCache]] = []
 
-    def read(self, dialogues: Sequence[EncodedDialogue], *rest: Any) -> Reading:
-        reading = super().read(dialogues, *rest)
-        self.readings.append((list(dialogues), reading))
-        return reading
+    def prefill(self, dialogues: Sequence[EncodedDialogue], *rest: Any) -> PrefixCache:
+        prefix = super().prefill(dialogues, *rest)
+        self.prefilled.append((list(dialogues), prefix))
+        return prefix
 
-    def write(self, reading: Reading, rows: Sequence[int], *_: Any) -> list[Completion]:
+    def decode(self, prefix: PrefixCache, rows: Sequence[int], *_: Any) -> list[Completion]:
         drawn = []
         for _row in rows:
             ids = self.encoder.tokenizer(self.lines.pop(0), add_special_tokens=False)["input_ids"]
@@ -83,8 +83,8 @@ class Scripted(Engine):
 
 def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
     view, asked = view_for(engine), prompts()
-    groups = roll_out(asked, CHAINS["veason"], engine, view, 2, drawing(temperature=0), seed=0)
-    policy = QwenPolicy(engine.model, engine.encoder, view, sampling=Sampling(max_new_tokens=LIMIT))
+    groups = roll_out(asked, CHAINS["veason"], engine, view, 2, sampling(temperature=0), seeds=range(3))
+    policy = QwenPolicy(engine.model, engine.encoder, view, sampling=SamplingParams(max_new_tokens=LIMIT))
     expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.shown) for p in asked], policy)
     assert [len(group) for group in groups] == [2, 2, 2]
     for group, one in zip(groups, expected, strict=True):
@@ -94,7 +94,7 @@ def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
 
 
 def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
-    groups = roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 4, drawing(), seed=0)
+    groups = roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 4, sampling(), seeds=range(3))
     for group in groups:
         assert len({id(outcome.dialogue[0]) for outcome in group}) == 1
         assert len({outcome.replies for outcome in group}) > 1
@@ -102,12 +102,14 @@ def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
             said = outcome.dialogue[1]
             assert isinstance(said, GeneratedText)
             assert (
-                engine.encoder.text(said.tokens[:-1] if said.tokens[-1] == engine.encoder.end_id else said.tokens)
+                engine.encoder.text(
+                    said.token_ids[:-1] if said.token_ids[-1] == engine.encoder.end_id else said.token_ids
+                )
                 == said
             )
             encoded = engine.encoder.encode(outcome.dialogue)
-            assert tuple(encoded.labels[encoded.labels != IGNORED].tolist()) == said.tokens
-            assert outcome.num_tokens == len(said.tokens) - (not outcome.truncated)
+            assert tuple(encoded.labels[encoded.labels != IGNORED].tolist()) == said.token_ids
+            assert outcome.num_tokens == len(said.token_ids) - (not outcome.truncated)
 
 
 def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,14 +123,14 @@ def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.
         return read(self, indices)
 
     monkeypatch.setattr(inner, "read", counted)
-    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, drawing(), seed=0)
+    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, sampling(), seeds=[0])
     assert sorted(decoded) == list(prompt.shown)
 
 
 def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
     model = Counted(engine.model)
     engine.model = model
-    roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 6, drawing(), seed=0)
+    roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 6, sampling(), seeds=range(3))
     assert model.fed[0][0] == 3  # all prompts together, each once
     assert model.fed[1] == (18, 1)
 
@@ -136,10 +138,12 @@ def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
 def test_memory_is_kept_to(engine: Engine) -> None:
     """As few prompts at a time as fit, one at least; each in one piece."""
     view = view_for(engine)
-    whole = roll_out(prompts(), CHAINS["veason"], engine, view, 3, drawing(temperature=0), seed=0)
+    whole = roll_out(prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0), seeds=range(3))
     model = Counted(engine.model)
     engine.model = model
-    parts = roll_out(prompts(), CHAINS["veason"], engine, view, 3, drawing(temperature=0, tokens_at_once=1), seed=0)
+    parts = roll_out(
+        prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0, max_cache_tokens=1), seeds=range(3)
+    )
     assert [fed[0] for fed in model.fed if fed[1] > 1] == [1, 1, 1]
     assert [[o.replies for o in group] for group in parts] == [[o.replies for o in group] for group in whole]
 
@@ -148,7 +152,7 @@ def test_a_seed_draws_the_same_again(engine: Engine) -> None:
     view = view_for(engine)
 
     def said(seed: int) -> list[tuple[str, ...]]:
-        groups = roll_out(prompts(1), CHAINS["veason"], engine, view, 4, drawing(), seed)
+        groups = roll_out(prompts(1), CHAINS["veason"], engine, view, 4, sampling(), [seed])
         return [outcome.replies for outcome in groups[0]]
 
     assert said(5) == said(5)
@@ -159,13 +163,13 @@ def test_two_turns_go_on_from_the_prompt(engine: Engine) -> None:
     """Some rollouts end after one turn; the others' second turns are read on top of the first, each with its image."""
     lines = [WHEN, "no tags", NONE, WHEN, WHEN, NONE, WHERE, WHERE, "junk"]
     scripted = Scripted(engine, lines)
-    groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), 3, drawing(), seed=0)
+    groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), 3, sampling(), seeds=range(2))
     assert not scripted.lines
     failures = [[outcome.failure for outcome in group] for group in groups]
     assert failures == [[None, "tags", None], [None, "json", None]]
     assert [len(outcome.dialogue) for group in groups for outcome in group] == [4, 2, 2, 4, 4, 2]
     found: list[Outcome] = [outcome for group in groups for outcome in group if len(outcome.dialogue) == 4]
-    second, reading = scripted.readings[1]
+    second, reading = scripted.prefilled[1]
     assert len(second) == len(found) == 3
     with torch.no_grad():
         for row, (encoded, outcome) in enumerate(zip(second, found, strict=True)):

@@ -164,7 +164,7 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
     """The chain revseg, with replies that are usable: rewards tell good from bad, and what is learned moves weights."""
     spoken: list[str] = []
 
-    def write(self: Engine, reading: Any, rows: Any, *_: Any) -> list[Completion]:
+    def decode(self: Engine, prefix: Any, rows: Any, *_: Any) -> list[Completion]:
         first = not spoken or spoken[-1] == "where"
         spoken.append("when" if first else "where")
         lines = []
@@ -178,7 +178,7 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
         ids = [self.encoder.tokenizer(line, add_special_tokens=False)["input_ids"] for line in lines]
         return [Completion((*line, self.encoder.end_id), False) for line in ids]
 
-    monkeypatch.setattr(Engine, "write", write)
+    monkeypatch.setattr(Engine, "decode", decode)
     chosen = {"format_graded": 1.0, "keyframe_soft": 1.0, "boxes": 1.0}
     wanted = recipe(qwen2_5, chain="revseg", rewards=chosen, steps=3, closeup_wh=(84, 84), prompts=3)
     made = train(wanted, tmp_path)
@@ -236,7 +236,7 @@ def test_what_is_drawn_depends_on_the_step_and_the_seed_alone(qwen2_5: Path, tmp
         one = Step(wanted, load_model(qwen2_5, "fp32"), None, encoder, wanted.view, tmp_path)
         if warm:
             one.collect([4, 5], step - 1)
-        outcomes = one._rolled_out([one.prompts[n] for n in (2, 3)], step)
+        outcomes = one._rolled_out([one.prompts[n] for n in (2, 3)], (2, 3), step)
         return [outcome.replies for group in outcomes for outcome in group]
 
     assert said(0, 1, warm=False) == said(0, 1, warm=True)

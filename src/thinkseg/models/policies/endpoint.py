@@ -12,14 +12,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from thinkseg.errors import SettingsError
 from thinkseg.models.policies import families as known
 from thinkseg.models.policies.chat_format import checked_quality, messages_of
 from thinkseg.models.policies.client import KEY, ChatClient, ClientSettings, RetryPolicy
 from thinkseg.models.policies.families import Traits
-from thinkseg.models.policies.sampling import Sampling
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Coordinates, Dialogue, Reply
 
 SCHEME = "openai:"
@@ -39,7 +37,7 @@ class EndpointPolicy:
         service: ChatClient,
         model: str,
         traits: Traits,
-        sampling: Sampling | None = None,
+        sampling: SamplingParams | None = None,
         jpeg_quality: int | None = None,
     ) -> None:
         self.name = f"{SCHEME}{model}@{service.base_url}"
@@ -48,9 +46,8 @@ class EndpointPolicy:
         self.view = traits.view
         self.coordinates = traits.view.coordinates
         self.size_multiple = traits.size_multiple
-        self.sampling = sampling or Sampling()
+        self.sampling = sampling or SamplingParams()
         self.jpeg_quality = checked_quality(jpeg_quality)
-        self._calls = 0
 
     @classmethod
     def connect(
@@ -69,12 +66,12 @@ class EndpointPolicy:
 
         coordinates: how the model writes boxes, whatever its name says; assumed: the same where neither does, for those
         who want to find out. concurrency, timeout, patience: see `thinkseg.models.policies.client.ClientSettings`.
-        sampling: see `Sampling`.
+        sampling: see `SamplingParams`.
         Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
         """
         model, base_url = parse_name(name)
         checked_quality(jpeg_quality)
-        settings = Sampling(**sampling)
+        settings = SamplingParams(**sampling)
         service = ChatClient(base_url, ClientSettings(concurrency, timeout, patience or RetryPolicy()))
         service.check()
         traits = known.family_of(model)
@@ -89,18 +86,17 @@ class EndpointPolicy:
         policy.assumed = untold
         return policy
 
-    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
-        """Answers the last turn of each dialogue, many at once. Raises ModelError if the server cannot be used."""
-        if not dialogues:
-            return []
-        self._calls += 1
-        # Mixed, not added, as in `QwenPolicy`; and one for each dialogue, so that rollouts of the same one differ.
-        seeds = np.random.SeedSequence([self.sampling.seed, self._calls]).generate_state(len(dialogues)) >> 1
-        pairs = zip(dialogues, seeds.tolist(), strict=True)
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
+        """Answers the last turn of each dialogue, many concurrently. Raises ModelError if the server cannot be used."""
+        seeds = self.sampling.seeds(range(len(dialogues)) if seeds is None else seeds)
+        pairs = zip(dialogues, seeds, strict=True)
         return self.service.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs])
 
+    def clear(self) -> None:
+        """Does nothing: the server manages its own cache."""
+
     def submit(self, dialogue: Dialogue, seed: int = 0) -> Future[Reply]:
-        """The answer to one dialogue, to be had once it has come. seed: of what is drawn at a temperature above 0."""
+        """Sends one dialogue and returns a future of the reply. seed: sent as it is at a temperature above 0."""
         return self.service.submit(partial(self._request, dialogue, seed))
 
     def _request(self, dialogue: Dialogue, seed: int) -> dict[str, Any]:

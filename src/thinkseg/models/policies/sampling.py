@@ -1,44 +1,44 @@
-"""How replies are sampled: temperature, length, seeds."""
+"""How replies are sampled: temperature, length, random numbers."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
 
 from thinkseg.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """How replies are drawn.
+class SamplingParams:
+    """How replies are sampled. A checkpoint's own generation settings are not used, so that runs compare.
 
-    temperature: 0 takes the likeliest token each time. max_new_tokens: of one reply. tokens_at_once: places in the
-    model's cache that may be taken at a time, what is written included; as many as are needed if None. Beside them,
-    each first turn is kept once.
-    """
-
-    temperature: float
-    max_new_tokens: int
-    tokens_at_once: int | None = None
-
-
-def mixed_seed(seed: int, number: int) -> int:
-    """A seed for the `number`-th of many draws. Mixed, not added: draw 2 of seed 0 must not be draw 1 of seed 1."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How replies are drawn. A checkpoint's own generation settings are not used, so that runs compare.
-
-    temperature: 0 takes the likeliest token each time. seed: makes sampled replies repeatable, call by call.
+    temperature: 0 takes the most likely token. max_new_tokens: limit of one reply. seed: mixed into the seed of every
+    reply. max_cache_tokens: tokens that a local model's KV cache may hold while it decodes (default: no limit).
+    Raises SettingsError for values out of range.
     """
 
     temperature: float = 0.0
     max_new_tokens: int = 1024
     seed: int = 0
+    max_cache_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not (0 <= self.temperature < float("inf") and self.max_new_tokens >= 1 and self.seed >= 0):
-            raise SettingsError("sampling: temperature and seed are at least 0, and max_new_tokens at least 1")
+        if not 0 <= self.temperature < math.inf:
+            raise SettingsError(f"sampling: temperature {self.temperature!r} must be a finite number >= 0")
+        for name, least in (("max_new_tokens", 1), ("seed", 0), ("max_cache_tokens", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SettingsError(f"sampling: {name} {value!r} must be >= {least}")
+
+    def seeds(self, reply_seeds: Iterable[int]) -> list[int]:
+        """The seeds of replies, each mixed with the seed of these settings."""
+        return [mixed_seed(self.seed, seed) for seed in reply_seeds]
+
+
+def mixed_seed(*parts: int | str) -> int:
+    """A seed in 0..2**31 - 1 that depends on all parts and their order, equal on every machine."""
+    # A hash and not a sum: part 2 of seed 0 must not be part 1 of seed 1.
+    digest = hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

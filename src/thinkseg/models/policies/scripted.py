@@ -36,7 +36,7 @@ class ScriptedPolicy:
         self.dialogues: list[Dialogue] = []
         self._answer = replies if callable(replies) else _reader(replies)
 
-    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
         """Answers each dialogue in order. Raises ModelError when the script has run out."""
         said = []
         for dialogue in dialogues:
@@ -44,6 +44,9 @@ class ScriptedPolicy:
             line = self._answer(dialogue)
             said.append(Reply(line, num_tokens=len(line.split())) if isinstance(line, str) else line)
         return said
+
+    def clear(self) -> None:
+        """Does nothing: a script caches nothing."""
 
 
 def _reader(replies: Iterable[str | Reply]) -> Callable[[Dialogue], str | Reply]:

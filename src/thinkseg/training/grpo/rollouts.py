@@ -1,9 +1,8 @@
-"""Groups of attempts at prompts, as GRPO wants them: prompts in, outcomes out, with the very tokens that were written.
+"""Rollouts for GRPO: groups of outcomes of the same prompt, with the token ids that were sampled.
 
-The chains are those of inference, driven in the same way, and so are the replies
-(`models.policies.qwen.prefix_sharing`): the prompt of a
-group is read once, whatever the size of the group, and a second turn is read on top of it. A reply remembers its tokens
-(`models.policies.qwen.encoder.GeneratedText`), so that what is trained on later is what was sampled, to the token.
+Chains and generation are those of inference: `run_chains` drives the chains, and `ChatGenerator` prefills the prompt of
+a group once. A reply keeps its token ids (`models.policies.qwen.encoder.GeneratedText`), so that training uses exactly
+what was sampled.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, shared
-from thinkseg.models.policies.sampling import Drawing
+from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, share_turns
+from thinkseg.models.policies.sampling import SamplingParams, mixed_seed
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
 from thinkseg.types import Chain, Dialogue, Outcome, Reply, View
@@ -25,40 +24,41 @@ def roll_out(
     engine: Engine,
     view: View,
     copies: int,
-    drawing: Drawing,
-    seed: int,
+    sampling: SamplingParams,
+    seeds: Sequence[int],
 ) -> list[list[Outcome]]:
-    """For each prompt a group of outcomes of its chain, `copies` of them.
+    """Samples a group of `copies` outcomes per prompt. Runs the model as it is, without gradients.
 
     chain: called with a sample, a view and the `indices` of the frames to show, as all of `thinkseg.chains.CHAINS` are.
-
-    The dialogues of a group begin with the very same turn. The same seed draws the same rollouts, whatever was drawn
-    before. Runs the model as it is, without gradients.
+    seeds: one integer per prompt. A rollout depends on its prompt, that seed and its number in the group only.
+    The dialogues of a group share their first turn (the same object).
     """
     chains = [chain(prompt.sample, view, indices=prompt.shown) for prompt in prompts for _ in range(copies)]
-    outcomes = run_chains(chains, _Sampled(engine, view, drawing, seed))
-    dialogues = shared([outcome.dialogue for outcome in outcomes])
+    chain_seeds = [mixed_seed(seed, copy) for seed in seeds for copy in range(copies)]
+    outcomes = run_chains(chains, _RolloutPolicy(engine, view, sampling), seeds=chain_seeds)
+    dialogues = share_turns([outcome.dialogue for outcome in outcomes])
     outcomes = [replace(one, dialogue=dialogue) for one, dialogue in zip(outcomes, dialogues, strict=True)]
     return [outcomes[i : i + copies] for i in range(0, len(outcomes), copies)]
 
 
-class _Sampled:
-    """A `thinkseg.types.Policy` that draws its replies from one stream of random numbers."""
+class _RolloutPolicy:
+    """A `thinkseg.types.Policy` over the engine of the model in training, which keeps its image features."""
 
     name = "policy in training"
 
-    def __init__(self, engine: Engine, view: View, drawing: Drawing, seed: int) -> None:
-        import torch
-
+    def __init__(self, engine: Engine, view: View, sampling: SamplingParams) -> None:
         self.view = view
         self.coordinates = view.coordinates
         self.size_multiple = engine.encoder.size_multiple
-        self._answering = ChatGenerator(engine, drawing)
-        self._generator = torch.Generator(engine.model.device).manual_seed(seed)
+        self._generator = ChatGenerator(engine, sampling)
 
-    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
         """Answers the last turn of each dialogue."""
         import torch
 
         with torch.no_grad():
-            return self._answering.reply(dialogues, self._generator)
+            return self._generator.reply(dialogues, range(len(dialogues)) if seeds is None else seeds)
+
+    def clear(self) -> None:
+        """Frees the KV cache."""
+        self._generator.clear()

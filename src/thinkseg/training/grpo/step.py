@@ -16,7 +16,7 @@ from thinkseg.models.policies.qwen.checkpoint import autocast
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
-from thinkseg.models.policies.sampling import Drawing, mixed_seed
+from thinkseg.models.policies.sampling import SamplingParams, mixed_seed
 from thinkseg.report.rollouts_page import write_rollouts
 from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.groups import Group, score_group
@@ -68,7 +68,7 @@ class Step:
         self.vision.forget()
         started = time.perf_counter()
         prompts = [self.prompts[number] for number in numbers]
-        outcomes = self._rolled_out(prompts, step)
+        outcomes = self._rolled_out(prompts, numbers, step)
         rolled_out = time.perf_counter()
         groups = self._scored(prompts, outcomes)
         scored = time.perf_counter()
@@ -87,11 +87,11 @@ class Step:
         self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
         return made
 
-    def _rolled_out(self, prompts: Sequence[Prompt], step: int) -> list[list[Outcome]]:
+    def _rolled_out(self, prompts: Sequence[Prompt], numbers: Sequence[int], step: int) -> list[list[Outcome]]:
         import torch
 
         recipe = self.recipe
-        drawing = Drawing(recipe.temperature, recipe.max_new_tokens, recipe.tokens_at_once)
+        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.tokens_at_once)
         training = self.model.training
         self.model.eval()
         try:
@@ -102,8 +102,8 @@ class Step:
                     Engine(self.model, self.encoder, self.vision),
                     self.view,
                     recipe.rollouts,
-                    drawing,
-                    mixed_seed(recipe.seed, step * distributed.count() + distributed.number()),
+                    sampling,
+                    [mixed_seed(step, number) for number in numbers],
                 )
         except torch.OutOfMemoryError:
             raise ModelError(

@@ -9,10 +9,12 @@ from transformers import GenerationConfig
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder
 from thinkseg.models.policies.qwen.generation import Completion, Engine
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
 
 NEW_TOKENS = 12
+GREEDY = SamplingParams(max_new_tokens=NEW_TOKENS)
 
 
 def engine(folder: Path) -> Engine:
@@ -71,9 +73,9 @@ def stock(one: Engine, dialogue: Dialogue) -> Completion:
 def test_what_is_read_is_what_the_model_makes_of_it(kind: tuple[Path, tuple[int, int]]) -> None:
     one = engine(kind[0])
     encoded = [one.encoder.encode(dialogue) for dialogue in prompts(kind[1])]
-    reading = one.read(encoded)
+    prefix = one.prefill(encoded)
     for row, each in enumerate(encoded):
-        torch.testing.assert_close(reading.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(prefix.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -81,12 +83,12 @@ def test_copies_are_what_the_stock_way_writes(kind: tuple[Path, tuple[int, int]]
     folder, size_wh = kind
     one, dialogues = engine(folder), prompts(size_wh)
     expected = [stock(one, dialogue) for dialogue in dialogues]
-    reading = one.read([one.encoder.encode(dialogue) for dialogue in dialogues])
+    prefix = one.prefill([one.encoder.encode(dialogue) for dialogue in dialogues])
     rows = [2, 0, 0, 1, 2]
-    drawn = one.write(reading, rows, NEW_TOKENS)
+    drawn = one.decode(prefix, rows, GREEDY)
     assert drawn == [expected[row] for row in rows]
     # What was read is as it was, and can be continued again.
-    assert one.write(reading, [0, 1], NEW_TOKENS) == [drawn[1], drawn[3]]
+    assert one.decode(prefix, [0, 1], GREEDY) == [drawn[1], drawn[3]]
 
 
 @torch.no_grad()
@@ -95,7 +97,7 @@ def test_a_second_turn_goes_on_from_the_first(kind: tuple[Path, tuple[int, int]]
     one = engine(folder)
     first = prompts(size_wh)[:2]
     encoder = one.encoder
-    reading = one.read([encoder.encode(dialogue) for dialogue in first])
+    prefix = one.prefill([encoder.encode(dialogue) for dialogue in first])
     lengths = [len(encoder.encode(dialogue).ids) for dialogue in first]
     later: list[Dialogue] = [
         (*first[1], "It is there.", asked("Where exactly, in this one?", [picture(3, size_wh)])),
@@ -104,10 +106,10 @@ def test_a_second_turn_goes_on_from_the_first(kind: tuple[Path, tuple[int, int]]
     ]
     rows = [1, 0, 1]
     encoded = [encoder.encode(dialogue) for dialogue in later]
-    again = one.read(encoded, reading, rows, [lengths[row] for row in rows])
+    again = one.prefill(encoded, prefix, rows, [lengths[row] for row in rows])
     for row, each in enumerate(encoded):
         torch.testing.assert_close(again.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
-    assert one.write(again, [0, 1, 2], NEW_TOKENS) == [stock(one, dialogue) for dialogue in later]
+    assert one.decode(again, [0, 1, 2], GREEDY) == [stock(one, dialogue) for dialogue in later]
 
 
 class Script:
@@ -130,24 +132,24 @@ def test_rows_that_have_ended_are_left_out_and_cut_short_at_the_limit(qwen2_5: P
     model = one.model
     script = Script(model, [])
     one.model = script
-    reading = one.read([one.encoder.encode((Turn(("Say something.",)),))])
+    prefix = one.prefill([one.encoder.encode((Turn(("Say something.",)),))])
     script.fed.clear()
     end = one.encoder.end_id
     pick = one._pick
 
-    def hasty(logits: torch.Tensor, temperature: float, generator: Any) -> torch.Tensor:
+    def hasty(logits: torch.Tensor, temperature: float, random: Any) -> torch.Tensor:
         logits = logits.clone()
         logits[:, end] = logits.logsumexp(-1) - 1.5  # ends about every fifth time
-        return pick(logits, temperature, generator)
+        return pick(logits, temperature, random)
 
     one._pick = hasty  # type: ignore[method-assign]
-    drawn = one.write(reading, [0] * 32, 10, temperature=1.0, generator=torch.Generator().manual_seed(3))
-    lengths = np.array([len(each.tokens) for each in drawn])
+    drawn = one.decode(prefix, [0] * 32, SamplingParams(1.0, 10), range(32))
+    lengths = np.array([len(each.token_ids) for each in drawn])
     for each in drawn:
-        assert each.truncated == (each.tokens[-1] != end)
-        assert end not in each.tokens[:-1]
-        assert len(each.tokens) <= 10
-        assert not each.truncated or len(each.tokens) == 10
+        assert each.truncated == (each.token_ids[-1] != end)
+        assert end not in each.token_ids[:-1]
+        assert len(each.token_ids) <= 10
+        assert not each.truncated or len(each.token_ids) == 10
     assert len(set(lengths)) > 4
     assert script.fed[0] > script.fed[-1]
     # No row is fed on for longer than until half of its batch has ended.
@@ -158,24 +160,34 @@ def test_rows_that_have_ended_are_left_out_and_cut_short_at_the_limit(qwen2_5: P
 @torch.no_grad()
 def test_a_seed_draws_the_same_again_and_another_draws_others(qwen2_5: Path) -> None:
     one = engine(qwen2_5)
-    reading = one.read([one.encoder.encode(prompts((56, 56))[0])])
+    prefix = one.prefill([one.encoder.encode(prompts((56, 56))[0])])
 
-    def drawn(seed: int) -> list[Completion]:
-        return one.write(reading, [0] * 4, NEW_TOKENS, 1.0, torch.Generator().manual_seed(seed))
+    def drawn(*seeds: int) -> list[Completion]:
+        return one.decode(prefix, [0] * len(seeds), SamplingParams(1.0, NEW_TOKENS), seeds)
 
-    assert drawn(1) == drawn(1)
-    assert drawn(1) != drawn(2)
-    assert len(set(drawn(1))) > 1
+    assert drawn(1, 2, 3, 2) == [*drawn(1), *drawn(2), *drawn(3, 2)]
+    assert len(set(drawn(1, 2, 3, 4))) == 4
+
+
+@torch.no_grad()
+def test_sampled_tokens_have_the_frequencies_of_their_probabilities(qwen2_5: Path) -> None:
+    one = engine(qwen2_5)
+    allowed = [i for i in range(20) if i not in one.encoder.suppressed_ids()][:3]
+    logits = torch.full((1, 420), -torch.inf)
+    logits[0, allowed] = torch.tensor([0.1, 0.3, 0.6]).log()
+    random = torch.linspace(0, 1 - 2**-24, 1000)
+    tokens = one._pick(logits.expand(1000, -1).clone(), 1.0, random)
+    assert [(tokens == token).sum().item() for token in allowed] == [100, 300, 600]
 
 
 @torch.no_grad()
 def test_nothing_that_structures_a_dialogue_is_written(qwen2_5: Path) -> None:
     one = engine(qwen2_5)
-    reading = one.read([one.encoder.encode((asked("?", [picture(1)]),))])
-    drawn = one.write(reading, [0] * 64, 8, 3.0, torch.Generator().manual_seed(0))
+    prefix = one.prefill([one.encoder.encode((asked("?", [picture(1)]),))])
+    drawn = one.decode(prefix, [0] * 64, SamplingParams(3.0, 8), range(64))
     forbidden = set(one.encoder.suppressed_ids())
     assert forbidden
-    assert not forbidden & {token for each in drawn for token in each.tokens}
+    assert not forbidden & {token for each in drawn for token in each.token_ids}
 
 
 @torch.no_grad()
@@ -192,12 +204,12 @@ def test_images_go_through_the_tower_once(kind: tuple[Path, tuple[int, int]], mo
     monkeypatch.setattr(one.model.model, "get_image_features", counted)
     a, b = picture(0, size_wh), picture(1, size_wh)
     first: Dialogue = (asked("Where?", [a, b]),)
-    before = one.read([one.encoder.encode(first)])
-    one.read([one.encoder.encode((asked("And now?", [b.copy(), a]),))])
+    before = one.prefill([one.encoder.encode(first)])
+    one.prefill([one.encoder.encode((asked("And now?", [b.copy(), a]),))])
     assert seen == [2]
     later = one.encoder.encode((*first, "Here.", asked("Here?", [picture(2, size_wh)])))
-    one.read([later], before, [0], [len(one.encoder.encode(first).ids)])
+    one.prefill([later], before, [0], [len(one.encoder.encode(first).ids)])
     assert seen == [2, 1]
     one.vision.forget()
-    one.read([one.encoder.encode(first)])
+    one.prefill([one.encoder.encode(first)])
     assert seen == [2, 1, 2]

@@ -3,13 +3,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from thinkseg.chains import veason
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.policies.qwen.policy import QwenPolicy
-from thinkseg.models.policies.sampling import Sampling
-from thinkseg.types import Reply, Turn
+from thinkseg.models.policies.sampling import SamplingParams
+from thinkseg.pipeline import run_chains, segment_samples
+from thinkseg.types import Answer, Chain, Reply, Turn, VideoSample, View
 from tinymodels import VIEW, asked, picture
 
 A, B, WIDE = picture(0), picture(1), picture(2, (112, 28))
@@ -100,19 +103,53 @@ def test_greedy_replies_are_the_likeliest_tokens(qwen2_5: Path) -> None:
     assert one.reply([DIALOGUES[0]])[0].text == expected
 
 
-def test_sampling_is_repeatable_call_by_call(qwen2_5: Path) -> None:
-    first, second = policy(qwen2_5, temperature=1.0, seed=3), policy(qwen2_5, temperature=1.0, seed=3)
-    calls = [first.reply(DIALOGUES), first.reply(DIALOGUES), first.reply(DIALOGUES)]
-    assert calls == [second.reply(DIALOGUES) for _ in calls]
-    assert texts(calls[0]) != texts(calls[1]) != texts(calls[2])
+def test_policy_sampled_reply_depends_on_its_seed_only(qwen2_5: Path) -> None:
+    """Not on the batch that it is in, nor on earlier calls: a resumed run samples what an uninterrupted one does."""
+    seeds = [11, 12, 13, 14]
+    together = policy(qwen2_5, temperature=1.0, seed=3).reply(DIALOGUES, seeds)
+    one = policy(qwen2_5, temperature=1.0, seed=3)
+    assert [*one.reply(DIALOGUES[2:], seeds[2:]), *one.reply(DIALOGUES[:2], seeds[:2])] == [
+        *together[2:],
+        *together[:2],
+    ]
+    assert one.reply(DIALOGUES[1:2], [99]) != together[1:2]
 
 
-def test_no_two_seeds_share_a_call(qwen2_5: Path) -> None:
-    """As they would if seed and number of the call were added."""
+def test_segment_samples_at_a_temperature_equals_any_subset(qwen2_5: Path, question: Any, box_tracker: Any) -> None:
+    """Four samples in one run, or two and then the other two in a run that resumes, in batches of any size."""
+    samples = [question(name) for name in ("red", "blue", "long", "shy")]
+
+    def replies(part: list[VideoSample], batch_size: int) -> list[str]:
+        one = policy(qwen2_5, temperature=1.0)
+        done = segment_samples(part, veason, one, box_tracker, View(2, (56, 28)), batch_size)
+        return [str(result.dialogue[1]) for result in done]
+
+    together = replies(samples, 4)
+    assert len(set(together)) == 4
+    assert replies(samples[:2], 2) + replies(samples[2:], 2) == together
+    assert replies(samples[::-1], 3)[::-1] == together
+
+
+def test_run_chains_frees_the_kv_cache(qwen2_5: Path) -> None:
+    """While the tracker works on a batch, its keys and values take no memory."""
+
+    def ask() -> Chain:
+        yield DIALOGUES[0][0]
+        cached.append(len(one._generator._cached))
+        return Answer("", None, np.zeros((0, 4), np.float32))
+
+    cached: list[int] = []
+    one = policy(qwen2_5)
+    run_chains([ask()], one)
+    assert cached == [1]
+    assert not one._generator._cached
+
+
+def test_policy_two_seeds_share_no_reply(qwen2_5: Path) -> None:
+    """As they would if the policy's seed and that of the reply were added."""
     said = []
     for seed in range(3):
-        one = policy(qwen2_5, temperature=1.0, seed=seed)
-        said += [tuple(texts(one.reply(DIALOGUES[:1]))) for _ in range(3)]
+        said += texts(policy(qwen2_5, temperature=1.0, seed=seed).reply(DIALOGUES[:1] * 3))
     assert len(set(said)) == 9
 
 
@@ -259,11 +296,12 @@ def test_half_precision_answers_on_a_cpu(qwen2_5: Path) -> None:
         {"temperature": float("inf")},
         {"max_new_tokens": 0},
         {"seed": -1},
+        {"max_cache_tokens": 0},
     ],
 )
 def test_impossible_sampling_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="sampling"):
-        Sampling(**wrong)
+        SamplingParams(**wrong)
 
 
 def test_images_of_other_sizes_are_refused(qwen2_5: Path) -> None:

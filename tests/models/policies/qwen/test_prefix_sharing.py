@@ -7,8 +7,8 @@ import torch
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder, GeneratedText
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, shared
-from thinkseg.models.policies.sampling import Drawing
+from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, share_turns
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
 
@@ -38,55 +38,73 @@ def fed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]
 def test_equal_first_turns_become_one() -> None:
     one, same, other = asked("Who?", [A]), asked("Who?", [A.copy()]), asked("Who?", [B])
     words = Turn(("Who?",))
-    found = shared([(one,), (same, "He.", words), (other,), (words,), (words, "x")])
+    found = share_turns([(one,), (same, "He.", words), (other,), (words,), (words, "x")])
     assert [d[0] for d in found] == [one, one, other, words, words]
     assert found[1][1:] == ("He.", words)
-    assert shared([(same,)], known=[one])[0][0] is one
+    assert share_turns([(same,)], known=[one])[0][0] is one
 
 
 @torch.no_grad()
 def test_equal_dialogues_are_read_once(engine: Engine, fed: list[tuple[int, ...]]) -> None:
-    answering = ChatGenerator(engine, Drawing(temperature=1.0, max_new_tokens=3))
+    generator = ChatGenerator(engine, SamplingParams(temperature=1.0, max_new_tokens=3))
     dialogues: list[Dialogue] = [(asked("Who?", [A.copy()]),) for _ in range(5)]
     later = asked("And now?", [B])
     dialogues += [(asked("Who?", [B]), reply, later) for reply in ("Me.", "Me.", "You.")]
-    replies = answering.reply(dialogues, torch.Generator().manual_seed(0))
+    replies = generator.reply(dialogues, range(8))
     assert len(replies) == 8
     assert [shape[0] for shape in fed] == [3]
 
 
 @torch.no_grad()
 def test_replies_in_the_same_words_of_other_tokens_are_told_apart(engine: Engine, fed: list[tuple[int, ...]]) -> None:
-    answering = ChatGenerator(engine, Drawing(0.0, 2))
+    generator = ChatGenerator(engine, SamplingParams(0.0, 2))
     end = engine.encoder.end_id
     said = [GeneratedText("He", [40, end]), GeneratedText("He", [41, 42, end])]
     turn, later = asked("Who?", [A]), Turn(("Why?",))
-    answering.reply([(turn, one, later) for one in said])
+    generator.reply([(turn, one, later) for one in said], [0, 0])
     assert [shape[0] for shape in fed] == [2]
 
 
 @torch.no_grad()
 def test_a_first_turn_and_one_that_follows_it_can_be_answered_together(engine: Engine) -> None:
-    plain = ChatGenerator(engine, Drawing(0.0, 4))
+    plain = ChatGenerator(engine, SamplingParams(0.0, 4))
     turn, later = asked("Who?", [A]), asked("Where?", [B])
     both: list[Dialogue] = [(turn,), (turn, "He.", later)]
-    expected = [ChatGenerator(engine, Drawing(0.0, 4)).reply([dialogue])[0] for dialogue in both]
-    assert plain.reply(both) == expected
-    assert plain.reply(both[1:]) == expected[1:]
-    plain.forget()
-    assert plain.reply(both[1:]) == expected[1:]
+    expected = [ChatGenerator(engine, SamplingParams(0.0, 4)).reply([dialogue], [0])[0] for dialogue in both]
+    assert plain.reply(both, [0, 0]) == expected
+    assert plain.reply(both[1:], [0]) == expected[1:]
+    plain.clear()
+    assert plain.reply(both[1:], [0]) == expected[1:]
 
 
 @torch.no_grad()
-def test_the_cache_is_kept_within_bounds(engine: Engine, fed: list[tuple[int, ...]]) -> None:
+@pytest.mark.parametrize(("spare", "prefilled"), [(0, [2, 2]), (-1, [1, 1, 1, 1]), (10**6, [4])])
+def test_chat_generator_counts_a_shared_prompt_once(
+    engine: Engine, fed: list[tuple[int, ...]], spare: int, prefilled: list[int]
+) -> None:
+    """Two prompts with three replies of five tokens each fit into the limit exactly, and need each of these tokens."""
     turns: list[Dialogue] = [(asked(f"Who is number {n}?", [A]),) for n in range(4)]
     length = len(engine.encoder.encode(turns[0]).ids)
-    answering = ChatGenerator(engine, Drawing(0.0, 5, tokens_at_once=2 * 2 * (length + 5)))
-    answering.reply([turn for turn in turns for _ in range(2)])
-    assert [shape[0] for shape in fed] == [2, 2]
-    fed.clear()
-    ChatGenerator(engine, Drawing(0.0, 5, tokens_at_once=1)).reply(turns)
-    assert [shape[0] for shape in fed] == [1, 1, 1, 1]
-    fed.clear()
-    ChatGenerator(engine, Drawing(0.0, 5)).reply(turns)
-    assert [shape[0] for shape in fed] == [4]
+    limit = 2 * length + 2 * 3 * 5 + spare
+    generator = ChatGenerator(engine, SamplingParams(0.0, 5, max_cache_tokens=limit))
+    generator.reply([turn for turn in turns for _ in range(3)], range(12))
+    assert [shape[0] for shape in fed] == prefilled
+
+
+@torch.no_grad()
+def test_chat_generator_second_turns_count_their_own_prompts(engine: Engine, fed: list[tuple[int, ...]]) -> None:
+    """Each second turn holds a copy of its first turn, so that two of four fit."""
+    turn, later = asked("Who?", [A]), Turn(("Why?",))
+    dialogues: list[Dialogue] = [(turn, f"It is {n}.", later) for n in range(4)]
+    length = len(engine.encoder.encode(dialogues[0]).ids)
+    generator = ChatGenerator(engine, SamplingParams(0.0, 5, max_cache_tokens=2 * (length + 5)))
+    generator.reply([(turn,)] * 4, range(4))
+    generator.reply(dialogues, range(4))
+    assert [shape[0] for shape in fed] == [1, 2, 2]
+
+
+@torch.no_grad()
+def test_chat_generator_without_room_decodes_one_prompt_per_part(engine: Engine, fed: list[tuple[int, ...]]) -> None:
+    turns: list[Dialogue] = [(asked(f"Who is number {n}?", [A]),) for n in range(3)]
+    ChatGenerator(engine, SamplingParams(0.0, 5, max_cache_tokens=1)).reply(turns, range(3))
+    assert [shape[0] for shape in fed] == [1, 1, 1]

@@ -52,17 +52,17 @@ class EncodedDialogue:
 
 
 class GeneratedText(str):
-    """A reply that remembers the tokens it was written in; others with the same text may be likelier.
+    """A reply with its token ids, because the tokenizer may split the same text in another way.
 
-    tokens: with the end of the turn, unless the reply was cut short.
+    token_ids: with the end of the turn, unless the reply was truncated.
     """
 
-    tokens: tuple[int, ...]
+    token_ids: tuple[int, ...]
 
-    def __new__(cls, text: str, tokens: Sequence[int] = ()) -> GeneratedText:
-        written = super().__new__(cls, text)
-        written.tokens = tuple(tokens)
-        return written
+    def __new__(cls, text: str, token_ids: Sequence[int] = ()) -> GeneratedText:
+        generated = super().__new__(cls, text)
+        generated.token_ids = tuple(token_ids)
+        return generated
 
 
 class Encoder:
@@ -177,7 +177,7 @@ class Encoder:
     def _said(self, reply: str) -> list[int]:
         """A reply in tokens: those it was written in, if it knows them."""
         if isinstance(reply, GeneratedText):
-            return list(reply.tokens)
+            return list(reply.token_ids)
         return [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -12,11 +12,10 @@ from thinkseg.models.policies.qwen.checkpoint import Precision, load_model, load
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator
-from thinkseg.models.policies.sampling import Drawing, Sampling, mixed_seed
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Reply, View
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 
@@ -35,7 +34,7 @@ class QwenPolicy:
         encoder: Encoder,
         view: View,
         name: str = "policy",
-        sampling: Sampling | None = None,
+        sampling: SamplingParams | None = None,
     ) -> None:
         self.model: Any = model
         self.encoder = encoder
@@ -43,10 +42,9 @@ class QwenPolicy:
         self.coordinates = view.coordinates
         self.size_multiple = encoder.size_multiple
         self.name = name
-        self.sampling = sampling or Sampling()
-        self._calls = 0
+        self.sampling = sampling or SamplingParams()
         self._engine = Engine(model, encoder, ends=self._ends())
-        self._answering = ChatGenerator(self._engine, Drawing(self.sampling.temperature, self.sampling.max_new_tokens))
+        self._generator = ChatGenerator(self._engine, self.sampling)
 
     @classmethod
     def load(
@@ -56,21 +54,23 @@ class QwenPolicy:
         import torch
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        settings = Sampling(**sampling)
+        settings = SamplingParams(**sampling)
         view = load_view(name)
         encoder = Encoder.load(name)
         return cls(load_model(name, precision, device), encoder, view, str(name), settings)
 
-    def reply(self, dialogues: Sequence[Dialogue]) -> list[Reply]:
-        """Answers the last turn of each dialogue, all in one batch. Raises ModelError when memory does not suffice."""
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
+        """Answers the last turn of each dialogue in one batch. Raises ModelError if memory is exhausted.
+
+        First turns stay in the KV cache for the turns that follow, until the next call or `clear`.
+        """
         if not dialogues:
             return []
         import torch
 
-        self._calls += 1
         try:
             with torch.no_grad():
-                return self._answering.reply(dialogues, self._generator())
+                return self._generator.reply(dialogues, range(len(dialogues)) if seeds is None else seeds)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -81,13 +81,9 @@ class QwenPolicy:
         finally:
             self._engine.vision.forget()
 
-    def _generator(self) -> torch.Generator | None:
-        """Random numbers of this call's own, where any are drawn; those of the caller go on undisturbed."""
-        import torch
-
-        if self.sampling.temperature == 0:
-            return None
-        return torch.Generator(self.model.device).manual_seed(mixed_seed(self.sampling.seed, self._calls))
+    def clear(self) -> None:
+        """Frees the KV cache."""
+        self._generator.clear()
 
     def _ends(self) -> list[int]:
         """What ends a reply: the end of a turn, and whatever else the checkpoint names. (Qwen2.5-VL names two.)"""

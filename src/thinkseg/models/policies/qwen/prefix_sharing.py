@@ -1,117 +1,130 @@
-"""Dialogues answered with what was read before: dialogues in, replies out that remember their tokens.
+"""Replies to a batch of dialogues that share prefixes.
 
-Equal dialogues are read once and continued as often as they are asked, which is what a group of rollouts is. A dialogue
-that goes on from one turn to the next is read on from its first turn. That is what tells this from a plain batch; the
-tokens are the same.
+Equal dialogues are prefilled once and decoded several times, as the rollouts of a group need it. A second turn extends
+the cached first turn.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, GeneratedText
-from thinkseg.models.policies.qwen.generation import Engine, Reading
-from thinkseg.models.policies.sampling import Drawing
+from thinkseg.models.policies.qwen.generation import Engine, PrefixCache
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Reply, Turn
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Read:
-    """A first turn that has been read: a place in a reading, and how many tokens it has."""
+class _CachedTurn:
+    """A first turn in the KV cache: its row in `prefix` and its length in tokens."""
 
     turn: Turn
-    reading: Reading
+    prefix: PrefixCache
     row: int
     length: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Dialogues to decode together: their indices in the batch, and the row of `prefix` that each continues."""
+
+    indices: list[int]
+    prefix: PrefixCache
+    rows: list[int]
+
+
 class ChatGenerator:
-    """Answers with one engine. What was read is kept until it is forgotten, or no dialogue goes on from it."""
+    """Replies with one engine. First turns stay cached until the next batch has no dialogue that continues them."""
 
-    def __init__(self, engine: Engine, drawing: Drawing) -> None:
+    def __init__(self, engine: Engine, sampling: SamplingParams) -> None:
         self.engine = engine
-        self.drawing = drawing
-        self._read: dict[int, _Read] = {}  # by the identity of a first turn
+        self.sampling = sampling
+        self._cached: dict[int, _CachedTurn] = {}  # by the identity of the turn
 
-    def forget(self) -> None:
-        """Lets go of everything that was read."""
-        self._read.clear()
-        self.engine.vision.forget()
+    def clear(self) -> None:
+        """Frees the KV cache of earlier turns."""
+        self._cached.clear()
 
-    def reply(self, dialogues: Sequence[Dialogue], generator: torch.Generator | None = None) -> list[Reply]:
-        """Answers the last turn of each dialogue. Raises RuntimeError where memory does not suffice."""
-        dialogues = shared(dialogues, [read.turn for read in self._read.values()])
-        going_on = {id(dialogue[0]) for dialogue in dialogues if len(dialogue) > 1}
-        self._read = {turn: read for turn, read in self._read.items() if turn in going_on}
-        on = [place for place, dialogue in enumerate(dialogues) if len(dialogue) > 1 and id(dialogue[0]) in self._read]
-        anew = sorted(set(range(len(dialogues))) - set(on))
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int]) -> list[Reply]:
+        """Answers the last turn of each dialogue; see `thinkseg.types.Policy.reply`.
+
+        Raises RuntimeError if memory is exhausted.
+        """
+        seeds = self.sampling.seeds(seeds)
+        dialogues = share_turns(dialogues, [cached.turn for cached in self._cached.values()])
+        continued = {id(dialogue[0]) for dialogue in dialogues if len(dialogue) > 1}
+        self._cached = {turn: cached for turn, cached in self._cached.items() if turn in continued}
+        known = [i for i, dialogue in enumerate(dialogues) if len(dialogue) > 1 and id(dialogue[0]) in self._cached]
+        new = sorted(set(range(len(dialogues))) - set(known))
         replies: dict[int, Reply] = {}
-        for places, reading, rows in chain(self._on(dialogues, on), self._anew(dialogues, anew)):
-            drawing = self.drawing
-            drawn = self.engine.write(reading, rows, drawing.max_new_tokens, drawing.temperature, generator)
-            read = reading.seen.sum(1).tolist()
-            for place, row, one in zip(places, rows, drawn, strict=True):
-                text = GeneratedText(self.engine.encoder.text(one.said), one.tokens)
-                replies[place] = Reply(text, len(one.said), one.truncated, read[row])
-        return [replies[place] for place in range(len(dialogues))]
+        for part in chain(self._extend(dialogues, known), self._prefill(dialogues, new)):
+            replies |= self._decode(part, seeds)
+        return [replies[i] for i in range(len(dialogues))]
 
-    def _anew(
-        self, dialogues: Sequence[Dialogue], asked: Sequence[int]
-    ) -> Iterator[tuple[list[int], Reading, list[int]]]:
-        """Those of which nothing was read: places in `dialogues`, a reading, and the row of it that each continues."""
-        asking: dict[tuple[object, ...], list[int]] = {}
-        for place in asked:
-            asking.setdefault((id(dialogues[place][0]), *map(_name, dialogues[place][1:])), []).append(place)
-        groups = list(asking.values())
-        encoded = self.engine.encoder.encode_group([dialogues[places[0]] for places in groups])
-        for part in self._parts(encoded, [len(places) for places in groups]):
-            reading = self.engine.read([encoded[i] for i in part])
-            for row, i in enumerate(part):
-                turn, *said = dialogues[groups[i][0]]
-                if not said and isinstance(turn, Turn):
-                    self._read[id(turn)] = _Read(turn, reading, row, len(encoded[i].ids))
-            places = [place for i in part for place in groups[i]]
-            yield places, reading, [row for row, i in enumerate(part) for _ in groups[i]]
+    def _decode(self, part: _Part, seeds: Sequence[int]) -> dict[int, Reply]:
+        """The replies of a part, by index in the batch."""
+        completions = self.engine.decode(part.prefix, part.rows, self.sampling, [seeds[i] for i in part.indices])
+        prompt_tokens = part.prefix.attention_mask.sum(1).tolist()
+        replies = {}
+        for i, row, completion in zip(part.indices, part.rows, completions, strict=True):
+            text = GeneratedText(self.engine.encoder.text(completion.content_ids), completion.token_ids)
+            replies[i] = Reply(text, len(completion.content_ids), completion.truncated, prompt_tokens[row])
+        return replies
 
-    def _on(
-        self, dialogues: Sequence[Dialogue], asked: Sequence[int]
-    ) -> Iterator[tuple[list[int], Reading, list[int]]]:
-        """The same for those whose first turn was read before."""
-        by_reading: dict[int, list[int]] = {}
-        for place in asked:
-            by_reading.setdefault(id(self._read[id(dialogues[place][0])].reading), []).append(place)
-        for places in by_reading.values():
-            encoded = self.engine.encoder.encode_group([dialogues[place] for place in places])
-            for part in self._parts(encoded, [1] * len(places)):
-                before = [self._read[id(dialogues[places[i]][0])] for i in part]
-                rows, starts = [one.row for one in before], [one.length for one in before]
-                reading = self.engine.read([encoded[i] for i in part], before[0].reading, rows, starts)
-                yield [places[i] for i in part], reading, list(range(len(part)))
+    def _prefill(self, dialogues: Sequence[Dialogue], indices: Sequence[int]) -> Iterator[_Part]:
+        """Prefills the dialogues at `indices`, equal ones once, and caches the first turns."""
+        equal: dict[tuple[object, ...], list[int]] = {}
+        for i in indices:
+            equal.setdefault((id(dialogues[i][0]), *map(_key, dialogues[i][1:])), []).append(i)
+        groups = list(equal.values())
+        encoded = self.engine.encoder.encode_group([dialogues[group[0]] for group in groups])
+        for part in self._parts(encoded, [len(group) for group in groups]):
+            prefix = self.engine.prefill([encoded[g] for g in part])
+            for row, g in enumerate(part):
+                turn, *rest = dialogues[groups[g][0]]
+                if not rest and isinstance(turn, Turn):
+                    self._cached[id(turn)] = _CachedTurn(turn, prefix, row, len(encoded[g].ids))
+            rows = [row for row, g in enumerate(part) for _ in groups[g]]
+            yield _Part([i for g in part for i in groups[g]], prefix, rows)
+
+    def _extend(self, dialogues: Sequence[Dialogue], indices: Sequence[int]) -> Iterator[_Part]:
+        """Prefills what follows the cached first turns of the dialogues at `indices`."""
+        by_prefix: dict[int, list[int]] = {}
+        for i in indices:
+            by_prefix.setdefault(id(self._cached[id(dialogues[i][0])].prefix), []).append(i)
+        for group in by_prefix.values():
+            encoded = self.engine.encoder.encode_group([dialogues[i] for i in group])
+            for part in self._parts(encoded, [1] * len(group)):
+                cached = [self._cached[id(dialogues[group[g]][0])] for g in part]
+                rows, starts = [one.row for one in cached], [one.length for one in cached]
+                prefix = self.engine.prefill([encoded[g] for g in part], cached[0].prefix, rows, starts)
+                yield _Part([group[g] for g in part], prefix, list(range(len(part))))
 
     def _parts(self, encoded: Sequence[EncodedDialogue], copies: Sequence[int]) -> Iterator[list[int]]:
-        """Positions in parts that the cache can take at a time, at least one in each."""
+        """Indices of dialogues in parts that fit into the KV cache, at least one dialogue per part."""
+        limit = self.sampling.max_cache_tokens or math.inf
         part: list[int] = []
         for i in range(len(encoded)):
-            longest = max(len(encoded[j].ids) for j in [*part, i]) + self.drawing.max_new_tokens
-            taken = longest * sum(copies[j] for j in [*part, i])
-            if part and self.drawing.tokens_at_once is not None and taken > self.drawing.tokens_at_once:
+            if part and self._cache_tokens(encoded, copies, [*part, i]) > limit:
                 yield part
                 part = []
             part.append(i)
         if part:
             yield part
 
+    def _cache_tokens(self, encoded: Sequence[EncodedDialogue], copies: Sequence[int], part: Sequence[int]) -> int:
+        """Tokens in the KV cache while a part is decoded: each prompt once, padded to the longest, and all replies."""
+        longest = max(len(encoded[i].ids) for i in part)
+        return longest * len(part) + self.sampling.max_new_tokens * sum(copies[i] for i in part)
 
-def shared(dialogues: Sequence[Dialogue], known: Sequence[Turn] = ()) -> list[Dialogue]:
-    """The same dialogues, in which equal first turns are one and the same: the first one met, `known` ones before."""
+
+def share_turns(dialogues: Sequence[Dialogue], known: Sequence[Turn] = ()) -> list[Dialogue]:
+    """The same dialogues with equal first turns made identical: to one of `known`, or to the first that occurs."""
     turns: dict[tuple[str, ...], list[Turn]] = {}
     for turn in known:
         turns.setdefault(_texts(turn), []).append(turn)
@@ -119,16 +132,16 @@ def shared(dialogues: Sequence[Dialogue], known: Sequence[Turn] = ()) -> list[Di
     for dialogue in dialogues:
         first = dialogue[0]
         assert isinstance(first, Turn)
-        alike = turns.setdefault(_texts(first), [])
-        same = next((turn for turn in alike if turn is first or _same_images(turn, first)), None)
+        candidates = turns.setdefault(_texts(first), [])
+        same = next((turn for turn in candidates if turn is first or _same_images(turn, first)), None)
         if same is None:
-            alike.append(first)
+            candidates.append(first)
         found.append(dialogue if same is None else (same, *dialogue[1:]))
     return found
 
 
 def _texts(turn: Turn) -> tuple[str, ...]:
-    """Its words, with a mark where an image stands."""
+    """The texts of a turn, with a mark for each image."""
     return tuple(part if isinstance(part, str) else "\0" for part in turn.content)
 
 
@@ -136,8 +149,8 @@ def _same_images(one: Turn, other: Turn) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one.images, other.images, strict=True))
 
 
-def _name(part: Turn | str) -> object:
-    """What tells a later part of a dialogue from others: its tokens or its words; a turn is itself."""
+def _key(part: Turn | str) -> object:
+    """Equal for equal later parts of a dialogue: a reply by its tokens or text, a turn by identity."""
     if isinstance(part, GeneratedText):
-        return part.tokens
+        return part.token_ids
     return part if isinstance(part, str) else id(part)
