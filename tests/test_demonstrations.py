@@ -82,7 +82,7 @@ def test_a_set_fits_a_view_or_not(cot):
     check_fits(cot, replace(VIEW, frame_wh=(56, 56), coordinates="thousandths"))
     with pytest.raises(SettingsError, match="num_frames: 2"):
         check_fits(cot, replace(VIEW, num_frames=3))
-    telling = replace(cot, tells_boxes=True)
+    telling = replace(cot, boxes_in_thinking=True)
     check_fits(telling, VIEW)
     with pytest.raises(SettingsError, match="pixels of frames of 12x8, not in thousandths of frames of 12x8"):
         check_fits(telling, replace(VIEW, coordinates="thousandths"))

@@ -70,7 +70,7 @@ def check_fits(cot: CotSet, view: View) -> None:
             f"{cot.root} shows {cot.view.num_frames} frames where {view.num_frames} are asked for: "
             f"set num_frames: {cot.view.num_frames}, or make another set"
         )
-    if cot.tells_boxes and (cot.view.frame_wh, cot.view.coordinates) != (view.frame_wh, view.coordinates):
+    if cot.boxes_in_thinking and (cot.view.frame_wh, cot.view.coordinates) != (view.frame_wh, view.coordinates):
         ours, asked = ("{} of frames of {}x{}".format(v.coordinates, *v.frame_wh) for v in (cot.view, view))
         raise SettingsError(f"{cot.root}: its thinking tells boxes in {ours}, not in {asked}: make another set")
 

@@ -1,4 +1,4 @@
-"""What tests of annotating share."""
+"""Fixtures for tests of annotation."""
 
 from collections.abc import Callable
 

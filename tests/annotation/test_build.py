@@ -1,4 +1,4 @@
-"""Sets in the making: what is asked, kept, rejected and paid, whatever goes wrong on the way."""
+"""Building sets: prompts, verified samples, rejected answers, costs and errors."""
 
 import json
 import threading
@@ -6,21 +6,22 @@ from concurrent.futures import Future
 
 import pytest
 
-from annotating import VIEW, Script, form, good
-from thinkseg.annotation.build import MOST_FAILURES, Plan, make
-from thinkseg.annotation.costs import Budget, CostTracker
+from annotating import VIEW, Script, good, steps_text
+from thinkseg.annotation.build import MAX_FAILURES_IN_A_ROW, AnnotationSettings, annotate
+from thinkseg.annotation.costs import CostBudget, CostTracker
 from thinkseg.data.cot import read_cot_set
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
 from thinkseg.types import Reply
 
-NAMES = ("single/0", "multiple/0", "none/0", "unseen/0", "single/1")
-BAD = form("A cat comes into the garden and sits down.", "It has an outline.", "It sits in the grass.")
+NAMES = ("single/0", "multiple/0", "none/0", "hidden/0", "single/1")
+BAD = steps_text("A cat comes into the garden and sits down.", "It has an outline.", "It sits in the grass.")
 
 
 def run(source, out, annotator, budget=None, **more):
-    purse = CostTracker(budget or Budget(), annotator.longest_reply)
-    return make(source, source.candidates, annotator, Plan(VIEW, 0, {"temperature": 0.0}), purse, out, **more), purse
+    costs = CostTracker(budget or CostBudget(), annotator.max_reply_tokens)
+    settings = AnnotationSettings(VIEW, 0, {"temperature": 0.0})
+    return annotate(source, source.candidates, annotator, settings, costs, out, **more), costs
 
 
 def lines(path):
@@ -28,7 +29,7 @@ def lines(path):
 
 
 def files(out):
-    """All that makes the set, and not what differs from run to run."""
+    """The files of a set that do not differ between runs."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in out.rglob("*")
@@ -38,48 +39,55 @@ def files(out):
 
 def test_a_set_is_made(clips, tmp_path):
     annotator = Script(lambda task: BAD if task.draft.id == "single/1" else good(task))
-    told = []
-    made, purse = run(clips(*NAMES), tmp_path, annotator, on_answer=told.append)
-    assert annotator.asked == ["single/0", "multiple/0", "none/0", "single/1"]
-    assert told == [1, 2, 3, 4, 5]
-    assert (purse.read, purse.written, made.failures) == (400, 40, [])
-    assert [list(one.reasons) for one in made.verdicts] == [[], [], [], ["unseen"], ["keyframe", "drawing"]]
+    counts_done = []
+    result, costs = run(clips(*NAMES), tmp_path, annotator, on_answer=counts_done.append)
+    assert annotator.prompted == ["single/0", "multiple/0", "none/0", "single/1"]
+    assert counts_done == [1, 2, 3, 4, 5]
+    assert (costs.prompt_tokens, costs.completion_tokens, result.failures) == (400, 40, [])
+    assert [list(one.reasons) for one in result.verifications] == [
+        [],
+        [],
+        [],
+        ["target_not_visible"],
+        ["wrong_keyframe", "mentions_overlay"],
+    ]
     cot = read_cot_set(tmp_path)
     assert [sample.id for sample in cot.samples] == ["single/0", "multiple/0", "none/0"]
     assert cot.samples[1].boxes.tolist() == [[0, 0, 4, 4], [0, 7, 8, 8]]
     assert cot.samples[2].keyframe is None
     assert cot.samples[0].thinking.startswith("A cat comes into the garden and sits down. Nobody else")
-    assert (cot.view, cot.tells_boxes) == (VIEW, False)
+    assert (cot.view, cot.boxes_in_thinking) == (VIEW, False)
     assert cot.settings["annotator"] == "script"
-    # The frames are clean: those of the film are of one grey level each, and JPEG keeps that.
+    # Without overlays: the frames of the clips have one gray level each, which JPEG keeps.
     for sample in cot.samples:
         for index, image in zip(sample.indices, cot.images(sample), strict=True):
             assert image.shape == (16, 16, 3)
             assert (image == index).all()
     assert [(row["id"], row["reasons"]) for row in lines(tmp_path / "rejected.jsonl")] == [
-        ("unseen/0", ["unseen"]),
-        ("single/1", ["keyframe", "drawing"]),
+        ("hidden/0", ["target_not_visible"]),
+        ("single/1", ["wrong_keyframe", "mentions_overlay"]),
     ]
     counts = json.loads((tmp_path / "counts.json").read_text())
-    assert (counts["drawn"], counts["kept"], counts["read"], counts["written"]) == (5, 3, 400, 40)
+    assert (counts["drawn"], counts["kept"]) == (5, 3)
+    assert counts["usage"] == {"prompt_tokens": 400, "completion_tokens": 40}
     assert counts["strata"]["referring, single"] == {"drawn": 3, "kept": 1}
-    assert counts["reasons"] == {"unseen": 1, "keyframe": 1, "drawing": 1}
+    assert counts["reasons"] == {"target_not_visible": 1, "wrong_keyframe": 1, "mentions_overlay": 1}
 
 
 def test_nothing_is_asked_twice(clips, tmp_path):
     annotator = Script(good)
     run(clips(*NAMES), tmp_path, annotator)
     before = files(tmp_path)
-    made, purse = run(clips(*NAMES), tmp_path, annotator)
-    assert len(annotator.asked) == 4
-    assert purse.read == 400
-    assert len(made.verdicts) == 5
+    result, costs = run(clips(*NAMES), tmp_path, annotator)
+    assert len(annotator.prompted) == 4
+    assert costs.prompt_tokens == 400
+    assert len(result.verifications) == 5
     assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize("kept", range(4))
 def test_a_run_that_was_cut_off_comes_to_the_same_set(clips, tmp_path, kept):
-    """What a kill leaves: whole lines, a part of a line, and a folder of frames that was not finished."""
+    """A kill leaves complete lines, a part of a line, and an incomplete folder of frames."""
     run(clips(*NAMES), tmp_path / "whole", Script(good))
     parts = tmp_path / "parts"
     run(clips(*NAMES[:kept]), parts, Script(good)) if kept else parts.mkdir()
@@ -91,14 +99,14 @@ def test_a_run_that_was_cut_off_comes_to_the_same_set(clips, tmp_path, kept):
         (parts / "answers.jsonl").unlink()
     run(clips(*NAMES), parts, annotator)
     assert files(parts) == files(tmp_path / "whole")
-    assert annotator.asked == [name for name in NAMES[kept:] if name != "unseen/0"]
+    assert annotator.prompted == [name for name in NAMES[kept:] if name != "hidden/0"]
 
 
 def test_more_can_be_added(clips, tmp_path):
     run(clips(*NAMES[:2]), tmp_path, Script(good))
     annotator = Script(good)
     run(clips(*NAMES), tmp_path, annotator)
-    assert annotator.asked == ["none/0", "single/1"]
+    assert annotator.prompted == ["none/0", "single/1"]
     assert len(read_cot_set(tmp_path).samples) == 4
 
 
@@ -111,41 +119,41 @@ def test_a_folder_holds_one_set(clips, tmp_path):
 def test_one_question_without_an_answer_is_asked_again_later(clips, tmp_path):
     down = {"multiple/0"}
     annotator = Script(lambda task: ModelError("too long") if task.draft.id in down else good(task))
-    made, _ = run(clips(*NAMES), tmp_path, annotator)
-    assert [str(failure) for failure in made.failures] == ["too long"]
-    assert [one.candidate.id for one in made.verdicts] == [name for name in NAMES if name != "multiple/0"]
+    result, _ = run(clips(*NAMES), tmp_path, annotator)
+    assert [str(failure) for failure in result.failures] == ["too long"]
+    assert [one.candidate.id for one in result.verifications] == [name for name in NAMES if name != "multiple/0"]
     assert len(read_cot_set(tmp_path).samples) == 3
     down.clear()
-    made, _ = run(clips(*NAMES), tmp_path, annotator)
-    assert annotator.asked[4:] == ["multiple/0"]
+    result, _ = run(clips(*NAMES), tmp_path, annotator)
+    assert annotator.prompted[4:] == ["multiple/0"]
     assert [sample.id for sample in read_cot_set(tmp_path).samples] == ["single/0", "multiple/0", "none/0", "single/1"]
 
 
 def test_a_server_that_is_gone_is_not_asked_for_ever(clips, tmp_path):
     annotator = Script(lambda task: ModelError("gone"))
-    made, _ = run(clips(*(f"single/{number}" for number in range(20))), tmp_path, annotator)
-    assert len(annotator.asked) == len(made.failures) == MOST_FAILURES
-    assert made.verdicts == []
+    result, _ = run(clips(*(f"single/{number}" for number in range(20))), tmp_path, annotator)
+    assert len(annotator.prompted) == len(result.failures) == MAX_FAILURES_IN_A_ROW
+    assert result.verifications == []
 
 
 def test_the_budget_is_kept(clips, tmp_path):
-    """An answer costs 110 tokens, and may cost 150."""
+    """A reply takes 110 tokens and is estimated at 150."""
     source, annotator = clips(*(f"single/{number}" for number in range(10))), Script(good)
-    made, purse = run(source, tmp_path, annotator, Budget(tokens=500))
-    assert purse.read + purse.written == 440
-    assert (len(made.verdicts), made.failures, made.num_unasked) == (4, [], 6)
-    run(source, tmp_path, annotator, Budget(tokens=500))
-    assert len(annotator.asked) == 4
-    _, purse = run(source, tmp_path, annotator, Budget(tokens=700))
-    assert purse.read + purse.written == 660
+    result, costs = run(source, tmp_path, annotator, CostBudget(tokens=500))
+    assert costs.prompt_tokens + costs.completion_tokens == 440
+    assert (len(result.verifications), result.failures, result.num_unasked) == (4, [], 6)
+    run(source, tmp_path, annotator, CostBudget(tokens=500))
+    assert len(annotator.prompted) == 4
+    _, costs = run(source, tmp_path, annotator, CostBudget(tokens=700))
+    assert costs.prompt_tokens + costs.completion_tokens == 660
     run(source, tmp_path, annotator)
-    assert len(annotator.asked) == 10
+    assert len(annotator.prompted) == 10
 
 
 def test_a_server_that_does_not_count_and_a_budget(clips, tmp_path):
     annotator = Script(lambda task: Reply(good(task)))
-    with pytest.raises(ModelError, match="does not say how many tokens"):
-        run(clips(*NAMES), tmp_path, annotator, Budget(tokens=500))
+    with pytest.raises(ModelError, match="does not report prompt tokens"):
+        run(clips(*NAMES), tmp_path, annotator, CostBudget(tokens=500))
     assert len(lines(tmp_path / "answers.jsonl")) == 1
 
 
@@ -161,22 +169,22 @@ def test_what_is_broken_ends_the_run_and_loses_no_answer(clips, tmp_path, error)
 def test_what_is_broken_is_passed_over_where_that_is_wanted(clips, tmp_path):
     source, issues = clips(*NAMES), DatasetIssues(keep_going=True)
     source.broken["none/0"] = VideoError("no frame")
-    made, _ = run(source, tmp_path, Script(good), issues=issues)
+    result, _ = run(source, tmp_path, Script(good), issues=issues)
     assert issues.total == 1
-    assert (len(made.verdicts), made.num_unreadable, made.num_unasked) == (4, 1, 0)
+    assert (len(result.verifications), result.num_unreadable, result.num_unasked) == (4, 1, 0)
 
 
 def test_annotate_notes_on_the_data_set_are_not_unreadable_questions(clips, tmp_path):
     issues = DatasetIssues()
     issues.note(DatasetFileError("count", "odd"))
-    made, _ = run(clips(*NAMES), tmp_path, Script(good), issues=issues)
-    assert (len(made.verdicts), made.num_unreadable, made.num_unasked) == (5, 0, 0)
+    result, _ = run(clips(*NAMES), tmp_path, Script(good), issues=issues)
+    assert (len(result.verifications), result.num_unreadable, result.num_unasked) == (5, 0, 0)
 
 
 class Slow(Script):
-    """Answers when it is told to; `most` is how many questions were on their way at once."""
+    """Replies as soon as `concurrency` requests are in flight. most: largest number of requests in flight."""
 
-    at_once = 3
+    concurrency = 3
 
     def __init__(self):
         super().__init__(good)
@@ -184,22 +192,22 @@ class Slow(Script):
         self.most = 0
         self.full = threading.Event()
 
-    def ask(self, task, template):
+    def submit(self, task, template):
         future: Future = Future()
-        self.waiting.append((future, super().ask(task, template).result()))
+        self.waiting.append((future, super().submit(task, template).result()))
         self.most = max(self.most, len(self.waiting))
-        if len(self.waiting) == self.at_once:
+        if len(self.waiting) == self.concurrency:
             threading.Timer(0.05, self.answer).start()
         return future
 
     def answer(self):
-        """Answers the last one that was asked, then the others."""
+        """Replies in reverse order."""
         waiting, self.waiting = self.waiting, []
         for future, reply in reversed(waiting):
             future.set_result(reply)
 
 
-def test_many_are_asked_at_once_and_the_order_of_answers_does_not_matter(clips, tmp_path):
+def test_many_are_asked_concurrency_and_the_order_of_answers_does_not_matter(clips, tmp_path):
     names = [f"single/{number}" for number in range(9)]
     annotator = Slow()
     run(clips(*names), tmp_path / "slow", annotator)
@@ -221,8 +229,8 @@ def test_answers_on_their_way_are_kept_when_something_else_breaks(clips, tmp_pat
 def test_new_rules_take_no_new_answers(clips, tmp_path, monkeypatch):
     annotator = Script(good)
     run(clips("single/0"), tmp_path, annotator)
-    monkeypatch.setattr("thinkseg.annotation.verify.WORDS", (1000, 2000))
-    made, _ = run(clips("single/0"), tmp_path, annotator)
-    assert made.verdicts[0].reasons == ["length"]
+    monkeypatch.setattr("thinkseg.annotation.verify.MIN_WORDS", 1000)
+    result, _ = run(clips("single/0"), tmp_path, annotator)
+    assert result.verifications[0].reasons == ["invalid_length"]
     assert read_cot_set(tmp_path).samples == ()
-    assert len(annotator.asked) == 1
+    assert len(annotator.prompted) == 1

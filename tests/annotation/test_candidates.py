@@ -72,5 +72,5 @@ def test_masks_of_some_frames_and_targets_that_are_not_told(tmp_path):
     (candidate,) = BenchmarkSource(opened).candidates
     assert list(BenchmarkSource(opened).sample(candidate.id)[1]) == [0, 2]
     untold = tuple(replace(one, objects=None) for one in opened.expressions)
-    with pytest.raises(SettingsError, match="targets are not told"):
+    with pytest.raises(SettingsError, match="targets are not public"):
         BenchmarkSource(replace(opened, expressions=untold))

@@ -1,4 +1,4 @@
-"""What plain English states, and what only looks like a statement."""
+"""Claims in plain English, and text that only resembles them."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_sentences_end_where_they_do():
     ],
 )
 def test_moments_in_seconds(text, found):
-    assert claims.moments(text, "seconds") == found
+    assert claims.named_frames(text, "seconds") == found
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_moments_in_seconds(text, found):
     ],
 )
 def test_moments_by_number(text, found):
-    assert claims.moments(text, "index") == found
+    assert claims.named_frames(text, "index") == found
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_several_parts_are_several_statements():
     ],
 )
 def test_numbers_of_targets(text, query, stated):
-    assert list(claims.numbers(text, query)) == stated
+    assert list(claims.target_counts(text, query)) == stated
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_numbers_of_targets(text, query, stated):
     ],
 )
 def test_numbers_of_something_else(text, query):
-    assert list(claims.numbers(text, query)) == []
+    assert list(claims.target_counts(text, query)) == []
 
 
 def test_boxes_as_they_are_written():
@@ -146,7 +146,7 @@ def test_boxes_as_they_are_written():
     ],
 )
 def test_marks(text):
-    assert claims.marks(text, "the cat")
+    assert claims.overlay_words(text, "the cat")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_marks(text):
     ],
 )
 def test_no_marks(text, query):
-    assert not claims.marks(text, query)
+    assert not claims.overlay_words(text, query)
 
 
 @pytest.mark.parametrize("text", ["There is no cat.", "Nothing fits.", "It isn't here.", "It isn’t", "None.", "cannot"])
@@ -174,19 +174,19 @@ def test_no_denial():
 
 @pytest.mark.parametrize("text", ["There is no such object.", "Nothing in it matches.", "None of these fits."])
 def test_nothing_is_found(text):
-    assert claims.finds_nothing(text)
+    assert claims.denies_targets(text)
 
 
 @pytest.mark.parametrize("text", ["Nothing else matches.", "It has no tail.", "It does not move."])
 def test_something_is_found(text):
-    assert not claims.finds_nothing(text)
+    assert not claims.denies_targets(text)
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(text):
     for clock in ("seconds", "index"):
-        assert all(moment >= 0 for moment in claims.moments(text, clock))
+        assert all(label >= 0 for label in claims.named_frames(text, clock))
     assert all(claims.sides(text))
-    assert all(number >= 0 for number in claims.numbers(text, text))
+    assert all(count >= 0 for count in claims.target_counts(text, text))
     assert claims.boxes(text).shape[1] == 4
-    claims.marks(text, "")
+    claims.overlay_words(text, "")

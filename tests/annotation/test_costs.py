@@ -1,59 +1,59 @@
-"""Budgets: what is spent, what is set aside, and when to stop."""
+"""Budgets in tokens and money."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.annotation.costs import Budget, CostTracker
+from thinkseg.annotation.costs import CostBudget, CostTracker
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.types import Reply
 
 
-def reply(read, written=10):
-    return Reply("x", num_tokens=written, num_prompt_tokens=read)
+def reply(prompt_tokens, completion_tokens=10):
+    return Reply("x", num_tokens=completion_tokens, num_prompt_tokens=prompt_tokens)
 
 
 def test_without_a_budget_everything_goes():
-    purse = CostTracker(Budget(), 100)
-    purse.pay(reply(0))
-    assert purse.allows(1000)
+    costs = CostTracker(CostBudget(), 100)
+    costs.record(reply(0))
+    assert costs.allows(1000)
 
 
 def test_what_is_spent_adds_up():
-    purse = CostTracker(Budget(price_in=2.0, price_out=10.0), 100)
-    purse.pay(reply(1_000_000, 100_000))
-    purse.pay(reply(500_000, 0))
-    assert (purse.read, purse.written) == (1_500_000, 100_000)
-    assert purse.cost == pytest.approx(4.0)
+    costs = CostTracker(CostBudget(input_price=2.0, output_price=10.0), 100)
+    costs.record(reply(1_000_000, 100_000))
+    costs.record(reply(500_000, 0))
+    assert (costs.prompt_tokens, costs.completion_tokens) == (1_500_000, 100_000)
+    assert costs.cost == pytest.approx(4.0)
 
 
 def test_one_at_a_time_until_it_is_known_what_a_prompt_costs():
-    purse = CostTracker(Budget(tokens=1000), 100)
-    assert purse.allows(0)
-    assert not purse.allows(1)
-    purse.pay(reply(200, 50))
-    # 250 are spent; each on its way may cost 300.
-    assert purse.allows(1)
-    assert not purse.allows(2)
+    costs = CostTracker(CostBudget(tokens=1000), 100)
+    assert costs.allows(0)
+    assert not costs.allows(1)
+    costs.record(reply(200, 50))
+    # 250 are used; each request in flight is estimated at 300.
+    assert costs.allows(1)
+    assert not costs.allows(2)
 
 
 def test_money():
-    purse = CostTracker(Budget(cost=1.0, price_in=1.0, price_out=10.0), 10_000)
-    purse.pay(reply(200_000, 0))
-    # 0.2 are spent, and each on its way may cost 0.3.
-    assert purse.allows(1)
-    assert not purse.allows(2)
+    costs = CostTracker(CostBudget(cost=1.0, input_price=1.0, output_price=10.0), 10_000)
+    costs.record(reply(200_000, 0))
+    # 0.2 are spent; each request in flight is estimated at 0.3.
+    assert costs.allows(1)
+    assert not costs.allows(2)
 
 
 def test_not_even_one_reply_fits():
-    assert not CostTracker(Budget(tokens=99), 100).allows(0)
+    assert not CostTracker(CostBudget(tokens=99), 100).allows(0)
 
 
 def test_a_server_that_does_not_count_cannot_be_held_to_a_budget():
-    purse = CostTracker(Budget(tokens=1000), 100)
-    purse.pay(reply(0))
-    with pytest.raises(ModelError, match="does not say how many tokens"):
-        purse.allows(0)
+    costs = CostTracker(CostBudget(tokens=1000), 100)
+    costs.record(reply(0))
+    with pytest.raises(ModelError, match="does not report prompt tokens"):
+        costs.allows(0)
 
 
 @given(
@@ -61,30 +61,30 @@ def test_a_server_that_does_not_count_cannot_be_held_to_a_budget():
     st.lists(st.tuples(st.integers(1, 300), st.integers(0, 100)), max_size=40),
     st.integers(1, 6),
 )
-def test_no_more_is_spent_than_there_is(tokens, costs, at_once):
-    """Prompts grow no longer than the first, which is the longest."""
-    purse = CostTracker(Budget(tokens=tokens), 100)
-    waiting = [(300, 100), *costs]
-    on_way = []
+def test_allows_any_replies_keeps_total_within_budget(tokens, usages, concurrency):
+    """The first prompt is the longest."""
+    costs = CostTracker(CostBudget(tokens=tokens), 100)
+    waiting = [(300, 100), *usages]
+    in_flight = []
     while True:
-        while waiting and len(on_way) < at_once and purse.allows(len(on_way)):
-            on_way.append(waiting.pop(0))
-        if not on_way:
+        while waiting and len(in_flight) < concurrency and costs.allows(len(in_flight)):
+            in_flight.append(waiting.pop(0))
+        if not in_flight:
             break
-        purse.pay(reply(*on_way.pop()))
-    assert purse.read + purse.written <= tokens
+        costs.record(reply(*in_flight.pop()))
+    assert costs.prompt_tokens + costs.completion_tokens <= tokens
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"tokens": 0},
-        {"cost": -1.0, "price_in": 1.0},
-        {"price_in": float("nan")},
-        {"price_out": float("inf")},
+        {"cost": -1.0, "input_price": 1.0},
+        {"input_price": float("nan")},
+        {"output_price": float("inf")},
         {"cost": 5.0},
     ],
 )
 def test_impossible_budgets(wrong):
     with pytest.raises(SettingsError):
-        Budget(**wrong)
+        CostBudget(**wrong)

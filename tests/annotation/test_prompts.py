@@ -1,11 +1,11 @@
-"""How an annotator is asked, and how its reply is read."""
+"""Prompts of annotators and the format of their replies."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.annotation.prompts import STEPS, TEMPLATES, Steps, ask, outlined, read_steps, write_steps
+from thinkseg.annotation.prompts import STEPS, TEMPLATES, Steps, annotation_turn, outlined, parse_steps, write_steps
 
 
 def text_of(turn):
@@ -15,9 +15,9 @@ def text_of(turn):
 @pytest.mark.parametrize("template", range(len(TEMPLATES)))
 def test_a_prompt_names_what_has_to_be_known(task, template):
     made = task("multiple")
-    text = text_of(ask(made, template))
-    for told in ('"the cat"', f'"{made.keyframe_label} s"', "2 targets", "outline", "<summary>...</summary>", *STEPS):
-        assert told in text
+    text = text_of(annotation_turn(made, template))
+    for part in ('"the cat"', f'"{made.keyframe_label} s"', "2 targets", "outline", "<summary>...</summary>", *STEPS):
+        assert part in text
     for label in made.draft.labels:
         assert f"{label} s:" in text
     assert "{" not in text
@@ -25,7 +25,7 @@ def test_a_prompt_names_what_has_to_be_known(task, template):
 
 @pytest.mark.parametrize("template", range(len(TEMPLATES)))
 def test_a_prompt_without_a_target_speaks_of_none(task, template):
-    text = text_of(ask(task("none"), template))
+    text = text_of(annotation_turn(task("none"), template))
     assert "outline" not in text
     assert "target" not in text
     assert "{" not in text
@@ -33,14 +33,14 @@ def test_a_prompt_without_a_target_speaks_of_none(task, template):
 
 def test_the_wordings_differ():
     assert len(TEMPLATES) == 3
-    for part in ("opening", "targets", "nothing"):
+    for part in ("opening", "targets", "no_target"):
         assert len({getattr(template, part) for template in TEMPLATES}) == 3
 
 
 def test_targets_are_outlined_for_the_annotator_alone(task):
     made = task("single")
     before = [image.copy() for image in made.images]
-    shown = ask(made, 0).images
+    shown = annotation_turn(made, 0).images
     differs = [not np.array_equal(image, clean) for image, clean in zip(shown, before, strict=True)]
     assert differs == [masks.any() for masks in made.masks]
     assert any(differs)
@@ -62,7 +62,7 @@ def test_frames_whose_masks_are_unknown_are_left_alone():
 
 
 GOOD = "<summary>A  cat\ncomes.</summary> <reason>It is it.</reason>\n<place>Here.</place>"
-READ = Steps("A cat comes.", "It is it.", "Here.")
+PARSED = Steps("A cat comes.", "It is it.", "Here.")
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ READ = Steps("A cat comes.", "It is it.", "Here.")
     [GOOD, f"\n{GOOD}\n", f"```xml\n{GOOD}\n```", f"```\n{GOOD}```", f"<think>Hm, <place>?</think>{GOOD}"],
 )
 def test_replies_that_are_read(text):
-    assert read_steps(text) == READ
-    assert READ.thinking == "A cat comes. It is it. Here."
+    assert parse_steps(text) == PARSED
+    assert PARSED.thinking == "A cat comes. It is it. Here."
 
 
 def test_a_summary_may_be_empty():
-    steps = read_steps("<summary></summary><reason>a</reason><place>b</place>")
+    steps = parse_steps("<summary></summary><reason>a</reason><place>b</place>")
     assert steps.thinking == "a b"
 
 
@@ -97,16 +97,16 @@ def test_a_summary_may_be_empty():
     ],
 )
 def test_replies_that_are_not(text):
-    assert read_steps(text) is None
+    assert parse_steps(text) is None
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_is_not(text):
-    found = read_steps(text)
-    assert found is None or read_steps(write_steps(found)) == found
+    found = parse_steps(text)
+    assert found is None or parse_steps(write_steps(found)) == found
 
 
 @given(st.text("ab .,\n", max_size=20), *[st.text("ab .,\n", min_size=1, max_size=20).filter(str.strip)] * 2)
 def test_what_is_written_is_read(summary, reason, place):
     one_line = Steps(*(" ".join(part.split()) for part in (summary, reason, place)))
-    assert read_steps(write_steps(Steps(summary, reason, place))) == one_line
+    assert parse_steps(write_steps(Steps(summary, reason, place))) == one_line

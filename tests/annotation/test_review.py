@@ -1,35 +1,35 @@
 import re
 
-from annotating import VIEW, Script, form, good
+from annotating import VIEW, Script, good, steps_text
 from html_check import Page
-from thinkseg.annotation.build import Plan, make
-from thinkseg.annotation.costs import Budget, CostTracker
+from thinkseg.annotation.build import AnnotationSettings, annotate
+from thinkseg.annotation.costs import CostBudget, CostTracker
 from thinkseg.annotation.review import MAX_SHOWN, write_review
 
 
-def reviewed(source, out, say):
+def reviewed(source, out, reply):
     """Annotates the candidates of a source and returns the text of the page."""
-    annotator = Script(say)
-    made = make(source, source.candidates, annotator, Plan(VIEW, 0, {}), CostTracker(Budget(), 50), out)
-    return write_review(made.verdicts, out, "A <set>").read_text()
+    settings, costs = AnnotationSettings(VIEW, 0, {}), CostTracker(CostBudget(), 50)
+    result = annotate(source, source.candidates, Script(reply), settings, costs, out)
+    return write_review(result.verifications, out, "A <set>").read_text()
 
 
 def test_write_review_shows_kept_and_rejected_answers(clips, tmp_path):
-    bad = form("A <b>cat</b> comes.", "x", "y")
+    bad = steps_text("A <b>cat</b> comes.", "x", "y")
     page = reviewed(
-        clips("single/0", "none/0", "unseen/0", "single/1"),
+        clips("single/0", "none/0", "hidden/0", "single/1"),
         tmp_path,
         lambda task: bad if task.draft.id == "single/1" else good(task),
     )
     assert "kept <b>2</b> · rejected <b>2</b>" in page
     assert page.count("<article>") == 4
-    assert "rejected: form" in page
-    assert "rejected: unseen" in page
+    assert "rejected: invalid_format" in page
+    assert "rejected: target_not_visible" in page
     assert "There is no cat here." in page
 
 
 def test_write_review_page_is_self_contained_and_escaped(clips, tmp_path):
-    page = reviewed(clips("single/0"), tmp_path, lambda _: form("A <b>cat</b> comes.", "x", "y"))
+    page = reviewed(clips("single/0"), tmp_path, lambda _: steps_text("A <b>cat</b> comes.", "x", "y"))
     links = Page(page).links
     assert len(links) == 1
     assert links[0].startswith("data:image/jpeg;base64,")

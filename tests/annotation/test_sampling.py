@@ -1,4 +1,4 @@
-"""Draws: how many of which kind, about which videos, and always the same."""
+"""Stratified, reproducible draws."""
 
 from collections import Counter
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.annotation.candidates import NONE, STRATA, Candidate, targets_of, type_of
-from thinkseg.annotation.sampling import chance, draw, quotas, table
+from thinkseg.annotation.candidates import NO_TARGET_STRATUM, STRATA, Candidate, question_type, target_count
+from thinkseg.annotation.sampling import draw, quotas, seeded_hash, strata_table
 
 
 def candidates(**sizes):
@@ -33,11 +33,11 @@ def strata(drawn):
     ],
 )
 def test_what_a_category_takes(category, kind):
-    assert type_of(category) == kind
+    assert question_type(category) == kind
 
 
 def test_targets_in_a_word():
-    assert [targets_of(number) for number in range(4)] == ["none", "single", "multiple", "multiple"]
+    assert [target_count(number) for number in range(4)] == ["none", "single", "multiple", "multiple"]
 
 
 def test_proportional_shares_are_those_of_the_data():
@@ -80,7 +80,7 @@ def test_a_draw_has_the_shares_of_its_strata():
 def test_without_a_target_only_if_wanted():
     there = candidates(rs=2, none=2)
     assert strata(draw(there, 10, "balanced", 0)) == {"referring, single": 2}
-    assert strata(draw(there, 10, "balanced", 0, no_target=True)) == {"referring, single": 2, NONE: 2}
+    assert strata(draw(there, 10, "balanced", 0, no_target=True)) == {"referring, single": 2, NO_TARGET_STRATUM: 2}
 
 
 def test_a_draw_is_the_same_each_time_and_in_the_order_of_the_data():
@@ -94,8 +94,8 @@ def test_a_draw_is_the_same_each_time_and_in_the_order_of_the_data():
 
 def test_what_is_drawn_for_a_name_never_changes():
     """Sets made earlier can only be gone on with as long as these stay."""
-    assert chance(0, "draw", "a") == 11379793175471191452
-    assert len({chance(seed, purpose, name) for seed in (0, 1) for purpose in "xy" for name in "ab"}) == 8
+    assert seeded_hash(0, "draw", "a") == 11379793175471191452
+    assert len({seeded_hash(seed, purpose, name) for seed in (0, 1) for purpose in "xy" for name in "ab"}) == 8
 
 
 def test_a_draw_is_spread_over_videos():
@@ -117,7 +117,7 @@ def test_a_video_that_one_stratum_used_comes_later_in_the_next():
 
 def test_the_table_has_a_line_for_each_stratum():
     there = candidates(rs=2, none=1)
-    lines = [line.split() for line in table({"there are": there, "drawn": there[:1]}).splitlines()]
+    lines = [line.split() for line in strata_table({"there are": there, "drawn": there[:1]}).splitlines()]
     assert lines[1] == ["referring,", "single", "2", "1"]
     assert lines[5] == ["no", "target", "1", "0"]
     assert lines[6:] == [["all", "3", "1"], ["videos", "3", "1"]]

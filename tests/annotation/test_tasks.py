@@ -1,12 +1,14 @@
-"""What an annotator is given."""
+"""Tasks: keyframe, frames, boxes and masks."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotating import VIEW
-from thinkseg.annotation.tasks import SkippedQuestion, limits, prepare
+from thinkseg.annotation.tasks import SkippedQuestion, box_limits, choose_keyframe, frames_with, prepare
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import sample_from_json, sample_to_json
 from thinkseg.errors import DatasetError
@@ -60,18 +62,18 @@ def test_a_draft_is_a_line_of_a_set(task):
     assert sample_to_json(sample_from_json(sample_to_json(draft), "x")) == sample_to_json(draft)
 
 
-@pytest.mark.parametrize(("change", "flaw"), [({"query": " "}, "query"), ({"query": "x" * 3000}, "query")])
-def test_a_question_that_cannot_be_asked(clips, change, flaw):
+@pytest.mark.parametrize("query", [" ", "x" * 3000])
+def test_a_question_that_cannot_be_asked(clips, query):
     source = clips("single/0")
     sample, annotated = source.sample("single/0")
-    made = prepare(source.candidates[0], replace(sample, **change), annotated, VIEW, 0)
-    assert (made.candidate, made.flaw) == (source.candidates[0], flaw)
+    made = prepare(source.candidates[0], replace(sample, query=query), annotated, VIEW, 0)
+    assert (made.candidate, made.reason) == (source.candidates[0], "invalid_query")
     assert len(made.query) <= 200
 
 
 def test_a_target_that_is_never_seen(clips):
-    source = clips("unseen/0")
-    assert prepare(source.candidates[0], *source.sample("unseen/0"), VIEW, 0).flaw == "unseen"
+    source = clips("hidden/0")
+    assert prepare(source.candidates[0], *source.sample("hidden/0"), VIEW, 0).reason == "target_not_visible"
 
 
 def test_more_targets_than_an_answer_holds(clips):
@@ -80,7 +82,7 @@ def test_more_targets_than_an_answer_holds(clips):
     crowd = from_stacks(np.ones((MAX_BOXES + 1, 4, 8, 8), bool))
     made = prepare(source.candidates[0], replace(sample, truth=crowd), annotated, VIEW, 0)
     assert isinstance(made, SkippedQuestion)
-    assert made.flaw == "crowded"
+    assert made.reason == "too_many_targets"
 
 
 def test_an_id_that_is_no_name_of_a_file(clips):
@@ -90,5 +92,58 @@ def test_an_id_that_is_no_name_of_a_file(clips):
 
 
 def test_limits_are_those_of_the_units():
-    assert limits(VIEW) == (16, 16)
-    assert limits(replace(VIEW, coordinates="thousandths")) == (1000, 1000)
+    assert box_limits(VIEW) == (16, 16)
+    assert box_limits(replace(VIEW, coordinates="thousandths")) == (1000, 1000)
+
+
+def growing(areas):
+    """One object that covers so many pixels of a 4x4 frame, frame by frame."""
+    masks = np.zeros((1, len(areas), 16), bool)
+    for frame, area in enumerate(areas):
+        masks[0, frame, :area] = True
+    return from_stacks(masks.reshape(1, -1, 4, 4))
+
+
+def drawn(truth, annotated):
+    return {choose_keyframe(truth, annotated, number) for number in range(30)}
+
+
+def test_the_keyframe_is_one_of_the_five_largest():
+    assert drawn(growing([1, 9, 3, 8, 7, 2, 6, 5]), range(8)) == {1, 3, 4, 6, 7}
+
+
+def test_fewer_where_the_target_is_seen_in_fewer():
+    assert drawn(growing([0, 4, 0, 2]), range(4)) == {1, 3}
+    assert drawn(growing([0, 4, 0, 2]), [0, 3]) == {3}
+
+
+def test_none_where_it_is_not_seen():
+    assert choose_keyframe(growing([0, 0]), range(2), 1) is None
+    assert choose_keyframe(growing([0, 5]), [0], 1) is None
+    assert choose_keyframe(from_stacks(np.zeros((0, 2, 4, 4), bool)), range(2), 1) is None
+
+
+def test_objects_count_together():
+    masks = np.zeros((2, 6, 4, 4), bool)
+    masks[0, :, 0] = True
+    masks[1, 2, 1:] = True
+    assert choose_keyframe(from_stacks(masks), range(6), 0) == 2
+
+
+def test_the_keyframe_takes_the_place_of_the_nearest():
+    assert frames_with(None, 9, 3) == (0, 4, 8)
+    assert frames_with(4, 9, 3) == (0, 4, 8)
+    assert frames_with(5, 9, 3) == (0, 5, 8)
+    assert frames_with(1, 9, 3) == (1, 4, 8)
+    assert frames_with(7, 9, 1) == (7,)
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.data())
+def test_exactly_as_many_as_asked_for_with_the_keyframe_among_them(total, count, data):
+    keyframe = data.draw(st.integers(0, total - 1))
+    shown = frames_with(keyframe, total, count)
+    assert len(shown) == min(count, total)
+    assert keyframe in shown
+    assert list(shown) == sorted(set(shown))
+    assert shown[0] >= 0
+    assert shown[-1] < total

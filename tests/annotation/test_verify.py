@@ -1,12 +1,12 @@
-"""What speaks against a trace."""
+"""Reasons against a reply."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from annotating import form, good
-from thinkseg.annotation.verify import REASONS, WORDS, Truth, check
+from annotating import good, steps_text
+from thinkseg.annotation.verify import MAX_WORDS, REASONS, Truth, check_reply
 from thinkseg.types import Reply
 
 SUMMARY = "A cat comes into the garden and sits down in the grass."
@@ -22,39 +22,42 @@ def truth(task):
 
 
 def against(truth, summary=SUMMARY, reason=REASON, place=PLACE, **reply):
-    return check(Reply(form(summary, reason, place), **reply), truth)[1]
+    return check_reply(Reply(steps_text(summary, reason, place), **reply), truth)[1]
 
 
 @pytest.mark.parametrize("kind", ["single", "multiple", "none"])
 def test_nothing_speaks_against_a_good_trace(task, kind):
     for seed in range(4):
         made = task(kind, seed)
-        steps, reasons = check(Reply(good(made)), Truth(made.draft, made.num_objects, (16, 16)))
+        steps, reasons = check_reply(Reply(good(made)), Truth(made.draft, made.num_objects, (16, 16)))
         assert reasons == []
         assert steps.thinking.endswith(steps.place)
 
 
 def test_a_reply_that_cannot_be_read(truth):
-    assert check(Reply("I would rather not."), truth) == (None, ["form"])
-    assert check(Reply(form(SUMMARY, REASON, PLACE), truncated=True), truth) == (None, ["truncated"])
-    assert check(Reply(form(SUMMARY, "about <answer> tags at 2.0 s", PLACE)), truth) == (None, ["form"])
-    assert check(Reply("<think>x</think>"), truth) == (None, ["form"])
+    assert check_reply(Reply("I would rather not."), truth) == (None, ["invalid_format"])
+    assert check_reply(Reply(steps_text(SUMMARY, REASON, PLACE), truncated=True), truth) == (None, ["truncated"])
+    assert check_reply(Reply(steps_text(SUMMARY, "about <answer> tags at 2.0 s", PLACE)), truth) == (
+        None,
+        ["invalid_format"],
+    )
+    assert check_reply(Reply("<think>x</think>"), truth) == (None, ["invalid_format"])
 
 
 def test_length(truth):
-    assert against(truth, "Cat.", REASON, "Sits.") == ["length"]
-    assert against(truth, "cat " * (WORDS[1] + 1)) == ["length"]
+    assert against(truth, "Cat.", REASON, "Sits.") == ["invalid_length"]
+    assert against(truth, "cat " * (MAX_WORDS + 1)) == ["invalid_length"]
 
 
 def test_the_keyframe_is_named(truth):
-    assert against(truth, reason="The cat shows well.") == ["keyframe"]
-    assert against(truth, reason="The cat shows best at 3.0 s.") == ["keyframe"]
-    assert against(truth, summary=f"{SUMMARY} See 2.0 s.", reason="The cat shows well.") == ["keyframe"]
+    assert against(truth, reason="The cat shows well.") == ["wrong_keyframe"]
+    assert against(truth, reason="The cat shows best at 3.0 s.") == ["wrong_keyframe"]
+    assert against(truth, summary=f"{SUMMARY} See 2.0 s.", reason="The cat shows well.") == ["wrong_keyframe"]
     assert against(truth, reason="It is clear.", place="At 2 s it sits.") == []
 
 
 def test_the_last_step_is_about_the_keyframe(truth):
-    assert against(truth, place="It sits. At 3.0 s it has gone.") == ["keyframe"]
+    assert against(truth, place="It sits. At 3.0 s it has gone.") == ["wrong_keyframe"]
     assert against(truth, reason="At 0.0 s it is away, so the frame is 2.0 s.") == []
 
 
@@ -62,8 +65,8 @@ def test_frames_that_are_numbered(truth):
     draft = replace(truth.draft, clock="index", labels=("0", "2", "3"))
     numbered = replace(truth, draft=draft)
     assert against(numbered, reason="The cat shows best in frame 2.") == []
-    assert against(numbered, reason="The cat shows best in frame 3.") == ["keyframe"]
-    assert against(numbered) == ["keyframe"]
+    assert against(numbered, reason="The cat shows best in frame 3.") == ["wrong_keyframe"]
+    assert against(numbered) == ["wrong_keyframe"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_frames_that_are_numbered(truth):
     ],
 )
 def test_positions(truth, place, wrong):
-    assert against(truth, place=place) == ["position"] * wrong
+    assert against(truth, place=place) == ["wrong_position"] * wrong
 
 
 def test_positions_at_other_moments_are_others(truth):
@@ -96,25 +99,25 @@ def test_each_of_several_targets_has_its_own_place(truth):
     boxes = np.array([[0, 0, 2, 2], [6, 6, 8, 8]], np.float32)
     both = replace(truth, draft=replace(truth.draft, boxes=boxes), num_objects=2)
     assert against(both, place="The first is in the upper left corner, the second in the lower right corner.") == []
-    assert against(both, place="The second is in the upper right corner.") == ["position"]
+    assert against(both, place="The second is in the upper right corner.") == ["wrong_position"]
 
 
 def test_boxes(truth):
     assert against(truth, place="cat [0, 0, 8, 8]") == []
-    assert against(truth, place="cat [0, 0, 4, 4]") == ["boxes"]
-    assert against(truth, place="cat [0, 0, 8, 8] and [0, 0, 8, 8]") == ["boxes"]
+    assert against(truth, place="cat [0, 0, 4, 4]") == ["wrong_boxes"]
+    assert against(truth, place="cat [0, 0, 8, 8] and [0, 0, 8, 8]") == ["wrong_boxes"]
     thousandths = replace(truth, limit_wh=(1000, 1000))
     assert against(thousandths, place="cat [0, 0, 500, 500]") == []
-    assert against(thousandths, place="cat [0, 0, 8, 8]") == ["boxes"]
+    assert against(thousandths, place="cat [0, 0, 8, 8]") == ["wrong_boxes"]
     boxes = np.array([[0, 0, 4, 4], [4, 4, 8, 8]], np.float32)
     both = replace(truth, draft=replace(truth.draft, boxes=boxes), num_objects=2)
     assert against(both, place="[0, 0, 8, 8] and [8, 8, 16, 16]") == []
-    assert against(both, place="[0, 0, 8, 8] and [0, 0, 8, 8]") == ["boxes"]
+    assert against(both, place="[0, 0, 8, 8] and [0, 0, 8, 8]") == ["wrong_boxes"]
 
 
 def test_counts(truth):
     assert against(truth, place="There is a single target.") == []
-    assert against(truth, place="The three targets sit.") == ["count"]
+    assert against(truth, place="The three targets sit.") == ["wrong_count"]
     # Of two, one may be out of sight.
     both = replace(truth, num_objects=2)
     assert against(both, place="Both targets sit.") == []
@@ -122,18 +125,25 @@ def test_counts(truth):
 
 
 def test_marks(truth):
-    assert against(truth, summary=f"{SUMMARY} It is outlined.") == ["drawing"]
+    assert against(truth, summary=f"{SUMMARY} It is outlined.") == ["mentions_overlay"]
 
 
 def test_denials(truth, task):
-    assert against(truth, place="There is no such object in the frame.") == ["denial"]
+    assert against(truth, place="There is no such object in the frame.") == ["wrong_presence"]
     made = task("none")
     nothing = Truth(made.draft, 0, (16, 16))
-    assert against(nothing) == ["denial"]
+    assert against(nothing) == ["wrong_presence"]
     assert against(nothing, place="There is no cat.") == []
 
 
 def test_all_that_speaks_against_it_is_told_in_order(truth):
     found = against(truth, "Outlined.", "On the right.", "Three targets [0,0,1,1].")
-    assert found == ["length", "keyframe", "position", "boxes", "count", "drawing"]
+    assert found == [
+        "invalid_length",
+        "wrong_keyframe",
+        "wrong_position",
+        "wrong_boxes",
+        "wrong_count",
+        "mentions_overlay",
+    ]
     assert set(found) < set(REASONS)

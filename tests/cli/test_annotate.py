@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from annotating import form
+from annotating import steps_text
 from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
 from thinkseg.cli import app
 from thinkseg.data import BENCHMARKS
@@ -14,7 +14,9 @@ from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.models.policies.client import KEY, OPENAI_KEY
 
 SECRET = "sk-secret-0123456789"
-NOTHING = form("Shapes drift over a cloudy ground.", "The question asks for something else.", "No shape here is that.")
+NOTHING = steps_text(
+    "Shapes drift over a cloudy ground.", "The question asks for something else.", "No shape here is that."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +40,7 @@ def answer(body):
     if not named:
         return said(NOTHING)
     reason = f"One has to compare the shapes to find what is meant. It shows best in {named[0]}."
-    return said(form("Shapes drift over a cloudy ground.", reason, "It can be seen clearly."))
+    return said(steps_text("Shapes drift over a cloudy ground.", reason, "It can be seen clearly."))
 
 
 def run(*arguments):
@@ -65,7 +67,7 @@ def test_shapes_by_rules(tmp_path, capsys):
     assert ["referring,", "multiple", "0", "0"] in lines
     cot = read_cot_set(out)
     assert 5 <= len(cot.samples) <= 6
-    assert cot.tells_boxes
+    assert cot.boxes_in_thinking
     assert cot.images(cot.samples[0])[0].shape == (56, 56, 3)
     assert (out / "review.html").read_text().count("<article>") == 6
     before = (out / "samples.jsonl").read_bytes()
@@ -111,7 +113,7 @@ def test_trouble_that_passes_and_answers_that_do_not_stand(tree, tmp_path, capsy
         assert len(server.asked) == 7
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["truncated", "1"] in [line[:2] for line in lines]
-    assert ["form", "2"] in [line[:2] for line in lines]
+    assert ["invalid_format", "2"] in [line[:2] for line in lines]
     rejected = [json.loads(line) for line in (tmp_path / "set" / "rejected.jsonl").read_text().splitlines()]
     assert sorted(row["reply"] for row in rejected) == sorted(["I would rather not.", "Nothing to say.", NOTHING])
     assert (tmp_path / "set" / "samples.jsonl").read_text() == ""
@@ -161,7 +163,7 @@ def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["shapes", "--annotator", "me"], "no annotator 'me'"),
+        (["shapes", "--annotator", "me"], "unknown annotator 'me'"),
         (["shapes", "--annotator", "openai:x"], "openai:MODEL@BASE_URL"),
         (["shapes", "--annotator", "openai:x@http://a:hidden@localhost/v1"], KEY),
         (["shapes", "--split", "best"], "unknown split 'best'"),

@@ -38,7 +38,7 @@ def sample(name="clip/3", keyframe=12, **changes):
 def root(tmp_path):
     """A set of two samples, the second without a target."""
     view = {"num_frames": 3, "frame_wh": [12, 8], "coordinates": "pixels"}
-    (tmp_path / "settings.json").write_text(json.dumps({"view": view, "tells_boxes": False, "seed": 7}))
+    (tmp_path / "settings.json").write_text(json.dumps({"view": view, "boxes_in_thinking": False, "seed": 7}))
     samples = [sample(), sample("clip/4", None)]
     write_samples(samples, tmp_path / "samples.jsonl")
     for one in samples:
@@ -57,7 +57,7 @@ def rewrite(root, change):
 
 def test_a_set_is_read_as_it_was_written(root):
     found = read_cot_set(root)
-    assert (found.view, found.tells_boxes, found.settings["seed"]) == (View(3, (12, 8)), False, 7)
+    assert (found.view, found.boxes_in_thinking, found.settings["seed"]) == (View(3, (12, 8)), False, 7)
     for read, written in zip(found.samples, [sample(), sample("clip/4", None)], strict=True):
         assert cot.sample_to_json(read) == cot.sample_to_json(written)
         assert read.boxes.dtype == np.float32
@@ -65,6 +65,12 @@ def test_a_set_is_read_as_it_was_written(root):
     images = found.images(found.samples[0])
     assert [image.shape for image in images] == [(8, 12, 3)] * 3
     assert [int(image.mean()) for image in images] == [0, 80, 160]
+
+
+def test_read_cot_set_settings_of_version_0_1_are_read(root):
+    with editing(root / "settings.json") as settings:
+        settings["tells_boxes"] = not settings.pop("boxes_in_thinking")
+    assert read_cot_set(root).boxes_in_thinking
 
 
 def test_lines_are_the_same_bytes_each_time(root, tmp_path):
@@ -151,7 +157,7 @@ def test_a_line_that_is_no_sample(root, line):
         ({"view": {"num_frames": 0, "frame_wh": [1, 1], "coordinates": "pixels"}}, "at least 1"),
         ({"view": {"num_frames": 1, "frame_wh": [1], "coordinates": "pixels"}}, "width, height"),
         ({"view": {"num_frames": 1, "frame_wh": [1, 1], "coordinates": "inches"}}, "must be one of"),
-        ({"tells_boxes": 1}, "true or false"),
+        ({"boxes_in_thinking": 1}, "true or false"),
     ],
 )
 def test_settings_that_are_not_as_told(root, change, told):

@@ -1,4 +1,4 @@
-"""Questions about a small clip, and an annotator by a script, for tests of annotating."""
+"""A source of small clips and a scripted annotator, for tests of annotation."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from thinkseg.annotation.candidates import Candidate, targets_of
+from thinkseg.annotation.candidates import Candidate, target_count
+from thinkseg.annotation.prompts import Steps, frame_phrase, write_steps
 from thinkseg.annotation.tasks import Task
 from thinkseg.errors import ModelError
 from thinkseg.ops.masks import from_stacks
@@ -16,16 +17,16 @@ VIEW = View(3, (16, 16))
 
 
 class Clips:
-    """A source of questions about clips of four 8x8 frames, one a second, named like "single/0".
+    """Questions about clips of four 8x8 frames, one per second, with ids like "single/0".
 
-    "single": the upper left quarter from frame 2 on; "multiple": that and a strip at the bottom; "none"; "unseen": an
-    object that never shows. `broken` names those that cannot be read.
+    "single": the upper left quarter from frame 2 on; "multiple": also a strip at the bottom; "none": no target;
+    "hidden": a target that is never visible. broken: errors that reading raises, by id.
     """
 
     def __init__(self, make: Callable[..., VideoSample], *names: str) -> None:
         self.settings = {"data": "clips"}
         self.candidates = [
-            Candidate(name, name, "referring", targets_of(_masks(name.partition("/")[0]).shape[0])) for name in names
+            Candidate(name, name, "referring", target_count(_masks(name.partition("/")[0]).shape[0])) for name in names
         ]
         self.broken: dict[str, Exception] = {}
         self._make = make
@@ -38,7 +39,7 @@ class Clips:
 
 
 def _masks(kind: str) -> np.ndarray:
-    masks = np.zeros(({"single": 1, "multiple": 2, "unseen": 1, "none": 0}[kind], 4, 8, 8), bool)
+    masks = np.zeros(({"single": 1, "multiple": 2, "hidden": 1, "none": 0}[kind], 4, 8, 8), bool)
     if kind in ("single", "multiple"):
         masks[0, 2:, :4, :4] = True
     if kind == "multiple":
@@ -47,39 +48,41 @@ def _masks(kind: str) -> np.ndarray:
 
 
 class Script:
-    """An annotator that says what a function of the task says; `asked` lists whom. A ModelError is no answer."""
+    """An annotator whose replies, or ModelErrors, are a function of the task. prompted: ids of all tasks so far."""
 
-    tells_boxes = False
-    at_once = 1
-    longest_reply = 50
+    boxes_in_thinking = False
+    concurrency = 1
+    max_reply_tokens = 50
 
-    def __init__(self, say: Callable[[Task], str | Reply | ModelError], name: str = "script") -> None:
+    def __init__(self, reply: Callable[[Task], str | Reply | ModelError], name: str = "script") -> None:
         self.name = name
-        self.asked: list[str] = []
-        self._say = say
+        self.prompted: list[str] = []
+        self._reply = reply
 
-    def ask(self, task: Task, template: int) -> Future[Reply]:
-        self.asked.append(task.draft.id)
+    def submit(self, task: Task, template: int) -> Future[Reply]:
+        self.prompted.append(task.draft.id)
         future: Future[Reply] = Future()
-        said = self._say(task)
-        if isinstance(said, ModelError):
-            future.set_exception(said)
+        reply = self._reply(task)
+        if isinstance(reply, ModelError):
+            future.set_exception(reply)
         else:
-            future.set_result(said if isinstance(said, Reply) else Reply(said, num_tokens=10, num_prompt_tokens=100))
+            future.set_result(reply if isinstance(reply, Reply) else Reply(reply, num_tokens=10, num_prompt_tokens=100))
         return future
 
 
 def good(task: Task) -> str:
-    """A reply with nothing against it."""
+    """Returns a reply that is kept."""
     if task.keyframe_label is None:
-        return form("A dog sleeps in the grass from beginning to end.", "A cat is asked for.", "There is no cat here.")
-    moment = f"{task.keyframe_label} s" if task.draft.clock == "seconds" else f"frame {task.keyframe_label}"
-    return form(
+        return steps_text(
+            "A dog sleeps in the grass from beginning to end.", "A cat is asked for.", "There is no cat here."
+        )
+    moment = frame_phrase(task.keyframe_label, task.draft.clock)
+    return steps_text(
         "A cat comes into the garden and sits down.",
         f"Nobody else is here. The cat shows best at {moment}.",
         "It sits in the grass and looks about.",
     )
 
 
-def form(summary: str, reason: str, place: str) -> str:
-    return f"<summary>{summary}</summary><reason>{reason}</reason><place>{place}</place>"
+def steps_text(summary: str, reason: str, place: str) -> str:
+    return write_steps(Steps(summary, reason, place))

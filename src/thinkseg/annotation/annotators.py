@@ -1,4 +1,4 @@
-"""Who explains: tasks in, replies out, each as soon as it is there."""
+"""Annotators: a served vision-language model, or the rules of the shapes world."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from thinkseg.annotation.claims import sentences
-from thinkseg.annotation.prompts import Steps, ask, write_steps
-from thinkseg.annotation.sampling import chance
-from thinkseg.annotation.tasks import Task, limits
+from thinkseg.annotation.prompts import Steps, annotation_turn, write_steps
+from thinkseg.annotation.sampling import seeded_hash
+from thinkseg.annotation.tasks import Task, box_limits
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.traces import Observation, observe, trace
 from thinkseg.errors import SettingsError
@@ -24,90 +24,91 @@ RULES = "rules"
 
 
 class Annotator(Protocol):
-    """Explains how one comes from a question to its answer, in the form of `annotation.prompts`.
+    """Explains how a question leads to its answer, in the format of `annotation.prompts`.
 
-    tells_boxes: its texts hold boxes in the units of the view. at_once: questions that may be on their way together.
-    longest_reply: tokens that a reply has at most.
+    boxes_in_thinking: replies contain boxes in the coordinates of the view. max_reply_tokens: token limit of a reply.
+    concurrency: number of requests that may be in flight.
     """
 
     name: str
-    tells_boxes: bool
-    at_once: int
-    longest_reply: int
+    boxes_in_thinking: bool
+    concurrency: int
+    max_reply_tokens: int
 
-    def ask(self, task: Task, template: int) -> Future[Reply]:
-        """The reply, once it has come, or a ModelError if none can be had. template: one of several wordings."""
+    def submit(self, task: Task, template: int) -> Future[Reply]:
+        """Requests a reply. The future raises ModelError if there is none. template: index of the prompt template."""
         ...
 
 
-class Served:
+class ServedAnnotator:
     """A vision-language model behind an OpenAI-compatible API."""
 
-    tells_boxes = False
+    boxes_in_thinking = False
 
     def __init__(self, policy: EndpointPolicy, seed: int) -> None:
         self.name = policy.name
-        self.at_once = policy.service.settings.concurrency
-        self.longest_reply = policy.sampling.max_new_tokens
+        self.concurrency = policy.service.settings.concurrency
+        self.max_reply_tokens = policy.sampling.max_new_tokens
         self._policy = policy
         self._seed = seed
 
-    def ask(self, task: Task, template: int) -> Future[Reply]:
-        seed = chance(self._seed, "reply", task.draft.id) % 2**31
-        return self._policy.submit((ask(task, template),), seed)
+    def submit(self, task: Task, template: int) -> Future[Reply]:
+        seed = seeded_hash(self._seed, "reply", task.draft.id) % 2**31
+        return self._policy.submit((annotation_turn(task, template),), seed)
 
 
 def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
-    """The annotator that a name stands for: "rules", or a served model, "openai:MODEL@BASE_URL".
+    """Returns an annotator: "rules", or a served model, "openai:MODEL@BASE_URL".
 
-    settings: of a served model, as `thinkseg.models.policies.endpoint.EndpointPolicy.connect` takes them.
-    Raises SettingsError for other names, ModelError if its server does not answer.
+    settings: of a served model, see `thinkseg.models.policies.endpoint.EndpointPolicy.connect`.
+    Raises SettingsError for other names, ModelError if the server does not answer.
     """
     from thinkseg.models.policies.endpoint import SCHEME, EndpointPolicy
 
     if name == RULES:
-        return Rules(view)
+        return RuleAnnotator(view)
     if not name.startswith(SCHEME):
-        raise SettingsError(f"no annotator {name!r}: give {RULES} (for shapes) or openai:MODEL@BASE_URL")
-    # It writes no boxes, so how it would write them does not matter.
-    return Served(EndpointPolicy.connect(name, assumed="pixels", seed=seed, **settings), seed)
+        raise SettingsError(f"unknown annotator {name!r}: must be {RULES} (for shapes) or openai:MODEL@BASE_URL")
+    # An annotator writes no boxes, so any coordinates will do.
+    return ServedAnnotator(EndpointPolicy.connect(name, assumed="pixels", seed=seed, **settings), seed)
 
 
-class Rules:
-    """Writes what a careful observer would think, from the simulation's own state.
+class RuleAnnotator:
+    """Writes thinking from the state of the simulation, for samples of `thinkseg.data.shapes.load`.
 
-    view: its boxes are in the units of that view. Samples must be those of `thinkseg.data.shapes.load`.
+    view: defines the coordinates of the boxes in the thinking.
     """
 
-    name = "rules"
-    tells_boxes = True
-    at_once = 1
-    longest_reply = 0
+    name = RULES
+    boxes_in_thinking = True
+    concurrency = 1
+    max_reply_tokens = 0
 
     def __init__(self, view: View) -> None:
-        self._limit_wh = limits(view)
+        self._limit_wh = box_limits(view)
 
-    def ask(self, task: Task, template: int) -> Future[Reply]:
+    def submit(self, task: Task, template: int) -> Future[Reply]:
         draft = task.draft
         split, _, index = draft.id.rpartition("-")
         one = episode(split, int(index))
-        sight = observe(one.clip, draft.indices, draft.labels, self._limit_wh)
+        observation = observe(one.clip, draft.indices, draft.labels, self._limit_wh)
         if draft.keyframe is not None:
-            sight = _seen_best(sight, one.questions[0].targets, draft.indices.index(draft.keyframe))
-        said = sentences(trace(sight, one.questions[0], template).thinking)
+            observation = _with_largest(observation, one.questions[0].targets, draft.indices.index(draft.keyframe))
+        *summary, reason, place = sentences(trace(observation, one.questions[0], template).thinking)
         reply: Future[Reply] = Future()
-        reply.set_result(Reply(write_steps(Steps(" ".join(said[:-2]), said[-2], said[-1]))))
+        reply.set_result(Reply(write_steps(Steps(" ".join(summary), reason, place))))
         return reply
 
 
-def _seen_best(sight: Observation, targets: tuple[int, ...], keyframe: int) -> Observation:
-    """The same sight, in which no frame shows more of the targets than the keyframe: traces choose the one that does.
+def _with_largest(observation: Observation, targets: tuple[int, ...], keyframe: int) -> Observation:
+    """Returns the observation with the targets' areas in other frames lowered below those at the keyframe.
 
-    Of the five best frames any may be the keyframe; what is in sight stays in sight.
+    Traces choose the frame with the largest targets, while a task's keyframe may be any of the five largest. Visible
+    targets stay visible.
     """
-    most = sight.areas[keyframe, list(targets)]
-    areas = sight.areas.copy()
+    largest = observation.areas[keyframe, list(targets)]
+    areas = observation.areas.copy()
     others = np.arange(len(areas)) != keyframe
-    for target, area in zip(targets, most, strict=True):
+    for target, area in zip(targets, largest, strict=True):
         areas[others, target] = np.minimum(areas[others, target], max(1, area - 1))
-    return replace(sight, areas=areas)
+    return replace(observation, areas=areas)

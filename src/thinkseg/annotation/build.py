@@ -1,16 +1,14 @@
-"""A set from questions and an annotator, in a folder that can be cut off at any moment (see
-`thinkseg.storage.run_folder`).
+"""Builds a chain-of-thought set in a folder; a run that is interrupted at any moment can be resumed.
 
-    settings.json      what it is made from and how
-    answers.jsonl      every question that was looked at, with what the annotator replied, written as it arrives
-    frames/            the frames of every question that was asked
-    samples.jsonl      the set: what can be taught (see `thinkseg.data.cot`)
-    rejected.jsonl     the rest of the answers, each with the reasons against it
-    counts.json        how many questions were drawn, kept and rejected, and the tokens they took
+    settings.json      source, annotator and settings
+    answers.jsonl      every question that was processed and its reply, appended as it arrives
+    frames/            the frames of every question that was prompted
+    samples.jsonl      the set: verified samples (see `thinkseg.data.cot`)
+    rejected.jsonl     the other answers, each with the reasons against it
+    counts.json        questions drawn, kept and rejected, and token usage
 
-A reply is paid for, so it is kept before anything else happens to it, and its question is not asked again. The set and
-what was rejected are made from answers.jsonl alone, each time: a run that was cut off comes to the same set in the end,
-and a change of the rules in `annotation.verify` takes no new replies.
+A reply costs money, so it is stored at once and never requested again. The other files are made from answers.jsonl at
+the end of each run: a resumed run gives the same set, and a change of `annotation.verify` needs no new replies.
 """
 
 from __future__ import annotations
@@ -24,20 +22,21 @@ from typing import Any
 
 import thinkseg
 from thinkseg.annotation.annotators import Annotator
-from thinkseg.annotation.candidates import Candidate, Source
-from thinkseg.annotation.costs import CostTracker
-from thinkseg.annotation.prompts import TEMPLATES
-from thinkseg.annotation.sampling import chance
-from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
-from thinkseg.annotation.verdicts import (
+from thinkseg.annotation.answers import (
     ANSWERS,
     Verification,
     answer_row,
     reply_of,
-    unusable_row,
-    verdict,
-    write_verdicts,
+    skipped_row,
+    upgraded,
+    verify_row,
+    write_set,
 )
+from thinkseg.annotation.candidates import AnnotationSource, Candidate
+from thinkseg.annotation.costs import CostTracker
+from thinkseg.annotation.prompts import TEMPLATES
+from thinkseg.annotation.sampling import seeded_hash
+from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
 from thinkseg.data.cot import write_frames
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import ModelError, ThinkSegError
@@ -45,86 +44,89 @@ from thinkseg.storage.atomic import writing
 from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Reply, View
 
-MOST_FAILURES = 5
-"""Questions in a row that may go without an answer before no more are asked: then it is not about one of them."""
+MAX_FAILURES_IN_A_ROW = 5
+"""Stops requests: this many failures in a row are a fault of the server, not of the questions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How a set is made. view: how many frames are shown, and at what size. seed: of all that is drawn by chance.
+class AnnotationSettings:
+    """How a set is made.
 
-    settings: whatever else decides the set, plain JSON values.
+    view: number and size of the frames. seed: of all random choices. extra: further settings that define the set,
+    plain JSON values.
     """
 
     view: View
     seed: int
-    settings: dict[str, Any]
+    extra: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotationResult:
     """Verified answers and the questions that have none.
 
-    verdicts: in the order drawn. failures: an error per question whose request failed. num_unreadable: questions
-    skipped because of an invalid frame or mask. num_unasked: questions that the budget, or `MOST_FAILURES` errors in a
-    row, left over.
+    verifications: in the order drawn. failures: an error per question whose request failed. num_unreadable: questions
+    skipped because of an invalid frame or mask. num_unasked: questions left over by the budget or by
+    `MAX_FAILURES_IN_A_ROW`.
     """
 
-    verdicts: Sequence[Verification]
+    verifications: Sequence[Verification]
     failures: Sequence[ModelError]
     num_unreadable: int
     num_unasked: int
 
 
-def make(
-    source: Source,
+def annotate(
+    source: AnnotationSource,
     drawn: Sequence[Candidate],
     annotator: Annotator,
-    plan: Plan,
-    purse: CostTracker,
+    settings: AnnotationSettings,
+    costs: CostTracker,
     out: Path,
     *,
     issues: DatasetIssues | None = None,
     on_answer: Callable[[int], None] | None = None,
 ) -> AnnotationResult:
-    """Asks what was not asked before, as far as the purse goes, and writes the set.
+    """Prompts the annotator with the questions that have no answer yet, within the budget, and writes the set.
 
-    purse: new; what earlier runs in `out` have spent is added. problems: what to do about frames or masks that are
-    broken; the first is raised unless given. on_answer: called with how many questions are done.
-    Raises SettingsError if `out` cannot be written, holds another set or is in use; DatasetError or VideoError for what
-    is broken; ModelError for a budget that cannot be kept.
+    costs: new; the usage of earlier runs in `out` is added. issues: collects invalid frames and masks (default: raise
+    the first). on_answer: called with the number of questions done.
+    Raises SettingsError if `out` is not writable, holds another set or is in use; DatasetError or VideoError for
+    invalid files; ModelError if the budget cannot be tracked.
     """
-    with ResultFolder(out, _settings(source, annotator, plan), ANSWERS) as folder:
-        for reply in filter(None, map(reply_of, folder.rows.values())):
-            purse.pay(reply)
-        todo = [candidate for candidate in drawn if candidate.id not in folder.rows]
-        before = len(folder.rows) - (len(drawn) - len(todo))
+    with ResultFolder(out, _stored_settings(source, annotator, settings), ANSWERS) as folder:
+        rows = {name: upgraded(row) for name, row in folder.rows.items()}
+        for reply in filter(None, map(reply_of, rows.values())):
+            costs.record(reply)
+        todo = [candidate for candidate in drawn if candidate.id not in rows]
+        num_other_rows = len(rows) - (len(drawn) - len(todo))
 
         def keep(row: Row) -> None:
             folder.add(row)
+            rows[row["id"]] = row
             if on_answer:
-                on_answer(len(folder.rows) - before)
+                on_answer(len(rows) - num_other_rows)
 
         unreadable: list[str] = []
-        tasks = _tasks(source, todo, plan, out, issues or DatasetIssues(), unreadable)
-        failures = _ask(tasks, _OnTheirWay(annotator, plan.seed, purse, keep))
-        verdicts = [verdict(one, folder.rows[one.id], plan.view) for one in drawn if one.id in folder.rows]
+        tasks = _prepared(source, todo, settings, out, issues or DatasetIssues(), unreadable)
+        failures = _request_all(tasks, _InFlight(annotator, settings.seed, costs, keep))
+        verifications = [verify_row(one, rows[one.id], settings.view) for one in drawn if one.id in rows]
         with writing(out):
-            write_verdicts(verdicts, drawn, out)
-    num_unasked = len(drawn) - len(verdicts) - len(failures) - len(unreadable)
-    return AnnotationResult(verdicts, failures, len(unreadable), num_unasked)
+            write_set(verifications, drawn, out)
+    num_unasked = len(drawn) - len(verifications) - len(failures) - len(unreadable)
+    return AnnotationResult(verifications, failures, len(unreadable), num_unasked)
 
 
-def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any]:
-    """What decides the set, but for how many samples it has, so that more can be added."""
-    view = plan.view
+def _stored_settings(source: AnnotationSource, annotator: Annotator, settings: AnnotationSettings) -> dict[str, Any]:
+    """Returns all settings but the number of samples, which a later run may raise."""
+    view = settings.view
     return {
         **source.settings,
-        **plan.settings,
+        **settings.extra,
         "annotator": annotator.name,
-        "seed": plan.seed,
+        "seed": settings.seed,
         "version": thinkseg.__version__,
-        "tells_boxes": annotator.tells_boxes,
+        "boxes_in_thinking": annotator.boxes_in_thinking,
         "view": {
             "num_frames": view.num_frames,
             "frame_wh": list(view.frame_wh),
@@ -133,8 +135,13 @@ def _settings(source: Source, annotator: Annotator, plan: Plan) -> dict[str, Any
     }
 
 
-def _tasks(
-    source: Source, todo: Iterable[Candidate], plan: Plan, out: Path, issues: DatasetIssues, unreadable: list[str]
+def _prepared(
+    source: AnnotationSource,
+    todo: Iterable[Candidate],
+    settings: AnnotationSettings,
+    out: Path,
+    issues: DatasetIssues,
+    unreadable: list[str],
 ) -> Iterator[Task | SkippedQuestion]:
     """Prepares questions one at a time and writes their frames.
 
@@ -143,7 +150,7 @@ def _tasks(
     for candidate in todo:
         task: Task | SkippedQuestion | None = None
         with issues.skipping():
-            task = prepare(candidate, *source.sample(candidate.id), plan.view, plan.seed)
+            task = prepare(candidate, *source.sample(candidate.id), settings.view, settings.seed)
             if isinstance(task, Task):
                 with writing(out):
                     write_frames(out, task.draft.frames, task.images)
@@ -153,72 +160,73 @@ def _tasks(
             yield task
 
 
-def _ask(tasks: Iterator[Task | SkippedQuestion], way: _OnTheirWay) -> list[ModelError]:
-    """Asks as many at once as may be. Returns why some have no answer.
+def _request_all(tasks: Iterator[Task | SkippedQuestion], in_flight: _InFlight) -> list[ModelError]:
+    """Submits tasks as `in_flight` has room for them and returns the errors of failed requests.
 
-    The next task is made on another thread, so that no answer waits to be kept.
+    Another thread prepares the next task, so that an answer is stored as soon as it arrives.
     """
-    with ThreadPoolExecutor(1) as hand, way:
-        coming: Future[Task | SkippedQuestion | None] | None = hand.submit(next, tasks, None)
+    with ThreadPoolExecutor(1) as preparer, in_flight:
+        upcoming: Future[Task | SkippedQuestion | None] | None = preparer.submit(next, tasks, None)
         while True:
-            awaited: set[Future[Any]] = {coming} if coming and way.has_room() else set()
-            if not awaited and not way.replies:
-                return way.failures
-            done = wait({*way.replies, *awaited}, return_when=FIRST_COMPLETED).done
-            way.settle(done)
-            if coming and coming in done:
-                task = coming.result()
-                coming = hand.submit(next, tasks, None) if task else None
+            awaited: set[Future[Any]] = {upcoming} if upcoming and in_flight.has_room() else set()
+            if not awaited and not in_flight.replies:
+                return in_flight.failures
+            done = wait({*in_flight.replies, *awaited}, return_when=FIRST_COMPLETED).done
+            in_flight.settle(done)
+            if upcoming and upcoming in done:
+                task = upcoming.result()
+                upcoming = preparer.submit(next, tasks, None) if task else None
                 if task:
-                    way.send(task)
+                    in_flight.submit(task)
 
 
-class _OnTheirWay:
-    """Questions that were asked and not answered yet. At the end of its block no answer that will come is lost."""
+class _InFlight:
+    """Requests without a reply yet. A context manager: if another step fails, it waits for them and stores replies."""
 
-    def __init__(self, annotator: Annotator, seed: int, purse: CostTracker, keep: Callable[[Row], None]) -> None:
+    def __init__(self, annotator: Annotator, seed: int, costs: CostTracker, keep: Callable[[Row], None]) -> None:
         self.replies: dict[Future[Reply], tuple[Task, int]] = {}
         self.failures: list[ModelError] = []
         self._annotator = annotator
         self._seed = seed
-        self._purse = purse
+        self._costs = costs
         self._keep = keep
-        self._failed_in_a_row = 0
+        self._failures_in_a_row = 0
 
     def has_room(self) -> bool:
-        """Whether another question may be asked now."""
-        ways = len(self.replies)
-        trusted = self._failed_in_a_row < MOST_FAILURES
-        return trusted and ways < self._annotator.at_once and self._purse.allows(ways)
+        """Returns whether another request is allowed now."""
+        count = len(self.replies)
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW or count >= self._annotator.concurrency:
+            return False
+        return self._costs.allows(count)
 
-    def send(self, task: Task | SkippedQuestion) -> None:
-        """Asks a question, or notes why it cannot be asked."""
+    def submit(self, task: Task | SkippedQuestion) -> None:
+        """Requests a reply, or stores the row of a skipped question."""
         if isinstance(task, SkippedQuestion):
-            self._keep(unusable_row(task))
+            self._keep(skipped_row(task))
             return
-        template = chance(self._seed, "template", task.draft.id) % len(TEMPLATES)
-        self.replies[self._annotator.ask(task, template)] = task, template
+        template = seeded_hash(self._seed, "template", task.draft.id) % len(TEMPLATES)
+        self.replies[self._annotator.submit(task, template)] = task, template
 
     def settle(self, done: Iterable[Future[Any]]) -> None:
-        """Keeps those of the answers that have come."""
-        for reply in self.replies.keys() & set(done):
-            task, template = self.replies.pop(reply)
+        """Stores the replies and errors of futures that are done."""
+        for future in self.replies.keys() & set(done):
+            task, template = self.replies.pop(future)
             try:
-                answer = reply.result()
+                reply = future.result()
             except ModelError as error:
                 self.failures.append(error)
-                self._failed_in_a_row += 1
+                self._failures_in_a_row += 1
                 continue
-            self._failed_in_a_row = 0
-            self._keep(answer_row(task, template, answer))
-            self._purse.pay(answer)
+            self._failures_in_a_row = 0
+            self._keep(answer_row(task, template, reply))
+            self._costs.record(reply)
 
-    def __enter__(self) -> _OnTheirWay:
+    def __enter__(self) -> _InFlight:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if isinstance(error, ThinkSegError):
-            # Something else went wrong; what is asked already will be paid for.
+            # Requests in flight are paid for anyway.
             self.settle(wait(self.replies).done)
         for reply in self.replies:
             reply.cancel()

@@ -1,4 +1,4 @@
-"""Where questions come from: the shapes world or a benchmark in, candidates and samples with their truth out."""
+"""Questions whose targets are known, from the shapes world or a benchmark."""
 
 from __future__ import annotations
 
@@ -12,18 +12,37 @@ from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.errors import SettingsError
 from thinkseg.types import Progress, VideoSample
 
+NO_TARGET_STRATUM = "no target"
 
-class Source(Protocol):
-    """Questions with known truth.
+STRATA = ("referring, single", "referring, multiple", "reasoning, single", "reasoning, multiple", NO_TARGET_STRATUM)
 
-    settings: what it is, plain JSON values. candidates: all questions, those about one video together.
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A question that may be drawn. id: unique in its data set; video: id of its video."""
+
+    id: str
+    video: str
+    type: Type
+    targets: Targets
+
+    @property
+    def stratum(self) -> str:
+        """One of `STRATA`."""
+        return NO_TARGET_STRATUM if self.targets == "none" else f"{self.type}, {self.targets}"
+
+
+class AnnotationSource(Protocol):
+    """Questions with a ground truth.
+
+    settings: identify the source; plain JSON values. candidates: all questions, grouped by video.
     """
 
     settings: dict[str, Any]
     candidates: list[Candidate]
 
     def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
-        """The question with that id, whose truth is known; and the frames whose masks are."""
+        """Returns the question with this id, which has a ground truth, and the frames that are annotated."""
         ...
 
 
@@ -40,8 +59,8 @@ class ShapesSource:
         for done, index in enumerate(range(start, start + pool), start=1):
             one = episode(split, index)
             question = one.questions[0]
-            targets = targets_of(len(question.targets))
-            self.candidates.append(Candidate(one.id, one.id, type_of(question.category), targets))
+            targets = target_count(len(question.targets))
+            self.candidates.append(Candidate(one.id, one.id, question_type(question.category), targets))
             self._indices[one.id] = index
             if progress:
                 progress(done, pool)
@@ -54,10 +73,10 @@ class ShapesSource:
 
 
 class BenchmarkSource:
-    """The expressions of a benchmark whose targets are told.
+    """The expressions of a benchmark whose target objects are known.
 
-    fps: frames a second of videos that carry no times, so that frames are labelled in seconds; numbered otherwise.
-    Raises SettingsError if no targets are told.
+    fps: frames per second of videos without times, whose frames are then labeled in seconds (default: by index).
+    Raises SettingsError if the benchmark has no such expression.
     """
 
     def __init__(self, benchmark: Benchmark, fps: float | None = None) -> None:
@@ -66,49 +85,30 @@ class BenchmarkSource:
         self._fps = fps
         self._expressions = {one.key: one for one in benchmark.expressions if one.objects is not None}
         self.candidates = [
-            Candidate(key, one.video, type_of(one.category), targets_of(len(one.objects or ())))
+            Candidate(key, one.video, question_type(one.category), target_count(len(one.objects or ())))
             for key, one in self._expressions.items()
         ]
         if not self.candidates:
-            raise SettingsError(f"{benchmark.name}, {benchmark.split}: its targets are not told: choose another split")
+            raise SettingsError(
+                f"{benchmark.name}, split {benchmark.split!r}: the targets are not public; choose another split"
+            )
 
     def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
         expression = self._expressions[name]
         sample = self._benchmark.sample(expression)
-        # Nothing is kept: a question asks for few frames of its video.
+        # No cache: a question shows few frames of its video, each once.
         video = CachedFrames(sample.video, ByteBudget(0), self._fps)
         return replace(sample, video=video), expression.scored
 
 
-NONE = "no target"
+def question_type(category: str) -> Type:
+    """Returns "referring" for plain referring, no target and no category, else "reasoning".
 
-
-STRATA = ("referring, single", "referring, multiple", "reasoning, single", "reasoning, multiple", NONE)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A question that may be drawn. id: unique in its data set; video: id of its video."""
-
-    id: str
-    video: str
-    type: Type
-    targets: Targets
-
-    @property
-    def stratum(self) -> str:
-        """One of `STRATA`."""
-        return NONE if self.targets == "none" else f"{self.type}, {self.targets}"
-
-
-def type_of(category: str) -> Type:
-    """What a question of a category takes: reasoning, unless it is plain referring or nothing is told.
-
-    Questions without a target have no kind beside that in most data sets; they count as referring.
+    Questions without a target have no further category in most data sets, so they count as referring.
     """
     return "referring" if category in (REFERRING, NO_TARGET, "none", "") else "reasoning"
 
 
-def targets_of(num_objects: int) -> Targets:
-    """How many targets there are, in a word."""
+def target_count(num_objects: int) -> Targets:
+    """Returns "none", "single" or "multiple"."""
     return "none" if num_objects == 0 else "single" if num_objects == 1 else "multiple"

@@ -1,7 +1,6 @@
-"""What a text states that can be held against the truth: words in; moments, sides, numbers, boxes and marks out.
+"""Claims in a text that can be verified: frames, parts of the frame, counts, boxes, overlays, presence.
 
-These are patterns of plain English, and know nothing of the truth. They are meant to find what is stated in the usual
-words, not all that can be said: what they miss is not checked.
+The patterns match common English phrases. A claim in other words is not found, and so not verified.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from thinkseg.types import LabelUnit
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; a point within a number ends none."""
+    """Returns the sentences of a text; a decimal point ends none."""
     return [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
 
 
-_MOMENTS: dict[LabelUnit, re.Pattern[str]] = {
+_FRAMES: dict[LabelUnit, re.Pattern[str]] = {
     "seconds": re.compile(r"(?<![\d.,])(\d+(?:\.\d+)?)\s*-?(?:s|secs?|seconds?)\b", re.IGNORECASE),
     "index": re.compile(r"\bframes?\s*(?:no\.?|number|index|#)?\s*(\d+)\b", re.IGNORECASE),
 }
 
 
-def moments(text: str, clock: LabelUnit) -> set[float]:
-    """The frames that a text names, by the value of their labels: "0.8 s", "frame 12"."""
-    return {float(found) for found in _MOMENTS[clock].findall(text)}
+def named_frames(text: str, clock: LabelUnit) -> set[float]:
+    """Returns the labels, as numbers, of the frames that a text names: "0.8 s", "frame 12"."""
+    return {float(found) for found in _FRAMES[clock].findall(text)}
 
 
 _FRAME = r"(?:frame|image|picture|scene|view|screen|video|shot)"
@@ -43,14 +42,14 @@ _SIDES = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""A part of the frame. "to the left of the car", "the left side of its body" and "moves to the left" are none."""
+"""A part of the frame. Does not match "to the left of the car", "the left side of its body", "moves to the left"."""
 
 _NEGATED = re.compile(r"\b(?:not|never|longer|rather than|instead of)(?:\s+\w+)?\s*$", re.IGNORECASE)
 _SIDE = {"top": "top", "upper": "top", "bottom": "bottom", "lower": "bottom", "left": "left", "right": "right"}
 
 
 def sides(text: str) -> list[frozenset[str]]:
-    """The parts of the frame that are said to hold something: sets of left, right, top and bottom."""
+    """Returns the parts of the frame in which a text locates something: sets of left, right, top and bottom."""
     return [
         frozenset(side for word, side in _SIDE.items() if word in found["sides"].lower())
         for found in _SIDES.finditer(text)
@@ -71,17 +70,17 @@ _COUNTED = re.compile(
 _TARGETS = {"target", "object", "match", "instance"}
 
 
-def numbers(text: str, query: str) -> Iterator[int]:
-    """How many targets a text says there are.
+def target_counts(text: str, query: str) -> Iterator[int]:
+    """Yields the numbers of targets that a text states.
 
-    What is counted is the first word in the plural. It is a target if it is called one, or named by a word of the
-    question. "Two of them" and "the other two" are a part of them.
+    The counted noun is the first plural word. It denotes targets if it is in `_TARGETS` or a word of the query. "Two of
+    them" and "the other two" count a part of the targets, and are not yielded.
     """
-    asked = set(re.findall(r"[a-z]+", query.lower()))
-    names = {*map(_stem, asked), *_TARGETS}
+    query_words = set(re.findall(r"[a-z]+", query.lower()))
+    names = {*map(_stem, query_words), *_TARGETS}
     for found in _COUNTED.finditer(text):
         count, words = found["count"].lower(), found["words"].lower().split()
-        if count in asked:  # "the man with two bags" has two bags
+        if count in query_words:  # "the man with two bags" is one target
             continue
         value = _VALUES.get(count) or int(count)
         counted = next((_stem(word) for word in words if word.endswith("s")), None)
@@ -90,38 +89,38 @@ def numbers(text: str, query: str) -> Iterator[int]:
 
 
 def boxes(text: str) -> np.ndarray:
-    """The boxes that a text writes, float64 (N, 4): "[12, 40, 32, 64]"."""
+    """Returns the boxes in a text, float64 (N, 4): "[12, 40, 32, 64]"."""
     number = r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*"
     found = re.findall(rf"\[{','.join([number] * 4)}\]", text)
     return np.array(found, np.float64).reshape(-1, 4)
 
 
-_MARKS = re.compile(
+_OVERLAYS = re.compile(
     r"\b(?:outlin\w+|rectang\w+|bounding|box(?:es|ed)?|highlight\w*|contours?|overla(?:y|ys|id)|annotat\w+|silhouett\w+"
     r"|(?:drawn|marked)\s+(?:around|by|in|on|over|with)|(?:colou?red|thin|thick)\s+(?:line|border|frame|edge)s?)\b",
     re.IGNORECASE,
 )
 
 
-def marks(text: str, query: str) -> list[str]:
-    """Words for what is drawn on frames; those that the question uses itself mean something else."""
-    own = {_stem(word) for word in re.findall(r"[a-z]+", query.lower())}
-    return [found for found in _MARKS.findall(text) if own.isdisjoint(map(_stem, found.lower().split()))]
+def overlay_words(text: str, query: str) -> list[str]:
+    """Returns words for overlays on frames, except for words of the query."""
+    query_words = {_stem(word) for word in re.findall(r"[a-z]+", query.lower())}
+    return [found for found in _OVERLAYS.findall(text) if query_words.isdisjoint(map(_stem, found.lower().split()))]
 
 
 def denies(text: str) -> bool:
-    """Whether a text says that something is not so."""
+    """Returns whether a text contains a negation."""
     pattern = r"\b(?:no|not|none|nothing|nobody|neither|nor|never|without|absent|cannot)\b|n['’]t\b"
     return bool(re.search(pattern, text, re.IGNORECASE))
 
 
-def finds_nothing(text: str) -> bool:
-    """Whether a text says that there is no target at all."""
+def denies_targets(text: str) -> bool:
+    """Returns whether a text states that there is no target."""
     fits = r"[^.]*\b(?:fits?|match\w*)\b"
     pattern = rf"\bno\s+(?:such|object|target|match|thing)\b|\bnothing\b(?!\s+else){fits}|\bnone\s+of\b{fits}"
     return bool(re.search(pattern, text, re.IGNORECASE))
 
 
 def _stem(word: str) -> str:
-    """A word without the ending of its plural."""
+    """Returns a word without its plural ending."""
     return re.sub(r"(?<=[sxh])es$|(?<=\w\w)s$", "", word)

@@ -1,11 +1,9 @@
-"""How an annotator is asked, in three wordings of the same three steps: sum up, justify, locate.
+"""The prompt of an annotator and the format of its reply.
 
-In: a task. Out: the turn to say to it, with the targets outlined in the frames, which the sample itself never shows;
-and the form its reply has to have, which the rules keep to as well:
+A prompt shows the frames with the targets outlined and requests three steps, in one of three wordings. A sample of the
+set shows the frames without outlines. A reply has this format, and only the summary may be empty:
 
     <summary>TEXT</summary><reason>TEXT</reason><place>TEXT</place>
-
-Only the summary may be empty.
 """
 
 from __future__ import annotations
@@ -22,19 +20,21 @@ from thinkseg.types import LabelUnit, Turn
 STEPS = ("summary", "reason", "place")
 
 MARGIN, LINE = 2, 3
-"""Pixels between a target and its outline, so that of a small one something remains to be seen, and of the outline."""
+"""Pixels between a target and its outline, and of the outline: the pixels of a small target stay visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """opening: what the frames are. targets: what is outlined, and the steps; nothing: the steps without a target."""
+    """opening: introduces the frames. targets, no_target: request the steps, with and without targets."""
 
     opening: str
     targets: str
-    nothing: str
+    no_target: str
 
 
-_FORM = "Answer in exactly this form, in plain English and without lists:\n" + "".join(f"<{s}>...</{s}>" for s in STEPS)
+_FORMAT = "Answer in exactly this form, in plain English and without lists:\n" + "".join(
+    f"<{s}>...</{s}>" for s in STEPS
+)
 
 TEMPLATES = (
     Template(
@@ -83,36 +83,36 @@ TEMPLATES = (
 )
 
 
-def moment_of(label: str, clock: LabelUnit) -> str:
-    """How a frame is named in a text: "0.8 s", or "frame 12"."""
+def frame_phrase(label: str, clock: LabelUnit) -> str:
+    """Returns the name of a frame in a text: "0.8 s" or "frame 12"."""
     return f"{label} s" if clock == "seconds" else f"frame {label}"
 
 
-def ask(task: Task, template: int) -> Turn:
-    """The turn: what the frames are, the frames under their labels, the steps, the form."""
-    words, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
-    content: list[str | np.ndarray] = [words.opening.format(query=draft.query, clock=CLOCKS[draft.clock])]
+def annotation_turn(task: Task, template: int) -> Turn:
+    """Returns the prompt for a task. template: index into `TEMPLATES`, modulo their number."""
+    wording, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
+    content: list[str | np.ndarray] = [wording.opening.format(query=draft.query, clock=CLOCKS[draft.clock])]
     for label, image, masks in zip(draft.labels, task.images, task.masks, strict=True):
         content += (LABELS[draft.clock].format(label), outlined(image, masks))
-    steps = words.nothing
+    steps = wording.no_target
     if task.keyframe_label is not None:
-        moment = moment_of(task.keyframe_label, draft.clock)
-        steps = words.targets.format(count=_counted(task.num_objects), moment=moment)
-    return Turn((*content, f"{steps}\n{_FORM}"))
+        moment = frame_phrase(task.keyframe_label, draft.clock)
+        count = "1 target" if task.num_objects == 1 else f"{task.num_objects} targets"
+        steps = wording.targets.format(count=count, moment=moment)
+    return Turn((*content, f"{steps}\n{_FORMAT}"))
 
 
 def outlined(image: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
-    """A picture, uint8 RGB (H, W, 3), with a line around each mask, bool (N, H, W), in the object's own colour."""
+    """Returns the image, uint8 RGB (H, W, 3), with a line around each mask, bool (N, H, W), one color per object."""
     from thinkseg.ops.draw import overlay
 
     if masks is None or not len(masks):
         return image
-    rings = [_grown(mask, MARGIN + LINE) & ~_grown(mask, MARGIN) for mask in masks]
+    rings = [_dilated(mask, MARGIN + LINE) & ~_dilated(mask, MARGIN) for mask in masks]
     return overlay(image, np.stack(rings), alpha=1.0)
 
 
-def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask, bool (H, W), that reaches so much further on all sides."""
+def _dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
     import cv2
 
     side = 2 * pixels + 1
@@ -129,19 +129,19 @@ class Steps:
 
     @property
     def thinking(self) -> str:
-        """All of it, as a sample holds it."""
+        """The steps as the thinking of a sample."""
         return " ".join(filter(None, (self.summary, self.reason, self.place)))
 
 
 def write_steps(steps: Steps) -> str:
-    """The reply that `read_steps` reads so."""
+    """Returns the reply that `parse_steps` parses to these steps."""
     return "".join(f"<{name}>{getattr(steps, name)}</{name}>" for name in STEPS)
 
 
-def read_steps(text: str) -> Steps | None:
-    """The steps of a reply; None if it does not have the form that was asked for.
+def parse_steps(text: str) -> Steps | None:
+    """Returns the steps of a reply; None for an invalid format.
 
-    What a model thinks before it answers, between think tags, is passed over, and so is a code fence around the answer.
+    Ignores a thinking block at the start and a code fence around the steps.
     """
     text = text.strip()
     if text.startswith("<think>"):
@@ -157,7 +157,3 @@ def read_steps(text: str) -> Steps | None:
         parts.append(" ".join(inside.split()))
         text = rest.strip()
     return Steps(*parts) if not text and all(parts[1:]) else None
-
-
-def _counted(count: int) -> str:
-    return "1 target" if count == 1 else f"{count} targets"

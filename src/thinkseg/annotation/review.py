@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.annotation.verdicts import Verification, reasons
+from thinkseg.annotation.answers import Verification, count_reasons
+from thinkseg.annotation.prompts import frame_phrase
 from thinkseg.annotation.verify import REASONS
-from thinkseg.data.cot import CotSample, sample_from_json
+from thinkseg.data.cot import sample_from_json
 from thinkseg.report.page import PageImage, jpeg_url, write_html
 from thinkseg.storage.atomic import writing
 
@@ -20,26 +21,32 @@ MAX_SHOWN = 40
 """Samples per page, and as many rejected answers, evenly spaced over the set."""
 
 
-def write_review(verdicts: Sequence[Verification], out: Path, title: str) -> Path:
+def write_review(verifications: Sequence[Verification], out: Path, title: str) -> Path:
     """Writes `out`/review.html and returns its path.
 
     Raises VideoError if frames of the set cannot be read, SettingsError if `out` is not writable.
     """
-    kept = [one for one in verdicts if one.sample]
-    rejected = [one for one in verdicts if not one.sample]
+    kept = [one for one in verifications if one.sample]
+    rejected = [one for one in verifications if not one.sample]
     items = [_article(one, out) for one in (*_evenly_spaced(kept), *_evenly_spaced(rejected))]
     facts = {"kept": len(kept), "rejected": len(rejected)}
     path = out / REVIEW
     with writing(out):
         write_html(
-            path, "review.html.j2", title=title, facts=facts, reasons=reasons(verdicts), hints=REASONS, items=items
+            path,
+            "review.html.j2",
+            title=title,
+            facts=facts,
+            reasons=count_reasons(verifications),
+            hints=REASONS,
+            items=items,
         )
     return path
 
 
-def _evenly_spaced(verdicts: Sequence[Verification]) -> Sequence[Verification]:
-    step = max(1, -(-len(verdicts) // MAX_SHOWN))
-    return verdicts[::step]
+def _evenly_spaced(verifications: Sequence[Verification]) -> Sequence[Verification]:
+    step = max(1, -(-len(verifications) // MAX_SHOWN))
+    return verifications[::step]
 
 
 def _article(one: Verification, out: Path) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def _article(one: Verification, out: Path) -> dict[str, Any]:
         "query": one.row["query"],
         "verdict": "kept" if one.sample else f"rejected: {', '.join(one.reasons)}",
         "good": one.sample is not None,
-        "image": None if "unusable" in one.row else _image(one, out),
+        "image": None if "skipped" in one.row else _image(one, out),
         "text": one.sample.thinking if one.sample else one.row.get("reply", ""),
     }
 
@@ -65,13 +72,9 @@ def _image(one: Verification, out: Path) -> PageImage:
     scale = np.array(folder.size_wh * 2) / np.array(draft.size_wh * 2)
     strip = draw.film_strip(
         list(folder.read(range(len(folder)))),
-        _labels(draft),
+        [frame_phrase(label, draft.clock) for label in draft.labels],
         highlight=None if draft.keyframe is None else draft.indices.index(draft.keyframe),
         boxes=draft.boxes * scale,
         width=1200,
     )
     return PageImage(jpeg_url(strip), "Frames with the ground-truth boxes on the keyframe")
-
-
-def _labels(draft: CotSample) -> list[str]:
-    return [f"{label} s" if draft.clock == "seconds" else f"frame {label}" for label in draft.labels]

@@ -1,4 +1,4 @@
-"""What an annotator is given: a question with its truth in; a sample that lacks its thinking, and its frames, out."""
+"""Questions prepared for an annotator: a sample without its thinking, its frames and the masks of its targets."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from typing import Literal
 import numpy as np
 
 from thinkseg.annotation.candidates import Candidate
-from thinkseg.annotation.sampling import chance
+from thinkseg.annotation.sampling import seeded_hash
 from thinkseg.chains.frames import checked_query, describe, fit, sample_indices
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import CotSample, frame_names
 from thinkseg.errors import SettingsError
 from thinkseg.types import Masklets, VideoSample, View
 
-Flaw = Literal["unseen", "crowded", "query"]
+SkipReason = Literal["target_not_visible", "too_many_targets", "invalid_query"]
+
+KEYFRAME_CHOICES = 5
+"""The keyframe is one of this many frames with the largest targets: always the largest would reveal its position."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
     """A question to be explained.
 
-    draft: the sample, its thinking still empty. images: its frames, uint8 RGB of the view's size, without any marks.
-    masks: bool (N, H, W) for each of them, where it is known, else None. num_objects: targets in the whole video.
+    draft: the sample with empty thinking. images: its frames, uint8 RGB (H, W, 3) of the view's size, without overlays.
+    masks: bool (N, H, W) per frame, None where a frame is not annotated. num_objects: targets in the whole video.
     """
 
     draft: CotSample
@@ -34,26 +37,25 @@ class Task:
 
     @property
     def keyframe_label(self) -> str | None:
-        """The keyframe's time or number as it is shown."""
-        return label_of(self.draft)
+        return keyframe_label(self.draft)
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedQuestion:
-    """A question that nothing can be taught from. flaw: why."""
+    """A question that cannot become a sample."""
 
     candidate: Candidate
     query: str
-    flaw: Flaw
+    reason: SkipReason
 
 
-def label_of(draft: CotSample) -> str | None:
-    """The keyframe's time or number as it is shown; None without a target."""
+def keyframe_label(draft: CotSample) -> str | None:
+    """Returns the label shown before the keyframe; None without a target."""
     return None if draft.keyframe is None else draft.labels[draft.indices.index(draft.keyframe)]
 
 
-def limits(view: View) -> tuple[int, int]:
-    """Far ends of a frame, (width, height), in the units in which boxes are written."""
+def box_limits(view: View) -> tuple[int, int]:
+    """Returns the largest x and y of a box in the view's coordinates."""
     return (1000, 1000) if view.coordinates == "thousandths" else view.frame_wh
 
 
@@ -62,21 +64,21 @@ def prepare(
 ) -> Task | SkippedQuestion:
     """Draws the keyframe and reads the frames. annotated: frames whose masks are known.
 
-    Raises VideoError or DatasetError if frames or masks cannot be read, or the id cannot be a file's name.
+    Raises VideoError or DatasetError if frames or masks cannot be read, or the id is not safe as a path.
     """
     truth = sample.truth
-    assert truth is not None  # a source only has questions whose truth is known
+    assert truth is not None  # guaranteed by AnnotationSource.sample
     try:
         query = checked_query(sample.query)
     except SettingsError:
-        return SkippedQuestion(candidate, sample.query[:200], "query")
-    keyframe = keyframe_of(truth, annotated, chance(seed, "keyframe", candidate.id))
+        return SkippedQuestion(candidate, sample.query[:200], "invalid_query")
+    keyframe = choose_keyframe(truth, annotated, seeded_hash(seed, "keyframe", candidate.id))
     if keyframe is None and truth.num_objects:
-        return SkippedQuestion(candidate, query, "unseen")
+        return SkippedQuestion(candidate, query, "target_not_visible")
     boxes = np.zeros((0, 4), np.float32) if keyframe is None else truth.boxes(keyframe)
     if len(boxes) > MAX_BOXES:
-        return SkippedQuestion(candidate, query, "crowded")
-    shown = describe(sample.video, view, shown_with(len(sample.video), view.num_frames, keyframe))
+        return SkippedQuestion(candidate, query, "too_many_targets")
+    shown = describe(sample.video, view, frames_with(keyframe, len(sample.video), view.num_frames))
     draft = CotSample(
         id=candidate.id,
         video=candidate.video,
@@ -95,12 +97,12 @@ def prepare(
     )
     images = [fit(frame, view.frame_wh) for frame in sample.video.read(shown.indices)]
     known = set(annotated)
-    masks = [_masks(truth, index, view.frame_wh) if index in known else None for index in shown.indices]
+    masks = [_resized_masks(truth, index, view.frame_wh) if index in known else None for index in shown.indices]
     return Task(draft, images, masks, truth.num_objects)
 
 
-def _masks(truth: Masklets, index: int, size_wh: tuple[int, int]) -> np.ndarray:
-    """Masks of all targets in one frame at another size, bool (N, H, W); none, however thin, is lost."""
+def _resized_masks(truth: Masklets, index: int, size_wh: tuple[int, int]) -> np.ndarray:
+    """Returns the masks of one frame, bool (N, H, W). A pixel is set if any source pixel in it is: no mask vanishes."""
     import cv2
 
     masks = truth.masks(index)
@@ -108,27 +110,21 @@ def _masks(truth: Masklets, index: int, size_wh: tuple[int, int]) -> np.ndarray:
     return np.stack(small) if small else np.zeros((0, *size_wh[::-1]), bool)
 
 
-LARGEST = 5
-"""Frames among which the keyframe is drawn: were it always the largest, a model would learn its place by heart."""
+def choose_keyframe(truth: Masklets, annotated: Sequence[int], number: int) -> int | None:
+    """Returns one of the frames with the largest target area; None if no target is visible.
 
-
-def keyframe_of(truth: Masklets, annotated: Sequence[int], chance: int) -> int | None:
-    """One of the frames in which the targets cover most, fewer where they are seen in fewer; None if never seen.
-
-    annotated: frames whose masks are known. chance: any number of at least 0.
+    annotated: frames whose masks are known. number: a random integer >= 0 that selects the frame.
     """
     areas = {frame: truth.area(frame) for frame in annotated}
-    largest = sorted((frame for frame in areas if areas[frame]), key=lambda frame: (-areas[frame], frame))[:LARGEST]
-    return largest[chance % len(largest)] if largest else None
+    visible = sorted((frame for frame in areas if areas[frame]), key=lambda frame: (-areas[frame], frame))
+    largest = visible[:KEYFRAME_CHOICES]
+    return largest[number % len(largest)] if largest else None
 
 
-def shown_with(total: int, count: int, keyframe: int | None) -> tuple[int, ...]:
-    """Exactly min(count, total) frames spread evenly over a video, ascending, the keyframe among them.
-
-    It takes the place of the frame nearest to it.
-    """
-    spread = sample_indices(total, count)
-    if keyframe is None or keyframe in spread:
-        return spread
-    nearest = min(spread, key=lambda index: abs(index - keyframe))
-    return tuple(keyframe if index == nearest else index for index in spread)
+def frames_with(keyframe: int | None, total: int, count: int) -> tuple[int, ...]:
+    """Returns min(count, total) evenly spaced frame indices, ascending; the keyframe replaces the nearest of them."""
+    spaced = sample_indices(total, count)
+    if keyframe is None or keyframe in spaced:
+        return spaced
+    nearest = min(spaced, key=lambda index: abs(index - keyframe))
+    return tuple(keyframe if index == nearest else index for index in spaced)

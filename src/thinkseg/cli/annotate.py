@@ -15,7 +15,7 @@ from thinkseg.errors import ModelError, SettingsError
 if TYPE_CHECKING:
     from thinkseg.annotation.annotators import Annotator
     from thinkseg.annotation.build import AnnotationResult
-    from thinkseg.annotation.candidates import Candidate, Source
+    from thinkseg.annotation.candidates import AnnotationSource, Candidate
     from thinkseg.annotation.costs import CostTracker
     from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.types import View
@@ -133,7 +133,7 @@ def shapes(arguments: argparse.Namespace) -> int:
     pool = arguments.pool or 2 * arguments.count
     episode(arguments.split, arguments.start)
 
-    def source(progress: Progress) -> Source:
+    def source(progress: Progress) -> AnnotationSource:
         progress.say("drawing clips")
         return ShapesSource(arguments.split, arguments.start, pool, progress)
 
@@ -157,18 +157,21 @@ def benchmark(arguments: argparse.Namespace) -> int:
 
 
 def _annotate(
-    arguments: argparse.Namespace, title: str, open_source: Callable[[Progress], Source], issues: DatasetIssues | None
+    arguments: argparse.Namespace,
+    title: str,
+    open_source: Callable[[Progress], AnnotationSource],
+    issues: DatasetIssues | None,
 ) -> int:
-    from thinkseg.annotation.build import Plan, make
-    from thinkseg.annotation.costs import Budget, CostTracker
+    from thinkseg.annotation.build import AnnotationSettings, annotate
+    from thinkseg.annotation.costs import CostBudget, CostTracker
     from thinkseg.annotation.review import write_review
-    from thinkseg.annotation.sampling import draw, table
+    from thinkseg.annotation.sampling import draw, strata_table
     from thinkseg.storage.atomic import check_writable
     from thinkseg.types import View
 
     check_writable(arguments.out)
     view = View(arguments.frames, arguments.frame_size, arguments.coordinates)
-    budget = Budget(arguments.max_tokens_total, arguments.max_cost, arguments.price_in, arguments.price_out)
+    budget = CostBudget(arguments.max_tokens_total, arguments.max_cost, arguments.price_in, arguments.price_out)
     with Progress() as progress:
         progress.say(f"connecting to {arguments.annotator}")
         annotator, settings = _annotator(arguments, view)
@@ -176,15 +179,15 @@ def _annotate(
         drawn = draw(source.candidates, arguments.count, arguments.balance, arguments.seed, arguments.no_target)
         if not drawn:
             raise SettingsError(f"{title}: no question to draw: choose another split, or take those with --no-target")
-        print(table({"there are": source.candidates, "drawn": drawn}), flush=True)
-        purse = CostTracker(budget, annotator.longest_reply)
-        plan = Plan(view, arguments.seed, settings)
-        meter = _Meter(progress, len(drawn), purse)
-        made = make(source, drawn, annotator, plan, purse, arguments.out, issues=issues, on_answer=meter)
+        print(strata_table({"there are": source.candidates, "drawn": drawn}), flush=True)
+        costs = CostTracker(budget, annotator.max_reply_tokens)
+        annotation = AnnotationSettings(view, arguments.seed, settings)
+        meter = _Meter(progress, len(drawn), costs)
+        made = annotate(source, drawn, annotator, annotation, costs, arguments.out, issues=issues, on_answer=meter)
         if arguments.review:
             progress.say("writing the page")
-            write_review(made.verdicts, arguments.out, f"Reasoning on {title}, by {annotator.name}")
-    print(_told(made, drawn, purse))
+            write_review(made.verifications, arguments.out, f"Reasoning on {title}, by {annotator.name}")
+    print(_told(made, drawn, costs))
     print(f"wrote {arguments.out}")
     return _status(made, len(drawn) - made.num_unreadable)
 
@@ -205,21 +208,21 @@ def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, di
     return connect(arguments.annotator, view, arguments.seed, **sampling, **settings), {**drawing, **sampling}
 
 
-def _told(made: AnnotationResult, drawn: list[Candidate], purse: CostTracker) -> str:
+def _told(made: AnnotationResult, drawn: list[Candidate], costs: CostTracker) -> str:
     """What came of it: strata before and after, why answers were rejected, what was spent."""
     from thinkseg import console
-    from thinkseg.annotation.sampling import table
-    from thinkseg.annotation.verdicts import reasons
+    from thinkseg.annotation.answers import count_reasons
+    from thinkseg.annotation.sampling import strata_table
     from thinkseg.annotation.verify import REASONS
 
-    kept = [one.candidate for one in made.verdicts if one.sample]
-    parts = ["", table({"drawn": drawn, "kept": kept})]
-    if found := reasons(made.verdicts):
+    kept = [one.candidate for one in made.verifications if one.sample]
+    parts = ["", strata_table({"drawn": drawn, "kept": kept})]
+    if found := count_reasons(made.verifications):
         lines = [(reason, str(count), REASONS[reason]) for reason, count in found.items()]
         parts += ["", console.table(("rejected for", "times", "which means that"), lines, numbers={1})]
-    if purse.read:
-        cost = f", cost {purse.cost:,.2f}" if purse.cost else ""
-        parts += ["", f"tokens: {purse.read:,} read, {purse.written:,} written{cost}"]
+    if costs.prompt_tokens:
+        cost = f", cost {costs.cost:,.2f}" if costs.cost else ""
+        parts += ["", f"tokens: {costs.prompt_tokens:,} read, {costs.completion_tokens:,} written{cost}"]
     return "\n".join(parts)
 
 
@@ -239,10 +242,10 @@ def _status(made: AnnotationResult, total: int) -> int:
 class _Meter:
     """How far it is, as a line: questions done, what was spent, and how long the rest will take."""
 
-    def __init__(self, progress: Progress, total: int, purse: CostTracker) -> None:
+    def __init__(self, progress: Progress, total: int, costs: CostTracker) -> None:
         self._progress = progress
         self._total = total
-        self._purse = purse
+        self._costs = costs
         self._started = time.monotonic()
         self._first: int | None = None
 
@@ -252,10 +255,10 @@ class _Meter:
         if self._first is None:
             self._first = done - 1
         words = [f"annotating {done}/{self._total}"]
-        if self._purse.read:
-            words.append(f"{self._purse.read + self._purse.written:,} tokens")
-        if self._purse.cost:
-            words.append(f"cost {self._purse.cost:,.2f}")
+        if self._costs.prompt_tokens:
+            words.append(f"{self._costs.prompt_tokens + self._costs.completion_tokens:,} tokens")
+        if self._costs.cost:
+            words.append(f"cost {self._costs.cost:,.2f}")
         passed = time.monotonic() - self._started
         words.append(f"{duration(passed * (self._total - done) / (done - self._first))} left")
         self._progress.say(", ".join(words))

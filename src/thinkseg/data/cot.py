@@ -1,6 +1,6 @@
 """A chain-of-thought set on disk: samples with their reasoning, written and read back.
 
-    settings.json            what made it; "view": {"num_frames", "frame_wh", "coordinates"}, and "tells_boxes"
+    settings.json            what made it; "view": {"num_frames", "frame_wh", "coordinates"}, and "boxes_in_thinking"
     samples.jsonl            one sample a line
     frames/<id>/00000.jpg    the frames shown, without any marks on them, of size "frame_wh"
 
@@ -13,8 +13,8 @@ One line of samples.jsonl:
 
 indices and keyframe count frames of the whole video, and boxes are xyxy in pixels of it, whose size is size_wh; a
 sample without a target has neither ("keyframe": null, "boxes": [], "targets": "none"). labels are the times or numbers
-that stood before the frames. If "tells_boxes" is true, the thinking writes boxes in the units of the set's view, and is
-of use for that view alone.
+that stood before the frames. If "boxes_in_thinking" is true, the thinking contains boxes in the units of the set's
+view, and the set fits that view only.
 
 What is read is untrusted: it is as told here, and stays inside the folder, or it is a TreeError with file, line and
 field.
@@ -48,6 +48,10 @@ LONGEST_SIDE = 100_000
 """Of a video, in pixels; more is damage."""
 
 
+OLD_FIELDS = {"boxes_in_thinking": "tells_boxes"}
+"""Names of fields in sets of version 0.1, by their current names."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CotSample:
     """One question with the reasoning that leads to its answer; fields as in the file.
@@ -76,13 +80,13 @@ class CotSet:
     """A set that was read.
 
     settings: all of settings.json. view: how many frames its samples show (fewer of a shorter video), and at what size.
-    tells_boxes: the thinking holds boxes in the units of that view.
+    boxes_in_thinking: the thinking contains boxes in the units of that view.
     """
 
     root: Path
     settings: Mapping[str, Any]
     view: View
-    tells_boxes: bool
+    boxes_in_thinking: bool
     samples: tuple[CotSample, ...]
 
     def images(self, sample: CotSample) -> list[np.ndarray]:
@@ -99,9 +103,9 @@ def read_cot_set(root: Path) -> CotSet:
     Raises TreeError, a DatasetError, if it is not as told above.
     """
     settings = read_json(root / SETTINGS)
-    view, tells_boxes = _view(settings["view"]), settings["tells_boxes"].value
-    if not isinstance(tells_boxes, bool):
-        raise settings["tells_boxes"].error("invalid_field", "must be true or false")
+    view, in_thinking = _view(settings["view"]), settings[_current_name(settings, "boxes_in_thinking")]
+    if not isinstance(in_thinking.value, bool):
+        raise in_thinking.error("invalid_field", "must be true or false")
     samples: dict[str, CotSample] = {}
     for _, row in read_lines(root / SAMPLES):
         sample = _sample(row)
@@ -110,7 +114,7 @@ def read_cot_set(root: Path) -> CotSet:
         if sample.id in samples:
             raise row["id"].error("unknown_id", f"is the second {sample.id!r}")
         samples[sample.id] = sample
-    return CotSet(root, settings.value, view, tells_boxes, tuple(samples.values()))
+    return CotSet(root, settings.value, view, in_thinking.value, tuple(samples.values()))
 
 
 def write_samples(samples: Iterable[CotSample], path: Path) -> None:
@@ -205,6 +209,12 @@ def _sample(row: JsonNode) -> CotSample:
         boxes=boxes,
         thinking=_string(row["thinking"]),
     )
+
+
+def _current_name(node: JsonNode, field: str) -> str:
+    """Returns the name under which an object has a field: the current one, or else that of version 0.1."""
+    old = OLD_FIELDS[field]
+    return field if field in node or old not in node else old
 
 
 def _view(node: JsonNode) -> View:

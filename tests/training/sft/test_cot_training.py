@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from thinkseg.annotation.annotators import Rules
-from thinkseg.annotation.build import Plan, make
+from thinkseg.annotation.annotators import RuleAnnotator
+from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.candidates import ShapesSource
-from thinkseg.annotation.costs import Budget, CostTracker
+from thinkseg.annotation.costs import CostBudget, CostTracker
 from thinkseg.data.cot import CotSet, read_cot_set
 from thinkseg.demonstrations import dialogue
 from thinkseg.errors import DatasetError, SettingsError
@@ -33,8 +33,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of five samples of the shapes world, explained by rules."""
     out = tmp_path_factory.mktemp("sets") / "shapes"
     source = ShapesSource("train", 0, 6)
-    made = make(source, source.candidates, Rules(VIEW), Plan(VIEW, 0, {}), CostTracker(Budget(), 0), out)
-    assert sum(one.sample is not None for one in made.verdicts) >= 5
+    annotator, settings, costs = RuleAnnotator(VIEW), AnnotationSettings(VIEW, 0, {}), CostTracker(CostBudget(), 0)
+    result = annotate(source, source.candidates, annotator, settings, costs, out)
+    assert sum(one.sample is not None for one in result.verifications) >= 5
     return out
 
 

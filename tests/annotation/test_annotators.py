@@ -1,15 +1,15 @@
-"""The annotator that needs no model."""
+"""The annotator that uses the rules of the shapes world."""
 
 from collections import Counter
 
 import pytest
 
-from thinkseg.annotation.annotators import Rules
+from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.candidates import ShapesSource
-from thinkseg.annotation.prompts import read_steps
+from thinkseg.annotation.prompts import parse_steps
 from thinkseg.annotation.sampling import draw
-from thinkseg.annotation.tasks import limits, prepare
-from thinkseg.annotation.verify import Truth, check
+from thinkseg.annotation.tasks import box_limits, prepare
+from thinkseg.annotation.verify import Truth, check_reply
 from thinkseg.types import View
 
 
@@ -21,12 +21,12 @@ def source():
 @pytest.mark.parametrize("view", [View(4, (112, 112)), View(3, (84, 56), "thousandths")], ids=["pixels", "thousandths"])
 def test_what_rules_say_is_true(source, view):
     """Nearly all of it: a target of which little is in sight at the keyframe is none to a careful observer."""
-    rules, found, moments = Rules(view), Counter(), set()
+    annotator, found, moments = RuleAnnotator(view), Counter(), set()
     drawn = draw(source.candidates, 16, "balanced", 0, no_target=True)
     for seed, candidate in enumerate(drawn):
         task = prepare(candidate, *source.sample(candidate.id), view, seed)
-        reply = rules.ask(task, seed).result()
-        steps, reasons = check(reply, Truth(task.draft, task.num_objects, limits(view)))
+        reply = annotator.submit(task, seed).result()
+        steps, reasons = check_reply(reply, Truth(task.draft, task.num_objects, box_limits(view)))
         assert steps is not None
         found[candidate.targets] += not reasons
         if task.draft.keyframe is not None and not reasons:
@@ -44,7 +44,7 @@ def test_the_given_keyframe_is_told_whichever_it_is(source):
     told = set()
     for seed in range(12):
         task = prepare(candidate, *source.sample(candidate.id), view, seed)
-        steps = read_steps(Rules(view).ask(task, 0).result().text)
+        steps = parse_steps(RuleAnnotator(view).submit(task, 0).result().text)
         assert f"at {task.keyframe_label} s" in steps.place
         told.add(task.draft.keyframe)
     assert len(told) > 2
