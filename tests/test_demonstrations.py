@@ -29,7 +29,7 @@ def cot(tmp_path):
         targets="single",
         indices=(1, 3),
         labels=("0.5", "1.5"),
-        clock="seconds",
+        label_unit="seconds",
         size_wh=(24, 16),
         frames=frame_names("clip/0", 2),
         keyframe=3,

@@ -41,7 +41,7 @@ def dialogue(cot: CotSet, sample: CotSample, view: View) -> Dialogue:
 
 def shown_to(sample: CotSample, view: View) -> Shown:
     """The record of a sample's frames when they are shown at a view's size, to a policy that writes boxes its way."""
-    return Shown(sample.indices, sample.labels, view.frame_wh, sample.size_wh, view.coordinates, sample.clock)
+    return Shown(sample.indices, sample.labels, view.frame_wh, sample.size_wh, view.coordinates, sample.label_unit)
 
 
 def reply(sample: CotSample, shown: Shown) -> str:

@@ -145,7 +145,7 @@ class View:
     num_frames: int
     frame_wh: tuple[int, int]
     coordinates: Coordinates = "pixels"
-    clock: LabelUnit = "seconds"
+    label_unit: LabelUnit = "seconds"
     overview_wh: tuple[int, int] | None = None
     closeup_wh: tuple[int, int] | None = None
 

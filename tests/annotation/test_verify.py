@@ -62,7 +62,7 @@ def test_the_last_step_is_about_the_keyframe(truth):
 
 
 def test_frames_that_are_numbered(truth):
-    draft = replace(truth.draft, clock="index", labels=("0", "2", "3"))
+    draft = replace(truth.draft, label_unit="index", labels=("0", "2", "3"))
     numbered = replace(truth, draft=draft)
     assert against(numbered, reason="The cat shows best in frame 2.") == []
     assert against(numbered, reason="The cat shows best in frame 3.") == ["wrong_keyframe"]

@@ -37,7 +37,7 @@ def test_labels_are_seconds_with_one_decimal_where_that_is_enough(film):
     shown = describe(film(num_frames=31, fps=10.0), VIEW)
     assert shown.indices == (0, 10, 20, 30)
     assert shown.labels == ("0.0", "1.0", "2.0", "3.0")
-    assert shown.clock == "seconds"
+    assert shown.label_unit == "seconds"
 
 
 def test_labels_take_as_many_decimals_as_keep_them_apart(film):
@@ -48,12 +48,12 @@ def test_labels_take_as_many_decimals_as_keep_them_apart(film):
 def test_frames_without_usable_times_are_labelled_by_index(film, fps):
     shown = describe(film(num_frames=10, fps=fps), VIEW)
     assert shown.labels == ("0", "3", "6", "9")
-    assert shown.clock == "index"
+    assert shown.label_unit == "index"
 
 
 def test_a_view_can_ask_for_indices(film):
-    shown = describe(film(num_frames=10), View(2, (8, 6), clock="index"))
-    assert (shown.labels, shown.clock) == (("0", "9"), "index")
+    shown = describe(film(num_frames=10), View(2, (8, 6), label_unit="index"))
+    assert (shown.labels, shown.label_unit) == (("0", "9"), "index")
 
 
 @given(fps=st.floats(0.01, 2_000), total=st.integers(1, 400), count=st.integers(1, 40))

@@ -100,7 +100,7 @@ def test_a_benchmark_by_a_served_model(tree, tmp_path, capsys):
     assert len(cot.samples) == 7
     assert cot.settings["split"] == "train"
     assert cot.settings["annotator"] == name
-    assert {sample.clock for sample in cot.samples} == {"index"}
+    assert {sample.label_unit for sample in cot.samples} == {"index"}
     assert SECRET not in all_text(out) + told
 
 

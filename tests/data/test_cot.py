@@ -1,4 +1,4 @@
-"""Sets on disk: what is written is read back, and nothing else is read."""
+"""CoT sets: round trips, earlier versions, and invalid files."""
 
 import json
 
@@ -24,7 +24,7 @@ def sample(name="clip/3", keyframe=12, **changes):
         "targets": "multiple" if boxes else "none",
         "indices": (0, 12, 24),
         "labels": ("0.0", "1.0", "2.0"),
-        "clock": "seconds",
+        "label_unit": "seconds",
         "size_wh": (100, 80),
         "frames": frame_names(name, 3),
         "keyframe": keyframe,
@@ -47,7 +47,7 @@ def root(tmp_path):
 
 
 def rewrite(root, change):
-    """Lets `change` work on the first sample of a set."""
+    """Applies `change` to the first line of samples.jsonl."""
     path = root / "samples.jsonl"
     first, *others = path.read_text().splitlines()
     value = json.loads(first)
@@ -55,7 +55,7 @@ def rewrite(root, change):
     path.write_text("\n".join([json.dumps(value), *others]) + "\n")
 
 
-def test_a_set_is_read_as_it_was_written(root):
+def test_read_cot_set_written_set_round_trips(root):
     found = read_cot_set(root)
     assert (found.view, found.boxes_in_thinking, found.settings["seed"]) == (View(3, (12, 8)), False, 7)
     for read, written in zip(found.samples, [sample(), sample("clip/4", None)], strict=True):
@@ -67,20 +67,14 @@ def test_a_set_is_read_as_it_was_written(root):
     assert [int(image.mean()) for image in images] == [0, 80, 160]
 
 
-def test_read_cot_set_settings_of_version_0_1_are_read(root):
-    with editing(root / "settings.json") as settings:
-        settings["tells_boxes"] = not settings.pop("boxes_in_thinking")
-    assert read_cot_set(root).boxes_in_thinking
-
-
-def test_lines_are_the_same_bytes_each_time(root, tmp_path):
+def test_write_samples_twice_writes_equal_bytes(root, tmp_path):
     before = (root / "samples.jsonl").read_bytes()
     write_samples(read_cot_set(root).samples, tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == before
     assert b'"boxes": [[8, 16, 90.5, 71], [0, 0, 1, 1]]' in before
 
 
-def test_frames_are_there_in_full_or_not_at_all(root):
+def test_write_frames_error_leaves_no_folder(root):
     names = frame_names("late", 2)
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         write_frames(root, names, [np.zeros((8, 12, 3), np.uint8)])
@@ -91,59 +85,69 @@ def test_frames_are_there_in_full_or_not_at_all(root):
     assert np.asarray(Image.open(root / names[0])).max() == 0
 
 
+def test_read_cot_set_earlier_version_reads_old_field_names(root):
+    with editing(root / "settings.json") as settings:
+        settings["tells_boxes"] = not settings.pop("boxes_in_thinking")
+    lines = (root / "samples.jsonl").read_text().replace('"label_unit": "seconds"', '"clock": "index"')
+    (root / "samples.jsonl").write_text(lines)
+    cot_set = read_cot_set(root)
+    assert cot_set.boxes_in_thinking
+    assert [sample.label_unit for sample in cot_set.samples] == ["index", "index"]
+
+
 @pytest.mark.parametrize("name", ["../up", "/abs", "a//b", "a/./b", "a\\b", ""])
-def test_an_id_stays_in_the_folder(name):
+def test_frame_names_unsafe_id_raises(name):
     with pytest.raises(DatasetError, match="lead out"):
         frame_names(name, 1)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("id", "../../etc", "line 1 > id names '../../etc', which could lead out"),
-        ("id", "clip/4", "line 2 > id is the second 'clip/4'"),
+        ("id", "clip/4", "line 2 > id repeats 'clip/4'"),
         ("video", 3, "line 1 > video must be text"),
         ("query", "", "query must be text"),
         ("category", None, "category must be text"),
         ("type", "funny", "type must be one of referring, reasoning"),
         ("targets", "two", "targets must be one of"),
         ("targets", "none", "a keyframe and boxes, or neither"),
-        ("indices", [], "ascend, at least one"),
-        ("indices", [0, 12, 12], "ascend"),
+        ("indices", [], "ascending frame indices, at least one"),
+        ("indices", [0, 12, 12], "ascending"),
         ("indices", [0, 12.0, 24], "indices > 1 must be an integer >= 0"),
         ("indices", [0, 3, 6, 12], "at most 3"),
         ("labels", ["0", "1"], "3 different numbers"),
         ("labels", ["0", "1.0", "1"], "3 different numbers"),
         ("labels", ["0", "1", "nan"], "decimal numbers"),
         ("labels", ["0", "1", "1e9"], "decimal numbers"),
-        ("clock", "sundial", "clock must be one of seconds, index"),
+        ("label_unit", "sundial", "label_unit must be one of seconds, index"),
         ("size_wh", [0, 5], "must be [width, height]"),
         ("frames", ["a.jpg"], "3 files"),
         ("frames", ["a.jpg", "b.jpg", "../../c.jpg"], "frames > 2 names '../../c.jpg'"),
         ("frames", ["a.jpg", "b.jpg", "/etc/passwd"], "could lead out"),
-        ("keyframe", 11, "is 11, which is none of the indices"),
+        ("keyframe", 11, "must be one of the indices, not 11"),
         ("keyframe", None, "a keyframe and boxes, or neither"),
         ("boxes", [], "a keyframe and boxes, or neither"),
         ("boxes", [[0, 0, 1]], "boxes > 0 must be a box of four numbers"),
         ("boxes", [[0, 0, True, 1]], "a box of four numbers"),
-        ("boxes", [[0, 0, 101, 1]], "inside the frame, 100x80"),
-        ("boxes", [[5, 0, 5, 1]], "with an area"),
-        ("boxes", [[0, 0, float("nan"), 1]], "with an area"),
+        ("boxes", [[0, 0, 101, 1]], "inside the frame of 100x80"),
+        ("boxes", [[5, 0, 5, 1]], "with an area > 0"),
+        ("boxes", [[0, 0, float("nan"), 1]], "with an area > 0"),
         ("thinking", ["x"], "thinking must be text"),
     ],
 )
-def test_what_is_not_as_told_is_named(root, field, value, told):
+def test_read_cot_set_invalid_field_raises_with_line_and_field(root, field, value, message):
     rewrite(root, lambda row: row.update({field: value}))
     if field == "indices" and len(value) == 4:
         rewrite(root, lambda row: row.update(labels=list("0123"), frames=[f"{n}.jpg" for n in range(4)]))
     with pytest.raises(DatasetError) as caught:
         read_cot_set(root)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(root / "samples.jsonl") in str(caught.value)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"id": "x"}'])
-def test_a_line_that_is_no_sample(root, line):
+def test_read_cot_set_invalid_line_raises(root, line):
     with (root / "samples.jsonl").open("a") as file:
         file.write(line)
     with pytest.raises(DatasetError, match="line 3"):
@@ -151,29 +155,29 @@ def test_a_line_that_is_no_sample(root, line):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"view": None}, "view must be an object"),
-        ({"view": {"num_frames": 0, "frame_wh": [1, 1], "coordinates": "pixels"}}, "at least 1"),
+        ({"view": {"num_frames": 0, "frame_wh": [1, 1], "coordinates": "pixels"}}, "must be >= 1"),
         ({"view": {"num_frames": 1, "frame_wh": [1], "coordinates": "pixels"}}, "width, height"),
         ({"view": {"num_frames": 1, "frame_wh": [1, 1], "coordinates": "inches"}}, "must be one of"),
         ({"boxes_in_thinking": 1}, "true or false"),
     ],
 )
-def test_settings_that_are_not_as_told(root, change, told):
+def test_read_cot_set_invalid_settings_raises(root, change, message):
     with editing(root / "settings.json") as settings:
         settings.update(change)
-    with pytest.raises(DatasetError, match=told):
+    with pytest.raises(DatasetError, match=message):
         read_cot_set(root)
 
 
-def test_a_folder_without_a_set(tmp_path):
+def test_read_cot_set_empty_folder_raises(tmp_path):
     with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
         read_cot_set(tmp_path)
 
 
-def test_a_picture_that_is_none(root):
+def test_images_unreadable_frame_raises(root):
     found = read_cot_set(root)
-    (root / found.samples[0].frames[1]).write_bytes(b"no picture")
+    (root / found.samples[0].frames[1]).write_bytes(b"not an image")
     with pytest.raises(VideoError, match=r"00001\.jpg"):
         found.images(found.samples[0])

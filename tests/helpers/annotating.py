@@ -76,7 +76,7 @@ def good(task: Task) -> str:
         return steps_text(
             "A dog sleeps in the grass from beginning to end.", "A cat is asked for.", "There is no cat here."
         )
-    moment = frame_phrase(task.keyframe_label, task.draft.clock)
+    moment = frame_phrase(task.keyframe_label, task.draft.label_unit)
     return steps_text(
         "A cat comes into the garden and sits down.",
         f"Nobody else is here. The cat shows best at {moment}.",

@@ -73,3 +73,9 @@ def test_a_file_that_cannot_be_written_in_full_stays_as_it_was(tmp_path):
     with pytest.raises(TypeError):
         replace_json({"a": {1, 2}}, path)
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_result_folder_settings_of_earlier_version_resumes(tmp_path):
+    replace_json({"view": {"num_frames": 4, "clock": "index"}}, tmp_path / "settings.json")
+    with ResultFolder(tmp_path, {"view": {"num_frames": 4, "label_unit": "index"}}) as folder:
+        assert folder.rows == {}

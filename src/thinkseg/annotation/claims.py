@@ -24,9 +24,9 @@ _FRAMES: dict[LabelUnit, re.Pattern[str]] = {
 }
 
 
-def named_frames(text: str, clock: LabelUnit) -> set[float]:
+def named_frames(text: str, label_unit: LabelUnit) -> set[float]:
     """Returns the labels, as numbers, of the frames that a text names: "0.8 s", "frame 12"."""
-    return {float(found) for found in _FRAMES[clock].findall(text)}
+    return {float(found) for found in _FRAMES[label_unit].findall(text)}
 
 
 _FRAME = r"(?:frame|image|picture|scene|view|screen|video|shot)"

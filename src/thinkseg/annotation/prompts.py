@@ -83,20 +83,20 @@ TEMPLATES = (
 )
 
 
-def frame_phrase(label: str, clock: LabelUnit) -> str:
+def frame_phrase(label: str, label_unit: LabelUnit) -> str:
     """Returns the name of a frame in a text: "0.8 s" or "frame 12"."""
-    return f"{label} s" if clock == "seconds" else f"frame {label}"
+    return f"{label} s" if label_unit == "seconds" else f"frame {label}"
 
 
 def annotation_turn(task: Task, template: int) -> Turn:
     """Returns the prompt for a task. template: index into `TEMPLATES`, modulo their number."""
     wording, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
-    content: list[str | np.ndarray] = [wording.opening.format(query=draft.query, clock=CLOCKS[draft.clock])]
+    content: list[str | np.ndarray] = [wording.opening.format(query=draft.query, clock=CLOCKS[draft.label_unit])]
     for label, image, masks in zip(draft.labels, task.images, task.masks, strict=True):
-        content += (LABELS[draft.clock].format(label), outlined(image, masks))
+        content += (LABELS[draft.label_unit].format(label), outlined(image, masks))
     steps = wording.no_target
     if task.keyframe_label is not None:
-        moment = frame_phrase(task.keyframe_label, draft.clock)
+        moment = frame_phrase(task.keyframe_label, draft.label_unit)
         count = "1 target" if task.num_objects == 1 else f"{task.num_objects} targets"
         steps = wording.targets.format(count=count, moment=moment)
     return Turn((*content, f"{steps}\n{_FORMAT}"))

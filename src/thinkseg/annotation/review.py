@@ -72,7 +72,7 @@ def _image(one: Verification, out: Path) -> PageImage:
     scale = np.array(folder.size_wh * 2) / np.array(draft.size_wh * 2)
     strip = draw.film_strip(
         list(folder.read(range(len(folder)))),
-        [frame_phrase(label, draft.clock) for label in draft.labels],
+        [frame_phrase(label, draft.label_unit) for label in draft.labels],
         highlight=None if draft.keyframe is None else draft.indices.index(draft.keyframe),
         boxes=draft.boxes * scale,
         width=1200,

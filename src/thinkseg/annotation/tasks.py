@@ -88,7 +88,7 @@ def prepare(
         targets=candidate.targets,
         indices=shown.indices,
         labels=shown.labels,
-        clock=shown.clock,
+        label_unit=shown.label_unit,
         size_wh=shown.source_wh,
         frames=frame_names(candidate.id, len(shown.indices)),
         keyframe=keyframe,

@@ -83,7 +83,7 @@ def check_reply(reply: Reply, truth: Truth) -> tuple[Steps | None, list[str]]:
 
 def _named_frames(text: str, draft: CotSample) -> set[float]:
     """Returns the labels, as numbers, of the shown frames that a text names."""
-    return claims.named_frames(text, draft.clock) & set(map(float, draft.labels))
+    return claims.named_frames(text, draft.label_unit) & set(map(float, draft.labels))
 
 
 def _keyframe(draft: CotSample) -> set[float]:

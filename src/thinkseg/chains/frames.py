@@ -36,7 +36,7 @@ class Shown:
     labels: one timestamp a frame, as text exactly as shown: decimal numbers, no two of them equal as numbers.
     frame_wh: size of the images shown; source_wh: size of the video.
     coordinates: how the policy writes boxes on those images.
-    clock: what the labels count: seconds, or frames of the video.
+    label_unit: what the labels count: seconds, or frames of the video.
     """
 
     indices: tuple[int, ...]
@@ -44,7 +44,7 @@ class Shown:
     frame_wh: tuple[int, int]
     source_wh: tuple[int, int]
     coordinates: Coordinates
-    clock: LabelUnit = "seconds"
+    label_unit: LabelUnit = "seconds"
 
 
 def sample_indices(total: int, count: int) -> tuple[int, ...]:
@@ -70,15 +70,15 @@ def describe(video: Frames, view: View, indices: Sequence[int] | None = None) ->
     ascending = all(a < b for a, b in pairwise(chosen))
     if not chosen or not ascending or chosen[0] < 0 or chosen[-1] >= len(video):
         raise ValueError(f"not strictly ascending indices into the {len(video)} frames of {video.name}: {chosen}")
-    labels = _seconds(video, chosen) if view.clock == "seconds" else None
-    clock: LabelUnit = "index" if labels is None else "seconds"
+    labels = _seconds(video, chosen) if view.label_unit == "seconds" else None
+    label_unit: LabelUnit = "index" if labels is None else "seconds"
     return Shown(
         indices=chosen,
         labels=labels or tuple(map(str, chosen)),
         frame_wh=view.frame_wh,
         source_wh=video.size_wh,
         coordinates=view.coordinates,
-        clock=clock,
+        label_unit=label_unit,
     )
 
 

@@ -64,7 +64,7 @@ def ask_when(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
     """The first turn: instruction, then number, time and image of each frame, then nothing but the question."""
     content: list[str | np.ndarray] = [WHEN]
     for number, (label, image) in enumerate(zip(shown.labels, images, strict=True)):
-        content += (f"frame {number}, {label} s:" if shown.clock == "seconds" else f"frame {number}:", image)
+        content += (f"frame {number}, {label} s:" if shown.label_unit == "seconds" else f"frame {number}:", image)
     return Turn((*content, f"Question: {query}"))
 
 

@@ -44,7 +44,9 @@ def veason(sample: VideoSample, view: View, indices: Sequence[int] | None = None
 
 def ask(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
     """The turn: instruction, then label and image of each frame, then nothing but the question."""
-    content: list[str | np.ndarray] = [INSTRUCTION.format(clock=CLOCKS[shown.clock], units=UNITS[shown.coordinates])]
+    content: list[str | np.ndarray] = [
+        INSTRUCTION.format(clock=CLOCKS[shown.label_unit], units=UNITS[shown.coordinates])
+    ]
     for label, image in zip(shown.labels, images, strict=True):
-        content += (LABELS[shown.clock].format(label), image)
+        content += (LABELS[shown.label_unit].format(label), image)
     return Turn((*content, f"Question: {query}"))

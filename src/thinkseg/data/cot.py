@@ -1,23 +1,23 @@
-"""A chain-of-thought set on disk: samples with their reasoning, written and read back.
+"""Reads and writes chain-of-thought (CoT) sets: samples with their reasoning.
 
-    settings.json            what made it; "view": {"num_frames", "frame_wh", "coordinates"}, and "boxes_in_thinking"
-    samples.jsonl            one sample a line
-    frames/<id>/00000.jpg    the frames shown, without any marks on them, of size "frame_wh"
+    settings.json            how it was made, "view": {"num_frames", "frame_wh", "coordinates"}, "boxes_in_thinking"
+    samples.jsonl            one sample per line
+    frames/<id>/00000.jpg    the frames of the view without annotations, of size "frame_wh"
 
 One line of samples.jsonl:
 
     {"id": "clip/3", "video": "clip", "query": "the cat that jumps", "category": "reasoning", "type": "reasoning",
-     "targets": "single", "indices": [0, 12, 24], "labels": ["0.0", "1.0", "2.0"], "clock": "seconds",
+     "targets": "single", "indices": [0, 12, 24], "labels": ["0.0", "1.0", "2.0"], "label_unit": "seconds",
      "size_wh": [640, 360], "frames": ["frames/clip/3/00000.jpg", ...], "keyframe": 12, "boxes": [[8, 16, 90, 71]],
      "thinking": "..."}
 
-indices and keyframe count frames of the whole video, and boxes are xyxy in pixels of it, whose size is size_wh; a
-sample without a target has neither ("keyframe": null, "boxes": [], "targets": "none"). labels are the times or numbers
-that stood before the frames. If "boxes_in_thinking" is true, the thinking contains boxes in the units of the set's
-view, and the set fits that view only.
+indices and keyframe are frame indices of the full video. boxes are xyxy in pixels of the video, whose size is size_wh.
+A sample without a target has neither ("keyframe": null, "boxes": [], "targets": "none"). labels are the timestamps or
+frame numbers in the prompt. If "boxes_in_thinking" is true, the thinking contains boxes in the units of the set's view,
+and the set suits only that view.
 
-What is read is untrusted: it is as told here, and stays inside the folder, or it is a TreeError with file, line and
-field.
+Files are untrusted: a value that is not as documented, or that leads out of the folder, raises a DatasetFileError with
+file, line and field.
 """
 
 from __future__ import annotations
@@ -44,17 +44,16 @@ Targets = Literal["single", "multiple", "none"]
 SETTINGS, SAMPLES, FRAMES = "settings.json", "samples.jsonl", "frames"
 
 JPEG_QUALITY = 95
-LONGEST_SIDE = 100_000
-"""Of a video, in pixels; more is damage."""
+MAX_SIDE = 100_000
+"""Pixels; a larger video size is invalid."""
 
-
-OLD_FIELDS = {"boxes_in_thinking": "tells_boxes"}
-"""Names of fields in sets of version 0.1, by their current names."""
+_OLD_FIELDS = {"label_unit": "clock", "boxes_in_thinking": "tells_boxes"}
+"""Names of fields in sets of version 0.1, which are still read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CotSample:
-    """One question with the reasoning that leads to its answer; fields as in the file.
+    """A query with the reasoning that leads to its answer; fields as in the file.
 
     boxes: float32 (N, 4) xyxy in pixels of the source. frames: paths below the set's folder, with slashes.
     """
@@ -67,7 +66,7 @@ class CotSample:
     targets: Targets
     indices: tuple[int, ...]
     labels: tuple[str, ...]
-    clock: LabelUnit
+    label_unit: LabelUnit
     size_wh: tuple[int, int]
     frames: tuple[str, ...]
     keyframe: int | None
@@ -77,9 +76,9 @@ class CotSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CotSet:
-    """A set that was read.
+    """A chain-of-thought set.
 
-    settings: all of settings.json. view: how many frames its samples show (fewer of a shorter video), and at what size.
+    settings: the content of settings.json. view: number and size of the frames of a sample; fewer for a short video.
     boxes_in_thinking: the thinking contains boxes in the units of that view.
     """
 
@@ -90,7 +89,7 @@ class CotSet:
     samples: tuple[CotSample, ...]
 
     def images(self, sample: CotSample) -> list[np.ndarray]:
-        """The frames of a sample, uint8 RGB (H, W, 3) of one size. Raises VideoError if one cannot be read."""
+        """Reads the frames of a sample, uint8 RGB (H, W, 3) of one size. Raises VideoError if one is unreadable."""
         from thinkseg.ops.video import FrameFolder
 
         folder = FrameFolder([self.root / name for name in sample.frames], name=sample.id)
@@ -98,33 +97,35 @@ class CotSet:
 
 
 def read_cot_set(root: Path) -> CotSet:
-    """The set in a folder; pictures are read when they are asked for.
+    """Reads the set in a folder; `CotSet.images` reads the frames.
 
-    Raises TreeError, a DatasetError, if it is not as told above.
+    Raises DatasetFileError, a DatasetError, if a file is not as documented above.
     """
     settings = read_json(root / SETTINGS)
-    view, in_thinking = _view(settings["view"]), settings[_current_name(settings, "boxes_in_thinking")]
-    if not isinstance(in_thinking.value, bool):
-        raise in_thinking.error("invalid_field", "must be true or false")
+    view, boxes_in_thinking = _view(settings["view"]), _field(settings, "boxes_in_thinking")
+    if not isinstance(boxes_in_thinking.value, bool):
+        raise boxes_in_thinking.error("invalid_field", "must be true or false")
     samples: dict[str, CotSample] = {}
     for _, row in read_lines(root / SAMPLES):
         sample = _sample(row)
         if len(sample.indices) > view.num_frames:
-            raise row["indices"].error("unexpected_count", f"must be at most {view.num_frames}, as the view says")
+            raise row["indices"].error(
+                "unexpected_count", f"must have at most {view.num_frames} entries, the num_frames of the view"
+            )
         if sample.id in samples:
-            raise row["id"].error("unknown_id", f"is the second {sample.id!r}")
+            raise row["id"].error("invalid_field", f"repeats {sample.id!r}; ids must be unique")
         samples[sample.id] = sample
-    return CotSet(root, settings.value, view, in_thinking.value, tuple(samples.values()))
+    return CotSet(root, settings.value, view, boxes_in_thinking.value, tuple(samples.values()))
 
 
 def write_samples(samples: Iterable[CotSample], path: Path) -> None:
-    """Writes samples.jsonl, one line each, in order."""
+    """Writes samples.jsonl, one line per sample, in order."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{json.dumps(sample_to_json(sample))}\n" for sample in samples)
 
 
 def sample_to_json(sample: CotSample) -> dict[str, Any]:
-    """A sample as the plain JSON values of its line."""
+    """Converts a sample to the JSON object of its line."""
     return {
         "id": sample.id,
         "video": sample.video,
@@ -134,34 +135,34 @@ def sample_to_json(sample: CotSample) -> dict[str, Any]:
         "targets": sample.targets,
         "indices": list(sample.indices),
         "labels": list(sample.labels),
-        "clock": sample.clock,
+        "label_unit": sample.label_unit,
         "size_wh": list(sample.size_wh),
         "frames": list(sample.frames),
         "keyframe": sample.keyframe,
-        "boxes": [[_plain(side) for side in box] for box in sample.boxes.tolist()],
+        "boxes": [[_json_number(side) for side in box] for box in sample.boxes.tolist()],
         "thinking": sample.thinking,
     }
 
 
 def sample_from_json(value: Any, name: str) -> CotSample:
-    """Reads what `sample_to_json` made, called `name` in errors. Raises TreeError for anything else."""
+    """Converts the JSON object of a line to a sample; `name` stands for it in errors. Raises DatasetFileError."""
     return _sample(JsonNode(value, name))
 
 
 def frame_names(sample_id: str, count: int) -> tuple[str, ...]:
-    """Where a set keeps the frames of a sample, below its folder.
+    """Returns the paths of a sample's frames below the set's folder.
 
-    Raises TreeError for an id that would lead out of the folder.
+    Raises DatasetFileError for an id that would lead out of the folder.
     """
     if not is_safe_name(sample_id, nested=True):
-        raise DatasetFileError("unsafe_path", f"the id {sample_id!r} could lead out of the set's folder")
+        raise DatasetFileError("unsafe_path", f"id {sample_id!r}: could lead out of the set's folder")
     return tuple(f"{FRAMES}/{sample_id}/{position:05d}.jpg" for position in range(count))
 
 
 def write_frames(root: Path, names: Sequence[str], images: Sequence[np.ndarray]) -> None:
-    """Writes the frames of a sample, uint8 RGB (H, W, 3), all of them or none; those there already are left alone.
+    """Writes the frames of a sample, uint8 RGB (H, W, 3), atomically; an existing folder is not changed.
 
-    names: as `frame_names` gives them. Raises OSError if they cannot be written.
+    names: from `frame_names`. Raises OSError if a file cannot be written.
     """
     from PIL import Image
 
@@ -172,27 +173,27 @@ def write_frames(root: Path, names: Sequence[str], images: Sequence[np.ndarray])
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, image in zip(names, images, strict=True):
-        # Small and colourful things suffer where colours are kept at half the size.
+        # Chroma subsampling blurs small colored objects.
         Image.fromarray(image).save(partial / Path(name).name, quality=JPEG_QUALITY, subsampling=0)
     os.replace(partial, folder)
 
 
-def _plain(side: float) -> float | int:
+def _json_number(side: float) -> float | int:
     return int(side) if side == int(side) else side
 
 
 def _sample(row: JsonNode) -> CotSample:
     indices = tuple(entry.integer() for entry in row["indices"].items())
     if not indices or any(a >= b for a, b in pairwise(indices)):
-        raise row["indices"].error("invalid_field", "must be frame indices that ascend, at least one")
+        raise row["indices"].error("invalid_field", "must be ascending frame indices, at least one")
     keyframe = None if row["keyframe"].value is None else row["keyframe"].integer()
     if keyframe is not None and keyframe not in indices:
-        raise row["keyframe"].error("invalid_field", f"is {keyframe}, which is none of the indices")
+        raise row["keyframe"].error("invalid_field", f"must be one of the indices, not {keyframe}")
     size_wh = _size(row["size_wh"])
     boxes = _boxes(row["boxes"], size_wh)
     targets = _choice(row["targets"], Targets)
     if (targets == "none") != (keyframe is None) or (keyframe is None) != (len(boxes) == 0):
-        raise row.error("invalid_field", "must have a keyframe and boxes, or neither of them and targets none")
+        raise row.error("invalid_field", "must have a keyframe and boxes, or neither and targets 'none'")
     return CotSample(
         id=row["id"].name(nested=True),
         video=row["video"].text(),
@@ -202,7 +203,7 @@ def _sample(row: JsonNode) -> CotSample:
         targets=targets,
         indices=indices,
         labels=_labels(row["labels"], len(indices)),
-        clock=_choice(row["clock"], LabelUnit),
+        label_unit=_choice(_field(row, "label_unit"), LabelUnit),
         size_wh=size_wh,
         frames=_frames(row["frames"], len(indices)),
         keyframe=keyframe,
@@ -211,36 +212,36 @@ def _sample(row: JsonNode) -> CotSample:
     )
 
 
-def _current_name(node: JsonNode, field: str) -> str:
-    """Returns the name under which an object has a field: the current one, or else that of version 0.1."""
-    old = OLD_FIELDS[field]
-    return field if field in node or old not in node else old
+def _field(node: JsonNode, name: str) -> JsonNode:
+    """Returns a field by its current name or by that of earlier versions."""
+    old = _OLD_FIELDS[name]
+    return node[old] if name not in node and old in node else node[name]
 
 
 def _view(node: JsonNode) -> View:
     num_frames = node["num_frames"].integer()
     if not num_frames:
-        raise node["num_frames"].error("invalid_field", "must be at least 1")
+        raise node["num_frames"].error("invalid_field", "must be >= 1")
     coordinates = _choice(node["coordinates"], Coordinates)
     return View(num_frames, _size(node["frame_wh"]), coordinates)
 
 
 def _size(node: JsonNode) -> tuple[int, int]:
     sides = [entry.integer() for entry in node.items()]
-    if len(sides) != 2 or not all(1 <= side <= LONGEST_SIDE for side in sides):
-        raise node.error("invalid_field", f"must be [width, height], of 1 to {LONGEST_SIDE} each")
+    if len(sides) != 2 or not all(1 <= side <= MAX_SIDE for side in sides):
+        raise node.error("invalid_field", f"must be [width, height], each from 1 to {MAX_SIDE}")
     return sides[0], sides[1]
 
 
 def _choice(node: JsonNode, options: Any) -> Any:
-    """One of the words of a Literal."""
+    """Returns a value that is one of a Literal's."""
     if node.value not in get_args(options):
         raise node.error("invalid_field", f"must be one of {', '.join(get_args(options))}")
     return node.value
 
 
 def _string(node: JsonNode) -> str:
-    """Text that may be empty."""
+    """Returns a text that may be empty."""
     return "" if node.value == "" else node.text()
 
 
@@ -249,14 +250,14 @@ def _labels(node: JsonNode, count: int) -> tuple[str, ...]:
     if not all(re.fullmatch(r"\d{1,12}(\.\d{1,12})?", label, re.ASCII) for label in labels):
         raise node.error("invalid_field", "must be decimal numbers as text")
     if len(labels) != count or len({float(label) for label in labels}) < count:
-        raise node.error("unexpected_count", f"must be {count} different numbers, one for each of the indices")
+        raise node.error("unexpected_count", f"must be {count} different numbers, one per index")
     return labels
 
 
 def _frames(node: JsonNode, count: int) -> tuple[str, ...]:
     names = tuple(entry.name(nested=True) for entry in node.items())
     if len(names) != count:
-        raise node.error("unexpected_count", f"must be {count} files, one for each of the indices")
+        raise node.error("unexpected_count", f"must be {count} files, one per index")
     return names
 
 
@@ -264,13 +265,13 @@ def _boxes(node: JsonNode, size_wh: tuple[int, int]) -> np.ndarray:
     boxes = []
     for entry in node.items():
         sides = [side.value for side in entry.items()]
-        # Exactly int or float: true is a number to Python, not to us.
+        # Exactly int or float: bool is a subclass of int.
         if len(sides) != 4 or any(type(side) not in (int, float) for side in sides):
             raise entry.error("invalid_field", "must be a box of four numbers, [x1, y1, x2, y2]")
         x1, y1, x2, y2 = sides
         if not (0 <= x1 < x2 <= size_wh[0] and 0 <= y1 < y2 <= size_wh[1]):
             raise entry.error(
-                "invalid_field", f"must be a box with an area inside the frame, {size_wh[0]}x{size_wh[1]}"
+                "invalid_field", f"must be a box with an area > 0 inside the frame of {size_wh[0]}x{size_wh[1]}"
             )
         boxes.append(sides)
     return np.array(boxes, np.float32).reshape(-1, 4)

@@ -102,11 +102,19 @@ def read_settings(out: Path) -> dict[str, Any]:
     """What was run in a folder of results. Raises SettingsError if it does not say."""
     path = out / SETTINGS
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return _renamed(dict(json.loads(path.read_text("utf-8"))))
     except FileNotFoundError:
         raise SettingsError(f"{out} holds no results (there is no {SETTINGS}): name a folder that does") from None
     except (ValueError, TypeError) as error:
         raise SettingsError(f"{path} holds no settings: choose another folder") from error
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Renames fields of earlier versions, so that their runs can resume."""
+    view = settings.get("view")
+    if isinstance(view, dict) and "clock" in view:
+        view["label_unit"] = view.pop("clock")
+    return settings
 
 
 def read_rows(path: Path) -> dict[str, Row]:
