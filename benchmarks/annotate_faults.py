@@ -112,7 +112,16 @@ def _answer(words: str, receipt: str) -> dict[str, Any]:
 
 
 def start(name: str, count: int, out: Path) -> subprocess.Popen[bytes]:
-    drawing = ["shapes", "--count", str(count), "--pool", str(3 * count // 2), "--no-target", "--balance", "balanced"]
+    drawing = [
+        "shapes",
+        "--count",
+        str(count),
+        "--pool",
+        str(3 * count // 2),
+        "--include-no-target",
+        "--balance",
+        "balanced",
+    ]
     asking = ["--annotator", name, "--timeout", str(TIMEOUT), "--concurrency", "8"]
     command = [sys.executable, "-m", "thinkseg", "annotate", *drawing, *asking, "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commandline import parse
 from thinkseg import segment
-from thinkseg.cli import app
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
 from thinkseg.rewards import Prompt, Rollout
@@ -44,8 +44,7 @@ def test_commands_in_the_readme_exist(command):
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         assert program == "thinkseg"
-        parsed = app.build_parser().parse_args(arguments)
-        assert callable(parsed.run)
+        assert callable(parse(arguments).command.callback)
 
 
 def test_every_command_is_in_the_readme():

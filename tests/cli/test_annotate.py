@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from annotating import steps_text
+from commandline import parse
 from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
 from thinkseg.cli import app
 from thinkseg.data import BENCHMARKS
@@ -81,7 +82,7 @@ def test_a_benchmark_by_a_served_model(tree, tmp_path, capsys):
     out = tmp_path / "set"
     with ScriptedServer(answer) as server:
         name = f"openai:qwen@{server.base_url}"
-        asking = ["--annotator", name, "--frames", 4, "--frame-size", "48x48", "--no-target"]
+        asking = ["--annotator", name, "--frames", 4, "--frame-size", "48x48", "--include-no-target"]
         prices = ["--price-in", 2000, "--price-out", 10_000]
         assert run("revos", "--root", tree, "--count", 5, *asking, *prices, "--out", out) == 0
         assert len(server.asked) == 5
@@ -93,7 +94,7 @@ def test_a_benchmark_by_a_served_model(tree, tmp_path, capsys):
         assert (body["max_tokens"], body["temperature"]) == (1024, 0.0)
         told = capsys.readouterr().out
         # An answer of the scripted server reads 7 tokens and writes 3.
-        assert "tokens: 35 read, 15 written, cost 0.22" in told
+        assert "tokens: 35 prompt, 15 completion, cost 0.22" in told
         assert run("revos", "--root", tree, "--count", 7, *asking, "--out", out) == 0
         assert len(server.asked) == 7
     cot = read_cot_set(out)
@@ -127,7 +128,7 @@ def test_a_server_that_refuses_leaves_what_was_answered(tree, tmp_path, capsys):
     line = line_of(capsys)
     assert "4 of 6 questions have no answer" in line
     assert "status 401: your key (key) has run out" in line
-    assert line.endswith("start again to ask them")
+    assert line.endswith("rerun to request them")
     assert len(read_cot_set(tmp_path / "set").samples) == 2
     assert SECRET not in all_text(tmp_path / "set")
 
@@ -139,7 +140,7 @@ def test_a_budget(tree, tmp_path, capsys):
         assert run("revos", "--root", tree, "--count", 6, *asking, *budget, "--out", tmp_path / "set") == 0
         # Each costs 10, and may cost 27.
         assert len(server.asked) == 3
-    assert "the budget is used up: 3 of 6 questions were not asked" in capsys.readouterr().out
+    assert "the budget is used up: 3 of 6 questions were not requested" in capsys.readouterr().out
 
 
 def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, capsys):
@@ -179,7 +180,7 @@ def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, 
         (["shapes", "--timeout", "0"], "--timeout"),
         (["shapes", "--annotator", "openai:x@http://127.0.0.1:9/v1", "--jpeg-quality", "101"], "JPEG quality 101"),
         (["revos", "--root", "nowhere"], "--annotator"),
-        (["revos", "--root", "nowhere", "--annotator", "rules"], "only shapes can be explained by rules"),
+        (["revos", "--root", "nowhere", "--annotator", "rules"], "'rules' cannot explain a benchmark"),
         (["revos", "--root", "nowhere", "--annotator", "openai:x@http://127.0.0.1:9/v1"], ": cannot be read"),
     ],
 )
@@ -200,11 +201,9 @@ def test_a_folder_that_holds_something_else(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_what_is_trained_on_comes_from_the_training_split(name):
-    arguments = app.build_parser().parse_args(
-        ["annotate", name, "--root", "x", "--annotator", "openai:m@http://h/v1", "--out", "y"]
-    )
+    context = parse(["annotate", name, "--root", "x", "--annotator", "openai:m@http://h/v1", "--out", "y"])
     splits = BENCHMARKS[name].splits
-    assert arguments.split == ("train" if "train" in splits else splits[0])
+    assert context.params["split"] == ("train" if "train" in splits else splits[0])
 
 
 def test_what_is_broken_is_named_or_passed_over(tree, tmp_path, capsys):
@@ -213,7 +212,7 @@ def test_what_is_broken_is_named_or_passed_over(tree, tmp_path, capsys):
     next((broken / "JPEGImages").iterdir()).joinpath("00000.jpg").write_bytes(b"no picture")
     with ScriptedServer(answer) as server:
         asking = ["--annotator", f"openai:qwen@{server.base_url}", "--frames", 2, "--frame-size", "32x32"]
-        run_all = ["revos", "--root", broken, "--count", 9, *asking, "--no-target", "--out", tmp_path / "set"]
+        run_all = ["revos", "--root", broken, "--count", 9, *asking, "--include-no-target", "--out", tmp_path / "set"]
         assert run(*run_all) == 2
         assert "00000.jpg" in line_of(capsys)
         assert run(*run_all, "--keep-going") == 0

@@ -1,6 +1,5 @@
-"""The command line as a whole: statuses, the one line of an error, and what loads."""
+"""The command line as a whole: statuses, the one line of an error, help, and completion by a shell."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -8,28 +7,14 @@ import sys
 import pytest
 
 import thinkseg
+from commandline import all_commands
 from thinkseg.cli import app
+from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 
-COMMANDS = (
-    ["segment"],
-    ["demo"],
-    ["data"],
-    ["data", "shapes"],
-    ["train"],
-    ["train", "sft"],
-    ["evaluate"],
-    ["evaluate", "shapes"],
-    ["evaluate", "revos"],
-    ["score"],
-    ["score", "revos"],
-    ["submit"],
-    ["submit", "mevis"],
-    ["validate"],
-    ["validate", "revos"],
-    ["compare"],
-    ["check-policy"],
-)
+ANNOTATE = ["annotate", "shapes", "--out", "x"]
+EVALUATE = ["evaluate", "shapes", "--out", "x"]
+SEGMENT = ["segment", "clip.mp4", "the cat", "--out", "x"]
 
 
 @pytest.fixture
@@ -37,36 +22,46 @@ def failing(monkeypatch):
     """Makes `thinkseg train sft` raise an error."""
 
     def fail(error):
-        def sft(_):
+        def load_recipe(path):
             raise error
 
-        monkeypatch.setattr("thinkseg.cli.train.sft", sft)
+        monkeypatch.setattr("thinkseg.training.sft.recipe.load_recipe", load_recipe)
         return app.main(["train", "sft", "--config", "recipe.yaml", "--out", "nowhere"])
 
     return fail
 
 
-def test_version(capsys):
-    with pytest.raises(SystemExit) as leaving:
-        app.main(["--version"])
-    assert leaving.value.code == 0
+def test_version_prints_name_and_number(capsys):
+    assert app.main(["--version"]) == 0
     assert capsys.readouterr().out == f"thinkseg {thinkseg.__version__}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_help_with_a_line_for_each_option(command, capsys):
-    with pytest.raises(SystemExit) as leaving:
-        app.main([*command, "--help"])
-    assert leaving.value.code == 0
-    assert "usage: thinkseg" in capsys.readouterr().out
-    parser = app.build_parser()
-    for name in command:
-        (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-        parser = commands.choices[name]
-    for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            assert action.help, action.dest
-            assert "\n" not in action.help
+@pytest.mark.parametrize(
+    ("words", "command"), all_commands(), ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_help_of_every_command_describes_every_option(words, command, capsys):
+    assert app.main([*words, "--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"Usage: thinkseg {words[0]} ")
+    assert printed.err == ""
+    assert printed.out.isascii()
+    assert command.short_help
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        assert "\n" not in parameter.help
+
+
+def test_help_short_option_equals_long_option(capsys):
+    assert app.main(["evaluate", "revos", "-h"]) == 0
+    short = capsys.readouterr().out
+    app.main(["evaluate", "revos", "--help"])
+    assert short == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("group", ["data", "evaluate", "score", "validate", "annotate", "export"])
+def test_commands_for_data_sets_cover_all_benchmarks(group):
+    found = {words[-1] for words, _ in all_commands() if words[0] == group and len(words) > 1}
+    assert found - {"shapes", "cot"} == set(BENCHMARKS)
 
 
 @pytest.mark.parametrize("kind", [SettingsError, ModelError])
@@ -88,22 +83,55 @@ def test_an_interruption_is_status_130_without_words(failing, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "line"),
     [
-        ([], "COMMAND"),
-        (["segmentate"], "segmentate"),
-        (["segment", "clip.mp4", "the cat"], "--out"),
-        (["segment", "clip.mp4", "the cat", "--ou", "x"], "--out"),
-        (["evaluate", "shapes", "--limit", "0", "--out", "x"], "--limit"),
-        (["data", "shapes", "--size", "big", "--out", "x"], "--size"),
+        ([], "missing command; see thinkseg --help"),
+        (["segmentate"], "no such command 'segmentate'; did you mean 'segment'; see thinkseg --help"),
+        (["evaluate"], "missing command; see thinkseg evaluate --help"),
+        (["score", "vica"], "no such command 'vica'; did you mean 'vicas'; see thinkseg score --help"),
+        (["segment"], "VIDEO: is missing; see thinkseg segment --help"),
+        (["segment", "clip.mp4", "the cat"], "--out: is missing; see thinkseg segment --help"),
+        (
+            ["segment", "clip.mp4", "the cat", "--keyfram", "1"],
+            "no such option: --keyfram (Possible options: --frames, --keyframe); see thinkseg segment --help",
+        ),
+        ([*SEGMENT, "more"], "got unexpected extra argument(s) (more); see thinkseg segment --help"),
+        (["demo", "--out"], "option '--out' requires an argument; see thinkseg --help"),
+        (
+            ["evaluate", "revos", "--png=yes"],
+            "option '--png' does not take a value; see thinkseg --help",
+        ),
     ],
 )
-def test_wrong_arguments_are_one_line_that_names_them(arguments, named, capsys):
+def test_usage_error_is_one_line_that_names_the_help(arguments, line, capsys):
     assert app.main(arguments) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("thinkseg: ")
-    assert named in line
-    assert "--help" in line
+    assert capsys.readouterr() == ("", f"thinkseg: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "reason"),
+    [
+        ([*ANNOTATE, "--max-cost", "abc"], "--max-cost", "'abc' is not a number >= 0"),
+        ([*ANNOTATE, "--max-cost", "-5"], "--max-cost", "'-5' is not a number >= 0"),
+        ([*ANNOTATE, "--timeout", "abc"], "--timeout", "'abc' is not a number > 0"),
+        ([*ANNOTATE, "--price-in", "inf"], "--price-in", "'inf' is not a number >= 0"),
+        ([*EVALUATE, "--temperature", "nan"], "--temperature", "'nan' is not a number >= 0"),
+        ([*EVALUATE, "--limit", "0"], "--limit", "'0' is not an integer >= 1"),
+        ([*EVALUATE, "--start", "1.5"], "--start", "'1.5' is not an integer >= 0"),
+        ([*EVALUATE, "--precision", "int8"], "--precision", "'int8' must be one of auto, fp32, bf16, fp16"),
+        (["data", "shapes", "--out", "x", "--size", "big"], "--size", "'big' is not a size; give width x height"),
+        ([*SEGMENT, "--device", "tpu"], "--device", "'tpu' is not a device; give cpu, cuda or cuda:1"),
+        ([*SEGMENT, "--box", "1,2,3"], "--box", "'1,2,3' is not a box; give x1,y1,x2,y2"),
+        ([*SEGMENT, "--keyframe", "soon"], "--keyframe", "'soon' is not a moment; give a time like 2.4s"),
+    ],
+)
+def test_invalid_value_names_option_and_requirement(arguments, option, reason, capsys):
+    assert app.main(arguments) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"thinkseg: {option}: {reason}")
+    assert line.endswith(f"; see thinkseg {' '.join(arguments[: 1 if arguments[0] == 'segment' else 2])} --help")
+    assert printed.out == ""
 
 
 def test_a_reader_that_has_seen_enough_causes_no_complaint(tmp_path):
@@ -115,3 +143,45 @@ def test_a_reader_that_has_seen_enough_causes_no_complaint(tmp_path):
     assert done.returncode == 0
     assert done.stderr == b""
     assert (tmp_path / "out" / "mask_dict.json").exists()
+
+
+@pytest.fixture
+def completed(monkeypatch, capsys):
+    """The suggestions of bash for the last word of a command."""
+
+    def completed(line):
+        words = line.split(" ")
+        monkeypatch.setenv("_THINKSEG_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        with pytest.raises(SystemExit) as leaving:
+            app.main([])
+        assert leaving.value.code == 0
+        return capsys.readouterr().out.split()
+
+    return completed
+
+
+@pytest.mark.parametrize(
+    ("line", "suggestions"),
+    [
+        ("thinkseg se", ["segment"]),
+        ("thinkseg evaluate re", ["revos", "reasonvos", "refytvos", "refdavis"]),
+        ("thinkseg evaluate revos --pre", ["--precision"]),
+        ("thinkseg evaluate revos --split tr", ["train", "train_sub"]),
+        ("thinkseg segment clip.mp4 it --precision ", ["auto", "fp32", "bf16", "fp16"]),
+        ("thinkseg demo --chain r", ["revseg"]),
+        ("thinkseg export l", ["llamafactory"]),
+        ("thinkseg export trl mev", ["mevis", "mevis-v2"]),
+    ],
+)
+def test_shell_completion_suggests_commands_options_and_values(completed, line, suggestions):
+    assert completed(line) == suggestions
+
+
+def test_shell_completion_script_of_bash_is_shown():
+    # The shell is detected from the processes above, so that one has to be there.
+    command = f"{sys.executable} -m thinkseg --show-completion bash; exit $?"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert "_THINKSEG_COMPLETE=complete_bash" in done.stdout
+    assert "complete -o default -F _thinkseg_completion thinkseg" in done.stdout

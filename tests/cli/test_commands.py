@@ -149,15 +149,15 @@ def test_evaluate_refuses_before_it_loads_a_policy(loads, tmp_path, capsys, argu
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize(("way", "loader"), [("sft", "recipe.load_recipe"), ("grpo", "grpo_recipe.load_grpo_recipe")])
-def test_train_hands_the_recipe_on(monkeypatch, tmp_path, capsys, way, loader):
+@pytest.mark.parametrize(("method", "loader"), [("sft", "load_recipe"), ("grpo", "load_grpo_recipe")])
+def test_train_passes_recipe_and_folder_on(monkeypatch, tmp_path, capsys, method, loader):
     calls = []
-    monkeypatch.setattr(f"thinkseg.training.{loader}", lambda path: f"recipe from {path}")
+    monkeypatch.setattr(f"thinkseg.training.{method}.recipe.{loader}", lambda path: f"recipe from {path}")
     monkeypatch.setattr(
-        f"thinkseg.training.{way}.train", lambda recipe, out: calls.append((recipe, out)) or out / "model"
+        f"thinkseg.training.{method}.train.train", lambda recipe, out: calls.append((recipe, out)) or out / "model"
     )
     out = tmp_path / "run"
-    assert app.main(["train", way, "--config", "mine.yaml", "--out", str(out)]) == 0
+    assert app.main(["train", method, "--config", "mine.yaml", "--out", str(out)]) == 0
     assert calls == [("recipe from mine.yaml", out)]
     assert capsys.readouterr().out == f"the model is in {out / 'model'}\n"
 

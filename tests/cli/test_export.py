@@ -38,7 +38,7 @@ def test_a_benchmark(root, tmp_path, capsys):
     out = tmp_path / "out"
     run = ["export", "llamafactory", "folder", "--root", str(root), "--out", str(out), "--frame-size", "56x56"]
     assert app.main(run) == 0
-    assert capsys.readouterr().out == f"left out for an unknown truth: 1\nwrote 2 questions to {out}\n"
+    assert capsys.readouterr().out == f"skipped for an unknown truth: 1\nwrote 2 questions to {out}\n"
     first, _ = lines(out / "train.jsonl")
     assert first["images"] == ["images/clip/00000-56x56.png", "images/clip/00001-56x56.png"]
     assert first["messages"][1]["content"] == (
@@ -81,12 +81,12 @@ def test_a_dataset_info_of_others(root, tmp_path):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["verll", "shapes"], "argument FORMAT: invalid choice: 'verll'"),
+        (["verll", "shapes"], "FORMAT: 'verll' must be one of"),
         (["trl", "shapes", "--chain", "revseg"], "TRL cannot show another picture in a second turn"),
         (["trl", "shapes", "--chain", "hard"], "no chain 'hard'"),
         (["trl", "shapes", "--model", "owner/other-vl"], "owner/other-vl: how it writes boxes is not known"),
-        (["trl", "shapes", "--info", "x.json"], "--info is for llamafactory alone"),
-        (["trl", "shapes", "--name", "a b"], "'a b' is no name"),
+        (["trl", "shapes", "--info", "x.json"], "--info: trl reads no dataset_info.json"),
+        (["trl", "shapes", "--name", "a b"], "--name: 'a b' is not valid"),
         (["trl", "shapes", "--split", "all"], "unknown split 'all'"),
         (["trl", "cot", "--root", "nowhere"], "settings.json"),
     ],

@@ -59,7 +59,7 @@ def test_an_evaluation_and_the_score_of_its_masks_agree(evaluated, root, tmp_pat
 def test_masks_of_nothing_are_refused(root, tmp_path, capsys):
     command = ["score", "revos", "--root", str(root), "--workers", "1", "--predictions"]
     assert app.main([*command, str(root), "--out", str(tmp_path / "out")]) == 2
-    assert "is there no" in one_line(capsys)
+    assert "check that there is a folder" in one_line(capsys)
     assert app.main([*command, str(tmp_path / "none")]) == 2
     assert "no folder" in one_line(capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["revos"]
@@ -80,7 +80,7 @@ def test_a_broken_truth_is_one_line_or_passed_over(root, capsys):
     assert app.main([*command, "--keep-going"]) == 0
     printed = capsys.readouterr()
     assert "J and F are 100 for 3 of 3" in printed.out
-    assert "1 that are broken" in printed.out
+    assert "1 invalid" in printed.out
     assert "rle (1)" in printed.err
 
 
@@ -98,14 +98,14 @@ def test_tracks_with_quirks_and_without(tmp_path, capsys):
         for name in ("00000", "00002"):
             layouts.write_mask(tmp_path / "masks" / "000042" / prompt / f"{name}.png", layouts.LEFT)
     command = ["score", "vicas", "--root", str(tmp_path / "vicas"), "--predictions", str(tmp_path / "masks")]
-    for options, words in (([], "quirks included"), (["--fixed"], "fixed: best matches")):
+    for options, words in (([], "quirks included"), (["--corrected"], "fixed: best matches")):
         assert app.main([*command, "--workers", "1", "--out", str(tmp_path / "out"), *options]) == 0
         printed = capsys.readouterr().out
         assert "mAP" in printed
         assert words in printed
-    assert app.main(["compare", str(tmp_path / "out"), str(tmp_path / "out"), "--fixed"]) == 0
+    assert app.main(["compare", str(tmp_path / "out"), str(tmp_path / "out"), "--corrected"]) == 0
     assert "fixed: best matches" in capsys.readouterr().out
-    assert app.main(["score", "revos", "--root", ".", "--predictions", ".", "--fixed"]) == 2
+    assert app.main(["score", "revos", "--root", ".", "--predictions", ".", "--corrected"]) == 2
 
 
 def test_a_submission(tmp_path, capsys):

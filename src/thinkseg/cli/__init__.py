@@ -1,5 +1,5 @@
-"""The commands of the command line: one file for each group, one function for each command.
+"""The command line: one file per group of commands, one function per command.
 
-A file has `add_to`, which describes its commands to argparse and must stay cheap, and the functions that run them,
-which take the parsed arguments and return the exit status. They import what they need when they run.
+A function's parameters declare its options, see `thinkseg.cli.declare`. It returns the exit status. Declaring must stay
+cheap, so a function imports what it needs when it runs.
 """

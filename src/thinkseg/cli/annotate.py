@@ -1,13 +1,15 @@
-"""`thinkseg annotate ...`: a data set and an annotator in, a verified chain-of-thought set out."""
+"""`thinkseg annotate ...`: verified chain-of-thought sets from questions with known answers."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import choice, command, flag, new_group, option, suggested
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
@@ -20,144 +22,143 @@ if TYPE_CHECKING:
     from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.types import View
 
-DESCRIPTION = (
-    "Draws questions of {title}, has an annotator explain how one comes to their true answers, checks what it writes, "
-    "and keeps what stands as a set for `thinkseg train sft` and `thinkseg export`. Started again with the same "
-    "settings and folder, it goes on where it was, and asks nothing twice."
+app = new_group(
+    "annotate",
+    "build a chain-of-thought set",
+    "Builds a chain-of-thought set from questions with known answers.",
+    "DATASET",
 )
+
+Balance = Literal["proportional", "balanced"]
 TRAINING = "train"
-"""The split that is annotated where there is one of this name: what comes out is trained on."""
+"""Default split of a benchmark that has it: the set is for training."""
 
 
-def add_to(commands: Any) -> None:
-    """Describes the commands."""
-    group = commands.add_parser(
-        "annotate",
-        help="build a set of reasoning to train on",
-        description="Builds a chain-of-thought set from questions whose answers are known.",
+@dataclass(frozen=True, kw_only=True)
+class DrawOptions:
+    """Which questions are drawn, and how their videos are shown."""
+
+    count: Annotated[int, option(options.count, "N", "number of questions")] = 500
+    balance: Annotated[
+        Balance, choice(get_args(Balance), "types of questions as frequent as in the data, or equally frequent")
+    ] = "proportional"
+    include_no_target: Annotated[bool, flag("--include-no-target", "also draw questions without a target")] = False
+    seed: Annotated[int, option(options.non_negative_int, "S", "of the draw")] = 0
+    frames: Annotated[int, option(options.count, "N", "number of frames per sample")] = 16
+    frame_size: Annotated[options.Size, option(options.size, "WxH", "size of the frames", show_default="560x560")] = (
+        560,
+        560,
     )
-    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    parser = sets.add_parser(
-        "shapes", help="the synthetic world that comes along", description=DESCRIPTION.format(title="the shapes world")
-    )
-    parser.add_argument("--split", default=TRAINING, metavar="NAME", help="train, val or zeroshot (default: train)")
-    parser.add_argument(
-        "--start", type=options.whole, default=0, metavar="I", help="index of the first clip (default: 0)"
-    )
-    parser.add_argument("--pool", type=options.count, metavar="N", help="clips to draw from (default: twice --count)")
-    parser.add_argument("--coordinates", choices=options.COORDINATES, default="pixels", help="how rules tell boxes")
-    _add_drawing(parser, frames=4, size=(112, 112))
-    _add_annotator(parser, "rules")
-    parser.set_defaults(run=shapes)
-    for name in BENCHMARKS:
-        _add_benchmark(sets, name)
+    review: Annotated[bool, flag("--review", "write review.html, a page that shows samples")] = False
+    coordinates: options.Convention = "pixels"
+    """A served model writes no boxes, so that the unit of its boxes does not matter."""
 
 
-def _add_benchmark(sets: Any, name: str) -> None:
-    parser = options.add_benchmark(sets, name, benchmark, DESCRIPTION, preferred=TRAINING)
-    parser.add_argument(
-        "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
+@dataclass(frozen=True, kw_only=True)
+class ShapesDrawOptions(DrawOptions):
+    """The same for the shapes world, whose rules write boxes."""
+
+    frames: Annotated[int, option(options.count, "N", "number of frames per sample")] = 4
+    frame_size: Annotated[options.Size, option(options.size, "WxH", "size of the frames", show_default="112x112")] = (
+        112,
+        112,
     )
-    _add_drawing(parser, frames=16, size=(560, 560))
-    _add_annotator(parser, None)
-    # A served model writes no boxes, so how it would write them does not matter.
-    parser.set_defaults(coordinates="pixels")
-    options.add_keep_going(parser)
+    coordinates: Annotated[options.Convention, choice(options.COORDINATES, "how the rules write boxes")] = "pixels"
 
 
-def _add_drawing(parser: argparse.ArgumentParser, frames: int, size: tuple[int, int]) -> None:
-    """Which questions, and how their videos are shown."""
-    parser.add_argument("--count", type=options.count, default=500, metavar="N", help="questions (default: 500)")
-    parser.add_argument(
-        "--balance",
-        choices=("proportional", "balanced"),
-        default="proportional",
-        help="whether kinds of questions come as often as in the data (default) or equally often",
+@dataclass(frozen=True, kw_only=True)
+class AnnotatorOptions:
+    """The annotator, its settings and its budget."""
+
+    annotator: Annotated[str, suggested(("openai:",), "NAME", "openai:MODEL@BASE_URL")]
+    temperature: Annotated[float, option(options.non_negative, "T", "of sampling; 0 is greedy")] = 0.0
+    max_tokens: Annotated[int, option(options.count, "N", "longest reply, in tokens")] = 1024
+    jpeg_quality: Annotated[int, option(options.count, "Q", "of the frames sent, 1 to 100")] = 90
+    concurrency: Annotated[int, option(options.count, "N", "concurrent requests")] = 16
+    timeout: Annotated[float, option(options.positive, "S", "seconds per request")] = 600.0
+    max_tokens_total: Annotated[
+        int | None, option(options.count, "N", "most prompt and completion tokens, over all runs of the folder")
+    ] = None
+    max_cost: Annotated[float | None, option(options.non_negative, "C", "most cost, over all runs of the folder")] = (
+        None
     )
-    parser.add_argument("--no-target", action="store_true", help="draw questions without a target, too")
-    parser.add_argument("--seed", type=options.whole, default=0, metavar="S", help="of what is drawn (default: 0)")
-    parser.add_argument(
-        "--frames", type=options.count, default=frames, metavar="N", help=f"frames a sample shows (default: {frames})"
-    )
-    parser.add_argument(
-        "--frame-size",
-        type=options.size,
-        default=size,
-        metavar="WxH",
-        help=f"size they are kept and shown at (default: {size[0]}x{size[1]})",
-    )
-    parser.add_argument("--review", action="store_true", help="write review.html, a page with samples to look at")
-    options.add_out(parser)
+    price_in: Annotated[float, option(options.non_negative, "C", "per million prompt tokens")] = 0.0
+    price_out: Annotated[float, option(options.non_negative, "C", "per million completion tokens")] = 0.0
 
 
-def _add_annotator(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Who explains, how it is asked, and what that may cost."""
-    parser.add_argument(
-        "--annotator",
-        default=default,
-        required=default is None,
-        metavar="NAME",
-        help="openai:MODEL@BASE_URL" + (", or rules (default), which needs no model" if default else ""),
-    )
-    parser.add_argument(
-        "--temperature", type=options.temperature, default=0.0, metavar="T", help="0 (default) is greedy"
-    )
-    parser.add_argument(
-        "--max-tokens", type=options.count, default=1024, metavar="N", help="longest reply, in tokens (default: 1024)"
-    )
-    parser.add_argument(
-        "--jpeg-quality", type=options.count, default=90, metavar="Q", help="of frames that are sent (default: 90)"
-    )
-    parser.add_argument(
-        "--concurrency", type=options.count, default=16, metavar="N", help="asked at once (default: 16)"
-    )
-    parser.add_argument("--timeout", type=options.rate, default=600.0, metavar="S", help="seconds a try (default: 600)")
-    parser.add_argument(
-        "--max-tokens-total",
-        type=options.count,
-        metavar="N",
-        help="most tokens, read and written, of all runs together",
-    )
-    parser.add_argument("--max-cost", type=options.temperature, metavar="C", help="most money, of all runs together")
-    for way in ("in", "out"):
-        parser.add_argument(
-            f"--price-{way}", type=options.temperature, default=0.0, metavar="C", help=f"of a million tokens {way}"
-        )
+@dataclass(frozen=True, kw_only=True)
+class ShapesAnnotatorOptions(AnnotatorOptions):
+    """The same for the shapes world, which rules can explain."""
+
+    annotator: Annotated[
+        str, suggested(("rules", "openai:"), "NAME", "openai:MODEL@BASE_URL, or rules, which need no model")
+    ] = "rules"
 
 
-def shapes(arguments: argparse.Namespace) -> int:
-    """Annotates questions about the shapes world."""
+@command(app, "the bundled synthetic world")
+def shapes(
+    draw: ShapesDrawOptions,
+    asking: ShapesAnnotatorOptions,
+    out: options.Out,
+    split: options.ShapesSplit = TRAINING,
+    start: options.ShapesStart = 0,
+    pool: Annotated[
+        int | None, option(options.count, "N", "number of clips to draw from (default: 2 * --count)")
+    ] = None,
+) -> int:
+    """Draws questions of the shapes world, has an annotator explain their known answers, and checks what it writes.
+
+    Keeps valid explanations as a set for `thinkseg train sft` and `thinkseg export`. Rerun with the same settings and
+    folder, it resumes, and requests nothing twice.
+    """
     from thinkseg.annotation.candidates import ShapesSource
     from thinkseg.data.shapes import episode
 
-    pool = arguments.pool or 2 * arguments.count
-    episode(arguments.split, arguments.start)
+    clips = pool or 2 * draw.count
+    episode(split, start)
 
     def source(progress: Progress) -> AnnotationSource:
         progress.say("drawing clips")
-        return ShapesSource(arguments.split, arguments.start, pool, progress)
+        return ShapesSource(split, start, clips, progress)
 
-    return _annotate(arguments, "the shapes world", source, None)
+    return _annotate(draw, asking, out, "the shapes world", source, None)
 
 
-def benchmark(arguments: argparse.Namespace) -> int:
-    """Annotates expressions of a benchmark."""
+def benchmark(
+    dataset: options.DatasetOptions,
+    draw: DrawOptions,
+    asking: AnnotatorOptions,
+    out: options.Out,
+    fps: options.Fps = None,
+    keep_going: options.KeepGoing = False,
+) -> int:
+    """Draws expressions of {title}, has an annotator explain their known answers, and checks what it writes.
+
+    Keeps valid explanations as a set for `thinkseg train sft` and `thinkseg export`. Rerun with the same settings and
+    folder, it resumes, and requests nothing twice.
+    """
     from thinkseg.annotation.candidates import BenchmarkSource
 
-    if not arguments.annotator.startswith("openai:"):
+    if not asking.annotator.startswith("openai:"):
         raise SettingsError(
-            f"--annotator {arguments.annotator}: only shapes can be explained by rules: give openai:MODEL@BASE_URL"
+            f"--annotator: {asking.annotator!r} cannot explain a benchmark, only shapes; give openai:MODEL@BASE_URL"
         )
     with Progress() as progress:
-        opened = options.open_benchmark(arguments, progress)
-    source = BenchmarkSource(opened, arguments.fps)
-    status = _annotate(arguments, BENCHMARKS[arguments.name].title, lambda _: source, opened.issues)
-    options.tell_problems(opened)
+        opened = dataset.open(progress, keep_going)
+    source = BenchmarkSource(opened, fps)
+    status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, lambda _: source, opened.issues)
+    options.print_issues(opened)
     return status
 
 
+for name in BENCHMARKS:
+    options.benchmark_command(app, name, benchmark, preferred=TRAINING)
+
+
 def _annotate(
-    arguments: argparse.Namespace,
+    draw: DrawOptions,
+    asking: AnnotatorOptions,
+    out: Path,
     title: str,
     open_source: Callable[[Progress], AnnotationSource],
     issues: DatasetIssues | None,
@@ -165,51 +166,52 @@ def _annotate(
     from thinkseg.annotation.build import AnnotationSettings, annotate
     from thinkseg.annotation.costs import CostBudget, CostTracker
     from thinkseg.annotation.review import write_review
-    from thinkseg.annotation.sampling import draw, strata_table
+    from thinkseg.annotation.sampling import draw as draw_candidates
+    from thinkseg.annotation.sampling import strata_table
     from thinkseg.storage.atomic import check_writable
     from thinkseg.types import View
 
-    check_writable(arguments.out)
-    view = View(arguments.frames, arguments.frame_size, arguments.coordinates)
-    budget = CostBudget(arguments.max_tokens_total, arguments.max_cost, arguments.price_in, arguments.price_out)
+    check_writable(out)
+    view = View(draw.frames, draw.frame_size, draw.coordinates)
+    budget = CostBudget(asking.max_tokens_total, asking.max_cost, asking.price_in, asking.price_out)
     with Progress() as progress:
-        progress.say(f"connecting to {arguments.annotator}")
-        annotator, settings = _annotator(arguments, view)
+        progress.say(f"connecting to {asking.annotator}")
+        annotator, settings = _connect(draw, asking, view)
         source = open_source(progress)
-        drawn = draw(source.candidates, arguments.count, arguments.balance, arguments.seed, arguments.no_target)
+        drawn = draw_candidates(source.candidates, draw.count, draw.balance, draw.seed, draw.include_no_target)
         if not drawn:
-            raise SettingsError(f"{title}: no question to draw: choose another split, or take those with --no-target")
-        print(strata_table({"there are": source.candidates, "drawn": drawn}), flush=True)
+            raise SettingsError(f"{title}: no question to draw; choose another split, or pass --include-no-target")
+        print(strata_table({"available": source.candidates, "drawn": drawn}), flush=True)
         costs = CostTracker(budget, annotator.max_reply_tokens)
-        annotation = AnnotationSettings(view, arguments.seed, settings)
+        annotation = AnnotationSettings(view, draw.seed, settings)
         meter = _Meter(progress, len(drawn), costs)
-        made = annotate(source, drawn, annotator, annotation, costs, arguments.out, issues=issues, on_answer=meter)
-        if arguments.review:
+        made = annotate(source, drawn, annotator, annotation, costs, out, issues=issues, on_answer=meter)
+        if draw.review:
             progress.say("writing the page")
-            write_review(made.verifications, arguments.out, f"Reasoning on {title}, by {annotator.name}")
-    print(_told(made, drawn, costs))
-    print(f"wrote {arguments.out}")
+            write_review(made.verifications, out, f"Reasoning on {title}, by {annotator.name}")
+    print(_summary(made, drawn, costs))
+    print(f"wrote {out}")
     return _status(made, len(drawn) - made.num_unreadable)
 
 
-def _annotator(arguments: argparse.Namespace, view: View) -> tuple[Annotator, dict[str, Any]]:
-    """The annotator asked for, and the settings that decide what it says."""
+def _connect(draw: DrawOptions, asking: AnnotatorOptions, view: View) -> tuple[Annotator, dict[str, Any]]:
+    """The annotator, and the settings that determine its output."""
     from thinkseg.annotation.annotators import RULES, connect
 
-    drawing = {"balance": arguments.balance, "no_target": arguments.no_target}
-    if arguments.annotator == RULES:
-        return connect(RULES, view, arguments.seed), drawing
+    drawing = {"balance": draw.balance, "no_target": draw.include_no_target}
+    if asking.annotator == RULES:
+        return connect(RULES, view, draw.seed), drawing
     sampling = {
-        "temperature": arguments.temperature,
-        "max_new_tokens": arguments.max_tokens,
-        "jpeg_quality": arguments.jpeg_quality,
+        "temperature": asking.temperature,
+        "max_new_tokens": asking.max_tokens,
+        "jpeg_quality": asking.jpeg_quality,
     }
-    settings = {"concurrency": arguments.concurrency, "timeout": arguments.timeout}
-    return connect(arguments.annotator, view, arguments.seed, **sampling, **settings), {**drawing, **sampling}
+    settings = {"concurrency": asking.concurrency, "timeout": asking.timeout}
+    return connect(asking.annotator, view, draw.seed, **sampling, **settings), {**drawing, **sampling}
 
 
-def _told(made: AnnotationResult, drawn: list[Candidate], costs: CostTracker) -> str:
-    """What came of it: strata before and after, why answers were rejected, what was spent."""
+def _summary(made: AnnotationResult, drawn: list[Candidate], costs: CostTracker) -> str:
+    """Tables of the questions kept and of the reasons of rejections, and the tokens used."""
     from thinkseg import console
     from thinkseg.annotation.answers import count_reasons
     from thinkseg.annotation.sampling import strata_table
@@ -219,28 +221,28 @@ def _told(made: AnnotationResult, drawn: list[Candidate], costs: CostTracker) ->
     parts = ["", strata_table({"drawn": drawn, "kept": kept})]
     if found := count_reasons(made.verifications):
         lines = [(reason, str(count), REASONS[reason]) for reason, count in found.items()]
-        parts += ["", console.table(("rejected for", "times", "which means that"), lines, numbers={1})]
+        parts += ["", console.table(("rejected for", "times", "meaning"), lines, numbers={1})]
     if costs.prompt_tokens:
         cost = f", cost {costs.cost:,.2f}" if costs.cost else ""
-        parts += ["", f"tokens: {costs.prompt_tokens:,} read, {costs.completion_tokens:,} written{cost}"]
+        parts += ["", f"tokens: {costs.prompt_tokens:,} prompt, {costs.completion_tokens:,} completion{cost}"]
     return "\n".join(parts)
 
 
 def _status(made: AnnotationResult, total: int) -> int:
-    """Returns 0, also where the budget is used up. Raises ModelError if requests failed.
+    """Returns 0, also if the budget is used up. Raises ModelError if requests failed.
 
     total: questions drawn whose files can be read.
     """
     if made.failures:
         left = len(made.failures) + made.num_unasked
-        raise ModelError(f"{left} of {total} questions have no answer ({made.failures[0]}): start again to ask them")
+        raise ModelError(f"{left} of {total} questions have no answer ({made.failures[0]}): rerun to request them")
     if made.num_unasked:
-        print(f"the budget is used up: {made.num_unasked} of {total} questions were not asked")
+        print(f"the budget is used up: {made.num_unasked} of {total} questions were not requested")
     return 0
 
 
 class _Meter:
-    """How far it is, as a line: questions done, what was spent, and how long the rest will take."""
+    """Shows questions done, tokens and cost, and the time left."""
 
     def __init__(self, progress: Progress, total: int, costs: CostTracker) -> None:
         self._progress = progress
@@ -254,11 +256,11 @@ class _Meter:
 
         if self._first is None:
             self._first = done - 1
-        words = [f"annotating {done}/{self._total}"]
+        parts = [f"annotating {done}/{self._total}"]
         if self._costs.prompt_tokens:
-            words.append(f"{self._costs.prompt_tokens + self._costs.completion_tokens:,} tokens")
+            parts.append(f"{self._costs.prompt_tokens + self._costs.completion_tokens:,} tokens")
         if self._costs.cost:
-            words.append(f"cost {self._costs.cost:,.2f}")
+            parts.append(f"cost {self._costs.cost:,.2f}")
         passed = time.monotonic() - self._started
-        words.append(f"{duration(passed * (self._total - done) / (done - self._first))} left")
-        self._progress.say(", ".join(words))
+        parts.append(f"{duration(passed * (self._total - done) / (done - self._first))} left")
+        self._progress.say(", ".join(parts))

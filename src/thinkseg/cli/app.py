@@ -1,77 +1,119 @@
-"""The command line: arguments in, an exit status out.
+"""The command line as a whole: from arguments to an exit status.
 
-0 all went well; 1 the model's reply could not be used; 2 something the user can mend, said in one line on standard
-error; 130 interrupted. Each command is one function in `thinkseg.cli`, and loads what it needs when it runs.
+0: success. 1: the model's reply could not be used. 2: user error, with a one-line message on standard error.
+130: interrupted.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated
+
+import typer
 
 from thinkseg import __version__
-from thinkseg.cli import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, submit, train
-from thinkseg.errors import SettingsError, ThinkSegError
+from thinkseg.cli import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, train
+from thinkseg.errors import ThinkSegError
+
+PROGRAM = "thinkseg"
+COMPLETE = "_THINKSEG_COMPLETE"
+"""Environment variable by which the completion of a shell requests suggestions."""
 
 USER_ERROR, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Segments what a sentence means in a video, and shows the reasoning.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for part in (
+    segment.app,
+    demo.app,
+    data.app,
+    annotate.app,
+    train.app,
+    train.ablation,
+    evaluate.app,
+    score.app,
+    score.submission,
+    data.validation,
+    compare.app,
+    check_policy.app,
+    export.app,
+):
+    app.add_typer(part)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        print(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Holds the options of the program itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        # What a terminal has no letter for is no reason to fail.
+        # A character that the terminal's encoding lacks is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = build_parser().parse_args(argv)
-        status: int = arguments.run(arguments)
+        status = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
         return status
+    except typer.TyperException as error:
+        return _report(_usage_error(error))
     except ThinkSegError as error:
-        print(f"thinkseg: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+        return _report(str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python would complain once more on leaving, so it gets a new target.
+        # The reader closed our output early, which is its right. Python would report it once more on leaving.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each leaves its function in `run`."""
-    parser = _Parser(prog="thinkseg", description="Segment what a sentence means in a video, and see the reasoning.")
-    parser.add_argument("--version", action="version", version=f"thinkseg {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for add_to in (
-        segment.add_to,
-        demo.add_to,
-        data.add_to,
-        annotate.add_to,
-        train.add_to,
-        train.add_ablate,
-        evaluate.add_to,
-        score.add_to,
-        submit.add_to,
-        data.add_validate,
-        compare.add_to,
-        check_policy.add_to,
-        export.add_to,
-    ):
-        add_to(commands)
-    return parser
+def _run(argv: list[str]) -> int:
+    command = typer.main.get_command(app)
+    if COMPLETE in os.environ:
+        command.main(argv, PROGRAM)  # It prints suggestions and exits.
+    try:
+        # Not `main`, which ends the process with status 1 if the pipe is broken.
+        with command.make_context(PROGRAM, argv) as context:
+            status: int = command.invoke(context)
+            return status
+    except typer.Exit as leaving:
+        return leaving.exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others, in one line."""
+def _report(message: str) -> int:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    return USER_ERROR
 
-    def __init__(self, **settings: object) -> None:
-        # Abbreviated options would turn into errors as soon as another option begins alike.
-        super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
 
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see {self.prog} --help")
+def _usage_error(error: typer.TyperException) -> str:
+    """The message of a usage error, which names the option or argument and the help to read."""
+    context = getattr(error, "ctx", None)
+    return f"{_named(error)}; see {context.command_path if context else PROGRAM} --help"
+
+
+def _named(error: typer.TyperException) -> str:
+    if isinstance(error, typer.BadParameter) and error.param is not None:
+        # An option is named by its long form, an argument by its metavar.
+        name = max(error.param.opts, key=len) if error.param.param_type_name == "option" else error.param.metavar
+        return f"{name}: {error.message or 'is missing'}"
+    message = error.format_message().rstrip(".?").replace(". Did you mean", "; did you mean")
+    return message[:1].lower() + message[1:]

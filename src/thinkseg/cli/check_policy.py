@@ -1,57 +1,56 @@
-"""`thinkseg check-policy`: whether a policy's boxes are read as it means them, and whether it keeps the format."""
+"""`thinkseg check-policy`: checks the coordinates and the reply format of a policy."""
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import Annotated
+
+import typer
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import argument, command, option
 from thinkseg.console import Progress
 
 WRONG = 1
-"""Exit status when the boxes make no sense in the convention that the policy is set up for."""
+"""Exit status if the boxes fit no convention, or not the one that the policy is set up for."""
+
+app = typer.Typer()
 
 
-def add_to(commands: Any) -> None:
-    """Describes the command."""
-    parser = commands.add_parser(
-        "check-policy",
-        help="see whether a policy's boxes make sense",
-        description="Shows POLICY a few clips of the shapes world and tells whether its boxes make sense in pixels of "
-        "the frames it is shown or in thousandths of their sides, and whether its replies keep the format.",
-    )
-    parser.add_argument(
-        "policy", metavar="POLICY", help="shapes, shapes-revseg, a folder, a hub name or openai:MODEL@BASE_URL"
-    )
-    parser.add_argument("--clips", type=options.count, default=4, metavar="N", help="asked about twice (default: 4)")
-    options.add_asking(parser)
-    parser.set_defaults(run=check_policy)
+@command(app, "check whether a policy's boxes are read correctly", "check-policy")
+def check_policy(
+    policy: Annotated[
+        str, argument(str, "POLICY", "shapes, shapes-revseg, a folder, a hub name or openai:MODEL@BASE_URL")
+    ],
+    asking: options.PolicyOptions,
+    clips: Annotated[int, option(options.count, "N", "number of clips, each prompted twice")] = 4,
+) -> int:
+    """Prompts POLICY with a few clips of the shapes world.
 
-
-def check_policy(arguments: argparse.Namespace) -> int:
-    """Checks a policy and prints what it found. The status is 1 if it is set up wrong."""
+    Reports whether its boxes fit in pixels of the frames shown, or in thousandths of their sides, and whether its
+    replies have the format requested. The status is 1 if the policy is set up for the wrong convention.
+    """
     from thinkseg.chains import get_chain
     from thinkseg.evaluation.policy_check import check
 
-    chain = get_chain(arguments.chain)
-    settings = options.running(arguments)
-    if arguments.policy.startswith("openai:"):
+    chain = get_chain(asking.chain)
+    settings = asking.settings()
+    if policy.startswith("openai:"):
         settings["assumed"] = "pixels"
     with Progress() as progress:
-        policy = options.load_policy(arguments, progress, **settings)
-        progress.say("asking")
-        view = options.view_of(arguments, policy)
-        found = check(policy, chain, arguments.clips, view, progress)
+        loaded = options.load_policy(policy, progress, **settings)
+        progress.say("prompting")
+        view = asking.view(loaded)
+        found = check(loaded, chain, clips, view, progress)
     width, height = view.frame_wh
-    print(f"{policy.name}: overlap with the truth on {found.clips} clips, {view.num_frames} frames of {width}x{height}")
+    print(f"{loaded.name}: IoU with the targets on {found.clips} clips, {view.num_frames} frames of {width}x{height}")
     print(found.table())
     print(found.verdict())
     if not found.sound:
         return WRONG
     best = found.sound[0]
-    if getattr(policy, "assumed", False):
+    if getattr(loaded, "assumed", False):
         print(f"give --coordinates {best}")
         return 0
-    fits = policy.coordinates in found.sound
-    print(f"it is set up for {policy.coordinates}" + ("" if fits else f": give --coordinates {best}"))
+    fits = loaded.coordinates in found.sound
+    print(f"it is set up for {loaded.coordinates}" + ("" if fits else f": give --coordinates {best}"))
     return 0 if fits else WRONG

@@ -1,32 +1,30 @@
-"""`thinkseg compare A B`: two runs in, what is better in the second out."""
+"""`thinkseg compare A B`: the difference of two runs."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import typer
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import argument, command, option
+
+app = typer.Typer()
 
 
-def add_to(commands: Any) -> None:
-    """Describes the command."""
-    parser = commands.add_parser(
-        "compare",
-        help="how two runs differ",
-        description="Compares two folders of results about the same questions: differences with intervals over videos, "
-        "and the questions whose answers changed most.",
-    )
-    parser.add_argument("first", type=Path, metavar="A", help="folder written by evaluate or score")
-    parser.add_argument("second", type=Path, metavar="B", help="another")
-    parser.add_argument("--most", type=options.whole, default=10, metavar="N", help="questions listed (default: 10)")
-    options.add_fixed(parser, "vicas")
-    parser.set_defaults(run=compare)
+@command(app, "report the difference of two runs")
+def compare(
+    first: Annotated[Path, argument(Path, "A", "folder written by evaluate or score")],
+    second: Annotated[Path, argument(Path, "B", "another such folder")],
+    top: Annotated[int, option(options.non_negative_int, "N", "number of samples to list")] = 10,
+    corrected: options.Corrected = False,
+) -> int:
+    """Compares two folders of results on the same samples.
 
-
-def compare(arguments: argparse.Namespace) -> int:
-    """Prints the comparison."""
+    Prints differences with 95 % confidence intervals over videos, and the samples whose scores differ most.
+    """
     from thinkseg.evaluation.comparison import compare, describe
 
-    print(describe(compare(arguments.first, arguments.second, arguments.fixed), arguments.most))
+    print(describe(compare(first, second, corrected), top))
     return 0

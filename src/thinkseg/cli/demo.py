@@ -1,41 +1,36 @@
-"""`thinkseg demo`: the whole way on a handful of clips, as a page to look at."""
+"""`thinkseg demo`: a few clips answered, tracked and scored, as a web page."""
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from pathlib import Path
+
+import typer
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import command
 from thinkseg.console import Progress
 
-
-def add_to(commands: Any) -> None:
-    """Describes the command."""
-    parser = commands.add_parser(
-        "demo",
-        help="answer questions about a few clips and write a page",
-        description="Renders clips of the shapes world as video files, answers a question about each, follows the "
-        "answers, scores them, and writes index.html, which opens from disk.",
-    )
-    options.add_models(parser)
-    options.add_chain(parser)
-    options.add_out(parser, default="runs/demo")
-    parser.set_defaults(run=demo)
+app = typer.Typer()
 
 
-def demo(arguments: argparse.Namespace) -> int:
-    """Runs the demonstration and prints its table."""
+@command(app, "answer questions about a few clips and write a page")
+def demo(
+    models: options.ModelOptions, chain: options.ChainName = "veason", out: options.Out = Path("runs/demo")
+) -> int:
+    """Renders clips of the shapes world as video files, answers a question about each, tracks the answers and
+    scores them. Writes index.html, which opens from disk.
+    """
     from thinkseg.chains import get_chain
     from thinkseg.report.demo import run, table
     from thinkseg.storage.atomic import check_out
 
-    check_out(arguments.out)
-    get_chain(arguments.chain)
-    tracker = options.load_tracker(arguments)
+    check_out(out)
+    get_chain(chain)
+    tracker = models.load_tracker(chain)
     with Progress() as progress:
-        policy = options.load_policy(arguments, progress)
+        policy = models.load_policy(chain, progress)
         progress.say("answering")
-        rows = run(arguments.out, policy, tracker, progress, arguments.chain)
+        rows = run(out, policy, tracker, progress, chain)
     print(table(rows))
-    print(f"open {arguments.out / 'index.html'}")
+    print(f"open {out / 'index.html'}")
     return 0

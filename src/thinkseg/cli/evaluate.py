@@ -1,127 +1,116 @@
-"""`thinkseg evaluate ...`: a data set and a policy in, scores out."""
+"""`thinkseg evaluate ...`: scores of a policy on a data set."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 
 if TYPE_CHECKING:
     from thinkseg.types import VideoSample
 
-
-def add_to(commands: Any) -> None:
-    """Describes the commands."""
-    group = commands.add_parser("evaluate", help="score a policy on a data set", description="Scores a policy.")
-    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    parser = sets.add_parser(
-        "shapes",
-        help="the synthetic world that comes along",
-        description="Scores a policy on questions about the shapes world and writes settings.json, results.jsonl and "
-        "scores.json. Started again with the same settings and folder, it goes on where it was.",
-    )
-    options.add_split(parser)
-    parser.add_argument("--limit", type=options.count, default=300, metavar="N", help="samples (default: 300)")
-    parser.add_argument("--batch-size", type=options.count, default=8, metavar="B", help="asked at once (default: 8)")
-    options.add_models(parser)
-    options.add_asking(parser)
-    options.add_out(parser)
-    parser.set_defaults(run=shapes)
-    for name in BENCHMARKS:
-        _add_benchmark(sets, name)
+app = new_group("evaluate", "score a policy on a data set", "Scores a policy on a data set.", "DATASET")
 
 
-def _add_benchmark(sets: Any, name: str) -> None:
-    parser = options.add_benchmark(
-        sets,
-        name,
-        benchmark,
-        "Answers every expression of {title}, scores the answers where the truth is known, and writes settings.json, "
-        "results.jsonl, scores.json and the masks. Started again with the same settings and folder, it goes on where "
-        "it was. What the files should look like is told in docs/benchmarks.md.",
-    )
-    parser.add_argument("--batch-size", type=options.count, default=8, metavar="B", help="asked at once (default: 8)")
-    parser.add_argument(
-        "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: frames numbered)"
-    )
-    parser.add_argument("--png", action="store_true", help="write masks as pictures too, in the official layout")
-    options.add_fixed(parser, name)
-    options.add_keep_going(parser)
-    options.add_models(parser)
-    options.add_asking(parser)
-    options.add_out(parser)
+@command(app, "the bundled synthetic world")
+def shapes(
+    models: options.ModelOptions,
+    asking: options.PolicyOptions,
+    out: options.Out,
+    split: options.ShapesSplit = "val",
+    start: options.ShapesStart = 0,
+    limit: Annotated[int, option(options.count, "N", "number of samples")] = 300,
+    batch_size: options.BatchSize = 8,
+) -> int:
+    """Scores a policy on questions about the shapes world.
 
-
-def shapes(arguments: argparse.Namespace) -> int:
-    """Scores a policy on the shapes world and prints the table."""
+    Writes settings.json, results.jsonl and scores.json. Rerun with the same settings and folder, it resumes.
+    """
     from thinkseg.chains import get_chain
     from thinkseg.data.shapes import episode
     from thinkseg.evaluation.evaluate import evaluate, table
     from thinkseg.storage.atomic import check_writable
 
-    check_writable(arguments.out)
-    get_chain(arguments.chain)
-    episode(arguments.split, arguments.start)
-    tracker = options.load_tracker(arguments)
+    check_writable(out)
+    get_chain(asking.chain)
+    episode(split, start)
+    tracker = models.load_tracker(asking.chain, **asking.placement())
     with Progress() as progress:
-        policy = options.load_policy(arguments, progress, **options.running(arguments))
+        policy = models.load_policy(asking.chain, progress, **asking.settings())
         progress.say("evaluating")
         scores = evaluate(
-            Shapes(arguments.split, arguments.start, arguments.limit),
-            arguments.chain,
+            Shapes(split, start, limit),
+            asking.chain,
             policy,
             tracker,
-            arguments.out,
-            view=options.view_of(arguments, policy),
-            batch_size=arguments.batch_size,
-            settings={"data": "shapes", "split": arguments.split, **options.running(arguments)},
+            out,
+            view=asking.view(policy),
+            batch_size=batch_size,
+            settings={"data": "shapes", "split": split, **asking.settings()},
             progress=progress,
         )
     print(table(scores))
-    print(f"wrote {arguments.out / 'scores.json'}")
+    print(f"wrote {out / 'scores.json'}")
     return 0
 
 
-def benchmark(arguments: argparse.Namespace) -> int:
-    """Answers and scores a benchmark, and prints the table."""
+def benchmark(
+    dataset: options.DatasetOptions,
+    models: options.ModelOptions,
+    asking: options.PolicyOptions,
+    out: options.Out,
+    corrected: options.Corrected = False,
+    batch_size: options.BatchSize = 8,
+    fps: options.Fps = None,
+    png: Annotated[bool, flag("--png", "also write mask images, in the official layout")] = False,
+    keep_going: options.KeepGoing = False,
+) -> int:
+    """Answers every expression of {title}, and scores the answers that have ground truth.
+
+    Writes settings.json, results.jsonl, scores.json and the masks. Rerun with the same settings and folder, it resumes.
+    The layout of the data set's files is described in docs/benchmarks.md.
+    """
     from thinkseg.chains import get_chain
     from thinkseg.console import Meter
     from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
     from thinkseg.evaluation.scores import describe
     from thinkseg.storage.atomic import check_writable
 
-    check_writable(arguments.out)
-    get_chain(arguments.chain)
+    check_writable(out)
+    get_chain(asking.chain)
     with Progress() as progress:
-        opened = options.open_benchmark(arguments, progress)
-        tracker = options.load_tracker(arguments)
-        policy = options.load_policy(arguments, progress, **options.running(arguments))
+        opened = dataset.open(progress, keep_going)
+        tracker = models.load_tracker(asking.chain, **asking.placement())
+        policy = models.load_policy(asking.chain, progress, **asking.settings())
         progress.say("evaluating")
-        view = options.view_of(arguments, policy)
         scores = evaluate_benchmark(
             opened,
-            Method(arguments.chain, policy, tracker, view, arguments.batch_size),
-            arguments.out,
-            fps=arguments.fps,
-            pictures=arguments.png,
-            fixed=arguments.fixed,
-            settings=options.running(arguments),
+            Method(asking.chain, policy, tracker, asking.view(policy), batch_size),
+            out,
+            fps=fps,
+            pictures=png,
+            fixed=corrected,
+            settings=asking.settings(),
             on_row=Meter(progress, len(opened.expressions)),
         )
     print(describe(scores))
-    options.tell_problems(opened)
-    print(f"wrote {arguments.out / 'scores.json'}")
+    options.print_issues(opened)
+    print(f"wrote {out / 'scores.json'}")
     return 0
+
+
+for name in BENCHMARKS:
+    options.benchmark_command(app, name, benchmark, **options.corrected_for(name))
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Samples `start`, `start` + 1, ... of a split, made one by one as they are needed."""
+    """Samples `start`, `start` + 1, ... of a split, each made when it is needed."""
 
     split: str
     start: int

@@ -1,15 +1,17 @@
-"""`thinkseg export FORMAT SET`: questions as other trainers take them."""
+"""`thinkseg export FORMAT ...`: questions in the formats of other trainers."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import chosen_argument, command, new_group, option
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import SettingsError
@@ -27,172 +29,168 @@ if TYPE_CHECKING:
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
-def add_to(commands: Any) -> None:
-    """Describes the commands."""
-    group = commands.add_parser(
-        "export",
-        help="write questions for another trainer",
-        description="Writes the questions of a data set in the format of another trainer, with their frames as a "
-        "policy sees them and what is needed to judge answers. What the formats look like is told in docs/export.md.",
+app = new_group(
+    "export",
+    "write questions for another trainer",
+    "Writes the questions of a data set in the format of another trainer, with frames as a policy is shown them "
+    "and with what is needed to score answers. The formats are described in docs/export.md.",
+    "DATASET",
+)
+
+
+@app.callback()
+def choose_format(context: typer.Context, format: Annotated[str, chosen_argument(tuple(FORMATS), "FORMAT")]) -> None:
+    """Hands the format on to the command for the data set."""
+    context.obj = format
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(options.ViewOptions):
+    """What is exported, how, and where to."""
+
+    out: options.Out
+    limit: Annotated[int | None, option(options.count, "N", "number of questions (default: all)")] = None
+    model: Annotated[str, option(str, "NAME", "target model (folder or hub name); sets number and size of frames")] = (
+        MODEL
     )
-    group.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    _add_cot(sets)
-    _add_shapes(sets)
-    for name in BENCHMARKS:
-        parser = options.add_benchmark(sets, name, benchmark, "Exports the expressions of {title}.")
-        parser.add_argument(
-            "--fps", type=options.rate, metavar="F", help="frames a second of folders of frames (default: numbered)"
-        )
-        options.add_keep_going(parser)
-        _add_rest(parser)
+    chain: options.ChainName = "veason"
+    coordinates: options.Coordinates = None
+    name: Annotated[str | None, option(str, "NAME", "name of the export (default: that of its folder)")] = None
+    info: Annotated[
+        Path | None, option(Path, "FILE", "llamafactory: a dataset_info.json to add it to (default: its own)")
+    ] = None
 
 
-def _add_cot(sets: Any) -> None:
-    parser = sets.add_parser(
-        "cot",
-        help="a chain-of-thought set",
-        description="Exports a set that `thinkseg annotate` made. Its frames, clock and coordinates are the set's.",
-    )
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the set")
-    _add_rest(parser)
-    parser.set_defaults(run=cot)
+@dataclass(frozen=True, kw_only=True)
+class ShapesExportOptions(ExportOptions):
+    """The same for the shapes world, which has no end."""
+
+    limit: Annotated[int, option(options.count, "N", "number of questions")] = 300
 
 
-def _add_shapes(sets: Any) -> None:
-    parser = sets.add_parser(
-        "shapes",
-        help="the synthetic world that comes along",
-        description="Exports questions about the shapes world, with the reasoning that its own policy is taught.",
-    )
-    options.add_split(parser)
-    _add_rest(parser, limit=300)
-    parser.set_defaults(run=shapes, split="train")
-
-
-def _add_rest(parser: argparse.ArgumentParser, limit: int | None = None) -> None:
-    parser.add_argument(
-        "--limit", type=options.count, default=limit, metavar="N", help=f"questions (default: {limit or 'all'})"
-    )
-    parser.add_argument(
-        "--model",
-        default=MODEL,
-        metavar="NAME",
-        help=f"whom it is for, a folder or hub name; decides how frames are shown (default: {MODEL})",
-    )
-    options.add_chain(parser)
-    options.add_view(parser)
-    options.add_coordinates(parser)
-    # Its place is not `name`, which is the data set's.
-    parser.add_argument(
-        "--name", dest="called", metavar="NAME", help="what the export is called (default: as its folder)"
-    )
-    parser.add_argument(
-        "--info", type=Path, metavar="FILE", help="llamafactory: a dataset_info.json to add it to (default: its own)"
-    )
-    options.add_out(parser)
-
-
-def cot(arguments: argparse.Namespace) -> int:
-    """Exports a chain-of-thought set."""
+@command(app, "a chain-of-thought set")
+def cot(
+    context: typer.Context,
+    root: Annotated[Path, option(Path, "DIR", "folder of the set")],
+    settings: ExportOptions,
+) -> int:
+    """Exports a set that `thinkseg annotate` made. Frames, labels and coordinates default to the set's."""
     from thinkseg.data.cot import read_cot_set
     from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.sources import CotSource
 
-    read = read_cot_set(arguments.root)
-    # What the set says of itself goes before what is known of the model, and what is asked for before both.
-    arguments.frames = arguments.frames or read.view.num_frames
-    arguments.frame_size = arguments.frame_size or read.view.frame_wh
-    arguments.coordinates = arguments.coordinates or read.view.coordinates
-    return _export(arguments, lambda asking: CotSource(read, asking, arguments.limit), DatasetIssues())
+    read = read_cot_set(root)
+    settings = replace(
+        settings,
+        frames=settings.frames or read.view.num_frames,
+        frame_size=settings.frame_size or read.view.frame_wh,
+        coordinates=settings.coordinates or read.view.coordinates,
+    )
+    return _export(context.obj, settings, lambda asking: CotSource(read, asking, settings.limit), DatasetIssues())
 
 
-def shapes(arguments: argparse.Namespace) -> int:
-    """Exports questions about the shapes world."""
+@command(app, "the bundled synthetic world")
+def shapes(
+    context: typer.Context,
+    settings: ShapesExportOptions,
+    split: options.ShapesSplit = "train",
+    start: options.ShapesStart = 0,
+) -> int:
+    """Exports questions about the shapes world, with the reasoning that its bundled policies are trained on."""
     from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.sources import ShapesSource
 
-    source = ShapesSource(arguments.split, arguments.start, arguments.limit)
-    return _export(arguments, lambda _: source, DatasetIssues())
+    source = ShapesSource(split, start, settings.limit)
+    return _export(context.obj, settings, lambda _: source, DatasetIssues())
 
 
-def benchmark(arguments: argparse.Namespace) -> int:
-    """Exports the expressions of a benchmark."""
+def benchmark(
+    context: typer.Context,
+    dataset: options.DatasetOptions,
+    settings: ExportOptions,
+    fps: options.Fps = None,
+    keep_going: options.KeepGoing = False,
+) -> int:
+    """Exports the expressions of {title}."""
     from thinkseg.export.sources import BenchmarkSource
 
     with Progress() as progress:
-        opened = options.open_benchmark(arguments, progress)
-    source = BenchmarkSource(opened, arguments.limit, arguments.fps)
-    status = _export(arguments, lambda _: source, opened.issues)
-    options.tell_problems(opened)
+        opened = dataset.open(progress, keep_going)
+    source = BenchmarkSource(opened, settings.limit, fps)
+    status = _export(context.obj, settings, lambda _: source, opened.issues)
+    options.print_issues(opened)
     return status
 
 
-def _export(arguments: argparse.Namespace, source_of: Callable[[ExportSettings], Source], issues: DatasetIssues) -> int:
-    """Writes the folder, and says what is in it and what is not."""
+for name in BENCHMARKS:
+    options.benchmark_command(app, name, benchmark)
+
+
+def _export(
+    format: str, settings: ExportOptions, source_of: Callable[[ExportSettings], Source], issues: DatasetIssues
+) -> int:
+    """Writes the folder, and prints the numbers of questions written and skipped."""
     from thinkseg.export.job import check, export
     from thinkseg.export.llamafactory import add_entry, check_entry
     from thinkseg.storage.atomic import check_out, result_folder
 
-    check(arguments.format, arguments.chain)
-    check_out(arguments.out)
-    if arguments.info and arguments.format != "llamafactory":
-        raise SettingsError(f"--info is for llamafactory alone: {arguments.format} reads no dataset_info.json")
-    if arguments.info:
-        check_entry(arguments.info, _name(arguments), arguments.out)
-    traits = _traits(arguments)
-    with Progress() as progress, result_folder(arguments.out) as folder:
+    check(format, settings.chain)
+    check_out(settings.out)
+    if settings.info and format != "llamafactory":
+        raise SettingsError(f"--info: {format} reads no dataset_info.json; only llamafactory does")
+    if settings.info:
+        check_entry(settings.info, _name(settings), settings.out)
+    traits = _traits(settings)
+    with Progress() as progress, result_folder(settings.out) as folder:
         progress.say("writing questions")
-        job = _job(arguments, folder, traits)
+        job = _job(format, settings, folder, traits)
         source = source_of(job.asking)
-        done = export(source, arguments.format, replace(job, source=source.name), issues, progress)
-    if arguments.info:
-        add_entry(arguments.info, _name(arguments), arguments.out)
+        done = export(source, format, replace(job, source=source.name), issues, progress)
+    if settings.info:
+        add_entry(settings.info, _name(settings), settings.out)
     for why, count in done.left_out.items():
-        print(f"left out for {why}: {count}")
-    print(f"wrote {done.written} questions to {arguments.out}")
+        print(f"skipped for {why}: {count}")
+    print(f"wrote {done.written} questions to {settings.out}")
     return 0
 
 
-def _job(arguments: argparse.Namespace, folder: Path, traits: Traits) -> Job:
+def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits) -> Job:
     from thinkseg.export.images import ImageWriter
     from thinkseg.export.job import Job
     from thinkseg.export.questions import ExportSettings
     from thinkseg.models.policies.scripted import ScriptedPolicy
 
-    # A policy that is never asked: how it is shown videos is all that matters of it.
+    # Never prompted: only the view of this policy is used.
     view = traits.view
     policy = ScriptedPolicy([], coordinates=view.coordinates, size_multiple=traits.size_multiple, view=view)
-    kind = FORMATS[arguments.format]
-    asking = ExportSettings(
-        arguments.chain, options.view_of(arguments, policy), ImageWriter(folder), kind.replies, kind.prompts
-    )
-    name = _name(arguments)
-    return Job(folder, arguments.out, "", name, asking, arguments.model, traits.size_multiple, arguments.info)
+    kind = FORMATS[format]
+    asking = ExportSettings(settings.chain, settings.view(policy), ImageWriter(folder), kind.replies, kind.prompts)
+    name = _name(settings)
+    return Job(folder, settings.out, "", name, asking, settings.model, traits.size_multiple, settings.info)
 
 
-def _traits(arguments: argparse.Namespace) -> Traits:
-    """How the model that the export is for is shown videos: as its folder, or else its family, says."""
+def _traits(settings: ExportOptions) -> Traits:
+    """How the target model is shown videos, according to its folder or else its family."""
     from thinkseg.models import resolve_model
     from thinkseg.models.policies.families import UNKNOWN, Traits, family_of
 
-    place = resolve_model(arguments.model)
+    place = resolve_model(settings.model)
     if os.path.isdir(place):
         from thinkseg.models.policies.qwen.checkpoint import load_view
         from thinkseg.models.policies.qwen.encoder import Encoder
 
         known: Traits | None = Traits(Encoder.load(place).size_multiple, load_view(place))
     else:
-        known = family_of(arguments.model)
-    if known is None and not arguments.coordinates:
+        known = family_of(settings.model)
+    if known is None and not settings.coordinates:
         raise SettingsError(
-            f"{arguments.model}: how it writes boxes is not known: say so with --coordinates pixels, or thousandths"
+            f"{settings.model}: how it writes boxes is not known; pass --coordinates {' or '.join(options.COORDINATES)}"
         )
-    return (known or UNKNOWN).with_coordinates(arguments.coordinates)
+    return (known or UNKNOWN).with_coordinates(settings.coordinates)
 
 
-def _name(arguments: argparse.Namespace) -> str:
-    name = arguments.called or arguments.out.resolve().name
+def _name(settings: ExportOptions) -> str:
+    name = settings.name or settings.out.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-        raise SettingsError(f"{name!r} is no name for an export: give a --name of letters, digits, dots and dashes")
-    return str(name)
+        raise SettingsError(f"--name: {name!r} is not valid; use letters, digits, dots, dashes and underscores")
+    return name

@@ -1,14 +1,14 @@
-"""`thinkseg score NAME`: anybody's masks of a benchmark in, scores out."""
+"""`thinkseg score ...` and `thinkseg submit ...`: predicted masks scored, or packed for a benchmark's server."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from thinkseg.cli import options
+from thinkseg.cli.declare import new_group, option
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import SettingsError
@@ -16,30 +16,32 @@ from thinkseg.errors import SettingsError
 if TYPE_CHECKING:
     from thinkseg.storage.run_folder import Row
 
-
-def add_to(commands: Any) -> None:
-    """Describes the commands."""
-    group = commands.add_parser(
-        "score",
-        help="score masks that are there as files",
-        description="Scores predicted masks, pictures in a benchmark's own layout or the folder of an evaluation.",
-    )
-    sets = group.add_subparsers(title="data sets", metavar="SET", required=True)
-    for name in BENCHMARKS:
-        description = "Scores masks predicted for {title}. Where they should lie is told in docs/benchmarks.md."
-        parser = options.add_benchmark(sets, name, score, description)
-        options.add_predictions(parser)
-        parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each expression")
-        parser.add_argument(
-            "--out", type=Path, metavar="DIR", help="write scores.json and results.jsonl, which thinkseg compare takes"
-        )
-        options.add_fixed(parser, name)
-        options.add_workers(parser)
-        options.add_keep_going(parser)
+app = new_group(
+    "score",
+    "score predicted masks",
+    "Scores predicted masks: images in the layout of a benchmark, or the folder of an evaluation.",
+    "DATASET",
+)
+submission = new_group(
+    "submit",
+    "pack masks for a benchmark's server",
+    "Checks that masks for the server of a benchmark are complete, and packs them.",
+    "DATASET",
+)
 
 
-def score(arguments: argparse.Namespace) -> int:
-    """Scores predictions and prints the table."""
+def score(
+    dataset: options.DatasetOptions,
+    predictions: options.Predictions,
+    csv: Annotated[Path | None, option(Path, "FILE", "write one line per expression")] = None,
+    out: Annotated[
+        Path | None, option(Path, "DIR", "write scores.json and results.jsonl, which thinkseg compare reads")
+    ] = None,
+    corrected: options.Corrected = False,
+    workers: options.Workers = options.CORES,
+    keep_going: options.KeepGoing = False,
+) -> int:
+    """Scores masks predicted for {title}. Where they are expected is described in docs/benchmarks.md."""
     from thinkseg.console import Meter
     from thinkseg.evaluation.aggregation import questions
     from thinkseg.evaluation.offline import score, write_csv
@@ -47,34 +49,58 @@ def score(arguments: argparse.Namespace) -> int:
     from thinkseg.evaluation.scores import describe, tally
     from thinkseg.storage.atomic import check_out
 
-    predictions = open_predictions(arguments.predictions, arguments.name)
-    if arguments.out:
-        check_out(arguments.out)
+    masks = open_predictions(predictions, dataset.name)
+    if out:
+        check_out(out)
     with Progress() as progress:
-        opened = options.open_benchmark(arguments, progress)
+        opened = dataset.open(progress, keep_going)
         meter = Meter(progress, len(opened.expressions), "scoring")
-        rows = score(opened, predictions, arguments.workers, meter)
+        rows = score(opened, masks, workers, meter)
     if rows and all(row["failure"] == MISSING for row in questions(rows)):
-        place = arguments.predictions / opened.expressions[0].folders[0]
-        raise SettingsError(f"{arguments.predictions} has masks for none of the expressions; is there no {place}?")
-    scores = tally(opened, rows, arguments.fixed)
-    if arguments.csv:
-        write_csv(rows, arguments.csv)
-    if arguments.out:
-        _write(arguments, rows, scores)
+        expected = predictions / opened.expressions[0].folders[0]
+        raise SettingsError(f"{predictions}: no masks for any expression; check that there is a folder {expected}")
+    scores = tally(opened, rows, corrected)
+    if csv:
+        write_csv(rows, csv)
+    if out:
+        settings = {"data": dataset.name, "split": dataset.split, "predictions": str(predictions)}
+        _write(out, settings, rows, scores)
     print(describe(scores))
-    options.tell_problems(opened)
+    options.print_issues(opened)
     return 0
 
 
-def _write(arguments: argparse.Namespace, rows: Sequence[Row], scores: dict[str, Any]) -> None:
+def _write(out: Path, settings: dict[str, str], rows: Sequence[Row], scores: dict[str, Any]) -> None:
     """Writes the folder of results."""
     from thinkseg import __version__
     from thinkseg.storage.atomic import replace_json, result_folder
     from thinkseg.storage.run_folder import ROWS, SCORES, SETTINGS
 
-    settings = {"data": arguments.name, "split": arguments.split, "version": __version__}
-    with result_folder(arguments.out) as folder:
-        replace_json({**settings, "predictions": str(arguments.predictions)}, folder / SETTINGS)
+    with result_folder(out) as folder:
+        replace_json({**settings, "version": __version__}, folder / SETTINGS)
         (folder / ROWS).write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
         replace_json(scores, folder / SCORES)
+
+
+def submit(
+    dataset: options.DatasetOptions,
+    predictions: options.Predictions,
+    out: Annotated[Path, option(Path, "FILE", "the zip file to write")],
+) -> int:
+    """Checks that there are masks for everything that the server of {title} requires, and packs them."""
+    from thinkseg.evaluation.submission import write_submission
+
+    with Progress() as progress:
+        opened = dataset.open(progress)
+        progress.say("packing")
+        unusable = write_submission(opened, predictions, out, progress)
+    if unusable:
+        print(f"empty masks where the reply could not be used: {unusable} of {len(opened.expressions)} expressions")
+    print(f"wrote {out}")
+    return 0
+
+
+for name, benchmark in BENCHMARKS.items():
+    options.benchmark_command(app, name, score, **options.corrected_for(name))
+    if benchmark.zip_folder is not None:
+        options.benchmark_command(submission, name, submit)

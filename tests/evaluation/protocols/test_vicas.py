@@ -125,7 +125,7 @@ def test_no_predictions_and_no_truth():
 def test_more_than_ten_tracks():
     ious = np.zeros((11, 1), np.float32)
     ious[10] = 1
-    with pytest.raises(SettingsError, match=r"11 predicted tracks.*--fixed"):
+    with pytest.raises(SettingsError, match=r"11 predicted tracks.*--corrected"):
         match_prompt(ious)
     assert not match_prompt(ious, fixed=True).any()
     assert match_prompt(ious[::-1], fixed=True)[:, 0].all()

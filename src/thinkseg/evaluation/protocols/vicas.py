@@ -64,7 +64,7 @@ def match_prompt(ious: np.ndarray, *, fixed: bool = False) -> np.ndarray:
         if num_predicted > MAX_TRACKS:
             raise SettingsError(
                 f"a prompt has {num_predicted} predicted tracks, and the official evaluator takes {MAX_TRACKS} at "
-                "most: use --fixed, with which the first ones count"
+                "most: use --corrected, with which the first ones count"
             )
         ious = ious[_order(num_predicted, fixed)]
     take = _best if fixed else _last
