@@ -53,7 +53,7 @@ def test_the_turn_is_the_chains_own(cot):
         assert np.abs(ours.astype(float) - theirs).mean() < 12
 
 
-@pytest.mark.parametrize("view", [VIEW, replace(VIEW, frame_wh=(48, 48)), replace(VIEW, coordinates="thousandths")])
+@pytest.mark.parametrize("view", [VIEW, replace(VIEW, frame_wh=(48, 48)), replace(VIEW, coordinates="normalized_1000")])
 def test_the_reply_reads_back_as_the_truth_in_any_view(cot, view):
     sample = cot.samples[0]
     turn, reply = dialogue(cot, sample, view)
@@ -79,13 +79,13 @@ def test_what_cannot_be_taught_is_an_error(cot, change, told):
 
 def test_a_set_fits_a_view_or_not(cot):
     check_fits(cot, VIEW)
-    check_fits(cot, replace(VIEW, frame_wh=(56, 56), coordinates="thousandths"))
+    check_fits(cot, replace(VIEW, frame_wh=(56, 56), coordinates="normalized_1000"))
     with pytest.raises(SettingsError, match="num_frames: 2"):
         check_fits(cot, replace(VIEW, num_frames=3))
     telling = replace(cot, boxes_in_thinking=True)
     check_fits(telling, VIEW)
-    with pytest.raises(SettingsError, match="pixels of frames of 12x8, not in thousandths of frames of 12x8"):
-        check_fits(telling, replace(VIEW, coordinates="thousandths"))
+    with pytest.raises(SettingsError, match="pixels of frames of 12x8, not in normalized_1000 of frames of 12x8"):
+        check_fits(telling, replace(VIEW, coordinates="normalized_1000"))
     with pytest.raises(SettingsError, match="not in pixels of frames of 56x56"):
         check_fits(telling, replace(VIEW, frame_wh=(56, 56)))
     with pytest.raises(SettingsError, match="no samples"):

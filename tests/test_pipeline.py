@@ -176,9 +176,9 @@ def test_samples_share_calls_to_the_policy_and_are_read_as_needed(film, box_trac
 
 
 def test_views_fit_the_policy():
-    policy = ScriptedPolicy([], size_multiple=28, coordinates="thousandths", view=View(4, (112, 56)))
-    assert resolve_view(policy) == View(4, (112, 56), "thousandths")
-    assert resolve_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "thousandths", "index")
+    policy = ScriptedPolicy([], size_multiple=28, coordinates="normalized_1000", view=View(4, (112, 56)))
+    assert resolve_view(policy) == View(4, (112, 56), "normalized_1000")
+    assert resolve_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "normalized_1000", "index")
 
 
 def test_all_sizes_of_a_view_are_fitted():

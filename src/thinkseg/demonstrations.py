@@ -165,4 +165,4 @@ def _alone(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int
 
 def _units(shown: Shown) -> tuple[int, int]:
     """Far ends of the frame in the units the policy writes boxes in."""
-    return (1000, 1000) if shown.coordinates == "thousandths" else shown.frame_wh
+    return (1000, 1000) if shown.coordinates == "normalized_1000" else shown.frame_wh

@@ -15,8 +15,11 @@ import numpy as np
 
 from thinkseg.rle import Rle, decode
 
-Coordinates = Literal["pixels", "thousandths"]
-"""How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or 0..1000 of its sides (Qwen3-VL)."""
+Coordinates = Literal["pixels", "normalized_1000"]
+"""How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or normalized to 0..1000 (Qwen3-VL)."""
+
+RENAMED_COORDINATES: dict[str, Coordinates] = {"thousandths": "normalized_1000"}
+"""Earlier names in stored settings, which are read for one more release."""
 
 LabelUnit = Literal["seconds", "index"]
 """How frames are labelled for a policy: true seconds, or the frame index where a benchmark defines it so."""

@@ -18,7 +18,9 @@ def source():
     return ShapesSource("train", 0, 48)
 
 
-@pytest.mark.parametrize("view", [View(4, (112, 112)), View(3, (84, 56), "thousandths")], ids=["pixels", "thousandths"])
+@pytest.mark.parametrize(
+    "view", [View(4, (112, 112)), View(3, (84, 56), "normalized_1000")], ids=["pixels", "normalized_1000"]
+)
 def test_what_rules_say_is_true(source, view):
     """Nearly all of it: a target of which little is in sight at the keyframe is none to a careful observer."""
     annotator, found, moments = RuleAnnotator(view), Counter(), set()

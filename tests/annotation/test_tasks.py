@@ -93,7 +93,7 @@ def test_an_id_that_is_no_name_of_a_file(clips):
 
 def test_limits_are_those_of_the_units():
     assert box_limits(VIEW) == (16, 16)
-    assert box_limits(replace(VIEW, coordinates="thousandths")) == (1000, 1000)
+    assert box_limits(replace(VIEW, coordinates="normalized_1000")) == (1000, 1000)
 
 
 def growing(areas):

@@ -106,9 +106,9 @@ def test_boxes(truth):
     assert against(truth, place="cat [0, 0, 8, 8]") == []
     assert against(truth, place="cat [0, 0, 4, 4]") == ["wrong_boxes"]
     assert against(truth, place="cat [0, 0, 8, 8] and [0, 0, 8, 8]") == ["wrong_boxes"]
-    thousandths = replace(truth, limit_wh=(1000, 1000))
-    assert against(thousandths, place="cat [0, 0, 500, 500]") == []
-    assert against(thousandths, place="cat [0, 0, 8, 8]") == ["wrong_boxes"]
+    normalized = replace(truth, limit_wh=(1000, 1000))
+    assert against(normalized, place="cat [0, 0, 500, 500]") == []
+    assert against(normalized, place="cat [0, 0, 8, 8]") == ["wrong_boxes"]
     boxes = np.array([[0, 0, 4, 4], [4, 4, 8, 8]], np.float32)
     both = replace(truth, draft=replace(truth.draft, boxes=boxes), num_objects=2)
     assert against(both, place="[0, 0, 8, 8] and [8, 8, 16, 16]") == []

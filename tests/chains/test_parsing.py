@@ -25,7 +25,7 @@ from thinkseg.errors import AnswerError
 
 # A 100x50 frame shown at 200x200: x doubles and y grows fourfold, or each becomes a share of 1000.
 PIXELS = Shown((0, 8, 16), ("0.0", "0.8", "1.6"), (200, 200), (100, 50), "pixels")
-THOUSANDTHS = Shown((0, 8, 16), ("0.0", "0.8", "1.6"), (200, 200), (100, 50), "thousandths")
+NORMALIZED = Shown((0, 8, 16), ("0.0", "0.8", "1.6"), (200, 200), (100, 50), "normalized_1000")
 NONE = '<think>no bar</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
 
 
@@ -47,8 +47,8 @@ def test_an_answer_in_pixels_of_the_image_shown():
     np.testing.assert_array_equal(answer.boxes, [[10, 10, 30, 20]])
 
 
-def test_an_answer_in_thousandths():
-    answer = parse_answer(reply(boxes="[[100, 200, 300, 400], [0, 0, 1000, 1000]]"), THOUSANDTHS)
+def test_parse_answer_normalized_boxes_scale_to_source():
+    answer = parse_answer(reply(boxes="[[100, 200, 300, 400], [0, 0, 1000, 1000]]"), NORMALIZED)
     np.testing.assert_array_equal(answer.boxes, [[10, 10, 30, 20], [0, 0, 100, 50]])
 
 
@@ -272,12 +272,12 @@ def read_or_reject(text, shown):
     assert (answer.boxes[:, :2] < answer.boxes[:, 2:]).all()
 
 
-@given(ANY_TEXT, st.sampled_from([PIXELS, THOUSANDTHS]))
+@given(ANY_TEXT, st.sampled_from([PIXELS, NORMALIZED]))
 def test_any_text_is_an_answer_or_an_answer_error(text, shown):
     read_or_reject(text, shown)
 
 
-@given(st.data(), st.sampled_from([PIXELS, THOUSANDTHS]))
+@given(st.data(), st.sampled_from([PIXELS, NORMALIZED]))
 def test_mutated_answers_are_answers_or_answer_errors(data, shown):
     text = data.draw(st.sampled_from([NONE, reply(), reply(boxes="[[1, 2, 3, 4], [5, 6, 7, 8]]")]))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -305,7 +305,7 @@ def truths(draw):
     width, height = source = draw(size)
     indices = sorted(draw(st.sets(st.integers(0, 500), min_size=1, max_size=8)))
     labels = tuple(f"{index / 30:.3f}" for index in indices)
-    shown = Shown(tuple(indices), labels, draw(size), source, draw(st.sampled_from(["pixels", "thousandths"])))
+    shown = Shown(tuple(indices), labels, draw(size), source, draw(st.sampled_from(["pixels", "normalized_1000"])))
     x = st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True).map(sorted)
     y = st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True).map(sorted)
     pairs = draw(st.lists(st.tuples(x, y), max_size=5))
@@ -320,7 +320,7 @@ def test_what_is_written_reads_back(truth):
     shown, thinking, keyframe, boxes = truth
     answer = parse_answer(write_answer(thinking, keyframe, boxes, shown), shown)
     assert (answer.thinking, answer.keyframe) == (thinking.strip(), keyframe)
-    limit = (1000, 1000) if shown.coordinates == "thousandths" else shown.frame_wh
+    limit = (1000, 1000) if shown.coordinates == "normalized_1000" else shown.frame_wh
     unit = np.array(shown.source_wh * 2) / np.array(limit * 2)
     # Half a unit from rounding; one where a box thinner than a unit was widened.
     thin = (boxes[:, 2:] - boxes[:, :2]) / unit[:2] <= 1
@@ -417,7 +417,7 @@ def test_boxes_on_the_frame_shown():
     read = parse_boxes('[{"bbox_2d": [20, 40, 60, 80]}, {"bbox_2d": [-9, 0, 999, 20.5]}]', PIXELS)
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, [[10, 10, 30, 20], [0, 0, 100, 5.125]])
-    np.testing.assert_array_equal(parse_boxes('[{"bbox_2d": [0, 0, 500, 1000]}]', THOUSANDTHS), [[0, 0, 50, 50]])
+    np.testing.assert_array_equal(parse_boxes('[{"bbox_2d": [0, 0, 500, 1000]}]', NORMALIZED), [[0, 0, 50, 50]])
 
 
 @pytest.mark.parametrize(
@@ -505,12 +505,12 @@ def read_turns_or_reject(text, shown):
         assert ((read >= 0) & (read <= [width, height, width, height])).all()
 
 
-@given(ANY_TURN, st.sampled_from([PIXELS, THOUSANDTHS]))
+@given(ANY_TURN, st.sampled_from([PIXELS, NORMALIZED]))
 def test_any_text_is_a_choice_boxes_or_an_answer_error(text, shown):
     read_turns_or_reject(text, shown)
 
 
-@given(st.data(), st.sampled_from([PIXELS, THOUSANDTHS]))
+@given(st.data(), st.sampled_from([PIXELS, NORMALIZED]))
 def test_mutated_turns_are_read_or_answer_errors(data, shown):
     text = data.draw(st.sampled_from([choice(), "<think></think><answer>[]</answer>", BOXES, f"```json\n{BOXES}\n```"]))
     for _ in range(data.draw(st.integers(1, 4))):

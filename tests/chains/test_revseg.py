@@ -76,15 +76,15 @@ def test_frames_can_be_chosen(film):
     assert int(chain.send(CHOICE).images[0][0, 0, 0]) == 7
 
 
-@pytest.mark.parametrize(("coordinates", "unit"), [("pixels", "pixels"), ("thousandths", "0 to 1000")])
+@pytest.mark.parametrize(("coordinates", "unit"), [("pixels", "pixels"), ("normalized_1000", "0 to 1000")])
 def test_the_second_turn_names_the_units_of_boxes(film, coordinates, unit):
     chain = revseg(sample(film), View(3, (16, 12), coordinates))
     assert "pixels" not in next(chain).content[0]
     assert unit in chain.send(CHOICE).content[-1]
 
 
-def test_boxes_in_thousandths_of_the_closeup(film):
-    view = View(3, (16, 12), "thousandths")
+def test_revseg_normalized_boxes_refer_to_closeup(film):
+    view = View(3, (16, 12), "normalized_1000")
     outcome, _ = run(film, [CHOICE, '[{"bbox_2d": [125, 500, 250, 1000]}]'], view)
     np.testing.assert_array_equal(outcome.answer.boxes, [[1, 3, 2, 6]])
 

@@ -48,7 +48,7 @@ def test_questions_about_one_video_share_everything_but_the_question(film):
 
 
 @pytest.mark.parametrize("fps", [10.0, None])
-@pytest.mark.parametrize(("coordinates", "unit"), [("pixels", "pixels"), ("thousandths", "0 to 1000")])
+@pytest.mark.parametrize(("coordinates", "unit"), [("pixels", "pixels"), ("normalized_1000", "0 to 1000")])
 def test_the_instruction_names_what_is_asked_for_and_is_short(film, fps, coordinates, unit):
     _, turn = ask(VideoSample("a", film(fps=fps), "it"), View(3, (16, 12), coordinates))
     instruction = turn.content[0]

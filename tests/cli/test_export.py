@@ -55,7 +55,7 @@ def test_the_model_decides_how_frames_are_shown(root, tmp_path):
     assert app.main(["export", "jsonl", "folder", "--root", str(root), "--out", str(out), *model]) == 0
     first = lines(out / "samples.jsonl")[0]
     assert first["images"][0] == "images/clip/00000-64x64.png"
-    assert first["truth"]["coordinates"] == "thousandths"
+    assert first["truth"]["coordinates"] == "normalized_1000"
     assert first["truth"]["labels"] == ["0.0", "0.5"]
     assert "[[0, 0, 1000, 1000]]" in first["messages"][1]["content"]
 

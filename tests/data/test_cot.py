@@ -171,6 +171,12 @@ def test_read_cot_set_invalid_settings_raises(root, change, message):
         read_cot_set(root)
 
 
+def test_read_cot_set_earlier_name_of_coordinates_is_read(root):
+    with editing(root / "settings.json") as settings:
+        settings["view"]["coordinates"] = "thousandths"
+    assert read_cot_set(root).view.coordinates == "normalized_1000"
+
+
 def test_read_cot_set_empty_folder_raises(tmp_path):
     with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
         read_cot_set(tmp_path)

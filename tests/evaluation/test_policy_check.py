@@ -37,27 +37,27 @@ class Knowing:
 
 def policy(answer, coordinates="pixels"):
     def say(dialogue):
-        return answer("thousandths" if "thousandths" in dialogue[0].content[0] else "pixels")
+        return answer("normalized_1000" if "thousandths" in dialogue[0].content[0] else "pixels")
 
     return ScriptedPolicy(say, coordinates=coordinates, view=VIEW)
 
 
 @pytest.mark.parametrize(
     ("taught", "sound"),
-    [("pixels", ["pixels"]), ("thousandths", ["thousandths"]), (None, ["pixels", "thousandths"])],
+    [("pixels", ["pixels"]), ("normalized_1000", ["normalized_1000"]), (None, ["normalized_1000", "pixels"])],
 )
 def test_the_convention_in_which_boxes_make_sense_is_found(taught, sound):
     seen = []
     found = check(policy(Knowing(taught)), veason, CLIPS, progress=lambda *done: seen.append(done))
     assert sorted(found.sound) == sound
-    assert found.kept == {"pixels": 1.0, "thousandths": 1.0}
+    assert found.kept == {"pixels": 1.0, "normalized_1000": 1.0}
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for name in sound:
         assert found.overlap[name, name] > 0.9
         assert name in found.verdict()
     if taught:
         # Read the way it was taught, whatever it was asked for.
-        assert min(found.overlap[asked, taught] for asked in ("pixels", "thousandths")) > 0.9
+        assert min(found.overlap[asked, taught] for asked in ("pixels", "normalized_1000")) > 0.9
 
 
 def test_boxes_that_lie_elsewhere_make_sense_in_neither():
@@ -68,7 +68,7 @@ def test_boxes_that_lie_elsewhere_make_sense_in_neither():
 
 def test_replies_that_do_not_keep_the_format_are_counted():
     found = check(policy(lambda _: "It is over there."), veason, CLIPS)
-    assert (found.sound, found.kept, found.reasons) == ([], {"pixels": 0.0, "thousandths": 0.0}, {"tags": 4})
+    assert (found.sound, found.kept, found.reasons) == ([], {"pixels": 0.0, "normalized_1000": 0.0}, {"tags": 4})
     assert found.verdict().endswith("unusable replies: tags 4")
     assert found.table().count("0 of 2") == 2
 
@@ -77,23 +77,23 @@ def test_both_turns_of_a_chain_are_read():
     choice = '<think></think><answer>[{"frame_idx": 1, "object description": "it"}]</answer>'
     replies = [choice, '[{"bbox_2d": [0, 0, 224, 224]}]', choice, '[{"bbox_2d": [0, 0, 1000, 1000]}]']
     found = check(ScriptedPolicy(replies, view=VIEW), revseg, 1)
-    assert found.kept == {"pixels": 1.0, "thousandths": 1.0}
+    assert found.kept == {"pixels": 1.0, "normalized_1000": 1.0}
     # All of the frame, larger or smaller than a quarter of it.
-    assert found.overlap["pixels", "pixels"] == pytest.approx(found.overlap["thousandths", "thousandths"])
-    assert found.overlap["pixels", "thousandths"] != found.overlap["pixels", "pixels"]
+    assert found.overlap["pixels", "pixels"] == pytest.approx(found.overlap["normalized_1000", "normalized_1000"])
+    assert found.overlap["pixels", "normalized_1000"] != found.overlap["pixels", "pixels"]
 
 
 def test_frames_that_tell_nothing_apart_are_refused():
-    with pytest.raises(SettingsError, match="1000x980 pixels and thousandths are nearly the same"):
+    with pytest.raises(SettingsError, match="1000x980 pixels and normalized_1000 are nearly the same"):
         check(policy(Knowing()), veason, 1, View(3, (1000, 980)))
 
 
 def test_the_best_convention_comes_first():
-    overlap = {("pixels", "pixels"): 0.5, ("thousandths", "thousandths"): 0.7}
-    overlap |= {("pixels", "thousandths"): 0.1, ("thousandths", "pixels"): 0.1}
-    kept = {"pixels": 1.0, "thousandths": 0.5}
+    overlap = {("pixels", "pixels"): 0.5, ("normalized_1000", "normalized_1000"): 0.7}
+    overlap |= {("pixels", "normalized_1000"): 0.1, ("normalized_1000", "pixels"): 0.1}
+    kept = {"pixels": 1.0, "normalized_1000": 0.5}
     found = PolicyCheck("p", VIEW, 4, overlap, kept, {})
-    assert found.sound == ["thousandths", "pixels"]
+    assert found.sound == ["normalized_1000", "pixels"]
     assert "2 of 4" in found.table()
 
 
@@ -107,7 +107,7 @@ def run(monkeypatch, capsys, answer, coordinates="pixels"):
     ("coordinates", "status", "advice"),
     [
         ("pixels", 0, "it is set up for pixels\n"),
-        ("thousandths", 1, "it is set up for thousandths: give --coordinates pixels\n"),
+        ("normalized_1000", 1, "it is set up for normalized_1000: give --coordinates pixels\n"),
     ],
 )
 def test_the_command_compares_with_how_the_policy_is_set_up(monkeypatch, capsys, coordinates, status, advice):
@@ -123,16 +123,16 @@ def test_the_command_fails_where_nothing_makes_sense(monkeypatch, capsys):
 
 def test_a_served_model_of_which_nothing_is_known_can_be_checked(monkeypatch, capsys):
     monkeypatch.delenv(KEY, raising=False)
-    knowing = Knowing("thousandths")
+    knowing = Knowing("normalized_1000")
 
     def answer(body):
-        return said(knowing("thousandths"))
+        return said(knowing("normalized_1000"))
 
     with ScriptedServer(answer) as server:
         name = f"openai:some-model@{server.base_url}"
         options = ["--clips", str(CLIPS), "--frames", "3", "--frame-size", "112x112"]
         assert app.main(["check-policy", name, *options]) == 0
-        assert capsys.readouterr().out.endswith("make sense in thousandths\ngive --coordinates thousandths\n")
+        assert capsys.readouterr().out.endswith("make sense in normalized_1000\ngive --coordinates normalized_1000\n")
         assert app.main(["check-policy", name, *options, "--coordinates", "pixels"]) == 1
-        assert "set up for pixels: give --coordinates thousandths" in capsys.readouterr().out
+        assert "set up for pixels: give --coordinates normalized_1000" in capsys.readouterr().out
         assert json.dumps(server.asked[0]).count("image_url") == 2 * 3

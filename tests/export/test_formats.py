@@ -49,7 +49,7 @@ def test_llamafactory(source, job, written):
 
 def test_llamafactory_shrinks_no_picture_of_ours(source, job):
     made = job(replies=True)
-    large = replace(made, asking=replace(made.asking, view=View(3, (1120, 840), "thousandths")))
+    large = replace(made, asking=replace(made.asking, view=View(3, (1120, 840), "normalized_1000")))
     export(source, "llamafactory", large, DatasetIssues())
     settings = yaml.safe_load((made.folder / "sft.yaml").read_text())
     assert settings["image_max_pixels"] == 1120 * 840

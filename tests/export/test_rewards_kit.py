@@ -67,7 +67,7 @@ def said(rng, made, chain):
 
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
-@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+@pytest.mark.parametrize("coordinates", ["pixels", "normalized_1000"])
 def test_the_same_replies_earn_the_same(rewards, film, chain, coordinates):
     rng = np.random.default_rng(1)
     view = View(3, (80, 60), coordinates, closeup_wh=(80, 60))

@@ -73,7 +73,7 @@ def test_the_truth_about_shapes(chain, write, weights):
 
 
 @pytest.mark.parametrize(("chain", "write", "weights"), METHODS)
-@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+@pytest.mark.parametrize("coordinates", ["pixels", "normalized_1000"])
 def test_the_truth_in_either_units(chain, write, weights, coordinates, two, absent):
     view = View(4, (8, 8), coordinates)
     for given in (two, absent):

@@ -39,6 +39,12 @@ def test_a_folder_that_could_not_be_opened_is_free(tmp_path):
             ResultFolder(tmp_path / "out", {"seed": 1})
 
 
+def test_result_folder_with_earlier_name_of_coordinates_resumes(tmp_path):
+    (tmp_path / "settings.json").write_text('{"view": {"coordinates": "thousandths"}}')
+    with ResultFolder(tmp_path, {"view": {"coordinates": "normalized_1000"}}) as folder:
+        assert folder.rows == {}
+
+
 def test_a_run_that_was_killed_leaves_its_folder_free(tmp_path):
     code = "import sys; from pathlib import Path; from thinkseg.storage.run_folder import ResultFolder\n"
     code += "folder = ResultFolder(Path(sys.argv[1]), {}); print('held', flush=True); sys.stdin.read()"

@@ -56,7 +56,7 @@ def keyframe_label(draft: CotSample) -> str | None:
 
 def box_limits(view: View) -> tuple[int, int]:
     """Returns the largest x and y of a box in the view's coordinates."""
-    return (1000, 1000) if view.coordinates == "thousandths" else view.frame_wh
+    return (1000, 1000) if view.coordinates == "normalized_1000" else view.frame_wh
 
 
 def prepare(

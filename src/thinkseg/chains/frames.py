@@ -20,7 +20,7 @@ MAX_QUERY_CHARS = 2_000
 
 UNITS: dict[Coordinates, str] = {
     "pixels": "pixels of the frame",
-    "thousandths": "thousandths of the frame's width and height (0 to 1000)",
+    "normalized_1000": "thousandths of the frame's width and height (0 to 1000)",
 }
 """What a policy is told about the boxes it is to write."""
 

@@ -289,5 +289,5 @@ def _to_model(boxes: np.ndarray, shown: Shown) -> np.ndarray:
 
 def _limits(shown: Shown) -> tuple[np.ndarray, np.ndarray]:
     """Far ends of the frame for (x1, y1, x2, y2): in the model's units, and in source pixels."""
-    limit = (1000, 1000) if shown.coordinates == "thousandths" else shown.frame_wh
+    limit = (1000, 1000) if shown.coordinates == "normalized_1000" else shown.frame_wh
     return np.array(limit * 2, np.float64), np.array(shown.source_wh * 2, np.float64)

@@ -26,7 +26,7 @@ def check_policy(
 ) -> int:
     """Prompts POLICY with a few clips of the shapes world.
 
-    Reports whether its boxes fit in pixels of the frames shown, or in thousandths of their sides, and whether its
+    Reports whether its boxes fit in pixels of the frames shown, or normalized to 0..1000, and whether its
     replies have the format requested. The status is 1 if the policy is set up for the wrong convention.
     """
     from thinkseg.chains import get_chain

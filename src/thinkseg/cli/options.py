@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHAINS = ("veason", "revseg")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
-Convention = Literal["pixels", "thousandths"]
+Convention = Literal["pixels", "normalized_1000"]
 """The same as `thinkseg.types.Coordinates`, whose module loads numpy."""
 COORDINATES: tuple[Convention, ...] = get_args(Convention)
 Size = tuple[int, int]

@@ -36,7 +36,7 @@ import numpy as np
 
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, is_safe_name, read_json, read_lines
-from thinkseg.types import Coordinates, LabelUnit, View
+from thinkseg.types import RENAMED_COORDINATES, Coordinates, LabelUnit, View
 
 Type = Literal["referring", "reasoning"]
 Targets = Literal["single", "multiple", "none"]
@@ -222,7 +222,7 @@ def _view(node: JsonNode) -> View:
     num_frames = node["num_frames"].integer()
     if not num_frames:
         raise node["num_frames"].error("invalid_field", "must be >= 1")
-    coordinates = _choice(node["coordinates"], Coordinates)
+    coordinates = RENAMED_COORDINATES.get(str(node["coordinates"].value)) or _choice(node["coordinates"], Coordinates)
     return View(num_frames, _size(node["frame_wh"]), coordinates)
 
 

@@ -1,8 +1,8 @@
 """Whether a policy is set up right: clips of the shapes world in, what its boxes make sense as out.
 
 A wrong convention for coordinates is silent: every box is read, and lies somewhere else. So the policy is asked easy
-questions, once for boxes in pixels and once in thousandths, and what it writes is read in both ways, whatever it was
-asked for: some models obey, and some write as they were taught.
+questions, once for boxes in pixels and once normalized to 0..1000, and what it writes is read in both ways, whatever
+it was asked for: some models obey, and some write as they were taught.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SENSE = 0.25
 """Mean overlap with the truth from which boxes are no accident: boxes read in a wrong way stay below."""
 
 TOO_ALIKE = (800, 1250)
-"""Sides of frames for which pixels and thousandths are nearly the same numbers."""
+"""Sides of frames for which pixels and normalized coordinates are nearly the same numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class PolicyCheck:
         if self.sound:
             return f"its boxes make sense in {' and in '.join(self.sound)}"
         unread = ", ".join(f"{reason} {times}" for reason, times in self.reasons.items())
-        return f"its boxes make sense neither in pixels nor in thousandths; unusable replies: {unread or 'none'}"
+        return f"its boxes make sense neither in pixels nor in normalized_1000; unusable replies: {unread or 'none'}"
 
 
 def check(
@@ -138,6 +138,6 @@ def checked_size(outcome: Outcome) -> None:
     height, width = last.images[-1].shape[:2]
     if all(TOO_ALIKE[0] < side < TOO_ALIKE[1] for side in (width, height)):
         raise SettingsError(
-            f"on frames of {width}x{height} pixels and thousandths are nearly the same: give --frame-size and"
+            f"on frames of {width}x{height} pixels and normalized_1000 are nearly the same: give --frame-size and"
             " --closeup-size 560x560"
         )

@@ -25,7 +25,7 @@ INFO, ROWS, CONFIG = "dataset_info.json", "train.jsonl", "sft.yaml"
 
 ROLES = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
 
-TEMPLATES = {"pixels": "qwen2_vl", "thousandths": "qwen3_vl_nothink"}
+TEMPLATES = {"pixels": "qwen2_vl", "normalized_1000": "qwen3_vl_nothink"}
 """LLaMA-Factory's name for the chat template of Qwen2.5-VL and Qwen3-VL, told apart by how they write boxes."""
 
 SETTINGS = """\

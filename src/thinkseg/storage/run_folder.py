@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replace_json, writing
+from thinkseg.types import RENAMED_COORDINATES
 
 Row = dict[str, Any]
 """What is known of one question: plain JSON values, among them its "id".
@@ -114,6 +115,8 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     view = settings.get("view")
     if isinstance(view, dict) and "clock" in view:
         view["label_unit"] = view.pop("clock")
+    if isinstance(view, dict) and view.get("coordinates") in RENAMED_COORDINATES:
+        view["coordinates"] = RENAMED_COORDINATES[view["coordinates"]]
     return settings
 
 

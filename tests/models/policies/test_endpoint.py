@@ -68,7 +68,7 @@ def test_a_secret_in_a_name_is_refused_without_being_shown(url):
 def test_a_family_is_known_by_its_name():
     with ScriptedServer() as server:
         new, old = connect(server), connect(server, "Qwen/Qwen2.5-VL-7B-Instruct")
-        assert (new.coordinates, new.size_multiple, new.view.coordinates) == ("thousandths", 32, "thousandths")
+        assert (new.coordinates, new.size_multiple, new.view.coordinates) == ("normalized_1000", 32, "normalized_1000")
         assert (old.coordinates, old.size_multiple, old.view.coordinates) == ("pixels", 28, "pixels")
         assert new.name == f"openai:qwen3-vl@{server.base_url}"
 
@@ -83,8 +83,8 @@ def test_what_nobody_tells_is_asked_for():
     with ScriptedServer(models=[{"id": "gpt-x"}]) as server:
         with pytest.raises(SettingsError, match=r"gpt-x: .* --coordinates .*check-policy openai:gpt-x@http"):
             connect(server, "gpt-x")
-        policy = connect(server, "gpt-x", coordinates="thousandths")
-        assert (policy.coordinates, policy.size_multiple) == ("thousandths", 1)
+        policy = connect(server, "gpt-x", coordinates="normalized_1000")
+        assert (policy.coordinates, policy.size_multiple) == ("normalized_1000", 1)
 
 
 def test_nothing_asked_is_nothing_said():
@@ -179,7 +179,7 @@ def test_samples_go_through_a_served_model(question, box_tracker):
     assert refused.dialogue[-1] == "I may not say."
     assert "thousandths" in content[0]["text"]
     for result in results:
-        assert (result.num_prompt_tokens, result.num_tokens) == (7, 3)
+        assert (result.outcome.num_prompt_tokens, result.outcome.num_tokens) == (7, 3)
         assert result.seconds["latency"] > 0
 
 

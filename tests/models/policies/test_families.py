@@ -20,9 +20,9 @@ def test_qwen2_5_writes_pixels_of_pictures_in_multiples_of_28(name):
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3-VL-8B-Instruct", "qwen3-vl-235b-a22b-thinking", "qwen3_vl"])
-def test_qwen3_writes_thousandths_of_pictures_in_multiples_of_32(name):
+def test_family_of_qwen3_is_normalized_with_multiples_of_32(name):
     traits = family_of(name)
-    assert (traits.view.coordinates, traits.size_multiple) == ("thousandths", 32)
+    assert (traits.view.coordinates, traits.size_multiple) == ("normalized_1000", 32)
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_an_override_changes_the_convention_and_nothing_else():
     traits = family_of("qwen3-vl")
     other = traits.with_coordinates("pixels")
     assert other.view.coordinates == "pixels"
-    assert other.with_coordinates("thousandths") == traits
+    assert other.with_coordinates("normalized_1000") == traits
     assert traits.with_coordinates(None) is traits

@@ -33,6 +33,6 @@ def test_a_script_runs_out(lines):
 
 
 def test_it_describes_itself():
-    policy = ScriptedPolicy([], coordinates="thousandths", size_multiple=28, view=View(2, (56, 56)))
-    assert (policy.coordinates, policy.size_multiple, policy.view.num_frames) == ("thousandths", 28, 2)
-    assert ScriptedPolicy([], coordinates="thousandths").view.coordinates == "thousandths"
+    policy = ScriptedPolicy([], coordinates="normalized_1000", size_multiple=28, view=View(2, (56, 56)))
+    assert (policy.coordinates, policy.size_multiple, policy.view.num_frames) == ("normalized_1000", 28, 2)
+    assert ScriptedPolicy([], coordinates="normalized_1000").view.coordinates == "normalized_1000"

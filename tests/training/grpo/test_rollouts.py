@@ -44,7 +44,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 def view_for(engine: Engine) -> View:
     side = 2 * engine.encoder.size_multiple
-    coordinates = "pixels" if engine.encoder.size_multiple == 28 else "thousandths"
+    coordinates = "pixels" if engine.encoder.size_multiple == 28 else "normalized_1000"
     return View(2, (side, side), coordinates)
 
 

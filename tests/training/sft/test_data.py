@@ -130,7 +130,7 @@ def clips(count: int, num_questions: int = 4) -> list[Episode]:
     return [episode("train", index, num_questions) for index in range(count)]
 
 
-@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+@pytest.mark.parametrize("coordinates", ["pixels", "normalized_1000"])
 def test_replies_are_the_truth_in_the_chains_own_format(coordinates: Any) -> None:
     """Read by the parser as inference does: a shown keyframe, the targets' boxes there, or no target."""
     view = replace(VIEW, coordinates=coordinates)
@@ -187,7 +187,7 @@ def walk(number: int, dialogue: Dialogue, view: View) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("coordinates", ["pixels", "thousandths"])
+@pytest.mark.parametrize("coordinates", ["pixels", "normalized_1000"])
 def test_closeups_teach_the_two_turns_of_inference(coordinates: Any) -> None:
     """The same turns, to the last pixel, as the chain makes, and replies that it reads as the truth."""
     view = replace(VIEW, coordinates=coordinates, overview_wh=(56, 56), closeup_wh=(168, 140))
@@ -277,10 +277,10 @@ def test_one_frame_is_shown_at_any_moment() -> None:
 
 
 def test_lessons_are_in_the_models_own_units() -> None:
-    """Boxes of a list, in pixels of a frame of 84x56 and in thousandths of its sides."""
+    """Boxes of a list, in pixels of a frame of 84x56 and normalized to 0..1000."""
     view = replace(VIEW, num_frames=1)
     (_, pixels), *_ = lists(episode("train", 5), view, rng(), 1)
-    (_, parts), *_ = lists(episode("train", 5), replace(view, coordinates="thousandths"), rng(), 1)
+    (_, parts), *_ = lists(episode("train", 5), replace(view, coordinates="normalized_1000"), rng(), 1)
     boxes = [np.array([[float(n) for n in re.findall(r"\d+", b)] for b in re.findall(r"\[.*?\]", str(t))])
              for t in (pixels, parts)]  # fmt: skip
     scaled = boxes[0] * np.array([1000 / 84, 1000 / 56] * 2)

@@ -313,7 +313,7 @@ def test_a_saved_models_vision_tower_is_trained_if_asked_for(qwen2_5: Path, tmp_
     assert changed(qwen2_5, train(recipe, tmp_path)) == set(weights(qwen2_5))
 
 
-@pytest.mark.parametrize(("which", "coordinates"), [("qwen2_5", "pixels"), ("qwen3", "thousandths")])
+@pytest.mark.parametrize(("which", "coordinates"), [("qwen2_5", "pixels"), ("qwen3", "normalized_1000")])
 def test_boxes_are_taught_in_the_models_own_units(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, coordinates: str
 ) -> None:

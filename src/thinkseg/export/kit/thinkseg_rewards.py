@@ -12,7 +12,7 @@ The truth of a prompt is a JSON text:
      "labels": ["0.0", "0.4"],       what stood before each frame shown
      "frame_wh": [560, 560],         size of the frame that boxes are written for
      "source_wh": [1280, 720],       size of the video, whose pixels true areas and boxes are in
-     "coordinates": "pixels",        of the frame, or "thousandths" of its sides
+     "coordinates": "pixels",        of the frame, or "normalized_1000": 0 to 1000 of its sides
      "target": true,                 false: there is no such object, and saying so is right
      "areas": [5210, 4800],          pixels of the targets in each frame shown
      "boxes": [[[8, 16, 90, 71]], []]}   xyxy of the targets to be seen in each frame shown
@@ -372,7 +372,7 @@ def _boxes(listed: list[Any], truth: dict[str, Any]) -> list[Box]:
         raise UnusableError("boxes")
     if not all(math.isfinite(side) for box in listed for side in box):
         raise UnusableError("boxes")
-    limits = ([1000, 1000] if truth["coordinates"] == "thousandths" else list(truth["frame_wh"])) * 2
+    limits = (list(truth["frame_wh"]) if truth["coordinates"] == "pixels" else [1000, 1000]) * 2
     scales = [source / limit for source, limit in zip(list(truth["source_wh"]) * 2, limits, strict=True)]
     read = [
         tuple(_single(min(max(v, 0.0), limit) * scale) for v, limit, scale in zip(box, limits, scales, strict=True))

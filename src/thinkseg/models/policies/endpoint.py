@@ -78,7 +78,7 @@ class EndpointPolicy:
         untold = traits is None and coordinates is None
         if untold and assumed is None:
             raise SettingsError(
-                f"{model}: how it writes boxes is not known; give --coordinates pixels or --coordinates thousandths"
+                f"{model}: how it writes boxes is not known; give --coordinates pixels or --coordinates normalized_1000"
                 f" (thinkseg check-policy {name} finds out which)"
             )
         traits = (traits or known.UNKNOWN).with_coordinates(coordinates or (assumed if untold else None))

@@ -118,7 +118,7 @@ def test_a_qwen3_is_loaded(qwen3: Path) -> None:
     }
     with torch.no_grad():
         assert torch.equal(one(**inputs).logits, stock(**inputs).logits)
-    assert load_view(qwen3) == View(2, (64, 64), "thousandths")
+    assert load_view(qwen3) == View(2, (64, 64), "normalized_1000")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_checkpoint_that_says_nothing_is_shown_what_the_papers_show(
     assert load_view(folder) == DEFAULT_VIEW == View(**sizes)
     other = Path(shutil.copytree(qwen3, tmp_path / "other"))
     (other / "thinkseg.json").unlink()
-    assert load_view(other) == View(**sizes, coordinates="thousandths")
+    assert load_view(other) == View(**sizes, coordinates="normalized_1000")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
 def test_a_policy_says_what_it_is(qwen2_5: Path, qwen3: Path) -> None:
     one, other = policy(qwen2_5), policy(qwen3)
     assert (one.coordinates, one.size_multiple, one.view) == ("pixels", 28, VIEW)
-    assert (other.coordinates, other.size_multiple, other.view.frame_wh) == ("thousandths", 32, (64, 64))
+    assert (other.coordinates, other.size_multiple, other.view.frame_wh) == ("normalized_1000", 32, (64, 64))
     assert one.name == str(qwen2_5)
 
 

@@ -45,7 +45,7 @@ MODEL_CLASSES = {
     "qwen3_vl": "Qwen3VLForConditionalGeneration",
 }
 PROCESSOR_CLASSES = {"qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
-COORDINATES: dict[str, Coordinates] = {"qwen2_5_vl": "pixels", "qwen3_vl": "thousandths"}
+COORDINATES: dict[str, Coordinates] = {"qwen2_5_vl": "pixels", "qwen3_vl": "normalized_1000"}
 """How each kind of model was taught to write boxes."""
 
 VIEW_FILE = "thinkseg.json"
