@@ -1,9 +1,9 @@
-"""How well and how fast a tracker follows true boxes, the weight-free one unless told: `python benchmarks/flow.py`.
+"""Quality and speed of a tracker, by default the flow tracker, from true boxes: `python benchmarks/flow.py`.
 
-Quality: the shapes world's val split, true boxes on the frame where the most of the targets is seen; J of a sample is
-the mean over all its frames of the IoU of the merged masks (both empty: 1). Speed: frames a second on one core at
-854x480, drawing and decoding not counted, for one and for three objects. Prints a table and ends with one JSON line;
-results/flow.json is of the weight-free tracker.
+Quality: val split of the shapes world, true boxes on the frame where the targets are largest; J of a sample is the mean
+over all frames of the IoU of the merged masks (both empty: 1). Speed: frames per second on one core at 854x480, without
+drawing and decoding, for one and three objects. Prints a table and ends with one JSON line. results/flow.json has the
+results of the flow tracker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--count", type=int, default=60, help="samples with a target to measure quality on")
     parser.add_argument("--worst", type=int, default=8, help="how many of the worst samples to list")
-    parser.add_argument("--tracker", default="flow", help="what follows, as --tracker of `thinkseg segment` takes it")
+    parser.add_argument("--tracker", default="flow", help="see --tracker of `thinkseg segment` (default: flow)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     tracker = load_tracker(args.tracker)
@@ -44,7 +44,7 @@ def main() -> None:
     speeds = {objects: speed(tracker, objects) for objects in (1, 3)}
     print(f"mean J over {len(rows)} samples: {mean_j:.4f}")
     for objects, fps in speeds.items():
-        print(f"{objects} object(s) at 480p: {fps:.1f} frames a second")
+        print(f"{objects} object(s) at 480p: {fps:.1f} frames per second")
     print(json.dumps({"mean_j": round(mean_j, 4)} | {f"fps_480p_{n}": round(fps, 1) for n, fps in speeds.items()}))
 
 
@@ -66,17 +66,17 @@ def quality(tracker: Tracker, split: str, count: int) -> list[tuple[float, Video
 def mean_iou(tracked: Masklets, truth: Masklets) -> float:
     scores = []
     for frame in range(truth.num_frames):
-        found, wanted = tracked.union(frame), truth.union(frame)
-        either = int((found | wanted).sum())
-        scores.append(int((found & wanted).sum()) / either if either else 1.0)
+        mask, expected = tracked.union(frame), truth.union(frame)
+        union = int((mask | expected).sum())
+        scores.append(int((mask & expected).sum()) / union if union else 1.0)
     return float(np.mean(scores))
 
 
 def speed(tracker: Tracker, num_objects: int, num_frames: int = 60) -> float:
-    """Frames a second of the tracker alone at 480p, best of three runs."""
+    """Frames per second of the tracker alone at 480p, best of three runs."""
     best = 0.0
     for _ in range(3):
-        video, boxes = crowd(num_objects, num_frames)  # a new one, of which the tracker remembers nothing
+        video, boxes = crowd(num_objects, num_frames)  # a new video, whose features are not cached
         start = time.process_time()
         tracker.track(video, num_frames // 2, boxes)
         best = max(best, num_frames / (time.process_time() - start))
@@ -88,14 +88,14 @@ def crowd(num_objects: int, num_frames: int) -> tuple[Frames, np.ndarray]:
     rng = np.random.default_rng(0)
     width, height = SIZE_480P
     field = cv2.resize(rng.integers(60, 190, (30, 50, 3), np.uint8), SIZE_480P, interpolation=cv2.INTER_CUBIC)
-    colours = ((200, 40, 40), (40, 70, 200), (230, 200, 40))
+    colors = ((200, 40, 40), (40, 70, 200), (230, 200, 40))
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     boxes = np.zeros((num_objects, 4), np.float32)
     for index in range(num_frames):
         frame = field.copy()
         for obj in range(num_objects):
             x, y, radius = 150 + 220 * obj + 2 * index, 140 + 80 * obj + index, 75
-            cv2.circle(frame, (x, y), radius, colours[obj], -1, cv2.LINE_AA)
+            cv2.circle(frame, (x, y), radius, colors[obj], -1, cv2.LINE_AA)
             cv2.circle(frame, (x + 20, y - 15), radius // 3, (240, 240, 240), -1, cv2.LINE_AA)
             if index == num_frames // 2:
                 boxes[obj] = (x - radius, y - radius, x + radius + 1, y + radius + 1)

@@ -1,1 +1,1 @@
-"""Trackers: SAM 2 and its kin, and optical flow."""
+"""Trackers: SAM 2, SAM 3 and EdgeTAM, and optical flow."""

@@ -1,7 +1,4 @@
-"""What every tracker needs: boxes and a keyframe that can be used, and a video's frames from the last one to the first.
-
-In: what a caller asked to be followed, and a video. Out: boxes inside the frame, or the reason why not; frames.
-"""
+"""Checks of boxes and keyframes, and reading frames from the last one to the first, for all trackers."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from thinkseg.errors import SettingsError
 from thinkseg.types import Frames
 
 CHUNK_BYTES = 192 << 20
-"""Decoded pictures held at once while walking backwards: videos decode forwards only, so they are read in chunks."""
+"""Decoded frames in memory while reading backwards: videos decode only forwards, so frames are read in chunks."""
 
 
 def check_boxes(boxes: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Boxes clipped to the frame, float32 (N, 4). Raises SettingsError for one that encloses nothing of it."""
+    """Boxes clipped to the frame, float32 (N, 4). Raises SettingsError for a box without area inside the frame."""
     boxes = np.asarray(boxes, np.float32)
     if boxes.size == 0:
         return np.zeros((0, 4), np.float32)
@@ -28,11 +25,11 @@ def check_boxes(boxes: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     for box, inside in zip(boxes, clipped, strict=True):
         text = ",".join(f"{side:g}" for side in box)
         if not np.isfinite(box).all():
-            raise SettingsError(f"box {text} is not made of finite numbers; give x1,y1,x2,y2 in pixels")
+            raise SettingsError(f"box {text} has values that are not finite; give x1,y1,x2,y2 in pixels")
         if box[2] <= box[0] or box[3] <= box[1]:
             raise SettingsError(f"box {text} has no area; give x1,y1,x2,y2 with x1 < x2 and y1 < y2")
         if inside[2] <= inside[0] or inside[3] <= inside[1]:
-            raise SettingsError(f"box {text} lies outside the frame of {width}x{height} pixels; give one inside it")
+            raise SettingsError(f"box {text} is outside the frame of {width}x{height} pixels; give one inside it")
     return clipped
 
 
@@ -42,11 +39,11 @@ def check_keyframe(video: Frames, keyframe: int) -> None:
         raise SettingsError(f"keyframe {keyframe} is not in {video.name}; give an index from 0 to {len(video) - 1}")
 
 
-def backwards(video: Frames, indices: Sequence[int]) -> Iterator[np.ndarray]:
+def read_reversed(video: Frames, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames of ascending indices, last one first."""
     width, height = video.size_wh
     chunk = int(np.clip(CHUNK_BYTES // (3 * width * height), 4, 64))
     for end in range(len(indices), 0, -chunk):
-        held = list(video.read(indices[max(end - chunk, 0) : end]))
-        while held:
-            yield held.pop()
+        frames = list(video.read(indices[max(end - chunk, 0) : end]))
+        while frames:
+            yield frames.pop()

@@ -1,4 +1,4 @@
-"""Cutting objects out of pictures whose masks are known because the test draws them."""
+"""Masks from boxes on images that the tests draw."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from thinkseg.data.shapes import load
 from thinkseg.errors import SettingsError
 from thinkseg.models.trackers.base import check_boxes
-from thinkseg.models.trackers.flow.box_to_mask import _best, cut_out
+from thinkseg.models.trackers.flow.box_to_mask import _best, box_to_mask
 
 WIDTH, HEIGHT = 128, 96
 RED = (200, 40, 50)
@@ -17,7 +17,7 @@ STAR = [(64, 12), (72, 40), (100, 42), (77, 58), (86, 86), (64, 69), (42, 86), (
 
 
 def scenery() -> np.ndarray:
-    """A soft grey-green background, float32 (HEIGHT, WIDTH, 3)."""
+    """A soft gray-green background, float32 (HEIGHT, WIDTH, 3)."""
     coarse = np.random.default_rng(1).uniform(90, 150, (7, 9, 3)) * (0.9, 1.1, 0.8)
     return np.clip(cv2.resize(coarse.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), 0, 255)
 
@@ -28,11 +28,11 @@ def polygon(corners: list[tuple[int, int]]) -> np.ndarray:
     return solid > 0
 
 
-def iou_of_the_cut_out(rgb: np.ndarray, truth: np.ndarray) -> float:
-    """With some noise over the picture and the object's own box."""
+def iou_of_mask(rgb: np.ndarray, truth: np.ndarray) -> float:
+    """IoU of the mask from the object's own box, with some noise over the image."""
     noisy = np.clip(rgb + np.random.default_rng(0).normal(0, 5, rgb.shape), 0, 255).astype(np.uint8)
     x, y, width, height = cv2.boundingRect(truth.astype(np.uint8))
-    mask = cut_out(noisy, np.array([x, y, x + width, y + height], np.float32))
+    mask = box_to_mask(noisy, np.array([x, y, x + width, y + height], np.float32))
     return float((mask & truth).sum() / (mask | truth).sum())
 
 
@@ -41,9 +41,7 @@ def iou_of_the_cut_out(rgb: np.ndarray, truth: np.ndarray) -> float:
     corners=st.tuples(st.floats(-20, 60), st.floats(-20, 60), st.floats(0.01, 90), st.floats(0.01, 90)),
     seed=st.integers(0, 5),
 )
-def test_any_box_that_reaches_into_the_frame_gives_a_mask_in_it(
-    corners: tuple[float, float, float, float], seed: int
-) -> None:
+def test_box_to_mask_any_box_returns_mask_inside(corners: tuple[float, float, float, float], seed: int) -> None:
     rgb = cv2.resize(np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8), (48, 36))
     x, y, width, height = corners
     box = np.array([x, y, x + width, y + height], np.float32)
@@ -51,7 +49,7 @@ def test_any_box_that_reaches_into_the_frame_gives_a_mask_in_it(
         box = check_boxes(box[None], (48, 36))[0]
     except SettingsError:
         return
-    mask = cut_out(rgb, box)
+    mask = box_to_mask(rgb, box)
     ys, xs = np.nonzero(mask)
     assert len(xs)
     assert xs.min() >= np.floor(box[0]) - 1
@@ -61,7 +59,7 @@ def test_any_box_that_reaches_into_the_frame_gives_a_mask_in_it(
 
 
 @pytest.mark.parametrize("shape", ["bar", "star", "border"])
-def test_cuts_out_awkward_shapes(shape: str) -> None:
+def test_box_to_mask_difficult_shape_has_high_iou(shape: str) -> None:
     corners = {
         "bar": [(20, 20), (25, 16), (95, 70), (90, 75)],
         "star": STAR,
@@ -70,35 +68,35 @@ def test_cuts_out_awkward_shapes(shape: str) -> None:
     truth = polygon(corners)
     rgb = scenery()
     rgb[truth] = RED
-    assert iou_of_the_cut_out(rgb, truth) > 0.93
+    assert iou_of_mask(rgb, truth) > 0.93
 
 
-def test_an_outline_is_not_taken_for_its_object() -> None:
-    """Ground of nearly the star's red lies all along one side, so that black is what stands out most."""
+def test_box_to_mask_dark_outline_returns_complete_object() -> None:
+    """Background of nearly the star's red along one side, so that the black outline is most distinct."""
     truth = polygon(STAR)
     rgb = scenery()
     rgb[polygon([(64, 0), (128, 0), (128, 96), (100, 42), (64, 12)])] = (185, 45, 52)
     rgb[truth] = RED
     cv2.polylines(rgb, [np.array(STAR)], True, (20, 20, 20), 2)
-    assert iou_of_the_cut_out(rgb, truth) > 0.9
+    assert iou_of_mask(rgb, truth) > 0.9
 
 
 @pytest.mark.parametrize(("index", "frame", "least"), [(6, 36, 0.95), (32, 27, 0.9)])
-def test_a_mask_that_leaves_the_object_at_no_edge_loses(index: int, frame: int, least: float) -> None:
-    """Two clips of the shapes world where without edges another mask wins, whose IoU with the object is below 0.7."""
+def test_box_to_mask_shapes_clip_prefers_mask_along_edges(index: int, frame: int, least: float) -> None:
+    """Two clips of the shapes world where another mask, with an IoU below 0.7, wins without the edge term."""
     sample = load("val", index)
     assert sample.truth is not None
     truth = sample.truth.mask(frame, 0)
-    mask = cut_out(sample.video[frame], sample.truth.boxes(frame)[0])
+    mask = box_to_mask(sample.video[frame], sample.truth.boxes(frame)[0])
     assert (mask & truth).sum() / (mask | truth).sum() > least
 
 
-def test_guesses_beside_the_box_are_no_guesses() -> None:
-    """What is looked for may spread into the slack around a box, and may end up there alone."""
+def test_best_candidate_outside_box_is_dropped() -> None:
+    """A candidate may grow into the slack around a box, and may lie only there."""
     inside, beside, within = np.zeros((3, 8, 8), bool)
     inside[2:6, 2:6] = beside[2:6, 6] = within[3:5, 3:5] = True
-    picture = np.zeros((8, 8, 3), np.uint8)
-    picture[within] = RED
-    cells = within.astype(np.intp)
-    assert np.array_equal(_best(picture, cells, [beside], inside), inside)
-    assert np.array_equal(_best(picture, cells, [beside, within], inside), _best(picture, cells, [within], inside))
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[within] = RED
+    bins = within.astype(np.intp)
+    assert np.array_equal(_best(image, bins, [beside], inside), inside)
+    assert np.array_equal(_best(image, bins, [beside, within], inside), _best(image, bins, [within], inside))

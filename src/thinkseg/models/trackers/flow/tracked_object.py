@@ -1,12 +1,12 @@
-"""One followed object: where it was, how it looks, and what it becomes in the next picture.
+"""One tracked object: its soft mask in the next frame, and the update of its state.
 
-In: pictures at working size with the flow between them. Out: a soft map (positive = object) inside a window, which the
-tracker turns into a mask once the objects have settled who owns which pixel.
+Four cues are added per pixel, each in -1..1 before its weight:
 
-Four witnesses are added up, each in -1..1 per pixel: the last mask carried along by the flow, the object's colours,
-whether a pixel moves with the object or with what is around it, and the whole silhouette moved as a rigid body. The
-carried mask knows the outline, colours and motion notice drift, and the silhouette knows what is still behind an
-occluder and what belongs to a neighbour of the same colour.
+- the last mask, carried along by the optical flow, which has the exact outline;
+- the object's colors, and whether the pixel moves with the object, which correct drift;
+- the silhouette, moved as a rigid body, which covers hidden parts and excludes neighbors of the same color.
+
+All lengths are pixels of the working frame.
 """
 
 from __future__ import annotations
@@ -14,336 +14,251 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.trackers.flow.color_model import Colours
-from thinkseg.models.trackers.flow.guided_filter import Window, crop_window, sampled, signed_distance
-from thinkseg.models.trackers.flow.silhouette import Silhouette, outline_of
-from thinkseg.models.trackers.flow.soft_mask import Picture, Soft, drop_strays, snap
+from thinkseg.models.trackers.flow.mask_geometry import Window, dilated, sampled, signed_distance
+from thinkseg.models.trackers.flow.object_state import COLOR_WEIGHT, WIDE_BAND, ObjectState, surround
+from thinkseg.models.trackers.flow.redetection import redetect
+from thinkseg.models.trackers.flow.silhouette import Silhouette
+from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask, drop_strays, snap_to_edges
 
-COLOUR_WEIGHT = 0.8
-SHAPE_FOR, SHAPE_AGAINST = 0.5, 1.6
-"""A silhouette adds little where it says yes (an occluder may be there) and much where it says no."""
+SILHOUETTE_INSIDE, SILHOUETTE_OUTSIDE = 0.5, 1.6
+"""Weights of the silhouette inside and outside. Inside it adds little, because an occluder may be there."""
+
 MOTION_WEIGHT = 1.0
-"""Of an object that bends; one that is known to be rigid is told from what it passes by its silhouette instead."""
-RIVAL_WEIGHT = 0.8
-"""Taken from pixels that were seen to belong to a look-alike."""
-ALIKE = 0.3
-"""Colour evidence from which a pixel counts as looking like the object."""
-TRUST_AT_0, TRUST_SLOPE = 1.3, 10.0
-"""Trust in a rigid silhouette as a line over the share of the object that sticks out of it, clipped to 0..1."""
-WIDE_BAND = 5.0
-"""Pixels: an outline that is to correct the pose must not merely repeat the mask that the pose drew before."""
+"""Weight of motion for an object that is not rigid; the silhouette separates a rigid one from what it passes."""
+
 EDGE_DOUBT = 2.0
-"""Working pixels on both sides of a silhouette's edge in which colours are doubted."""
-REACH = 10
-"""Working pixels looked at around where the object is expected."""
+"""Pixels on both sides of a silhouette's edge in which colors count less: they are ambiguous there, because of
+anti-aliasing or a dark outline."""
+
+EDGE_BAND = 0.06
+"""Width over which an edge is uncertain, as a share of the object's size (square root of its area)."""
+
+EDGE_BAND_LIMITS = (1.5, 5.0)
+"""Pixels, limits of that width."""
+
+MAX_GROWTH, MIN_GROWTH_LIMIT = 0.3, 4.0
+"""Distance from the silhouette beyond which no object grows in one frame: share of its size, and at least so many
+pixels."""
+
+MIN_RIGIDITY = 0.3
+"""Rigidity below which the silhouette's pose is not fitted, and the silhouette is replaced by the mask."""
+
+RIGIDITY_OFFSET, RIGIDITY_SLOPE = 1.3, 10.0
+"""Rigidity is a line over the share of the object outside the silhouette, clipped to 0..1: offset and slope."""
+
+OUTSIDE_DISTANCE = 1.5
+"""Pixels beyond the silhouette from which the object counts as outside of it."""
+
+RIGIDITY_GAIN, RIGIDITY_LOSS = 0.2, 0.1
+"""Share of the change of rigidity that one frame applies, upwards and downwards."""
+
+RESHAPED_RIGIDITY = 0.5
+"""Rigidity of a silhouette that has just been replaced."""
+
+RESHAPE_AREA = (0.6, 1.4)
+"""Area of the mask, as a share of the silhouette's, at which the mask may replace the silhouette."""
+
+MAX_SILHOUETTE_AREA = 2.5
+"""Area of the silhouette, as a share of the largest recent mask, above which the mask replaces it."""
+
+LARGEST_DECAY = 0.99
+"""Factor per frame on the largest recent area."""
+
+WARM_UP_FRAMES = 4
+"""Frames in which the velocity is not yet reliable: poses come from the flow."""
+
+MOMENTUM, HIDDEN_MOMENTUM = 0.5, 0.9
+"""Weight of the former velocity, for a visible object and for one that is partly hidden or next to a distractor."""
+
+VISIBLE_SHARE = 0.6
+"""Share of the silhouette from which an object counts as visible for its velocity."""
+
+POSE_GAIN = 0.1
+"""Advantage in pose score (-2..2) that another pose needs to replace the one from the flow."""
+
+DISTRACTOR_FLOW = 0.3
+"""Factor on the flow's share of the pose next to a distractor."""
+
+FAR_REACH = 0.4
+"""Reach (see `Silhouette.fitted`) of the fit for an object that has moved far."""
+
+DISTRACTOR_DISTANCE = 6
+"""Pixels around the object in which a distractor counts as next to it."""
+
+DISTRACTOR_SHARE = 0.04
+"""Area of distractors in that range, as a share of the object's area, that counts."""
+
+MIN_VISIBLE_SHARE, MIN_VISIBLE_PIXELS = 0.02, 4
+"""Area below which an object counts as hidden: share of the silhouette's area, and pixels."""
+
+MIN_FIT = 0.25
+"""Mean color evidence of a mask, as a share of the keyframe's, below which the object counts as lost."""
+
+COLOR_RATE = 0.05
+"""Rate at which the color model follows the object per frame."""
+
+COLOR_UPDATE_SHARE = 0.5
+"""Share of the silhouette that must be visible for an update of the colors."""
+
+MIN_RELATIVE_MOTION = 0.5
+"""Pixels per frame between object and surroundings below which motion is no cue."""
+
+FULL_RELATIVE_MOTION = 2.0
+"""Pixels per frame from which motion has its full weight."""
 
 
-class Target:
-    """State of one object while the video is walked in one direction."""
+class TrackedObject(ObjectState):
+    """An object on the way through the frames in one direction: `propose`, then `update`, per frame."""
 
-    def __init__(self, picture: Picture, mask: np.ndarray) -> None:
-        self.mask = mask
-        self.silhouette = Silhouette(mask)
-        self.trust = 0.8
-        self.largest = float(mask.sum())
-        self.age = 0
-        self.hidden_for = 0
-        self.crowded = False
-        self.colours = Colours(picture.cells, mask, _surround(mask))
-        self.typical = max(self._fit(picture, mask), 0.1)
-        self.typical_support = max(self._support(picture, self.silhouette.pose), 0.2)
-        self.rivals = np.zeros(mask.shape, np.uint8)
-        self.rivals = self._rivals(picture, mask)
-        self._calibrate(picture)
+    def propose(self, frame: ScaledFrame, source_map: np.ndarray) -> SoftMask | None:
+        """Soft mask in the next frame, or None if the object is not visible.
 
-    def _calibrate(self, picture: Picture) -> None:
-        """Lets the silhouette know where the evidence puts its edge: beyond a dark outline, say, or short of it."""
-        whole = slice(0, self.mask.shape[0]), slice(0, self.mask.shape[1])
-        evidence = self.colours.evidence(picture.cells)
-        free = self._free(evidence, signed_distance(self.mask), whole, WIDE_BAND) > 0
-        self.silhouette.calibrate(self._outline(free & (self.silhouette.distance(whole) > -4), whole))
-
-    def _free(self, evidence: np.ndarray, carried: np.ndarray, window: Window, band: float) -> np.ndarray:
-        """Evidence of the carried mask and of colours, without that of the silhouette.
-
-        evidence: of the colours in the window. band: pixels over which the carried edge is uncertain; where it is
-        wide, colours alone place the edge.
+        source_map: float32 (h, w, 2), for every pixel its position (x, y) in the last frame.
         """
-        distance = np.clip(carried[window] / band, -1, 1)
-        return distance + COLOUR_WEIGHT * evidence - RIVAL_WEIGHT * self.rivals[window]
-
-    def _rigid_evidence(self, evidence: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        """What the silhouette adds, as far as it is trusted.
-
-        Right at its edge colours are ambiguous (anti-aliasing, a dark outline), so there their evidence is taken back.
-        """
-        doubt = self.trust * np.exp(-((whole / EDGE_DOUBT) ** 2))
-        shape = np.clip(whole / self._band(), -1, 1)
-        weight = np.where(shape > 0, SHAPE_FOR, self.trust * SHAPE_AGAINST)
-        return self.trust * weight * shape - doubt * COLOUR_WEIGHT * evidence
-
-    def _band(self) -> float:
-        """Pixels over which an edge is uncertain."""
-        return float(np.clip(0.06 * np.sqrt(self.silhouette.area_now()), 1.5, 5.0))
-
-    # -- the next picture ---------------------------------------------------------------------------------------------
-
-    def propose(self, picture: Picture, source_map: np.ndarray) -> Soft | None:
-        """Soft map in the next picture, or None where nothing of the object is seen.
-
-        source_map: float32 (h, w, 2), for every pixel the place it came from in the picture before.
-        """
-        self.rivals = sampled(self.rivals, source_map, cv2.INTER_NEAREST)
-        if not self.hidden_for:
-            soft = self._follow(picture, source_map)
-            if soft is not None and self._believable(picture, soft):
+        self.distractors = sampled(self.distractors, source_map, cv2.INTER_NEAREST)
+        if not self.frames_hidden:
+            soft = self._propagate(frame, source_map)
+            if soft is not None and self._is_plausible(frame, soft):
                 return soft
-        if self.hidden_for:
-            self.silhouette.drift(self.mask.shape)
-        return self._relocate(picture) or self._search(picture)
+        else:
+            self.silhouette.extrapolate(self.mask.shape)
+        return redetect(self, frame)
 
-    def _follow(self, picture: Picture, source_map: np.ndarray) -> Soft | None:
-        """Carries the mask along and weighs it against colours and silhouette."""
+    def update(self, frame: ScaledFrame, mask: np.ndarray, others: np.ndarray) -> bool:
+        """Takes the final mask, bool (h, w). Returns False if it is too small, and the object counts as hidden.
+
+        others: bool (h, w), the pixels of all other objects.
+        """
+        area, complete = int(mask.sum()), self.silhouette.current_area()
+        if self._is_too_small(area):
+            self.frames_hidden += 1
+            self.mask = np.zeros_like(self.mask)
+            self.distractors[others] = 1
+            return False
+        self.mask, self.frames_hidden = mask, 0
+        self.largest = max(float(area), LARGEST_DECAY * self.largest)
+        low, high = RESHAPE_AREA
+        deformed = self.rigidity < MIN_RIGIDITY and not self.near_distractor and low * complete < area < high * complete
+        if deformed or complete > MAX_SILHOUETTE_AREA * self.largest:
+            self._reshape(frame)
+        if area > COLOR_UPDATE_SHARE * complete:
+            self.colors.update(frame.bins, mask, surround(mask), COLOR_RATE)
+        self.distractors = self.find_distractors(frame, mask)
+        self.distractors[others] = 1
+        return True
+
+    def _propagate(self, frame: ScaledFrame, source_map: np.ndarray) -> SoftMask | None:
+        """Carries the mask along and adds up the evidence of all cues."""
         self.age += 1
-        self.crowded = self._meets_rival()
+        self.near_distractor = self._is_near_distractor()
         carried = sampled(signed_distance(self.mask), source_map, cv2.INTER_LINEAR, outside=-1e3)
-        pose = self._pose(picture, carried > 0, source_map)
-        window = self._window(carried > 0, pose)
+        pose = self._likely_pose(frame, carried > 0, source_map)
+        window = self.window(carried > 0, pose)
         if window is None:
             return None
-        evidence = self.colours.evidence(picture.cells[window])
-        raw = self._free(evidence, carried, window, self._band())
-        raw += MOTION_WEIGHT * (1 - self.trust) * _moves_along(source_map, carried > 0, window)
-        free = raw > 0
-        if self.trust > 0.3:
-            wide = self._free(evidence, carried, window, WIDE_BAND) > 0
-            pose = self._fitted(picture, pose, self._outline(wide, window))
-        whole = self.silhouette.distance(window, pose)
-        visible = float((free & (whole > 0)).sum()) / max(self.silhouette.area_now(), 1.0)
-        self.silhouette.settle(pose, memory=0.5 if visible > 0.6 and (not self.crowded or self.age < 4) else 0.9)
-        if not self.crowded:
-            self._judge_shape(free, whole)
-        raw += self._rigid_evidence(evidence, whole)
-        # However it bends, it does not grow by a third of its size between two looks.
-        raw -= SHAPE_AGAINST * (whole < -max(4.0, 0.3 * np.sqrt(self.silhouette.area_now())))
-        return drop_strays(snap(picture, window, raw, self.trust), (carried[window] > 0) | (whole > 0))
+        colors = self.colors.evidence(frame.bins[window])
+        evidence = self.mask_and_color_evidence(colors, carried, window, self._edge_band())
+        evidence += MOTION_WEIGHT * (1 - self.rigidity) * _motion_evidence(source_map, carried > 0, window)
+        free = evidence > 0
+        if self.rigidity > MIN_RIGIDITY:
+            wide = self.mask_and_color_evidence(colors, carried, window, WIDE_BAND) > 0
+            pose = self._fitted_pose(frame, pose, self.own_outline(wide, window))
+        distance = self.silhouette.distance(window, pose)
+        self._update_pose(pose, free, distance)
+        if not self.near_distractor:
+            self._update_rigidity(free, distance)
+        evidence += self._silhouette_evidence(colors, distance)
+        growth_limit = max(MIN_GROWTH_LIMIT, MAX_GROWTH * np.sqrt(self.silhouette.current_area()))
+        evidence -= SILHOUETTE_OUTSIDE * (distance < -growth_limit)
+        soft = snap_to_edges(frame, window, evidence, self.rigidity)
+        return drop_strays(soft, (carried[window] > 0) | (distance > 0))
 
-    def _pose(self, picture: Picture, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
-        """The likeliest pose: explained by the flow, or carried on by inertia, whichever the colours support."""
-        poses = [self.silhouette.advanced()]
+    def _silhouette_evidence(self, colors: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Evidence of the silhouette, weighted by rigidity; at its edge the evidence of colors is taken back."""
+        doubt = self.rigidity * np.exp(-((distance / EDGE_DOUBT) ** 2))
+        shape = np.clip(distance / self._edge_band(), -1, 1)
+        weight = np.where(shape > 0, SILHOUETTE_INSIDE, self.rigidity * SILHOUETTE_OUTSIDE)
+        return self.rigidity * weight * shape - doubt * COLOR_WEIGHT * colors
+
+    def _edge_band(self) -> float:
+        """Pixels over which an edge is uncertain."""
+        return float(np.clip(EDGE_BAND * np.sqrt(self.silhouette.current_area()), *EDGE_BAND_LIMITS))
+
+    # -- pose and rigidity --------------------------------------------------------------------------------------------
+
+    def _likely_pose(self, frame: ScaledFrame, carried: np.ndarray, source_map: np.ndarray) -> np.ndarray:
+        """The pose from the flow, the predicted pose if colors support it clearly better, or a mean of both."""
+        predicted = self.silhouette.predicted()
         ys, xs = np.nonzero(carried)
         every = max(len(xs) // 300, 1)
         now = np.stack([xs, ys], 1)[::every].astype(np.float32)
-        explained = self.silhouette.carried(now, source_map[ys[::every], xs[::every]])
-        if explained is not None:
-            poses.insert(0, explained)
-        if len(poses) == 1 or self.trust <= 0.3:
-            return poses[0]
-        seen = len(xs) / max(self.silhouette.area_now(), 1.0)
-        scores = [self._support(picture, pose) for pose in poses]
-        if scores[1] > scores[0] + 0.1:
-            return poses[1]
-        # The less is seen of it, and the more of its like is near, the less the flow can be relied on.
-        gain = 1.0 if self.age < 4 else min(seen, 1.0) * (0.3 if self.crowded else 1.0)
-        return gain * poses[0] + (1 - gain) * poses[1]
+        from_flow = self.silhouette.pose_from_flow(now, source_map[ys[::every], xs[::every]])
+        if from_flow is None:
+            return predicted
+        if self.rigidity <= MIN_RIGIDITY:
+            return from_flow
+        if self.pose_score(frame, predicted) > self.pose_score(frame, from_flow) + POSE_GAIN:
+            return predicted
+        if self.age < WARM_UP_FRAMES:
+            share = 1.0
+        else:
+            # The flow is less reliable if little of the object is visible, and next to a distractor.
+            visible = len(xs) / max(self.silhouette.current_area(), 1.0)
+            share = min(visible, 1.0) * (DISTRACTOR_FLOW if self.near_distractor else 1.0)
+        return share * from_flow + (1 - share) * predicted
 
-    def _fitted(self, picture: Picture, pose: np.ndarray, outline: np.ndarray) -> np.ndarray:
-        """The pose drawn to the outline that is seen; from farther off where the colours say that it was far off."""
-        far = self.silhouette.fitted(pose, outline, steps=6, free=2, reach=0.4)
-        if self._support(picture, far) > self._support(picture, pose) + 0.1:
+    def _fitted_pose(self, frame: ScaledFrame, pose: np.ndarray, outline: np.ndarray) -> np.ndarray:
+        """The pose fitted to the visible outline; from farther away if colors support that clearly better."""
+        far = self.silhouette.fitted(pose, outline, steps=6, free=2, reach=FAR_REACH)
+        if self.pose_score(frame, far) > self.pose_score(frame, pose) + POSE_GAIN:
             pose = far
-        return self.silhouette.fitted(pose, outline, free=2 if self.crowded else 4)
+        return self.silhouette.fitted(pose, outline, free=2 if self.near_distractor else 4)
 
-    def _meets_rival(self) -> bool:
-        window = self._window(self.mask, self.silhouette.pose)
-        if window is None:
-            return False
-        near = cv2.dilate(self.mask[window].astype(np.uint8), np.ones((13, 13), np.uint8))
-        return int(self.rivals[window][near > 0].sum()) > 0.04 * self.silhouette.area_now()
+    def _update_pose(self, pose: np.ndarray, free: np.ndarray, distance: np.ndarray) -> None:
+        """Sets the silhouette's pose; a partly hidden object keeps more of its velocity."""
+        visible = float((free & (distance > 0)).sum()) / max(self.silhouette.current_area(), 1.0)
+        reliable = visible > VISIBLE_SHARE and (not self.near_distractor or self.age < WARM_UP_FRAMES)
+        self.silhouette.update(pose, MOMENTUM if reliable else HIDDEN_MOMENTUM)
 
-    def _outline(self, free: np.ndarray, window: Window) -> np.ndarray:
-        """Edge points that are the object's own: neither the frame's edge nor where a rival begins."""
-        points = outline_of(free, window)
-        x, y = points[:, 0], points[:, 1]
-        height, width = self.mask.shape
-        inner = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
-        points = points[inner]
-        at = points.astype(int)
-        rival = cv2.dilate(self.rivals[window], np.ones((5, 5), np.uint8))
-        return points[rival[at[:, 1] - window[0].start, at[:, 0] - window[1].start] == 0]
-
-    def _support(self, picture: Picture, pose: np.ndarray) -> float:
-        """Mean colour evidence inside a posed silhouette less that just outside, about -2..2."""
-        window = self._window(None, pose)
-        if window is None:
-            return -2.0
-        distance = self.silhouette.distance(window, pose)
-        evidence = self.colours.evidence(picture.cells[window])
-        inside, rim = distance > 0, (distance <= 0) & (distance > -6)
-        if not inside.any() or not rim.any():
-            return -2.0
-        return float(evidence[inside].mean() - evidence[rim].mean())
-
-    def _window(self, seen: np.ndarray | None, pose: np.ndarray) -> Window | None:
-        """Where to look: around the pixels that are seen and around the posed silhouette."""
-        height, width = self.mask.shape
-        left, top, right, bottom = self.silhouette.bounds(pose, 2)
-        around = None if seen is None else crop_window(seen, REACH)
-        if around is not None:
-            left, right = min(left, around[1].start), max(right, around[1].stop)
-            top, bottom = min(top, around[0].start), max(bottom, around[0].stop)
-        left, top = max(int(left), 0), max(int(top), 0)
-        right, bottom = min(int(np.ceil(right)), width), min(int(np.ceil(bottom)), height)
-        if right - left < 1 or bottom - top < 1:
-            return None
-        return slice(top, bottom), slice(left, right)
-
-    def _judge_shape(self, free: np.ndarray, whole: np.ndarray) -> None:
-        """Lowers the trust in a rigid silhouette when the object is seen to stick out of it."""
+    def _update_rigidity(self, free: np.ndarray, distance: np.ndarray) -> None:
+        """Lowers the rigidity if the mask without the silhouette extends beyond it, raises it otherwise."""
         area = int(free.sum())
         if area:
-            outside = float((free & (whole < -1.5)).sum()) / area
-            change = float(np.clip(TRUST_AT_0 - TRUST_SLOPE * outside, 0, 1)) - self.trust
-            self.trust += change * (0.2 if change > 0 else 0.1)
+            outside = float((free & (distance < -OUTSIDE_DISTANCE)).sum()) / area
+            change = float(np.clip(RIGIDITY_OFFSET - RIGIDITY_SLOPE * outside, 0, 1)) - self.rigidity
+            self.rigidity += change * (RIGIDITY_GAIN if change > 0 else RIGIDITY_LOSS)
 
-    def _believable(self, picture: Picture, soft: Soft) -> bool:
-        found = soft.values > 0
-        area = int(found.sum())
-        if area < max(4, 0.02 * self.silhouette.area_now()):
-            return False
-        return float(self.colours.evidence(picture.cells[soft.window][found]).mean()) > 0.25 * self.typical
-
-    # -- after the objects have settled who owns which pixel ----------------------------------------------------------
-
-    def settle(self, picture: Picture, mask: np.ndarray, others: np.ndarray) -> bool:
-        """Takes the mask it was granted; False if too little is left, and the object counts as hidden.
-
-        others: bool (h, w), what the other objects were granted.
-        """
-        area, whole_area = int(mask.sum()), self.silhouette.area_now()
-        if area < max(4, 0.02 * whole_area):
-            self.hidden_for += 1
-            self.mask = np.zeros_like(self.mask)
-            self.rivals[others] = 1
-            return False
-        self.mask, self.hidden_for = mask, 0
-        self.largest = max(float(area), 0.99 * self.largest)
-        bent = self.trust < 0.3 and not self.crowded and 0.6 * whole_area < area < 1.4 * whole_area
-        if bent or whole_area > 2.5 * self.largest:
-            self._reshape(picture)
-        if area > 0.5 * whole_area:
-            self.colours.update(picture.cells, mask, _surround(mask), 0.05)
-        self.rivals = self._rivals(picture, mask)
-        self.rivals[others] = 1
-        return True
-
-    def _reshape(self, picture: Picture) -> None:
-        """The object bends: what it looks like now is the silhouette from here on."""
-        rate = self.silhouette.rate
+    def _reshape(self, frame: ScaledFrame) -> None:
+        """Replaces the silhouette by the current mask, for an object that deforms."""
+        velocity = self.silhouette.velocity
         self.silhouette = Silhouette(self.mask)
-        self.silhouette.rate = rate
-        self.trust = 0.5
-        self._calibrate(picture)
+        self.silhouette.velocity = velocity
+        self.rigidity = RESHAPED_RIGIDITY
+        self.calibrate(frame)
 
-    def _fit(self, picture: Picture, mask: np.ndarray) -> float:
-        """Mean colour evidence under a mask, -1..1."""
-        return float(self.colours.evidence(picture.cells[mask]).mean())
+    # -- checks -------------------------------------------------------------------------------------------------------
 
-    # -- what looks the same and is something else, and coming back ---------------------------------------------------
-
-    def _alike(self, picture: Picture) -> np.ndarray:
-        """Pixels that look like the object, uint8, without specks."""
-        alike = (self.colours.evidence(picture.cells) > ALIKE).astype(np.uint8)
-        return cv2.morphologyEx(alike, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-
-    def _rivals(self, picture: Picture, mask: np.ndarray) -> np.ndarray:
-        """Pixels that look like the object and are not it, uint8: never to be mistaken for its return.
-
-        A part that touches the object counts only as far as it was a rival before they met.
-        """
-        alike = self._alike(picture)
-        _, labels = cv2.connectedComponents(alike, connectivity=8)
-        near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        touching = np.zeros(labels.max() + 1, bool)
-        touching[labels[near]] = True
-        apart = ~touching[labels]
-        return (alike & (apart | ((self.rivals > 0) & ~mask))).astype(np.uint8)
-
-    def _relocate(self, picture: Picture) -> Soft | None:
-        """Slides a trusted silhouette over its surroundings just after the object was lost, as by a sudden bounce."""
-        if self.trust < 0.5 or self.hidden_for > 3:
-            return None
-        speed = float(np.hypot(*self.silhouette.rate[:2]))
-        reach = int(0.8 * np.sqrt(self.silhouette.area_now()) + speed) + 2
-        left, top, right, bottom = (int(side) for side in self.silhouette.bounds(self.silhouette.pose, 7))
-        distance = self.silhouette.distance((slice(top, bottom), slice(left, right)))
-        inside, rim = distance > 0, (distance <= 0) & (distance > -6)
-        if not inside.any() or not rim.any():
-            return None
-        kernel = inside / np.float32(inside.sum()) - rim / np.float32(rim.sum())
-        place = (slice(top - reach, bottom + reach), slice(left - reach, right + reach))
-        field = _padded(self.colours.evidence(picture.cells) - 0.5 * self.rivals, place)
-        scores = cv2.matchTemplate(field, kernel.astype(np.float32), cv2.TM_CCORR)
-        _, score, _, (column, row) = cv2.minMaxLoc(scores)
-        if score < 0.6 * self.typical_support:
-            return None
-        self.silhouette.pose[:2] += column - reach, row - reach
-        window = self._window(None, self.silhouette.pose)
+    def _is_near_distractor(self) -> bool:
+        window = self.window(self.mask, self.silhouette.pose)
         if window is None:
-            return None
-        shape = np.clip(self.silhouette.distance(window) / 2.0, -1, 1)
-        return snap(picture, window, shape + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
+            return False
+        near = dilated(self.mask[window], DISTRACTOR_DISTANCE)
+        return int(self.distractors[window][near > 0].sum()) > DISTRACTOR_SHARE * self.silhouette.current_area()
 
-    def _search(self, picture: Picture) -> Soft | None:
-        """Looks for the object where it may have come back."""
-        alike = self._alike(picture)
-        new = cv2.morphologyEx(alike & (1 - self.rivals), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        count, labels, stats, centres = cv2.connectedComponentsWithStats(new, connectivity=8)
-        areas = stats[:, cv2.CC_STAT_AREA]
-        whole = self.silhouette.area_now()
-        # Slivers beside a rival are its own edge; only a part of some size can have come out from behind it.
-        beside = cv2.dilate(self.rivals, np.ones((3, 3), np.uint8))
-        sliver = (np.bincount(labels[beside > 0], minlength=count) > 0) & (areas < 0.3 * whole)
-        sliver[0] = False
-        self.rivals = alike & (self.rivals | sliver[labels])
-        best, best_score = 0, 0.0
-        for part in range(1, count):
-            if sliver[part] or not max(6.0, 0.04 * whole) < areas[part] < 1.8 * whole:
-                continue
-            score = self._return_score(picture, labels == part, centres[part])
-            if score > best_score:
-                best, best_score = part, score
-        return self._pick_up(picture, labels == best) if best_score > 0.45 else None
+    def _is_plausible(self, frame: ScaledFrame, soft: SoftMask) -> bool:
+        """Whether a soft mask is large enough and has the object's colors."""
+        found = soft.values > 0
+        if self._is_too_small(int(found.sum())):
+            return False
+        fit = float(self.colors.evidence(frame.bins[soft.window][found]).mean())
+        return fit > MIN_FIT * self.reference_fit
 
-    def _return_score(self, picture: Picture, part: np.ndarray, centre: np.ndarray) -> float:
-        """0..1: how much a part looks like the object, and how near to where it is expected it lies."""
-        speed = float(np.hypot(*self.silhouette.rate[:2]))
-        reach = 1.2 * np.sqrt(self.silhouette.area_now()) + 2 * speed + (2.0 + 0.5 * speed) * self.hidden_for
-        away = float(np.hypot(*(centre - self.silhouette.centre))) / reach
-        return self.colours.likeness(picture.cells, part) * float(np.exp(-0.5 * away**2))
-
-    def _pick_up(self, picture: Picture, part: np.ndarray) -> Soft | None:
-        """Puts the silhouette over the part that was found and lets colours draw the outline."""
-        window = crop_window(part, REACH)
-        if window is None:
-            return None
-        ys, xs = np.nonzero(part)
-        outline = self._outline(part[window], window)
-        there = self.silhouette.pose.copy()
-        there[:2] = xs.mean(), ys.mean()
-        poses = [self.silhouette.fitted(start, outline, steps=8, free=3) for start in (self.silhouette.pose, there)]
-        self.silhouette.pose = max(poses, key=lambda pose: self._cover(part, pose))
-        flow = np.clip(signed_distance(part[window]) / 2.0, -1, 1)
-        return snap(picture, window, flow + COLOUR_WEIGHT * self.colours.evidence(picture.cells[window]))
-
-    def _cover(self, part: np.ndarray, pose: np.ndarray) -> float:
-        """Intersection over union of a part with a posed silhouette."""
-        whole = self.silhouette.distance((slice(0, part.shape[0]), slice(0, part.shape[1])), pose) > 0
-        return float((whole & part).sum()) / float((whole | part).sum())
+    def _is_too_small(self, area: int) -> bool:
+        return area < max(MIN_VISIBLE_PIXELS, MIN_VISIBLE_SHARE * self.silhouette.current_area())
 
 
-def _moves_along(source_map: np.ndarray, mask: np.ndarray, window: Window) -> np.ndarray:
-    """Does a pixel move with the object (1) or with its surroundings (-1)? float32; about 0 if those move alike."""
+def _motion_evidence(source_map: np.ndarray, mask: np.ndarray, window: Window) -> np.ndarray:
+    """Whether pixels move with the object (1) or with its surroundings (-1), float32; near 0 if those move alike."""
     rows, columns = window
     motion = source_map[window].copy()
     motion[..., 0] -= np.arange(columns.start, columns.stop, dtype=np.float32)
@@ -351,29 +266,9 @@ def _moves_along(source_map: np.ndarray, mask: np.ndarray, window: Window) -> np
     own = mask[window]
     if own.all() or not own.any():
         return np.zeros(own.shape, np.float32)
-    with_object, with_rest = (np.median(motion[part], axis=0) for part in (own, ~own))
-    apart = float(np.hypot(*(with_object - with_rest)))
-    if apart < 0.5:
+    of_object, of_surroundings = (np.median(motion[part], axis=0) for part in (own, ~own))
+    difference = float(np.hypot(*(of_object - of_surroundings)))
+    if difference < MIN_RELATIVE_MOTION:
         return np.zeros(own.shape, np.float32)
-    nearer = np.linalg.norm(motion - with_rest, axis=-1) - np.linalg.norm(motion - with_object, axis=-1)
-    return np.clip(nearer / apart, -1, 1) * min(apart / 2, 1.0)
-
-
-def _surround(mask: np.ndarray) -> np.ndarray:
-    """Pixels around a mask: a ring about as wide as half the object."""
-    reach = int(np.clip(0.5 * np.sqrt(mask.sum()), 6, 40))
-    solid = mask.astype(np.uint8)
-    wide = cv2.dilate(solid, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    ring = (wide > 0) & ~mask
-    return ring if ring.any() else ~mask
-
-
-def _padded(field: np.ndarray, window: Window) -> np.ndarray:
-    """A window that may reach out of the picture; what lies outside says nothing, 0."""
-    height, width = field.shape
-    rows, columns = window
-    cut = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    top, left = max(rows.start, 0), max(columns.start, 0)
-    part = field[top : max(min(rows.stop, height), top), left : max(min(columns.stop, width), left)]
-    cut[top - rows.start :, left - columns.start :][: part.shape[0], : part.shape[1]] = part
-    return cut
+    closer = np.linalg.norm(motion - of_surroundings, axis=-1) - np.linalg.norm(motion - of_object, axis=-1)
+    return np.clip(closer / difference, -1, 1) * min(difference / FULL_RELATIVE_MOTION, 1.0)
