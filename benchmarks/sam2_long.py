@@ -1,9 +1,9 @@
 """Memory of SAM 2 on long videos: `python benchmarks/sam2_long.py --frames 500 20000`.
 
-Writes one video at 720p for each of the lengths, and follows two boxes from its middle to both ends in a process of its
-own, with the small SAM 2 of the tests and nothing kept for other questions, as `thinkseg segment` does. Prints the most
-memory each process held, what it held before the first frame, and the seconds a frame took; then how quickly masks are
-read back from anywhere. Ends with one JSON line, in which is the memory held along the way. Needs Linux.
+Writes one video at 720p per length, and tracks two boxes from its middle to both ends in a process of its own, with the
+small SAM 2 of the tests and without a feature cache, as `thinkseg segment` does. Prints the peak memory of each
+process, its memory before the first frame, the seconds per frame, and the time to read a mask at a random frame. Ends
+with one JSON line, which contains the memory over time. Needs Linux.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ from thinkseg.cli.options import count
 WIDTH, HEIGHT, FPS = 1280, 720, 25.0
 
 CLIP = 500
-"""Frames that are encoded. Longer videos repeat them: encoding two hours would take as long as following them."""
+"""Frames that are encoded. Longer videos repeat them: encoding two hours would take as long as tracking them."""
 
 POINTS = 200
-"""Times at which the memory held is noted, in equal steps."""
+"""Measurements of memory, in equal steps."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     lengths = f"lengths, multiples of {CLIP} (default: 500 20000)"
     parser.add_argument("--frames", type=count, nargs="+", default=[500, 20000], help=lengths)
-    parser.add_argument("--boxes", type=int, choices=(1, 2), default=2, help="objects followed (default: 2)")
-    parser.add_argument("--follow", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--boxes", type=int, choices=(1, 2), default=2, help="objects to track (default: 2)")
+    parser.add_argument("--track", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.follow:
-        print(json.dumps(follow(arguments.follow, arguments.boxes)))
+    if arguments.track:
+        print(json.dumps(track(arguments.track, arguments.boxes)))
         return
-    told = []
+    rows = []
     for num_frames in arguments.frames:
         if num_frames % CLIP:
             parser.error(f"--frames {num_frames} is not a multiple of {CLIP}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "long.mp4"
             write(path, num_frames)
-            command = [sys.executable, __file__, "--follow", str(path), "--boxes", str(arguments.boxes)]
+            command = [sys.executable, __file__, "--track", str(path), "--boxes", str(arguments.boxes)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        told.append(json.loads(done.stdout.splitlines()[-1]))
-        print("{frames:,} frames: {peak_mb:.0f} MB at most, {start_mb:.0f} at first".format(**told[-1]))
-        print("    {frame_s:.4f} s a frame, {mask_ms:.1f} ms to read a mask".format(**told[-1]))
-    print(json.dumps({"lengths": told, "ratio": told[-1]["peak_mb"] / told[0]["peak_mb"]}))
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print("{frames:,} frames: {peak_mb:.0f} MB peak, {start_mb:.0f} MB before the first frame".format(**rows[-1]))
+        print("    {frame_s:.4f} s per frame, {mask_ms:.1f} ms to read a mask".format(**rows[-1]))
+    print(json.dumps({"lengths": rows, "ratio": rows[-1]["peak_mb"] / rows[0]["peak_mb"]}))
 
 
 def write(path: Path, num_frames: int) -> None:
-    """Large coloured squares that drift, as a video file."""
+    """Writes a video of large colored squares that drift."""
     from thinkseg.ops.video import write_video
 
     squares = np.random.default_rng(0).integers(0, 256, (9, 16, 3))
-    picture = np.kron(squares, np.ones((80, 80, 1))).astype(np.uint8)
+    image = np.kron(squares, np.ones((80, 80, 1))).astype(np.uint8)
 
     def frames() -> Iterator[np.ndarray]:
         for index in range(CLIP):
-            yield np.roll(picture, (index % HEIGHT, 2 * index % WIDTH), (0, 1))
+            yield np.roll(image, (index % HEIGHT, 2 * index % WIDTH), (0, 1))
 
     clip = path.with_name("clip.mp4")
     write_video(clip, frames(), FPS)
@@ -72,7 +72,7 @@ def write(path: Path, num_frames: int) -> None:
 
 
 def repeat(clip: Path, path: Path, times: int) -> None:
-    """A video that shows a clip several times over. What is coded is copied."""
+    """Writes a video that repeats a clip, without encoding it again."""
     import av
 
     with av.open(str(clip)) as source, av.open(str(path), "w") as target:
@@ -90,8 +90,8 @@ def repeat(clip: Path, path: Path, times: int) -> None:
                     target.mux(packet)
 
 
-def follow(path: Path, num_boxes: int) -> dict[str, object]:
-    """Tracks the video at `path` in this process, and says what that took."""
+def track(path: Path, num_boxes: int) -> dict[str, object]:
+    """Tracks the video at `path` in this process, and returns time and memory."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
     import torch
 
@@ -102,21 +102,20 @@ def follow(path: Path, num_boxes: int) -> dict[str, object]:
     torch.set_num_threads(1)
     video = open_video(path)
     boxes = np.array([[200, 100, 500, 400], [600, 300, 1000, 700]], np.float32)[:num_boxes]
-    # What libraries load on first use is no part of what grows.
-    tracker = Sam2Tracker(create_sam2(), keep_bytes=0)
+    tracker = Sam2Tracker(create_sam2(), feature_cache_bytes=0)
     held: list[tuple[int, float]] = []
 
-    def note(done: int, total: int) -> None:
+    def record(done: int, total: int) -> None:
         if done * POINTS // total > (done - 1) * POINTS // total:
             held.append((done, memory_mb("VmRSS")))
             print(f"{done}/{total}: {held[-1][1]:.0f} MB", file=sys.stderr, flush=True)
 
     start = memory_mb("VmHWM")
     started = time.process_time()
-    found = tracker.track(video, len(video) // 2, boxes, note)
+    masklets = tracker.track(video, len(video) // 2, boxes, record)
     tracked = time.process_time()
-    anywhere = np.random.default_rng(1).integers(0, len(video), 50)
-    seen = sum(int(found.mask(int(frame), 0).any()) for frame in anywhere)
+    sampled = np.random.default_rng(1).integers(0, len(video), 50)
+    visible = sum(int(masklets.mask(int(frame), 0).any()) for frame in sampled)
     read = time.process_time()
     return {
         "frames": len(video),
@@ -124,16 +123,16 @@ def follow(path: Path, num_boxes: int) -> dict[str, object]:
         "start_mb": start,
         "peak_mb": memory_mb("VmHWM"),
         "frame_s": (tracked - started) / len(video),
-        "mask_ms": 1000 * (read - tracked) / len(anywhere),
-        "seen": seen / len(anywhere),
+        "mask_ms": 1000 * (read - tracked) / len(sampled),
+        "visible": visible / len(sampled),
         "held_mb": held,
     }
 
 
-def memory_mb(what: str) -> float:
-    """What this process holds in memory ("VmRSS") or has held at most ("VmHWM"), in MB."""
+def memory_mb(field: str) -> float:
+    """Memory of this process in MB, now ("VmRSS") or at its peak ("VmHWM")."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[what].split()[0]) / 1024
+    return int(status[field].split()[0]) / 1024
 
 
 if __name__ == "__main__":

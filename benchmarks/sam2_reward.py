@@ -1,13 +1,12 @@
-"""What the reward "consistency" costs a group with SAM 2 as its tracker: `python benchmarks/sam2_reward.py`.
+"""Cost of the reward "consistency" for a group with SAM 2 as the tracker: `python benchmarks/sam2_reward.py`.
 
-Makes a SAM 2 at 1024 pixels with random weights, in the size of hiera-tiny or another, and a group of eight attempts at
-one prompt whose boxes lie on the target, each a little elsewhere. Scores the group as `thinkseg train grpo` does:
-features of the frames shared by all, answers that are alike tracked once. Compares with a fresh session of
-`transformers` for each attempt, which encodes all frames anew; that costs the same each time, so a few tell it. Masks
-must agree in every bit. Prints the costs and ends with one JSON line.
+Creates a SAM 2 at 1024 pixels with random weights, and a group of rollouts of one prompt whose boxes are on the target,
+each a few pixels off. Tracks the group as `thinkseg train grpo` does: rollouts share the features of frames, and equal
+answers are tracked once. Compares with a new session of `transformers` per rollout, which encodes all frames again; the
+cost is the same each time, so a few of them are timed. Masks must be bit-identical. Prints the times and ends with one
+JSON line.
 
-Times are those of this process on one thread of the processor, so that other work on the machine does not count; on a
-GPU they are those of the clock.
+Times are CPU times of this process on one thread; on a GPU they are wall-clock times.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 from thinkseg.chains.frames import sample_indices
 from thinkseg.cli.options import count
 from thinkseg.data.shapes import load
-from thinkseg.models.trackers.sam2 import Sam2Tracker, normalised, squeezed
+from thinkseg.models.trackers.sam2 import Sam2Tracker, normalize, resize
 from thinkseg.rewards import Prompt, Rollout
 from thinkseg.rewards.groups import track
 from thinkseg.types import Answer, Masklets, Outcome
@@ -53,32 +52,32 @@ SIZES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="hiera-tiny", choices=SIZES, help="its size (default: hiera-tiny)")
-    parser.add_argument("--frames", type=count, default=6, help="shown to the policy (default: 6)")
-    parser.add_argument("--rollouts", type=count, default=8, help="attempts in the group (default: 8)")
-    parser.add_argument("--distinct", type=count, help="different answers among them (default: all)")
-    parser.add_argument("--fresh", type=count, default=2, help="attempts done the plain way (default: 2)")
-    parser.add_argument("--together", type=count, help="objects that go through the model at once (default: by device)")
+    parser.add_argument("--model", default="hiera-tiny", choices=SIZES, help="model size (default: hiera-tiny)")
+    parser.add_argument("--frames", type=count, default=6, help="frames of the prompt (default: 6)")
+    parser.add_argument("--rollouts", type=count, default=8, help="rollouts in the group (default: 8)")
+    parser.add_argument("--distinct", type=count, help="distinct answers among them (default: all)")
+    parser.add_argument("--fresh", type=count, default=2, help="rollouts timed with a new session (default: 2)")
+    parser.add_argument("--objects-per-batch", type=count, help="objects in one batch (default: by device)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = create(arguments.model).to(arguments.device)
-    group = attempts(arguments.frames, arguments.rollouts, arguments.distinct or arguments.rollouts)
-    tracker = Sam2Tracker(model, together=arguments.together)
+    group = rollouts_of(arguments.frames, arguments.rollouts, arguments.distinct or arguments.rollouts)
+    tracker = Sam2Tracker(model, objects_per_batch=arguments.objects_per_batch)
     encoding, _ = timed(lambda: model.get_image_features(torch.zeros(1, 3, 1024, 1024, device=model.device)))
     ours, tracked = timed(lambda: track(group, tracker))
-    print(f"{arguments.model} at 1024, {arguments.frames} frames, {len(group)} attempts", flush=True)
-    print(f"shared {ours:.1f} s, of which frames encoded once {encoding * arguments.frames:.1f} s", flush=True)
-    plain, expected = timed(lambda: [plainly(model, rollout) for rollout in group[: arguments.fresh]])
-    same = all(agree(one.masklets, other) for one, other in zip(tracked, expected, strict=False))
-    fresh = plain / len(expected) * len(group)
-    print(f"a fresh session each {fresh:.1f} s: {fresh / ours:.2f} times as much; same to the last bit: {same}")
-    told = {**vars(arguments), "fresh_s": fresh, "ours_s": ours, "encoding_a_frame_s": encoding}
-    print(json.dumps({**told, "ratio": fresh / ours, "same": same}))
+    print(f"{arguments.model} at 1024, {arguments.frames} frames, {len(group)} rollouts", flush=True)
+    print(f"shared: {ours:.1f} s, of which image encoding {encoding * arguments.frames:.1f} s", flush=True)
+    stock, expected = timed(lambda: [stock_masks(model, rollout) for rollout in group[: arguments.fresh]])
+    same = all(equal(one.masklets, other) for one, other in zip(tracked, expected, strict=False))
+    fresh = stock / len(expected) * len(group)
+    print(f"a new session each: {fresh:.1f} s, {fresh / ours:.2f} times as much; masks bit-identical: {same}")
+    report = {**vars(arguments), "fresh_s": fresh, "ours_s": ours, "encoding_s_per_frame": encoding}
+    print(json.dumps({**report, "ratio": fresh / ours, "same": same}))
 
 
 def create(size: str) -> Any:
-    """A SAM 2 with random weights that sees its objects in every frame."""
+    """A SAM 2 with random weights whose objects are visible in every frame."""
     torch.manual_seed(0)
     vision = {"model_type": "sam2_vision_model", **SIZES[size]}
     model = Sam2VideoModel(Sam2VideoConfig(vision_config=vision)).eval()
@@ -87,30 +86,30 @@ def create(size: str) -> Any:
     return model
 
 
-def attempts(num_frames: int, rollouts: int, distinct: int) -> list[Rollout]:
-    """A group whose answers choose one of the frames shown in turn, and box the targets up to three pixels off."""
+def rollouts_of(num_frames: int, rollouts: int, distinct: int) -> list[Rollout]:
+    """Rollouts whose answers take the frames of the prompt in turn as keyframe, with boxes up to three pixels off."""
     sample = load("val", 0)
     prompt = Prompt(sample, sample_indices(len(sample.video), num_frames))
-    seen = [frame for frame in prompt.shown if len(prompt.boxes[frame])]
+    visible = [frame for frame in prompt.shown if len(prompt.boxes[frame])]
     rng = np.random.default_rng(0)
     answers = []
     for number in range(distinct):
-        keyframe = seen[number % len(seen)]
+        keyframe = visible[number % len(visible)]
         boxes = prompt.boxes[keyframe] + rng.uniform(-3, 3, prompt.boxes[keyframe].shape).astype(np.float32)
         answers.append(Answer("", keyframe, boxes))
     chosen = [answers[number % distinct] for number in range(rollouts)]
     return [Rollout(prompt, Outcome(answer, None, ("",), answer.keyframe)) for answer in chosen]
 
 
-def plainly(model: Any, rollout: Rollout) -> np.ndarray:
-    """Masks bool (N, T, H, W) of one attempt from a session of its own, which is driven as its library tells."""
+def stock_masks(model: Any, rollout: Rollout) -> np.ndarray:
+    """Masks bool (N, T, H, W) of one rollout from a stock session of its own."""
     prompt, answer = rollout.prompt, rollout.answer
     assert answer is not None
-    assert answer.keyframe is not None  # an attempt boxes something
+    assert answer.keyframe is not None  # every rollout has boxes
     frames = np.stack([*prompt.sample.video.read(prompt.shown)])
     height, width = frames.shape[1:3]
     session = Sam2VideoInferenceSession(
-        video=normalised(squeezed(frames, 1024), model),
+        video=normalize(resize(frames, 1024), model),
         video_height=height,
         video_width=width,
         inference_device=model.device,
@@ -119,7 +118,7 @@ def plainly(model: Any, rollout: Rollout) -> np.ndarray:
         dtype=torch.float32,
     )
     keyframe = prompt.shown.index(answer.keyframe)
-    boxes = in_order(np.clip(answer.boxes, 0, [width, height, width, height]))
+    boxes = ordered(np.clip(answer.boxes, 0, [width, height, width, height]))
     for number, box in enumerate(boxes):
         corners = torch.from_numpy(box).float().view(1, 1, 2, 2) * torch.tensor([1024 / width, 1024 / height])
         prompts = {"point_coords": corners, "point_labels": torch.tensor([[[2, 3]]], dtype=torch.int32)}
@@ -128,32 +127,32 @@ def plainly(model: Any, rollout: Rollout) -> np.ndarray:
     masks = np.zeros((len(boxes), len(frames), height, width), bool)
     model(inference_session=session, frame_idx=keyframe)
     for reverse in (False, True):
-        for found in model.propagate_in_video_iterator(session, start_frame_idx=keyframe, reverse=reverse):
-            large = interpolate(found.pred_masks, (height, width), mode="bilinear", align_corners=False)
-            masks[:, found.frame_idx] = (large[:, 0] > 0).cpu().numpy()
+        for output in model.propagate_in_video_iterator(session, start_frame_idx=keyframe, reverse=reverse):
+            large = interpolate(output.pred_masks, (height, width), mode="bilinear", align_corners=False)
+            masks[:, output.frame_idx] = (large[:, 0] > 0).cpu().numpy()
     return masks
 
 
-def in_order(boxes: np.ndarray) -> np.ndarray:
+def ordered(boxes: np.ndarray) -> np.ndarray:
     """Boxes sorted by their corners, as a group's answers are before they are compared."""
     return boxes[np.lexsort(boxes.T[::-1])]
 
 
-def agree(masklets: Masklets | None, masks: np.ndarray) -> bool:
-    assert masklets is not None  # every attempt has boxes on the target
+def equal(masklets: Masklets | None, masks: np.ndarray) -> bool:
+    assert masklets is not None  # every rollout has boxes on the target
     return all(np.array_equal(masklets.masks(frame), masks[:, frame]) for frame in range(masks.shape[1]))
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that something takes, and what came of it."""
+    """Seconds that a call takes, and its result."""
     on_gpu = torch.cuda.is_available()
     clock = time.perf_counter if on_gpu else time.process_time
     started = clock()
     with torch.inference_mode():
-        done = work()
+        result = work()
     if on_gpu:
         torch.cuda.synchronize()
-    return clock() - started, done
+    return clock() - started, result
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def segment(
         policy = models.bundled_policy_for(chain)
     policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
     # One question: no other could use what the tracker makes of the frames.
-    tracker = models.load_tracker(tracker, keep_bytes=0) if isinstance(tracker, str) else tracker
+    tracker = models.load_tracker(tracker, feature_cache_bytes=0) if isinstance(tracker, str) else tracker
     sample = VideoSample(id=frames.name, video=frames, query=query)
     return segment_sample(sample, chain_fn, policy, tracker, view, progress)
 

@@ -55,7 +55,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_trackers_by_name(tmp_path: Path) -> None:
-    assert isinstance(models.load_tracker("flow", device="cpu", keep_bytes=0), FlowTracker)
+    assert isinstance(models.load_tracker("flow", device="cpu", feature_cache_bytes=0), FlowTracker)
     folder = save_sam2(tmp_path / "my-sam2")
     tracker = models.load_tracker(str(folder), device="cpu", precision="bf16")
     assert isinstance(tracker, Sam2Tracker)

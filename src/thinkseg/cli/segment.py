@@ -53,7 +53,7 @@ def segment(
         def load_tracker() -> Tracker:
             progress.say(f"loading {models.tracker}")
             # With one query, nothing computed from the frames is used again.
-            return models.load_tracker(asking.chain, **asking.placement(), keep_bytes=0)
+            return models.load_tracker(asking.chain, **asking.placement(), feature_cache_bytes=0)
 
         if keyframe is None and not boxes:
             result, settings = _answer(video, query, models, asking, load_tracker, progress)

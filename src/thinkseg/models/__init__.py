@@ -77,9 +77,8 @@ def load_tracker(name: str, **settings: Any) -> Tracker:
     """A tracker by name: "flow", which needs no weights, or a SAM 2 or one of its kin, by its folder in the ordinary
     layout or its hub name ("facebook/sam2.1-hiera-large").
 
-    settings: precision, device, compiled, keep_bytes and more, as `thinkseg.models.trackers.sam2.Sam2Tracker.load`
-    takes them;
-    the flow tracker has none. Raises ModelError if there is no such tracker or it cannot be loaded.
+    settings: arguments of `thinkseg.models.trackers.sam2.Sam2Tracker.load`; the flow tracker has none. Raises
+    ModelError if there is no such tracker or it cannot be loaded.
     """
     check_tracker(name)
     if name == "flow":

@@ -1,4 +1,4 @@
-"""The tracker against stock model classes driven plainly, with a model of the real layout and random weights."""
+"""The tracker against stock sessions of `transformers`, with small models of random weights."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.trackers.sam2 import MEAN_STD, Sam2Tracker, normalised, squeezed
+from thinkseg.models.trackers.sam2 import MEAN_STD, Sam2Tracker, normalize, resize
 from thinkseg.ops.video import ArrayFrames
 from tinytrackers import BOXES, HEIGHT, SIDE, WIDTH, create_sam2, footage, save_edgetam, save_sam3, tracked
 
@@ -27,14 +27,14 @@ def model(sam2: Path) -> Any:
     return Sam2Tracker.load(sam2, device="cpu").model
 
 
-def plainly(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) -> np.ndarray:
+def stock_masks_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) -> np.ndarray:
     """Masks bool (N, T, H, W), each object from a stock session of its own."""
     return np.stack([stock_masks(model, video, keyframe, box) for box in boxes])
 
 
-def pixels(picture: np.ndarray, model: Any) -> torch.Tensor:
-    """What the image encoder is given of a picture, (1, 3, side, side)."""
-    return normalised(squeezed(picture[None], model.config.image_size), model)
+def pixels(image: np.ndarray, model: Any) -> torch.Tensor:
+    """Input of the image encoder for an image, (1, 3, side, side)."""
+    return normalize(resize(image[None], model.config.image_size), model)
 
 
 def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) -> np.ndarray:
@@ -46,11 +46,11 @@ def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) 
             self.target_size, self.point_pad_value = model.config.image_size, -10
 
     width, height = video.size_wh
-    seen = torch.cat([pixels(frame, model) for frame in video.read(range(len(video)))])
+    encoder_input = torch.cat([pixels(frame, model) for frame in video.read(range(len(video)))])
     session_class = getattr(
         sys.modules[type(model).__module__], type(model).__name__.replace("Model", "InferenceSession")
     )
-    session = session_class(video=seen, video_height=height, video_width=width, dtype=torch.float32)
+    session = session_class(video=encoder_input, video_height=height, video_width=width, dtype=torch.float32)
     Processor().add_inputs_to_inference_session(session, keyframe, 0, input_boxes=[[box.tolist()]])
     masks = np.zeros((len(video), height, width), bool)
     with torch.inference_mode():
@@ -63,143 +63,145 @@ def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) 
 
 
 @pytest.mark.parametrize("keyframe", [0, 9, 23])
-def test_masks_equal_those_of_the_stock_classes(model: Any, keyframe: int) -> None:
+def test_track_any_keyframe_equals_stock(model: Any, keyframe: int) -> None:
     video = footage(24)
-    expected = plainly(model, video, keyframe, BOXES)
-    # The model is one whose masks change from frame to frame, come and go.
-    seen = expected.any(axis=(2, 3))
-    assert 10 < seen.sum() < seen.size
+    expected = stock_masks_of(model, video, keyframe, BOXES)
+    # Objects of this model appear and disappear.
+    visible = expected.any(axis=(2, 3))
+    assert 10 < visible.sum() < visible.size
     assert np.array_equal(tracked(Sam2Tracker(model), video, keyframe), expected)
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["tracker alone", "whole"])
-def test_the_tracker_of_a_sam3_works_alike(tmp_path: Path, whole: bool) -> None:
-    tracker = Sam2Tracker.load(save_sam3(tmp_path / "sam3", whole), device="cpu")
+@pytest.mark.parametrize("complete", [False, True], ids=["tracker", "complete"])
+def test_track_sam3_equals_stock(tmp_path: Path, complete: bool) -> None:
+    tracker = Sam2Tracker.load(save_sam3(tmp_path / "sam3", complete), device="cpu")
     video = footage(5)
-    expected = plainly(tracker.model, video, 2, BOXES)
+    expected = stock_masks_of(tracker.model, video, 2, BOXES)
     assert expected.any(axis=(2, 3)).all()
     assert np.array_equal(tracked(tracker, video, 2), expected)
     assert pixels(np.full((9, 9, 3), 255, np.uint8), tracker.model).unique().tolist() == [1]
 
 
-def test_edgetam_works_alike(tmp_path: Path) -> None:
-    """With SAM 2's image encoder: its own is in `timm`, which cannot be installed without torchvision."""
-    tracker = Sam2Tracker.load(save_edgetam(tmp_path / "edgetam"), device="cpu", together=4)
+def test_track_edgetam_equals_stock(tmp_path: Path) -> None:
+    """With SAM 2's image encoder: its own is in `timm`, which requires torchvision."""
+    tracker = Sam2Tracker.load(save_edgetam(tmp_path / "edgetam"), device="cpu", objects_per_batch=4)
     video = footage(12)
-    expected = plainly(tracker.model, video, 3, BOXES)
+    expected = stock_masks_of(tracker.model, video, 3, BOXES)
     assert expected.any(axis=(2, 3)).sum() > 12
     assert np.array_equal(tracked(tracker, video, 3), expected)
-    assert tracker.together == 1
+    assert tracker.objects_per_batch == 1
 
 
-def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
-    """Where `timm` is, this checkpoint has no weights."""
+def test_load_missing_package_raises_with_its_name(tmp_path: Path) -> None:
+    """With `timm` installed, the error is that the checkpoint has no weights."""
     encoder = {
         "model_type": "edgetam_vision_model",
         "backbone_config": {"model_type": "timm_wrapper", "architecture": "repvit_m1.dist_in1k"},
     }
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "edgetam_video", "vision_config": encoder}))
-    complaint = "timm|its weights could not be loaded"
-    with pytest.raises(ModelError, match=complaint) as caught:
+    message = "timm|its weights could not be loaded"
+    with pytest.raises(ModelError, match=message) as caught:
         Sam2Tracker.load(tmp_path, device="cpu")
     assert "\n" not in str(caught.value)
 
 
-def test_objects_followed_together_are_those_followed_one_by_one(model: Any) -> None:
-    """In double precision, so that memories, which the model rounds to bf16, are rounded alike."""
+def test_track_batch_equals_single_objects_in_double_precision(model: Any) -> None:
+    """Double precision, so that memories, which the model rounds to bf16, round alike."""
     precise, video = copy.deepcopy(model).double(), footage(20)
     one_by_one = logits_of(precise, video, 9, FIVE_BOXES, 1)
     assert (one_by_one > 0).any()
     assert (one_by_one < 0).any()
-    for together in (2, 8):
-        found = logits_of(precise, video, 9, FIVE_BOXES, together)
+    for batch_size in (2, 8):
+        found = logits_of(precise, video, 9, FIVE_BOXES, batch_size)
         assert (found - one_by_one).abs().max() < 1e-4
 
 
-def test_in_single_precision_they_are_so_to_within_rounding(model: Any) -> None:
-    """Some memories are rounded to another bf16; where weights are not enlarged, little comes of it."""
-    calm, video = copy.deepcopy(model), footage(4)
+def test_track_batch_single_precision_differs_by_rounding(model: Any) -> None:
+    """Some memories round to another bf16; with small weights the effect stays small."""
+    small, video = copy.deepcopy(model), footage(4)
     with torch.no_grad():
-        for name, weight in calm.named_parameters():
+        for name, weight in small.named_parameters():
             if weight.ndim > 1 and not name.startswith("vision_encoder"):
                 weight /= 2
-    one_by_one, found = (logits_of(calm, video, 1, FIVE_BOXES, together) for together in (1, 5))
+    one_by_one, found = (logits_of(small, video, 1, FIVE_BOXES, batch_size) for batch_size in (1, 5))
     assert one_by_one.std() > 0.1
     assert (found - one_by_one).abs().max() < 1e-4
 
 
-def logits_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray, together: int) -> torch.Tensor:
+def logits_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray, batch_size: int) -> torch.Tensor:
     """Mask logits (T, N, 1, h, w), frame by frame."""
-    tracker = Sam2Tracker(model, together=together)
+    tracker = Sam2Tracker(model, objects_per_batch=batch_size)
     with torch.inference_mode():
-        found = dict(tracker._walk(video, keyframe, boxes))
+        found = dict(tracker._propagate(video, keyframe, boxes))
     return torch.stack([found[frame] for frame in range(len(video))])
 
 
-def test_an_object_is_followed_as_if_alone_unless_kept_apart(model: Any) -> None:
+def test_independent_overlap_allowed_masks_do_not_depend_on_others(model: Any) -> None:
     video = footage(6)
     assert np.array_equal(tracked(Sam2Tracker(model), video, 2)[1:], tracked(Sam2Tracker(model), video, 2, BOXES[1:]))
     assert Sam2Tracker(model).independent
-    assert not Sam2Tracker(model, apart=True).independent
+    assert not Sam2Tracker(model, non_overlap_masks=True).independent
 
 
-@pytest.mark.parametrize(("device", "kind", "together"), [("cuda", "sam2_video", 8), ("cuda", "edgetam_video", 1)])
-def test_objects_go_together_on_a_gpu(device: str, kind: str, together: int) -> None:
-    there = SimpleNamespace(device=torch.device(device), config=SimpleNamespace(model_type=kind))
-    assert Sam2Tracker(there).together == together
+@pytest.mark.parametrize(
+    ("device", "model_type", "batch_size"), [("cuda", "sam2_video", 8), ("cuda", "edgetam_video", 1)]
+)
+def test_objects_per_batch_on_gpu_depends_on_model(device: str, model_type: str, batch_size: int) -> None:
+    stub = SimpleNamespace(device=torch.device(device), config=SimpleNamespace(model_type=model_type))
+    assert Sam2Tracker(stub).objects_per_batch == batch_size
 
 
-def test_how_many_go_together_is_checked(model: Any) -> None:
-    assert Sam2Tracker(model).together == 1
-    with pytest.raises(SettingsError, match="together is 0"):
-        Sam2Tracker(model, together=0)
+def test_objects_per_batch_zero_raises(model: Any) -> None:
+    assert Sam2Tracker(model).objects_per_batch == 1
+    with pytest.raises(SettingsError, match="objects_per_batch is 0"):
+        Sam2Tracker(model, objects_per_batch=0)
 
 
 @pytest.mark.parametrize("size_wh", [(16, 12), (64, 64), (97, 33), (33, 97)])
-def test_masks_equal_those_of_the_stock_classes_at_any_size(model: Any, size_wh: tuple[int, int]) -> None:
+def test_track_any_size_equals_stock(model: Any, size_wh: tuple[int, int]) -> None:
     video = footage(3, size_wh)
     boxes = np.array([[1.5, 2, 9, 11]], np.float32)
-    expected = plainly(model, video, 1, boxes)
+    expected = stock_masks_of(model, video, 1, boxes)
     assert expected.any()
     assert np.array_equal(tracked(Sam2Tracker(model), video, 1, boxes), expected)
 
 
-def test_one_frame_is_a_video(model: Any) -> None:
+def test_track_one_frame_equals_stock(model: Any) -> None:
     video = footage(1)
-    expected = plainly(model, video, 0, BOXES)
+    expected = stock_masks_of(model, video, 0, BOXES)
     assert expected.any()
     assert np.array_equal(tracked(Sam2Tracker(model), video, 0), expected)
 
 
-def test_what_the_model_no_longer_reads_is_dropped(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memories stay for as many frames as the model looks back, however long the video."""
+def test_session_long_video_stores_bounded_memory(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memories stay only for the frames that the model reads again."""
     from thinkseg.models.trackers.sam2_session import Session
 
-    held: list[tuple[int, int]] = []
-    look = Session.look
+    counts: list[tuple[int, int]] = []
+    step = Session.step
 
-    def watched(self: Session, *arguments: Any) -> torch.Tensor:
-        logits = look(self, *arguments)
-        (part,) = self._parts
-        remembered = part._elsewhere.values()
-        held.append((len(remembered), sum("maskmem_features" in known for known in remembered)))
-        assert all(set(known) <= {"object_pointer", "maskmem_features", "maskmem_pos_enc"} for known in remembered)
+    def recorded(self: Session, *arguments: Any) -> torch.Tensor:
+        logits = step(self, *arguments)
+        (batch,) = self._batches
+        stored = batch._other_outputs.values()
+        counts.append((len(stored), sum("maskmem_features" in known for known in stored)))
+        assert all(set(known) <= {"object_pointer", "maskmem_features", "maskmem_pos_enc"} for known in stored)
         return logits
 
-    monkeypatch.setattr(Session, "look", watched)
+    monkeypatch.setattr(Session, "step", recorded)
     tracked(Sam2Tracker(model), footage(60), 30, BOXES[:1])
-    pointers, memories = (max(column) for column in zip(*held, strict=True))
+    pointers, memories = (max(column) for column in zip(*counts, strict=True))
     config = model.config
     assert pointers <= 2 * config.max_object_pointers_in_encoder
     assert memories <= 2 * config.num_maskmem
-    assert held[-1] <= (config.max_object_pointers_in_encoder, config.num_maskmem)
+    assert counts[-1] <= (config.max_object_pointers_in_encoder, config.num_maskmem)
 
 
 @pytest.mark.parametrize(("keyframe", "encoded"), [(0, 19), (2, 18), (12, 18), (13, 19), (19, 19)])
-def test_memories_that_nothing_reads_are_not_made(
+def test_session_skips_memories_that_no_frame_reads(
     model: Any, monkeypatch: pytest.MonkeyPatch, keyframe: int, encoded: int
 ) -> None:
-    """Of 20 frames, those of the last one, and of the one at the end unless it is near a keyframe to go back from."""
+    """Skips the last frame in tracking order, and frame 19 unless the way back from the keyframe reads it."""
     calls: list[int] = []
     forward = type(model.memory_encoder).forward
     monkeypatch.setattr(
@@ -209,36 +211,39 @@ def test_memories_that_nothing_reads_are_not_made(
     assert len(calls) == encoded
 
 
-def test_pictures_are_prepared_as_the_stock_processor_would(model: Any) -> None:
-    """Torchvision, which that needs, is not here; Pillow resizes with the same filter, to within one grey level."""
+def test_normalize_matches_stock_preprocessing(model: Any) -> None:
+    """The stock processor needs torchvision; Pillow resizes with the same filter, within one gray level."""
     for size_wh in [(WIDTH, HEIGHT), (SIDE, SIDE), (300, 41), (20, 30)]:
-        picture = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), np.uint8)
-        resized = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        image = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), np.uint8)
+        resized = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in MEAN_STD["sam2_video"])
-        levels = (pixels(picture, model)[0] * std + mean) * 255
+        levels = (pixels(image, model)[0] * std + mean) * 255
         assert (levels - torch.from_numpy(resized.copy()).permute(2, 0, 1)).abs().max() <= 1.001
 
 
-def test_objects_are_kept_apart_on_request(model: Any) -> None:
+def test_non_overlap_masks_assigns_each_pixel_once(model: Any) -> None:
     video = footage(8)
-    together, apart = tracked(Sam2Tracker(model), video, 3), tracked(Sam2Tracker(model, apart=True), video, 3)
-    assert together.all(axis=0).any()
-    assert not apart.all(axis=0).any()
-    assert np.array_equal(apart.any(axis=0), together.any(axis=0))
-    only_one = ~together.all(axis=0)
-    assert np.array_equal(apart[:, only_one], together[:, only_one])
+    overlapping, disjoint = (
+        tracked(Sam2Tracker(model), video, 3),
+        tracked(Sam2Tracker(model, non_overlap_masks=True), video, 3),
+    )
+    assert overlapping.all(axis=0).any()
+    assert not disjoint.all(axis=0).any()
+    assert np.array_equal(disjoint.any(axis=0), overlapping.any(axis=0))
+    only_one = ~overlapping.all(axis=0)
+    assert np.array_equal(disjoint[:, only_one], overlapping[:, only_one])
 
 
-def test_many_objects_are_those_asked_for_one_by_one(model: Any) -> None:
+def test_track_many_objects_equals_stock(model: Any) -> None:
     corners = np.random.default_rng(0).uniform(0, 40, (50, 2))
     boxes = np.concatenate([corners, corners + 15], axis=1).astype(np.float32)
     video = footage(2)
     masks = tracked(Sam2Tracker(model), video, 1, boxes)
     assert masks.any(axis=(2, 3)).sum() > 50
-    assert np.array_equal(masks, plainly(model, video, 1, boxes))
+    assert np.array_equal(masks, stock_masks_of(model, video, 1, boxes))
 
 
-def test_wide_frames(model: Any) -> None:
+def test_track_very_wide_frames_returns_masks(model: Any) -> None:
     video = footage(2, (4000, 30))
     found = tracked(Sam2Tracker(model), video, 0, np.array([[1000, 2, 2000, 28]], np.float32))
     assert found.shape == (1, 2, 30, 4000)
@@ -246,7 +251,7 @@ def test_wide_frames(model: Any) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precisions_give_nearly_the_same_masks(sam2: Path, model: Any, precision: Any) -> None:
+def test_load_lower_precision_gives_similar_masks(sam2: Path, model: Any, precision: Any) -> None:
     tracker = Sam2Tracker.load(sam2, precision=precision, device="cpu")
     assert next(tracker.model.parameters()).dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     video = footage(3)
@@ -254,24 +259,24 @@ def test_lower_precisions_give_nearly_the_same_masks(sam2: Path, model: Any, pre
     assert (exact == rough).mean() > 0.9
 
 
-def test_no_boxes_no_objects(model: Any) -> None:
+def test_track_without_boxes_returns_no_objects(model: Any) -> None:
     found = Sam2Tracker(model).track(footage(3), 0, np.zeros((0, 4), np.float32))
     assert (found.num_objects, found.num_frames) == (0, 3)
 
 
-def test_progress_ends_with_the_last_frame(model: Any) -> None:
+def test_track_progress_ends_with_last_frame(model: Any) -> None:
     calls: list[tuple[int, int]] = []
     Sam2Tracker(model).track(footage(3), 1, BOXES, lambda *call: calls.append(call))
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 5, 5, 9), (-9, 0, -2, 9), (float("nan"), 0, 4, 4)])
-def test_a_box_that_encloses_nothing_is_named(model: Any, box: tuple[float, ...]) -> None:
+def test_track_invalid_box_raises(model: Any, box: tuple[float, ...]) -> None:
     with pytest.raises(SettingsError, match="box"):
         Sam2Tracker(model).track(footage(1), 0, np.array([box], np.float32))
 
 
-def test_a_keyframe_outside_the_video_is_named(model: Any) -> None:
+def test_track_keyframe_outside_video_raises(model: Any) -> None:
     with pytest.raises(SettingsError, match="keyframe 3 is not in array; give an index from 0 to 2"):
         Sam2Tracker(model).track(footage(3), 3, BOXES)
 
@@ -279,7 +284,7 @@ def test_a_keyframe_outside_the_video_is_named(model: Any) -> None:
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_out_of_memory_is_said_in_one_line(model: Any, monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
+def test_track_out_of_memory_raises_one_line(model: Any, monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -289,7 +294,7 @@ def test_out_of_memory_is_said_in_one_line(model: Any, monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value)
 
 
-def test_other_errors_of_the_model_are_bugs(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_track_other_runtime_error_propagates(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -298,63 +303,59 @@ def test_other_errors_of_the_model_are_bugs(model: Any, monkeypatch: pytest.Monk
         Sam2Tracker(model).track(footage(1), 0, BOXES)
 
 
-def test_compiled_on_request_the_image_encoder_is_one_graph_with_the_same_masks(
-    sam2: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_compile_encoder_is_one_graph_with_equal_masks(sam2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = torch._dynamo.utils.counters["stats"]
     monkeypatch.setitem(graphs, "unique_graphs", 0)
     video = footage(4)
     plain = tracked(Sam2Tracker.load(sam2, device="cpu"), video, 1)
     assert graphs["unique_graphs"] == 0
-    # As far as the graph: making machine code of it takes a minute.
+    # Only the graph: generating machine code takes a minute.
     stock = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: stock(module, backend="eager", fullgraph=True))
-    compiled = tracked(Sam2Tracker.load(sam2, device="cpu", compiled=True), video, 1)
+    compiled = tracked(Sam2Tracker.load(sam2, device="cpu", compile_encoder=True), video, 1)
     assert graphs["unique_graphs"] == 1
     assert plain.any()
     assert np.array_equal(compiled, plain)
 
 
-def of_another_kind(folder: Path) -> None:
+def change_model_type(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "bert"}')
 
 
-def without_config(folder: Path) -> None:
+def remove_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
-def without_weights(folder: Path) -> None:
+def remove_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-def of_another_size(folder: Path) -> None:
+def change_size(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["memory_fuser_intermediate_dim"] = 24
     (folder / "config.json").write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
-    ("damage", "complaint"),
+    ("damage", "message"),
     [
-        (of_another_kind, "a bert model; the trackers supported are edgetam_video, sam2_video"),
-        (without_config, "not a model folder"),
-        (without_weights, "its weights could not be loaded"),
-        (of_another_size, "weights are missing or do not fit its config.json"),
+        (change_model_type, "a bert model; the trackers supported are edgetam_video, sam2_video"),
+        (remove_config, "not a model folder"),
+        (remove_weights, "its weights could not be loaded"),
+        (change_size, "weights are missing or do not fit its config.json"),
     ],
 )
-def test_folders_that_cannot_be_loaded_are_refused(
-    tmp_path: Path, sam2: Path, damage: Callable[[Path], None], complaint: str
-) -> None:
+def test_load_invalid_folder_raises(tmp_path: Path, sam2: Path, damage: Callable[[Path], None], message: str) -> None:
     for path in sam2.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     damage(tmp_path)
-    with pytest.raises(ModelError, match=complaint) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         Sam2Tracker.load(tmp_path, device="cpu")
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_created_model_is_the_one_saved(model: Any) -> None:
+def test_load_saved_model_has_equal_weights(model: Any) -> None:
     assert all(
         torch.equal(one, other) for one, other in zip(create_sam2().parameters(), model.parameters(), strict=True)
     )

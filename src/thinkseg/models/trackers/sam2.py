@@ -1,10 +1,9 @@
-"""SAM 2, EdgeTAM and the tracker of SAM 3: boxes on one frame become masks on all of them.
+"""SAM 2, EdgeTAM and the tracker of SAM 3: boxes on one frame become masks on all frames.
 
-In: a video, the index of a frame and boxes xyxy in that frame's pixels. Out: `Masklets`, one object per box in order.
 Frames stream from the decoder: forwards from the keyframe to the end, then back to the start. Features of frames are
-kept, as far as they fit, for the next call about the same video; masks leave as run lengths, to disk when many.
+cached for the next call about the same video. Masks are stored as RLE, on disk if there are many.
 
-The models are those of `transformers`; getting pictures ready for them is done here, without torchvision.
+The models are those of `transformers`; frames are preprocessed here, without torchvision.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ import numpy as np
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
-from thinkseg.models.trackers.base import backwards, check_boxes, check_keyframe
-from thinkseg.models.trackers.feature_cache import KEEP_BYTES, FeatureCache, LatestVideoCache
+from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
+from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
 from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
 from thinkseg.storage.mask_spool import MaskSpool
@@ -33,38 +32,35 @@ TRACKER_CLASSES = {
     "sam2_video": "Sam2VideoModel",
     "edgetam_video": "EdgeTamVideoModel",
     "sam3_tracker_video": "Sam3TrackerVideoModel",
-    # A whole SAM 3, of which only the tracker is loaded.
+    # A complete SAM 3, of which only the tracker is loaded.
     "sam3_video": "Sam3TrackerVideoModel",
 }
-"""For each kind of checkpoint, the class in `transformers` that loads it."""
+"""Class in `transformers` by the model type of a checkpoint."""
 
 MEAN_STD = {
     "sam2_video": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "edgetam_video": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "sam3_tracker_video": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-"""For each kind of model, mean and deviation of the colours it was trained with, 1.0 being white."""
+"""Mean and standard deviation of RGB in 0..1 by model type, as in training."""
 
+GPU_OBJECTS_PER_BATCH = 8
+"""Default on a GPU. On a CPU a batch is no faster than one object at a time."""
 
-TOGETHER = 8
-"""Objects that go through a model on a GPU at once, unless told otherwise. On a CPU one after the other is as fast."""
-
-ONE_BY_ONE = ("edgetam_video",)
-"""Kinds of models that take no more than one object: EdgeTAM boils memories down in a way that has no batch."""
+SINGLE_OBJECT_MODELS = ("edgetam_video",)
+"""Model types that take one object at a time: EdgeTAM's compression of memories has no batch dimension."""
 
 
 class Sam2Tracker:
-    """Follows boxes with a SAM 2 or SAM 2.1 (arXiv 2408.00714), or with what works like them: an EdgeTAM (arXiv
-    2501.07256) or the tracker of a SAM 3.
+    """Tracks boxes with SAM 2 or SAM 2.1 (arXiv 2408.00714), EdgeTAM (arXiv 2501.07256) or the tracker of SAM 3.
 
     Satisfies `types.Tracker`. Load one with `Sam2Tracker.load`.
 
-    keep_bytes, keep_on, keep_half: features kept of the latest video, see
-    `thinkseg.models.trackers.feature_cache.FeatureCache`; 0
-        bytes for a tracker that is asked once.
-    together: objects that go through the model at once, as a batch; unless given, 8 on a GPU and 1 on a CPU, where that
-        gains nothing. More need more memory; masks are the same but for rounding. EdgeTAM takes one, always.
-    apart: give each pixel to the one object that claims it most; objects may overlap otherwise.
+    feature_cache_bytes, feature_cache_device, feature_cache_half: of the latest video's features, see `FeatureCache`; 0
+        bytes for a tracker that is called once.
+    objects_per_batch: objects in one batch (default: 8 on a GPU, 1 on a CPU). Memory grows with it; masks differ by
+        rounding only. EdgeTAM always uses 1.
+    non_overlap_masks: assigns each pixel to the object with the highest logit (default: masks may overlap).
     """
 
     def __init__(
@@ -72,17 +68,17 @@ class Sam2Tracker:
         model: Any,
         name: str = "sam2",
         *,
-        keep_bytes: int = KEEP_BYTES,
-        keep_on: str | None = None,
-        keep_half: bool = False,
-        together: int | None = None,
-        apart: bool = False,
+        feature_cache_bytes: int = FEATURE_CACHE_BYTES,
+        feature_cache_device: str | None = None,
+        feature_cache_half: bool = False,
+        objects_per_batch: int | None = None,
+        non_overlap_masks: bool = False,
     ) -> None:
         self.model = model
         self.name = name
-        self.together = self._checked(together)
-        self.apart = apart
-        self._latest = LatestVideoCache(keep_bytes, keep_on, keep_half)
+        self.objects_per_batch = self._checked_batch(objects_per_batch)
+        self.non_overlap_masks = non_overlap_masks
+        self._latest = LatestVideoCache(feature_cache_bytes, feature_cache_device, feature_cache_half)
         self._position: torch.Tensor | None = None
         self._lock = threading.Lock()
 
@@ -92,135 +88,146 @@ class Sam2Tracker:
         name: str | Path,
         precision: Precision = "auto",
         device: str | None = None,
-        compiled: bool = False,
+        compile_encoder: bool = False,
         **settings: Any,
     ) -> Sam2Tracker:
-        """Loads a folder or hub name. device: "cpu", "cuda", "cuda:1", ...; a GPU if there is one unless given.
+        """Loads a folder or hub name.
 
-        compiled: compile the image encoder with `torch.compile`, which takes minutes and pays on long videos.
-        settings: as the class takes them. Raises ModelError if there is no such model or it cannot be loaded.
+        device: "cpu", "cuda", "cuda:1", ... (default: a GPU if available). compile_encoder: compiles the image encoder
+        with `torch.compile`, which takes minutes and pays off for long videos. settings: arguments of the class.
+        Raises ModelError if there is no such model or it cannot be loaded.
         """
         import torch
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model: Any = load_checkpoint(name, TRACKER_CLASSES, "trackers", precision, device)
-        if compiled:
+        if compile_encoder:
             model.vision_encoder.compile()
         return cls(model, str(name), **settings)
 
-    def _checked(self, together: int | None) -> int:
-        """How many objects go through the model at once. Raises SettingsError for less than one."""
-        if together is not None and together < 1:
-            raise SettingsError(f"together is {together}; give the objects to follow at once, 1 or more")
-        if self.model.config.model_type in ONE_BY_ONE:
+    def _checked_batch(self, objects_per_batch: int | None) -> int:
+        """Objects per batch for this model and device. Raises SettingsError for less than 1."""
+        if objects_per_batch is not None and objects_per_batch < 1:
+            raise SettingsError(f"{self.name}: objects_per_batch is {objects_per_batch}; must be >= 1")
+        if self.model.config.model_type in SINGLE_OBJECT_MODELS:
             return 1
-        return together or (1 if self.model.device.type == "cpu" else TOGETHER)
+        return objects_per_batch or (1 if self.model.device.type == "cpu" else GPU_OBJECTS_PER_BATCH)
 
     @property
     def independent(self) -> bool:
-        """Whether each object's masks are the same whatever else is followed beside it."""
-        return not self.apart
+        """Whether the masks of an object do not depend on the other objects."""
+        return not self.non_overlap_masks
 
-    def forget(self) -> None:
-        """Frees the features that are kept. They go by themselves when their video does, or another comes."""
-        self._latest.forget()
+    def clear_cache(self) -> None:
+        """Frees the cached features. This also happens when their video is deleted or another video is tracked."""
+        self._latest.clear()
 
     def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
-        """Follows boxes float32 (N, 4) xyxy (source pixels, on `keyframe`) through the whole video.
+        """Tracks boxes float32 (N, 4) xyxy (source pixels, on `keyframe`) through the complete video.
 
-        Calls from several threads wait for one another. Raises SettingsError if the keyframe is not in the video or a
-        box has no area inside the frame, ModelError when memory does not suffice.
+        Calls from several threads run one after the other. Raises SettingsError if the keyframe is not in the video or
+        a box has no area inside the frame, ModelError if memory does not suffice.
         """
         import torch
 
         boxes = check_boxes(boxes, video.size_wh)
         check_keyframe(video, keyframe)
-        found = MaskSpool(video.size_wh, len(video), len(boxes))
+        spool = MaskSpool(video.size_wh, len(video), len(boxes))
         if len(boxes):
-            with self._lock, torch.inference_mode(), self._enough_memory(video, len(boxes)):
-                for done, (frame, logits) in enumerate(self._walk(video, keyframe, boxes), start=1):
-                    found.put(frame, list(self._masks(logits, video.size_wh)))
+            with self._lock, torch.inference_mode(), self._memory_errors(video, len(boxes)):
+                for done, (frame, logits) in enumerate(self._propagate(video, keyframe, boxes), start=1):
+                    spool.put(frame, list(self._rles(logits, video.size_wh)))
                     if progress is not None:
                         progress(done, len(video))
-        return found.masklets()
+        return spool.masklets()
 
-    def _walk(self, video: Frames, keyframe: int, boxes: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
-        """Each frame with its mask logits (N, 1, h, w): from the keyframe on, then from there back to the start."""
-        store = self._latest.store_of(video)
-        session = Session(self.model, len(video), video.size_wh, keyframe, boxes, self.together)
+    def _propagate(self, video: Frames, keyframe: int, boxes: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
+        """Frame indices with mask logits (N, 1, h, w): from the keyframe to the end, then from there to the start."""
+        cache = self._latest.cache_for(video)
+        session = Session(self.model, len(video), video.size_wh, keyframe, boxes, self.objects_per_batch)
         for reverse in (False, True):
             indices = range(keyframe - 1, -1, -1) if reverse else range(keyframe, len(video))
-            for frame, levels in self._features(video, indices, store):
+            for frame, levels in self._features(video, indices, cache):
                 assert self._position is not None  # set with the first features
-                yield frame, session.look(frame, levels, self._position, reverse)
+                yield frame, session.step(frame, levels, self._position, reverse)
 
-    def _features(self, video: Frames, indices: range, store: FeatureCache) -> Iterator[tuple[int, list[torch.Tensor]]]:
-        """Each frame with its features. Only frames that no features are kept of are decoded."""
-        missing = [frame for frame in indices if frame not in store]
-        pictures = video.read(missing) if indices.step > 0 else backwards(video, missing[::-1])
+    def _features(self, video: Frames, indices: range, cache: FeatureCache) -> Iterator[tuple[int, list[torch.Tensor]]]:
+        """Frame indices with features. Only frames that are not cached are decoded."""
+        missing = [frame for frame in indices if frame not in cache]
+        frames = video.read(missing) if indices.step > 0 else read_reversed(video, missing[::-1])
         for frame in indices:
-            yield frame, store[frame] if frame in store else store.keep(frame, self._encode(next(pictures)))
+            yield frame, cache[frame] if frame in cache else cache.add(frame, self._encode(next(frames)))
 
-    def _encode(self, picture: np.ndarray) -> list[torch.Tensor]:
-        """Features of a picture uint8 (H, W, 3), finest level first."""
-        planes = squeezed(picture[None], self.model.config.image_size)
-        found = self.model.get_image_features(normalised(planes, self.model), return_dict=True)
-        # The position encodings are the same for every picture, and the model reads the last of them alone.
-        self._position = found.fpn_position_encoding[-1]
-        levels: list[torch.Tensor] = found.fpn_hidden_states
+    def _encode(self, rgb: np.ndarray) -> list[torch.Tensor]:
+        """Features of a frame uint8 (H, W, 3), finest level first."""
+        pixels = normalize(resize(rgb[None], self.model.config.image_size), self.model)
+        output = self.model.get_image_features(pixels, return_dict=True)
+        # The position encodings are the same for all frames, and the model reads only the last level.
+        self._position = output.fpn_position_encoding[-1]
+        levels: list[torch.Tensor] = output.fpn_hidden_states
         return levels
 
-    def _masks(self, logits: torch.Tensor, size_wh: tuple[int, int]) -> Iterator[Rle | None]:
-        """Masks of all objects at source size; None where one is not seen. One at a time: they are large."""
+    def _rles(self, logits: torch.Tensor, size_wh: tuple[int, int]) -> Iterator[Rle | None]:
+        """Masks of all objects at source size, None for one that is not visible. One at a time, because of memory."""
+        for mask in self._masks(logits, size_wh):
+            array = mask.cpu().numpy()
+            yield encode(array) if array.any() else None
+
+    def _masks(self, logits: torch.Tensor, size_wh: tuple[int, int]) -> Iterator[torch.Tensor]:
+        """Masks bool (H, W) of all objects from their logits (N, 1, h, w)."""
+        if not self.non_overlap_masks or len(logits) < 2:
+            for one in logits:
+                yield _enlarged(one, size_wh) > 0
+            return
         import torch
-        from torch.nn.functional import interpolate
 
         width, height = size_wh
-        highest = owner = None
-        if self.apart and len(logits) > 1:
-            highest = torch.zeros((height, width), device=logits.device)
-            owner = torch.full((height, width), -1, dtype=torch.int16, device=logits.device)
-            for number, one in enumerate(logits[:, None].float()):
-                claim = interpolate(one, (height, width), mode="bilinear", align_corners=False)[0, 0]
-                owner[claim > highest] = number
-                highest = torch.maximum(highest, claim)
-        for number, one in enumerate(logits[:, None].float()):
-            if owner is not None:
-                inside = owner == number
-            else:
-                inside = interpolate(one, (height, width), mode="bilinear", align_corners=False)[0, 0] > 0
-            mask = inside.cpu().numpy()
-            yield encode(mask) if mask.any() else None
+        highest = torch.zeros((height, width), device=logits.device)
+        owner = torch.full((height, width), -1, dtype=torch.int16, device=logits.device)
+        for number, one in enumerate(logits):
+            large = _enlarged(one, size_wh)
+            owner[large > highest] = number
+            highest = torch.maximum(highest, large)
+        for number in range(len(logits)):
+            yield owner == number
 
     @contextmanager
-    def _enough_memory(self, video: Frames, num_objects: int) -> Iterator[None]:
-        """Says in one line what to do when memory does not suffice."""
+    def _memory_errors(self, video: Frames, num_objects: int) -> Iterator[None]:
+        """Turns an out-of-memory error into a ModelError with advice."""
         try:
             yield
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            self.forget()
+            self.clear_cache()
             width, height = video.size_wh
             raise ModelError(
                 f"{self.name}: out of memory with {num_objects} objects in frames of {width}x{height} of {video.name};"
-                " use a smaller model, bf16, fewer objects at once (together), or keep fewer features (keep_bytes)"
+                " use a smaller model, bf16, or a lower objects_per_batch or feature_cache_bytes"
             ) from None
 
 
-def squeezed(pictures: np.ndarray, side: int) -> torch.Tensor:
-    """Pictures uint8 (B, H, W, 3) as squares of bytes (B, 3, side, side), resized as torchvision does it."""
+def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> torch.Tensor:
+    """Mask logits (1, h, w) at source size, float32 (H, W)."""
+    from torch.nn.functional import interpolate
+
+    width, height = size_wh
+    return interpolate(logits[None].float(), (height, width), mode="bilinear", align_corners=False)[0, 0]
+
+
+def resize(frames: np.ndarray, side: int) -> torch.Tensor:
+    """Frames uint8 (B, H, W, 3) as squares uint8 (B, 3, side, side), resized as by torchvision."""
     import torch
     from torch.nn.functional import interpolate
 
-    planes = torch.from_numpy(np.require(pictures, requirements=("C", "W"))).permute(0, 3, 1, 2)
+    planes = torch.from_numpy(np.require(frames, requirements=("C", "W"))).permute(0, 3, 1, 2)
     if planes.shape[2:] == (side, side):
         return planes
     return interpolate(planes, (side, side), mode="bilinear", antialias=True)
 
 
-def normalised(planes: torch.Tensor, model: Any) -> torch.Tensor:
-    """What `squeezed` returns as the image encoder of a model wants it, where the model is."""
+def normalize(planes: torch.Tensor, model: Any) -> torch.Tensor:
+    """Pixels uint8 (B, 3, side, side), from `resize`, as input of a model, in its precision and on its device."""
     import torch
 
     mean, std = (
