@@ -38,7 +38,7 @@ def test_a_benchmark(root, tmp_path, capsys):
     out = tmp_path / "out"
     run = ["export", "llamafactory", "folder", "--root", str(root), "--out", str(out), "--frame-size", "56x56"]
     assert app.main(run) == 0
-    assert capsys.readouterr().out == f"skipped for an unknown truth: 1\nwrote 2 questions to {out}\n"
+    assert capsys.readouterr().out == f"skipped, no ground truth: 1\nwrote 2 questions to {out}\n"
     first, _ = lines(out / "train.jsonl")
     assert first["images"] == ["images/clip/00000-56x56.png", "images/clip/00001-56x56.png"]
     assert first["messages"][1]["content"] == (
@@ -82,7 +82,7 @@ def test_a_dataset_info_of_others(root, tmp_path):
     ("words", "why"),
     [
         (["verll", "shapes"], "FORMAT: 'verll' must be one of"),
-        (["trl", "shapes", "--chain", "revseg"], "TRL cannot show another picture in a second turn"),
+        (["trl", "shapes", "--chain", "revseg"], "TRL: the chain 'revseg' shows an image in its second turn"),
         (["trl", "shapes", "--chain", "hard"], "no chain 'hard'"),
         (["trl", "shapes", "--model", "owner/other-vl"], "owner/other-vl: how it writes boxes is not known"),
         (["trl", "shapes", "--info", "x.json"], "--info: trl reads no dataset_info.json"),
@@ -109,7 +109,7 @@ def test_an_info_of_others_is_checked_before_anything_is_written(root, tmp_path,
     info.write_text('{"out": {}}')
     run = ["export", "llamafactory", "folder", "--root", str(root), "--out", str(out), "--info", str(info)]
     assert app.main(run) == 2
-    assert "has another data set called 'out': choose a --name" in one_line(capsys)
+    assert "has another data set 'out'; choose another --name" in one_line(capsys)
     assert not out.exists()
 
 
@@ -117,5 +117,5 @@ def test_nothing_is_left_of_an_export_without_questions(root, tmp_path, capsys):
     (root / "queries.jsonl").write_text('{"video": "clip", "query": "who knows"}')
     out = tmp_path / "out"
     assert app.main(["export", "verl", "folder", "--root", str(root), "--out", str(out)]) == 2
-    assert "none of 1 questions can be exported (an unknown truth: 1)" in one_line(capsys)
+    assert "none of 1 questions can be exported (no ground truth: 1)" in one_line(capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]

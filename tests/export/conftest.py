@@ -1,4 +1,4 @@
-"""Exports of a small benchmark, and the files that go along with them as other trainers load them."""
+"""Exports of a small benchmark, and the kit as other trainers load it."""
 
 import importlib.util
 import json
@@ -11,8 +11,8 @@ from PIL import Image
 import thinkseg.export
 from thinkseg.data import open_benchmark
 from thinkseg.export.images import ImageWriter
-from thinkseg.export.job import Job
-from thinkseg.export.questions import ExportSettings
+from thinkseg.export.job import ExportJob
+from thinkseg.export.samples import ExportSettings
 from thinkseg.export.sources import BenchmarkSource
 from thinkseg.rle import encode
 from thinkseg.types import View
@@ -22,7 +22,7 @@ KIT = Path(thinkseg.export.__file__).parent / "kit"
 
 @pytest.fixture(scope="session")
 def kit():
-    """Loads a file of the kit the way verl and EasyR1 do: by its path alone, and not among Python's modules."""
+    """Loads a file of the kit as verl and EasyR1 do: by its path, without adding it to sys.modules."""
 
     def load(name, folder=KIT):
         spec = importlib.util.spec_from_file_location("custom_module", folder / f"{name}.py")
@@ -35,7 +35,7 @@ def kit():
 
 @pytest.fixture
 def benchmark(tmp_path):
-    """Questions about three frames of 5x4 pixels: two targets, none, one never seen, and an unknown truth."""
+    """Questions about three frames of 5x4 pixels: two targets, none, a hidden one, no ground truth, a placeholder."""
     root = tmp_path / "mine"
     (root / "clip").mkdir(parents=True)
     for number in range(3):
@@ -62,14 +62,14 @@ def source(benchmark):
 
 @pytest.fixture
 def job(tmp_path):
-    """Makes a job: job("veason", replies=True)."""
+    """Makes a job: job("veason", for_sft=True)."""
 
-    def make(chain="veason", replies=False, prompts=False, **more):
+    def make(chain="veason", for_sft=False, for_rl=False, **more):
         folder = tmp_path / "out"
         folder.mkdir(exist_ok=True)
         view = View(3, (10, 8), closeup_wh=(20, 16))
-        asking = ExportSettings(chain, view, ImageWriter(folder), replies, prompts)
-        return Job(folder, folder, "folder", "mine", asking, "owner/qwen2.5-vl", 28, **more)
+        settings = ExportSettings(chain, view, ImageWriter(folder), for_sft, for_rl)
+        return ExportJob(folder, folder, "folder", "mine", settings, "owner/qwen2.5-vl", 28, **more)
 
     return make
 

@@ -1,4 +1,4 @@
-"""What every format gets: questions, replies and truths as our own training and inference have them."""
+"""Samples of all sources: turns, replies and ground truth as in training and inference."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from thinkseg.demonstrations import true_reply
 from thinkseg.errors import SettingsError, VideoError
 from thinkseg.export.common import messages_of
 from thinkseg.export.job import export
-from thinkseg.export.questions import SkipSampleError
+from thinkseg.export.samples import SkipSampleError
 from thinkseg.export.sources import BenchmarkSource, CotSource, ShapesSource
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import run_chains
@@ -35,48 +35,48 @@ def pixels(path):
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
 def test_a_dialogue_of_ours_asks_the_same_and_reads_the_true_replies(source, job, chain):
-    made = job(chain, replies=True)
-    view = made.asking.view
+    made = job(chain, for_sft=True)
+    view = made.settings.view
     for number in (0, 1):
-        question = source.question(number, made.asking)
+        exported = source.sample(number, made.settings)
         sample = source._benchmark.sample(source._expressions[number])
-        replies = [said for said in question.dialogue if isinstance(said, str)]
+        replies = [said for said in exported.dialogue if isinstance(said, str)]
         (outcome,) = run_chains([CHAINS[chain](sample, view)], ScriptedPolicy(replies))
         asked = [turn for turn in outcome.dialogue if not isinstance(turn, str)]
-        assert [texts(turn) for turn in question.turns] == [texts(turn) for turn in asked]
-        for turn, ours, files in zip(question.turns, asked, question.pictures, strict=True):
+        assert [texts(turn) for turn in exported.turns] == [texts(turn) for turn in asked]
+        for turn, ours, files in zip(exported.turns, asked, exported.images, strict=True):
             for image, seen, name in zip(turn.images, ours.images, files, strict=True):
                 assert np.array_equal(image, seen)
                 assert np.array_equal(pixels(made.folder / name), seen)
         assert outcome.failure is None
         # Both targets are to be seen in the last frame, and one of them alone in the first.
         assert outcome.keyframe == (2 if number == 0 else None)
-    assert np.array_equal(source.question(0, made.asking).turns[0].images[0], asked[0].images[0])
+    assert np.array_equal(source.sample(0, made.settings).turns[0].images[0], asked[0].images[0])
 
 
 def test_boxes_of_a_true_reply_are_the_true_ones(source, job):
-    made = job(replies=True)
-    question = source.question(0, made.asking)
-    shown = describe(source._benchmark.frames("clip"), made.asking.view)
-    answer = parse_answer(question.dialogue[1], shown)
+    made = job(for_sft=True)
+    exported = source.sample(0, made.settings)
+    shown = describe(source._benchmark.frames("clip"), made.settings.view)
+    answer = parse_answer(exported.dialogue[1], shown)
     assert answer.boxes.tolist() == [[0, 0, 2, 2], [1, 3, 5, 4]]
 
 
-@pytest.mark.parametrize(("number", "why"), [(2, "no frame shown"), (3, "unknown truth")])
+@pytest.mark.parametrize(("number", "why"), [(2, "target not visible"), (3, "no ground truth")])
 def test_what_is_of_no_use_is_left_out(source, job, number, why):
-    for kind in ({"replies": True}, {"prompts": True}):
+    for kind in ({"for_sft": True}, {"for_rl": True}):
         with pytest.raises(SkipSampleError, match=why):
-            source.question(number, job(**kind).asking)
+            source.sample(number, job(**kind).settings)
 
 
 def test_an_unknown_truth_may_still_be_asked_about(source, job):
-    question = source.question(3, job().asking)
-    assert question.truth is None
-    assert len(question.dialogue) == 1
+    exported = source.sample(3, job().settings)
+    assert exported.truth is None
+    assert len(exported.dialogue) == 1
 
 
 def test_the_truth_of_each_frame(source, job):
-    truth = source.question(0, job(prompts=True).asking).truth
+    truth = source.sample(0, job(for_rl=True).settings).truth
     assert truth == {
         "chain": "veason",
         "labels": ["0", "1", "2"],
@@ -88,57 +88,57 @@ def test_the_truth_of_each_frame(source, job):
         "areas": [4, 0, 8],
         "boxes": [[[0, 0, 2, 2]], [], [[0, 0, 2, 2], [1, 3, 5, 4]]],
     }
-    absent = source.question(1, job(prompts=True).asking).truth
+    absent = source.sample(1, job(for_rl=True).settings).truth
     assert (absent["target"], absent["areas"]) == (False, [0, 0, 0])
 
 
 def test_frames_come_from_those_with_a_truth(benchmark, job):
     scored = replace(benchmark.expressions[0], scored=(2, 0))
-    question = BenchmarkSource(replace(benchmark, expressions=(scored,))).question(0, job().asking)
-    assert question.truth["indices"] == [0, 2]
+    exported = BenchmarkSource(replace(benchmark, expressions=(scored,))).sample(0, job().settings)
+    assert exported.truth["indices"] == [0, 2]
     unscored = replace(scored, scored=())
-    with pytest.raises(SkipSampleError, match="unknown"):
-        BenchmarkSource(replace(benchmark, expressions=(unscored,))).question(0, job().asking)
+    with pytest.raises(SkipSampleError, match="no ground truth"):
+        BenchmarkSource(replace(benchmark, expressions=(unscored,))).sample(0, job().settings)
 
 
 def test_frames_get_times_where_a_rate_is_given(benchmark, job):
-    question = BenchmarkSource(benchmark, fps=2.0).question(0, job().asking)
-    assert question.truth["labels"] == ["0.0", "0.5", "1.0"]
+    exported = BenchmarkSource(benchmark, fps=2.0).sample(0, job().settings)
+    assert exported.truth["labels"] == ["0.0", "0.5", "1.0"]
 
 
 def test_a_second_turn_is_ready_for_any_frame(source, job):
-    made = job("revseg", prompts=True)
-    question = source.question(0, made.asking)
+    made = job("revseg", for_rl=True)
+    exported = source.sample(0, made.settings)
     sample = source._benchmark.sample(source._expressions[0])
     for place in range(3):
         first = f'<think></think><answer>[{{"frame_idx": {place}, "object description": "a {{box}}"}}]</answer>'
-        chain = CHAINS["revseg"](sample, made.asking.view)
+        chain = CHAINS["revseg"](sample, made.settings.view)
         next(chain)
         turn = chain.send(first)
-        assert question.where.replace("{description}", "a {box}") == turn.content[1]
-        assert np.array_equal(pixels(made.folder / question.closeups[place]), turn.content[0])
-    assert question.truth["frame_wh"] == [20, 16]
-    assert len(question.dialogue) == 1
+        assert exported.closeup_text.replace("{description}", "a {box}") == turn.content[1]
+        assert np.array_equal(pixels(made.folder / exported.closeups[place]), turn.content[0])
+    assert exported.truth["frame_wh"] == [20, 16]
+    assert len(exported.dialogue) == 1
 
 
 def test_shapes_are_reasoned_about_as_in_training(job):
-    made = job(replies=True)
-    question = ShapesSource("train", 3, 1).question(0, made.asking)
+    made = job(for_sft=True)
+    exported = ShapesSource("train", 3, 1).sample(0, made.settings)
     one = episode("train", 3)
-    shown = describe(load("train", 3).video, made.asking.view)
-    assert question.dialogue[1] in {true_reply(one, 0, shown, template) for template in range(3)}
-    assert question.query == one.texts[0]
+    shown = describe(load("train", 3).video, made.settings.view)
+    assert exported.dialogue[1] in {true_reply(one, 0, shown, template) for template in range(3)}
+    assert exported.query == one.texts[0]
     assert len(ShapesSource("train", 3, 7)) == 7
 
 
 @pytest.mark.parametrize("index", range(3))
 def test_shapes_in_two_turns_read_back(job, index):
-    made = job("revseg", replies=True)
-    question = ShapesSource("train", index, 1).question(0, made.asking)
-    replies = [said for said in question.dialogue if isinstance(said, str)]
-    (outcome,) = run_chains([CHAINS["revseg"](load("train", index), made.asking.view)], ScriptedPolicy(replies))
+    made = job("revseg", for_sft=True)
+    exported = ShapesSource("train", index, 1).sample(0, made.settings)
+    replies = [said for said in exported.dialogue if isinstance(said, str)]
+    (outcome,) = run_chains([CHAINS["revseg"](load("train", index), made.settings.view)], ScriptedPolicy(replies))
     assert outcome.failure is None
-    assert [texts(turn) for turn in question.turns] == [texts(part) for part in outcome.dialogue[::2]]
+    assert [texts(turn) for turn in exported.turns] == [texts(part) for part in outcome.dialogue[::2]]
 
 
 @pytest.fixture
@@ -154,26 +154,26 @@ def cot(tmp_path):
 
 
 def test_a_chain_of_thought_set_is_said_as_in_training(cot, job):
-    made = job(replies=True)
-    asking = replace(made.asking, view=cot.view)
-    question = CotSource(cot, asking).question(0, asking)
+    made = job(for_sft=True)
+    settings = replace(made.settings, view=cot.view)
+    exported = CotSource(cot, settings).sample(0, settings)
     turn, reply = demonstrations.dialogue(cot, cot.samples[0], cot.view)
-    assert texts(question.turns[0]) == texts(turn)
-    assert question.dialogue[1] == reply
-    assert question.pictures == (("images/clip/0/00001-12x8.png", "images/clip/0/00003-12x8.png"),)
-    assert np.array_equal(pixels(made.folder / question.pictures[0][1]), turn.images[1])
+    assert texts(exported.turns[0]) == texts(turn)
+    assert exported.dialogue[1] == reply
+    assert exported.images == (("images/clip/0/00001-12x8.png", "images/clip/0/00003-12x8.png"),)
+    assert np.array_equal(pixels(made.folder / exported.images[0][1]), turn.images[1])
 
 
 def test_a_chain_of_thought_set_is_of_one_use(cot, job):
-    for chain, kind, why in (("revseg", "replies", "the chain veason"), ("veason", "prompts", "keyframes alone")):
-        asking = replace(job(chain, **{kind: True}).asking, view=cot.view)
+    for chain, kind, why in (("revseg", "for_sft", "the chain veason"), ("veason", "for_rl", "except at keyframes")):
+        settings = replace(job(chain, **{kind: True}).settings, view=cot.view)
         with pytest.raises(SettingsError, match=why):
-            CotSource(cot, asking)
+            CotSource(cot, settings)
 
 
 def test_messages_have_a_place_for_each_picture(source, job):
-    question = source.question(0, job("revseg", replies=True).asking)
-    messages = messages_of(question.dialogue)
+    exported = source.sample(0, job("revseg", for_sft=True).settings)
+    messages = messages_of(exported.dialogue)
     assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
     places = [message["content"].count("<image>") for message in messages]
     assert places == [3, 0, 1, 0]
@@ -181,16 +181,16 @@ def test_messages_have_a_place_for_each_picture(source, job):
 
 
 def test_what_is_left_out_is_counted(source, job):
-    done = export(source, "llamafactory", job(replies=True), DatasetIssues())
+    done = export(source, "llamafactory", job(for_sft=True), DatasetIssues())
     assert done.written == 2
-    assert sum(done.left_out.values()) == 3
-    assert done.left_out["words that hold one of <image> <video> <audio>"] == 1
+    assert sum(done.skipped.values()) == 3
+    assert done.skipped["text contains <image>, <video> or <audio>"] == 1
 
 
 def test_an_export_without_questions_is_refused(benchmark, job):
     unknown = replace(benchmark, expressions=benchmark.expressions[3:4])
-    with pytest.raises(SettingsError, match=r"none of 1 questions can be exported \(an unknown truth: 1\)"):
-        export(BenchmarkSource(unknown), "jsonl", job(prompts=True), DatasetIssues())
+    with pytest.raises(SettingsError, match=r"none of 1 questions can be exported \(no ground truth: 1\)"):
+        export(BenchmarkSource(unknown), "jsonl", job(for_rl=True), DatasetIssues())
 
 
 def test_what_is_broken_is_raised_or_counted(benchmark, job):
@@ -206,7 +206,7 @@ def test_what_is_broken_is_raised_or_counted(benchmark, job):
 
 def test_questions_about_one_video_share_its_pictures(source, job):
     made = job()
-    names = [source.question(number, made.asking).pictures for number in (0, 1)]
+    names = [source.sample(number, made.settings).images for number in (0, 1)]
     assert names[0] == names[1]
     assert len(list(made.folder.rglob("*.png"))) == 3
 

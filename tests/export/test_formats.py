@@ -1,4 +1,4 @@
-"""The files of each format, and what other trainers ask of them."""
+"""The files of each format."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import yaml
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
-from thinkseg.export.job import check, export
+from thinkseg.export.job import checked_format, export
 from thinkseg.export.llamafactory import add_entry, check_entry
 from thinkseg.types import View
 
@@ -30,7 +30,7 @@ def overrides(script):
 
 
 def test_llamafactory(source, job, written):
-    made = job("revseg", replies=True)
+    made = job("revseg", for_sft=True)
     export(source, "llamafactory", made, DatasetIssues())
     assert names(made.folder) == ["dataset_info.json", "images", "sft.yaml", "train.jsonl"]
     both, absent = written(made.folder / "train.jsonl")
@@ -48,8 +48,8 @@ def test_llamafactory(source, job, written):
 
 
 def test_llamafactory_shrinks_no_picture_of_ours(source, job):
-    made = job(replies=True)
-    large = replace(made, asking=replace(made.asking, view=View(3, (1120, 840), "normalized_1000")))
+    made = job(for_sft=True)
+    large = replace(made, settings=replace(made.settings, view=View(3, (1120, 840), "normalized_1000")))
     export(source, "llamafactory", large, DatasetIssues())
     settings = yaml.safe_load((made.folder / "sft.yaml").read_text())
     assert settings["image_max_pixels"] == 1120 * 840
@@ -61,7 +61,7 @@ def test_an_entry_is_added_to_those_of_others(source, job, written, tmp_path):
     info = tmp_path / "data" / "dataset_info.json"
     info.parent.mkdir()
     info.write_text('{"theirs": {"file_name": "x.json"}}')
-    made = job(replies=True, info=info)
+    made = job(for_sft=True, info=info)
     export(source, "llamafactory", made, DatasetIssues())
     add_entry(info, "mine", made.out)
     add_entry(info, "mine", made.out)
@@ -93,7 +93,7 @@ def test_a_new_dataset_info_is_made(tmp_path):
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
 def test_verl(source, job, kit, chain):
-    made = job(chain, prompts=True)
+    made = job(chain, for_rl=True)
     export(source, "verl", made, DatasetIssues())
     parts = ["agent_loop.yaml", "images", "run.sh", "thinkseg_rewards.py", "thinkseg_verl.py", "train.parquet"]
     assert names(made.folder) == parts
@@ -115,7 +115,7 @@ def test_verl(source, job, kit, chain):
 
 
 def test_the_script_for_verl(source, job):
-    made = job("revseg", prompts=True)
+    made = job("revseg", for_rl=True)
     export(source, "verl", made, DatasetIssues())
     settings = overrides(made.folder / "run.sh")
     assert settings["module"] == "verl.trainer.main_ppo"
@@ -136,7 +136,7 @@ HOSTILE = "x $(touch run) `touch run` \"'; touch run #\n$HOME \\"
     [("verl", "actor_rollout_ref.model.path"), ("easyr1", "worker.actor.model.model_path")],
 )
 def test_run_script_hostile_model_and_folder_runs_no_command(source, job, tmp_path, monkeypatch, format_name, setting):
-    made = job(prompts=True)
+    made = job(for_rl=True)
     folder = tmp_path / HOSTILE.replace("\n", " ")
     made.folder.rename(folder)
     made = replace(made, folder=folder, model=HOSTILE, name=HOSTILE)
@@ -154,7 +154,7 @@ def test_run_script_hostile_model_and_folder_runs_no_command(source, job, tmp_pa
 
 @pytest.mark.parametrize("value", [HOSTILE, "1.0", "no", "Modell-größe-😀"])
 def test_llamafactory_settings_any_name_reads_back(source, job, value):
-    made = replace(job(replies=True), model=value, name=value)
+    made = replace(job(for_sft=True), model=value, name=value)
     export(source, "llamafactory", made, DatasetIssues())
     settings = yaml.safe_load((made.folder / "sft.yaml").read_text("utf-8"))
     assert (settings["model_name_or_path"], settings["dataset"]) == (value, value)
@@ -164,11 +164,11 @@ def test_llamafactory_settings_any_name_reads_back(source, job, value):
 def test_verl_needs_pyarrow(source, job, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SettingsError, match=r"pip install 'thinkseg\[export\]'"):
-        export(source, "verl", job(prompts=True), DatasetIssues())
+        export(source, "verl", job(for_rl=True), DatasetIssues())
 
 
 def test_easyr1(source, job, written):
-    made = job(prompts=True)
+    made = job(for_rl=True)
     export(source, "easyr1", made, DatasetIssues())
     assert names(made.folder) == ["images", "run.sh", "thinkseg_rewards.py", "train.jsonl"]
     both, _ = written(made.folder / "train.jsonl")
@@ -194,10 +194,10 @@ def test_jsonl(source, job, written):
 
 @pytest.mark.parametrize("name", ["trl", "easyr1"])
 def test_who_cannot_ask_twice_is_told_so(name):
-    with pytest.raises(SettingsError, match=f"{FORMATS[name].title} cannot show another picture in a second turn"):
-        check(name, "revseg")
+    with pytest.raises(SettingsError, match=f"{FORMATS[name].title}: the chain 'revseg' shows an image"):
+        checked_format(name, "revseg")
 
 
 def test_an_unknown_format():
-    with pytest.raises(SettingsError, match="no format 'verll'; there are: llamafactory, verl"):
-        check("verll", "veason")
+    with pytest.raises(SettingsError, match="unknown format 'verll': must be one of llamafactory, verl"):
+        checked_format("verll", "veason")

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import describe
-from thinkseg.export.questions import ExportSettings, ground_truth
+from thinkseg.export.samples import ExportSettings, ground_truth
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
 from thinkseg.pipeline import run_chains
@@ -71,11 +71,11 @@ def said(rng, made, chain):
 def test_the_same_replies_earn_the_same(rewards, film, chain, coordinates):
     rng = np.random.default_rng(1)
     view = View(3, (80, 60), coordinates, closeup_wh=(80, 60))
-    asking = ExportSettings(chain, view, None, replies=False, prompts=True)
+    settings = ExportSettings(chain, view, None, for_sft=False, for_rl=True)
     met = set()
     for number in range(600):
         made = prompt(film, rng, targets=number % 5)
-        truth = json.loads(json.dumps(ground_truth(made, describe(made.sample.video, view, SHOWN), asking)))
+        truth = json.loads(json.dumps(ground_truth(made, describe(made.sample.video, view, SHOWN), settings)))
         replies = said(rng, made, chain)
         (outcome,) = run_chains([CHAINS[chain](made.sample, view, SHOWN)], ScriptedPolicy(replies))
         tried = rewards.attempt(replies[: len(outcome.replies)], truth)

@@ -23,7 +23,7 @@ GOOD = '<think></think><answer>{"keyframe_timestamp": 2, "bbox_2d_list": [[0, 0,
 @pytest.fixture
 def trl_kit(source, job, kit, monkeypatch):
     """The module of an export, which finds its neighbour as on PYTHONPATH."""
-    made = job(prompts=True)
+    made = job(for_rl=True)
     export(source, "trl", made, DatasetIssues())
     monkeypatch.syspath_prepend(str(made.folder))
     yield kit("thinkseg_trl", made.folder)
@@ -80,8 +80,8 @@ def test_two_steps(source, job, kit, monkeypatch, tmp_path):
 
     from trl import GRPOConfig, GRPOTrainer
 
-    made = job(prompts=True)
-    made = replace(made, asking=replace(made.asking, view=VIEW))
+    made = job(for_rl=True)
+    made = replace(made, settings=replace(made.settings, view=VIEW))
     export(source, "trl", made, DatasetIssues())
     monkeypatch.syspath_prepend(str(made.folder))
     trl_kit = kit("thinkseg_trl", made.folder)

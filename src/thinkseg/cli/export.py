@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from thinkseg.data.readers.issues import DatasetIssues
-    from thinkseg.export.job import Job
-    from thinkseg.export.questions import ExportSettings
-    from thinkseg.export.sources import Source
+    from thinkseg.export.job import ExportJob
+    from thinkseg.export.samples import ExportSettings
+    from thinkseg.export.sources import ExportSource
     from thinkseg.models.policies.families import Traits
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -86,7 +86,7 @@ def cot(
         frame_size=settings.frame_size or read.view.frame_wh,
         coordinates=settings.coordinates or read.view.coordinates,
     )
-    return _export(context.obj, settings, lambda asking: CotSource(read, asking, settings.limit), DatasetIssues())
+    return _export(context.obj, settings, lambda samples: CotSource(read, samples, settings.limit), DatasetIssues())
 
 
 @command(app, "the bundled synthetic world")
@@ -127,14 +127,14 @@ for name in BENCHMARKS:
 
 
 def _export(
-    format: str, settings: ExportOptions, source_of: Callable[[ExportSettings], Source], issues: DatasetIssues
+    format: str, settings: ExportOptions, source_of: Callable[[ExportSettings], ExportSource], issues: DatasetIssues
 ) -> int:
     """Writes the folder, and prints the numbers of questions written and skipped."""
-    from thinkseg.export.job import check, export
+    from thinkseg.export.job import checked_format, export
     from thinkseg.export.llamafactory import add_entry, check_entry
     from thinkseg.storage.atomic import check_out, result_folder
 
-    check(format, settings.chain)
+    checked_format(format, settings.chain)
     check_out(settings.out)
     if settings.info and format != "llamafactory":
         raise SettingsError(f"--info: {format} reads no dataset_info.json; only llamafactory does")
@@ -144,29 +144,29 @@ def _export(
     with Progress() as progress, result_folder(settings.out) as folder:
         progress.say("writing questions")
         job = _job(format, settings, folder, traits)
-        source = source_of(job.asking)
-        done = export(source, format, replace(job, source=source.name), issues, progress)
+        source = source_of(job.settings)
+        result = export(source, format, replace(job, source=source.name), issues, progress)
     if settings.info:
         add_entry(settings.info, _name(settings), settings.out)
-    for why, count in done.left_out.items():
-        print(f"skipped for {why}: {count}")
-    print(f"wrote {done.written} questions to {settings.out}")
+    for reason, count in result.skipped.items():
+        print(f"skipped, {reason}: {count}")
+    print(f"wrote {result.written} questions to {settings.out}")
     return 0
 
 
-def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits) -> Job:
+def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits) -> ExportJob:
     from thinkseg.export.images import ImageWriter
-    from thinkseg.export.job import Job
-    from thinkseg.export.questions import ExportSettings
+    from thinkseg.export.job import ExportJob
+    from thinkseg.export.samples import ExportSettings
     from thinkseg.models.policies.scripted import ScriptedPolicy
 
     # Never prompted: only the view of this policy is used.
     view = traits.view
     policy = ScriptedPolicy([], coordinates=view.coordinates, size_multiple=traits.size_multiple, view=view)
     kind = FORMATS[format]
-    asking = ExportSettings(settings.chain, settings.view(policy), ImageWriter(folder), kind.replies, kind.prompts)
+    samples = ExportSettings(settings.chain, settings.view(policy), ImageWriter(folder), kind.for_sft, kind.for_rl)
     name = _name(settings)
-    return Job(folder, settings.out, "", name, asking, settings.model, traits.size_multiple, settings.info)
+    return ExportJob(folder, settings.out, "", name, samples, settings.model, traits.size_multiple, settings.info)
 
 
 def _traits(settings: ExportOptions) -> Traits:

@@ -1,8 +1,6 @@
-"""Questions for other trainers: a data set in, a folder in the format of another trainer out.
+"""Exports of questions in the formats of other trainers; see docs/export.md.
 
-    FORMATS["verl"]     what a format takes; `export.job.export` writes one
-
-docs/export.md tells what each format looks like and which command reads it. Importing this loads no writer yet.
+FORMATS["verl"]     a format; `export.job.export` writes it
 """
 
 from __future__ import annotations
@@ -14,26 +12,25 @@ __all__ = ["FORMATS", "Format"]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format that can be written.
+    """An export format.
 
-    title: whose it is, in print. write: its writer, "module.function" in this package: (questions, job) -> None.
-    replies: it teaches what to say, so that only questions whose true reply is known are of use.
-    prompts: it lets a policy try and judges what comes, so that only questions whose truth is known are of use.
-    chains: those whose dialogues the trainer can lead.
+    title: name of the trainer. write: the writer as "module.function" of this package, (samples, job) -> None;
+    imported on use. for_sft: needs true replies. for_rl: needs the ground truth and contains no replies.
+    chains: names of the supported chains.
     """
 
     title: str
     write: str
-    replies: bool = False
-    prompts: bool = False
+    for_sft: bool = False
+    for_rl: bool = False
     chains: tuple[str, ...] = ("veason", "revseg")
 
 
 FORMATS: dict[str, Format] = {
-    "llamafactory": Format("LLaMA-Factory", "llamafactory.write", replies=True),
-    "verl": Format("verl", "verl.write", prompts=True),
-    "easyr1": Format("EasyR1", "easyr1.write", prompts=True, chains=("veason",)),
-    "trl": Format("TRL", "trl.write", prompts=True, chains=("veason",)),
-    "jsonl": Format("plain lines of JSON", "jsonl.write"),
+    "llamafactory": Format("LLaMA-Factory", "llamafactory.write", for_sft=True),
+    "verl": Format("verl", "verl.write", for_rl=True),
+    "easyr1": Format("EasyR1", "easyr1.write", for_rl=True, chains=("veason",)),
+    "trl": Format("TRL", "trl.write", for_rl=True, chains=("veason",)),
+    "jsonl": Format("JSON lines", "jsonl.write"),
 }
-"""Every format by the name that `thinkseg export` takes."""
+"""Formats by the name that `thinkseg export` takes."""

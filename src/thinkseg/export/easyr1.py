@@ -1,8 +1,8 @@
-"""EasyR1's rows: questions whose truth is known in; rows, a reward module and a script out.
+"""The format of EasyR1:
 
-train.jsonl           {"problem": "...<image>...", "images": ["...png", ...], "answer": the truth as JSON}
+train.jsonl           {"problem": "...<image>...", "images": ["...png", ...], "answer": the ground truth as JSON}
 thinkseg_rewards.py   `compute_scores`
-run.sh                trains with both
+run.sh                GRPO with both
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from thinkseg.export.common import copy_kit, prompt_tokens, response_tokens, text_of, truth_of, write_script
-from thinkseg.export.job import Job, write_lines
-from thinkseg.export.questions import Question
+from thinkseg.export.common import (
+    copy_kit,
+    prompt_tokens,
+    response_tokens,
+    truth_json,
+    turn_text,
+    write_lines,
+    write_script,
+)
+from thinkseg.export.job import ExportJob
+from thinkseg.export.samples import ExportSample
 
 ROWS = "train.jsonl"
 
@@ -23,12 +31,12 @@ SCRIPT = """\
 #
 #   cd EasyR1 && MODEL=path/to/model path/to/this/run.sh trainer.n_gpus_per_node=4 ...
 #
-# Whatever is given after the script's name comes after its own settings, and so replaces them.
+# Arguments override the settings below.
 set -euo pipefail
 here=$(CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")" && pwd)
 model={model}
 
-# format_prompt would add an instruction of another task, and pictures outside min_pixels..max_pixels would be resized.
+# No format_prompt: its instruction is for another task. Images outside min_pixels..max_pixels would be resized.
 python3 -m verl.trainer.main \\
     config=examples/config.yaml \\
     data.train_files="$here/{rows}" \\
@@ -50,29 +58,29 @@ python3 -m verl.trainer.main \\
 """
 
 
-def write(questions: Iterable[Question], job: Job) -> None:
-    """Writes the rows and what goes with them."""
+def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
+    """Writes all files of the format."""
     copy_kit(job.folder, "thinkseg_rewards.py")
     write_script(_script(job), job.folder / "run.sh")
-    write_lines(map(_row, questions), job.folder / ROWS)
+    write_lines(map(_row, samples), job.folder / ROWS)
 
 
-def _row(question: Question) -> dict[str, Any]:
+def _row(sample: ExportSample) -> dict[str, Any]:
     return {
-        "problem": text_of(question.turns[0]),
-        "images": list(question.pictures[0]),
-        "answer": truth_of(question),
+        "problem": turn_text(sample.turns[0]),
+        "images": list(sample.images[0]),
+        "answer": truth_json(sample),
     }
 
 
-def _script(job: Job) -> str:
-    width, height = job.asking.view.frame_wh
+def _script(job: ExportJob) -> str:
+    width, height = job.settings.view.frame_wh
     return SCRIPT.format(
         rows=ROWS,
         pixels=width * height,
-        prompt_tokens=prompt_tokens(job.asking, job.size_multiple),
-        response_tokens=response_tokens(job.asking, job.size_multiple),
-        images=job.asking.view.num_frames,
+        prompt_tokens=prompt_tokens(job.settings, job.size_multiple),
+        response_tokens=response_tokens(job.settings, job.size_multiple),
+        images=job.settings.view.num_frames,
         model=shlex.quote(job.model),
         name=shlex.quote(job.name),
     )

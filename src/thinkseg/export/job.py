@@ -1,116 +1,111 @@
-"""One export: a source of questions and a format in, an empty folder filled."""
+"""Writes the samples of a source in a format into an empty folder."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from thinkseg.chains import get_chain
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
-from thinkseg.export.questions import ExportSettings, Question, SkipSampleError, check_placeholders
-from thinkseg.export.sources import Source
+from thinkseg.export.samples import ExportSample, ExportSettings, SkipSampleError, check_placeholders
+from thinkseg.export.sources import ExportSource
 from thinkseg.types import Progress
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """What a writer must know besides the questions.
+class ExportJob:
+    """The parameters of a writer.
 
-    folder: there, and empty but for pictures; out: what it is going to be called. source: name of the data set.
-    name: what the export is called in configurations: letters, digits, dots, dashes and underscores.
-    model: whom it is for, a folder or hub name. size_multiple: side of what it sees as one token, in pixels.
-    info: LLaMA-Factory's dataset_info.json that the export is added to; None for one of its own.
+    folder: exists, and is empty except for images; out: its final path. source: name of the data set.
+    name: of the export in configurations. model: a folder or hub name. size_multiple: side of an image token in pixels.
+    info: a dataset_info.json of LLaMA-Factory that gets the export's entry (default: one in the export).
     """
 
     folder: Path
     out: Path
     source: str
     name: str
-    asking: ExportSettings
+    settings: ExportSettings
     model: str
     size_multiple: int
     info: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """written: questions in the export. left_out: why others are not in it, and how many of them."""
+class ExportResult:
+    """written: number of samples. skipped: number of the other questions by reason."""
 
     written: int
-    left_out: Mapping[str, int]
+    skipped: Mapping[str, int]
 
 
-def check(format_name: str, chain: str) -> Format:
-    """A format by its name. Raises SettingsError if there is none, or it cannot lead the dialogues of a chain."""
+def checked_format(format_name: str, chain: str) -> Format:
+    """Returns a format. Raises SettingsError if it is unknown or does not support a chain."""
     get_chain(chain)
     if format_name not in FORMATS:
-        raise SettingsError(f"there is no format {format_name!r}; there are: {', '.join(FORMATS)}")
-    one = FORMATS[format_name]
-    if chain not in one.chains:
+        raise SettingsError(f"unknown format {format_name!r}: must be one of {', '.join(FORMATS)}")
+    found = FORMATS[format_name]
+    if chain not in found.chains:
         raise SettingsError(
-            f"{one.title} cannot show another picture in a second turn, as the chain {chain} does: "
-            f"export it for verl, or choose the chain {one.chains[0]}"
+            f"{found.title}: the chain {chain!r} shows an image in its second turn, which is not supported; "
+            f"export for verl, or use the chain {found.chains[0]!r}"
         )
-    return one
+    return found
 
 
-def export(source: Source, format_name: str, job: Job, issues: DatasetIssues, progress: Progress | None = None) -> Done:
-    """Writes all questions of a source that are of use to a format.
+def export(
+    source: ExportSource, format_name: str, job: ExportJob, issues: DatasetIssues, progress: Progress | None = None
+) -> ExportResult:
+    """Writes all samples of a source that a format can use.
 
-    problems: takes what is broken. progress: called with (done, total) questions.
-    Raises SettingsError if no question is of use, or the format cannot be written; OSError if a file cannot be.
+    issues: collects or raises invalid files. progress: called with (done, total) questions.
+    Raises SettingsError if there is no such sample or the format cannot be written; OSError if a file cannot be.
     """
-    module, _, function = check(format_name, job.asking.chain).write.partition(".")
+    module, _, function = checked_format(format_name, job.settings.chain).write.partition(".")
     write = getattr(import_module(f"thinkseg.export.{module}"), function)
-    asked = _Asked(source, job.asking, issues, progress)
-    write(asked, job)
-    if not asked.written:
-        told = "; ".join(f"{why}: {count}" for why, count in asked.left_out.items())
-        raise SettingsError(f"{source.name}: none of {len(source)} questions can be exported ({told or 'all broken'})")
-    return Done(asked.written, asked.left_out)
+    samples = _Samples(source, job.settings, issues, progress)
+    write(samples, job)
+    if not samples.written:
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in samples.skipped.items())
+        raise SettingsError(
+            f"{source.name}: none of {len(source)} questions can be exported ({reasons or 'all are unreadable'})"
+        )
+    return ExportResult(samples.written, samples.skipped)
 
 
-class _Asked:
-    """The questions of a source that are of use, made one by one. written, left_out: as in `Done`, so far."""
+class _Samples:
+    """Iterates over the usable samples of a source. written, skipped: as in `ExportResult`, so far."""
 
     def __init__(
-        self, source: Source, asking: ExportSettings, issues: DatasetIssues, progress: Progress | None
+        self, source: ExportSource, settings: ExportSettings, issues: DatasetIssues, progress: Progress | None
     ) -> None:
         self._source = source
-        self._asking = asking
-        self._problems = issues
+        self._settings = settings
+        self._issues = issues
         self._progress = progress
         self.written = 0
-        self.left_out: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
 
-    def __iter__(self) -> Iterator[Question]:
+    def __iter__(self) -> Iterator[ExportSample]:
         for number in range(len(self._source)):
-            if question := self._made(number):
+            if sample := self._sample(number):
                 self.written += 1
-                yield question
+                yield sample
             if self._progress:
                 self._progress(number + 1, len(self._source))
 
-    def _made(self, number: int) -> Question | None:
-        with self._problems.skipping():
+    def _sample(self, number: int) -> ExportSample | None:
+        with self._issues.skipping():
             try:
-                question = self._source.question(number, self._asking)
-                check_placeholders(question)
-            except SkipSampleError as why:
-                self.left_out[str(why)] += 1
+                sample = self._source.sample(number, self._settings)
+                check_placeholders(sample)
+            except SkipSampleError as reason:
+                self.skipped[str(reason)] += 1
             else:
-                return question
+                return sample
         return None
-
-
-def write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Plain JSON values, one line each."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)

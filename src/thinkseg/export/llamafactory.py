@@ -1,10 +1,10 @@
-"""LLaMA-Factory's ShareGPT rows: questions with their true replies in; rows, an entry and a configuration out.
+"""The ShareGPT format of LLaMA-Factory:
 
     train.jsonl         {"messages": [{"role": "user", "content": "...<image>..."}, ...], "images": ["...png", ...]}
-    dataset_info.json   the entry that tells LLaMA-Factory how to read it
-    sft.yaml            for `llamafactory-cli train`
+    dataset_info.json   the entry of the data set
+    sft.yaml            a configuration for `llamafactory-cli train`
 
-The entry may instead be added to a dataset_info.json that is there already (`add_entry`).
+`add_entry` adds the entry to another dataset_info.json instead.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.export.common import messages_of, prompt_tokens, response_tokens
-from thinkseg.export.job import Job, write_lines
-from thinkseg.export.questions import Question
+from thinkseg.export.common import messages_of, prompt_tokens, response_tokens, write_lines
+from thinkseg.export.job import ExportJob
+from thinkseg.export.samples import ExportSample
 from thinkseg.storage.atomic import replace_json, writing
 
 INFO, ROWS, CONFIG = "dataset_info.json", "train.jsonl", "sft.yaml"
@@ -26,13 +26,13 @@ INFO, ROWS, CONFIG = "dataset_info.json", "train.jsonl", "sft.yaml"
 ROLES = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
 
 TEMPLATES = {"pixels": "qwen2_vl", "normalized_1000": "qwen3_vl_nothink"}
-"""LLaMA-Factory's name for the chat template of Qwen2.5-VL and Qwen3-VL, told apart by how they write boxes."""
+"""LLaMA-Factory's chat templates of Qwen2.5-VL and Qwen3-VL, by the coordinates of these families."""
 
 SETTINGS = """\
 # llamafactory-cli train {config}        from the folder this file is in
 model_name_or_path: {model}
 trust_remote_code: false
-image_max_pixels: {pixels}   # what is larger would be shrunk, and boxes would no longer be where they are said to be
+image_max_pixels: {pixels}   # larger images would be resized, which would move the boxes
 stage: sft
 do_train: true
 finetuning_type: lora
@@ -41,7 +41,7 @@ freeze_vision_tower: true
 dataset_dir: {info}
 dataset: {name}
 template: {template}
-cutoff_len: {tokens}   # frames and words of a whole dialogue; what is longer would be cut
+cutoff_len: {tokens}   # frames and text of a complete dialogue; longer ones would be truncated
 output_dir: {output}
 per_device_train_batch_size: 1
 gradient_accumulation_steps: 8
@@ -55,17 +55,17 @@ save_steps: 500
 """
 
 
-def write(questions: Iterable[Question], job: Job) -> None:
-    """Writes the rows and a configuration, and beside them an entry, unless it is to be added elsewhere."""
+def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
+    """Writes all files of the format; no dataset_info.json if the job names one."""
     prefix = "" if job.info is None else prefix_of(job.info, job.out)
-    write_lines((_row(question, prefix) for question in questions), job.folder / ROWS)
+    write_lines((_row(sample, prefix) for sample in samples), job.folder / ROWS)
     if job.info is None:
         (job.folder / INFO).write_text(json.dumps({job.name: entry(ROWS)}, indent=2) + "\n", "utf-8")
     (job.folder / CONFIG).write_text(_settings(job), "utf-8")
 
 
 def entry(file_name: str) -> dict[str, Any]:
-    """What dataset_info.json tells of rows in a file."""
+    """Returns the entry of dataset_info.json for a file of rows."""
     return {
         "file_name": file_name,
         "formatting": "sharegpt",
@@ -75,58 +75,58 @@ def entry(file_name: str) -> dict[str, Any]:
 
 
 def prefix_of(info: Path, out: Path) -> str:
-    """What leads from the folder of a dataset_info.json to the one of an export."""
-    return f"{_way(info.parent, out)}/"
+    """Returns the relative path from the folder of a dataset_info.json to an export, with a slash at the end."""
+    return f"{_relative(info.parent, out)}/"
 
 
 def check_entry(info: Path, name: str, out: Path) -> dict[str, Any]:
-    """What a dataset_info.json will hold with the entry of an export; the file is left as it is.
+    """Returns the content of a dataset_info.json with the entry of an export; does not write it.
 
-    Raises SettingsError if it is none, or has an entry of that name which leads elsewhere.
+    Raises SettingsError if the file is invalid or has a different entry of that name.
     """
     added = entry(f"{prefix_of(info, out)}{ROWS}")
     try:
         entries = json.loads(info.read_text("utf-8")) if info.exists() else {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{info} is not a dataset_info.json that can be read: {error}") from None
+        raise SettingsError(f"{info}: not a valid dataset_info.json: {error}") from None
     if not isinstance(entries, dict):
-        raise SettingsError(f"{info} is not a dataset_info.json: it holds no object of data sets by name")
+        raise SettingsError(f"{info}: not a valid dataset_info.json: must be an object of data sets by name")
     if name in entries and entries[name] != added:
-        raise SettingsError(f"{info} has another data set called {name!r}: choose a --name")
+        raise SettingsError(f"{info}: has another data set {name!r}; choose another --name")
     return {**entries, name: added}
 
 
 def add_entry(info: Path, name: str, out: Path) -> None:
-    """Adds the entry of an export to a dataset_info.json, made if need be; all others stay. See `check_entry`."""
+    """Adds the entry of an export to a dataset_info.json, which is created if missing. See `check_entry`."""
     with writing(info.parent):
         replace_json(check_entry(info, name, out), info)
 
 
-def _row(question: Question, prefix: str) -> dict[str, Any]:
-    images = [f"{prefix}{name}" for turn in question.pictures for name in turn]
-    return {"messages": messages_of(question.dialogue), "images": images}
+def _row(sample: ExportSample, prefix: str) -> dict[str, Any]:
+    images = [f"{prefix}{name}" for turn in sample.images for name in turn]
+    return {"messages": messages_of(sample.dialogue), "images": images}
 
 
-def _settings(job: Job) -> str:
-    asking = job.asking
-    views = [asking.first_view, asking.view.closeup] if asking.chain == "revseg" else [asking.view]
+def _settings(job: ExportJob) -> str:
+    settings = job.settings
+    views = [settings.first_view, settings.view.closeup] if settings.chain == "revseg" else [settings.view]
     return SETTINGS.format(
         config=CONFIG,
         model=_quoted(job.model),
         name=_quoted(job.name),
         output=_quoted(f"saves/{job.name}"),
-        info=_quoted("." if job.info is None else _way(job.out, job.info.parent)),
+        info=_quoted("." if job.info is None else _relative(job.out, job.info.parent)),
         pixels=max(view.frame_wh[0] * view.frame_wh[1] for view in views),
-        template=TEMPLATES[asking.view.coordinates],
-        tokens=prompt_tokens(asking, job.size_multiple) + response_tokens(asking, job.size_multiple),
+        template=TEMPLATES[settings.view.coordinates],
+        tokens=prompt_tokens(settings, job.size_multiple) + response_tokens(settings, job.size_multiple),
     )
 
 
 def _quoted(value: str) -> str:
-    """A YAML scalar that reads back as this text, also where it looks like a number."""
+    """Returns a YAML string, also for text that looks like a number."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def _way(start: Path, end: Path) -> str:
-    """The path that leads from one folder to another, with slashes."""
+def _relative(start: Path, end: Path) -> str:
+    """Returns the relative path from one folder to another, with slashes."""
     return Path(os.path.relpath(end.resolve(), start.resolve())).as_posix()

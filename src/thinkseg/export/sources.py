@@ -1,4 +1,4 @@
-"""Where questions come from: the shapes world, a benchmark or a chain-of-thought set in, `Question`s out."""
+"""Sources of samples: the shapes world, a benchmark or a chain-of-thought set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thinkseg import demonstrations
 from thinkseg.chains.frames import Shown, checked_query, sample_indices, show
 from thinkseg.chains.parsing import Choice, write_answer
 from thinkseg.data.benchmarks.base import Benchmark, Expression
-from thinkseg.data.cot import CotSample, CotSet
+from thinkseg.data.cot import CotSet
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.data.shapes import Episode, episode, episode_masklets
 from thinkseg.data.shapes.episodes import SOURCE_WH
@@ -21,42 +21,43 @@ from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import TEMPLATES
 from thinkseg.demonstrations import true_boxes, true_choice, true_reply
 from thinkseg.errors import SettingsError
-from thinkseg.export.questions import (
+from thinkseg.export.samples import (
+    ExportSample,
     ExportSettings,
-    Locate,
-    Question,
+    ExportVideo,
     SkipSampleError,
+    TrueBoxes,
     TrueReplies,
-    Video,
-    checked_words,
-    dialogue_of,
+    build_dialogue,
     ground_truth,
+    query_or_skip,
     second_turn,
-    written,
+    write_or_skip,
 )
 from thinkseg.rewards import Prompt
 from thinkseg.types import Frames, VideoSample, View
 
-UNKNOWN, UNSEEN = "an unknown truth", "a target that is in no frame shown"
+NO_GROUND_TRUTH, NOT_VISIBLE = "no ground truth", "target not visible"
+"""Reasons to skip a question."""
 
 
-class Source(Protocol):
-    """Questions by number. name: of the data set."""
+class ExportSource(Protocol):
+    """Questions by number, grouped by video. name: of the data set."""
 
     name: str
 
     def __len__(self) -> int: ...
 
-    def question(self, number: int, asking: ExportSettings) -> Question:
-        """Question `number`, from 0 on; questions about one video follow each other.
+    def sample(self, number: int, settings: ExportSettings) -> ExportSample:
+        """Returns the sample of a question, numbered from 0.
 
-        Raises LeftOutError if it is of no use, VideoError or TreeError if its files are broken.
+        Raises SkipSampleError if it cannot be exported, VideoError or DatasetFileError for invalid files.
         """
         ...
 
 
 class ShapesSource:
-    """Samples `start` .. `start` + `count` - 1 of a split of the shapes world, with the reasoning that we train on."""
+    """Samples `start` .. `start` + `count` - 1 of a split of the shapes world, with the replies of `train sft`."""
 
     name = "shapes"
 
@@ -68,23 +69,23 @@ class ShapesSource:
     def __len__(self) -> int:
         return self._count
 
-    def question(self, number: int, asking: ExportSettings) -> Question:
+    def sample(self, number: int, settings: ExportSettings) -> ExportSample:
         index = self._start + number
         one = episode(self._split, index)
         video = ShapesVideo(one.clip, SOURCE_WH, one.id)
         truth = episode_masklets(one.clip, one.questions[0].targets, SOURCE_WH)
         sample = VideoSample(one.id, video, one.texts[0], one.questions[0].category, truth)
-        shown = sample_indices(len(video), asking.view.num_frames)
-        # The wording of the reasoning changes from clip to clip, as it does in training.
-        told = _Reasoned(one, index % len(TEMPLATES))
-        return _question(Prompt(sample, shown), Video(one.id, partial(show, video)), told, asking)
+        frame_indices = sample_indices(len(video), settings.view.num_frames)
+        # The wording of the thinking differs between clips, as in training.
+        replies = _ShapesReplies(one, index % len(TEMPLATES))
+        return _sample(Prompt(sample, frame_indices), ExportVideo(one.id, partial(show, video)), replies, settings)
 
 
 class BenchmarkSource:
-    """The expressions of a benchmark, the first `limit` of them if given; true replies come without reasoning.
+    """The expressions of a benchmark; true replies have no thinking.
 
-    Frames are drawn from those the benchmark has a truth for, as our own reinforcement does.
-    fps: frames a second of videos that carry no times, so that frames are labelled in seconds; numbered otherwise.
+    Frames come from the annotated ones, as in GRPO. limit: number of expressions (default: all).
+    fps: frames per second of videos without times, whose frames are then labeled in seconds (default: by index).
     """
 
     def __init__(self, benchmark: Benchmark, limit: int | None = None, fps: float | None = None) -> None:
@@ -92,80 +93,80 @@ class BenchmarkSource:
         self._benchmark = benchmark
         self._expressions = benchmark.expressions[:limit]
         self._fps = fps
-        self._looks = _Looks()
+        self._show = _CachedShow()
 
     def __len__(self) -> int:
         return len(self._expressions)
 
-    def question(self, number: int, asking: ExportSettings) -> Question:
+    def sample(self, number: int, settings: ExportSettings) -> ExportSample:
         expression = self._expressions[number]
         if not len(expression.scored):
-            raise SkipSampleError(UNKNOWN)
+            raise SkipSampleError(NO_GROUND_TRUTH)
         sample = self._benchmark.sample(expression)
-        # Nothing is kept: a question asks for few frames of its video.
+        # No cache: a question shows few frames of its video, and `_show` keeps those.
         sample = replace(sample, video=CachedFrames(sample.video, ByteBudget(0), self._fps))
-        prompt = Prompt(sample, _frames(expression, asking.view.num_frames))
-        video = Video(expression.video, partial(self._looks, expression.video, sample.video))
-        told = None if sample.truth is None else _Known(prompt)
-        return _question(prompt, video, told, asking)
+        prompt = Prompt(sample, _annotated_frames(expression, settings.view.num_frames))
+        video = ExportVideo(expression.video, partial(self._show, expression.video, sample.video))
+        replies = None if sample.truth is None else _MaskReplies(prompt)
+        return _sample(prompt, video, replies, settings)
 
 
 class CotSource:
-    """The samples of a chain-of-thought set, the first `limit` of them if given.
+    """The samples of a chain-of-thought set. limit: number of samples (default: all).
 
-    Raises SettingsError if they cannot be asked so: a set is made for one turn and for one number of frames, and knows
-    the truth of its keyframes alone.
+    Raises SettingsError for a chain other than veason, for RL, or for another view: a set has one turn, one number of
+    frames, and the ground truth of its keyframes only.
     """
 
     name = "cot"
 
-    def __init__(self, cot: CotSet, asking: ExportSettings, limit: int | None = None) -> None:
-        if asking.chain != "veason":
-            raise SettingsError(f"{cot.root}: a chain-of-thought set is made for the chain veason: export it with that")
-        if asking.prompts:
+    def __init__(self, cot: CotSet, settings: ExportSettings, limit: int | None = None) -> None:
+        if settings.chain != "veason":
+            raise SettingsError(f"{cot.root}: a chain-of-thought set is for the chain veason only; export it with that")
+        if settings.for_rl:
             raise SettingsError(
-                f"{cot.root} knows the truth of its keyframes alone: export the data set it was made from"
+                f"{cot.root}: the set has no ground truth except at keyframes; export the data set it was made from"
             )
-        demonstrations.check_fits(cot, asking.view)
+        demonstrations.check_fits(cot, settings.view)
         self._cot = cot
         self._samples = cot.samples[:limit]
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def question(self, number: int, asking: ExportSettings) -> Question:
-        sample: CotSample = self._samples[number]
-        query = checked_words(sample.query)
-        dialogue = demonstrations.dialogue(self._cot, sample, asking.view)
+    def sample(self, number: int, settings: ExportSettings) -> ExportSample:
+        sample = self._samples[number]
+        query = query_or_skip(sample.query)
+        dialogue = demonstrations.dialogue(self._cot, sample, settings.view)
         turn, _ = dialogue
         assert not isinstance(turn, str)
-        pictures = asking.gallery.keep(sample.id, sample.indices, turn.images)
-        return Question(sample.id, query, sample.category, dialogue, (pictures,), None)
+        files = settings.images.write(sample.id, sample.indices, turn.images)
+        return ExportSample(sample.id, query, sample.category, dialogue, (files,), None)
 
 
-def _question(prompt: Prompt, video: Video, told: TrueReplies | None, asking: ExportSettings) -> Question:
-    """A question about a video, with what of it is wanted. told: its true replies; None if they are not known."""
+def _sample(prompt: Prompt, video: ExportVideo, replies: TrueReplies | None, settings: ExportSettings) -> ExportSample:
+    """Makes a sample from a prompt. replies: None if unknown."""
     sample = prompt.sample
-    query = checked_words(sample.query)
-    if sample.truth is None and (asking.replies or asking.prompts):
-        raise SkipSampleError(UNKNOWN)
+    query = query_or_skip(sample.query)
+    if sample.truth is None and (settings.for_sft or settings.for_rl):
+        raise SkipSampleError(NO_GROUND_TRUTH)
     if sample.truth is not None and sample.truth.num_objects and not prompt.shows_target:
-        raise SkipSampleError(UNSEEN)
-    # A policy that is to try is not told.
-    dialogue, pictures, shown = dialogue_of(query, video, prompt.shown, None if asking.prompts else told, asking)
-    closeups, where = second_turn(video, shown, asking) if asking.prompts and asking.chain == "revseg" else ((), "")
-    truth = None if sample.truth is None else ground_truth(prompt, shown, asking)
-    return Question(sample.id, query, sample.category, dialogue, pictures, truth, closeups, where)
+        raise SkipSampleError(NOT_VISIBLE)
+    exported = None if settings.for_rl else replies
+    dialogue, images, shown = build_dialogue(query, video, prompt.shown, exported, settings)
+    closeups, text = second_turn(video, shown, settings) if settings.for_rl and settings.chain == "revseg" else ((), "")
+    truth = None if sample.truth is None else ground_truth(prompt, shown, settings)
+    return ExportSample(sample.id, query, sample.category, dialogue, images, truth, closeups, text)
 
 
-def _frames(expression: Expression, count: int) -> tuple[int, ...]:
-    """Up to `count` of the frames an expression has a truth for, evenly spread."""
+def _annotated_frames(expression: Expression, count: int) -> tuple[int, ...]:
+    """Returns up to `count` evenly spaced annotated frames of an expression."""
     scored = sorted(expression.scored)
     return tuple(scored[i] for i in sample_indices(len(scored), count))
 
 
-class _Looks:
-    """`chains.frames.show`, which remembers what it last showed of a video: questions about one follow each other."""
+class _CachedShow:
+    """`chains.frames.show` with a cache for the latest video: questions are grouped by video."""
 
     def __init__(self) -> None:
         self._video = ""
@@ -180,8 +181,8 @@ class _Looks:
         return self._shown[key]
 
 
-class _Reasoned:
-    """The true replies to the first question of a shapes clip, as `thinkseg train sft` teaches them."""
+class _ShapesReplies:
+    """The true replies to the first question of a shapes clip, as in `thinkseg train sft`."""
 
     def __init__(self, clip: Episode, template: int) -> None:
         self._clip = clip
@@ -190,24 +191,24 @@ class _Reasoned:
     def reply(self, shown: Shown) -> str:
         return true_reply(self._clip, 0, shown, self._template)
 
-    def choice(self, shown: Shown) -> tuple[Choice, Locate]:
+    def choice(self, shown: Shown) -> tuple[Choice, TrueBoxes]:
         choice, targets = true_choice(self._clip, 0, shown, self._template)
         return choice, partial(true_boxes, self._clip, targets)
 
 
-class _Known:
-    """The true replies to a question whose masks are known: the frame that shows most of the targets, and no words."""
+class _MaskReplies:
+    """The true replies that follow from masks: the shown frame with the largest targets, and no thinking."""
 
     def __init__(self, prompt: Prompt) -> None:
         self._prompt = prompt
 
     def reply(self, shown: Shown) -> str:
         keyframe, boxes = self._answer()
-        return written(write_answer, "", keyframe, boxes, shown)
+        return write_or_skip(write_answer, "", keyframe, boxes, shown)
 
-    def choice(self, shown: Shown) -> tuple[Choice, Locate]:
+    def choice(self, shown: Shown) -> tuple[Choice, TrueBoxes]:
         keyframe, boxes = self._answer()
-        # The only words there are for the targets are those of the question.
+        # The query is the only description of the targets.
         description = "" if keyframe is None else checked_query(self._prompt.sample.query)
         return Choice("", keyframe, description), lambda _: boxes
 

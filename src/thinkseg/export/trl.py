@@ -1,8 +1,8 @@
-"""TRL's columns: questions whose truth is known in; rows, and a module that loads and judges them, out.
+"""The format of TRL:
 
-train.jsonl           {"prompt": messages, "images": ["...png", ...], "ground_truth": the truth as JSON}
-thinkseg_trl.py       `prompts()`, a data set of them, and `REWARDS`, functions for GRPOTrainer
-thinkseg_rewards.py   what those call
+train.jsonl           {"prompt": messages, "images": ["...png", ...], "ground_truth": the ground truth as JSON}
+thinkseg_trl.py       `prompts()`, the data set, and `REWARDS`, functions for GRPOTrainer
+thinkseg_rewards.py   the rewards
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from thinkseg.export.common import copy_kit, parts_of, truth_of
-from thinkseg.export.job import Job, write_lines
-from thinkseg.export.questions import Question
+from thinkseg.export.common import content_parts, copy_kit, truth_json, write_lines
+from thinkseg.export.job import ExportJob
+from thinkseg.export.samples import ExportSample
 
 
-def write(questions: Iterable[Question], job: Job) -> None:
-    """Writes the rows and what goes with them."""
+def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
+    """Writes all files of the format."""
     copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_trl.py")
-    write_lines(map(_row, questions), job.folder / "train.jsonl")
+    write_lines(map(_row, samples), job.folder / "train.jsonl")
 
 
-def _row(question: Question) -> dict[str, Any]:
+def _row(sample: ExportSample) -> dict[str, Any]:
     return {
-        "prompt": [{"role": "user", "content": parts_of(question.turns[0])}],
-        "images": list(question.pictures[0]),
-        "ground_truth": truth_of(question),
+        "prompt": [{"role": "user", "content": content_parts(sample.turns[0])}],
+        "images": list(sample.images[0]),
+        "ground_truth": truth_json(sample),
     }

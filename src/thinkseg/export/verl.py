@@ -1,12 +1,12 @@
-"""verl's rows: questions whose truth is known in; a table, a reward module, an agent loop and a script out.
+"""The format of verl:
 
     train.parquet         {data_source, prompt, images, reward_model, extra_info, agent_name}
     thinkseg_rewards.py   `compute_score`
-    thinkseg_verl.py      where pictures are, and the dialogue in two turns
-    agent_loop.yaml       names it
-    run.sh                trains with all of these
+    thinkseg_verl.py      `Prompts`, a data set with image paths; `TwoTurns`, the agent loop of the chain revseg
+    agent_loop.yaml       configures the agent loop
+    run.sh                GRPO with all of these
 
-pyarrow writes the table.
+The table needs pyarrow.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from thinkseg.export.common import (
     messages_of,
     prompt_tokens,
     response_tokens,
-    truth_of,
+    truth_json,
     write_script,
 )
-from thinkseg.export.job import Job
-from thinkseg.export.questions import Question
+from thinkseg.export.job import ExportJob
+from thinkseg.export.samples import ExportSample
 from thinkseg.pipeline import batched
 
 ROWS = "train.parquet"
-ROWS_AT_ONCE = 1_000
+ROWS_PER_GROUP = 1_000
 
 AGENTS = {"veason": "single_turn_agent", "revseg": "thinkseg_two_turns"}
-"""Which of verl's agent loops leads a dialogue; the second is ours."""
+"""The agent loop of each chain; the second one is in thinkseg_verl.py."""
 
 AGENT_LOOP = """\
 - name: thinkseg_two_turns
@@ -43,11 +43,11 @@ AGENT_LOOP = """\
 
 SCRIPT = """\
 #!/usr/bin/env bash
-# GRPO with verl 0.9.1, which is installed with vllm or sglang on a machine with GPUs:
+# GRPO with verl 0.9.1 and vllm or sglang, on a machine with GPUs:
 #
 #   MODEL=path/to/model ./run.sh trainer.n_gpus_per_node=4 ...
 #
-# Whatever is given after the script's name comes after its own settings, and so replaces them.
+# Arguments override the settings below.
 set -euo pipefail
 CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
 here=$PWD
@@ -99,24 +99,26 @@ python3 -m verl.trainer.main_ppo \\
 """
 
 
-def write(questions: Iterable[Question], job: Job) -> None:
-    """Writes the table and what goes with it. Raises SettingsError if pyarrow is not installed."""
+def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
+    """Writes all files of the format. Raises SettingsError if pyarrow is not installed."""
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise SettingsError("the format verl needs the package pyarrow: pip install 'thinkseg[export]'") from None
+        raise SettingsError(
+            "format verl: the package pyarrow is not installed; pip install 'thinkseg[export]'"
+        ) from None
     copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_verl.py")
     (job.folder / "agent_loop.yaml").write_text(AGENT_LOOP.format(reply_tokens=REPLY_TOKENS), "utf-8")
     write_script(_script(job), job.folder / "run.sh")
-    _write_table((_row(number, question, job) for number, question in enumerate(questions)), job)
+    _write_table((_row(number, sample, job) for number, sample in enumerate(samples)), job)
 
 
-def _write_table(rows: Iterator[dict[str, Any]], job: Job) -> None:
+def _write_table(rows: Iterator[dict[str, Any]], job: ExportJob) -> None:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
     text, texts = pa.string(), pa.list_(pa.string())
-    extra = {"id": text, "query": text, "category": text, "where": text, "index": pa.int64(), "closeups": texts}
+    extra = {"id": text, "query": text, "category": text, "closeup_text": text, "index": pa.int64(), "closeups": texts}
     schema = pa.schema(
         {
             "data_source": text,
@@ -128,27 +130,27 @@ def _write_table(rows: Iterator[dict[str, Any]], job: Job) -> None:
         }
     )
     with ParquetWriter(job.folder / ROWS, schema) as table:
-        for group in batched(rows, ROWS_AT_ONCE):
+        for group in batched(rows, ROWS_PER_GROUP):
             table.write_table(pa.Table.from_pylist(group, schema))
 
 
-def _row(number: int, question: Question, job: Job) -> dict[str, Any]:
-    extra = {"index": number, "id": question.id, "query": question.query, "category": question.category}
+def _row(number: int, sample: ExportSample, job: ExportJob) -> dict[str, Any]:
+    extra = {"index": number, "id": sample.id, "query": sample.query, "category": sample.category}
     return {
         "data_source": job.source,
-        "prompt": messages_of(question.dialogue[:1]),
-        "images": list(question.pictures[0]),
-        "reward_model": {"style": "rule", "ground_truth": truth_of(question)},
-        "extra_info": {**extra, "closeups": list(question.closeups), "where": question.where},
-        "agent_name": AGENTS[job.asking.chain],
+        "prompt": messages_of(sample.dialogue[:1]),
+        "images": list(sample.images[0]),
+        "reward_model": {"style": "rule", "ground_truth": truth_json(sample)},
+        "extra_info": {**extra, "closeups": list(sample.closeups), "closeup_text": sample.closeup_text},
+        "agent_name": AGENTS[job.settings.chain],
     }
 
 
-def _script(job: Job) -> str:
+def _script(job: ExportJob) -> str:
     return SCRIPT.format(
         rows=ROWS,
-        prompt_tokens=prompt_tokens(job.asking, job.size_multiple),
-        response_tokens=response_tokens(job.asking, job.size_multiple),
+        prompt_tokens=prompt_tokens(job.settings, job.size_multiple),
+        response_tokens=response_tokens(job.settings, job.size_multiple),
         model=shlex.quote(job.model),
         name=shlex.quote(job.name),
     )
