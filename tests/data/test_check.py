@@ -1,4 +1,4 @@
-"""Counting a benchmark, and finding whatever is missing or broken in its files."""
+"""Counts of a benchmark, and its issues."""
 
 import pytest
 
@@ -27,19 +27,19 @@ def found(name, root, split=None):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_nothing_is_wrong_with_a_whole_tree(tmp_path, name):
+def test_check_complete_tree_has_no_issues(tmp_path, name):
     write, split = WHOLE[name]
     write(tmp_path)
     assert found(name, tmp_path, split).examples == {}
 
 
-def test_a_published_tree_is_whole_too(tmp_path):
+def test_check_published_refdavis_has_no_issues(tmp_path):
     layouts.refdavis_published(tmp_path)
     assert found("refdavis", tmp_path).examples == {}
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_lost_frame_is_found(tmp_path, name):
+def test_check_missing_frame_is_found(tmp_path, name):
     write, split = WHOLE[name]
     write(tmp_path)
     benchmark = open_benchmark(name, tmp_path, split)
@@ -49,7 +49,7 @@ def test_a_lost_frame_is_found(tmp_path, name):
     assert issues.counts["missing_frame"] + issues.counts["missing_mask"] >= 1
 
 
-def test_counts(tmp_path):
+def test_count_dataset_manual_tree(tmp_path):
     layouts.revos(tmp_path)
     assert count_dataset(open_benchmark("revos", tmp_path)) == DatasetStats(
         videos=2,
@@ -62,7 +62,7 @@ def test_counts(tmp_path):
     assert count_dataset(open_benchmark("mevis", tmp_path, "valid")).targets == {"unknown": 1}
 
 
-def test_scored_frames_are_counted_once_a_video(tmp_path):
+def test_count_dataset_counts_scored_frames_per_video(tmp_path):
     layouts.reasonvos(tmp_path)
     counts = count_dataset(open_benchmark("reasonvos", tmp_path))
     assert (counts.frames, counts.scored) == (3, 3)
@@ -71,7 +71,7 @@ def test_scored_frames_are_counted_once_a_video(tmp_path):
     assert (counts.frames, counts.scored) == (3, 2)
 
 
-def test_everything_that_is_wrong_is_found_in_one_go(tmp_path):
+def test_check_all_issues_are_found(tmp_path):
     layouts.revos(tmp_path)
     pictures = tmp_path / "JPEGImages" / "lvos" / "clip"
     (pictures / "00001.jpg").unlink()
@@ -96,20 +96,20 @@ def test_everything_that_is_wrong_is_found_in_one_go(tmp_path):
     assert any("00002.jpg: frame is 7x7, its video 5x4" in example for example in issues.examples["size_mismatch"])
 
 
-def test_a_mask_that_two_expressions_share_is_counted_once(tmp_path):
+def test_check_shared_mask_is_one_issue(tmp_path):
     layouts.revos(tmp_path)
     with editing(tmp_path / "mask_dict.json") as masks:
         masks["0"][0]["counts"] = ""
     assert found("revos", tmp_path).counts == {"invalid_rle": 1}
 
 
-def test_a_video_without_a_folder_is_one_problem(tmp_path):
+def test_check_missing_video_folder_is_one_issue(tmp_path):
     layouts.revos(tmp_path)
     (tmp_path / "JPEGImages" / "lvos" / "clip").rename(tmp_path / "elsewhere")
     assert found("revos", tmp_path).counts == {"missing_frame": 1}
 
 
-def test_label_maps_are_looked_at(tmp_path):
+def test_check_label_maps_are_checked(tmp_path):
     layouts.refdavis(tmp_path)
     annotations = tmp_path / "valid" / "Annotations" / "dogs"
     (annotations / "00000.png").unlink()
@@ -117,7 +117,7 @@ def test_label_maps_are_looked_at(tmp_path):
     assert found("refdavis", tmp_path).counts == {"missing_mask": 2, "size_mismatch": 2}
 
 
-def test_the_first_problem_is_raised_unless_going_on_is_wanted(tmp_path):
+def test_check_default_raises_first_issue(tmp_path):
     layouts.revos(tmp_path)
     with editing(tmp_path / "mask_dict.json") as masks:
         del masks["2"]
@@ -125,7 +125,7 @@ def test_the_first_problem_is_raised_unless_going_on_is_wanted(tmp_path):
         check(open_benchmark("revos", tmp_path))
 
 
-def test_progress_goes_by_video(tmp_path):
+def test_check_reports_progress_per_video(tmp_path):
     layouts.revos(tmp_path)
     steps = []
     check(open_benchmark("revos", tmp_path), lambda done, total: steps.append((done, total)))

@@ -1,4 +1,4 @@
-"""The records all benchmarks share, and the samples made of them."""
+"""The common records of benchmarks, and their samples."""
 
 import pytest
 
@@ -8,11 +8,11 @@ from thinkseg.data.benchmarks.base import Expression, Video
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
 
-def test_a_key_tells_expressions_apart():
+def test_expression_key_has_video_and_id():
     assert Expression("a/b", "3", "x", "", None, (), ()).key == "a/b/3"
 
 
-def test_a_sample_has_all_that_is_known(tmp_path):
+def test_sample_has_ground_truth_and_foreground(tmp_path):
     layouts.revos(tmp_path)
     benchmark = open_benchmark("revos", tmp_path)
     expression = benchmark.expressions[1]
@@ -23,7 +23,7 @@ def test_a_sample_has_all_that_is_known(tmp_path):
     assert (sample.foreground.num_frames, sample.foreground.num_objects) == (3, 1)
 
 
-def test_parts_of_a_sample_can_be_had_alone(tmp_path):
+def test_benchmark_frames_truth_and_foreground(tmp_path):
     layouts.revos(tmp_path)
     benchmark = open_benchmark("revos", tmp_path)
     assert len(benchmark.frames("solo")) == 2
@@ -34,7 +34,7 @@ def test_parts_of_a_sample_can_be_had_alone(tmp_path):
         benchmark.frames("elsewhere")
 
 
-def test_samples_that_cannot_be_made_are_problems(tmp_path):
+def test_samples_error_goes_to_issues(tmp_path):
     layouts.revos(tmp_path)
     with layouts.editing(tmp_path / "mask_dict.json") as masks:
         del masks["1"]
@@ -46,7 +46,7 @@ def test_samples_that_cannot_be_made_are_problems(tmp_path):
         list(open_benchmark("revos", tmp_path).samples())
 
 
-def test_what_goes_wrong_with_a_sample_elsewhere_is_not_a_problem_here(tmp_path):
+def test_samples_error_of_caller_propagates(tmp_path):
     layouts.revos(tmp_path)
     issues = DatasetIssues(keep_going=True)
     samples = open_benchmark("revos", tmp_path, issues=issues).samples()
@@ -59,7 +59,7 @@ def test_what_goes_wrong_with_a_sample_elsewhere_is_not_a_problem_here(tmp_path)
     assert issues.total == 0
 
 
-def test_a_size_that_is_not_stated_is_that_of_the_frames(tmp_path):
+def test_frames_without_stated_size_use_image_size(tmp_path):
     layouts.mevis(tmp_path)
     benchmark = open_benchmark("mevis", tmp_path)
     assert benchmark.videos == {"0ab4": Video("0ab4", layouts.FRAMES)}

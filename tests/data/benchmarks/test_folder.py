@@ -1,4 +1,4 @@
-"""Your own videos: a line a query, masks as pictures or run lengths, or none."""
+"""Your own videos: one line per query, masks as images or RLEs, or none."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ def write_rows(root, *rows):
     (root / "queries.jsonl").write_bytes(b"\r\n".join(lines))
 
 
-def test_lines_are_expressions(root):
+def test_folder_lines_are_expressions(root):
     benchmark = open_benchmark("folder", root)
     assert [one.key for one in benchmark.expressions] == [f"clips/yard/{name}" for name in ("1", "2", "bird", "4", "5")]
     assert [one.category for one in benchmark.expressions] == ["", "several", "", "no-target", ""]
@@ -28,12 +28,12 @@ def test_lines_are_expressions(root):
     assert benchmark.videos["clips/yard"].frames == layouts.FRAMES
 
 
-def test_frames_with_a_mask_are_scored_and_all_where_there_is_nothing_to_find(root):
+def test_folder_scored_frames_follow_masks(root):
     scored = [list(one.scored) for one in open_benchmark("folder", root).expressions]
     assert scored == [[1], [1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
 
 
-def test_masks_are_pictures_or_run_lengths(root):
+def test_folder_masks_are_images_or_rles(root):
     benchmark = open_benchmark("folder", root)
     dog, both, bird, cow, unknown = (benchmark.sample(one).truth for one in benchmark.expressions)
     assert dog.union(1).tolist() == LEFT.tolist()
@@ -44,7 +44,7 @@ def test_masks_are_pictures_or_run_lengths(root):
     assert unknown is None
 
 
-def test_a_video_file_and_its_frames_by_number(tmp_path):
+def test_folder_video_file_masks_by_frame_number(tmp_path):
     frames = [np.full((16, 16, 3), 20 * number, np.uint8) for number in range(5)]
     write_video(tmp_path / "clip.mp4", frames, fps=5)
     picture = np.zeros((16, 16), bool)
@@ -64,7 +64,7 @@ def test_a_video_file_and_its_frames_by_number(tmp_path):
     assert again.sample(again.expressions[1]).truth.area(4) == 64
 
 
-def test_queries_about_a_video_come_together(root):
+def test_folder_queries_are_grouped_by_video(root):
     layouts.write_frames(root / "other")
     write_rows(root, *({"video": name, "query": "x"} for name in ("clips/yard", "other", "clips/yard")))
     assert [one.key for one in open_benchmark("folder", root).expressions] == [
@@ -98,7 +98,7 @@ YARD = {"video": "clips/yard", "query": "x"}
         ({**YARD, "masks": ["masks"]}, "missing_mask", r"masks: no \.png file"),
     ],
 )
-def test_a_broken_line_names_itself_and_its_field(root, row, kind, complaint):
+def test_folder_invalid_line_raises_with_line_and_field(root, row, kind, complaint):
     write_rows(root, YARD, row, YARD)
     with pytest.raises(DatasetFileError, match=complaint) as caught:
         open_benchmark("folder", root)
@@ -108,7 +108,7 @@ def test_a_broken_line_names_itself_and_its_field(root, row, kind, complaint):
     assert issues.counts == {kind: 1}
 
 
-def test_a_video_that_is_none(root):
+def test_folder_invalid_video_raises(root):
     (root / "a.mp4").write_text("not a video")
     write_rows(root, {"video": "a.mp4", "query": "x"}, YARD)
     with pytest.raises(VideoError, match=r"a\.mp4 is not a video"):
@@ -118,13 +118,13 @@ def test_a_video_that_is_none(root):
     assert issues.counts == {"missing_frame": 1}
 
 
-def test_two_frames_of_one_name(root):
+def test_folder_two_frames_of_one_name_raise(root):
     write_mask(root / "clips" / "yard" / "00000.png", LEFT)
     with pytest.raises(DatasetFileError, match="two images differ only in their suffix"):
         open_benchmark("folder", root)
 
 
-def test_a_broken_mask_is_met_when_it_is_used(root):
+def test_folder_invalid_mask_raises_on_access(root):
     write_rows(root, {**YARD, "masks": [[None, {"size": [4, 5], "counts": "x"}, rle(LEFT)]]})
     benchmark = open_benchmark("folder", root)
     truth = benchmark.sample(benchmark.expressions[0]).truth
@@ -133,7 +133,7 @@ def test_a_broken_mask_is_met_when_it_is_used(root):
         truth.area(1)
 
 
-def test_a_file_that_changed_under_the_reader(root):
+def test_folder_changed_file_raises(root):
     benchmark = open_benchmark("folder", root)
     write_rows(root, YARD, YARD, {**YARD, "masks": []})
     with pytest.raises(DatasetFileError, match="line 3: no masks > 0; the file has changed"):
@@ -145,5 +145,5 @@ def test_a_file_that_changed_under_the_reader(root):
         open_benchmark("folder", root)
 
 
-def test_sizes_are_those_of_the_video(root):
+def test_folder_size_is_that_of_video(root):
     assert open_benchmark("folder", root).videos["clips/yard"].size_wh == SIZE_WH

@@ -1,4 +1,4 @@
-"""Where frames and masks of a kind are kept, apart from any benchmark."""
+"""Common layouts of frames and masks."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from thinkseg.data.readers.mask_dict import MaskFile
 CLIP = Video("sub/clip", FRAMES)
 
 
-def test_frames_lie_in_a_folder_for_each_video(tmp_path):
+def test_jpeg_folders_frames(tmp_path):
     write_frames(tmp_path / "sub" / "clip")
     files = JpegFolders(tmp_path)
     video = files.frames(CLIP)
@@ -21,12 +21,12 @@ def test_frames_lie_in_a_folder_for_each_video(tmp_path):
     assert files.foreground(CLIP, SIZE_WH) is None
 
 
-def test_frames_without_masks_have_no_objects(tmp_path):
+def test_jpeg_folders_track_raises(tmp_path):
     with pytest.raises(DatasetFileError, match="no masks of object 1"):
         JpegFolders(tmp_path).track(CLIP, "1", SIZE_WH)
 
 
-def test_run_lengths_lie_in_one_file(tmp_path):
+def test_rle_files_track_reads_mask_dict(tmp_path):
     layouts.write_json(tmp_path / "masks.json", {"7": [layouts.rle(LEFT), None, None]})
     files = RleFiles(tmp_path, MaskFile(tmp_path / "masks.json", "["))
     assert files.track(CLIP, "7", SIZE_WH)[0] == layouts.rle(LEFT)
@@ -35,14 +35,14 @@ def test_run_lengths_lie_in_one_file(tmp_path):
         files.track(CLIP, "8", SIZE_WH)
 
 
-def test_label_maps_lie_beside_the_frames(tmp_path):
+def test_label_files_track_reads_label_maps(tmp_path):
     write_labels(tmp_path / "sub" / "clip" / "00001.png", LABELS)
     files = LabelFiles(tmp_path / "frames", tmp_path)
     assert list(files.map_paths(CLIP))[1] == tmp_path / "sub" / "clip" / "00001.png"
     assert files.track(CLIP, "1", SIZE_WH)[1] == layouts.rle(LEFT)
 
 
-def test_masks_lie_in_a_folder_for_each_object(tmp_path):
+def test_mask_folders_track_reads_mask_images(tmp_path):
     write_mask(tmp_path / "cat" / "00002.png", LEFT)
     write_mask(tmp_path / "cat" / "00000.png", LEFT)
     files = MaskFolders(tmp_path, tmp_path)
@@ -50,7 +50,7 @@ def test_masks_lie_in_a_folder_for_each_object(tmp_path):
     assert list(files.track(CLIP, "cat", SIZE_WH)) == [layouts.rle(LEFT), None, layouts.rle(LEFT)]
 
 
-def test_frames_that_only_a_folder_lists(tmp_path):
+def test_jpeg_names_returns_sorted_jpg_files(tmp_path):
     write_frames(tmp_path, ("00010", "00009"))
     (tmp_path / "00001.png").write_bytes(b"")
     assert jpeg_names(tmp_path) == ("00009", "00010")

@@ -1,4 +1,4 @@
-"""Files of expressions: what all loaders share in reading them."""
+"""Files of expressions."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def entry(**expressions):
     return {"frames": ["0", "1"], "expressions": {key: {"exp": text} for key, text in expressions.items()}}
 
 
-def test_videos_and_expressions_in_the_order_of_the_file():
+def test_read_listing_keeps_order_of_file():
     value = {"b/2": entry(x="one", y="two"), "a": entry(z="three")}
     listed, found = read_listing(videos(value), expression, DatasetIssues())
     assert listed == {"b/2": Video("b/2", ("0", "1")), "a": Video("a", ("0", "1"))}
@@ -29,7 +29,7 @@ def test_videos_and_expressions_in_the_order_of_the_file():
     assert found[1].folders == ("b/2/y",)
 
 
-def test_broken_parts_are_passed_over_one_by_one():
+def test_read_listing_invalid_entries_are_skipped():
     value = {"../a": entry(x="one"), "b": {"frames": 5}, "c": entry(x="one", **{"..": "two"}), "d": entry(x="")}
     issues = DatasetIssues(keep_going=True)
     listed, found = read_listing(videos(value), expression, issues)
@@ -40,7 +40,7 @@ def test_broken_parts_are_passed_over_one_by_one():
         read_listing(videos(value), expression, DatasetIssues())
 
 
-def test_a_size_is_read_where_it_is_stated():
+def test_video_entry_reads_optional_size():
     node = JsonNode({"frames": ["0"], "height": 4, "width": 5}, "a", JsonNode(None, "meta.json"))
     assert video_entry(node).size_wh == (5, 4)
     node.value["width"] = "5"
@@ -57,10 +57,10 @@ def test_a_size_is_read_where_it_is_stated():
         ("01", "must be a list"),
     ],
 )
-def test_frames_that_cannot_be(frames, complaint):
+def test_frame_names_invalid_list_raises(frames, complaint):
     with pytest.raises(DatasetFileError, match=complaint):
         frame_names(JsonNode(frames, "meta.json"))
 
 
-def test_ids_are_text_and_each_there_once():
+def test_unique_ids_drops_repetitions():
     assert unique_ids(JsonNode([3, "1", 3, "3"], "meta.json")) == ("3", "1")

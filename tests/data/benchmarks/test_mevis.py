@@ -1,4 +1,4 @@
-"""MeViS: splits with and without truth, and both versions."""
+"""MeViS: splits with and without ground truth, and both versions."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetFileError
 
 
-def test_the_split_with_truth(tmp_path):
+def test_mevis_split_with_ground_truth(tmp_path):
     layouts.mevis(tmp_path)
     benchmark = open_benchmark("mevis", tmp_path)
     assert benchmark.split == "valid_u"
@@ -22,7 +22,7 @@ def test_the_split_with_truth(tmp_path):
     assert benchmark.expressions[0].folders == ("0ab4/0",)
 
 
-def test_the_split_without_truth(tmp_path):
+def test_mevis_split_without_ground_truth(tmp_path):
     layouts.mevis(tmp_path)
     benchmark = open_benchmark("mevis", tmp_path, "valid")
     (asked,) = benchmark.expressions
@@ -33,26 +33,26 @@ def test_the_split_without_truth(tmp_path):
     assert len(sample.video) == 3
 
 
-def test_lists_that_a_server_blanked_are_no_missing_targets(tmp_path):
+def test_mevis_empty_lists_without_masks_are_unknown_targets(tmp_path):
     layouts.mevis(tmp_path)
     with editing(tmp_path / "valid" / "meta_expressions.json") as meta:
         meta["videos"]["0ab4"]["expressions"]["0"].update(obj_id=[], anno_id=[])
     assert open_benchmark("mevis", tmp_path, "valid").expressions[0].objects is None
 
 
-def test_a_truth_that_is_there_is_used(tmp_path):
+def test_mevis_existing_ground_truth_is_used(tmp_path):
     layouts.mevis(tmp_path)
     (tmp_path / "valid_u").rename(tmp_path / "test")
     assert [one.objects for one in open_benchmark("mevis", tmp_path, "test").expressions] == [("7", "9"), ("7",), ()]
 
 
-def test_masks_without_lists_of_targets_tell_nothing(tmp_path):
+def test_mevis_masks_without_targets_are_unknown(tmp_path):
     layouts.mevis(tmp_path)
     (tmp_path / "valid" / "mask_dict.json").write_text("{}")
     assert open_benchmark("mevis", tmp_path, "valid").expressions[0].objects is None
 
 
-def test_truth_that_should_be_there_is_missed(tmp_path):
+def test_mevis_missing_ground_truth_raises(tmp_path):
     layouts.mevis(tmp_path)
     (tmp_path / "valid_u" / "mask_dict.json").unlink()
     benchmark = open_benchmark("mevis", tmp_path)
@@ -65,7 +65,7 @@ def test_truth_that_should_be_there_is_missed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["meta_expressions_v2.json", "meta_expressions_v2_release.json"])
-def test_version_2_has_lists_of_its_own(tmp_path, name):
+def test_mevis_v2_reads_its_own_lists(tmp_path, name):
     layouts.mevis(tmp_path, name)
     benchmark = open_benchmark("mevis-v2", tmp_path)
     assert (benchmark.name, len(benchmark.expressions)) == ("mevis-v2", 3)
@@ -73,7 +73,7 @@ def test_version_2_has_lists_of_its_own(tmp_path, name):
         open_benchmark("mevis", tmp_path)
 
 
-def test_version_2_is_missed_by_its_name(tmp_path):
+def test_mevis_v2_missing_list_raises(tmp_path):
     layouts.mevis(tmp_path)
     with pytest.raises(DatasetFileError, match=r"valid_u/meta_expressions_v2\.json: cannot be read"):
         open_benchmark("mevis-v2", tmp_path)

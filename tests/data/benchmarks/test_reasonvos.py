@@ -1,4 +1,4 @@
-"""ReasonVOS: expressions as a list, masks for some frames, and the copies that differ."""
+"""ReasonVOS: lists of expressions, masks of some frames, and the published variants."""
 
 import pytest
 
@@ -12,14 +12,14 @@ def rows(root):
     return editing(root / "meta_expressions.json")
 
 
-def test_expressions_are_a_list(root):
+def test_reasonvos_expressions_from_list(root):
     benchmark = open_benchmark("reasonvos", root)
     assert [one.key for one in benchmark.expressions] == ["race/0", "race/1"]
     assert [one.category for one in benchmark.expressions] == ["sentence", "phrase"]
     assert [one.query for one in benchmark.expressions] == ["Which one falls behind?", "winner"]
 
 
-def test_only_frames_with_a_mask_are_scored(root):
+def test_reasonvos_only_annotated_frames_are_scored(root):
     benchmark = open_benchmark("reasonvos", root)
     assert [one.scored for one in benchmark.expressions] == [(0, 2), (1,)]
     first, second = map(benchmark.sample, benchmark.expressions)
@@ -28,7 +28,7 @@ def test_only_frames_with_a_mask_are_scored(root):
     assert second.truth.union(1).tolist() == LOW.tolist()
 
 
-def test_the_source_is_written_in_either_case(root):
+def test_reasonvos_source_case_is_ignored(root):
     benchmark = open_benchmark("reasonvos", root)
     assert [one.objects for one in benchmark.expressions] == [("burst_race_3",), ("BURST_race_4",)]
     with rows(root) as meta:
@@ -39,12 +39,12 @@ def test_the_source_is_written_in_either_case(root):
     ]
 
 
-def test_a_folder_in_exactly_that_case_comes_first(root):
+def test_reasonvos_exact_case_comes_first(root):
     write_mask(root / "Annotations" / "BURST_race_3" / "00001.png", LOW)
     assert open_benchmark("reasonvos", root).expressions[0].objects == ("BURST_race_3",)
 
 
-def test_videos_are_told_apart_by_case(root):
+def test_reasonvos_video_case_matters(root):
     write_mask(root / "Annotations" / "burst_Race_5" / "00001.png", LOW)
     with rows(root) as meta:
         meta["videos"]["race"]["expressions"][0]["obj_id"] = 5
@@ -53,12 +53,12 @@ def test_videos_are_told_apart_by_case(root):
     assert caught.value.kind == "missing_mask"
 
 
-def test_where_predictions_are_found(root):
+def test_reasonvos_prediction_folders(root):
     first = open_benchmark("reasonvos", root).expressions[0]
     assert first.folders == ("BURST_race_3/0", "race/0", "race/3")
 
 
-def test_an_id_used_twice_leaves_the_number_to_the_later_expression(root):
+def test_reasonvos_repeated_id_renumbers_earlier_expression(root):
     with rows(root) as meta:
         listed = meta["videos"]["race"]["expressions"]
         listed += [{**listed[1], "exp_id": 0, "exp_text": "third"}, {**listed[1], "exp_id": 2, "exp_text": "fourth"}]
@@ -72,7 +72,7 @@ def test_an_id_used_twice_leaves_the_number_to_the_later_expression(root):
     assert found["3"].folders[:2] == ("BURST_race_3/0", "race/3")
 
 
-def test_expressions_that_would_share_a_folder_do_not(root):
+def test_reasonvos_shared_folder_becomes_second(root):
     with rows(root) as meta:
         listed = meta["videos"]["race"]["expressions"]
         listed += [{**listed[0], "exp_text": "second"}, {**listed[0], "exp_text": "third"}]
@@ -86,7 +86,7 @@ def test_expressions_that_would_share_a_folder_do_not(root):
     assert issues.counts == {"invalid_field": 2}
 
 
-def test_copies_with_an_object_of_expressions(root):
+def test_reasonvos_expressions_from_object(root):
     with rows(root) as meta:
         entry = meta["videos"]["race"]
         entry["expressions"] = {
@@ -101,7 +101,7 @@ def test_copies_with_an_object_of_expressions(root):
     assert benchmark.expressions[0].folders == ("BURST_race_3/0", "race/0", "race/3")
 
 
-def test_the_video_is_all_that_is_in_its_folder(root):
+def test_reasonvos_video_has_all_frames_of_folder(root):
     layouts.write_frames(root / "JPEGImages" / "race", ["00003"])
     (root / "JPEGImages" / "race" / "notes.txt").write_text("no frame")
     issues = DatasetIssues()
@@ -110,7 +110,7 @@ def test_the_video_is_all_that_is_in_its_folder(root):
     assert issues.total == 0
 
 
-def test_frames_that_are_listed_and_not_there_are_noted(root):
+def test_reasonvos_missing_listed_frames_are_noted(root):
     with rows(root) as meta:
         meta["videos"]["race"]["frames"] += ["00008", "00009"]
     issues = DatasetIssues()
@@ -118,7 +118,7 @@ def test_frames_that_are_listed_and_not_there_are_noted(root):
     assert issues.examples == {"missing_frame": ["video race: 2 listed frames are missing, first 00008"]}
 
 
-def test_a_mask_without_a_frame(root):
+def test_reasonvos_mask_without_frame_raises(root):
     write_mask(root / "Annotations" / "burst_race_3" / "00009.png", LOW)
     with pytest.raises(DatasetFileError, match=r"burst_race_3/00009\.png: no such frame in video race"):
         open_benchmark("reasonvos", root)
@@ -126,7 +126,7 @@ def test_a_mask_without_a_frame(root):
     assert [one.id for one in open_benchmark("reasonvos", root, issues=issues).expressions] == ["1"]
 
 
-def test_folders_that_are_empty_or_missing(root):
+def test_reasonvos_empty_or_missing_folder_raises(root):
     (root / "Annotations" / "BURST_race_4" / "00001.png").unlink()
     with pytest.raises(DatasetFileError, match=r"BURST_race_4: no \.png file"):
         open_benchmark("reasonvos", root)
@@ -140,7 +140,7 @@ def test_folders_that_are_empty_or_missing(root):
 
 
 @pytest.mark.parametrize(("field", "value"), [("obj_id", "../../3"), ("exp_id", "a/b"), ("exp_id", "..")])
-def test_no_name_leads_out_of_the_root(root, field, value):
+def test_reasonvos_unsafe_name_raises(root, field, value):
     with rows(root) as meta:
         meta["videos"]["race"]["expressions"][0][field] = value
     with pytest.raises(DatasetFileError, match="could lead out of the data set's folder"):

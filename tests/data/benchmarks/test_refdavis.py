@@ -1,4 +1,4 @@
-"""Ref-DAVIS17: four people's words, converted or as published."""
+"""Ref-DAVIS17: four runs of expressions, converted and as published."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def text(root, name="annot1"):
     return root / "davis_text_annotations" / f"Davis17_{name}.txt"
 
 
-def test_a_converted_tree(tmp_path):
+def test_refdavis_converted_tree_opens(tmp_path):
     layouts.refdavis(tmp_path)
     benchmark = open_benchmark("refdavis", tmp_path)
     assert [one.id for one in benchmark.expressions] == [str(number) for number in range(8)]
@@ -25,7 +25,7 @@ def test_a_converted_tree(tmp_path):
     assert benchmark.expressions[7].folders == ("dogs/7",)
 
 
-def test_a_published_tree_is_converted_alike(tmp_path):
+def test_refdavis_published_tree_is_converted(tmp_path):
     layouts.refdavis_published(tmp_path)
     benchmark = open_benchmark("refdavis", tmp_path)
     assert list(benchmark.videos) == ["classic-car"]
@@ -37,13 +37,13 @@ def test_a_published_tree_is_converted_alike(tmp_path):
     assert benchmark.sample(benchmark.expressions[8]).truth.union(0).tolist() == RIGHT.tolist()
 
 
-def test_a_conversion_that_is_there_is_used(tmp_path):
+def test_refdavis_conversion_has_priority(tmp_path):
     layouts.refdavis_published(tmp_path)
     layouts.refdavis(tmp_path)
     assert list(open_benchmark("refdavis", tmp_path).videos) == ["dogs"]
 
 
-def test_label_maps_can_be_had_whole(tmp_path):
+def test_label_maps_include_void(tmp_path):
     layouts.refdavis(tmp_path)
     labels = LABELS.copy()
     labels[3, 0] = 255
@@ -53,7 +53,7 @@ def test_label_maps_can_be_had_whole(tmp_path):
     assert [picture.tolist() for picture in found] == [LABELS.tolist(), labels.tolist(), LABELS.tolist()]
 
 
-def test_runs_that_tell_of_different_objects_are_noted(tmp_path):
+def test_refdavis_runs_with_different_objects_are_noted(tmp_path):
     layouts.refdavis_published(tmp_path)
     text(tmp_path).write_text('clasic-car 1 "one"\n\nclasic-car 2 "two"\n')
     issues = DatasetIssues()
@@ -71,14 +71,14 @@ def test_runs_that_tell_of_different_objects_are_noted(tmp_path):
         (b'clasic-car 1 ""\n', "exp must be text"),
     ],
 )
-def test_broken_texts(tmp_path, content, complaint):
+def test_refdavis_invalid_text_raises(tmp_path, content, complaint):
     layouts.refdavis_published(tmp_path)
     text(tmp_path).write_bytes(content)
     with pytest.raises(DatasetFileError, match=complaint):
         open_benchmark("refdavis", tmp_path)
 
 
-def test_a_missing_text(tmp_path):
+def test_refdavis_missing_text_raises(tmp_path):
     layouts.refdavis_published(tmp_path)
     text(tmp_path, "annot2_full_video").unlink()
     with pytest.raises(DatasetFileError, match=r"annot2_full_video\.txt: cannot be read"):
@@ -86,7 +86,7 @@ def test_a_missing_text(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../car", "/etc", "nowhere"])
-def test_a_list_of_videos_that_leads_elsewhere(tmp_path, name):
+def test_refdavis_invalid_video_list_raises(tmp_path, name):
     layouts.refdavis_published(tmp_path)
     (tmp_path / "DAVIS" / "ImageSets" / "2017" / "val.txt").write_text(f"{name}\nclassic-car\n")
     with pytest.raises(DatasetFileError, match=r"could lead out of|no such folder"):
@@ -96,7 +96,7 @@ def test_a_list_of_videos_that_leads_elsewhere(tmp_path, name):
     assert issues.total == 1
 
 
-def test_an_id_that_tells_no_run(tmp_path):
+def test_refdavis_expression_id_without_number_raises(tmp_path):
     layouts.refdavis(tmp_path)
     with editing(tmp_path / "meta_expressions" / "valid" / "meta_expressions.json") as meta:
         expressions = meta["videos"]["dogs"]["expressions"]

@@ -1,4 +1,4 @@
-"""Ref-YouTube-VOS: every fifth frame, label maps in train alone, and the videos of test inside valid."""
+"""Ref-YouTube-VOS: every fifth frame, label maps of train, and test videos in the list of valid."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def train_list(root):
     return editing(root / "meta_expressions" / "train" / "meta_expressions.json")
 
 
-def test_objects_are_numbers_in_label_maps(root):
+def test_refytvos_objects_are_labels(root):
     benchmark = open_benchmark("refytvos", root, "train")
     assert [one.objects for one in benchmark.expressions] == [("1",), ("2",)]
     left, right = map(benchmark.sample, benchmark.expressions)
@@ -20,7 +20,7 @@ def test_objects_are_numbers_in_label_maps(root):
     assert right.truth.union(2).tolist() == RIGHT.tolist()
 
 
-def test_frames_keep_the_numbers_they_have_in_the_whole_video(root):
+def test_refytvos_frames_keep_video_numbers(root):
     benchmark = open_benchmark("refytvos", root, "train")
     assert benchmark.videos["birds"].frames == ("00000", "00005", "00010")
     assert list(benchmark.expressions[0].scored) == [0, 1, 2]
@@ -28,7 +28,7 @@ def test_frames_keep_the_numbers_they_have_in_the_whole_video(root):
     assert len(benchmark.sample(benchmark.expressions[0]).video) == 3
 
 
-def test_videos_of_test_are_left_out_of_valid(root):
+def test_refytvos_valid_skips_test_videos(root):
     issues = DatasetIssues()
     benchmark = open_benchmark("refytvos", root, issues=issues)
     assert list(benchmark.videos) == ["ice"]
@@ -39,27 +39,27 @@ def test_videos_of_test_are_left_out_of_valid(root):
     assert "1 videos are in valid but not in test; the server expects 202" in issues.examples["unexpected_count"][0]
 
 
-def test_the_number_of_validation_videos_is_known(root, monkeypatch):
+def test_refytvos_expected_number_of_videos_has_no_issue(root, monkeypatch):
     monkeypatch.setattr(refytvos, "VALID_VIDEOS", 1)
     issues = DatasetIssues()
     open_benchmark("refytvos", root, issues=issues)
     assert issues.total == 0
 
 
-def test_valid_cannot_be_told_without_the_list_of_test(root):
+def test_refytvos_valid_without_test_list_raises(root):
     (root / "meta_expressions" / "test" / "meta_expressions.json").unlink()
     with pytest.raises(DatasetFileError, match=r"test/meta_expressions\.json: cannot be read"):
         open_benchmark("refytvos", root)
 
 
-def test_the_videos_of_test(root):
+def test_refytvos_test_split_opens(root):
     benchmark = open_benchmark("refytvos", root, "test")
     assert [one.key for one in benchmark.expressions] == ["hidden/0"]
     assert len(benchmark.sample(benchmark.expressions[0]).video) == 3
 
 
 @pytest.mark.parametrize("obj", ["3", "0"])
-def test_an_object_that_the_video_has_not(root, obj):
+def test_refytvos_unknown_object_raises(root, obj):
     with train_list(root) as meta:
         meta["videos"]["birds"]["expressions"]["1"]["obj_id"] = obj
     with pytest.raises(
@@ -70,7 +70,7 @@ def test_an_object_that_the_video_has_not(root, obj):
 
 
 @pytest.mark.parametrize("obj", ["x", "255", "-1", "1" * 5000, "²"])
-def test_an_object_that_no_label_map_can_hold(root, obj):
+def test_refytvos_invalid_label_raises(root, obj):
     with train_list(root) as meta, editing(root / "train" / "meta.json") as objects:
         meta["videos"]["birds"]["expressions"]["1"]["obj_id"] = obj
         objects["videos"]["birds"]["objects"][obj] = {}
@@ -78,7 +78,7 @@ def test_an_object_that_no_label_map_can_hold(root, obj):
         open_benchmark("refytvos", root, "train")
 
 
-def test_a_label_map_that_is_not_there(root):
+def test_refytvos_missing_label_map_raises(root):
     (root / "train" / "Annotations" / "birds" / "00005.png").unlink()
     benchmark = open_benchmark("refytvos", root, "train")
     truth = benchmark.sample(benchmark.expressions[0]).truth

@@ -1,4 +1,4 @@
-"""ReVOS: a tree that the shapes world wrote, held to that world, and a small one with all that can be broken."""
+"""ReVOS: written shapes match their episodes, and every kind of issue in a small tree."""
 
 import pickle
 
@@ -18,7 +18,7 @@ def expression(benchmark, key):
     return next(one for one in benchmark.expressions if one.key == key)
 
 
-def test_a_tree_of_the_shapes_world_is_that_world(tmp_path):
+def test_revos_written_shapes_match_episodes(tmp_path):
     write_dataset(tmp_path, "val", range(3, 6), (48, 32), num_questions=2)
     benchmark = open_benchmark("revos", tmp_path)
     assert len(benchmark.videos) == 3
@@ -35,7 +35,7 @@ def test_a_tree_of_the_shapes_world_is_that_world(tmp_path):
             assert not (sample.truth.union(frame) & ~sample.foreground.union(frame)).any()
 
 
-def test_what_an_expression_says_of_itself(root):
+def test_revos_expression_fields(root):
     benchmark = open_benchmark("revos", root)
     assert [one.key for one in benchmark.expressions] == ["lvos/clip/0", "lvos/clip/1", "lvos/clip/2", "solo/0"]
     assert [one.category for one in benchmark.expressions] == ["referring", "reasoning", "no-target", "referring"]
@@ -48,7 +48,7 @@ def test_what_an_expression_says_of_itself(root):
     assert benchmark.videos["lvos/clip"].size_wh == layouts.SIZE_WH
 
 
-def test_several_annotations_are_one_target(root):
+def test_revos_several_annotations_merge(root):
     sample = open_benchmark("revos", root).sample(expression(open_benchmark("revos", root), "lvos/clip/1"))
     unions = [sample.truth.union(frame).tolist() for frame in range(3)]
     assert unions == [(LEFT | RIGHT).tolist(), LEFT.tolist(), LOW.tolist()]
@@ -57,7 +57,7 @@ def test_several_annotations_are_one_target(root):
     assert [int(frame.mean()) for frame in sample.video.read([0, 1, 2])] == [0, 40, 80]
 
 
-def test_no_target_is_a_truth_without_objects(root):
+def test_revos_no_target_has_no_objects(root):
     benchmark = open_benchmark("revos", root)
     sample = benchmark.sample(expression(benchmark, "lvos/clip/2"))
     assert sample.truth.num_objects == 0
@@ -65,7 +65,7 @@ def test_no_target_is_a_truth_without_objects(root):
     assert sample.foreground.area(0) == 8
 
 
-def test_masks_go_by_the_position_of_a_frame_and_not_by_its_name(root):
+def test_revos_masks_match_frames_by_position(root):
     names = ["00007", "00003", "00005"]
     layouts.write_frames(root / "JPEGImages" / "lvos" / "clip", names)
     with editing(root / "meta_expressions_valid_.json") as meta:
@@ -76,14 +76,14 @@ def test_masks_go_by_the_position_of_a_frame_and_not_by_its_name(root):
     assert int(sample.video[2].mean()) == 80
 
 
-def test_more_masks_than_frames_do_no_harm(root):
+def test_revos_surplus_masks_are_ignored(root):
     with editing(root / "mask_dict.json") as masks:
         masks["2"].append(None)
     benchmark = open_benchmark("revos", root)
     assert benchmark.sample(benchmark.expressions[3]).truth.area(1) == 5
 
 
-def test_a_type_that_does_not_fit_its_objects_is_noted(root):
+def test_revos_type_contradicting_objects_is_noted(root):
     with editing(root / "meta_expressions_valid_.json") as meta:
         meta["videos"]["lvos/clip"]["expressions"]["1"]["type_id"] = 2
     issues = DatasetIssues()
@@ -93,19 +93,19 @@ def test_a_type_that_does_not_fit_its_objects_is_noted(root):
     assert "lvos/clip/1 has category no-target but 2 objects" in issues.examples["invalid_field"][0]
 
 
-def test_another_split_has_a_file_of_its_own(root):
+def test_revos_splits_have_separate_lists(root):
     assert open_benchmark("revos", root, "train").expressions == ()
     with pytest.raises(DatasetFileError, match=r"meta_expressions_train_sub_\.json: cannot be read"):
         open_benchmark("revos", root, "train_sub")
 
 
-def test_listing_opens_neither_masks_nor_frames(root):
+def test_revos_opening_reads_no_masks_or_frames(root):
     for name in ("mask_dict.json", "mask_dict_foreground.json", "JPEGImages/solo/00000.jpg"):
         (root / name).unlink()
     assert len(open_benchmark("revos", root).expressions) == 4
 
 
-def test_a_benchmark_can_be_copied_to_other_processes(root):
+def test_revos_pickle_round_trip(root):
     benchmark = open_benchmark("revos", root)
     sample = benchmark.sample(benchmark.expressions[0])
     assert sample.truth.area(0) == 4
@@ -141,7 +141,7 @@ def test_a_benchmark_can_be_copied_to_other_processes(root):
         (lambda clip: clip.update(height=-1), "invalid_field", "height must be"),
     ],
 )
-def test_a_broken_list_names_file_and_field(root, change, kind, complaint):
+def test_revos_invalid_list_raises_with_file_and_field(root, change, kind, complaint):
     with editing(root / "meta_expressions_valid_.json") as meta:
         change(meta["videos"]["lvos/clip"])
     with pytest.raises(DatasetFileError, match=complaint) as caught:
@@ -154,7 +154,7 @@ def test_a_broken_list_names_file_and_field(root, change, kind, complaint):
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "a/../../b", "lvos\\clip", "C:/clips"])
-def test_a_video_never_leads_out_of_the_root(root, name):
+def test_revos_unsafe_video_name_raises(root, name):
     with editing(root / "meta_expressions_valid_.json") as meta:
         meta["videos"][name] = meta["videos"]["solo"]
     with pytest.raises(DatasetFileError, match="could lead out of the data set's folder"):
@@ -188,7 +188,7 @@ def test_a_video_never_leads_out_of_the_root(root, name):
         ),
     ],
 )
-def test_a_broken_mask_names_file_annotation_and_frame(root, change, kind, complaint):
+def test_revos_invalid_mask_raises_with_file_and_frame(root, change, kind, complaint):
     with editing(root / "mask_dict.json") as masks:
         change(masks)
     benchmark = open_benchmark("revos", root)
@@ -198,21 +198,21 @@ def test_a_broken_mask_names_file_annotation_and_frame(root, change, kind, compl
     assert benchmark.sample(benchmark.expressions[0]).truth.area(0) == 4
 
 
-def test_frames_that_are_not_there(root):
+def test_revos_missing_frames_raise(root):
     (root / "JPEGImages" / "solo").rename(root / "elsewhere")
     benchmark = open_benchmark("revos", root)
     with pytest.raises(DatasetError, match=r"solo: no such folder of frames"):
         benchmark.sample(benchmark.expressions[3])
 
 
-def test_frames_of_another_size_than_stated(root):
+def test_revos_size_mismatch_raises(root):
     layouts.write_frames(root / "JPEGImages" / "solo", layouts.FRAMES[:2], (6, 4))
     benchmark = open_benchmark("revos", root)
     with pytest.raises(DatasetFileError, match="video solo: frames are 6x4, its entry states 5x4"):
         benchmark.sample(benchmark.expressions[3])
 
 
-def test_a_foreground_without_the_video(root):
+def test_revos_foreground_without_video_raises(root):
     with editing(root / "mask_dict_foreground.json") as foreground:
         del foreground["solo"]
     benchmark = open_benchmark("revos", root)

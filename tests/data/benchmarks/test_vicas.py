@@ -1,4 +1,4 @@
-"""ViCaS: a track for each object of a prompt, scored where people annotated."""
+"""ViCaS: a track per object of a prompt, scored on annotated frames."""
 
 import pickle
 
@@ -14,7 +14,7 @@ def annotation(root):
     return editing(root / "annotations" / "v1.0" / "000042.json")
 
 
-def test_prompts_are_expressions(root):
+def test_vicas_prompts_are_expressions(root):
     both, sofa = open_benchmark("vicas", root).expressions
     assert (both.key, sofa.key) == ("000042/0", "000042/1")
     assert (both.query, both.objects) == ("both boys", ("1", "2"))
@@ -22,11 +22,11 @@ def test_prompts_are_expressions(root):
     assert both.folders == ("000042/0",)
 
 
-def test_only_what_people_annotated_is_scored(root):
+def test_vicas_only_annotated_frames_are_scored(root):
     assert [one.scored for one in open_benchmark("vicas", root).expressions] == [(0, 2), (0, 2)]
 
 
-def test_each_object_is_a_track_in_the_order_of_the_prompt(root):
+def test_vicas_objects_are_tracks_in_prompt_order(root):
     benchmark = open_benchmark("vicas", root)
     truth = benchmark.sample(benchmark.expressions[0]).truth
     assert [truth.mask(2, obj).tolist() for obj in (0, 1)] == [RIGHT.tolist(), LOW.tolist()]
@@ -34,12 +34,12 @@ def test_each_object_is_a_track_in_the_order_of_the_prompt(root):
     assert truth.rles[1][0] is None
 
 
-def test_masks_that_were_propagated_are_there_too(root):
+def test_vicas_propagated_masks_are_read(root):
     benchmark = open_benchmark("vicas", root)
     assert benchmark.sample(benchmark.expressions[1]).truth.mask(1, 0).tolist() == RIGHT.tolist()
 
 
-def test_a_prompt_for_nothing(root):
+def test_vicas_prompt_without_tracks_is_no_target(root):
     with annotation(root) as video:
         video["object_referrals"][1]["track_ids"] = []
     benchmark = open_benchmark("vicas", root)
@@ -47,20 +47,20 @@ def test_a_prompt_for_nothing(root):
     assert benchmark.sample(benchmark.expressions[1]).truth.num_objects == 0
 
 
-def test_the_first_version(tmp_path):
+def test_vicas_first_version_opens(tmp_path):
     layouts.vicas(tmp_path, "v0.1")
     assert len(open_benchmark("vicas", tmp_path, "v0.1-val").expressions) == 2
     with pytest.raises(DatasetFileError, match=r"v1\.0/val\.json: cannot be read"):
         open_benchmark("vicas", tmp_path)
 
 
-def test_annotations_with_a_title_in_their_name(root):
+def test_vicas_annotation_file_with_title_opens(root):
     path = root / "annotations" / "v1.0" / "000042.json"
     path.rename(path.with_name("000042_boys.json"))
     assert len(open_benchmark("vicas", root).expressions) == 2
 
 
-def test_copies_leave_the_annotation_behind(root):
+def test_vicas_pickle_drops_cached_annotation(root):
     benchmark = open_benchmark("vicas", root)
     again = pickle.loads(pickle.dumps(benchmark))
     assert again.files._latest is None
@@ -90,7 +90,7 @@ def test_copies_leave_the_annotation_behind(root):
         ),
     ],
 )
-def test_a_broken_annotation_names_file_and_field(root, change, kind, complaint):
+def test_vicas_invalid_annotation_raises_with_file_and_field(root, change, kind, complaint):
     with annotation(root) as video:
         change(video)
     with pytest.raises(DatasetFileError, match=complaint) as caught:
@@ -110,7 +110,7 @@ def test_a_broken_annotation_names_file_and_field(root, change, kind, complaint)
         (lambda frame: frame["mask_rles"][0].update(size=[5, 4]), "mask_rles > 0 is a mask of 4x5, its video 5x4"),
     ],
 )
-def test_a_broken_mask_is_met_when_it_is_used(root, change, complaint):
+def test_vicas_invalid_mask_raises_on_access(root, change, complaint):
     with annotation(root) as video:
         change(video["segmentations"][0])
     benchmark = open_benchmark("vicas", root)
@@ -118,19 +118,19 @@ def test_a_broken_mask_is_met_when_it_is_used(root, change, complaint):
         benchmark.sample(benchmark.expressions[0]).truth.union(2)
 
 
-def test_a_track_that_is_not_there(root):
+def test_vicas_unknown_track_raises(root):
     benchmark = open_benchmark("vicas", root)
     with pytest.raises(DatasetFileError, match=r"000042\.json has no track 3"):
         benchmark.files.track(benchmark.videos["000042"], "3", layouts.SIZE_WH)
 
 
-def test_frames_must_have_been_decoded(root):
+def test_vicas_missing_frames_raise(root):
     (root / "video_frames" / "000042").rename(root / "elsewhere")
     with pytest.raises(DatasetFileError, match=r"000042: no such folder of frames"):
         open_benchmark("vicas", root)
 
 
-def test_a_size_that_is_not_the_frames(root):
+def test_vicas_size_mismatch_raises(root):
     with annotation(root) as video:
         video["image_size"] = [5, 4]
     benchmark = open_benchmark("vicas", root)

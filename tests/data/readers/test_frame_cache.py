@@ -1,4 +1,4 @@
-"""Frames kept while several questions are asked about them."""
+"""Cached frames and their byte budget."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def cached(film):
 
 
 @pytest.mark.parametrize(("room", "decoded_again"), [(5, []), (2, [3, 2]), (0, [3, 0, 2])])
-def test_what_fits_is_never_decoded_again(cached, room, decoded_again):
+def test_cached_frames_within_budget_decode_once(cached, room, decoded_again):
     frames, inner, _ = cached(room * FRAME_BYTES)
     assert [frame[0, 0, 0] for frame in frames.read([3, 0, 2])] == [3, 0, 2]
     assert inner.reads == decoded_again
@@ -33,7 +33,7 @@ def test_what_fits_is_never_decoded_again(cached, room, decoded_again):
     assert inner.reads == decoded_again
 
 
-def test_it_is_the_same_video(cached):
+def test_cached_frames_match_inner_video(cached):
     frames, inner, _ = cached(10**6)
     assert (len(frames), frames.name, frames.size_wh, frames.fps) == (5, inner.name, inner.size_wh, inner.fps)
     assert frames.time_of(3) == inner.time_of(3)
@@ -42,21 +42,21 @@ def test_it_is_the_same_video(cached):
             frames[index]
 
 
-def test_times_are_added_only_where_there_are_none(cached):
+def test_cached_frames_fps_applies_without_times_only(cached):
     frames, _, _ = cached(0, fps=4.0, own_fps=None)
     assert (frames.fps, frames.time_of(2)) == (4.0, 0.5)
     frames, _, _ = cached(0, fps=4.0, own_fps=10.0)
     assert (frames.fps, frames.time_of(2)) == (10.0, 0.2)
 
 
-def test_nobody_paints_on_what_is_shared(cached):
+def test_cached_frames_are_read_only(cached):
     frames, _, _ = cached(10**6)
     with pytest.raises(ValueError, match="read-only"):
         frames[0][:] = 7
     np.testing.assert_array_equal(frames[0], 0)
 
 
-def test_a_video_that_is_let_go_gives_its_bytes_back(cached):
+def test_cached_frames_deleted_returns_budget(cached):
     frames, _, budget = cached(5 * FRAME_BYTES)
     assert not budget.take(1)
     del frames

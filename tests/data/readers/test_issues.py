@@ -1,17 +1,16 @@
-"""Flaws, raised one by one or counted."""
+"""Issues, raised or counted."""
 
 import pytest
 
-from thinkseg.data.readers.issues import ISSUE_KINDS, MAX_EXAMPLES, DatasetFileError, DatasetIssues
+from thinkseg.data.readers.issues import MAX_EXAMPLES, DatasetFileError, DatasetIssues
 from thinkseg.errors import DatasetError, VideoError
 
 
-def test_a_flaw_is_an_error_of_the_data_set():
+def test_dataset_file_error_is_dataset_error():
     assert issubclass(DatasetFileError, DatasetError)
-    assert len(ISSUE_KINDS) == len(set(ISSUE_KINDS)) > 5
 
 
-def test_the_first_flaw_is_raised_unless_going_on_is_wanted():
+def test_dataset_issues_default_raises_first_issue():
     issues = DatasetIssues()
     with pytest.raises(DatasetFileError, match="no such thing"), issues.skipping():
         raise DatasetFileError("unknown_id", "no such thing")
@@ -20,7 +19,7 @@ def test_the_first_flaw_is_raised_unless_going_on_is_wanted():
     assert issues.total == 0
 
 
-def test_flaws_are_counted_and_the_first_of_each_kind_kept():
+def test_dataset_issues_keep_going_counts_and_keeps_examples():
     issues = DatasetIssues(keep_going=True)
     for number in range(MAX_EXAMPLES + 2):
         with issues.skipping():
@@ -32,7 +31,7 @@ def test_flaws_are_counted_and_the_first_of_each_kind_kept():
     assert issues.examples["missing_frame"] == ["a broken frame"]
 
 
-def test_the_rest_of_the_block_is_given_up():
+def test_skipping_issue_ends_block():
     issues, done = DatasetIssues(keep_going=True), []
     for number in range(3):
         with issues.skipping():
@@ -42,13 +41,13 @@ def test_the_rest_of_the_block_is_given_up():
     assert done == [0, 2]
 
 
-def test_oddities_are_noted_and_never_raised():
+def test_note_default_counts_without_raising():
     issues = DatasetIssues()
     issues.note(DatasetFileError("unexpected_count", "one too many"))
     assert issues.counts == {"unexpected_count": 1}
 
 
-def test_bugs_and_other_errors_are_not_passed_over():
+def test_skipping_other_errors_propagate():
     for error in (KeyError("x"), DatasetError("the whole file")):
         with pytest.raises(type(error)), DatasetIssues(keep_going=True).skipping():
             raise error

@@ -1,4 +1,4 @@
-"""JSON values that know their place, and names that stay below the root."""
+"""Checked JSON values, and safe names."""
 
 import os
 
@@ -17,7 +17,7 @@ def meta():
     return parse_json(b'{"videos": {"clips/7": {"frames": ["00000", 5], "width": 854, "fps": 2.5}}}', "meta.json")
 
 
-def test_a_value_knows_its_place(meta):
+def test_where_names_file_and_fields(meta):
     video = meta["videos"]["clips/7"]
     assert meta.where == "meta.json"
     assert video["frames"].items()[1].where == "meta.json: videos > clips/7 > frames > 1"
@@ -26,7 +26,7 @@ def test_a_value_knows_its_place(meta):
     assert "height" not in video
 
 
-def test_values_are_what_they_should_be(meta):
+def test_json_node_valid_values_are_returned(meta):
     video = meta["videos"]["clips/7"]
     assert [frame.id_text() for frame in video["frames"].items()] == ["00000", "5"]
     assert video["frames"].items()[0].text() == "00000"
@@ -49,20 +49,20 @@ def test_values_are_what_they_should_be(meta):
         (lambda video: video.key_name(), "names 'clips/7', which could lead out of"),
     ],
 )
-def test_anything_else_is_a_flaw_with_its_place(meta, ask, complaint):
+def test_json_node_invalid_value_raises_with_position(meta, ask, complaint):
     with pytest.raises(DatasetFileError, match=complaint):
         ask(meta["videos"]["clips/7"])
 
 
 @pytest.mark.parametrize("value", [None, True, "", " \n", [], {}, -1])
-def test_what_is_neither_text_nor_number(value):
+def test_text_and_integer_other_types_raise(value):
     node = JsonNode(value, "file.json")
     for read in (node.text, node.integer):
         with pytest.raises(DatasetFileError, match=r"file\.json must be"):
             read()
 
 
-def test_long_values_do_not_make_long_messages():
+def test_error_long_value_is_shortened():
     with pytest.raises(DatasetFileError) as caught:
         JsonNode(["x" * 1000] * 1000, "a.json")["k" * 1000].text()
     assert len(str(caught.value)) < 300
@@ -71,13 +71,13 @@ def test_long_values_do_not_make_long_messages():
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"a": 1} x', b"[" * 100_000, b"1" * 5000, b'"\xc3"'])
-def test_what_is_not_json_is_said_to_be_so(data):
+def test_parse_json_invalid_raises(data):
     with pytest.raises(DatasetFileError, match=r"list\.json: (not JSON|nested too deeply)") as caught:
         parse_json(data, "list.json")
     assert caught.value.kind == "invalid_file"
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_read_json_and_list_folder_missing_raise(tmp_path):
     for read in (read_json, list_folder):
         with pytest.raises(DatasetFileError, match=r"missing\.json: cannot be read") as caught:
             read(tmp_path / "missing.json")
@@ -85,7 +85,7 @@ def test_files_that_are_not_there(tmp_path):
 
 
 @given(ODD_TEXT | st.text(), st.booleans())
-def test_a_safe_name_stays_below_its_root(name, nested):
+def test_is_safe_name_joined_stays_below_root(name, nested):
     if not is_safe_name(name, nested):
         return
     root = "/data/root"
@@ -98,17 +98,17 @@ def test_a_safe_name_stays_below_its_root(name, nested):
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "/a", "a/", "../a", "a\\b", "C:", "C:a", "a\0", "\ud800", "//host/share"]
 )
-def test_names_that_could_lead_elsewhere(name):
+def test_is_safe_name_unsafe_name_is_false(name):
     assert not is_safe_name(name)
 
 
 @pytest.mark.parametrize("name", ["a/../b", "../a", "/a", "a/", "a//b", "./a", "a/..", "C:/a", "a\\b/c"])
-def test_paths_that_could_lead_elsewhere(name):
+def test_is_safe_name_unsafe_path_is_false(name):
     assert not is_safe_name(name, nested=True)
 
 
 @pytest.mark.parametrize("name", ["a", "00000", "a b", "...", "..a", "-r", "été", "ab:c", "~"])
-def test_plain_names(name):
+def test_is_safe_name_plain_name_is_true(name):
     assert is_safe_name(name)
     assert is_safe_name(f"{name}/{name}", nested=True)
     assert not is_safe_name(f"{name}/{name}")

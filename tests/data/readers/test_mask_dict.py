@@ -1,4 +1,4 @@
-"""Single values of a large JSON file, against json.loads on all of it, and on broken files."""
+"""Values of a large JSON object, compared with json.loads, and invalid files."""
 
 import json
 import pickle
@@ -39,7 +39,7 @@ def written(tmp_path):
 
 
 @given(value=st.dictionaries(KEYS, TRACKS, max_size=4), layout=LAYOUTS)
-def test_lists_are_found_as_json_finds_them(path, value, layout):
+def test_mask_file_lists_match_json(path, value, layout):
     path.write_bytes(json.dumps(value, **layout).encode())
     masks = MaskFile(path, "[")
     assert len(masks) == len(value)
@@ -52,20 +52,20 @@ def test_lists_are_found_as_json_finds_them(path, value, layout):
     value=st.dictionaries(KEYS, st.fixed_dictionaries({"masks_rle": TRACKS, "ratio": st.lists(st.floats(0, 1))})),
     layout=LAYOUTS,
 )
-def test_objects_are_found_as_json_finds_them(path, value, layout):
+def test_mask_file_objects_match_json(path, value, layout):
     path.write_bytes(json.dumps(value, **layout).encode())
     masks = MaskFile(path, "{")
     assert {key: masks[key].value for key in value} == value
     assert len(masks) == len(value)
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path):
+def test_mask_file_missing_file_raises_on_access(tmp_path):
     masks = MaskFile(tmp_path / "none.json", "[")
     with pytest.raises(DatasetFileError, match=r"none\.json: cannot be read"):
         assert "1" in masks
 
 
-def test_a_key_that_is_not_there(written):
+def test_mask_file_unknown_key_raises(written):
     masks = written('{"1": []}')
     assert "2" not in masks
     with pytest.raises(DatasetFileError, match=r"masks\.json: no entry '2'") as caught:
@@ -73,7 +73,7 @@ def test_a_key_that_is_not_there(written):
     assert caught.value.kind == "unknown_id"
 
 
-def test_a_copy_in_another_process_knows_where_things_are(written):
+def test_mask_file_pickle_keeps_spans(written):
     masks = written('{"1": [null], "2": [{"size": [1, 1], "counts": "1"}]}')
     assert "1" in masks
     again = pickle.loads(pickle.dumps(masks))
@@ -103,14 +103,14 @@ def test_a_copy_in_another_process_knows_where_things_are(written):
         " " * 5000 + '{"1": [null]}',
     ],
 )
-def test_what_is_no_such_file(written, text):
+def test_mask_file_other_format_raises(written, text):
     masks = written(text)
     with pytest.raises(DatasetFileError, match=r"masks\.json: (empty|truncated|not a JSON object|a key)") as caught:
         len(masks)
     assert caught.value.kind == "invalid_file"
 
 
-def test_quotes_and_backslashes_in_a_key(written):
+def test_mask_file_escaped_keys_match_json(written):
     value = {'a"b': [None], "\\": [], '"': [None], '\\"': [None, None]}
     masks = written(json.dumps(value))
     assert {key: masks[key].value for key in value} == value
@@ -118,7 +118,7 @@ def test_quotes_and_backslashes_in_a_key(written):
 
 
 @pytest.mark.parametrize("counts", [":[]", ":[]:[", "[", "\\", ":[\\", "]:[]"])
-def test_run_lengths_that_look_like_the_end_of_a_key(written, counts):
+def test_mask_file_rles_like_key_ends_match_json(written, counts):
     value = {"1": [{"size": [4, 5], "counts": counts}, None], "2": [{"counts": counts, "size": [4, 5]}]}
     masks = written(json.dumps(value))
     assert {key: masks[key].value for key in value} == value
@@ -128,14 +128,14 @@ def test_run_lengths_that_look_like_the_end_of_a_key(written, counts):
 @pytest.mark.parametrize(
     "value", ["[null, nul]", '[{"size": [1, 1]]', '[{"counts": "1}]', "[null], 5", "[null],", "[null]} {"]
 )
-def test_a_broken_value_is_met_when_it_is_read_and_spoils_no_other(written, value):
+def test_mask_file_invalid_value_raises_on_access_only(written, value):
     masks = written(f'{{"1": {value}, "2": [null]}}')
     assert masks["2"].value == [None]
     with pytest.raises(DatasetFileError, match=r"masks\.json: 1: not JSON"):
         masks["1"]
 
 
-def test_a_file_that_went_away(written):
+def test_mask_file_deleted_file_raises(written):
     masks = written('{"1": [null]}')
     assert "1" in masks
     masks.path.unlink()
@@ -144,7 +144,7 @@ def test_a_file_that_went_away(written):
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,nul 1\\').map(str.encode))
-def test_any_bytes_are_a_file_or_a_flaw(path, data):
+def test_mask_file_any_bytes_match_json_or_raise(path, data):
     path.write_bytes(data)
     masks = MaskFile(path, "[")
     try:

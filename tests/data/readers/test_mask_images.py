@@ -1,4 +1,4 @@
-"""Masks as pictures, read as the evaluators read them, and refused where they are something else."""
+"""Mask images, read as the evaluators read them, and invalid files."""
 
 import numpy as np
 import pytest
@@ -11,25 +11,25 @@ from thinkseg.data.readers.mask_images import check_size, label_map, mask_image
 READERS = (check_size, label_map, mask_image)
 
 
-def test_a_label_map_is_its_numbers_and_not_its_colours(tmp_path):
+def test_label_map_palette_returns_indices(tmp_path):
     write_labels(tmp_path / "a.png", LABELS)
     labels = label_map(tmp_path / "a.png", SIZE_WH)
     assert labels.dtype == np.uint8
     assert labels.tolist() == LABELS.tolist()
 
 
-def test_a_label_map_without_a_palette(tmp_path):
+def test_label_map_gray_returns_levels(tmp_path):
     Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "a.png")
     assert label_map(tmp_path / "a.png", SIZE_WH).tolist() == LABELS.tolist()
 
 
-def test_a_label_map_in_colours_is_refused(tmp_path):
+def test_label_map_rgb_raises(tmp_path):
     Image.new("RGB", SIZE_WH).save(tmp_path / "a.png")
     with pytest.raises(DatasetFileError, match=r"a\.png: not a label map: mode is RGB"):
         label_map(tmp_path / "a.png", SIZE_WH)
 
 
-def test_a_mask_is_whatever_is_not_black(tmp_path):
+def test_mask_image_nonblack_is_inside(tmp_path):
     write_mask(tmp_path / "a.png", LEFT)
     assert mask_image(tmp_path / "a.png", SIZE_WH).tolist() == LEFT.tolist()
     Image.fromarray(LEFT.astype(np.uint8)).save(tmp_path / "b.png")
@@ -38,19 +38,19 @@ def test_a_mask_is_whatever_is_not_black(tmp_path):
     assert mask_image(tmp_path / "c.png", SIZE_WH).tolist() == LEFT.tolist()
 
 
-def test_a_mask_with_a_palette_goes_by_its_colours(tmp_path):
+def test_mask_image_palette_uses_colors(tmp_path):
     # Colour 0 of the palette is grey and colour 2 is black, as OpenCV, and so the evaluators, see it.
     write_labels(tmp_path / "a.png", LABELS)
     assert mask_image(tmp_path / "a.png", SIZE_WH).tolist() == (LABELS != 2).tolist()
 
 
-def test_mask_picture_of_one_bit_is_what_is_not_black(tmp_path):
+def test_mask_image_1_bit_nonblack_is_inside(tmp_path):
     Image.fromarray(LEFT).save(tmp_path / "a.png", bits=1)
     assert (tmp_path / "a.png").read_bytes()[24] == 1
     assert mask_image(tmp_path / "a.png", SIZE_WH).tolist() == LEFT.tolist()
 
 
-def test_mask_picture_of_16_bits_goes_by_the_upper_eight(tmp_path):
+def test_mask_image_16_bits_uses_upper_8(tmp_path):
     # As OpenCV, and so the evaluators, make it 8 bits: levels below 256 are black.
     for level, expected in ((255, np.zeros_like(LEFT)), (256, LEFT), (65535, LEFT)):
         Image.fromarray((LEFT * level).astype(np.uint16)).save(tmp_path / "a.png")
@@ -58,7 +58,7 @@ def test_mask_picture_of_16_bits_goes_by_the_upper_eight(tmp_path):
         assert mask_image(tmp_path / "a.png", SIZE_WH).tolist() == expected.tolist()
 
 
-def test_label_map_of_two_bits_has_its_palette_indices(tmp_path):
+def test_label_map_2_bits_returns_indices(tmp_path):
     picture = Image.fromarray(LABELS.astype(np.uint8))
     picture.putpalette([9, 9, 9, 200, 0, 0, 0, 0, 0])
     picture.save(tmp_path / "a.png", bits=2)
@@ -67,7 +67,7 @@ def test_label_map_of_two_bits_has_its_palette_indices(tmp_path):
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_another_size(tmp_path, read):
+def test_readers_other_size_raises(tmp_path, read):
     write_mask(tmp_path / "a.png", mask("##", "##", "##"))
     with pytest.raises(DatasetFileError, match=r"a\.png: mask is 2x3, its video 5x4") as caught:
         read(tmp_path / "a.png", SIZE_WH)
@@ -75,7 +75,7 @@ def test_another_size(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_no_picture(tmp_path, read):
+def test_readers_missing_or_invalid_file_raises(tmp_path, read):
     with pytest.raises(DatasetFileError, match=r"a\.png: no such mask") as caught:
         read(tmp_path / "a.png", SIZE_WH)
     assert caught.value.kind == "missing_mask"
@@ -85,7 +85,7 @@ def test_no_picture(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", [label_map, mask_image])
-def test_half_a_picture(tmp_path, read):
+def test_readers_truncated_image_raises(tmp_path, read):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()

@@ -1,4 +1,4 @@
-"""Tracks that read masks when they are asked for them."""
+"""Tracks that read masks on access."""
 
 import pickle
 from functools import partial
@@ -24,7 +24,7 @@ def track(*entries):
     return RleTrack(partial(nodes, list(entries)), len(entries), SIZE_WH)
 
 
-def test_run_lengths_are_loaded_once_and_not_before():
+def test_rle_track_loads_once_on_first_access():
     calls = []
 
     def load():
@@ -39,7 +39,7 @@ def test_run_lengths_are_loaded_once_and_not_before():
     assert calls == [1]
 
 
-def test_masklets_take_tracks_of_any_kind(tmp_path):
+def test_masklets_mixed_tracks_merge(tmp_path):
     write_mask(tmp_path / "0.png", LEFT)
     pictures = PngTrack([tmp_path / "0.png", None], SIZE_WH)
     masklets = Masklets(SIZE_WH, 2, (pictures, track(rle(RIGHT), None), (None, rle(LEFT))))
@@ -50,13 +50,13 @@ def test_masklets_take_tracks_of_any_kind(tmp_path):
 
 
 @pytest.mark.parametrize("frame", [-1, 2, 99])
-def test_frames_that_are_not_there(tmp_path, frame):
+def test_track_index_out_of_range_raises(tmp_path, frame):
     for some in (track(None, None), PngTrack([None, None], SIZE_WH)):
         with pytest.raises(IndexError, match=f"frame {frame}: the track has frames 0..1"):
             some[frame]
 
 
-def test_pictures_are_read_one_by_one(tmp_path):
+def test_png_track_reads_on_access(tmp_path):
     write_labels(tmp_path / "0.png", LABELS)
     seen = PngTrack([tmp_path / "0.png", tmp_path / "lost.png", None], SIZE_WH, label=2)
     assert decode(seen[0]).tolist() == RIGHT.tolist()
@@ -67,21 +67,21 @@ def test_pictures_are_read_one_by_one(tmp_path):
     assert [issue.kind for issue in seen.issues()] == ["missing_mask"]
 
 
-def test_tracks_can_be_copied_to_other_processes(tmp_path):
+def test_tracks_pickle_round_trip(tmp_path):
     write_mask(tmp_path / "0.png", LEFT)
     for some in (track(rle(LEFT)), PngTrack([tmp_path / "0.png"], SIZE_WH)):
         expected = some[0]
         assert pickle.loads(pickle.dumps(some))[0] == expected
 
 
-def test_flaws_are_all_listed():
+def test_rle_track_issues_lists_all():
     flaws = list(track(rle(LEFT), {"size": [4, 5]}, None, rle(LEFT[:3])).issues())
     assert [flaw.kind for flaw in flaws] == ["invalid_rle", "size_mismatch"]
     assert "masks.json: 1 is not a valid RLE" in str(flaws[0])
     assert "masks.json: 3 is a mask of 5x3, its video 5x4" in str(flaws[1])
 
 
-def test_what_cannot_be_loaded_is_one_flaw():
+def test_rle_track_issues_load_error_is_one_issue():
     def load():
         raise DatasetFileError("unknown_id", "no such annotation")
 
@@ -97,7 +97,7 @@ SIZES = st.lists(st.integers(-1, 9) | st.just(MAX_PIXELS * 2), max_size=3)
 
 
 @given(JUNK | st.fixed_dictionaries({"size": SIZES, "counts": st.text(max_size=9) | st.text(alphabet="0123no")}))
-def test_any_value_is_null_or_a_mask_of_the_video_or_a_flaw(value):
+def test_checked_rle_any_value_is_mask_or_issue(value):
     (flaw, *more) = [*RleTrack(lambda: [JsonNode(value, "masks.json")], 1, (3, 2)).issues(), None]
     if flaw is not None:
         assert more == [None]

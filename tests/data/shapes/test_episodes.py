@@ -42,12 +42,12 @@ def state(one: Episode) -> tuple:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_sample_is_a_function_of_split_and_index(split: str) -> None:
+def test_load_same_split_and_index_is_equal(split: str) -> None:
     assert digest(load(split, 5, (56, 56))) == digest(load(split, 5, (56, 56)))
     assert digest(load(split, 5, (56, 56))) != digest(load(split, 6, (56, 56)))
 
 
-def test_a_sample_is_the_same_in_another_process() -> None:
+def test_load_other_process_is_equal() -> None:
     """Which hashes strings otherwise, and has drawn no other sample before."""
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -60,14 +60,14 @@ def test_a_sample_is_the_same_in_another_process() -> None:
     assert result.stdout.strip() == digest(load("val", 11, (56, 56)))
 
 
-def test_no_two_samples_share_their_random_stream() -> None:
+def test_episode_clips_are_all_different() -> None:
     """Whatever the split: neither the same clip nor the same background."""
     clips = [episode(split, index).clip for split in SPLITS for index in range(60)]
     assert len({clip.appearance_seed for clip in clips}) == len(clips)
     assert len({clip.xy.tobytes() for clip in clips}) == len(clips)
 
 
-def test_more_questions_leave_the_clip_and_the_first_question_as_they_are() -> None:
+def test_episode_num_questions_keeps_clip_and_first_question() -> None:
     for index in range(20):
         alone, many = episode("train", index), episode("train", index, 6)
         assert state(alone)[3:] == state(many)[3:]
@@ -77,7 +77,7 @@ def test_more_questions_leave_the_clip_and_the_first_question_as_they_are() -> N
         assert len(set(many.questions)) == len(many.questions) == len(many.texts)
 
 
-def test_a_category_without_a_share_is_never_asked() -> None:
+def test_episode_zero_weight_excludes_category() -> None:
     shares = CATEGORY_WEIGHTS | dict.fromkeys(("motion", "time", "cause"), 0)
     clips = [episode("train", index, 5, shares) for index in range(30)]
     assert {q.category for one in clips for q in one.questions} == set(CATEGORIES) - {"motion", "time", "cause"}
@@ -85,13 +85,13 @@ def test_a_category_without_a_share_is_never_asked() -> None:
     assert {q.category for q in alone.questions} == {"none"}
 
 
-def test_no_clip_is_asked_the_same_words_twice() -> None:
+def test_episode_texts_are_unique() -> None:
     for index in range(40):
         one = episode("train", index, 8)
         assert len(set(one.texts)) == len(one.texts)
 
 
-def test_categories_are_asked_by_their_shares() -> None:
+def test_episode_categories_follow_weights() -> None:
     count = 1000
     assert sum(CATEGORY_WEIGHTS.values()) == pytest.approx(1)
     assert CATEGORY_WEIGHTS.keys() == SCENARIOS.keys() == set(CATEGORIES)
@@ -108,7 +108,7 @@ def possible(table: dict[str, tuple[str, ...]], one: Episode) -> bool:
     )
 
 
-def test_zeroshot_speaks_and_moves_as_no_other_split_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_episode_zeroshot_has_own_wordings_and_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     paths: list[tuple[str, ...]] = []
     simulate = module.simulate
 
@@ -127,7 +127,7 @@ def test_zeroshot_speaks_and_moves_as_no_other_split_does(monkeypatch: pytest.Mo
     assert not set(UNSEEN_PATHS) & set(TRAINING_PATHS)
 
 
-def test_all_wordings_occur() -> None:
+def test_episode_all_wordings_occur() -> None:
     texts = {text for index in range(400) for text in episode("train", index, 6).texts}
     for kind, wordings in WORDINGS.items():
         for wording in wordings:
@@ -135,7 +135,7 @@ def test_all_wordings_occur() -> None:
             assert any(text.startswith(start) for text in texts), (kind, wording)
 
 
-def test_a_sample_has_its_truth() -> None:
+def test_load_matches_episode() -> None:
     for index in range(30):
         sample, one = load("val", index, (64, 48)), episode("val", index)
         assert sample.truth is not None
@@ -146,11 +146,11 @@ def test_a_sample_has_its_truth() -> None:
         assert sample.truth.size_wh == sample.video.size_wh == (64, 48)
 
 
-def test_ids_name_split_and_index() -> None:
+def test_episode_id_has_split_and_index() -> None:
     assert episode("zeroshot", 12).id == load("zeroshot", 12, (28, 28)).id == "zeroshot-000012"
 
 
-def test_large_indices_are_samples_too() -> None:
+def test_load_large_index() -> None:
     """Training stages start ten million clips apart."""
     assert len(load("train", 30_000_005, (28, 28)).video) >= 24
 
@@ -158,6 +158,6 @@ def test_large_indices_are_samples_too() -> None:
 @pytest.mark.parametrize(
     ("split", "index", "complaint"), [("test", 0, "unknown split 'test'"), ("val", -1, "invalid index -1")]
 )
-def test_what_cannot_be_is_refused(split: str, index: int, complaint: str) -> None:
+def test_load_invalid_split_or_index_raises(split: str, index: int, complaint: str) -> None:
     with pytest.raises(DatasetError, match=complaint):
         load(split, index)

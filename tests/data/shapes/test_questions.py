@@ -1,4 +1,4 @@
-"""Every claim of every question, checked against the clip in plain pixels and loops instead of the code that asked."""
+"""Every question is checked against the clip with independent code."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -216,41 +216,41 @@ def asked() -> list[tuple[Watched, ShapesQuestion]]:
     return found
 
 
-def test_all_kinds_are_checked() -> None:
+def test_checks_cover_all_kinds() -> None:
     assert HOLDS.keys() == WORDINGS.keys()
 
 
 @pytest.mark.parametrize("kind", HOLDS)
-def test_claims_hold(asked: list[tuple[Watched, ShapesQuestion]], kind: str) -> None:
+def test_clear_questions_targets_pass_independent_check(asked: list[tuple[Watched, ShapesQuestion]], kind: str) -> None:
     cases = [(seen, question) for seen, question in asked if question.kind == kind]
     assert len([question for _, question in cases if question.targets]) >= 8
     wrong = [(question, seen.clip.roles) for seen, question in cases if not HOLDS[kind](seen, question)]
     assert not wrong
 
 
-def test_questions_without_a_target_are_of_several_kinds(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
+def test_clear_questions_without_target_have_several_kinds(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     empty = Counter(question.kind for _, question in asked if not question.targets)
     assert empty.keys() >= {"name", "all_kind", "pushed_by", "arrives", "leaves_first", "grows", "shrinks"}
 
 
-def test_categories_are_those_of_the_kind_or_none(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
+def test_category_follows_kind_or_is_none(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     for _, question in asked:
         assert question.category == (CATEGORY[question.kind] if question.targets else "none")
 
 
-def test_targets_are_there_for_a_while(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
+def test_clear_questions_targets_are_visible_for_some_time(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     for seen, question in asked:
         assert all(seen.there[obj].mean() > 0.2 for obj in question.targets)
 
 
-def test_no_question_is_asked_twice(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
+def test_clear_questions_are_unique(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
     by_clip: dict[int, list[ShapesQuestion]] = {}
     for seen, question in asked:
         by_clip.setdefault(id(seen.clip), []).append(question)
     assert all(len(set(found)) == len(found) for found in by_clip.values())
 
 
-def test_what_is_asked_comes_well_into_sight() -> None:
+def test_episode_targets_are_sufficiently_visible() -> None:
     """After occlusion, all targets at once, by more than half of what there is of each."""
     for index in range(30):
         one = episode("train", index, 6)
@@ -281,7 +281,7 @@ def answers(clip: Clip) -> dict[tuple[str, ...], tuple[int, ...]]:
     }
 
 
-def test_questions_by_hand() -> None:
+def test_clear_questions_manual_clip() -> None:
     found = answers(row(0.2, 0.7, 0.9))
     assert found["name", "red", "star"] == (1,)
     assert found["color", "blue"] == (2,)
@@ -298,14 +298,14 @@ def test_questions_by_hand() -> None:
     assert found["leaves_first",] == found["arrives",] == ()
 
 
-def test_close_calls_are_not_asked() -> None:
+def test_clear_questions_small_margin_is_skipped() -> None:
     assert ("leftmost",) not in answers(row(0.2, 0.3, 0.9))
     assert ("ends_left",) not in answers(row(0.2, 0.45, 0.9))
     assert ("largest",) not in answers(row(0.2, 0.5, 0.9, radii=(0.1, 0.1, 0.11)))
     assert answers(row(0.2, 0.5, 0.8, radii=(0.1, 0.1, 0.2)))["largest",] == (2,)
 
 
-def test_what_is_hardly_ever_there_is_not_asked_for() -> None:
+def test_clear_questions_rarely_visible_target_is_skipped() -> None:
     clip = row(0.2, 0.7, 0.9)
     xy = clip.xy.copy()
     xy[0, 4:] = 5.0

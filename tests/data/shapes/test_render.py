@@ -30,7 +30,7 @@ def drawn(clip: Clip, size_wh: tuple[int, int]) -> np.ndarray:
     return label_map(corners(clip, size_wh), 0, size_wh)
 
 
-def test_a_square_by_hand() -> None:
+def test_label_map_square_matches_manual_mask() -> None:
     """From 0.3 to 0.7 of 20 pixels: six to thirteen."""
     expected = np.zeros((20, 20), np.uint8)
     expected[6:14, 6:14] = 1
@@ -40,7 +40,7 @@ def test_a_square_by_hand() -> None:
     assert areas[0] == pytest.approx(80 * 40, rel=0.05)
 
 
-def test_the_nearer_object_hides_the_other() -> None:
+def test_label_map_closer_object_occludes() -> None:
     labels = drawn(square_clip((0.4, 0.5), (0.6, 0.5)), (100, 100))
     assert labels[50, 30] == 1
     assert labels[50, 50] == labels[50, 70] == 2
@@ -49,7 +49,7 @@ def test_the_nearer_object_hides_the_other() -> None:
     assert boxes[0, 2] == boxes[1, 0]
 
 
-def test_what_is_hidden_or_outside_has_no_box() -> None:
+def test_visible_boxes_hidden_objects_are_zero() -> None:
     labels = drawn(square_clip((0.5, 0.5), (0.5, 0.5), (2.0, 0.5)), (100, 100))
     boxes, areas = visible_boxes(labels, 3)
     assert areas[0] == areas[2] == 0
@@ -57,7 +57,7 @@ def test_what_is_hidden_or_outside_has_no_box() -> None:
     assert areas[1] > 0
 
 
-def test_boxes_are_tight() -> None:
+def test_visible_boxes_are_tight() -> None:
     for index in range(5):
         one = episode("train", index)
         outlines = corners(one.clip, (90, 60))
@@ -71,12 +71,12 @@ def test_boxes_are_tight() -> None:
                     assert boxes[obj].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
-def test_full_area_is_that_of_the_polygon() -> None:
+def test_full_area_equals_polygon_area() -> None:
     clip = square_clip((0.5, 0.5))
     assert full_area(corners(clip, (100, 100))[0]) == pytest.approx(1600, rel=0.01)
 
 
-def test_masks_are_the_label_maps_apart() -> None:
+def test_episode_masklets_match_label_maps() -> None:
     """All objects of a clip: no pixel twice, and together every pixel that is not background."""
     one = episode("val", 3)
     everything = episode_masklets(one.clip, range(one.clip.num_objects), (120, 80))
@@ -95,7 +95,7 @@ def without(clip: Clip, objects: list[int]) -> Clip:
 
 
 @pytest.mark.parametrize("index", range(2))
-def test_what_is_drawn_is_what_the_masks_say(index: int) -> None:
+def test_shapes_video_pixels_match_masks(index: int) -> None:
     """Taking one object out changes the picture inside its mask and nowhere else, but for its one-pixel outline."""
     clip = episode("val", index).clip
     video, outlines = ShapesVideo(clip, SIZE, "a"), corners(clip, SIZE)
@@ -114,7 +114,7 @@ def test_what_is_drawn_is_what_the_masks_say(index: int) -> None:
                 assert changed[inside].mean() > 0.9
 
 
-def test_objects_have_the_colours_they_are_said_to_have() -> None:
+def test_shapes_video_objects_have_named_colors() -> None:
     """Most of a mask, in whatever light: the palette's nearest colour once brightness is taken out."""
     palette = np.array(list(COLORS.values()), float)
     palette /= np.linalg.norm(palette, axis=1, keepdims=True)
@@ -135,7 +135,7 @@ def test_objects_have_the_colours_they_are_said_to_have() -> None:
 
 
 @pytest.mark.parametrize("size_wh", [(224, 224), (112, 84), (301, 199), (28, 28)])
-def test_frames_of_any_size(size_wh: tuple[int, int]) -> None:
+def test_shapes_video_any_size_renders(size_wh: tuple[int, int]) -> None:
     clip = episode("val", 0).clip
     video = ShapesVideo(clip, size_wh, "clip")
     assert (video.size_wh, video.name, len(video), video.fps) == (size_wh, "clip", clip.num_frames, FPS)
@@ -143,7 +143,7 @@ def test_frames_of_any_size(size_wh: tuple[int, int]) -> None:
     assert video[3].dtype == np.uint8
 
 
-def test_frames_are_drawn_alike_each_time_and_in_any_order() -> None:
+def test_shapes_video_access_order_does_not_change_frames() -> None:
     clip = episode("val", 1).clip
     one, other = ShapesVideo(clip, (64, 48), "a"), ShapesVideo(clip, (64, 48), "b")
     backwards = {index: one[index] for index in reversed(range(len(one)))}
@@ -151,7 +151,7 @@ def test_frames_are_drawn_alike_each_time_and_in_any_order() -> None:
         assert np.array_equal(frame, backwards[index])
 
 
-def test_every_frame_has_noise_of_its_own() -> None:
+def test_shapes_video_noise_differs_per_frame() -> None:
     """Even where nothing moves, so that a frame cannot be told by its background."""
     video = ShapesVideo(square_clip((0.5, 0.5)), (64, 64), "a")
     moving = replace(
@@ -164,11 +164,11 @@ def test_every_frame_has_noise_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 1, 99])
-def test_frames_that_are_not_there(index: int) -> None:
+def test_shapes_video_index_out_of_range_raises(index: int) -> None:
     with pytest.raises(IndexError, match=r"the clip has frames 0\.\.0"):
         ShapesVideo(square_clip((0.5, 0.5)), (64, 64), "a")[index]
 
 
-def test_times() -> None:
+def test_shapes_video_times_follow_fps() -> None:
     video = ShapesVideo(episode("val", 0).clip, (8, 8), "a")
     assert [video.time_of(i) for i in (0, 6, 12)] == [0.0, 0.5, 1.0]

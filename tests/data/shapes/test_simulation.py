@@ -32,7 +32,7 @@ def lengths(clip: Clip) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_clips_are_what_they_are_said_to_be(scenario: str) -> None:
+def test_simulate_clip_fields_are_in_range(scenario: str) -> None:
     for clip in clips(scenario):
         assert NUM_FRAMES[0] <= clip.num_frames <= NUM_FRAMES[1]
         assert NUM_OBJECTS[0] <= clip.num_objects <= NUM_OBJECTS[1]
@@ -47,7 +47,7 @@ def test_clips_are_what_they_are_said_to_be(scenario: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_clip_is_a_function_of_its_random_stream(scenario: str) -> None:
+def test_simulate_same_seed_is_equal(scenario: str) -> None:
     one, same, other = (simulate(np.random.default_rng(seed), scenario) for seed in (1, 1, 2))
     assert all(np.array_equal(getattr(one, field), getattr(same, field)) for field in FIELDS)
     assert (one.colors, one.shapes, one.roles, one.hit, one.appearance_seed) == (
@@ -61,7 +61,7 @@ def test_a_clip_is_a_function_of_its_random_stream(scenario: str) -> None:
 
 
 @pytest.mark.parametrize("paths", [TRAINING_PATHS, UNSEEN_PATHS])
-def test_objects_move_as_their_roles_say(paths: tuple[str, ...]) -> None:
+def test_simulate_motion_follows_roles(paths: tuple[str, ...]) -> None:
     for clip in [clip for scenario in SCENARIOS for clip in clips(scenario, 6, paths)]:
         for obj, role in enumerate(clip.roles):
             way, radius = clip.xy[obj], clip.radius[obj][:, None]
@@ -79,7 +79,7 @@ def test_objects_move_as_their_roles_say(paths: tuple[str, ...]) -> None:
                 assert extents(clip)[obj, 0, :2].max() == 1 or extents(clip)[obj, 0, 2:].min() == 0
 
 
-def test_straight_flight_keeps_its_speed() -> None:
+def test_simulate_straight_path_has_constant_speed() -> None:
     """Between bounces; a wall folds a step back on itself."""
     for clip in clips("still"):
         for obj in (i for i, role in enumerate(clip.roles) if role == "drift"):
@@ -87,7 +87,7 @@ def test_straight_flight_keeps_its_speed() -> None:
             assert np.isclose(steps, np.median(steps)).mean() > 0.8
 
 
-def test_unseen_paths_are_not_straight() -> None:
+def test_simulate_unseen_paths_turn() -> None:
     """They turn in the open; straight flight turns at walls only."""
 
     def turns_in_the_open(clip: Clip, obj: int) -> bool:
@@ -108,33 +108,33 @@ def test_unseen_paths_are_not_straight() -> None:
         assert np.mean(turning) == pytest.approx(float(expected), abs=0.1)
 
 
-def test_one_is_fast() -> None:
+def test_simulate_fast_scenario_has_one_fast_object() -> None:
     for clip in clips("fast"):
         ways = np.sort(lengths(clip))
         assert ways[-1] > 0.9 * FAST[0]
         assert ways[-2] < 1.1 * SLOW[1]
 
 
-def test_one_rests() -> None:
+def test_simulate_still_scenario_has_one_object_at_rest() -> None:
     for clip in clips("still"):
         assert sorted(clip.roles)[-1] == "still"
         assert clip.roles.count("still") == 1
 
 
-def test_one_changes_its_size() -> None:
+def test_simulate_resize_scenario_has_one_resized_object() -> None:
     for clip in clips("resize"):
         change = clip.radius[:, -1] / clip.radius[:, 0]
         assert ((change > 1.5) | (change < 0.67)).sum() == 1
         assert np.isclose(change, 1).sum() == clip.num_objects - 1
 
 
-def test_one_stands_out_in_size() -> None:
+def test_simulate_size_scenario_has_one_size_outlier() -> None:
     for clip in clips("size"):
         sizes = np.sort(clip.radius[:, 0])
         assert sizes[-1] / sizes[-2] > 1.3 or sizes[1] / sizes[0] > 1.3
 
 
-def test_a_struck_object_rests_until_it_is_touched_and_is_then_pushed_along() -> None:
+def test_simulate_hit_struck_object_moves_after_contact() -> None:
     for clip in clips("hit", 40):
         assert clip.hit is not None
         striker, struck, contact = clip.hit
@@ -168,12 +168,12 @@ def square_clip(angle: float = 0.0) -> Clip:
     )
 
 
-def test_corners_by_hand() -> None:
+def test_polygons_square_matches_manual_corners() -> None:
     assert np.allclose(sorted(polygons(square_clip(), 0)[0].tolist()), [[0.3, 0.3], [0.3, 0.7], [0.7, 0.3], [0.7, 0.7]])
     assert np.allclose(extents(square_clip()), [[[0.3, 0.3, 0.7, 0.7]]])
 
 
-def test_an_object_turns_about_its_middle() -> None:
+def test_polygons_rotate_about_center() -> None:
     reach = 0.2 * np.sqrt(2)
     assert np.allclose(extents(square_clip(np.pi / 4)), [[[0.5 - reach, 0.5 - reach, 0.5 + reach, 0.5 + reach]]])
     marked = polygons(square_clip(np.pi / 2), 0, np.array([[1.0, 0.0]]))
@@ -181,7 +181,7 @@ def test_an_object_turns_about_its_middle() -> None:
     assert np.allclose(marked, [[[0.5, 0.5 + radius]]])
 
 
-def test_extents_end_at_the_frame() -> None:
+def test_extents_are_clipped_to_frame() -> None:
     clip = square_clip()
     clip.xy[:] = [1.1, -3.0]
     assert np.allclose(extents(clip), [[[0.9, 0.0, 1.0, 0.0]]])

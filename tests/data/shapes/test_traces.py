@@ -64,12 +64,12 @@ def ask(kind: str, *targets: int, **words: str) -> ShapesQuestion:
     return ShapesQuestion(kind, tuple(words.items()), targets)
 
 
-def test_phrases_by_hand() -> None:
+def test_list_frame_manual_observation() -> None:
     assert boxed_name(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
     assert [list_frame(SIGHT, shown) for shown in range(3)] == LISTS
 
 
-def test_a_frame_without_anything_shows_nothing() -> None:
+def test_list_frame_without_visible_objects_is_nothing() -> None:
     bare = Observation(SIGHT.names, SIGHT.boxes, 0 * SIGHT.areas, (), SIGHT.labels, np.full((3, 3), "away"))
     assert list_frame(bare, 0) == "at 0.0 s nothing"
     assert list_frame(bare, 0, ORDERS["leftmost"]) == "at 0.0 s nothing"
@@ -87,18 +87,18 @@ def test_a_frame_without_anything_shows_nothing() -> None:
         (("smallest",), "from the smallest green ball [0, 0, 9, 8]; {bar}; {star}"),
     ],
 )
-def test_orders_by_hand(kinds: tuple[str, ...], items: str) -> None:
+def test_list_frame_order_sorts_objects(kinds: tuple[str, ...], items: str) -> None:
     told = items.format(star="red star [20, 10, 40, 40]", bar="blue bar [50, 22, 91, 33]")
     for kind in kinds:
         assert list_frame(SIGHT, 1, ORDERS[kind]) == f"at 0.5 s {told}"
 
 
-def test_an_order_leaves_out_what_is_gone() -> None:
+def test_list_frame_order_skips_hidden_objects() -> None:
     listed = list_frame(SIGHT, 2, ORDERS["highest"])
     assert listed == "at 1.0 s from the top green ball [4, 2, 30, 30]; blue bar [50, 20, 90, 30]"
 
 
-def test_courses_by_hand() -> None:
+def test_object_tracks_manual_observation() -> None:
     assert object_tracks(SIGHT) == COURSES.format(star="", bar="", ball="")
     asked = {"star": ": still? no", "bar": ": still? it is blue bar", "ball": ": still? no"}
     assert object_tracks(SIGHT, Criterion("still", (1,))) == COURSES.format(**asked)
@@ -120,7 +120,7 @@ def found(changes: Sequence[str]) -> str:
     return "darts" if "darts" in words else "moves"
 
 
-def test_what_is_sought_can_be_told_from_the_words_for_each_thing() -> None:
+def test_criterion_matches_changes_of_targets_only() -> None:
     """The word sought is true of the target, and of hardly anything else.
 
     How far a thing goes from frame to frame depends on how many are shown: the words are for four, as in the recipes.
@@ -224,7 +224,7 @@ def test_what_is_sought_can_be_told_from_the_words_for_each_thing() -> None:
     ],
     ids=["name", "largest", "leftmost", "left half", "nobody", "gone", "no such thing", "several"],
 )
-def test_traces_by_hand(
+def test_trace_manual_observation(
     question: ShapesQuestion, template: int, thinking: str, shown: int | None, boxes: list[list[int]]
 ) -> None:
     thought = trace(SIGHT, question, template)
@@ -233,7 +233,7 @@ def test_traces_by_hand(
     assert thought.boxes.tolist() == boxes
 
 
-def test_all_targets_together_go_before_much_of_some() -> None:
+def test_best_frame_prefers_all_targets_over_area() -> None:
     """Frame 2 shows more of the ball than frame 1 of both, but not the star."""
     nobody = Observation(
         ("a",), np.zeros((2, 1, 4), int), np.zeros((2, 1)), (), ("0.0", "1.0"), np.full((2, 1), "away")
@@ -243,7 +243,7 @@ def test_all_targets_together_go_before_much_of_some() -> None:
     assert best_frame(nobody, (0,)) is None
 
 
-def test_the_first_frame_can_be_the_keyframe_instead_of_the_best() -> None:
+def test_trace_first_uses_first_visible_frame() -> None:
     """The ball is first seen in frame 1, and best in frame 2."""
     ball = ask("name", 2, color="green", shape="ball")
     first = [trace(SIGHT, ball, template, first=True) for template in range(len(TEMPLATES))]
@@ -258,7 +258,7 @@ def test_the_first_frame_can_be_the_keyframe_instead_of_the_best() -> None:
     assert trace(SIGHT, ask("leaves_first"), 0, first=True).position is None
 
 
-def test_what_is_never_in_sight_cannot_be_answered() -> None:
+def test_trace_hidden_target_has_no_keyframe() -> None:
     hidden = Observation(SIGHT.names, SIGHT.boxes, SIGHT.areas * [[1, 1, 0]], (0, 1), SIGHT.labels, SIGHT.changes)
     thought = trace(hidden, ask("name", 2, color="green", shape="ball"), 0)
     assert (thought.position, len(thought.boxes)) == (None, 0)
@@ -266,7 +266,7 @@ def test_what_is_never_in_sight_cannot_be_answered() -> None:
     assert "it is" not in thought.thinking
 
 
-def test_every_kind_of_question_can_be_thought_about_in_every_template() -> None:
+def test_trace_every_kind_in_every_template() -> None:
     assert len(TEMPLATES) >= 3
     thoughts = {
         trace(SIGHT, ask(kind, 0, color="red", shape="star"), template).thinking
@@ -283,7 +283,7 @@ def seen(one: Episode) -> tuple[Shown, Observation]:
     return shown, observe(one.clip, shown.indices, shown.labels, SIZE)
 
 
-def test_sight_is_what_the_frames_show() -> None:
+def test_observe_matches_label_maps() -> None:
     for index in range(15):
         one = episode("train", index)
         shown, sight = seen(one)
@@ -305,7 +305,7 @@ def test_sight_is_what_the_frames_show() -> None:
                     assert area < max(1.2 * MIN_VISIBLE_SHARE * whole[obj], 4)
 
 
-def test_objects_are_named_from_left_to_right_as_they_appear() -> None:
+def test_observe_order_is_appearance_then_left_to_right() -> None:
     for index in range(30):
         _, sight = seen(episode("train", index))
         first = {obj: int((sight.areas[:, obj] > 0).argmax()) for obj in sight.order}
@@ -314,7 +314,7 @@ def test_objects_are_named_from_left_to_right_as_they_appear() -> None:
         assert set(sight.order) == set(np.flatnonzero(sight.areas.any(0)))
 
 
-def test_changes_are_what_the_boxes_show() -> None:
+def test_observe_changes_match_boxes() -> None:
     """Of whole objects away from the edges: what is still stays where it is, what darts goes far, what grows grows."""
     told = set()
     for index in range(60):
@@ -347,7 +347,7 @@ def sight_frames(one: Episode) -> tuple[int, ...]:
     return describe(ShapesVideo(one.clip, SIZE, one.id), VIEW).indices
 
 
-def test_what_is_in_sight_changes_and_what_is_not_is_away() -> None:
+def test_observe_changes_match_visibility() -> None:
     for index in range(40):
         _, sight = seen(episode("train", index))
         there = sight.areas > 0
@@ -358,7 +358,7 @@ def test_what_is_in_sight_changes_and_what_is_not_is_away() -> None:
         assert (sight.changes[0][there[0]] == "").all()
 
 
-def test_an_order_names_the_target_first() -> None:
+def test_list_frame_order_puts_target_first() -> None:
     """In nearly all questions: what is largest over a clip is not always so in the frame that shows it best."""
     first = []
     for index in range(250):
@@ -373,7 +373,7 @@ def test_an_order_names_the_target_first() -> None:
     assert np.mean(first) > 0.96
 
 
-def test_traces_lead_to_the_truth() -> None:
+def test_trace_answer_equals_ground_truth() -> None:
     """Read back by the parser: the shown frame with most of the targets, and exactly their boxes there."""
     found = 0
     for index in range(60):
@@ -403,7 +403,7 @@ def test_traces_lead_to_the_truth() -> None:
     assert found > 150
 
 
-def test_a_trace_says_nothing_that_the_question_gives_away() -> None:
+def test_trace_conclusion_names_targets_only() -> None:
     """The thinking names the true targets, whatever the wording; without any, it names none as the answer."""
     for index in range(30):
         one = episode("zeroshot", index, 3)
@@ -415,7 +415,7 @@ def test_a_trace_says_nothing_that_the_question_gives_away() -> None:
             assert named == {one.clip.name(obj) for obj in question.targets}
 
 
-def test_a_sample_and_its_trace_agree() -> None:
+def test_trace_boxes_match_sample() -> None:
     sample, one = load("val", 4, SIZE), episode("val", 4)
     shown, sight = seen(one)
     thought = trace(sight, one.questions[0], 0)

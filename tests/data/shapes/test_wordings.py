@@ -22,22 +22,22 @@ def filled(wordings: dict[str, tuple[str, ...]]) -> set[str]:
     }
 
 
-def test_every_kind_has_its_category_and_wordings() -> None:
+def test_wordings_every_kind_has_category_and_two_texts() -> None:
     assert WORDINGS.keys() == UNSEEN_WORDINGS.keys() == CATEGORY.keys()
     assert set(CATEGORY.values()) == set(CATEGORIES) - {"none"}
     assert all(len(texts) >= 2 for texts in chain(WORDINGS.values(), UNSEEN_WORDINGS.values()))
 
 
-def test_there_are_many_wordings() -> None:
+def test_wordings_number_at_least_40() -> None:
     assert len(set(chain(*WORDINGS.values()))) >= 40
 
 
-def test_wordings_of_a_kind_leave_the_same_blanks() -> None:
+def test_wordings_of_kind_have_same_placeholders() -> None:
     for kind in WORDINGS:
         assert len({frozenset(blanks(text)) for text in (*WORDINGS[kind], *UNSEEN_WORDINGS[kind])}) == 1
 
 
-def test_no_text_means_two_things() -> None:
+def test_wordings_filled_texts_are_unique() -> None:
     """Neither within a table nor between them: the zero-shot split says everything in words of its own."""
     for table in (WORDINGS, UNSEEN_WORDINGS):
         texts = list(chain(*table.values()))
@@ -48,13 +48,13 @@ def test_no_text_means_two_things() -> None:
     assert not filled(WORDINGS) & filled(UNSEEN_WORDINGS)
 
 
-def test_wordings_can_be_asked_as_they_are() -> None:
+def test_wordings_filled_texts_are_valid_queries() -> None:
     for text in filled(WORDINGS) | filled(UNSEEN_WORDINGS):
         assert checked_query(text) == text
 
 
 @given(st.sampled_from(sorted(WORDINGS)), st.integers(0, 2**32 - 1))
-def test_a_question_with_strays_still_says_all_it_said(kind: str, seed: int) -> None:
+def test_add_noise_words_keeps_words_in_order(kind: str, seed: int) -> None:
     text = WORDINGS[kind][0]
     words = add_noise_words(text, np.random.default_rng(seed)).split(" ")
     rest = iter(words)

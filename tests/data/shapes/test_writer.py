@@ -1,4 +1,4 @@
-"""The tree that `write_dataset` writes, held to the layout of ReVOS as its own loaders read it."""
+"""Written shapes have the layout of ReVOS."""
 
 import json
 
@@ -42,7 +42,7 @@ def targets(masks, expression, frame):
     return merged
 
 
-def test_the_tree_has_the_files_of_the_benchmark(tree):
+def test_write_dataset_writes_files_of_revos(tree):
     assert sorted(path.name for path in tree.iterdir()) == [
         "JPEGImages",
         "mask_dict.json",
@@ -54,7 +54,7 @@ def test_the_tree_has_the_files_of_the_benchmark(tree):
     assert json.loads((tree / "meta_expressions_train_.json").read_text()) == {"videos": {}}
 
 
-def test_entries_have_the_fields_of_the_benchmark_and_no_others(meta):
+def test_write_dataset_entries_have_fields_of_revos(meta):
     assert [entry["vid_id"] for entry in meta.values()] == list(range(COUNT))
     for entry in meta.values():
         assert list(entry) == ["vid_id", "height", "width", "frames", "expressions"]
@@ -66,7 +66,7 @@ def test_entries_have_the_fields_of_the_benchmark_and_no_others(meta):
             assert (expression["type_id"] == 2) == (not expression["anno_id"])
 
 
-def test_frames_are_there_under_their_names(tree, meta):
+def test_write_dataset_writes_listed_frames(tree, meta):
     for name, entry in meta.items():
         folder = tree / "JPEGImages" / name
         assert sorted(path.stem for path in folder.iterdir()) == entry["frames"]
@@ -75,7 +75,7 @@ def test_frames_are_there_under_their_names(tree, meta):
             assert picture.size == SIZE
 
 
-def test_pictures_and_videos_show_the_clip(tree, meta):
+def test_write_dataset_images_and_videos_match_clip(tree, meta):
     for name in meta:
         index = int(name.rpartition("-")[2])
         drawn = load("val", index, SIZE).video
@@ -85,7 +85,7 @@ def test_pictures_and_videos_show_the_clip(tree, meta):
             assert np.abs(video[3].astype(int) - drawn[3]).mean() < 12
 
 
-def test_masks_are_the_truth(meta, masks):
+def test_write_dataset_masks_equal_ground_truth(meta, masks):
     for name, entry in meta.items():
         index = int(name.rpartition("-")[2])
         sample = load("val", index, SIZE)
@@ -95,7 +95,7 @@ def test_masks_are_the_truth(meta, masks):
             assert np.array_equal(targets(masks, first, frame), sample.truth.union(frame))
 
 
-def test_every_object_has_an_annotation_of_its_own(meta, masks):
+def test_write_dataset_one_annotation_per_object(meta, masks):
     named = [anno for e in meta.values() for x in e["expressions"].values() for anno in x["anno_id"]]
     assert {str(anno) for anno in named} <= set(masks)
     assert list(masks) == [str(number) for number in range(len(masks))]
@@ -106,7 +106,7 @@ def test_every_object_has_an_annotation_of_its_own(meta, masks):
     assert masks[str(second)] == [None if rle is None else dict(rle) for rle in truth.rles[0]]
 
 
-def test_the_foreground_is_all_that_is_asked_for(tree, meta, masks):
+def test_write_dataset_foreground_is_union_of_targets(tree, meta, masks):
     foreground = json.loads((tree / "mask_dict_foreground.json").read_text())
     assert list(foreground) == list(meta)
     for name, entry in meta.items():
@@ -118,7 +118,7 @@ def test_the_foreground_is_all_that_is_asked_for(tree, meta, masks):
             assert record["foreground_ratio"][frame] == pytest.approx(merged.mean())
 
 
-def test_types_follow_the_categories(meta):
+def test_write_dataset_type_ids_follow_categories(meta):
     kinds = {"referring": 0, "none": 2}
     for name, entry in meta.items():
         one = episode("val", int(name.rpartition("-")[2]), QUESTIONS)
@@ -126,7 +126,7 @@ def test_types_follow_the_categories(meta):
         assert found == [kinds.get(question.category, 1) for question in one.questions]
 
 
-def test_training_clips_go_into_the_training_file(tmp_path):
+def test_write_dataset_train_split_fills_training_list(tmp_path):
     steps = []
     num_questions = write_dataset(
         tmp_path, "train", range(2), (32, 32), progress=lambda done, total: steps.append((done, total))
@@ -137,6 +137,6 @@ def test_training_clips_go_into_the_training_file(tmp_path):
     assert json.loads((tmp_path / "meta_expressions_valid_.json").read_text()) == {"videos": {}}
 
 
-def test_an_unknown_split(tmp_path):
+def test_write_dataset_unknown_split_raises(tmp_path):
     with pytest.raises(DatasetError, match="unknown split 'test'"):
         write_dataset(tmp_path, "test", range(1))

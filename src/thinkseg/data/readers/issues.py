@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Literal
 
 from thinkseg.errors import DatasetError, VideoError
 
@@ -37,7 +37,6 @@ invalid_rle: a mask is not a valid RLE.
 unexpected_count: the number of something differs from the documented number.
 """
 
-ISSUE_KINDS: tuple[IssueKind, ...] = get_args(IssueKind)
 
 MAX_EXAMPLES = 3
 """Messages kept of each kind."""
