@@ -47,7 +47,7 @@ class ServedAnnotator:
 
     def __init__(self, policy: EndpointPolicy, seed: int) -> None:
         self.name = policy.name
-        self.concurrency = policy.service.settings.concurrency
+        self.concurrency = policy.client.settings.concurrency
         self.max_reply_tokens = policy.sampling.max_new_tokens
         self._policy = policy
         self._seed = seed
@@ -70,7 +70,7 @@ def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
     if not name.startswith(SCHEME):
         raise SettingsError(f"unknown annotator {name!r}: must be {RULES} (for shapes) or openai:MODEL@BASE_URL")
     # An annotator writes no boxes, so any coordinates will do.
-    return ServedAnnotator(EndpointPolicy.connect(name, assumed="pixels", seed=seed, **settings), seed)
+    return ServedAnnotator(EndpointPolicy.connect(name, fallback_coordinates="pixels", seed=seed, **settings), seed)
 
 
 class RuleAnnotator:

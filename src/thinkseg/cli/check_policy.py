@@ -35,7 +35,7 @@ def check_policy(
     chain = get_chain(asking.chain)
     settings = asking.settings()
     if policy.startswith("openai:"):
-        settings["assumed"] = "pixels"
+        settings["fallback_coordinates"] = "pixels"
     with Progress() as progress:
         loaded = options.load_policy(policy, progress, **settings)
         progress.say("prompting")
@@ -48,7 +48,7 @@ def check_policy(
     if not found.sound:
         return WRONG
     best = found.sound[0]
-    if getattr(loaded, "assumed", False):
+    if not getattr(loaded, "coordinates_known", True):
         print(f"give --coordinates {best}")
         return 0
     fits = loaded.coordinates in found.sound

@@ -14,7 +14,7 @@ from thinkseg.models.policies.chat_format import (
     MalformedReplyError,
     data_url,
     messages_of,
-    read_completion,
+    parse_completion,
     server_message,
 )
 from thinkseg.models.policies.qwen.encoder import GeneratedText
@@ -29,12 +29,12 @@ def decoded(url, kind):
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (56, 28)])
-def test_png_loses_nothing(size_wh):
+def test_data_url_png_is_lossless(size_wh):
     image = picture(3, size_wh)
     assert np.array_equal(decoded(data_url(image), "png"), image)
 
 
-def test_jpeg_comes_in_the_quality_asked_for():
+def test_data_url_jpeg_has_given_quality():
     smooth = np.broadcast_to(np.linspace(0, 255, 64)[:, None], (64, 64, 3)).astype(np.uint8).transpose(2, 0, 1)
     smooth = np.ascontiguousarray(np.moveaxis(smooth, 0, -1))
     fine, coarse = data_url(smooth, 95), data_url(smooth, 10)
@@ -43,12 +43,12 @@ def test_jpeg_comes_in_the_quality_asked_for():
 
 
 @pytest.mark.parametrize("quality", [0, 101, -5])
-def test_there_is_no_such_quality(quality):
+def test_data_url_invalid_quality_raises(quality):
     with pytest.raises(SettingsError, match=f"JPEG quality {quality}"):
         data_url(picture(0), quality)
 
 
-def test_a_dialogue_becomes_messages_in_reading_order():
+def test_messages_of_dialogue_keeps_order():
     first, second = picture(0), picture(1)
     dialogue = (Turn(("0.0 s:", first, "Where?")), GeneratedText("Here.", [1, 2]), Turn((second, "And there?")))
     user, assistant, again = messages_of(dialogue)
@@ -72,8 +72,8 @@ def test_a_dialogue_becomes_messages_in_reading_order():
         ({**completion("yes"), "usage": {"prompt_tokens": "many", "completion_tokens": -4}}, Reply("yes")),
     ],
 )
-def test_completions_are_read(body, reply):
-    assert read_completion(json.dumps(body)) == reply
+def test_parse_completion_returns_reply(body, reply):
+    assert parse_completion(json.dumps(body)) == reply
 
 
 @pytest.mark.parametrize(
@@ -87,23 +87,23 @@ def test_completions_are_read(body, reply):
         ('{"choices": []}', "no message"),
         ('{"choices": [3]}', "no message"),
         ('{"choices": [{"message": null}]}', "no message"),
-        ('{"choices": [{"message": {"content": 3}}]}', "no text"),
-        ('{"choices": [{"message": {"content": [{"type": "text"}]}}]}', "no text"),
+        ('{"choices": [{"message": {"content": 3}}]}', "not text"),
+        ('{"choices": [{"message": {"content": [{"type": "text"}]}}]}', "not text"),
         ('{"error": {"message": "upstream\\n fell over"}}', "upstream fell over"),
     ],
 )
-def test_other_bodies_are_malformed(body, why):
+def test_parse_completion_other_body_raises(body, why):
     with pytest.raises(MalformedReplyError, match=why):
-        read_completion(body)
+        parse_completion(body)
 
 
 @given(
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda some: st.lists(some) | some, max_leaves=5)
 )
-def test_a_choice_is_a_reply_or_malformed(anything):
+def test_parse_completion_any_choice_returns_reply_or_raises(anything):
     for body in ({"choices": anything}, {"choices": [anything]}, {"choices": [{"message": {"content": anything}}]}):
         with suppress(MalformedReplyError):
-            assert isinstance(read_completion(json.dumps(body)), Reply)
+            assert isinstance(parse_completion(json.dumps(body)), Reply)
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,5 @@ def test_a_choice_is_a_reply_or_malformed(anything):
         ({"error": "x" * 1000}, "x" * 200),
     ],
 )
-def test_messages_of_servers_are_short_lines(body, message):
+def test_server_message_returns_one_short_line(body, message):
     assert server_message(body) == message

@@ -5,7 +5,7 @@ from scriptedserver import Response, ScriptedServer, busy, completion, failed, s
 from thinkseg import models
 from thinkseg.chains import revseg, veason
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.policies.client import KEY, OPENAI_KEY, RetryPolicy
+from thinkseg.models.policies.client import KEY, OPENAI_KEY
 from thinkseg.models.policies.endpoint import parse_name
 from thinkseg.pipeline import run_chains, segment_samples
 from thinkseg.types import Turn, View
@@ -13,7 +13,6 @@ from thinkseg.types import Turn, View
 ASKED = (Turn(("Where?", np.zeros((28, 28, 3), np.uint8))),)
 ABSENT = '<think>None.</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
 FOUND = '<think>There.</think><answer>{"keyframe_timestamp": 3.0, "bbox_2d_list": [[0, 0, 500, 500]]}</answer>'
-QUICK = RetryPolicy(tries=3, first=0.01, longest=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +22,7 @@ def _no_keys(monkeypatch):
 
 
 def connect(server, model="qwen3-vl", **settings):
-    return models.load_policy(f"openai:{model}@{server.base_url}", patience=QUICK, **settings)
+    return models.load_policy(f"openai:{model}@{server.base_url}", **{"max_retries": 1, **settings})
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def connect(server, model="qwen3-vl", **settings):
         ("openai:m@2:free@http://[::1]:8000", ("m@2:free", "http://[::1]:8000")),
     ],
 )
-def test_names_of_served_models(name, parts):
+def test_parse_name_returns_model_and_url(name, parts):
     assert parse_name(name) == parts
 
 
@@ -53,19 +52,19 @@ def test_names_of_served_models(name, parts):
         "openai:m@http://[::1",
     ],
 )
-def test_other_names_are_refused(name):
+def test_load_policy_invalid_served_name_raises(name):
     with pytest.raises(SettingsError, match="localhost:8000"):
         models.load_policy(name)
 
 
 @pytest.mark.parametrize("url", ["http://me:hidden@a.org/v1", "http://a.org/v1?key=hidden", "http://a.org/v1#hidden"])
-def test_a_secret_in_a_name_is_refused_without_being_shown(url):
+def test_parse_name_with_secret_raises_without_showing_it(url):
     with pytest.raises(SettingsError, match=KEY) as caught:
         parse_name(f"openai:m@{url}")
     assert "hidden" not in str(caught.value)
 
 
-def test_a_family_is_known_by_its_name():
+def test_connect_family_name_sets_coordinates_and_multiple():
     with ScriptedServer() as server:
         new, old = connect(server), connect(server, "Qwen/Qwen2.5-VL-7B-Instruct")
         assert (new.coordinates, new.size_multiple, new.view.coordinates) == ("normalized_1000", 32, "normalized_1000")
@@ -73,27 +72,29 @@ def test_a_family_is_known_by_its_name():
         assert new.name == f"openai:qwen3-vl@{server.base_url}"
 
 
-def test_the_user_knows_better_than_a_name():
+def test_connect_given_coordinates_override_family():
     with ScriptedServer() as server:
         given = connect(server, coordinates="pixels")
         assert (given.coordinates, given.view.coordinates, given.size_multiple) == ("pixels", "pixels", 32)
 
 
-def test_what_nobody_tells_is_asked_for():
+def test_connect_unknown_family_needs_coordinates():
     with ScriptedServer(models=[{"id": "gpt-x"}]) as server:
         with pytest.raises(SettingsError, match=r"gpt-x: .* --coordinates .*check-policy openai:gpt-x@http"):
             connect(server, "gpt-x")
         policy = connect(server, "gpt-x", coordinates="normalized_1000")
-        assert (policy.coordinates, policy.size_multiple) == ("normalized_1000", 1)
+        assert (policy.coordinates, policy.size_multiple, policy.coordinates_known) == ("normalized_1000", 1, True)
+        fallback = connect(server, "gpt-x", fallback_coordinates="pixels")
+        assert (fallback.coordinates, fallback.coordinates_known) == ("pixels", False)
 
 
-def test_nothing_asked_is_nothing_said():
+def test_reply_without_dialogues_sends_nothing():
     with ScriptedServer() as server:
         assert connect(server).reply([]) == []
         assert server.asked == []
 
 
-def test_a_greedy_request_says_no_more_than_it_must():
+def test_reply_greedy_sends_required_fields_only():
     with ScriptedServer([said("yes")]) as server:
         connect(server, max_new_tokens=50).reply([ASKED])
         (body,) = server.asked
@@ -129,7 +130,7 @@ def test_segment_samples_sends_the_seed_of_the_sample(question, box_tracker):
     assert seeds(["shy", "red"], 1).items() < together.items()
 
 
-def test_pictures_are_png_unless_jpeg_is_asked_for():
+def test_reply_sends_png_or_jpeg_of_given_quality():
     with ScriptedServer(lambda _: said("yes")) as server:
         connect(server).reply([ASKED])
         connect(server, jpeg_quality=90).reply([ASKED])
@@ -138,28 +139,28 @@ def test_pictures_are_png_unless_jpeg_is_asked_for():
     assert urls[1].startswith("data:image/jpeg;")
 
 
-def test_where_it_runs_is_the_servers_choice():
+def test_load_policy_served_ignores_device_and_precision():
     with ScriptedServer([said("yes")]) as server:
         assert connect(server, device="cuda:7", precision="fp16").reply([ASKED])[0].text == "yes"
 
 
-def test_impossible_settings_are_refused_before_anybody_is_asked():
+def test_connect_invalid_settings_raises_without_request():
     with ScriptedServer() as server:
-        for wrong in ({"jpeg_quality": 101}, {"temperature": -1.0}, {"concurrency": 0}):
+        for wrong in ({"jpeg_quality": 101}, {"temperature": -1.0}, {"concurrency": 0}, {"max_retries": -1}):
             with pytest.raises(SettingsError):
                 connect(server, **wrong)
     with pytest.raises(SettingsError, match="not a served model"):
         models.load_policy("shapes", jpeg_quality=90)
 
 
-def test_a_server_that_is_not_there_is_found_out_at_once():
+def test_connect_without_server_raises():
     with ScriptedServer() as server:
         pass
     with pytest.raises(ModelError, match="no connection"):
         connect(server)
 
 
-def test_samples_go_through_a_served_model(question, box_tracker):
+def test_segment_samples_served_model_counts_usage_and_latency(question, box_tracker):
     """Sizes and coordinates as of Qwen3-VL; bad replies are data; usage and latency are noted."""
     answers = {"the red": FOUND, "the blue": ABSENT, "the shy": None, "the long": FOUND[:50]}
 
@@ -183,9 +184,14 @@ def test_samples_go_through_a_served_model(question, box_tracker):
         assert result.seconds["latency"] > 0
 
 
-def test_two_turns_go_through_a_served_model(question):
+def test_run_chains_two_turns_served_model_retries_and_answers(question):
     choice = '<think></think><answer>[{"frame_idx": 1, "object description": "it"}]</answer>'
-    script = [busy(0.01), said(choice), failed(500), Response(completion('[{"bbox_2d": [0, 0, 500, 1000]}]'))]
+    script = [
+        busy(0.01),
+        said(choice),
+        failed(500, **{"Retry-After-Ms": "1"}),
+        Response(completion('[{"bbox_2d": [0, 0, 500, 1000]}]')),
+    ]
     with ScriptedServer(script) as server:
         policy = connect(server)
         (outcome,) = run_chains([revseg(question("thing"), policy.view)], policy)

@@ -13,7 +13,7 @@ from thinkseg.models.policies.families import family_of
         "me/Qwen2.5-VL-7B-Instruct-AWQ-finetuned",
     ],
 )
-def test_qwen2_5_writes_pixels_of_pictures_in_multiples_of_28(name):
+def test_family_of_qwen2_5_is_pixels_with_multiples_of_28(name):
     traits = family_of(name)
     assert (traits.view.coordinates, traits.size_multiple) == ("pixels", 28)
     assert all(side % 28 == 0 for side in traits.view.frame_wh)
@@ -28,11 +28,11 @@ def test_family_of_qwen3_is_normalized_with_multiples_of_32(name):
 @pytest.mark.parametrize(
     "name", ["gpt-5", "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-8B", "Qwen/Qwen2-VL-7B-Instruct", ""]
 )
-def test_nothing_is_guessed_of_others(name):
+def test_family_of_other_name_returns_none(name):
     assert family_of(name) is None
 
 
-def test_an_override_changes_the_convention_and_nothing_else():
+def test_with_coordinates_changes_coordinates_only():
     traits = family_of("qwen3-vl")
     other = traits.with_coordinates("pixels")
     assert other.view.coordinates == "pixels"

@@ -7,32 +7,32 @@ from thinkseg.types import Policy, Reply, Turn, View
 ONE, TWO = (Turn(("one",)),), (Turn(("two",)),)
 
 
-def test_it_says_its_lines_in_order_and_remembers_what_it_was_asked():
+def test_scripted_policy_replies_in_order_and_records_dialogues():
     policy: Policy = ScriptedPolicy(["first one", "second", "third"])
     assert [reply.text for reply in policy.reply([ONE, TWO])] == ["first one", "second"]
     assert policy.reply([TWO]) == [Reply("third", num_tokens=1)]
     assert policy.dialogues == [ONE, TWO, TWO]
 
 
-def test_a_function_answers_what_it_is_asked():
+def test_scripted_policy_function_replies_to_dialogue():
     policy = ScriptedPolicy(lambda dialogue: f"you said {dialogue[-1].content[0]}")
     assert [reply.text for reply in policy.reply([ONE, TWO])] == ["you said one", "you said two"]
 
 
-def test_replies_can_say_more_than_their_text():
+def test_scripted_policy_accepts_replies_with_counts():
     cut = Reply("and so", num_tokens=512, truncated=True)
     assert ScriptedPolicy([cut]).reply([ONE]) == [cut]
 
 
 @pytest.mark.parametrize("lines", [[], ["only one"]])
-def test_a_script_runs_out(lines):
+def test_scripted_policy_end_of_script_raises(lines):
     policy = ScriptedPolicy(lines)
     policy.reply([ONE] * len(lines))
-    with pytest.raises(ModelError, match=f"holds {len(lines)} replies"):
+    with pytest.raises(ModelError, match=f"all {len(lines)} replies"):
         policy.reply([TWO])
 
 
-def test_it_describes_itself():
+def test_scripted_policy_has_given_traits():
     policy = ScriptedPolicy([], coordinates="normalized_1000", size_multiple=28, view=View(2, (56, 56)))
     assert (policy.coordinates, policy.size_multiple, policy.view.num_frames) == ("normalized_1000", 28, 2)
     assert ScriptedPolicy([], coordinates="normalized_1000").view.coordinates == "normalized_1000"

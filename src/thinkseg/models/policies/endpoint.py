@@ -1,6 +1,6 @@
-"""A served model as a policy: dialogues in, replies out, over any OpenAI-compatible API (vLLM, SGLang, a cloud).
+"""A served model as a policy, over any OpenAI-compatible API (vLLM, SGLang, a cloud).
 
-`openai:MODEL@BASE_URL` names one. All that has to do with asking a server is in `thinkseg.models.policies.client`.
+Its name is `openai:MODEL@BASE_URL`. Requests and errors are in `thinkseg.models.policies.client`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from thinkseg.errors import SettingsError
-from thinkseg.models.policies import families as known
-from thinkseg.models.policies.chat_format import checked_quality, messages_of
-from thinkseg.models.policies.client import KEY, ChatClient, ClientSettings, RetryPolicy
+from thinkseg.models.policies import families
+from thinkseg.models.policies.chat_format import check_quality, messages_of
+from thinkseg.models.policies.client import KEY, ChatClient, ClientSettings
 from thinkseg.models.policies.families import Traits
 from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Coordinates, Dialogue, Reply
@@ -24,30 +24,30 @@ SCHEME = "openai:"
 
 
 class EndpointPolicy:
-    """Answers turns with a served model; see `thinkseg.types.Policy`. Make one with `EndpointPolicy.connect`.
+    """Answers turns with a served model; see `thinkseg.types.Policy`. `EndpointPolicy.connect` makes one.
 
-    jpeg_quality: of the pictures sent, 1 to 100; they are sent as PNG, without any loss, if None.
-    assumed: nobody has told how the model writes boxes, see `connect`.
+    jpeg_quality: of the images sent, 1 to 100; None sends lossless PNG.
+    coordinates_known: False if `coordinates` are only the fallback that was passed to `connect`.
     """
 
-    assumed = False
+    coordinates_known = True
 
     def __init__(
         self,
-        service: ChatClient,
+        client: ChatClient,
         model: str,
         traits: Traits,
         sampling: SamplingParams | None = None,
         jpeg_quality: int | None = None,
     ) -> None:
-        self.name = f"{SCHEME}{model}@{service.base_url}"
-        self.service = service
+        self.name = f"{SCHEME}{model}@{client.base_url}"
+        self.client = client
         self.model = model
         self.view = traits.view
         self.coordinates = traits.view.coordinates
         self.size_multiple = traits.size_multiple
         self.sampling = sampling or SamplingParams()
-        self.jpeg_quality = checked_quality(jpeg_quality)
+        self.jpeg_quality = check_quality(jpeg_quality)
 
     @classmethod
     def connect(
@@ -55,72 +55,72 @@ class EndpointPolicy:
         name: str,
         coordinates: Coordinates | None = None,
         *,
-        assumed: Coordinates | None = None,
+        fallback_coordinates: Coordinates | None = None,
         jpeg_quality: int | None = None,
         concurrency: int = 16,
         timeout: float = 600.0,
-        patience: RetryPolicy | None = None,
+        max_retries: int = 8,
         **sampling: Any,
     ) -> EndpointPolicy:
-        """The policy that a name of the form openai:MODEL@BASE_URL stands for, once its server has answered.
+        """Returns the policy named openai:MODEL@BASE_URL, after a first request to its server.
 
-        coordinates: how the model writes boxes, whatever its name says; assumed: the same where neither does, for those
-        who want to find out. concurrency, timeout, patience: see `thinkseg.models.policies.client.ClientSettings`.
-        sampling: see `SamplingParams`.
-        Raises SettingsError if nobody tells the coordinates, ModelError if the server cannot be used.
+        coordinates: how the model writes boxes (default: as its family does). fallback_coordinates: used if the family
+            is unknown. concurrency, timeout, max_retries: see `thinkseg.models.policies.client.ClientSettings`.
+        sampling: fields of `SamplingParams`.
+        Raises SettingsError if the coordinates are unknown, ModelError if the server cannot be used.
         """
         model, base_url = parse_name(name)
-        checked_quality(jpeg_quality)
-        settings = SamplingParams(**sampling)
-        service = ChatClient(base_url, ClientSettings(concurrency, timeout, patience or RetryPolicy()))
-        service.check()
-        traits = known.family_of(model)
-        untold = traits is None and coordinates is None
-        if untold and assumed is None:
+        check_quality(jpeg_quality)
+        params = SamplingParams(**sampling)
+        client = ChatClient(base_url, ClientSettings(concurrency, timeout, max_retries))
+        client.check()
+        family = families.family_of(model)
+        known = (family and family.view.coordinates) if coordinates is None else coordinates
+        chosen = known or fallback_coordinates
+        if chosen is None:
             raise SettingsError(
-                f"{model}: how it writes boxes is not known; give --coordinates pixels or --coordinates normalized_1000"
+                f"{model}: unknown box coordinates; give --coordinates pixels or --coordinates normalized_1000"
                 f" (thinkseg check-policy {name} finds out which)"
             )
-        traits = (traits or known.UNKNOWN).with_coordinates(coordinates or (assumed if untold else None))
-        policy = cls(service, model, traits, settings, jpeg_quality)
-        policy.assumed = untold
+        policy = cls(client, model, (family or families.UNKNOWN).with_coordinates(chosen), params, jpeg_quality)
+        policy.coordinates_known = known is not None
         return policy
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
-        """Answers the last turn of each dialogue, many concurrently. Raises ModelError if the server cannot be used."""
+        """Answers the last turn of each dialogue, several concurrently. Raises ModelError if the server fails."""
         seeds = self.sampling.seeds(range(len(dialogues)) if seeds is None else seeds)
         pairs = zip(dialogues, seeds, strict=True)
-        return self.service.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs])
+        return self.client.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs])
 
     def clear(self) -> None:
         """Does nothing: the server manages its own cache."""
 
     def submit(self, dialogue: Dialogue, seed: int = 0) -> Future[Reply]:
         """Sends one dialogue and returns a future of the reply. seed: sent as it is at a temperature above 0."""
-        return self.service.submit(partial(self._request, dialogue, seed))
+        return self.client.submit(partial(self._request, dialogue, seed))
 
     def _request(self, dialogue: Dialogue, seed: int) -> dict[str, Any]:
-        """The fields of a request. None is there that the likeliest reply does not need: some servers refuse them."""
-        limit = "max_completion_tokens" if self.service.is_openai else "max_tokens"
-        drawn = {"top_p": 1.0, "seed": seed} if self.sampling.temperature > 0 else {}
+        """The fields of a request. At temperature 0, optional fields are omitted: some servers refuse them."""
+        limit = "max_completion_tokens" if self.client.is_openai else "max_tokens"
+        sampled = {"top_p": 1.0, "seed": seed} if self.sampling.temperature > 0 else {}
         return {
             "model": self.model,
             "messages": messages_of(dialogue, self.jpeg_quality),
             "temperature": self.sampling.temperature,
             limit: self.sampling.max_new_tokens,
-            **drawn,
+            **sampled,
         }
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """Model and base URL of "openai:MODEL@BASE_URL". Raises SettingsError if it is not one, or holds a secret."""
-    found = re.fullmatch(rf"{SCHEME}(\S+?)@(https?://\S+)", name)
-    if not found:
+    """Model and base URL of "openai:MODEL@BASE_URL". Raises SettingsError for another form or a URL with a secret."""
+    match = re.fullmatch(rf"{SCHEME}(\S+?)@(https?://\S+)", name)
+    if not match:
         raise SettingsError(
             f"{name!r} is not a served model: give openai:MODEL@BASE_URL, e.g."
             " openai:Qwen/Qwen2.5-VL-7B-Instruct@http://localhost:8000/v1"
         )
-    model, base_url = found[1], found[2].rstrip("/")
+    model, base_url = match[1], match[2].rstrip("/")
     try:
         parts = urlsplit(base_url)
         usable = bool(parts.hostname) and parts.port != 0
@@ -129,6 +129,6 @@ def parse_name(name: str) -> tuple[str, str]:
     if not usable:
         raise SettingsError(f"{base_url!r} is not the base URL of a server: give e.g. http://localhost:8000/v1")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        # Not repeated: whatever stands there may be what must not be seen.
-        raise SettingsError(f"a base URL has no user, query or fragment; a key belongs into the environment, as {KEY}")
+        # The message does not repeat the URL, which may hold a secret.
+        raise SettingsError(f"a base URL must not have a user, query or fragment: set {KEY} in the environment instead")
     return model, base_url

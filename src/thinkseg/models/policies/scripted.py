@@ -1,8 +1,4 @@
-"""The fake policy: says what it is told to say, and remembers what it was asked.
-
-In: replies written beforehand, or a function from a dialogue to a reply. Out: a `thinkseg.types.Policy`, for tests and
-for walking through a chain by hand.
-"""
+"""A policy with predefined replies, for tests and for stepping through a chain."""
 
 from __future__ import annotations
 
@@ -13,11 +9,11 @@ from thinkseg.types import Coordinates, Dialogue, Reply, View
 
 
 class ScriptedPolicy:
-    """A policy that follows a script.
+    """A policy that replies from a script.
 
-    replies: said one after another, or a function that answers a dialogue. A `Reply` instead of a string also says how
-        long it was and whether it was cut off.
-    dialogues: everything it was asked, in order.
+    replies: returned in order, or a function from a dialogue to a reply. A `Reply` instead of a string sets the token
+        counts and truncation too.
+    dialogues: all dialogues received, in order.
     """
 
     def __init__(
@@ -34,30 +30,30 @@ class ScriptedPolicy:
         self.size_multiple = size_multiple
         self.view = view or View(num_frames=6, frame_wh=(112, 112), coordinates=coordinates)
         self.dialogues: list[Dialogue] = []
-        self._answer = replies if callable(replies) else _reader(replies)
+        self._next = replies if callable(replies) else _in_order(replies)
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
-        """Answers each dialogue in order. Raises ModelError when the script has run out."""
-        said = []
+        """Answers each dialogue in order. Raises ModelError at the end of the script."""
+        replies = []
         for dialogue in dialogues:
             self.dialogues.append(dialogue)
-            line = self._answer(dialogue)
-            said.append(Reply(line, num_tokens=len(line.split())) if isinstance(line, str) else line)
-        return said
+            reply = self._next(dialogue)
+            replies.append(Reply(reply, num_tokens=len(reply.split())) if isinstance(reply, str) else reply)
+        return replies
 
     def clear(self) -> None:
         """Does nothing: a script caches nothing."""
 
 
-def _reader(replies: Iterable[str | Reply]) -> Callable[[Dialogue], str | Reply]:
-    """A function that gives the next line of a script whatever it is asked."""
-    lines = list(replies)
-    waiting = iter(lines)
+def _in_order(replies: Iterable[str | Reply]) -> Callable[[Dialogue], str | Reply]:
+    """A function that returns the next reply for any dialogue."""
+    listed = list(replies)
+    remaining = iter(listed)
 
-    def read(_: Dialogue) -> str | Reply:
-        line = next(waiting, None)
-        if line is None:
-            raise ModelError(f"the script has run out: it holds {len(lines)} replies and one more was asked for")
-        return line
+    def next_reply(_: Dialogue) -> str | Reply:
+        reply = next(remaining, None)
+        if reply is None:
+            raise ModelError(f"scripted policy: all {len(listed)} replies are used up; add a reply to the script")
+        return reply
 
-    return read
+    return next_reply
