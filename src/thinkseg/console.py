@@ -1,117 +1,156 @@
-"""What a command says while it works: one line on a terminal that is overwritten, and nothing anywhere else."""
+"""Output for terminals: tables as plain text, and a progress line that is shown on a terminal only."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 REDRAW_SECONDS = 0.1
 """Least time between two drawings of the line; more would slow the work it reports on."""
 
+UNLIMITED = 10_000
+"""Width in columns at which no table is folded."""
+
 
 class Progress:
-    """A line on standard error that says what is being done and how far it is; gone once the work is over.
+    """A line on standard error with the current step and its progress. It is removed on exit.
 
         with Progress() as progress:
-            progress.say("loading the policy")
-            progress.say("tracking")
+            progress.show("loading the policy")
+            progress.show("tracking")
             tracker.track(video, keyframe, boxes, progress)
 
-    It is a `thinkseg.types.Progress`: called with (done, total), where a total of 0 means that it is not known.
+    As a `thinkseg.types.Progress`, it is called with (done, total); a total of 0 is unknown. Print to standard output
+    only outside of the block. If standard error is not a terminal, nothing is written.
     """
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._doing = ""
+        self._live: Live | None = None
+        self._step = ""
         self._drawn = 0.0
 
     def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            self._live = _live_line()
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._draw("")
+        if self._live:
+            self._live.stop()
+            self._live = None
 
-    def say(self, doing: str) -> None:
-        """Names the next step."""
-        self._doing = doing
-        self._draw(f"{doing} ...")
+    def show(self, step: str) -> None:
+        """Shows the current step."""
+        self._step = step
+        self._draw(f"{step} ...")
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if done != total and now - self._drawn < REDRAW_SECONDS:
             return
         self._drawn = now
-        self._draw(f"{self._doing} {done}/{total}" if total else f"{self._doing} {done}")
+        self._draw(f"{self._step} {done}/{total}" if total else f"{self._step} {done}")
 
     def _draw(self, text: str) -> None:
         if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            # Return to the first column, write, and erase what is left of the longer line before.
-            sys.stderr.write(f"\r{text[:width]}\x1b[K")
-            sys.stderr.flush()
+            from rich.text import Text
+
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def _live_line() -> Live:
+    from rich.console import Console
+    from rich.live import Live
+
+    # Without a thread that redraws, which worker processes would be forked from, and leaving standard output alone.
+    return Live(
+        console=Console(stderr=True, highlight=False),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+class TimeLeft:
+    """Estimates how long the remaining rows take, from the time of those done so far.
+
+    total: number of all rows. Rows done before the first call, or within the first second, are from an earlier run, and
+    are not counted.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = time.monotonic()
+        self._early: int | None = None
+
+    def __call__(self, done: int) -> str | None:
+        """E.g. "7 min left"; None if unknown. done: number of rows done."""
+        passed = time.monotonic() - self._started
+        if passed < 1:
+            self._early = done
+        elif self._early is None:
+            self._early = done - 1
+        if done <= self._early:
+            return None
+        return f"{duration(passed * (self._total - done) / (done - self._early))} left"
 
 
 class Meter:
-    """Says how many rows are known, the J&F so far, and how long the rest will take.
+    """Shows the number of rows done, their mean J&F and the time left. total: number of all rows."""
 
-    total: rows there will be. Rows known before the first second has passed are taken to be from an earlier run, and
-    tell nothing of how long others take.
-    """
-
-    def __init__(self, progress: Progress, total: int, doing: str = "evaluating") -> None:
+    def __init__(self, progress: Progress, total: int, step: str = "evaluating") -> None:
         self._progress = progress
         self._total = total
-        self._doing = doing
-        self._started = time.monotonic()
-        self._early = 0
+        self._step = step
+        self._time_left = TimeLeft(total)
         self._sum, self._counted = 0.0, 0
 
     def __call__(self, row: Mapping[str, Any], done: int) -> None:
-        """A row, and how many are known with it."""
-        passed = time.monotonic() - self._started
+        """Adds a row. done: number of rows done, with this one."""
         if row["target"] and row["j"] is not None:
             self._sum += (row["j"] + row["f"]) / 2
             self._counted += 1
-        if passed < 1:
-            self._early = done
-        words = [f"{self._doing} {done}/{self._total}"]
-        if self._counted:
-            words.append(f"J&F {100 * self._sum / self._counted:.1f}")
-        if done > self._early:
-            words.append(f"{duration(passed * (self._total - done) / (done - self._early))} left")
-        self._progress.say(", ".join(words))
+        score = f"J&F {100 * self._sum / self._counted:.1f}" if self._counted else None
+        parts = (f"{self._step} {done}/{self._total}", score, self._time_left(done))
+        self._progress.show(", ".join(filter(None, parts)))
 
 
 def duration(seconds: float) -> str:
-    """A time in words, to two figures or so."""
+    """A duration to about two digits, in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-WIDE = 10_000
-"""Columns of what is no terminal."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = (), fold: bool = False
+) -> str:
+    """A table as plain text.
 
-
-def table(heads: Sequence[str], lines: Iterable[Sequence[str]], numbers: Collection[int] = ()) -> str:
-    """A table as text, meant for standard output. numbers: columns whose cells end below one another."""
+    numbers: indices of columns that are aligned right. fold: breaks long cells to fit a terminal, if standard output is
+    one; for tables that are printed and not stored.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # A cell is text and no markup: a question may hold square brackets.
+    # Cells are `Text`: a question may contain square brackets, which are markup in a str.
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for position, head in enumerate(heads):
-        drawn.add_column(Text(head), justify="right" if position in numbers else "left", overflow="fold")
-    for line in lines:
-        drawn.add_row(*map(Text, line))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    for position, column in enumerate(columns):
+        drawn.add_column(Text(column), justify="right" if position in numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    console = Console(color_system=None, highlight=False)
+    if not (fold and console.is_terminal):
+        console.width = UNLIMITED
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

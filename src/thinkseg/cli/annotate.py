@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import choice, command, flag, new_group, option, suggested
-from thinkseg.console import Progress
+from thinkseg.console import Progress, TimeLeft
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 
@@ -118,7 +117,7 @@ def shapes(
     episode(split, start)
 
     def source(progress: Progress) -> AnnotationSource:
-        progress.say("drawing clips")
+        progress.show("drawing clips")
         return ShapesSource(split, start, clips, progress)
 
     return _annotate(draw, asking, out, "the shapes world", source, None)
@@ -175,19 +174,20 @@ def _annotate(
     view = View(draw.frames, draw.frame_size, draw.coordinates)
     budget = CostBudget(asking.max_tokens_total, asking.max_cost, asking.price_in, asking.price_out)
     with Progress() as progress:
-        progress.say(f"connecting to {asking.annotator}")
+        progress.show(f"connecting to {asking.annotator}")
         annotator, settings = _connect(draw, asking, view)
         source = open_source(progress)
         drawn = draw_candidates(source.candidates, draw.count, draw.balance, draw.seed, draw.include_no_target)
         if not drawn:
             raise SettingsError(f"{title}: no question to draw; choose another split, or pass --include-no-target")
-        print(strata_table({"available": source.candidates, "drawn": drawn}), flush=True)
-        costs = CostTracker(budget, annotator.max_reply_tokens)
-        annotation = AnnotationSettings(view, draw.seed, settings)
-        meter = _Meter(progress, len(drawn), costs)
+    print(strata_table({"available": source.candidates, "drawn": drawn}), flush=True)
+    costs = CostTracker(budget, annotator.max_reply_tokens)
+    annotation = AnnotationSettings(view, draw.seed, settings)
+    with Progress() as progress:
+        meter = _meter(progress, len(drawn), costs)
         made = annotate(source, drawn, annotator, annotation, costs, out, issues=issues, on_answer=meter)
         if draw.review:
-            progress.say("writing the page")
+            progress.show("writing the page")
             write_review(made.verifications, out, f"Reasoning on {title}, by {annotator.name}")
     print(_summary(made, drawn, costs))
     print(f"wrote {out}")
@@ -241,26 +241,18 @@ def _status(made: AnnotationResult, total: int) -> int:
     return 0
 
 
-class _Meter:
-    """Shows questions done, tokens and cost, and the time left."""
+def _meter(progress: Progress, total: int, costs: CostTracker) -> Callable[[int], None]:
+    """Shows the questions done, the tokens and cost of all, and the time left, when called with the number done."""
+    time_left = TimeLeft(total)
 
-    def __init__(self, progress: Progress, total: int, costs: CostTracker) -> None:
-        self._progress = progress
-        self._total = total
-        self._costs = costs
-        self._started = time.monotonic()
-        self._first: int | None = None
+    def show(done: int) -> None:
+        tokens = costs.prompt_tokens + costs.completion_tokens
+        parts = (
+            f"annotating {done}/{total}",
+            f"{tokens:,} tokens" if tokens else None,
+            f"cost {costs.cost:,.2f}" if costs.cost else None,
+            time_left(done),
+        )
+        progress.show(", ".join(filter(None, parts)))
 
-    def __call__(self, done: int) -> None:
-        from thinkseg.console import duration
-
-        if self._first is None:
-            self._first = done - 1
-        parts = [f"annotating {done}/{self._total}"]
-        if self._costs.prompt_tokens:
-            parts.append(f"{self._costs.prompt_tokens + self._costs.completion_tokens:,} tokens")
-        if self._costs.cost:
-            parts.append(f"cost {self._costs.cost:,.2f}")
-        passed = time.monotonic() - self._started
-        parts.append(f"{duration(passed * (self._total - done) / (done - self._first))} left")
-        self._progress.say(", ".join(parts))
+    return show

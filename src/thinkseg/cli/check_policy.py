@@ -38,7 +38,7 @@ def check_policy(
         settings["fallback_coordinates"] = "pixels"
     with Progress() as progress:
         loaded = options.load_policy(policy, progress, **settings)
-        progress.say("prompting")
+        progress.show("prompting")
         view = asking.view(loaded)
         found = check(loaded, chain, clips, view, progress)
     width, height = view.frame_wh

@@ -50,7 +50,7 @@ def shapes(
 
     check_out(out)
     with Progress() as progress, result_folder(out) as folder:
-        progress.say("writing clips")
+        progress.show("writing clips")
         indices = range(start, start + count)
         num_questions = write_dataset(folder, split, indices, size_wh=size, num_questions=questions, progress=progress)
     print(f"wrote {count} clips with {num_questions} questions to {out}")
@@ -71,9 +71,9 @@ def check_dataset(
     # All is checked, whatever the issues on the way.
     issues = DatasetIssues(keep_going=True)
     with Progress() as progress:
-        progress.say("reading annotations")
+        progress.show("reading annotations")
         benchmark = open_benchmark(dataset.name, dataset.root, dataset.split, issues)
-        progress.say("checking videos")
+        progress.show("checking videos")
         check(benchmark, progress)
     print(f"{BENCHMARKS[dataset.name].title}, {dataset.split}")
     print("\n".join((*_count_lines(count_dataset(benchmark)), *_issue_lines(issues))))

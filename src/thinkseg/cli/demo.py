@@ -29,7 +29,7 @@ def demo(
     tracker = models.load_tracker(chain)
     with Progress() as progress:
         policy = models.load_policy(chain, progress)
-        progress.say("answering")
+        progress.show("answering")
         rows = run(out, policy, tracker, progress, chain)
     print(table(rows))
     print(f"open {out / 'index.html'}")

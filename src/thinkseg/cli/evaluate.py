@@ -42,7 +42,7 @@ def shapes(
     tracker = models.load_tracker(asking.chain, **asking.placement())
     with Progress() as progress:
         policy = models.load_policy(asking.chain, progress, **asking.settings())
-        progress.say("evaluating")
+        progress.show("evaluating")
         scores = evaluate(
             Shapes(split, start, limit),
             asking.chain,
@@ -87,7 +87,7 @@ def benchmark(
         opened = dataset.open(progress, keep_going)
         tracker = models.load_tracker(asking.chain, **asking.placement())
         policy = models.load_policy(asking.chain, progress, **asking.settings())
-        progress.say("evaluating")
+        progress.show("evaluating")
         scores = evaluate_benchmark(
             opened,
             Method(asking.chain, policy, tracker, asking.view(policy), batch_size),

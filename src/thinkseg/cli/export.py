@@ -142,7 +142,7 @@ def _export(
         check_entry(settings.info, _name(settings), settings.out)
     traits = _traits(settings)
     with Progress() as progress, result_folder(settings.out) as folder:
-        progress.say("writing questions")
+        progress.show("writing questions")
         job = _job(format, settings, folder, traits)
         source = source_of(job.settings)
         result = export(source, format, replace(job, source=source.name), issues, progress)

@@ -149,7 +149,7 @@ class DatasetOptions:
         from thinkseg.data import open_benchmark
         from thinkseg.data.readers.issues import DatasetIssues
 
-        progress.say("reading annotations")
+        progress.show("reading annotations")
         return open_benchmark(self.name, self.root, self.split, DatasetIssues(keep_going))
 
 
@@ -273,7 +273,7 @@ def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
     """A policy by name. On a terminal, a bar shows downloads, and none shows loading from disk."""
     from thinkseg import models
 
-    progress.say(f"loading {name}")
+    progress.show(f"loading {name}")
     _hide_bars(name)
     return models.load_policy(name, **settings)
 

@@ -92,7 +92,7 @@ def submit(
 
     with Progress() as progress:
         opened = dataset.open(progress)
-        progress.say("packing")
+        progress.show("packing")
         unusable = write_submission(opened, predictions, out, progress)
     if unusable:
         print(f"empty masks where the reply could not be used: {unusable} of {len(opened.expressions)} expressions")

@@ -51,7 +51,7 @@ def segment(
     with Progress() as progress:
 
         def load_tracker() -> Tracker:
-            progress.say(f"loading {models.tracker}")
+            progress.show(f"loading {models.tracker}")
             # With one query, nothing computed from the frames is used again.
             return models.load_tracker(asking.chain, **asking.placement(), feature_cache_bytes=0)
 
@@ -59,7 +59,7 @@ def segment(
             result, settings = _answer(video, query, models, asking, load_tracker, progress)
         else:
             result, settings = _track(video, query, keyframe, boxes or [], load_tracker, progress)
-        progress.say("writing")
+        progress.show("writing")
         write_result(result, out, settings, progress)
     print(describe(result))
     print(f"wrote {out}")
@@ -98,7 +98,7 @@ def _answer(
         "closeup_size": list(view.closeup.frame_wh),
         **asking.settings(),
     }
-    progress.say("prompting and tracking")
+    progress.show("prompting and tracking")
     sample = VideoSample(id=Path(path).name, video=video, query=query)
     return segment_sample(sample, chain, policy, tracker, view, progress), settings
 
@@ -129,7 +129,7 @@ def _track(
         if x1 >= x2 or y1 >= y2:
             raise SettingsError(f"{_outside(box, video.size_wh)}; give a box inside it")
     tracker = load_tracker()
-    progress.say("tracking")
+    progress.show("tracking")
     started = time.perf_counter()
     masklets = tracker.track(video, keyframe, boxes, progress)
     result = Segmentation(

@@ -79,7 +79,7 @@ def table(rows: list[Row]) -> str:
     lines.append(
         ("mean", "", "", format_score(totals.j), format_score(totals.f), f"J&F {format_score(totals.j_and_f)}")
     )
-    return console.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
+    return console.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5), fold=True)
 
 
 def _categories() -> Iterator[tuple[int, str]]:
