@@ -37,7 +37,7 @@ def test_version_prints_name_and_number(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "command"), all_commands(), ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("words", "command"), list(all_commands()), ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
 def test_help_of_every_command_describes_every_option(words, command, capsys):
     assert app.main([*words, "--help"]) == 0
