@@ -21,7 +21,7 @@ def source():
 @pytest.mark.parametrize(
     "view", [View(4, (112, 112)), View(3, (84, 56), "normalized_1000")], ids=["pixels", "normalized_1000"]
 )
-def test_what_rules_say_is_true(source, view):
+def test_rule_annotator_replies_pass_verification(source, view):
     """Nearly all of it: a target of which little is in sight at the keyframe is none to a careful observer."""
     annotator, found, moments = RuleAnnotator(view), Counter(), set()
     drawn = draw(source.candidates, 16, "balanced", 0, no_target=True)
@@ -39,7 +39,7 @@ def test_what_rules_say_is_true(source, view):
     assert len(moments) > 1
 
 
-def test_the_given_keyframe_is_told_whichever_it_is(source):
+def test_rule_annotator_any_of_the_largest_frames_is_named(source):
     """Of the best five frames any may be the keyframe, and several of them may be shown."""
     view = View(12, (112, 112))
     candidate = next(one for one in source.candidates if one.targets == "single")

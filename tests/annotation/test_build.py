@@ -37,7 +37,7 @@ def files(out):
     }
 
 
-def test_a_set_is_made(clips, tmp_path):
+def test_annotate_all_kinds_of_questions_writes_set(clips, tmp_path):
     annotator = Script(lambda task: BAD if task.draft.id == "single/1" else good(task))
     counts_done = []
     result, costs = run(clips(*NAMES), tmp_path, annotator, on_answer=counts_done.append)
@@ -74,7 +74,7 @@ def test_a_set_is_made(clips, tmp_path):
     assert counts["reasons"] == {"target_not_visible": 1, "wrong_keyframe": 1, "mentions_overlay": 1}
 
 
-def test_nothing_is_asked_twice(clips, tmp_path):
+def test_annotate_rerun_requests_nothing(clips, tmp_path):
     annotator = Script(good)
     run(clips(*NAMES), tmp_path, annotator)
     before = files(tmp_path)
@@ -86,7 +86,7 @@ def test_nothing_is_asked_twice(clips, tmp_path):
 
 
 @pytest.mark.parametrize("kept", range(4))
-def test_a_run_that_was_cut_off_comes_to_the_same_set(clips, tmp_path, kept):
+def test_annotate_after_kill_writes_same_set(clips, tmp_path, kept):
     """A kill leaves complete lines, a part of a line, and an incomplete folder of frames."""
     run(clips(*NAMES), tmp_path / "whole", Script(good))
     parts = tmp_path / "parts"
@@ -102,7 +102,29 @@ def test_a_run_that_was_cut_off_comes_to_the_same_set(clips, tmp_path, kept):
     assert annotator.prompted == [name for name in NAMES[kept:] if name != "hidden/0"]
 
 
-def test_more_can_be_added(clips, tmp_path):
+def test_annotate_folder_of_version_0_1_is_resumed(clips, tmp_path):
+    run(clips(*NAMES), tmp_path, Script(lambda task: BAD if task.draft.id == "single/1" else good(task)))
+    before = [lines(tmp_path / name) for name in ("samples.jsonl", "rejected.jsonl")]
+    rows = lines(tmp_path / "answers.jsonl")
+    for row in rows:
+        if "usage" in row:
+            usage = row.pop("usage")
+            row |= {"read": usage["prompt_tokens"], "written": usage["completion_tokens"]}
+            row["clock"] = row.pop("label_unit")
+        else:
+            row["unusable"] = {"target_not_visible": "unseen"}[row.pop("skipped")]
+    (tmp_path / "answers.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings["tells_boxes"] = settings.pop("boxes_in_thinking")
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    annotator = Script(good)
+    _, costs = run(clips(*NAMES), tmp_path, annotator)
+    assert annotator.prompted == []
+    assert (costs.prompt_tokens, costs.completion_tokens) == (400, 40)
+    assert [lines(tmp_path / name) for name in ("samples.jsonl", "rejected.jsonl")] == before
+
+
+def test_annotate_larger_draw_adds_samples(clips, tmp_path):
     run(clips(*NAMES[:2]), tmp_path, Script(good))
     annotator = Script(good)
     run(clips(*NAMES), tmp_path, annotator)
@@ -110,13 +132,13 @@ def test_more_can_be_added(clips, tmp_path):
     assert len(read_cot_set(tmp_path).samples) == 4
 
 
-def test_a_folder_holds_one_set(clips, tmp_path):
+def test_annotate_folder_of_another_annotator_raises(clips, tmp_path):
     run(clips(*NAMES), tmp_path, Script(good))
     with pytest.raises(SettingsError, match="annotator 'script' -> 'other'"):
         run(clips(*NAMES), tmp_path, Script(good, "other"))
 
 
-def test_one_question_without_an_answer_is_asked_again_later(clips, tmp_path):
+def test_annotate_failed_request_is_repeated_on_rerun(clips, tmp_path):
     down = {"multiple/0"}
     annotator = Script(lambda task: ModelError("too long") if task.draft.id in down else good(task))
     result, _ = run(clips(*NAMES), tmp_path, annotator)
@@ -129,14 +151,14 @@ def test_one_question_without_an_answer_is_asked_again_later(clips, tmp_path):
     assert [sample.id for sample in read_cot_set(tmp_path).samples] == ["single/0", "multiple/0", "none/0", "single/1"]
 
 
-def test_a_server_that_is_gone_is_not_asked_for_ever(clips, tmp_path):
+def test_annotate_server_down_stops_after_five_failures(clips, tmp_path):
     annotator = Script(lambda task: ModelError("gone"))
     result, _ = run(clips(*(f"single/{number}" for number in range(20))), tmp_path, annotator)
     assert len(annotator.prompted) == len(result.failures) == MAX_FAILURES_IN_A_ROW
     assert result.verifications == []
 
 
-def test_the_budget_is_kept(clips, tmp_path):
+def test_annotate_budget_used_up_leaves_questions_unasked(clips, tmp_path):
     """A reply takes 110 tokens and is estimated at 150."""
     source, annotator = clips(*(f"single/{number}" for number in range(10))), Script(good)
     result, costs = run(source, tmp_path, annotator, CostBudget(tokens=500))
@@ -150,7 +172,7 @@ def test_the_budget_is_kept(clips, tmp_path):
     assert len(annotator.prompted) == 10
 
 
-def test_a_server_that_does_not_count_and_a_budget(clips, tmp_path):
+def test_annotate_budget_without_usage_raises(clips, tmp_path):
     annotator = Script(lambda task: Reply(good(task)))
     with pytest.raises(ModelError, match="does not report prompt tokens"):
         run(clips(*NAMES), tmp_path, annotator, CostBudget(tokens=500))
@@ -158,7 +180,7 @@ def test_a_server_that_does_not_count_and_a_budget(clips, tmp_path):
 
 
 @pytest.mark.parametrize("error", [DatasetError("no mask"), VideoError("no frame")])
-def test_what_is_broken_ends_the_run_and_loses_no_answer(clips, tmp_path, error):
+def test_annotate_unreadable_frames_raise_and_keep_answers(clips, tmp_path, error):
     source = clips(*NAMES)
     source.broken["none/0"] = error
     with pytest.raises(type(error), match="no"):
@@ -166,7 +188,7 @@ def test_what_is_broken_ends_the_run_and_loses_no_answer(clips, tmp_path, error)
     assert [row["id"] for row in lines(tmp_path / "answers.jsonl")] == ["single/0", "multiple/0"]
 
 
-def test_what_is_broken_is_passed_over_where_that_is_wanted(clips, tmp_path):
+def test_annotate_unreadable_frames_keep_going_skips_question(clips, tmp_path):
     source, issues = clips(*NAMES), DatasetIssues(keep_going=True)
     source.broken["none/0"] = VideoError("no frame")
     result, _ = run(source, tmp_path, Script(good), issues=issues)
@@ -174,7 +196,7 @@ def test_what_is_broken_is_passed_over_where_that_is_wanted(clips, tmp_path):
     assert (len(result.verifications), result.num_unreadable, result.num_unasked) == (4, 1, 0)
 
 
-def test_annotate_notes_on_the_data_set_are_not_unreadable_questions(clips, tmp_path):
+def test_annotate_notes_are_not_unreadable_questions(clips, tmp_path):
     issues = DatasetIssues()
     issues.note(DatasetFileError("count", "odd"))
     result, _ = run(clips(*NAMES), tmp_path, Script(good), issues=issues)
@@ -207,7 +229,7 @@ class Slow(Script):
             future.set_result(reply)
 
 
-def test_many_are_asked_concurrency_and_the_order_of_answers_does_not_matter(clips, tmp_path):
+def test_annotate_replies_out_of_order_write_same_set(clips, tmp_path):
     names = [f"single/{number}" for number in range(9)]
     annotator = Slow()
     run(clips(*names), tmp_path / "slow", annotator)
@@ -217,7 +239,7 @@ def test_many_are_asked_concurrency_and_the_order_of_answers_does_not_matter(cli
     assert files(tmp_path / "slow") == files(tmp_path / "one")
 
 
-def test_answers_on_their_way_are_kept_when_something_else_breaks(clips, tmp_path):
+def test_annotate_error_waits_for_replies_in_flight(clips, tmp_path):
     names = [f"single/{number}" for number in range(4)]
     source = clips(*names)
     source.broken["single/3"] = VideoError("no frame")
@@ -226,7 +248,7 @@ def test_answers_on_their_way_are_kept_when_something_else_breaks(clips, tmp_pat
     assert sorted(row["id"] for row in lines(tmp_path / "answers.jsonl")) == names[:3]
 
 
-def test_new_rules_take_no_new_answers(clips, tmp_path, monkeypatch):
+def test_annotate_new_verification_rules_use_stored_answers(clips, tmp_path, monkeypatch):
     annotator = Script(good)
     run(clips("single/0"), tmp_path, annotator)
     monkeypatch.setattr("thinkseg.annotation.verify.MIN_WORDS", 1000)

@@ -13,7 +13,7 @@ from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError, SettingsError
 
 
-def test_shapes():
+def test_shapes_source_lists_first_questions():
     steps = []
     source = ShapesSource("val", 5, 3, lambda done, total: steps.append((done, total)))
     assert [one.id for one in source.candidates] == ["val-000005", "val-000006", "val-000007"]
@@ -38,7 +38,7 @@ def tree(tmp_path_factory):
     return root
 
 
-def test_a_benchmark(tree):
+def test_benchmark_source_lists_expressions(tree):
     opened = open_benchmark("revos", tree)
     source = BenchmarkSource(opened)
     assert [one.id for one in source.candidates] == [one.key for one in opened.expressions]
@@ -55,13 +55,13 @@ def test_a_benchmark(tree):
     assert source.settings == {"data": "revos", "split": "valid", "fps": None}
 
 
-def test_frames_a_second_are_told(tree):
+def test_benchmark_source_fps_gives_times(tree):
     source = BenchmarkSource(open_benchmark("revos", tree), fps=4.0)
     assert source.sample(source.candidates[0].id)[0].video.time_of(1) == 0.25
     assert source.settings["fps"] == 4.0
 
 
-def test_masks_of_some_frames_and_targets_that_are_not_told(tmp_path):
+def test_benchmark_source_unknown_targets_are_left_out(tmp_path):
     for folder, names in (("clip", "012"), ("dog", "02")):
         (tmp_path / folder).mkdir()
         for name in names:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from thinkseg.annotation import claims
 
 
-def test_sentences_end_where_they_do():
+def test_sentences_decimal_point_ends_none():
     text = "I see it at 0.8 s. It moves!  Does it? Yes"
     assert claims.sentences(text) == ["I see it at 0.8 s.", "It moves!", "Does it?", "Yes"]
     assert claims.sentences("  ") == []
@@ -25,7 +25,7 @@ def test_sentences_end_where_they_do():
         ("12 subjects", set()),
     ],
 )
-def test_moments_in_seconds(text, found):
+def test_named_frames_in_seconds(text, found):
     assert claims.named_frames(text, "seconds") == found
 
 
@@ -38,7 +38,7 @@ def test_moments_in_seconds(text, found):
         ("at 0.8 s", set()),
     ],
 )
-def test_moments_by_number(text, found):
+def test_named_frames_by_index(text, found):
     assert claims.named_frames(text, "index") == found
 
 
@@ -59,7 +59,7 @@ def test_moments_by_number(text, found):
         ("It is in the lower and right part of the frame.", "bottom right"),
     ],
 )
-def test_parts_of_the_frame(text, stated):
+def test_sides_part_of_frame_is_found(text, stated):
     assert claims.sides(text) == [frozenset(stated.split())]
 
 
@@ -80,11 +80,11 @@ def test_parts_of_the_frame(text, stated):
         "the car on the left lane",
     ],
 )
-def test_what_is_no_part_of_the_frame(text):
+def test_sides_relative_position_is_ignored(text):
     assert claims.sides(text) == []
 
 
-def test_several_parts_are_several_statements():
+def test_sides_several_parts_are_separate():
     text = "One is on the left, and one in the bottom right corner of the frame."
     assert claims.sides(text) == [frozenset({"left"}), frozenset({"bottom", "right"})]
 
@@ -102,7 +102,7 @@ def test_several_parts_are_several_statements():
         ("Two foxes run.", "the fox", [2]),
     ],
 )
-def test_numbers_of_targets(text, query, stated):
+def test_target_counts_counted_targets_are_found(text, query, stated):
     assert list(claims.target_counts(text, query)) == stated
 
 
@@ -120,11 +120,11 @@ def test_numbers_of_targets(text, query, stated):
         ("one cat is here", "the cats"),
     ],
 )
-def test_numbers_of_something_else(text, query):
+def test_target_counts_other_counts_are_ignored(text, query):
     assert list(claims.target_counts(text, query)) == []
 
 
-def test_boxes_as_they_are_written():
+def test_boxes_four_numbers_in_brackets_are_found():
     text = "red star [12, 40, 32, 64]; blue bar [1.5,2,3,4] and [1, 2, 3]"
     assert claims.boxes(text).tolist() == [[12, 40, 32, 64], [1.5, 2, 3, 4]]
     assert claims.boxes("none").shape == (0, 4)
@@ -145,7 +145,7 @@ def test_boxes_as_they_are_written():
         "the annotation",
     ],
 )
-def test_marks(text):
+def test_overlay_words_are_found(text):
     assert claims.overlay_words(text, "the cat")
 
 
@@ -159,31 +159,31 @@ def test_marks(text):
         ("a man marked his page", "the man"),
     ],
 )
-def test_no_marks(text, query):
+def test_overlay_words_of_the_query_are_ignored(text, query):
     assert not claims.overlay_words(text, query)
 
 
 @pytest.mark.parametrize("text", ["There is no cat.", "Nothing fits.", "It isn't here.", "It isn’t", "None.", "cannot"])
-def test_denials(text):
+def test_denies_negation_returns_true(text):
     assert claims.denies(text)
 
 
-def test_no_denial():
+def test_denies_words_that_contain_negations_returns_false():
     assert not claims.denies("A cat knows nobodies and notes.")
 
 
 @pytest.mark.parametrize("text", ["There is no such object.", "Nothing in it matches.", "None of these fits."])
-def test_nothing_is_found(text):
+def test_denies_targets_no_target_returns_true(text):
     assert claims.denies_targets(text)
 
 
 @pytest.mark.parametrize("text", ["Nothing else matches.", "It has no tail.", "It does not move."])
-def test_something_is_found(text):
+def test_denies_targets_other_negation_returns_false(text):
     assert not claims.denies_targets(text)
 
 
 @given(st.text(max_size=300))
-def test_any_text_can_be_read(text):
+def test_claims_any_text_does_not_raise(text):
     for clock in ("seconds", "index"):
         assert all(label >= 0 for label in claims.named_frames(text, clock))
     assert all(claims.sides(text))

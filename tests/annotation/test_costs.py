@@ -13,13 +13,13 @@ def reply(prompt_tokens, completion_tokens=10):
     return Reply("x", num_tokens=completion_tokens, num_prompt_tokens=prompt_tokens)
 
 
-def test_without_a_budget_everything_goes():
+def test_allows_no_budget_returns_true():
     costs = CostTracker(CostBudget(), 100)
     costs.record(reply(0))
     assert costs.allows(1000)
 
 
-def test_what_is_spent_adds_up():
+def test_record_sums_usage_and_cost():
     costs = CostTracker(CostBudget(input_price=2.0, output_price=10.0), 100)
     costs.record(reply(1_000_000, 100_000))
     costs.record(reply(500_000, 0))
@@ -27,7 +27,7 @@ def test_what_is_spent_adds_up():
     assert costs.cost == pytest.approx(4.0)
 
 
-def test_one_at_a_time_until_it_is_known_what_a_prompt_costs():
+def test_allows_before_first_reply_one_request():
     costs = CostTracker(CostBudget(tokens=1000), 100)
     assert costs.allows(0)
     assert not costs.allows(1)
@@ -37,7 +37,7 @@ def test_one_at_a_time_until_it_is_known_what_a_prompt_costs():
     assert not costs.allows(2)
 
 
-def test_money():
+def test_allows_cost_limit_estimates_requests_in_flight():
     costs = CostTracker(CostBudget(cost=1.0, input_price=1.0, output_price=10.0), 10_000)
     costs.record(reply(200_000, 0))
     # 0.2 are spent; each request in flight is estimated at 0.3.
@@ -45,11 +45,11 @@ def test_money():
     assert not costs.allows(2)
 
 
-def test_not_even_one_reply_fits():
+def test_allows_budget_below_one_reply_returns_false():
     assert not CostTracker(CostBudget(tokens=99), 100).allows(0)
 
 
-def test_a_server_that_does_not_count_cannot_be_held_to_a_budget():
+def test_allows_usage_missing_raises():
     costs = CostTracker(CostBudget(tokens=1000), 100)
     costs.record(reply(0))
     with pytest.raises(ModelError, match="does not report prompt tokens"):
@@ -85,6 +85,6 @@ def test_allows_any_replies_keeps_total_within_budget(tokens, usages, concurrenc
         {"cost": 5.0},
     ],
 )
-def test_impossible_budgets(wrong):
+def test_cost_budget_invalid_limit_raises(wrong):
     with pytest.raises(SettingsError):
         CostBudget(**wrong)

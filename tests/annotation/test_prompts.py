@@ -13,7 +13,7 @@ def text_of(turn):
 
 
 @pytest.mark.parametrize("template", range(len(TEMPLATES)))
-def test_a_prompt_names_what_has_to_be_known(task, template):
+def test_annotation_turn_names_query_keyframe_and_steps(task, template):
     made = task("multiple")
     text = text_of(annotation_turn(made, template))
     for part in ('"the cat"', f'"{made.keyframe_label} s"', "2 targets", "outline", "<summary>...</summary>", *STEPS):
@@ -24,20 +24,20 @@ def test_a_prompt_names_what_has_to_be_known(task, template):
 
 
 @pytest.mark.parametrize("template", range(len(TEMPLATES)))
-def test_a_prompt_without_a_target_speaks_of_none(task, template):
+def test_annotation_turn_without_target_mentions_none(task, template):
     text = text_of(annotation_turn(task("none"), template))
     assert "outline" not in text
     assert "target" not in text
     assert "{" not in text
 
 
-def test_the_wordings_differ():
+def test_templates_all_wordings_differ():
     assert len(TEMPLATES) == 3
     for part in ("opening", "targets", "no_target"):
         assert len({getattr(template, part) for template in TEMPLATES}) == 3
 
 
-def test_targets_are_outlined_for_the_annotator_alone(task):
+def test_annotation_turn_outlines_targets_in_copies_only(task):
     made = task("single")
     before = [image.copy() for image in made.images]
     shown = annotation_turn(made, 0).images
@@ -47,7 +47,7 @@ def test_targets_are_outlined_for_the_annotator_alone(task):
     assert all(np.array_equal(image, clean) for image, clean in zip(made.images, before, strict=True))
 
 
-def test_an_outline_lies_around_a_target_and_not_on_it():
+def test_outlined_leaves_target_pixels():
     mask = np.zeros((1, 40, 40), bool)
     mask[0, 15:25, 15:25] = True
     picture = outlined(np.zeros((40, 40, 3), np.uint8), mask)
@@ -55,7 +55,7 @@ def test_an_outline_lies_around_a_target_and_not_on_it():
     assert picture.any()
 
 
-def test_frames_whose_masks_are_unknown_are_left_alone():
+def test_outlined_without_masks_returns_image():
     image = np.full((8, 8, 3), 7, np.uint8)
     assert outlined(image, None) is image
     assert outlined(image, np.zeros((0, 8, 8), bool)) is image
@@ -69,12 +69,12 @@ PARSED = Steps("A cat comes.", "It is it.", "Here.")
     "text",
     [GOOD, f"\n{GOOD}\n", f"```xml\n{GOOD}\n```", f"```\n{GOOD}```", f"<think>Hm, <place>?</think>{GOOD}"],
 )
-def test_replies_that_are_read(text):
+def test_parse_steps_valid_reply_returns_steps(text):
     assert parse_steps(text) == PARSED
     assert PARSED.thinking == "A cat comes. It is it. Here."
 
 
-def test_a_summary_may_be_empty():
+def test_parse_steps_empty_summary_is_valid():
     steps = parse_steps("<summary></summary><reason>a</reason><place>b</place>")
     assert steps.thinking == "a b"
 
@@ -96,17 +96,17 @@ def test_a_summary_may_be_empty():
         f"<think>{GOOD}",
     ],
 )
-def test_replies_that_are_not(text):
+def test_parse_steps_invalid_format_returns_none(text):
     assert parse_steps(text) is None
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_read_or_is_not(text):
+def test_parse_steps_any_text_round_trips_or_is_none(text):
     found = parse_steps(text)
     assert found is None or parse_steps(write_steps(found)) == found
 
 
 @given(st.text("ab .,\n", max_size=20), *[st.text("ab .,\n", min_size=1, max_size=20).filter(str.strip)] * 2)
-def test_what_is_written_is_read(summary, reason, place):
+def test_write_steps_parses_back(summary, reason, place):
     one_line = Steps(*(" ".join(part.split()) for part in (summary, reason, place)))
     assert parse_steps(write_steps(Steps(summary, reason, place))) == one_line

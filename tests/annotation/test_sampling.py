@@ -32,22 +32,22 @@ def strata(drawn):
         ("several", "reasoning"),
     ],
 )
-def test_what_a_category_takes(category, kind):
+def test_question_type_by_category(category, kind):
     assert question_type(category) == kind
 
 
-def test_targets_in_a_word():
+def test_target_count_by_number():
     assert [target_count(number) for number in range(4)] == ["none", "single", "multiple", "multiple"]
 
 
-def test_proportional_shares_are_those_of_the_data():
+def test_quotas_proportional_largest_remainder_first():
     assert quotas({"a": 60, "b": 30, "c": 10}, 10, "proportional") == {"a": 6, "b": 3, "c": 1}
     # 6.3, 3.15 and 1.05 of 10.5: the largest remainder gets what is left over.
     assert quotas({"a": 63, "b": 31, "c": 6}, 10, "proportional") == {"a": 6, "b": 3, "c": 1}
     assert quotas({"a": 1, "b": 1, "c": 1}, 2, "proportional") == {"a": 1, "b": 1, "c": 0}
 
 
-def test_balanced_shares_are_alike_as_far_as_they_go():
+def test_quotas_balanced_small_strata_give_all():
     assert quotas({"a": 60, "b": 30, "c": 10}, 30, "balanced") == {"c": 10, "b": 10, "a": 10}
     assert quotas({"a": 60, "b": 30, "c": 2}, 30, "balanced") == {"c": 2, "b": 14, "a": 14}
     assert quotas({"a": 60, "b": 0, "c": 2}, 30, "balanced") == {"b": 0, "c": 2, "a": 28}
@@ -58,14 +58,14 @@ def test_balanced_shares_are_alike_as_far_as_they_go():
     st.integers(0, 300),
     st.sampled_from(["proportional", "balanced"]),
 )
-def test_shares_are_exact_and_possible(sizes, count, balance):
+def test_quotas_any_sizes_sum_to_count(sizes, count, balance):
     there = {str(place): size for place, size in enumerate(sizes)}
     shares = quotas(there, count, balance)
     assert sum(shares.values()) == min(count, sum(sizes))
     assert all(0 <= shares[name] <= there[name] for name in there)
 
 
-def test_a_draw_has_the_shares_of_its_strata():
+def test_draw_keeps_quotas_of_strata():
     there = candidates(rs=40, rm=20, qs=30, qm=10, none=25)
     drawn = draw(there, 20, "proportional", 0)
     assert strata(drawn) == {
@@ -77,13 +77,13 @@ def test_a_draw_has_the_shares_of_its_strata():
     assert strata(draw(there, 50, "balanced", 0, no_target=True)) == dict.fromkeys(STRATA, 10)
 
 
-def test_without_a_target_only_if_wanted():
+def test_draw_no_target_includes_questions_without_target():
     there = candidates(rs=2, none=2)
     assert strata(draw(there, 10, "balanced", 0)) == {"referring, single": 2}
     assert strata(draw(there, 10, "balanced", 0, no_target=True)) == {"referring, single": 2, NO_TARGET_STRATUM: 2}
 
 
-def test_a_draw_is_the_same_each_time_and_in_the_order_of_the_data():
+def test_draw_same_seed_same_questions_in_data_order():
     there = candidates(rs=30, qs=30)
     drawn = draw(there, 10, "proportional", 3)
     assert drawn == draw(there, 10, "proportional", 3)
@@ -92,13 +92,13 @@ def test_a_draw_is_the_same_each_time_and_in_the_order_of_the_data():
     assert set(drawn) == set(draw(there[::-1], 10, "proportional", 3))
 
 
-def test_what_is_drawn_for_a_name_never_changes():
+def test_seeded_hash_values_are_stable():
     """Sets made earlier can only be gone on with as long as these stay."""
     assert seeded_hash(0, "draw", "a") == 11379793175471191452
     assert len({seeded_hash(seed, purpose, name) for seed in (0, 1) for purpose in "xy" for name in "ab"}) == 8
 
 
-def test_a_draw_is_spread_over_videos():
+def test_draw_prefers_videos_drawn_least():
     """Nine questions about one video, one about each of three others: all four videos before any comes twice."""
     there = [Candidate(f"big/{n}", "big", "referring", "single") for n in range(9)]
     there += [Candidate(f"{name}/0", name, "referring", "single") for name in ("x", "y", "z")]
@@ -107,7 +107,7 @@ def test_a_draw_is_spread_over_videos():
         assert Counter(one.video for one in draw(there, 6, "proportional", seed))["big"] == 3
 
 
-def test_a_video_that_one_stratum_used_comes_later_in_the_next():
+def test_draw_counts_videos_across_strata():
     there = [Candidate("a/0", "a", "referring", "single")]
     there += [Candidate(f"{video}/{n}", video, "reasoning", "single") for video in ("a", "b") for n in (1, 2)]
     for seed in range(5):
@@ -115,7 +115,7 @@ def test_a_video_that_one_stratum_used_comes_later_in_the_next():
         assert {one.video for one in drawn} == {"a", "b"}
 
 
-def test_the_table_has_a_line_for_each_stratum():
+def test_strata_table_has_row_per_stratum():
     there = candidates(rs=2, none=1)
     lines = [line.split() for line in strata_table({"there are": there, "drawn": there[:1]}).splitlines()]
     assert lines[1] == ["referring,", "single", "2", "1"]

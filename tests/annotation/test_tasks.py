@@ -15,7 +15,7 @@ from thinkseg.errors import DatasetError
 from thinkseg.ops.masks import from_stacks
 
 
-def test_a_task_shows_the_keyframe_among_frames_of_the_views_size(task):
+def test_prepare_single_target_shows_keyframe_in_view_size(task):
     for seed in range(6):
         made = task("single", seed)
         draft = made.draft
@@ -31,7 +31,7 @@ def test_a_task_shows_the_keyframe_among_frames_of_the_views_size(task):
     assert {task("single", seed).draft.keyframe for seed in range(8)} == {2, 3}
 
 
-def test_a_box_for_each_object_and_a_mask_for_each_in_each_frame(task):
+def test_prepare_multiple_targets_have_box_and_mask_each(task):
     made = task("multiple")
     assert made.num_objects == 2
     assert made.draft.boxes.tolist() == [[0, 0, 4, 4], [0, 7, 8, 8]]
@@ -42,7 +42,7 @@ def test_a_box_for_each_object_and_a_mask_for_each_in_each_frame(task):
     assert made.masks[0].sum() == 0
 
 
-def test_without_a_target_there_is_no_keyframe(task):
+def test_prepare_no_target_has_no_keyframe(task):
     made = task("none")
     assert (made.draft.keyframe, made.keyframe_label, made.num_objects) == (None, None, 0)
     assert made.draft.boxes.shape == (0, 4)
@@ -50,20 +50,20 @@ def test_without_a_target_there_is_no_keyframe(task):
     assert all(masks.shape == (0, 16, 16) for masks in made.masks)
 
 
-def test_masks_that_nobody_knows_are_not_made_up(clips):
+def test_prepare_unannotated_frames_have_no_masks(clips):
     source = clips("single/0")
     made = prepare(source.candidates[0], source.sample("single/0")[0], [3], VIEW, 0)
     assert made.draft.keyframe == 3
     assert [masks is None for masks in made.masks] == [True, True, False]
 
 
-def test_a_draft_is_a_line_of_a_set(task):
+def test_draft_round_trips_as_json(task):
     draft = task("multiple").draft
     assert sample_to_json(sample_from_json(sample_to_json(draft), "x")) == sample_to_json(draft)
 
 
 @pytest.mark.parametrize("query", [" ", "x" * 3000])
-def test_a_question_that_cannot_be_asked(clips, query):
+def test_prepare_invalid_query_is_skipped(clips, query):
     source = clips("single/0")
     sample, annotated = source.sample("single/0")
     made = prepare(source.candidates[0], replace(sample, query=query), annotated, VIEW, 0)
@@ -71,12 +71,12 @@ def test_a_question_that_cannot_be_asked(clips, query):
     assert len(made.query) <= 200
 
 
-def test_a_target_that_is_never_seen(clips):
+def test_prepare_hidden_target_is_skipped(clips):
     source = clips("hidden/0")
     assert prepare(source.candidates[0], *source.sample("hidden/0"), VIEW, 0).reason == "target_not_visible"
 
 
-def test_more_targets_than_an_answer_holds(clips):
+def test_prepare_too_many_targets_is_skipped(clips):
     source = clips("single/0")
     sample, annotated = source.sample("single/0")
     crowd = from_stacks(np.ones((MAX_BOXES + 1, 4, 8, 8), bool))
@@ -85,13 +85,13 @@ def test_more_targets_than_an_answer_holds(clips):
     assert made.reason == "too_many_targets"
 
 
-def test_an_id_that_is_no_name_of_a_file(clips):
+def test_prepare_unsafe_id_raises(clips):
     source = clips("single/../../x")
     with pytest.raises(DatasetError, match="lead out"):
         prepare(source.candidates[0], *source.sample("single/../../x"), VIEW, 0)
 
 
-def test_limits_are_those_of_the_units():
+def test_box_limits_by_coordinates():
     assert box_limits(VIEW) == (16, 16)
     assert box_limits(replace(VIEW, coordinates="normalized_1000")) == (1000, 1000)
 
@@ -108,29 +108,29 @@ def drawn(truth, annotated):
     return {choose_keyframe(truth, annotated, number) for number in range(30)}
 
 
-def test_the_keyframe_is_one_of_the_five_largest():
+def test_choose_keyframe_is_one_of_five_largest():
     assert drawn(growing([1, 9, 3, 8, 7, 2, 6, 5]), range(8)) == {1, 3, 4, 6, 7}
 
 
-def test_fewer_where_the_target_is_seen_in_fewer():
+def test_choose_keyframe_only_visible_annotated_frames():
     assert drawn(growing([0, 4, 0, 2]), range(4)) == {1, 3}
     assert drawn(growing([0, 4, 0, 2]), [0, 3]) == {3}
 
 
-def test_none_where_it_is_not_seen():
+def test_choose_keyframe_never_visible_returns_none():
     assert choose_keyframe(growing([0, 0]), range(2), 1) is None
     assert choose_keyframe(growing([0, 5]), [0], 1) is None
     assert choose_keyframe(from_stacks(np.zeros((0, 2, 4, 4), bool)), range(2), 1) is None
 
 
-def test_objects_count_together():
+def test_choose_keyframe_uses_total_area():
     masks = np.zeros((2, 6, 4, 4), bool)
     masks[0, :, 0] = True
     masks[1, 2, 1:] = True
     assert choose_keyframe(from_stacks(masks), range(6), 0) == 2
 
 
-def test_the_keyframe_takes_the_place_of_the_nearest():
+def test_frames_with_keyframe_replaces_nearest():
     assert frames_with(None, 9, 3) == (0, 4, 8)
     assert frames_with(4, 9, 3) == (0, 4, 8)
     assert frames_with(5, 9, 3) == (0, 5, 8)
@@ -139,7 +139,7 @@ def test_the_keyframe_takes_the_place_of_the_nearest():
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.data())
-def test_exactly_as_many_as_asked_for_with_the_keyframe_among_them(total, count, data):
+def test_frames_with_any_keyframe_returns_count_frames(total, count, data):
     keyframe = data.draw(st.integers(0, total - 1))
     shown = frames_with(keyframe, total, count)
     assert len(shown) == min(count, total)

@@ -26,7 +26,7 @@ def against(truth, summary=SUMMARY, reason=REASON, place=PLACE, **reply):
 
 
 @pytest.mark.parametrize("kind", ["single", "multiple", "none"])
-def test_nothing_speaks_against_a_good_trace(task, kind):
+def test_check_reply_good_reply_has_no_reasons(task, kind):
     for seed in range(4):
         made = task(kind, seed)
         steps, reasons = check_reply(Reply(good(made)), Truth(made.draft, made.num_objects, (16, 16)))
@@ -34,7 +34,7 @@ def test_nothing_speaks_against_a_good_trace(task, kind):
         assert steps.thinking.endswith(steps.place)
 
 
-def test_a_reply_that_cannot_be_read(truth):
+def test_check_reply_unparsable_reply_has_no_steps(truth):
     assert check_reply(Reply("I would rather not."), truth) == (None, ["invalid_format"])
     assert check_reply(Reply(steps_text(SUMMARY, REASON, PLACE), truncated=True), truth) == (None, ["truncated"])
     assert check_reply(Reply(steps_text(SUMMARY, "about <answer> tags at 2.0 s", PLACE)), truth) == (
@@ -44,24 +44,24 @@ def test_a_reply_that_cannot_be_read(truth):
     assert check_reply(Reply("<think>x</think>"), truth) == (None, ["invalid_format"])
 
 
-def test_length(truth):
+def test_check_reply_length_limits(truth):
     assert against(truth, "Cat.", REASON, "Sits.") == ["invalid_length"]
     assert against(truth, "cat " * (MAX_WORDS + 1)) == ["invalid_length"]
 
 
-def test_the_keyframe_is_named(truth):
+def test_check_reply_keyframe_must_be_named(truth):
     assert against(truth, reason="The cat shows well.") == ["wrong_keyframe"]
     assert against(truth, reason="The cat shows best at 3.0 s.") == ["wrong_keyframe"]
     assert against(truth, summary=f"{SUMMARY} See 2.0 s.", reason="The cat shows well.") == ["wrong_keyframe"]
     assert against(truth, reason="It is clear.", place="At 2 s it sits.") == []
 
 
-def test_the_last_step_is_about_the_keyframe(truth):
+def test_check_reply_last_step_names_only_keyframe(truth):
     assert against(truth, place="It sits. At 3.0 s it has gone.") == ["wrong_keyframe"]
     assert against(truth, reason="At 0.0 s it is away, so the frame is 2.0 s.") == []
 
 
-def test_frames_that_are_numbered(truth):
+def test_check_reply_frames_by_index(truth):
     draft = replace(truth.draft, label_unit="index", labels=("0", "2", "3"))
     numbered = replace(truth, draft=draft)
     assert against(numbered, reason="The cat shows best in frame 2.") == []
@@ -80,29 +80,29 @@ def test_frames_that_are_numbered(truth):
         ("It sits to the right of the tree.", False),
     ],
 )
-def test_positions(truth, place, wrong):
+def test_check_reply_positions_at_keyframe(truth, place, wrong):
     assert against(truth, place=place) == ["wrong_position"] * wrong
 
 
-def test_positions_at_other_moments_are_others(truth):
+def test_check_reply_positions_in_other_frames_are_ignored(truth):
     reason = "At 3.0 s it is on the right. The cat shows best at 2.0 s."
     assert against(truth, reason=reason) == []
 
 
-def test_what_is_in_the_middle_is_on_either_side(truth):
+def test_check_reply_central_target_is_on_both_sides(truth):
     middle = replace(truth, draft=replace(truth.draft, boxes=np.array([[3, 3, 5.4, 5.4]], np.float32)))
     for side in ("left", "right", "top", "bottom"):
         assert against(middle, place=f"It sits at the {side}.") == []
 
 
-def test_each_of_several_targets_has_its_own_place(truth):
+def test_check_reply_position_of_any_target_counts(truth):
     boxes = np.array([[0, 0, 2, 2], [6, 6, 8, 8]], np.float32)
     both = replace(truth, draft=replace(truth.draft, boxes=boxes), num_objects=2)
     assert against(both, place="The first is in the upper left corner, the second in the lower right corner.") == []
     assert against(both, place="The second is in the upper right corner.") == ["wrong_position"]
 
 
-def test_boxes(truth):
+def test_check_reply_boxes_must_match_targets(truth):
     assert against(truth, place="cat [0, 0, 8, 8]") == []
     assert against(truth, place="cat [0, 0, 4, 4]") == ["wrong_boxes"]
     assert against(truth, place="cat [0, 0, 8, 8] and [0, 0, 8, 8]") == ["wrong_boxes"]
@@ -115,7 +115,7 @@ def test_boxes(truth):
     assert against(both, place="[0, 0, 8, 8] and [0, 0, 8, 8]") == ["wrong_boxes"]
 
 
-def test_counts(truth):
+def test_check_reply_counts_of_video_or_keyframe(truth):
     assert against(truth, place="There is a single target.") == []
     assert against(truth, place="The three targets sit.") == ["wrong_count"]
     # Of two, one may be out of sight.
@@ -124,11 +124,11 @@ def test_counts(truth):
     assert against(both, place="The single target sits.") == []
 
 
-def test_marks(truth):
+def test_check_reply_overlay_words(truth):
     assert against(truth, summary=f"{SUMMARY} It is outlined.") == ["mentions_overlay"]
 
 
-def test_denials(truth, task):
+def test_check_reply_presence_of_targets(truth, task):
     assert against(truth, place="There is no such object in the frame.") == ["wrong_presence"]
     made = task("none")
     nothing = Truth(made.draft, 0, (16, 16))
@@ -136,7 +136,7 @@ def test_denials(truth, task):
     assert against(nothing, place="There is no cat.") == []
 
 
-def test_all_that_speaks_against_it_is_told_in_order(truth):
+def test_check_reply_returns_all_reasons_in_order(truth):
     found = against(truth, "Outlined.", "On the right.", "Three targets [0,0,1,1].")
     assert found == [
         "invalid_length",

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "annotate_faults.py"
 
 
-def test_killed_and_started_again():
+def test_annotate_faults_killed_run_resumes_to_same_set():
     command = [sys.executable, str(SCRIPT), "--kills", "1", "--count", "8", "--faults", "0.3", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

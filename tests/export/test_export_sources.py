@@ -34,7 +34,7 @@ def pixels(path):
 
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
-def test_a_dialogue_of_ours_asks_the_same_and_reads_the_true_replies(source, job, chain):
+def test_benchmark_source_dialogue_equals_chain_and_parses_back(source, job, chain):
     made = job(chain, for_sft=True)
     view = made.settings.view
     for number in (0, 1):
@@ -54,7 +54,7 @@ def test_a_dialogue_of_ours_asks_the_same_and_reads_the_true_replies(source, job
     assert np.array_equal(source.sample(0, made.settings).turns[0].images[0], asked[0].images[0])
 
 
-def test_boxes_of_a_true_reply_are_the_true_ones(source, job):
+def test_benchmark_source_true_reply_has_true_boxes(source, job):
     made = job(for_sft=True)
     exported = source.sample(0, made.settings)
     shown = describe(source._benchmark.frames("clip"), made.settings.view)
@@ -63,19 +63,19 @@ def test_boxes_of_a_true_reply_are_the_true_ones(source, job):
 
 
 @pytest.mark.parametrize(("number", "why"), [(2, "target not visible"), (3, "no ground truth")])
-def test_what_is_of_no_use_is_left_out(source, job, number, why):
+def test_benchmark_source_unusable_question_is_skipped(source, job, number, why):
     for kind in ({"for_sft": True}, {"for_rl": True}):
         with pytest.raises(SkipSampleError, match=why):
             source.sample(number, job(**kind).settings)
 
 
-def test_an_unknown_truth_may_still_be_asked_about(source, job):
+def test_benchmark_source_no_ground_truth_exports_first_turn(source, job):
     exported = source.sample(3, job().settings)
     assert exported.truth is None
     assert len(exported.dialogue) == 1
 
 
-def test_the_truth_of_each_frame(source, job):
+def test_ground_truth_has_areas_and_boxes_per_frame(source, job):
     truth = source.sample(0, job(for_rl=True).settings).truth
     assert truth == {
         "chain": "veason",
@@ -92,7 +92,7 @@ def test_the_truth_of_each_frame(source, job):
     assert (absent["target"], absent["areas"]) == (False, [0, 0, 0])
 
 
-def test_frames_come_from_those_with_a_truth(benchmark, job):
+def test_benchmark_source_shows_annotated_frames_only(benchmark, job):
     scored = replace(benchmark.expressions[0], scored=(2, 0))
     exported = BenchmarkSource(replace(benchmark, expressions=(scored,))).sample(0, job().settings)
     assert exported.truth["indices"] == [0, 2]
@@ -101,12 +101,12 @@ def test_frames_come_from_those_with_a_truth(benchmark, job):
         BenchmarkSource(replace(benchmark, expressions=(unscored,))).sample(0, job().settings)
 
 
-def test_frames_get_times_where_a_rate_is_given(benchmark, job):
+def test_benchmark_source_fps_gives_times(benchmark, job):
     exported = BenchmarkSource(benchmark, fps=2.0).sample(0, job().settings)
     assert exported.truth["labels"] == ["0.0", "0.5", "1.0"]
 
 
-def test_a_second_turn_is_ready_for_any_frame(source, job):
+def test_second_turn_equals_chain_for_every_frame(source, job):
     made = job("revseg", for_rl=True)
     exported = source.sample(0, made.settings)
     sample = source._benchmark.sample(source._expressions[0])
@@ -121,7 +121,7 @@ def test_a_second_turn_is_ready_for_any_frame(source, job):
     assert len(exported.dialogue) == 1
 
 
-def test_shapes_are_reasoned_about_as_in_training(job):
+def test_shapes_source_replies_as_in_training(job):
     made = job(for_sft=True)
     exported = ShapesSource("train", 3, 1).sample(0, made.settings)
     one = episode("train", 3)
@@ -132,7 +132,7 @@ def test_shapes_are_reasoned_about_as_in_training(job):
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_shapes_in_two_turns_read_back(job, index):
+def test_shapes_source_two_turns_parse_back(job, index):
     made = job("revseg", for_sft=True)
     exported = ShapesSource("train", index, 1).sample(0, made.settings)
     replies = [said for said in exported.dialogue if isinstance(said, str)]
@@ -153,7 +153,7 @@ def cot(tmp_path):
     return CotSet(tmp_path / "cot", {}, View(2, (12, 8)), False, (sample,))
 
 
-def test_a_chain_of_thought_set_is_said_as_in_training(cot, job):
+def test_cot_source_dialogue_as_in_training(cot, job):
     made = job(for_sft=True)
     settings = replace(made.settings, view=cot.view)
     exported = CotSource(cot, settings).sample(0, settings)
@@ -164,14 +164,14 @@ def test_a_chain_of_thought_set_is_said_as_in_training(cot, job):
     assert np.array_equal(pixels(made.folder / exported.images[0][1]), turn.images[1])
 
 
-def test_a_chain_of_thought_set_is_of_one_use(cot, job):
+def test_cot_source_other_chain_or_rl_raises(cot, job):
     for chain, kind, why in (("revseg", "for_sft", "the chain veason"), ("veason", "for_rl", "except at keyframes")):
         settings = replace(job(chain, **{kind: True}).settings, view=cot.view)
         with pytest.raises(SettingsError, match=why):
             CotSource(cot, settings)
 
 
-def test_messages_have_a_place_for_each_picture(source, job):
+def test_messages_of_have_placeholder_per_image(source, job):
     exported = source.sample(0, job("revseg", for_sft=True).settings)
     messages = messages_of(exported.dialogue)
     assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
@@ -180,20 +180,20 @@ def test_messages_have_a_place_for_each_picture(source, job):
     assert "frame 0:<image>frame 1:<image>frame 2:<image>Question: both of them" in messages[0]["content"]
 
 
-def test_what_is_left_out_is_counted(source, job):
+def test_export_counts_skipped_questions(source, job):
     done = export(source, "llamafactory", job(for_sft=True), DatasetIssues())
     assert done.written == 2
     assert sum(done.skipped.values()) == 3
     assert done.skipped["text contains <image>, <video> or <audio>"] == 1
 
 
-def test_an_export_without_questions_is_refused(benchmark, job):
+def test_export_no_usable_question_raises(benchmark, job):
     unknown = replace(benchmark, expressions=benchmark.expressions[3:4])
     with pytest.raises(SettingsError, match=r"none of 1 questions can be exported \(no ground truth: 1\)"):
         export(BenchmarkSource(unknown), "jsonl", job(for_rl=True), DatasetIssues())
 
 
-def test_what_is_broken_is_raised_or_counted(benchmark, job):
+def test_export_unreadable_frame_raises_or_is_counted(benchmark, job):
     (benchmark.root / "clip" / "1.png").write_bytes(b"no picture")
     with pytest.raises(VideoError):
         export(BenchmarkSource(benchmark), "jsonl", job(), DatasetIssues())
@@ -204,14 +204,14 @@ def test_what_is_broken_is_raised_or_counted(benchmark, job):
     assert issues.counts == {"missing_frame": 4}
 
 
-def test_questions_about_one_video_share_its_pictures(source, job):
+def test_benchmark_source_questions_share_image_files(source, job):
     made = job()
     names = [source.sample(number, made.settings).images for number in (0, 1)]
     assert names[0] == names[1]
     assert len(list(made.folder.rglob("*.png"))) == 3
 
 
-def test_the_export_is_the_same_to_the_byte(source, job):
+def test_export_twice_writes_same_bytes(source, job):
     made = job()
     export(source, "jsonl", made, DatasetIssues())
     first = (made.folder / "samples.jsonl").read_bytes()

@@ -29,7 +29,7 @@ def overrides(script):
     return {"module": module, **dict(setting.split("=", 1) for setting in settings)}
 
 
-def test_llamafactory(source, job, written):
+def test_llamafactory_writes_rows_entry_and_settings(source, job, written):
     made = job("revseg", for_sft=True)
     export(source, "llamafactory", made, DatasetIssues())
     assert names(made.folder) == ["dataset_info.json", "images", "sft.yaml", "train.jsonl"]
@@ -47,7 +47,7 @@ def test_llamafactory(source, job, written):
     assert settings["cutoff_len"] > 4 * 3 + 2 * 1024
 
 
-def test_llamafactory_shrinks_no_picture_of_ours(source, job):
+def test_llamafactory_settings_fit_large_images(source, job):
     made = job(for_sft=True)
     large = replace(made, settings=replace(made.settings, view=View(3, (1120, 840), "normalized_1000")))
     export(source, "llamafactory", large, DatasetIssues())
@@ -57,7 +57,7 @@ def test_llamafactory_shrinks_no_picture_of_ours(source, job):
     assert settings["template"] == "qwen3_vl_nothink"
 
 
-def test_an_entry_is_added_to_those_of_others(source, job, written, tmp_path):
+def test_add_entry_keeps_other_entries(source, job, written, tmp_path):
     info = tmp_path / "data" / "dataset_info.json"
     info.parent.mkdir()
     info.write_text('{"theirs": {"file_name": "x.json"}}')
@@ -78,7 +78,7 @@ def test_an_entry_is_added_to_those_of_others(source, job, written, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"mine": {"file_name": "x.json"}}', b"\xff"])
-def test_an_entry_of_others_is_never_replaced(tmp_path, text):
+def test_check_entry_invalid_or_taken_raises(tmp_path, text):
     info = tmp_path / "dataset_info.json"
     info.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError, match=r"dataset_info\.json"):
@@ -86,13 +86,13 @@ def test_an_entry_of_others_is_never_replaced(tmp_path, text):
     assert info.read_bytes() == (text if isinstance(text, bytes) else text.encode())
 
 
-def test_a_new_dataset_info_is_made(tmp_path):
+def test_add_entry_missing_file_is_created(tmp_path):
     add_entry(tmp_path / "dataset_info.json", "mine", tmp_path / "out")
     assert json.loads((tmp_path / "dataset_info.json").read_text())["mine"]["file_name"] == "out/train.jsonl"
 
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
-def test_verl(source, job, kit, chain):
+def test_verl_writes_table_and_kit(source, job, kit, chain):
     made = job(chain, for_rl=True)
     export(source, "verl", made, DatasetIssues())
     parts = ["agent_loop.yaml", "images", "run.sh", "thinkseg_rewards.py", "thinkseg_verl.py", "train.parquet"]
@@ -114,7 +114,7 @@ def test_verl(source, job, kit, chain):
     assert scores("folder", said, both["reward_model"]["ground_truth"], replies)["score"] == 1
 
 
-def test_the_script_for_verl(source, job):
+def test_verl_script_settings(source, job):
     made = job("revseg", for_rl=True)
     export(source, "verl", made, DatasetIssues())
     settings = overrides(made.folder / "run.sh")
@@ -161,13 +161,13 @@ def test_llamafactory_settings_any_name_reads_back(source, job, value):
     assert settings["output_dir"] == f"saves/{value}"
 
 
-def test_verl_needs_pyarrow(source, job, monkeypatch):
+def test_verl_without_pyarrow_raises(source, job, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SettingsError, match=r"pip install 'thinkseg\[export\]'"):
         export(source, "verl", job(for_rl=True), DatasetIssues())
 
 
-def test_easyr1(source, job, written):
+def test_easyr1_writes_rows_and_script(source, job, written):
     made = job(for_rl=True)
     export(source, "easyr1", made, DatasetIssues())
     assert names(made.folder) == ["images", "run.sh", "thinkseg_rewards.py", "train.jsonl"]
@@ -181,7 +181,7 @@ def test_easyr1(source, job, written):
     assert settings["worker.reward.reward_function"].endswith("/thinkseg_rewards.py:compute_scores")
 
 
-def test_jsonl(source, job, written):
+def test_jsonl_writes_samples(source, job, written):
     made = job("revseg")
     export(source, "jsonl", made, DatasetIssues())
     both, absent, unknown = written(made.folder / "samples.jsonl")
@@ -193,11 +193,11 @@ def test_jsonl(source, job, written):
 
 
 @pytest.mark.parametrize("name", ["trl", "easyr1"])
-def test_who_cannot_ask_twice_is_told_so(name):
+def test_checked_format_unsupported_chain_raises(name):
     with pytest.raises(SettingsError, match=f"{FORMATS[name].title}: the chain 'revseg' shows an image"):
         checked_format(name, "revseg")
 
 
-def test_an_unknown_format():
+def test_checked_format_unknown_name_raises():
     with pytest.raises(SettingsError, match="unknown format 'verll': must be one of llamafactory, verl"):
         checked_format("verll", "veason")

@@ -68,7 +68,7 @@ def said(rng, made, chain):
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])
 @pytest.mark.parametrize("coordinates", ["pixels", "normalized_1000"])
-def test_the_same_replies_earn_the_same(rewards, film, chain, coordinates):
+def test_rewards_equal_thinkseg_rewards(rewards, film, chain, coordinates):
     rng = np.random.default_rng(1)
     view = View(3, (80, 60), coordinates, closeup_wh=(80, 60))
     settings = ExportSettings(chain, view, None, for_sft=False, for_rl=True)
@@ -87,12 +87,12 @@ def test_the_same_replies_earn_the_same(rewards, film, chain, coordinates):
     assert len(met) >= 6
 
 
-def test_all_rewards_but_the_one_that_tracks_are_there(rewards):
+def test_rewards_all_but_consistency_exist(rewards):
     assert set(rewards.REWARDS) == set(REWARDS) - {"consistency"}
 
 
 @pytest.mark.parametrize("rows", range(1, 7))
-def test_the_matching_is_the_best_one(rewards, rows):
+def test_assigned_has_largest_total(rewards, rows):
     rng = np.random.default_rng(rows)
     for columns in (rows, rows + 3):
         for _ in range(50):
@@ -116,7 +116,7 @@ TRUTH = {
 }
 
 
-def test_verl_gets_a_score_and_what_it_is_the_sum_of(rewards):
+def test_compute_score_is_weighted_sum(rewards):
     reply = ANSWER.format("1.0", "[[0, 0, 10, 20]]")
     told = json.dumps(TRUTH)
     assert rewards.compute_score("shapes", reply, told) == {"score": 2.5, "format": 1, "keyframe": 0.5, "boxes": 1}
@@ -127,7 +127,7 @@ def test_verl_gets_a_score_and_what_it_is_the_sum_of(rewards):
         rewards.compute_score("shapes", reply, told, weights={"luck": 1})
 
 
-def test_verl_gets_the_replies_of_two_turns_from_the_agent_loop(rewards):
+def test_compute_score_two_turns_uses_replies_of_agent_loop(rewards):
     told = json.dumps({**TRUTH, "chain": "revseg"})
     replies = [CHOICE.format(0, "it"), '[{"bbox_2d": [0, 0, 20, 20]}]']
     score = rewards.compute_score("shapes", "\n".join(replies), told, {"replies": replies})
@@ -136,7 +136,7 @@ def test_verl_gets_the_replies_of_two_turns_from_the_agent_loop(rewards):
         rewards.compute_score("shapes", "\n".join(replies), told, {})
 
 
-def test_easyr1_gets_a_batch(rewards):
+def test_compute_scores_scores_batch(rewards):
     told = json.dumps(TRUTH)
     given = [
         {"response": text, "response_length": 9, "ground_truth": told} for text in ("no", ANSWER.format("0", "[]"))
@@ -148,12 +148,12 @@ def test_easyr1_gets_a_batch(rewards):
     assert rewards.REWARD_TYPE == "batch"
 
 
-def test_a_prompt_on_which_nothing_is_right_counts_its_format_alone(rewards):
+def test_compute_score_no_visible_target_counts_format_only(rewards):
     hidden = json.dumps({**TRUTH, "areas": [0, 0], "boxes": [[], []]})
     assert rewards.compute_score("shapes", ANSWER.format("null", "[]"), hidden)["score"] == 1
 
 
-def test_nothing_is_imported_but_the_standard_library(rewards):
+def test_kit_imports_standard_library_only(rewards):
     code = (
         "import importlib.util, sys; before = set(sys.modules);"
         f"spec = importlib.util.spec_from_file_location('custom', {rewards.__file__!r});"
@@ -164,6 +164,6 @@ def test_nothing_is_imported_but_the_standard_library(rewards):
     assert set(done.stdout.split()) <= sys.stdlib_module_names
 
 
-def test_replies_without_end_cost_little(rewards):
+def test_attempt_huge_replies_are_fast(rewards):
     for text in ("[" * 10**6, "<think>" * 10**5, ANSWER.format("1" * 10**6, "[]"), ANSWER.format(0, "[" * 10**6)):
         assert rewards.attempt([text], TRUTH).failure in {"tags", "too_long"}

@@ -30,7 +30,7 @@ def trl_kit(source, job, kit, monkeypatch):
     sys.modules.pop("thinkseg_rewards", None)
 
 
-def test_prompts(trl_kit):
+def test_prompts_have_images_and_ground_truth(trl_kit):
     data = trl_kit.prompts()
     assert data.column_names == ["prompt", "images", "ground_truth"]
     both = data[0]
@@ -47,7 +47,7 @@ def test_prompts(trl_kit):
         lambda text: [{"role": "assistant", "content": [{"type": "text", "text": text}]}],
     ],
 )
-def test_rewards(trl_kit, wrapped):
+def test_rewards_all_completion_types(trl_kit, wrapped):
     truth = trl_kit.prompts()["ground_truth"][0]
     completions = [wrapped(GOOD), wrapped("no")]
     columns = {"completion_ids": [[1], [2]], "ground_truth": [truth] * 2, "trainer_state": None}
@@ -75,7 +75,7 @@ class Logged(TrainerCallback):
         self.steps.append(logs)
 
 
-def test_two_steps(source, job, kit, monkeypatch, tmp_path):
+def test_grpo_trainer_two_steps_log_rewards(source, job, kit, monkeypatch, tmp_path):
     from dataclasses import replace
 
     from trl import GRPOConfig, GRPOTrainer

@@ -22,8 +22,8 @@ from thinkseg.types import Reply, View
 
 ANSWERS, REJECTED, COUNTS = "answers.jsonl", "rejected.jsonl", "counts.json"
 
-OLD_REASONS = {"unseen": "target_not_visible", "crowded": "too_many_targets", "query": "invalid_query"}
-"""Of questions skipped by version 0.1."""
+_OLD_REASONS = {"unseen": "target_not_visible", "crowded": "too_many_targets", "query": "invalid_query"}
+"""Of questions that version 0.1 skipped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +59,13 @@ def skipped_row(skipped: SkippedQuestion) -> Row:
 
 
 def upgraded(row: Row) -> Row:
-    """Returns a row in the current format. Version 0.1 wrote "read", "written" and "unusable"."""
+    """Returns a row in the current format. Version 0.1 wrote "clock", "read", "written" and "unusable"."""
     row = dict(row)
+    if "clock" in row:
+        row["label_unit"] = row.pop("clock")
     if "unusable" in row:
         reason = row.pop("unusable")
-        row["skipped"] = OLD_REASONS.get(reason, reason)
+        row["skipped"] = _OLD_REASONS.get(reason, reason)
     if "read" in row:
         row["usage"] = {"prompt_tokens": row.pop("read"), "completion_tokens": row.pop("written")}
     return row

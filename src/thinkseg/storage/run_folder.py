@@ -117,6 +117,8 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
         view["label_unit"] = view.pop("clock")
     if isinstance(view, dict) and view.get("coordinates") in RENAMED_COORDINATES:
         view["coordinates"] = RENAMED_COORDINATES[view["coordinates"]]
+    if "tells_boxes" in settings:
+        settings["boxes_in_thinking"] = settings.pop("tells_boxes")
     return settings
 
 
