@@ -46,7 +46,7 @@ from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_mode
 from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.ops.video import ArrayFrames
-from thinkseg.rewards import REWARDS, Prompt
+from thinkseg.rewards import REWARDS, Prompt, Reward
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.recipe import GrpoRecipe, Source
 from thinkseg.training.grpo.step import Step
@@ -148,7 +148,7 @@ def make_prompts(view: View, number: int) -> list[Prompt]:
 
 
 def turn_of(prompt: Prompt, view: View) -> Turn:
-    return ask(prompt.sample.query, *show(prompt.sample.video, view, prompt.shown))
+    return ask(prompt.sample.query, *show(prompt.sample.video, view, prompt.frame_indices))
 
 
 class Endless(Engine):
@@ -235,7 +235,9 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
         show_every=0,
         precision="bf16" if arguments.bf16 else "fp32",
     )
-    rewards = {"lottery": lambda rollout: lottery(rollout.outcome.dialogue[-1].token_ids, arguments.tokens)}
+    rewards = {
+        "lottery": Reward(lambda rollout: lottery(rollout.outcome.dialogue[-1].token_ids, arguments.tokens), "", "")
+    }
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, reference = (load_model(folder, "fp32", device) for _ in range(2))
     reference.requires_grad_(False)

@@ -90,7 +90,7 @@ def rollouts_of(num_frames: int, rollouts: int, distinct: int) -> list[Rollout]:
     """Rollouts whose answers take the frames of the prompt in turn as keyframe, with boxes up to three pixels off."""
     sample = load("val", 0)
     prompt = Prompt(sample, sample_indices(len(sample.video), num_frames))
-    visible = [frame for frame in prompt.shown if len(prompt.boxes[frame])]
+    visible = [frame for frame in prompt.frame_indices if len(prompt.boxes[frame])]
     rng = np.random.default_rng(0)
     answers = []
     for number in range(distinct):
@@ -106,7 +106,7 @@ def stock_masks(model: Any, rollout: Rollout) -> np.ndarray:
     prompt, answer = rollout.prompt, rollout.answer
     assert answer is not None
     assert answer.keyframe is not None  # every rollout has boxes
-    frames = np.stack([*prompt.sample.video.read(prompt.shown)])
+    frames = np.stack([*prompt.sample.video.read(prompt.frame_indices)])
     height, width = frames.shape[1:3]
     session = Sam2VideoInferenceSession(
         video=normalize(resize(frames, 1024), model),
@@ -117,7 +117,7 @@ def stock_masks(model: Any, rollout: Rollout) -> np.ndarray:
         video_storage_device=model.device,
         dtype=torch.float32,
     )
-    keyframe = prompt.shown.index(answer.keyframe)
+    keyframe = prompt.frame_indices.index(answer.keyframe)
     boxes = ordered(np.clip(answer.boxes, 0, [width, height, width, height]))
     for number, box in enumerate(boxes):
         corners = torch.from_numpy(box).float().view(1, 1, 2, 2) * torch.tensor([1024 / width, 1024 / height])

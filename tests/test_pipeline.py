@@ -21,7 +21,7 @@ def count_to(number):
     for turn in range(number):
         reply = yield Turn((f"turn {turn} of {number}",))
         if reply == "stop":
-            raise AnswerError("tags")
+            raise AnswerError("invalid_tags")
         heard.append(reply)
     return Answer(" ".join(heard), None, np.zeros((0, 4), np.float32))
 
@@ -85,7 +85,7 @@ def test_a_chain_is_not_touched_before_its_batch_is_due():
 
 def test_a_failed_reply_is_data_and_leaves_the_others_alone():
     outcomes = run_chains([count_to(2), count_to(2)], ScriptedPolicy(["stop", "a", "b"]))
-    assert [(outcome.failure, outcome.answer is None) for outcome in outcomes] == [("tags", True), (None, False)]
+    assert [(outcome.failure, outcome.answer is None) for outcome in outcomes] == [("invalid_tags", True), (None, False)]
     assert outcomes[0].dialogue[-1] == "stop"
 
 
@@ -93,15 +93,25 @@ def test_a_reply_that_cannot_be_used_leaves_what_was_known_before():
     def when_then_where():
         yield Turn(("when?",))
         yield Turn(("where?",))
-        raise AnswerError("boxes", keyframe=3)
+        raise AnswerError("invalid_boxes", keyframe=3)
 
     def at_once():
         yield Turn(("when?",))
-        raise AnswerError("tags", unasked=1)
+        raise AnswerError("invalid_tags", num_unasked_turns=1)
 
     late, early = run_chains([when_then_where(), at_once()], ScriptedPolicy(["third", "junk", "junk"]))
-    assert (late.failure, late.keyframe, late.unasked, late.replies) == ("boxes", 3, 0, ("third", "junk"))
-    assert (early.failure, early.keyframe, early.unasked, early.replies) == ("tags", None, 1, ("junk",))
+    assert (late.failure, late.keyframe, late.num_unasked_turns, late.replies) == (
+        "invalid_boxes",
+        3,
+        0,
+        ("third", "junk"),
+    )
+    assert (early.failure, early.keyframe, early.num_unasked_turns, early.replies) == (
+        "invalid_tags",
+        None,
+        1,
+        ("junk",),
+    )
 
 
 def test_a_reply_cut_short_fails_for_that_reason():
@@ -149,7 +159,7 @@ def test_boxes_on_the_keyframe_become_masks(film, box_tracker):
     assert ticks == [(21, 21)]
 
 
-@pytest.mark.parametrize(("reply", "failure"), [(NONE, None), ("the grey one", "tags")])
+@pytest.mark.parametrize(("reply", "failure"), [(NONE, None), ("the grey one", "invalid_tags")])
 def test_nothing_to_follow_gives_no_masks_and_no_tracking(film, box_tracker, reply, failure):
     outcome = segment_sample(VideoSample("a", film(21), "it"), veason, ScriptedPolicy([reply]), box_tracker, VIEW)
     assert outcome.failure == failure
@@ -171,7 +181,7 @@ def test_samples_share_calls_to_the_policy_and_are_read_as_needed(film, box_trac
     outcomes = segment_samples(samples(), veason, policy, box_tracker, VIEW, batch_size=2)
     first = next(outcomes)
     assert (first.sample.id, read, policy.sizes) == ("a", ["a", "b"], [2])
-    assert [(outcome.sample.id, outcome.failure) for outcome in outcomes] == [("b", "tags"), ("c", None)]
+    assert [(outcome.sample.id, outcome.failure) for outcome in outcomes] == [("b", "invalid_tags"), ("c", None)]
     assert policy.sizes == [2, 1]
 
 

@@ -31,11 +31,13 @@ class AnswerError(ThinkSegError):
     unasked: turns of the dialogue that can no longer be asked for want of this reply.
     """
 
-    def __init__(self, reason: str, detail: str = "", *, keyframe: int | None = None, unasked: int = 0) -> None:
+    def __init__(
+        self, reason: str, detail: str = "", *, keyframe: int | None = None, num_unasked_turns: int = 0
+    ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.keyframe = keyframe
-        self.unasked = unasked
+        self.num_unasked_turns = num_unasked_turns
 
 
 class ModelError(ThinkSegError):

@@ -189,7 +189,7 @@ class _Run:
     answer: Answer | None = None
     failure: str | None = None
     keyframe: int | None = None
-    unasked: int = 0
+    num_unasked_turns: int = 0
     truncated: bool = False
     num_tokens: int = 0
     num_prompt_tokens: int = 0
@@ -220,7 +220,7 @@ class _Run:
             # An answer cut short fails to parse in many ways, all for one reason.
             cut_short = reply is not None and reply.truncated
             self.finished, self.failure = True, "truncated" if cut_short else error.reason
-            self.keyframe, self.unasked = error.keyframe, error.unasked
+            self.keyframe, self.num_unasked_turns = error.keyframe, error.num_unasked_turns
         else:
             self.dialogue.append(turn)
         self.seconds["frames"] += time.perf_counter() - started
@@ -231,7 +231,7 @@ class _Run:
             failure=self.failure,
             dialogue=tuple(self.dialogue),
             keyframe=self.keyframe,
-            unasked=self.unasked,
+            num_unasked_turns=self.num_unasked_turns,
             truncated=self.truncated,
             num_tokens=self.num_tokens,
             num_prompt_tokens=self.num_prompt_tokens,

@@ -255,7 +255,7 @@ class Outcome:
     failure: str | None
     dialogue: Dialogue
     keyframe: int | None = None
-    unasked: int = 0
+    num_unasked_turns: int = 0
     truncated: bool = False
     num_tokens: int = 0
     num_prompt_tokens: int = 0

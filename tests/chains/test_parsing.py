@@ -103,7 +103,7 @@ def test_boxes_are_clipped_to_the_frame():
     ],
 )
 def test_tags_once_and_in_order_with_nothing_around_them(text):
-    assert reason(text) == "tags"
+    assert reason(text) == "invalid_tags"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_tags_once_and_in_order_with_nothing_around_them(text):
     ],
 )
 def test_not_a_json_object(body):
-    assert reason(f"<think></think><answer>{body}</answer>") == "json"
+    assert reason(f"<think></think><answer>{body}</answer>") == "invalid_json"
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_not_a_json_object(body):
     ],
 )
 def test_exactly_the_two_fields(body):
-    assert reason(f"<think></think><answer>{body}</answer>") == "fields"
+    assert reason(f"<think></think><answer>{body}</answer>") == "invalid_fields"
 
 
 @pytest.mark.parametrize(
     "keyframe", ["0.7", "8", '"0.8"', "true", "false", "[0.8]", "NaN", "Infinity", "-Infinity", "1e999", "9" * 10_000]
 )
 def test_a_keyframe_that_was_not_shown(keyframe):
-    assert reason(reply(keyframe)) == "keyframe"
+    assert reason(reply(keyframe)) == "unknown_keyframe"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_keyframe_that_was_not_shown(keyframe):
     ],
 )
 def test_boxes_are_lists_of_four_finite_numbers(boxes):
-    assert reason(reply(boxes=boxes)) == "boxes"
+    assert reason(reply(boxes=boxes)) == "invalid_boxes"
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,12 @@ def test_boxes_are_lists_of_four_finite_numbers(boxes):
     ],
 )
 def test_a_box_without_area_in_the_frame(box):
-    assert reason(reply(boxes=json.dumps([[1, 1, 9, 9], box]))) == "empty_box"
+    assert reason(reply(boxes=json.dumps([[1, 1, 9, 9], box]))) == "zero_area_box"
 
 
 def test_boxes_and_keyframe_come_together():
-    assert reason(reply(boxes="[]")) == "no_box"
-    assert reason(reply(keyframe="null")) == "no_keyframe"
+    assert reason(reply(boxes="[]")) == "missing_boxes"
+    assert reason(reply(keyframe="null")) == "missing_keyframe"
 
 
 def test_number_of_boxes_is_bounded():
@@ -211,13 +211,13 @@ def test_the_fullest_answer_fits_the_length_limit():
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("[" * 100_000, "too_long"),
-        ('{"a":' * 100_000, "too_long"),
+        ("[" * 100_000, "answer_too_long"),
+        ('{"a":' * 100_000, "answer_too_long"),
         ("[" * 16_000, "too_many_boxes"),
-        ('{"a":' * 3_000, "json"),
-        ('{"keyframe_timestamp": ' + "9" * 100_000, "too_long"),
-        (" " * 1_000_000, "too_long"),
-        ("\x00" * 1_000_000, "too_long"),
+        ('{"a":' * 3_000, "invalid_json"),
+        ('{"keyframe_timestamp": ' + "9" * 100_000, "answer_too_long"),
+        (" " * 1_000_000, "answer_too_long"),
+        ("\x00" * 1_000_000, "answer_too_long"),
     ],
 )
 def test_bombs(body, expected):
@@ -389,24 +389,30 @@ def test_a_choice_of_none():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("the second frame", "tags"),
-        ('[{"frame_idx": 1, "object description": "it"}]', "tags"),
-        (choice().replace("[", "").replace("]", ""), "json"),
-        (choice("null", "null").replace('{"frame_idx": null, "object description": null}', "null"), "json"),
-        (choice("N"), "json"),
-        (choice(more=","), "json"),
-        (choice(more=', {"frame_idx": 0, "object description": "it"}'), "fields"),
-        (choice(description='"it", "sure": true'), "fields"),
-        (choice(description='"it", "frame_idx": 0'), "fields"),
-        (choice().replace("object description", "object_description"), "fields"),
-        *((choice(frame), "keyframe") for frame in ("3", "-1", "0.5", '"1"', "true", "null", "NaN", "1e999", "[1]")),
-        (choice("9" * 10_000), "keyframe"),
-        *((choice(description=text), "description") for text in ('""', '" \\n"', "null", "3", '["it"]', '{"a": 1}')),
-        (choice(description=f'"{"x" * (MAX_QUERY_CHARS + 1)}"'), "description"),
-        (choice(description='"caf\\udce9"'), "description"),
-        (choice(description=f'"{"x" * MAX_ANSWER_CHARS}"'), "too_long"),
+        ("the second frame", "invalid_tags"),
+        ('[{"frame_idx": 1, "object description": "it"}]', "invalid_tags"),
+        (choice().replace("[", "").replace("]", ""), "invalid_json"),
+        (choice("null", "null").replace('{"frame_idx": null, "object description": null}', "null"), "invalid_json"),
+        (choice("N"), "invalid_json"),
+        (choice(more=","), "invalid_json"),
+        (choice(more=', {"frame_idx": 0, "object description": "it"}'), "invalid_fields"),
+        (choice(description='"it", "sure": true'), "invalid_fields"),
+        (choice(description='"it", "frame_idx": 0'), "invalid_fields"),
+        (choice().replace("object description", "object_description"), "invalid_fields"),
+        *(
+            (choice(frame), "unknown_keyframe")
+            for frame in ("3", "-1", "0.5", '"1"', "true", "null", "NaN", "1e999", "[1]")
+        ),
+        (choice("9" * 10_000), "unknown_keyframe"),
+        *(
+            (choice(description=text), "invalid_description")
+            for text in ('""', '" \\n"', "null", "3", '["it"]', '{"a": 1}')
+        ),
+        (choice(description=f'"{"x" * (MAX_QUERY_CHARS + 1)}"'), "invalid_description"),
+        (choice(description='"caf\\udce9"'), "invalid_description"),
+        (choice(description=f'"{"x" * MAX_ANSWER_CHARS}"'), "answer_too_long"),
         ("<think></think><answer>" + "[" * 16_000 + "</answer>", "too_many_boxes"),
-        ("<think></think><answer>" + '{"a":' * 3_000 + "</answer>", "json"),
+        ("<think></think><answer>" + '{"a":' * 3_000 + "</answer>", "invalid_json"),
     ],
 )
 def test_a_choice_that_cannot_be_used(text, expected):
@@ -435,30 +441,30 @@ def test_boxes_as_qwen_models_write_them(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "json"),
-        ("``", "json"),
-        ("`````", "json"),
-        ("``````", "json"),
-        ("```json", "json"),
-        ('```python\n[{"bbox_2d": [20, 40, 60, 80]}]\n```', "json"),
-        ('It is here: [{"bbox_2d": [20, 40, 60, 80]}]', "json"),
-        ('{"bbox_2d": [20, 40, 60, 80]}', "json"),
-        ("[[20, 40, 60, 80]]", "json"),
-        ("null", "json"),
-        ("[]", "no_box"),
-        ("{}", "json"),
-        ("[{}]", "fields"),
-        ('[{"bbox": [20, 40, 60, 80]}]', "fields"),
-        ('[{"bbox_2d": [20, 40, 60, 80], "score": 1}]', "fields"),
-        ('[{"bbox_2d": [20, 40, 60, 80], "bbox_2d": [20, 40, 60, 80]}]', "fields"),
-        ('[{"bbox_2d": [20, 40, 60, 80], "label": "a", "label": "b"}]', "fields"),
-        ('[{"bbox_2d": [20, 40, 60]}]', "boxes"),
-        ('[{"bbox_2d": {"x1": 20}}]', "boxes"),
-        ('[{"bbox_2d": [20, 40, 60, NaN]}]', "boxes"),
-        ('[{"bbox_2d": [60, 40, 20, 80]}]', "empty_box"),
+        ("", "invalid_json"),
+        ("``", "invalid_json"),
+        ("`````", "invalid_json"),
+        ("``````", "invalid_json"),
+        ("```json", "invalid_json"),
+        ('```python\n[{"bbox_2d": [20, 40, 60, 80]}]\n```', "invalid_json"),
+        ('It is here: [{"bbox_2d": [20, 40, 60, 80]}]', "invalid_json"),
+        ('{"bbox_2d": [20, 40, 60, 80]}', "invalid_json"),
+        ("[[20, 40, 60, 80]]", "invalid_json"),
+        ("null", "invalid_json"),
+        ("[]", "missing_boxes"),
+        ("{}", "invalid_json"),
+        ("[{}]", "invalid_fields"),
+        ('[{"bbox": [20, 40, 60, 80]}]', "invalid_fields"),
+        ('[{"bbox_2d": [20, 40, 60, 80], "score": 1}]', "invalid_fields"),
+        ('[{"bbox_2d": [20, 40, 60, 80], "bbox_2d": [20, 40, 60, 80]}]', "invalid_fields"),
+        ('[{"bbox_2d": [20, 40, 60, 80], "label": "a", "label": "b"}]', "invalid_fields"),
+        ('[{"bbox_2d": [20, 40, 60]}]', "invalid_boxes"),
+        ('[{"bbox_2d": {"x1": 20}}]', "invalid_boxes"),
+        ('[{"bbox_2d": [20, 40, 60, NaN]}]', "invalid_boxes"),
+        ('[{"bbox_2d": [60, 40, 20, 80]}]', "zero_area_box"),
         ("[" * 16_000, "too_many_boxes"),
-        ('{"a":' * 3_000, "json"),
-        (" " * 20 + "x" * 1_000_000, "too_long"),
+        ('{"a":' * 3_000, "invalid_json"),
+        (" " * 20 + "x" * 1_000_000, "answer_too_long"),
     ],
 )
 def test_boxes_that_cannot_be_used(text, expected):

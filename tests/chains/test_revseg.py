@@ -117,22 +117,28 @@ def test_boxes_are_followed_from_the_chosen_frame(film, box_tracker):
 
 @pytest.mark.parametrize(
     ("reply", "reason"),
-    [("the second one", "tags"), (CHOICE.replace("1", "3"), "keyframe"), (BOXES, "tags")],
+    [("the second one", "invalid_tags"), (CHOICE.replace("1", "3"), "unknown_keyframe"), (BOXES, "invalid_tags")],
 )
 def test_a_first_reply_that_cannot_be_used_ends_the_dialogue(film, reply, reason):
     outcome, policy = run(film, [reply])
     assert (outcome.answer, outcome.failure) == (None, reason)
-    assert (outcome.keyframe, outcome.unasked, outcome.replies) == (None, 1, (reply,))
+    assert (outcome.keyframe, outcome.num_unasked_turns, outcome.replies) == (None, 1, (reply,))
     assert len(policy.dialogues) == 1
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"), [("there", "json"), ("[]", "no_box"), (CHOICE, "json"), ('[{"box": [1, 2, 3, 4]}]', "fields")]
+    ("reply", "reason"),
+    [
+        ("there", "invalid_json"),
+        ("[]", "missing_boxes"),
+        (CHOICE, "invalid_json"),
+        ('[{"box": [1, 2, 3, 4]}]', "invalid_fields"),
+    ],
 )
 def test_a_second_reply_that_cannot_be_used_leaves_the_frame_chosen(film, reply, reason):
     outcome, _ = run(film, [CHOICE, reply])
     assert (outcome.answer, outcome.failure) == (None, reason)
-    assert (outcome.keyframe, outcome.unasked, outcome.replies) == (10, 0, (CHOICE, reply))
+    assert (outcome.keyframe, outcome.num_unasked_turns, outcome.replies) == (10, 0, (CHOICE, reply))
 
 
 def test_dialogues_of_one_and_two_turns_are_asked_together(film):
@@ -149,7 +155,7 @@ def test_dialogues_of_one_and_two_turns_are_asked_together(film):
     policy = Batches(lambda said: replies[said[0].content[-1].removeprefix("Question: ")][len(said) // 2])
     outcomes = run_chains(chains, policy)
     assert calls == [["a", "b", "c", "d"], ["a", "d"]]
-    assert [outcome.failure for outcome in outcomes] == [None, None, "tags", None]
+    assert [outcome.failure for outcome in outcomes] == [None, None, "invalid_tags", None]
     assert [outcome.keyframe for outcome in outcomes] == [15, None, None, 29]
 
 
@@ -162,7 +168,7 @@ def test_repeating_the_prompts_is_no_answer(film):
         with pytest.raises(AnswerError):
             parse_choice(line, shown)
     for line in (second, *second.splitlines()):
-        with pytest.raises(AnswerError, match="json"):
+        with pytest.raises(AnswerError, match="invalid_json"):
             parse_boxes(line, shown)
 
 

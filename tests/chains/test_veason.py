@@ -64,7 +64,7 @@ def test_repeating_the_prompt_is_no_answer(film):
     with pytest.raises(AnswerError):
         parse_answer(turn.content[0], describe(video, VIEW))
     example = next(line for line in turn.content[0].splitlines() if line.startswith("<think>"))
-    with pytest.raises(AnswerError, match="json"):
+    with pytest.raises(AnswerError, match="invalid_json"):
         parse_answer(example, describe(video, VIEW))
 
 
@@ -76,7 +76,7 @@ def test_frames_can_be_chosen(film):
 
 def test_a_reply_that_cannot_be_used(film):
     chain, _ = ask(VideoSample("a", film(), "it"))
-    with pytest.raises(AnswerError, match="tags"):
+    with pytest.raises(AnswerError, match="invalid_tags"):
         chain.send("it is the grey one")
 
 

@@ -154,7 +154,7 @@ def test_no_target_is_an_answer_with_empty_masks(models, segment, out, capsys):
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"), [("It is over there.", "tags"), (Reply(FOUND[:40], truncated=True), "truncated")]
+    ("reply", "reason"), [("It is over there.", "invalid_tags"), (Reply(FOUND[:40], truncated=True), "truncated")]
 )
 def test_an_unusable_reply_is_kept_and_is_status_1(models, segment, out, capsys, reply, reason):
     models(reply)

@@ -57,7 +57,7 @@ def test_a_refusal_is_an_answer_that_cannot_be_used(clip, tmp_path, capsys):
         policy = f"openai:qwen3-vl@{server.base_url}"
         assert app.main(["segment", clip, "it", "--policy", policy, *VIEW, "--out", str(tmp_path / "out")]) == 1
     answer = json.loads((tmp_path / "out" / "answer.json").read_text())
-    assert (answer["failure"], answer["replies"]) == ("tags", ["I would rather not."])
+    assert (answer["failure"], answer["replies"]) == ("invalid_tags", ["I would rather not."])
 
 
 def test_settings_reach_the_server(clip, tmp_path):

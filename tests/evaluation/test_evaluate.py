@@ -60,11 +60,11 @@ def test_a_row_for_each_expression(run, tmp_path):
     assert found["lvos/clip/1"]["j"] == pytest.approx((4 / 8 + 1 + 0) / 3)
     assert found["lvos/clip/2"]["target"] is False
     assert found["lvos/clip/2"]["empty"] is True
-    assert found["solo/0"]["failure"] == "tags"
+    assert found["solo/0"]["failure"] == "invalid_tags"
     assert (found["solo/0"]["j"], found["solo/0"]["f"], found["solo/0"]["empty"]) == (0, 0, False)
     assert found["lvos/clip/0"]["r_k"] == 1.0
     assert json.loads((tmp_path / "out" / "scores.json").read_text()) == json.loads(json.dumps(scores))
-    assert scores["failures"] == {"tags": 1}
+    assert scores["failures"] == {"invalid_tags": 1}
     assert scores["figures"]["referring"]["J"]["value"] == pytest.approx(round(200 / 3, 2) / 2)
     assert scores["figures"]["no-target"]["N-acc"]["value"] == 100
 
@@ -108,7 +108,7 @@ def test_objects_scored_together_have_rows_of_their_own(root, run, tmp_path):
     objects = [name for name in found if "object" in found[name]]
     assert objects == [f"dogs/anno_{run}/object {number}" for run in range(4) for number in (1, 2)]
     assert [found[name]["j"] for name in objects] == [1, 1, 0, 0, 0, 0, 0, 0]
-    assert (scores["expressions"], scores["failures"]) == (8, {"tags": 2})
+    assert (scores["expressions"], scores["failures"]) == (8, {"invalid_tags": 2})
     assert (scores["figures"]["A"]["J"]["value"], scores["figures"]["A, anno_0"]["J"]["value"]) == (25, 100)
     before = (tmp_path / "out" / "results.jsonl").read_bytes()
     assert run([], name="refdavis") == scores

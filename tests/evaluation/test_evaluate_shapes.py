@@ -189,7 +189,7 @@ def test_two_turns_are_asked_in_batches(question, box_tracker, out):
     assert [(row["failure"], row["keyframe"], len(row["replies"])) for row in lines(out)] == [
         (None, 2, 2),
         (None, None, 1),
-        ("json", 2, 2),
+        ("invalid_json", 2, 2),
     ]
     assert (lines(out)[0]["r_k"], lines(out)[0]["r_s"]) == (1, 1)
     # The rewards of GRPO count the keyframe of a first reply whose second reply fails.

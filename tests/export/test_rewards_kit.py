@@ -83,7 +83,7 @@ def test_rewards_equal_thinkseg_rewards(rewards, film, chain, coordinates):
         assert tried.failure == outcome.failure
         rollout = Rollout(made, outcome)
         for name, reward in rewards.REWARDS.items():
-            assert reward(tried, truth) == pytest.approx(REWARDS[name](rollout), abs=1e-12), (name, replies)
+            assert reward(tried, truth) == pytest.approx(REWARDS[name].function(rollout), abs=1e-12), (name, replies)
     assert len(met) >= 6
 
 
@@ -166,4 +166,4 @@ def test_kit_imports_standard_library_only(rewards):
 
 def test_attempt_huge_replies_are_fast(rewards):
     for text in ("[" * 10**6, "<think>" * 10**5, ANSWER.format("1" * 10**6, "[]"), ANSWER.format(0, "[" * 10**6)):
-        assert rewards.attempt([text], TRUTH).failure in {"tags", "too_long"}
+        assert rewards.attempt([text], TRUTH).failure in {"invalid_tags", "answer_too_long"}

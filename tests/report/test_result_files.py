@@ -41,9 +41,9 @@ def test_answer_record_target_found_returns_json_values(result):
 
 def test_answer_record_no_target_and_invalid_reply_differ(result):
     absent = answer_record(make(result, Answer("None.", None, np.zeros((0, 4), np.float32))), {})
-    failed = answer_record(make(result, failure="json"), {})
+    failed = answer_record(make(result, failure="invalid_json"), {})
     assert (absent["no_target"], absent["failure"], absent["thinking"]) == (True, None, "None.")
-    assert (failed["no_target"], failed["failure"], failed["thinking"]) == (False, "json", None)
+    assert (failed["no_target"], failed["failure"], failed["thinking"]) == (False, "invalid_json", None)
 
 
 def test_describe_target_found_prints_keyframe_and_boxes(result):
@@ -55,7 +55,9 @@ def test_describe_no_target_prints_no_such_object(result):
 
 
 def test_describe_invalid_reply_names_reason_and_file(result):
-    assert describe(make(result, failure="json")) == 'invalid reply (json): see "replies" in answer.json'
+    assert (
+        describe(make(result, failure="invalid_json")) == 'invalid reply (invalid_json): see "replies" in answer.json'
+    )
 
 
 def test_write_result_reads_each_frame_once_in_order(result, tmp_path):

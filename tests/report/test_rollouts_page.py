@@ -19,7 +19,7 @@ def group(index: int = 0) -> Group:
     prompt = Prompt(sample, (0, len(sample.video) - 1))
     boxes = np.array([[5, 5, 40, 40]], np.float32)
     good = Outcome(Answer("I <b>see</b>", 0, boxes), None, (PROMPT, "<think>I <b>see</b></think>"))
-    bad = Outcome(None, "json", (PROMPT, "gibberish & more"))
+    bad = Outcome(None, "invalid_json", (PROMPT, "gibberish & more"))
     scores = (
         RolloutScore({"boxes": 0.0}, 0.0),
         RolloutScore({"boxes": 0.75}, 0.75),
@@ -35,7 +35,7 @@ def test_write_rollouts_sorts_by_reward_and_shows_equal_replies_once(tmp_path: P
     page = path.read_text()
     assert re.findall(r">reward (\d\.\d\d), advantage ([+-]\d\.\d\d)<", page) == [("0.75", "+1.00"), ("0.00", "-0.50")]
     assert page.count("gibberish &amp; more") == 1
-    assert "boxes 0.00 · 2 times · invalid: json" in page
+    assert "boxes (R_s) 0.00 · 2 times · invalid: invalid_json" in page
     assert "rewards 0.00 to 0.75" in page
 
 

@@ -1,4 +1,4 @@
-"""A question about four 4x4 frames, and attempts at it."""
+"""Prompts with four 4x4 frames, and their rollouts."""
 
 import numpy as np
 import pytest
@@ -29,19 +29,19 @@ def absent(film):
 
 @pytest.fixture
 def unknown(film):
-    """A prompt without truth."""
+    """A prompt without ground truth."""
     return Prompt(VideoSample("unknown", film(4, (4, 4)), "anything"), SHOWN)
 
 
 @pytest.fixture
 def hidden(two):
-    """A prompt whose targets are to be seen in no frame shown, though they are in others."""
+    """A prompt whose targets are visible in other frames than the one shown."""
     return Prompt(two.sample, (3,))
 
 
 @pytest.fixture
 def choose():
-    """Makes attempts: choose(prompt, keyframe, *boxes)."""
+    """Makes rollouts with an answer: choose(prompt, keyframe, *boxes)."""
 
     def choose(prompt, keyframe, *boxes):
         answer = Answer("", keyframe, np.array(boxes, np.float32).reshape(-1, 4))
@@ -52,9 +52,9 @@ def choose():
 
 @pytest.fixture
 def fail():
-    """Makes attempts that cannot be used: fail(prompt, reason, replies, keyframe, unasked)."""
+    """Makes rollouts with an invalid reply: fail(prompt, reason, replies, keyframe, num_unasked_turns)."""
 
-    def fail(prompt, reason, replies=1, keyframe=None, unasked=0):
-        return Rollout(prompt, Outcome(None, reason, ("reply",) * replies, keyframe, unasked))
+    def fail(prompt, reason, replies=1, keyframe=None, num_unasked_turns=0):
+        return Rollout(prompt, Outcome(None, reason, ("reply",) * replies, keyframe, num_unasked_turns))
 
     return fail

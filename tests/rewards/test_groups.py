@@ -20,7 +20,7 @@ ALL = {"format": 1, "keyframe": 1, "boxes": 1, "consistency": 1}
 
 
 class NotingTracker:
-    """Fills each box in every frame, and notes what it was asked: positions of keyframes, boxes and the videos."""
+    """Fills each box in every frame, and records its arguments."""
 
     name = "noting"
 
@@ -56,19 +56,19 @@ def tracker():
 
 @pytest.fixture
 def outcomes(two, choose, fail):
-    """Attempts at `two`: the truth, the same in another order, one target alone, abstention, failure."""
+    """Rollouts of `two`: the ground truth, the same in another order, one target, abstention, an invalid reply."""
     rollouts = [
         choose(two, 1, UPPER, LOWER),
         choose(two, 1, LOWER, UPPER),
         choose(two, 0, UPPER),
         choose(two, None),
-        fail(two, "tags"),
+        fail(two, "invalid_tags"),
     ]
     return [rollout.outcome for rollout in rollouts]
 
 
-def test_terms_and_totals(two, outcomes, tracker):
-    """Filled boxes have IoUs 2/4, 4/4 and 0 with frames 0, 1 and 3 if both are there, and 1, 2/4 and 0 if one is."""
+def test_score_group_terms_and_totals(two, outcomes, tracker):
+    """Two filled boxes have the IoUs 2/4, 4/4 and 0 in frames 0, 1 and 3; the upper one alone has 1, 2/4 and 0."""
     scored = score_group(two, outcomes, {**ALL, "keyframe": 2, "box_hit": 0}, tracker)
     right, alone = (1, 1, 1, (1 / 2 + 1 + 0) / 3), (1, 1 / 2, 1, (1 + 1 / 2 + 0) / 3)
     expected = [right, right, alone, (1, 0, 0, 0), (0, 0, 0, 0)]
@@ -77,13 +77,13 @@ def test_terms_and_totals(two, outcomes, tracker):
     np.testing.assert_allclose([one.total for one in scored], np.array(expected) @ (1, 2, 1, 1))
 
 
-def test_answers_that_are_alike_are_tracked_once(two, outcomes, tracker):
+def test_score_group_equal_answers_tracked_once(two, outcomes, tracker):
     score_group(two, outcomes + outcomes, ALL, tracker)
     assert tracker.keyframes == [1, 0]
     assert tracker.boxes == [[[*UPPER], [*LOWER]], [[*UPPER]]]
 
 
-def test_an_independent_tracker_is_given_all_boxes_on_a_frame_at_once(two, choose):
+def test_score_group_independent_tracker_gets_all_boxes_of_a_keyframe(two, choose):
     tracker, aside = IndependentTracker(), (1, 0, 3, 2)
     chosen = [(1, UPPER, LOWER), (0, UPPER), (1, LOWER, aside), (1, LOWER, UPPER), (1, aside)]
     outcomes = [choose(two, *answer).outcome for answer in chosen]
@@ -93,7 +93,7 @@ def test_an_independent_tracker_is_given_all_boxes_on_a_frame_at_once(two, choos
     assert scored == score_group(two, outcomes, ALL, NotingTracker())
 
 
-def test_the_tracker_sees_the_frames_shown_and_each_is_read_once(two, choose, tracker):
+def test_score_group_tracker_gets_frames_shown_read_once(two, choose, tracker):
     frames = (0, 2, 3)
     prompt = Prompt(two.sample, frames)
     score_group(prompt, [choose(prompt, k, (0, 0, 4, k + 1)).outcome for k in (2, 2, 0)], ALL, tracker)
@@ -103,16 +103,16 @@ def test_the_tracker_sees_the_frames_shown_and_each_is_read_once(two, choose, tr
 
 
 @pytest.mark.parametrize("weights", [{**ALL, "consistency": 0}, {"boxes": 1}])
-def test_nothing_is_tracked_or_read_where_no_weight_asks_for_it(two, outcomes, tracker, weights):
+def test_score_group_without_consistency_weight_tracks_nothing(two, outcomes, tracker, weights):
     for given_tracker in (tracker, None):
         (first, *_) = score_group(two, outcomes, weights, given_tracker)
         assert "consistency" not in first.terms
     assert (tracker.keyframes, two.sample.video.reads) == ([], [])
 
 
-def test_nothing_is_tracked_where_nothing_was_boxed(two, absent, unknown, choose, fail, tracker):
+def test_score_group_without_matched_boxes_tracks_nothing(two, absent, unknown, choose, fail, tracker):
     groups = {
-        two: [choose(two, None), fail(two, "tags"), choose(two, 3, UPPER)],
+        two: [choose(two, None), fail(two, "invalid_tags"), choose(two, 3, UPPER)],
         absent: [choose(absent, None), choose(absent, 1, UPPER)],
         unknown: [choose(unknown, 1, UPPER)],
     }
@@ -125,31 +125,31 @@ def test_nothing_is_tracked_where_nothing_was_boxed(two, absent, unknown, choose
     assert tracker.keyframes == []
 
 
-def test_a_term_that_does_not_apply_is_left_out_of_the_total(unknown, choose, tracker):
+def test_score_group_term_that_does_not_apply_adds_nothing(unknown, choose, tracker):
     (scored,) = score_group(unknown, [choose(unknown, None).outcome], ALL, tracker)
     assert scored.terms == {"format": 1.0, "keyframe": None, "boxes": None, "consistency": None}
     assert scored.total == 1.0
 
 
-def test_a_tracker_that_fails_is_an_error(two, outcomes):
+def test_score_group_tracker_error_propagates(two, outcomes):
     with pytest.raises(ModelError, match="out of memory"):
         score_group(two, outcomes, ALL, BrokenTracker())
 
 
-def test_consistency_needs_a_tracker(two, outcomes):
-    with pytest.raises(SettingsError, match="reward 'consistency' needs a tracker"):
+def test_score_group_consistency_without_tracker_raises(two, outcomes):
+    with pytest.raises(SettingsError, match="reward 'consistency' requires a tracker"):
         score_group(two, outcomes, ALL)
 
 
-def test_weights_are_checked(two, outcomes):
-    with pytest.raises(SettingsError, match="no reward 'iou'"):
+def test_score_group_unknown_reward_raises(two, outcomes):
+    with pytest.raises(SettingsError, match="unknown reward 'iou'"):
         score_group(two, outcomes, {"iou": 1})
 
 
-def test_a_group_can_be_sent_to_another_process(two, outcomes):
+def test_score_group_pickled_prompt_scores_the_same(two, outcomes):
     video = ArrayFrames(np.stack([*two.sample.video.read(range(4))]))
-    prompt = Prompt(replace(two.sample, video=video), two.shown)
-    assert prompt.shows_target  # what has been looked up goes along
+    prompt = Prompt(replace(two.sample, video=video), two.frame_indices)
+    assert prompt.shows_target  # fills the caches, which are pickled too
     sent_prompt, sent_outcomes = pickle.loads(pickle.dumps((prompt, outcomes)))
     expected = score_group(prompt, outcomes, ALL, NotingTracker())
     assert score_group(sent_prompt, sent_outcomes, ALL, NotingTracker()) == expected
@@ -163,7 +163,7 @@ answers = st.lists(st.tuples(st.integers(0, 3), boxes), min_size=1, max_size=6)
 
 @pytest.mark.parametrize("kind", [NotingTracker, IndependentTracker])
 @given(answers=answers, bits=st.binary(min_size=16, max_size=16))
-def test_a_group_is_worth_what_its_members_are_worth_alone(kind, answers, bits):
+def test_score_group_matches_single_scores(kind, answers, bits):
     truth = from_stacks(np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(2, 4, 4, 4))
     video = ArrayFrames(np.zeros((4, 4, 4, 3), np.uint8))
     prompt = Prompt(VideoSample("any", video, "it", truth=truth), (0, 2, 3))

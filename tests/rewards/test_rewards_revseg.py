@@ -12,9 +12,9 @@ UPPER, LOWER = (0, 0, 2, 1), (2, 3, 4, 4)
 
 @pytest.fixture
 def growing(film):
-    """Makes prompts about one target in 4x4 frames: growing((w, h), ...), its box in each frame, (0, 0) for none.
+    """Makes prompts with one target in 4x4 frames: growing((w, h), ...) gives its box per frame, (0, 0) for none.
 
-    Of a box only two corners are inside the mask, so that its area is not the mask's.
+    The mask has only two corners of the box, so that mask area and box area differ.
     """
 
     def growing(*sizes):
@@ -29,36 +29,36 @@ def growing(film):
 
 
 @pytest.mark.parametrize(("frame", "expected"), [(0, 0.0), (1, 2 / 14), (2, 7 / 14), (3, 1.0)])
-def test_box_area_between_the_least_and_the_most(growing, choose, frame, expected):
+def test_keyframe_soft_is_area_between_min_and_max(growing, choose, frame, expected):
     """Boxes of 2, 4, 9 and 16 pixels: (S - 2) / (16 - 2)."""
     prompt = growing((2, 1), (2, 2), (3, 3), (4, 4))
     assert keyframe_soft(choose(prompt, frame, UPPER)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("frame", "expected"), [(0, 0.0), (1, 4 / 16), (2, 1.0)])
-def test_a_frame_without_the_target_is_the_least(growing, choose, frame, expected):
+def test_keyframe_soft_frame_without_target_is_minimum(growing, choose, frame, expected):
     prompt = growing((0, 0), (2, 2), (4, 4))
     assert keyframe_soft(choose(prompt, frame, UPPER)) == pytest.approx(expected)
 
 
-def test_frames_that_are_all_alike_are_all_good(growing, choose):
+def test_keyframe_soft_equal_areas_score_1(growing, choose):
     prompt = growing((2, 2), (2, 2))
     assert [keyframe_soft(choose(prompt, frame, UPPER)) for frame in (0, 1)] == [1.0, 1.0]
 
 
-def test_every_target_counts(two, choose):
+def test_keyframe_soft_sums_targets(two, choose):
     """Box areas 2, 2 + 2 and 0 in the frames shown."""
     assert keyframe_soft(choose(two, 0, UPPER)) == pytest.approx(2 / 4)
     assert keyframe_soft(choose(two, 1, UPPER)) == 1.0
 
 
 @pytest.mark.parametrize(("frame", "expected"), [(0, 0.0), (1, 1.0), (2, 1.0)])
-def test_a_frame_with_the_target_in_sight_is_enough(growing, choose, frame, expected):
+def test_keyframe_present_is_1_where_target_is_visible(growing, choose, frame, expected):
     assert keyframe_present(choose(growing((0, 0), (1, 1), (4, 4)), frame, UPPER)) == expected
 
 
-def test_the_first_turn_alone_earns_the_keyframe(two, fail):
-    rollout = fail(two, "json", 2, keyframe=1)
+def test_keyframe_soft_second_reply_invalid_still_scores(two, fail):
+    rollout = fail(two, "invalid_json", 2, keyframe=1)
     assert (keyframe_soft(rollout), box_hit(rollout)) == (1.0, 0.0)
 
 
@@ -66,7 +66,7 @@ def test_the_first_turn_alone_earns_the_keyframe(two, fail):
     ("box", "expected"),
     [((0, 0, 4, 4), 1.0), ((0, 0, 4, 2.25), 1.0), ((0, 0, 4, 2), 0.0), ((0, 0, 2, 2), 0.0), ((3, 3, 4, 4), 0.0)],
 )
-def test_a_box_hits_above_a_half(growing, choose, box, expected):
+def test_box_hit_requires_iou_above_half(growing, choose, box, expected):
     # IoUs 1, 9/16, exactly 1/2, 1/4 and 1/16.
     assert box_hit(choose(growing((2, 2), (4, 4)), 1, box)) == expected
 
@@ -82,5 +82,5 @@ def test_a_box_hits_above_a_half(growing, choose, box, expected):
         ([UPPER, (0, 0, 4, 4)], 1 / 2),
     ],
 )
-def test_several_targets_are_hit_one_by_one(two, choose, boxes, expected):
+def test_box_hit_several_targets_is_share(two, choose, boxes, expected):
     assert box_hit(choose(two, 1, *boxes)) == pytest.approx(expected)

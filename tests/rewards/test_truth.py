@@ -1,4 +1,4 @@
-"""The truth, asked for by a chain, written as text and read by the parser, scores full marks."""
+"""The ground truth, written as a reply and parsed by a chain, scores 1 in every reward."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import score_group
 from thinkseg.types import View
 
-# Frames are shown at the size they have, or at twice that, so that whole units lose nothing.
+# Frames are shown at their size or at twice that, so that rounding boxes loses nothing.
 SIZE_WH = (56, 56)
 VIEW = View(5, SIZE_WH)
 VEASON = {"format": 1, "keyframe": 1, "boxes": 1, "consistency": 1}
@@ -21,7 +21,7 @@ REVSEG = {"format_graded": 1, "keyframe_soft": 1, "box_hit": 1}
 
 
 class TrueTracker:
-    """Knows the truth in the frames shown, and that it is asked about true boxes."""
+    """Returns the ground truth of the frames shown, and asserts that it is prompted with its boxes."""
 
     name = "true"
 
@@ -29,14 +29,14 @@ class TrueTracker:
         self.prompt = prompt
 
     def track(self, video, keyframe, boxes, progress=None):
-        expected = self.prompt.boxes[self.prompt.shown[keyframe]]
+        expected = self.prompt.boxes[self.prompt.frame_indices[keyframe]]
         np.testing.assert_array_equal(sorted(boxes.tolist()), sorted(expected.tolist()))
         return self.prompt.masklets
 
 
-def best(prompt, worth):
-    """The frame shown in which the truth is worth most, and the boxes there; None without any if it is in none."""
-    frame = max(prompt.shown, key=worth)
+def best(prompt, value):
+    """The frame shown with the best value, and the boxes on it; None and no boxes if no target is visible."""
+    frame = max(prompt.frame_indices, key=value)
     return (frame, prompt.boxes[frame]) if prompt.areas[frame] else (None, np.zeros((0, 4), np.float32))
 
 
@@ -56,7 +56,7 @@ METHODS = [("veason", true_veason, VEASON), ("revseg", true_revseg, REVSEG)]
 
 
 @pytest.mark.parametrize(("chain", "write", "weights"), METHODS)
-def test_the_truth_about_shapes(chain, write, weights):
+def test_ground_truth_of_shapes_scores_1(chain, write, weights):
     seen = set()
     for index in range(60):
         sample = shapes.load("val", index, SIZE_WH)
@@ -68,13 +68,13 @@ def test_the_truth_about_shapes(chain, write, weights):
         assert scored.terms == pytest.approx(expected, abs=1e-6), sample.id
         assert scored.total == pytest.approx(sum(value or 0 for value in expected.values()), abs=1e-5)
         seen.add((sample.truth.num_objects, applies))
-    # One target, several and none were among them.
+    # The samples have no target, one and several.
     assert {0, 1, 2} <= {objects for objects, _ in seen}
 
 
 @pytest.mark.parametrize(("chain", "write", "weights"), METHODS)
 @pytest.mark.parametrize("coordinates", ["pixels", "normalized_1000"])
-def test_the_truth_in_either_units(chain, write, weights, coordinates, two, absent):
+def test_ground_truth_in_both_coordinates_scores_1(chain, write, weights, coordinates, two, absent):
     view = View(4, (8, 8), coordinates)
     for given in (two, absent):
         prompt = Prompt(given.sample, describe(given.sample.video, view).indices)

@@ -38,17 +38,17 @@ from thinkseg.types import Answer
 
 REASONS: dict[str, str] = {
     "truncated": "the reply ran into the token limit before its answer was complete",
-    "tags": "the reply is not <think>...</think><answer>...</answer>, each tag once, nothing else around them",
-    "too_long": "the text between the answer tags is longer than any answer needs to be",
-    "json": "the answer is not JSON of the kind that was asked for: an object, or a list of objects",
-    "fields": "an object does not have exactly the fields that were asked for, once each",
-    "keyframe": "the keyframe is not one of the frames that were shown, nor is there said to be none",
-    "description": "the description of the target is not text, is empty, or is longer than a question may be",
-    "boxes": "the boxes are not a list of boxes of four finite numbers each",
+    "invalid_tags": "the reply is not <think>...</think><answer>...</answer>, each tag once, nothing else around them",
+    "answer_too_long": "the text between the answer tags is longer than any answer needs to be",
+    "invalid_json": "the answer is not JSON of the kind that was asked for: an object, or a list of objects",
+    "invalid_fields": "an object does not have exactly the fields that were asked for, once each",
+    "unknown_keyframe": "the keyframe is not one of the frames that were shown, nor is there said to be none",
+    "invalid_description": "the description of the target is not text, is empty, or is longer than a question may be",
+    "invalid_boxes": "the boxes are not a list of boxes of four finite numbers each",
     "too_many_boxes": "there are more boxes than one answer may hold",
-    "empty_box": "a box has no area inside the frame (x1 < x2 and y1 < y2 are needed)",
-    "no_box": "a keyframe is chosen but nothing is boxed on it",
-    "no_keyframe": "there are boxes but no keyframe to put them on",
+    "zero_area_box": "a box has no area inside the frame (x1 < x2 and y1 < y2 are needed)",
+    "missing_boxes": "a keyframe is chosen but nothing is boxed on it",
+    "missing_keyframe": "there are boxes but no keyframe to put them on",
 }
 """Why a reply could not be used: the reason an `AnswerError` carries, and what it means."""
 
@@ -73,11 +73,11 @@ def parse_answer(text: str, shown: Shown) -> Answer:
     label, boxes = fields[KEYFRAME], fields[BOXES]
     keyframe = None if label is None else _frame_of(label, shown)
     if not isinstance(boxes, list):
-        raise AnswerError("boxes", f"{BOXES} is not a list")
+        raise AnswerError("invalid_boxes", f"{BOXES} is not a list")
     if keyframe is None and boxes:
-        raise AnswerError("no_keyframe", f"{len(boxes)} boxes")
+        raise AnswerError("missing_keyframe", f"{len(boxes)} boxes")
     if keyframe is not None and not boxes:
-        raise AnswerError("no_box", f"keyframe {keyframe}")
+        raise AnswerError("missing_boxes", f"keyframe {keyframe}")
     return Answer(thinking, keyframe, _to_source(_numbers(boxes), shown))
 
 
@@ -114,15 +114,15 @@ def parse_choice(text: str, shown: Shown) -> Choice:
     thinking, body = _split(text)
     entries = _json(body, max_objects=MAX_BOXES)
     if type(entries) is not list:
-        raise AnswerError("json", "not a list")
+        raise AnswerError("invalid_json", "not a list")
     if not entries:
         return Choice(thinking, None, "")
     if len(entries) > 1:
-        raise AnswerError("fields", f"{len(entries)} entries, one is asked for")
+        raise AnswerError("invalid_fields", f"{len(entries)} entries, one is asked for")
     fields = _fields(entries[0], (FRAME, DESCRIPTION))
     number = fields[FRAME]
     if type(number) is not float or number not in range(len(shown.indices)):
-        raise AnswerError("keyframe", f"not a whole number from 0 to {len(shown.indices) - 1}")
+        raise AnswerError("unknown_keyframe", f"not a whole number from 0 to {len(shown.indices) - 1}")
     return Choice(thinking, shown.indices[int(number)], _described(fields[DESCRIPTION]))
 
 
@@ -149,9 +149,9 @@ def parse_boxes(text: str, shown: Shown) -> np.ndarray:
     """
     entries = _json(_unfenced(text), max_objects=MAX_BOXES)
     if type(entries) is not list:
-        raise AnswerError("json", "not a list")
+        raise AnswerError("invalid_json", "not a list")
     if not entries:
-        raise AnswerError("no_box", "an empty list")
+        raise AnswerError("missing_boxes", "an empty list")
     return _to_source(_numbers([_fields(entry, (BOX,), (LABEL,))[BOX] for entry in entries]), shown)
 
 
@@ -183,15 +183,15 @@ def _split(text: str) -> tuple[str, str]:
     """The thinking and the text of the answer."""
     for tag in TAGS:
         if (count := text.count(tag)) != 1:
-            raise AnswerError("tags", f"{tag} occurs {count} times")
+            raise AnswerError("invalid_tags", f"{tag} occurs {count} times")
     before, _, rest = text.partition(TAGS[0])
     thinking, closed, rest = rest.partition(TAGS[1])
     between, opened, rest = rest.partition(TAGS[2])
     body, ended, after = rest.partition(TAGS[3])
     if not (closed and opened and ended):
-        raise AnswerError("tags", "out of order")
+        raise AnswerError("invalid_tags", "out of order")
     if before.strip() or between.strip() or after.strip():
-        raise AnswerError("tags", "text outside the tags")
+        raise AnswerError("invalid_tags", "text outside the tags")
     return thinking.strip(), body
 
 
@@ -205,17 +205,17 @@ def _unfenced(text: str) -> str:
 def _json(body: str, max_objects: int) -> Any:
     """The value that JSON stands for, every number a float and every object a `_Pairs`."""
     if len(body) > MAX_ANSWER_CHARS:
-        raise AnswerError("too_long", f"{len(body)} characters, at most {MAX_ANSWER_CHARS}")
+        raise AnswerError("answer_too_long", f"{len(body)} characters, at most {MAX_ANSWER_CHARS}")
     # An answer opens one list, one more list a box, and few objects. With so few, no nesting can exhaust the stack.
     if body.count("[") > 1 + MAX_BOXES:
         raise AnswerError("too_many_boxes", f"at most {MAX_BOXES}")
     if body.count("{") > max_objects:
-        raise AnswerError("json", f"more than {max_objects} objects")
+        raise AnswerError("invalid_json", f"more than {max_objects} objects")
     try:
         # Floats alone: Python refuses whole numbers of very many digits, and the reply must be able to say 1 or 1.0.
         return json.loads(body, object_pairs_hook=_Pairs, parse_int=float)
     except ValueError as error:
-        raise AnswerError("json", str(error)) from None
+        raise AnswerError("invalid_json", str(error)) from None
 
 
 class _Pairs(list):
@@ -225,10 +225,10 @@ class _Pairs(list):
 def _fields(value: Any, needed: Sequence[str], allowed: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of a JSON object by name: all that are needed, and perhaps some that are allowed, none twice."""
     if not isinstance(value, _Pairs):
-        raise AnswerError("json", "not an object")
+        raise AnswerError("invalid_json", "not an object")
     names = [name for name, _ in value]
     if sorted(name for name in names if name not in allowed) != sorted(needed) or len(set(names)) < len(names):
-        raise AnswerError("fields", f"needed are {' and '.join(needed)}")
+        raise AnswerError("invalid_fields", f"needed are {' and '.join(needed)}")
     return dict(value)
 
 
@@ -236,7 +236,7 @@ def _described(description: object) -> str:
     """A description on one line, such as can be said to a model again."""
     text = " ".join(description.split()) if isinstance(description, str) else ""
     if not 0 < len(text) <= MAX_QUERY_CHARS or any("\ud800" <= char <= "\udfff" for char in text):
-        raise AnswerError("description", f"not a text of 1 to {MAX_QUERY_CHARS} characters")
+        raise AnswerError("invalid_description", f"not a text of 1 to {MAX_QUERY_CHARS} characters")
     return text
 
 
@@ -246,7 +246,7 @@ def _frame_of(label: object, shown: Shown) -> int:
         for index, text in zip(shown.indices, shown.labels, strict=True):
             if float(text) == label:
                 return index
-    raise AnswerError("keyframe", "not one of the timestamps shown")
+    raise AnswerError("unknown_keyframe", "not one of the timestamps shown")
 
 
 def _numbers(boxes: list[Any]) -> np.ndarray:
@@ -256,10 +256,10 @@ def _numbers(boxes: list[Any]) -> np.ndarray:
     for box in boxes:
         # Exactly float: true and false are numbers to Python, not to us.
         if type(box) is not list or len(box) != 4 or any(type(value) is not float for value in box):
-            raise AnswerError("boxes", "a box is four numbers, [x1, y1, x2, y2]")
+            raise AnswerError("invalid_boxes", "a box is four numbers, [x1, y1, x2, y2]")
     numbers = np.array(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(numbers).all():
-        raise AnswerError("boxes", "a coordinate is not finite")
+        raise AnswerError("invalid_boxes", "a coordinate is not finite")
     return numbers
 
 
@@ -269,7 +269,7 @@ def _to_source(written: np.ndarray, shown: Shown) -> np.ndarray:
     # Clip before scaling, which would overflow on the largest floats.
     boxes = (np.clip(written, 0, limit) * (source / limit)).astype(np.float32)
     if (boxes[:, :2] >= boxes[:, 2:]).any():
-        raise AnswerError("empty_box", "x1 < x2 and y1 < y2 are needed inside the frame")
+        raise AnswerError("zero_area_box", "x1 < x2 and y1 < y2 are needed inside the frame")
     return boxes
 
 

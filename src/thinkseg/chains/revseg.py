@@ -46,7 +46,7 @@ def revseg(sample: VideoSample, view: View, indices: Sequence[int] | None = None
     try:
         choice = parse_choice(reply, shown)
     except AnswerError as error:
-        error.unasked = 1
+        error.num_unasked_turns = 1
         raise
     if choice.keyframe is None:
         return Answer(choice.thinking, None, np.zeros((0, 4), np.float32))

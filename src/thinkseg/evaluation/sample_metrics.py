@@ -255,4 +255,4 @@ def rewarded(segmentation: Segmentation, view: View) -> Row:
     sample = segmentation.sample
     prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
     rollout = Rollout(prompt, segmentation.outcome)
-    return {"r_k": REWARDS["keyframe"](rollout), "r_s": REWARDS["boxes"](rollout)}
+    return {"r_k": REWARDS["keyframe"].function(rollout), "r_s": REWARDS["boxes"].function(rollout)}

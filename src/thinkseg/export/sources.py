@@ -153,7 +153,7 @@ def _sample(prompt: Prompt, video: ExportVideo, replies: TrueReplies | None, set
     if sample.truth is not None and sample.truth.num_objects and not prompt.shows_target:
         raise SkipSampleError(NOT_VISIBLE)
     exported = None if settings.for_rl else replies
-    dialogue, images, shown = build_dialogue(query, video, prompt.shown, exported, settings)
+    dialogue, images, shown = build_dialogue(query, video, prompt.frame_indices, exported, settings)
     closeups, text = second_turn(video, shown, settings) if settings.for_rl and settings.chain == "revseg" else ((), "")
     truth = None if sample.truth is None else ground_truth(prompt, shown, settings)
     return ExportSample(sample.id, query, sample.category, dialogue, images, truth, closeups, text)

@@ -2,7 +2,7 @@
 
 A packed mask is one string of bits, uint64 (words,): line after line without gaps, the first pixel in the lowest bit
 of the first word, zeros behind the last. Lines are the rows of an array, but the columns of a mask in run lengths,
-which is how those are written. Numba compiles what walks through bits and runs, once a machine: see `compiled`.
+which is how those are written. Numba compiles what walks through bits and runs, once a machine: see `numba_cached`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SPARE_WORDS = 2
 """Words of zeros behind a mask, so that 64 bits can be read from any of its pixels on."""
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def numba_cached(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles a function of numbers and arrays with Numba when it is first called, and keeps that for other processes.
 
     Kept beside the source, or in the user's cache folder where that is read-only; $NUMBA_CACHE_DIR is asked first. What
@@ -70,7 +70,7 @@ def pack_runs(rles: Iterable[Rle], size_wh: tuple[int, int]) -> np.ndarray:
     return bits
 
 
-@compiled
+@numba_cached
 def _fill(bits, symbols, pixels):
     """Sets the bits inside a mask of so many pixels; False if the symbols of its counts do not spell one.
 
@@ -97,7 +97,7 @@ def _fill(bits, symbols, pixels):
     return place == 0 and position == pixels
 
 
-@compiled
+@numba_cached
 def _set(bits, start, stop):
     """Sets the bits from `start` up to and without `stop`."""
     if start == stop:

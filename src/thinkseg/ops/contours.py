@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from thinkseg.ops.bitmasks import compiled
+from thinkseg.ops.bitmasks import numba_cached
 
 _ONE = np.uint64(1)
 
 
-@compiled
-def tally(ours, true, length, lines, widths):
+@numba_cached
+def count_pixels(ours, true, length, lines, widths):
     """Pixels in both masks, in either; on our contour, on the true one; of ours near the true one, of that near ours.
 
     widths: int64 (r + 1,), how far a disk of radius r reaches sideways in the line d lines from its centre.
     """
-    both, either = overlap(ours, true)
+    both, either = count_overlap(ours, true)
     if either == 0:
         return 0, 0, 0, 0, 0, 0
     top, bottom = _lines_near(ours, true, length, lines)
@@ -44,8 +44,8 @@ def tally(ours, true, length, lines, widths):
     return both, either, on_ours, on_true, ours_near, true_near
 
 
-@compiled
-def overlap(ours, true):
+@numba_cached
+def count_overlap(ours, true):
     """Pixels in both masks, and in either."""
     both = either = 0
     for i in range(len(ours)):
@@ -54,7 +54,7 @@ def overlap(ours, true):
     return both, either
 
 
-@compiled
+@numba_cached
 def _shared(plane, other):
     """Pixels in both planes."""
     total = 0
@@ -63,7 +63,7 @@ def _shared(plane, other):
     return total
 
 
-@compiled
+@numba_cached
 def _count(word):
     """Ones in a word. LLVM knows this way of counting and has an instruction for it."""
     word -= (word >> _ONE) & np.uint64(0x5555555555555555)
@@ -72,7 +72,7 @@ def _count(word):
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@numba_cached
 def _lines_near(ours, true, length, lines):
     """First line, and the one after the last, that may hold contour, which begins a line before its mask."""
     first, last = 0, len(ours) - 1
@@ -83,7 +83,7 @@ def _lines_near(ours, true, length, lines):
     return max(first * 64 // length - 1, 0), min((last * 64 + 63) // length + 1, lines)
 
 
-@compiled
+@numba_cached
 def _contour(bits, length, lines, top, bottom):
     """The plane of a mask's contour in some of its lines."""
     words = (length + 63) // 64
@@ -107,7 +107,7 @@ def _contour(bits, length, lines, top, bottom):
     return contour
 
 
-@compiled
+@numba_cached
 def _plane(bits, length, lines, top, bottom):
     """The plane of a mask in some lines and the one below these; last lines and pixels are there twice, see above."""
     words = (length + 63) // 64
@@ -129,13 +129,13 @@ def _plane(bits, length, lines, top, bottom):
     return plane
 
 
-@compiled
+@numba_cached
 def _ends(length):
     """The pixels of a line's last word that are in the line."""
     return np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(-length & 63)
 
 
-@compiled
+@numba_cached
 def _words_used(plane, stride):
     """First word of lines, and the one after the last, in which there is anything."""
     used = np.zeros(stride, np.uint64)
@@ -149,7 +149,7 @@ def _words_used(plane, stride):
     return left, right
 
 
-@compiled
+@numba_cached
 def _cropped(plane, stride, left, right):
     """The plane of some words of each line."""
     words = right - left
@@ -162,7 +162,7 @@ def _cropped(plane, stride, left, right):
     return cropped
 
 
-@compiled
+@numba_cached
 def _grown(plane, stride, widths):
     """A plane with a disk around each of its pixels. The words between lines are not kept clean."""
     grown = np.zeros_like(plane)
@@ -183,7 +183,7 @@ def _grown(plane, stride, widths):
     return grown
 
 
-@compiled
+@numba_cached
 def _widen(plane, out, stride, step):
     """Writes to `out` a plane merged with itself moved by `step` < 64 pixels, either way."""
     up, down = np.uint64(step), np.uint64(64 - step)
@@ -194,7 +194,7 @@ def _widen(plane, out, stride, step):
         out[gap] = 0
 
 
-@compiled
+@numba_cached
 def _merge(target, plane):
     for i in range(len(target)):
         target[i] |= plane[i]

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from thinkseg.ops.bitmasks import blank, pack, pack_runs
-from thinkseg.ops.contours import overlap, tally
+from thinkseg.ops.contours import count_overlap, count_pixels
 from thinkseg.types import Masklets
 
 TOLERANCE = 0.008
@@ -50,7 +50,7 @@ def j_and_f(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
             known = ~pack(void[frame], unknown)
             ours &= known
             true &= known
-        tallies.append(tally(ours, true, width, height, widths))
+        tallies.append(count_pixels(ours, true, width, height, widths))
     return scores(tallies)
 
 
@@ -88,7 +88,7 @@ def compare_packed(ours: np.ndarray, true: np.ndarray, size_wh: tuple[int, int])
         raise ValueError(f"packed masks to compare must be of one size: got {ours.shape} and {true.shape}")
     width, height = size_wh
     # Run lengths go down the columns, so the columns are the lines.
-    return tally(ours, true, height, width, _half_widths(tolerance_px(height, width)))
+    return count_pixels(ours, true, height, width, _half_widths(tolerance_px(height, width)))
 
 
 def areas(predicted: Masklets, truth: Masklets, frames: Iterable[int] | None = None) -> np.ndarray:
@@ -96,7 +96,7 @@ def areas(predicted: Masklets, truth: Masklets, frames: Iterable[int] | None = N
 
     Arguments and errors as of `masklets_j_and_f`.
     """
-    counts = [overlap(ours, true) for ours, true in _both_merged(predicted, truth, frames)]
+    counts = [count_overlap(ours, true) for ours, true in _both_merged(predicted, truth, frames)]
     return np.array(counts, np.int64).reshape(-1, 2)
 
 

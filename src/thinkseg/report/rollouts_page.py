@@ -10,7 +10,7 @@ import numpy as np
 
 from thinkseg.report.film_strips import frame_labels
 from thinkseg.report.page import PageImage, jpeg_url, write_html
-from thinkseg.rewards import Prompt
+from thinkseg.rewards import REWARDS, Prompt
 from thinkseg.rewards.groups import Group
 from thinkseg.types import Answer
 
@@ -32,7 +32,7 @@ def write_rollouts(groups: Sequence[Group], step: int, folder: Path) -> Path:
 def _article(group: Group) -> dict[str, Any]:
     """Returns the variables of one group of the template."""
     prompt, totals = group.prompt, [score.total for score in group.scores]
-    frames = list(prompt.sample.video.read(prompt.shown))
+    frames = list(prompt.sample.video.read(prompt.frame_indices))
     return {
         "category": prompt.sample.category,
         "query": prompt.sample.query,
@@ -56,7 +56,7 @@ def _rollout(group: Group, number: int, frames: Sequence[np.ndarray]) -> dict[st
     """Returns the variables of one rollout of the template."""
     outcome, score, advantage = group.outcomes[number], group.scores[number], group.advantages[number]
     copies = sum(other.replies == outcome.replies for other in group.outcomes)
-    facts = [", ".join(f"{name} {'–' if term is None else f'{term:.2f}'}" for name, term in score.terms.items())]
+    facts = [", ".join(_term(name, value) for name, value in score.terms.items())]
     if copies > 1:
         facts.append(f"{copies} times")
     if outcome.failure:
@@ -70,16 +70,21 @@ def _rollout(group: Group, number: int, frames: Sequence[np.ndarray]) -> dict[st
     }
 
 
+def _term(name: str, value: float | None) -> str:
+    """Returns one reward as text, with its symbol in the paper, such as "boxes (R_s) 0.75"."""
+    return f"{name} ({REWARDS[name].symbol}) {'–' if value is None else f'{value:.2f}'}"
+
+
 def _truth_image(prompt: Prompt, frames: Sequence[np.ndarray]) -> PageImage:
     """Draws the prompt's frames above the ground-truth masks."""
     truth = prompt.sample.truth
-    masks = None if truth is None else [truth.masks(index) for index in prompt.shown]
+    masks = None if truth is None else [truth.masks(index) for index in prompt.frame_indices]
     return PageImage(_strip(prompt, frames, masks=masks), "Frames and ground-truth masks", "ground truth")
 
 
 def _answer_image(prompt: Prompt, frames: Sequence[np.ndarray], answer: Answer) -> PageImage:
     """Draws the prompt's frames with the answer's boxes on its keyframe."""
-    highlight = None if answer.keyframe is None else prompt.shown.index(answer.keyframe)
+    highlight = None if answer.keyframe is None else prompt.frame_indices.index(answer.keyframe)
     strip = _strip(prompt, frames, highlight=highlight, boxes=answer.boxes)
     return PageImage(strip, "Frames with the boxes of the answer on its keyframe", "answer")
 
@@ -88,5 +93,5 @@ def _strip(prompt: Prompt, frames: Sequence[np.ndarray], **marks: Any) -> str:
     """Returns a film strip as a data URL. marks: arguments of `thinkseg.ops.draw.film_strip`."""
     from thinkseg.ops import draw
 
-    labels = frame_labels(prompt.sample.video, prompt.shown)
+    labels = frame_labels(prompt.sample.video, prompt.frame_indices)
     return jpeg_url(draw.film_strip(frames, labels, width=STRIP_WIDTH, **marks))

@@ -1,48 +1,59 @@
-"""How good an attempt at a question is, as numbers in [0, 1]: rewards by name, and weights that choose among them.
+"""Rewards of rollouts by name, and the weights that select them. docs/methods.md gives their equations.
 
-In: a `Rollout`, what a policy was asked and what came of it. Out: a number, or None where the question has no meaning.
-Rewards are pure functions. docs/methods.md has their equations and where they come from.
+Rewards are pure functions of a `Rollout`, with values in [0, 1]. A reward that does not apply to a prompt is None.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from thinkseg.errors import SettingsError
-from thinkseg.rewards.reply_format import format, format_graded
+from thinkseg.rewards.reply_format import format_graded, format_strict
 from thinkseg.rewards.revseg import box_hit, keyframe_present, keyframe_soft
-from thinkseg.rewards.rollout import Prompt, Reward, Rollout
+from thinkseg.rewards.rollout import Prompt, RewardFunction, Rollout
 from thinkseg.rewards.veason import boxes, consistency, keyframe
 
-__all__ = ["REWARDS", "Prompt", "Reward", "Rollout", "checked_weights"]
+__all__ = ["REWARDS", "Prompt", "Reward", "RewardFunction", "Rollout", "checked_weights"]
+
+VEASON, REVSEG = "Veason-R1, arXiv 2508.11538", "ReVSeg, arXiv 2512.02835"
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A reward with its symbol in the paper that defines it."""
+
+    function: RewardFunction
+    symbol: str
+    paper: str
+
 
 REWARDS: dict[str, Reward] = {
-    "format": format,
-    "keyframe": keyframe,
-    "boxes": boxes,
-    "consistency": consistency,
-    "format_graded": format_graded,
-    "keyframe_soft": keyframe_soft,
-    "keyframe_present": keyframe_present,
-    "box_hit": box_hit,
+    "format": Reward(format_strict, "R_f", VEASON),
+    "keyframe": Reward(keyframe, "R_k", VEASON),
+    "boxes": Reward(boxes, "R_s", VEASON),
+    "consistency": Reward(consistency, "R_u", VEASON),
+    "format_graded": Reward(format_graded, "r_f", REVSEG),
+    "keyframe_soft": Reward(keyframe_soft, "r_t", REVSEG),
+    "keyframe_present": Reward(keyframe_present, "r_t", REVSEG),
+    "box_hit": Reward(box_hit, "r_s", REVSEG),
 }
-"""Every reward by the name a recipe gives its weight: first Veason-R1's, then ReVSeg's."""
+"""All rewards, by the name that has a weight in a recipe."""
 
 
 def checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """The rewards that count, with what each is multiplied by; one that is left out or has weight 0 is not computed.
+    """Returns the nonzero weights by reward name. Rewards without a weight are not computed.
 
-    Raises SettingsError for a name that is not in `REWARDS`, a weight that is no number of at least 0, or if no reward
-    is left.
+    Raises SettingsError for an unknown name, for a weight that is not a number >= 0, or if all weights are 0.
     """
     for name, weight in weights.items():
         if name not in REWARDS:
-            raise SettingsError(f"there is no reward {name!r}; there are: {', '.join(REWARDS)}")
-        # True is a number to Python, and more likely a slip than a weight.
+            raise SettingsError(f"unknown reward {name!r}; must be one of {', '.join(REWARDS)}")
+        # In Python True is a number, but as a weight it is more likely a mistake.
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise SettingsError(f"reward {name!r} has the weight {weight!r}; give a number of at least 0")
+            raise SettingsError(f"weight of reward {name!r} is {weight!r}; must be a number >= 0")
     chosen = {name: float(weight) for name, weight in weights.items() if weight}
     if not chosen:
-        raise SettingsError(f"no reward has a weight above 0; give one to any of: {', '.join(REWARDS)}")
+        raise SettingsError(f"no reward has a weight > 0; set one of {', '.join(REWARDS)}")
     return chosen

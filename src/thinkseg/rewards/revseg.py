@@ -1,6 +1,7 @@
-"""Rewards of ReVSeg (arXiv 2512.02835) for when and where: a rollout in, a number in [0, 1] out.
+"""Rewards of ReVSeg (arXiv 2512.02835) for keyframe and boxes, each in [0, 1].
 
-The paper knows one target a question; for several, each of them counts.
+Symbols: k is the chosen keyframe, T the frames shown, B(t) the ground-truth boxes of the targets visible in frame t, P
+the predicted boxes on k. The paper has one target per query; with several targets, areas add up and boxes are matched.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from thinkseg.ops.boxes import match
 from thinkseg.rewards.rollout import Rollout, target_reward
 
 HIT = 0.5
-"""A box hits if its IoU with the true one is above this."""
+"""A box is a hit if its IoU with the ground truth is greater, as in the paper."""
 
 
 @target_reward
 def keyframe_soft(rollout: Rollout, frame: int) -> float:
-    """r_t: area of the true boxes at the chosen frame, between the least (0) and the most (1) of any frame shown.
+    """r_t = [B(k) not empty] (S(k) - min S) / (max S - min S), with S(t) the total area of B(t), min and max over T.
 
-    Targets that are not to be seen have no box, so no area. Where all frames are alike, each is as good as the best.
-    It does not take boxes: the frame alone, chosen in the first turn, earns it.
+    Where all S are equal, the quotient is 1. The keyframe of the first turn counts even if the second reply fails.
+    Source: the temporal reward r_t of ReVSeg.
     """
     areas = {shown: _total_area(boxes) for shown, boxes in rollout.prompt.boxes.items()}
     least, most = min(areas.values()), max(areas.values())
@@ -30,13 +31,16 @@ def keyframe_soft(rollout: Rollout, frame: int) -> float:
 
 @target_reward
 def keyframe_present(rollout: Rollout, frame: int) -> float:
-    """What the paper's ablation puts in the place of r_t: 1 if a target is to be seen in the chosen frame, else 0."""
+    """r_t = [B(k) not empty]. Source: ReVSeg's ablation of the temporal reward ("presence only")."""
     return float(len(rollout.prompt.boxes[frame]) > 0)
 
 
 @target_reward
 def box_hit(rollout: Rollout, frame: int) -> float:
-    """r_s: share of the boxes, predicted or true, whichever are more, that are matched with an IoU above a half."""
+    """r_s = (number of matched pairs with IoU > 0.5) / max(|P|, |B(k)|), matched one to one.
+
+    For one target and one box this is the spatial reward r_s of ReVSeg, [IoU > 0.5].
+    """
     if rollout.answer is None:
         return 0.0
     predicted, true = rollout.answer.boxes, rollout.prompt.boxes[frame]
@@ -45,5 +49,5 @@ def box_hit(rollout: Rollout, frame: int) -> float:
 
 
 def _total_area(boxes: np.ndarray) -> float:
-    """Sum of the areas of boxes (N, 4)."""
+    """Returns the sum of the areas of boxes (N, 4)."""
     return float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())

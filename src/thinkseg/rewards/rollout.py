@@ -1,8 +1,4 @@
-"""What rewards look at: a prompt with its truth, and one attempt at it.
-
-In: a sample, the frames that were shown and the `Outcome` of a dialogue. Out: a `Rollout`, and what holds for every
-reward that asks about targets (`target_reward`).
-"""
+"""Prompts with their ground truth, rollouts, and the cases that all rewards about targets share (`target_reward`)."""
 
 from __future__ import annotations
 
@@ -17,48 +13,48 @@ from thinkseg.types import Answer, Masklets, Outcome, VideoSample
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What all rollouts of a group share; the truth is looked up once for all of them.
+    """A sample and the frames shown. Caches the ground truth in these frames for all rollouts of a group.
 
-    shown: the frames a policy could choose from, indices into the whole video, strictly ascending.
+    frame_indices: frames the policy can choose from, indices into the video, strictly ascending.
     """
 
     sample: VideoSample
-    shown: tuple[int, ...]
+    frame_indices: tuple[int, ...]
 
     @cached_property
     def areas(self) -> Mapping[int, int]:
-        """Pixels of the targets, merged, in each frame shown. Raises ValueError if the truth is not known."""
-        return {frame: self._truth.area(frame) for frame in self.shown}
+        """Area in pixels of the merged targets, per frame shown. Raises ValueError if there is no ground truth."""
+        return {frame: self._truth.area(frame) for frame in self.frame_indices}
 
     @cached_property
     def boxes(self) -> Mapping[int, np.ndarray]:
-        """Boxes of the targets to be seen in each frame shown, float32 (M, 4). Raises ValueError as `areas` does."""
-        return {frame: self._truth.boxes(frame) for frame in self.shown}
+        """Boxes of the visible targets, float32 (M, 4), per frame shown. Raises ValueError as `areas` does."""
+        return {frame: self._truth.boxes(frame) for frame in self.frame_indices}
 
     @cached_property
     def masklets(self) -> Masklets:
-        """The truth in the frames shown and no others. Raises ValueError as `areas` does."""
-        tracks = tuple(tuple(track[frame] for frame in self.shown) for track in self._truth.rles)
-        return Masklets(self._truth.size_wh, len(self.shown), tracks)
+        """Ground truth of the frames shown only. Raises ValueError as `areas` does."""
+        tracks = tuple(tuple(track[frame] for frame in self.frame_indices) for track in self._truth.rles)
+        return Masklets(self._truth.size_wh, len(self.frame_indices), tracks)
 
     @property
     def shows_target(self) -> bool:
-        """Whether there is a target, known and to be seen in some frame shown."""
+        """Whether the ground truth has a target that is visible in a frame shown."""
         return self.sample.truth is not None and max(self.areas.values(), default=0) > 0
 
     @property
     def _truth(self) -> Masklets:
         if self.sample.truth is None:
-            raise ValueError(f"the truth of sample {self.sample.id!r} is not known")
+            raise ValueError(f"sample {self.sample.id!r} has no ground truth")
         return self.sample.truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rollout:
-    """One attempt at a prompt.
+    """One rollout of a prompt.
 
-    masklets: what a tracker made of the answer in the frames shown and no others: mask i belongs to `prompt.shown[i]`.
-        None if nothing was tracked.
+    masklets: tracked masks of the answer in the frames shown: mask i belongs to `prompt.frame_indices[i]`. None if
+        nothing is tracked.
     """
 
     prompt: Prompt
@@ -67,32 +63,32 @@ class Rollout:
 
     @property
     def answer(self) -> Answer | None:
-        """None if a reply could not be used."""
+        """None if a reply is invalid."""
         return self.outcome.answer
 
     @property
     def keyframe(self) -> int | None:
-        """The frame chosen, even where no boxes on it could be read."""
+        """The chosen frame, even if the boxes on it are invalid."""
         return self.outcome.keyframe if self.answer is None else self.answer.keyframe
 
     @property
     def abstains(self) -> bool:
-        """Whether it says that there is no target."""
+        """Whether the answer is that there is no target."""
         return self.answer is not None and self.answer.keyframe is None
 
 
-Reward = Callable[[Rollout], float | None]
-"""A number in [0, 1], or None if it does not apply: that depends on the prompt alone, never on the attempt."""
+RewardFunction = Callable[[Rollout], float | None]
+"""Returns a number in [0, 1], or None if the reward does not apply, which depends on the prompt only."""
 
 
-def target_reward(measure: Callable[[Rollout, int], float]) -> Reward:
-    """A reward about targets, from what it measures where one can be seen and a frame that was shown is chosen.
+def target_reward(measure: Callable[[Rollout, int], float]) -> RewardFunction:
+    """Makes a reward of a function that scores a chosen keyframe of a prompt with a visible target.
 
-    measure: called with the rollout and the frame chosen.
+    measure: called with the rollout and its keyframe, one of `prompt.frame_indices`.
 
-    What is common to all of them: None if the truth is unknown or no frame shown holds any of the target, for then
-    nothing that can be said is right. Without a target, 1 for saying so and 0 for all else. With one, 0 for saying
-    there is none, for a frame that was not shown, and for a reply that names none.
+    The reward is None without ground truth, and where no target is visible in any frame shown. If there is no target,
+    it is 1 for abstaining, else 0. If there is one, it is 0 for abstaining, for a keyframe that was not shown, and for
+    a reply without a valid keyframe.
     """
 
     @wraps(measure)
@@ -105,6 +101,6 @@ def target_reward(measure: Callable[[Rollout, int], float]) -> Reward:
         if not prompt.shows_target:
             return None
         frame = rollout.keyframe
-        return 0.0 if frame is None or frame not in prompt.shown else measure(rollout, frame)
+        return 0.0 if frame is None or frame not in prompt.frame_indices else measure(rollout, frame)
 
     return reward

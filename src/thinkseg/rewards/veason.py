@@ -1,4 +1,8 @@
-"""Rewards of Veason-R1 (arXiv 2508.11538, section 3.3) for when, where and what follows: a rollout in, a number out."""
+"""Rewards of Veason-R1 (arXiv 2508.11538, section 3.3) for keyframe, boxes and tracked masks, each in [0, 1].
+
+Symbols: k is the chosen keyframe, T the frames shown, G(t) the ground-truth masks in frame t, merged, B(t) the
+ground-truth boxes of the targets visible in frame t, P the predicted boxes on k, M(t) the tracked masks, merged.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,16 @@ from thinkseg.rewards.rollout import Rollout, target_reward
 
 @target_reward
 def keyframe(rollout: Rollout, frame: int) -> float:
-    """R_k: visible area of the targets at the chosen frame over their largest area in any frame shown."""
+    """R_k = |G(k)| / max over t in T of |G(t)|. Source: Veason-R1, section 3.3."""
     areas = rollout.prompt.areas
     return areas[frame] / max(areas.values())
 
 
 @target_reward
 def boxes(rollout: Rollout, frame: int) -> float:
-    """R_s: IoU of predicted and true boxes at the chosen frame, matched one to one, over the larger number of boxes.
+    """R_s = (sum of IoU over the one-to-one matching of P with B(k)) / max(|P|, |B(k)|).
 
-    Targets that are not to be seen there have no box; if none is, it is 0.
+    The matching minimizes the sum of 1 - IoU (Hungarian). R_s is 0 if B(k) is empty. Source: Veason-R1, section 3.3.
     """
     if rollout.answer is None:
         return 0.0
@@ -28,14 +32,14 @@ def boxes(rollout: Rollout, frame: int) -> float:
 
 @target_reward
 def consistency(rollout: Rollout, frame: int) -> float:
-    """R_u: IoU of the tracked masks, merged, with the truth, the mean over the frames shown.
+    """R_u = mean over t in T of IoU(M(t), G(t)), where M tracks the boxes of P that are matched in R_s.
 
-    A frame in which there is rightly nothing counts 1. 0 if no box was matched. Raises ValueError if some were, but
-    `rollout.masklets` is None: what has not been tracked is not known to be wrong.
+    The IoU of two empty masks is 1. R_u is 0 if no box is matched. Source: Veason-R1, section 3.3.
+    Raises ValueError if boxes are matched but `rollout.masklets` is None.
     """
     if rollout.masklets is None:
         if len(matched_boxes(rollout)):
-            raise ValueError(f"an answer to sample {rollout.prompt.sample.id!r} has to be tracked to be scored")
+            raise ValueError(f"answer to sample {rollout.prompt.sample.id!r} is not tracked; call groups.track first")
         return 0.0
     from thinkseg.ops.metrics import areas
 
@@ -44,11 +48,8 @@ def consistency(rollout: Rollout, frame: int) -> float:
 
 
 def matched_boxes(rollout: Rollout) -> np.ndarray:
-    """The predicted boxes that R_s matches with true ones, in the order they were written: what R_u has tracked.
-
-    float32 (M, 4) xyxy; none where there is nothing to match, or no target to be seen.
-    """
+    """Returns the predicted boxes that R_s matches, in the order of the answer, float32 (M, 4); M can be 0."""
     prompt, answer = rollout.prompt, rollout.answer
-    if answer is None or answer.keyframe not in prompt.shown or not prompt.shows_target:
+    if answer is None or answer.keyframe not in prompt.frame_indices or not prompt.shows_target:
         return np.zeros((0, 4), np.float32)
     return answer.boxes[[row for row, _, _ in match(answer.boxes, prompt.boxes[answer.keyframe])]]

@@ -173,7 +173,7 @@ def test_segment_samples_served_model_counts_usage_and_latency(question, box_tra
         policy = connect(server)
         results = list(segment_samples(samples, veason, policy, box_tracker, View(2, (70, 30)), batch_size=4))
         content = server.asked[0]["messages"][0]["content"]
-    assert [result.failure for result in results] == [None, None, "tags", "truncated"]
+    assert [result.failure for result in results] == [None, None, "invalid_tags", "truncated"]
     found, absent, refused, _ = results
     assert found.answer.boxes.tolist() == [[0, 0, 4, 4]]
     assert absent.answer.keyframe is None

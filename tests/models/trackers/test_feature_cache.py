@@ -121,7 +121,7 @@ def test_score_group_encodes_each_prompt_frame_once(model: Any, encoded: list[in
     """Rewards equal those of a tracker without a cache."""
     truth = np.zeros((1, 7, HEIGHT, WIDTH), bool)
     truth[0, :, 10:40, 10:50] = True
-    prompt = Prompt(VideoSample("a", footage(7), "it", truth=from_stacks(truth)), shown=(0, 2, 4, 6))
+    prompt = Prompt(VideoSample("a", footage(7), "it", truth=from_stacks(truth)), frame_indices=(0, 2, 4, 6))
     boxes = [(0, [10, 10, 50, 40]), (4, [12, 8, 52, 41]), (4, [12, 8, 52, 41]), (6, [20, 20, 70, 50])]
     answers = [Answer("", keyframe, np.array([box], np.float32)) for keyframe, box in boxes]
     outcomes = [Outcome(answer, None, ("",), answer.keyframe) for answer in answers]

@@ -17,8 +17,8 @@ def test_shapes_go_on_for_ever_from_their_offset() -> None:
     for number in (0, 7, 123_456):
         prompt = prompts[number]
         assert prompt.sample.id == shapes.load("train", 1_000 + number).id
-        assert len(prompt.shown) == 4
-        assert (prompt.shown[0], prompt.shown[-1]) == (0, len(prompt.sample.video) - 1)
+        assert len(prompt.frame_indices) == 4
+        assert (prompt.frame_indices[0], prompt.frame_indices[-1]) == (0, len(prompt.sample.video) - 1)
 
 
 def test_shapes_are_asked_about_as_often_as_told() -> None:
@@ -54,8 +54,8 @@ def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
     prompts = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=0)
     prompt = prompts[0]
     assert prompt.sample.truth is not None
-    assert len(prompt.shown) == 3
-    assert prompt.areas.keys() == set(prompt.shown)
+    assert len(prompt.frame_indices) == 3
+    assert prompt.areas.keys() == set(prompt.frame_indices)
 
 
 @pytest.mark.parametrize("source", ["shapes", "revos"])
@@ -72,10 +72,10 @@ def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.M
         return read(self, indices)
 
     monkeypatch.setattr(type(inner), "read", counted)
-    first = list(video.read(prompt.shown))
-    again = [video[frame] for frame in reversed(prompt.shown)][::-1]
-    assert decoded == list(prompt.shown)
-    for one, other, frame in zip(first, again, prompt.shown, strict=True):
+    first = list(video.read(prompt.frame_indices))
+    again = [video[frame] for frame in reversed(prompt.frame_indices)][::-1]
+    assert decoded == list(prompt.frame_indices)
+    for one, other, frame in zip(first, again, prompt.frame_indices, strict=True):
         assert one is other
         assert np.array_equal(one, inner[frame])
         assert video.time_of(frame) == inner.time_of(frame)

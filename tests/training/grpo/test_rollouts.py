@@ -85,7 +85,7 @@ def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
     view, asked = view_for(engine), prompts()
     groups = roll_out(asked, CHAINS["veason"], engine, view, 2, sampling(temperature=0), seeds=range(3))
     policy = QwenPolicy(engine.model, engine.encoder, view, sampling=SamplingParams(max_new_tokens=LIMIT))
-    expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.shown) for p in asked], policy)
+    expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.frame_indices) for p in asked], policy)
     assert [len(group) for group in groups] == [2, 2, 2]
     for group, one in zip(groups, expected, strict=True):
         for outcome in group:
@@ -124,7 +124,7 @@ def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.
 
     monkeypatch.setattr(inner, "read", counted)
     roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, sampling(), seeds=[0])
-    assert sorted(decoded) == list(prompt.shown)
+    assert sorted(decoded) == list(prompt.frame_indices)
 
 
 def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
@@ -166,7 +166,7 @@ def test_two_turns_go_on_from_the_prompt(engine: Engine) -> None:
     groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), 3, sampling(), seeds=range(2))
     assert not scripted.lines
     failures = [[outcome.failure for outcome in group] for group in groups]
-    assert failures == [[None, "tags", None], [None, "json", None]]
+    assert failures == [[None, "invalid_tags", None], [None, "invalid_json", None]]
     assert [len(outcome.dialogue) for group in groups for outcome in group] == [4, 2, 2, 4, 4, 2]
     found: list[Outcome] = [outcome for group in groups for outcome in group if len(outcome.dialogue) == 4]
     second, reading = scripted.prefilled[1]

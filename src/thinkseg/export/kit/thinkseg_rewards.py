@@ -43,7 +43,7 @@ MAX_BOXES, MAX_ANSWER_CHARS, MAX_DESCRIPTION_CHARS = 64, 16_384, 2_000
 HIT = 0.5
 """A box hits if its overlap with the true one is above this."""
 
-WITHOUT_TAGS, WITHOUT_FIELDS = {"tags"}, {"too_long", "json", "fields", "boxes"}
+WITHOUT_TAGS, WITHOUT_FIELDS = {"invalid_tags"}, {"answer_too_long", "invalid_json", "invalid_fields", "invalid_boxes"}
 """Why a reply cannot be used, if it keeps no part of the format, and if it keeps to the tags alone."""
 
 Box = tuple[float, float, float, float]
@@ -276,9 +276,9 @@ def parse_answer(text: str, truth: dict[str, Any]) -> tuple[int | None, list[Box
     label, listed = fields["keyframe_timestamp"], fields["bbox_2d_list"]
     at = None if label is None else _place_of(label, truth)
     if type(listed) is not list:
-        raise UnusableError("boxes")
+        raise UnusableError("invalid_boxes")
     if (at is None) != (not listed):
-        raise UnusableError("no_keyframe" if listed else "no_box")
+        raise UnusableError("missing_keyframe" if listed else "missing_boxes")
     return at, _boxes(listed, truth)
 
 
@@ -286,18 +286,18 @@ def parse_choice(text: str, truth: dict[str, Any]) -> tuple[int | None, str]:
     """The frame of a first reply, and how the targets look there. Raises UnusableError, whatever the text."""
     entries = _json(_inside(text), max_objects=MAX_BOXES)
     if type(entries) is not list:
-        raise UnusableError("json")
+        raise UnusableError("invalid_json")
     if not entries:
         return None, ""
     if len(entries) > 1:
-        raise UnusableError("fields")
+        raise UnusableError("invalid_fields")
     fields = _fields(entries[0], ("frame_idx", "object description"))
     number, description = fields["frame_idx"], fields["object description"]
     if type(number) is not float or number not in range(len(truth["labels"])):
-        raise UnusableError("keyframe")
+        raise UnusableError("unknown_keyframe")
     words = " ".join(description.split()) if isinstance(description, str) else ""
     if not 0 < len(words) <= MAX_DESCRIPTION_CHARS or any("\ud800" <= char <= "\udfff" for char in words):
-        raise UnusableError("description")
+        raise UnusableError("invalid_description")
     return int(number), words
 
 
@@ -308,22 +308,22 @@ def parse_boxes(text: str, truth: dict[str, Any]) -> list[Box]:
         text = text[3:-3].removeprefix("json")
     entries = _json(text, max_objects=MAX_BOXES)
     if type(entries) is not list:
-        raise UnusableError("json")
+        raise UnusableError("invalid_json")
     if not entries:
-        raise UnusableError("no_box")
+        raise UnusableError("missing_boxes")
     return _boxes([_fields(entry, ("bbox_2d",), ("label",))["bbox_2d"] for entry in entries], truth)
 
 
 def _inside(text: str) -> str:
     """What stands between the answer tags."""
     if any(text.count(tag) != 1 for tag in TAGS):
-        raise UnusableError("tags")
+        raise UnusableError("invalid_tags")
     before, _, rest = text.partition(TAGS[0])
     _, closed, rest = rest.partition(TAGS[1])
     between, opened, rest = rest.partition(TAGS[2])
     body, ended, after = rest.partition(TAGS[3])
     if not (closed and opened and ended) or (before + between + after).strip():
-        raise UnusableError("tags")
+        raise UnusableError("invalid_tags")
     return body
 
 
@@ -334,24 +334,24 @@ class _Pairs(list):
 def _json(body: str, max_objects: int) -> Any:
     """The value that JSON stands for, every number a float and every object a `_Pairs`."""
     if len(body) > MAX_ANSWER_CHARS:
-        raise UnusableError("too_long")
+        raise UnusableError("answer_too_long")
     if body.count("[") > 1 + MAX_BOXES:
         raise UnusableError("too_many_boxes")
     if body.count("{") > max_objects:
-        raise UnusableError("json")
+        raise UnusableError("invalid_json")
     try:
         return json.loads(body, object_pairs_hook=_Pairs, parse_int=float)
     except ValueError:
-        raise UnusableError("json") from None
+        raise UnusableError("invalid_json") from None
 
 
 def _fields(value: Any, needed: tuple[str, ...], allowed: tuple[str, ...] = ()) -> dict[str, Any]:
     """The fields of a JSON object by name: all that are needed, and perhaps some that are allowed, none twice."""
     if not isinstance(value, _Pairs):
-        raise UnusableError("json")
+        raise UnusableError("invalid_json")
     names = [name for name, _ in value]
     if sorted(name for name in names if name not in allowed) != sorted(needed) or len(set(names)) < len(names):
-        raise UnusableError("fields")
+        raise UnusableError("invalid_fields")
     return dict(value)
 
 
@@ -360,7 +360,7 @@ def _place_of(label: Any, truth: dict[str, Any]) -> int:
     for place, shown in enumerate(truth["labels"]):
         if isinstance(label, float) and float(shown) == label:
             return place
-    raise UnusableError("keyframe")
+    raise UnusableError("unknown_keyframe")
 
 
 def _boxes(listed: list[Any], truth: dict[str, Any]) -> list[Box]:
@@ -369,9 +369,9 @@ def _boxes(listed: list[Any], truth: dict[str, Any]) -> list[Box]:
         raise UnusableError("too_many_boxes")
     # Exactly float: true and false are numbers to Python, not to us.
     if any(type(box) is not list or len(box) != 4 or any(type(side) is not float for side in box) for box in listed):
-        raise UnusableError("boxes")
+        raise UnusableError("invalid_boxes")
     if not all(math.isfinite(side) for box in listed for side in box):
-        raise UnusableError("boxes")
+        raise UnusableError("invalid_boxes")
     limits = (list(truth["frame_wh"]) if truth["coordinates"] == "pixels" else [1000, 1000]) * 2
     scales = [source / limit for source, limit in zip(list(truth["source_wh"]) * 2, limits, strict=True)]
     read = [
@@ -379,7 +379,7 @@ def _boxes(listed: list[Any], truth: dict[str, Any]) -> list[Box]:
         for box in listed
     ]
     if any(x1 >= x2 or y1 >= y2 for x1, y1, x2, y2 in read):
-        raise UnusableError("empty_box")
+        raise UnusableError("zero_area_box")
     return read  # type: ignore[return-value]
 
 

@@ -46,7 +46,7 @@ def lessons(
     rows: list[PackedGroup | None] = []
     for group, dialogues, counts in zip(groups, encoded, labelled, strict=True):
         weight = [next(weights) for _ in counts]
-        if not group.teaches:
+        if not group.informative:
             rows.append(_idle(dialogues, encoder) if distributed.count() > 1 else None)
             continue
         rows.append(

@@ -41,7 +41,7 @@ def told(groups: Sequence[Group], terms: Iterable[str]) -> dict[str, float]:
     facts["truncated"] = _mean(outcome.truncated for outcome in outcomes)
     for reason, count in sorted(Counter(o.failure for o in outcomes if o.failure is not None).items()):
         facts[f"failed/{reason}"] = count / len(outcomes)
-    facts["teaching"] = _mean(group.teaches for group in groups)
+    facts["teaching"] = _mean(group.informative for group in groups)
     facts |= {"tokens": _mean(lengths), "tokens_most": float(max(lengths)), "written": float(sum(lengths))}
     return facts | _keyframes(groups)
 
@@ -53,7 +53,7 @@ def _keyframes(groups: Sequence[Group]) -> dict[str, float]:
         for outcome in group.outcomes:
             if outcome.answer is not None:
                 keyframe = outcome.answer.keyframe
-                chosen["none" if keyframe is None else str(group.prompt.shown.index(keyframe))] += 1
+                chosen["none" if keyframe is None else str(group.prompt.frame_indices.index(keyframe))] += 1
     return {f"keyframe/{place}": count / chosen.total() for place, count in sorted(chosen.items())}
 
 

@@ -33,7 +33,7 @@ def roll_out(
     seeds: one integer per prompt. A rollout depends on its prompt, that seed and its number in the group only.
     The dialogues of a group share their first turn (the same object).
     """
-    chains = [chain(prompt.sample, view, indices=prompt.shown) for prompt in prompts for _ in range(copies)]
+    chains = [chain(prompt.sample, view, indices=prompt.frame_indices) for prompt in prompts for _ in range(copies)]
     chain_seeds = [mixed_seed(seed, copy) for seed in seeds for copy in range(copies)]
     outcomes = run_chains(chains, _RolloutPolicy(engine, view, sampling), seeds=chain_seeds)
     dialogues = share_turns([outcome.dialogue for outcome in outcomes])

@@ -83,7 +83,7 @@ class Step:
             self.recipe.max_new_tokens,
             self.recipe.exclude_truncated,
         )
-        self.teaches = any(distributed.all_gather(any(group.teaches for group in groups)))
+        self.teaches = any(distributed.all_gather(any(group.informative for group in groups)))
         self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
         return made
 
