@@ -69,7 +69,7 @@ def test_boxes_that_lie_elsewhere_make_sense_in_neither():
 def test_replies_that_do_not_keep_the_format_are_counted():
     found = check(policy(lambda _: "It is over there."), veason, CLIPS)
     assert (found.sound, found.kept, found.reasons) == ([], {"pixels": 0.0, "normalized_1000": 0.0}, {"invalid_tags": 4})
-    assert found.verdict().endswith("unusable replies: tags 4")
+    assert found.verdict().endswith("unusable replies: invalid_tags 4")
     assert found.table().count("0 of 2") == 2
 
 
@@ -118,7 +118,7 @@ def test_the_command_compares_with_how_the_policy_is_set_up(monkeypatch, capsys,
 def test_the_command_fails_where_nothing_makes_sense(monkeypatch, capsys):
     status, out = run(monkeypatch, capsys, lambda _: "?")
     assert status == 1
-    assert out.endswith("unusable replies: tags 4\n")
+    assert out.endswith("unusable replies: invalid_tags 4\n")
 
 
 def test_a_served_model_of_which_nothing_is_known_can_be_checked(monkeypatch, capsys):
