@@ -85,7 +85,10 @@ def test_a_chain_is_not_touched_before_its_batch_is_due():
 
 def test_a_failed_reply_is_data_and_leaves_the_others_alone():
     outcomes = run_chains([count_to(2), count_to(2)], ScriptedPolicy(["stop", "a", "b"]))
-    assert [(outcome.failure, outcome.answer is None) for outcome in outcomes] == [("invalid_tags", True), (None, False)]
+    assert [(outcome.failure, outcome.answer is None) for outcome in outcomes] == [
+        ("invalid_tags", True),
+        (None, False),
+    ]
     assert outcomes[0].dialogue[-1] == "stop"
 
 

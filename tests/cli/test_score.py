@@ -41,7 +41,7 @@ def one_line(capsys):
 def test_an_evaluation_and_the_score_of_its_masks_agree(evaluated, root, tmp_path, capsys):
     assert evaluated("run", [LEFT, LEFT, NONE, "junk"], "--png") == 0
     table = capsys.readouterr().out
-    assert "without masks, which earn 0: tags 1" in table
+    assert "without masks, which earn 0: invalid_tags 1" in table
     assert f"wrote {tmp_path / 'run' / 'scores.json'}" in table
     expected = json.loads((tmp_path / "run" / "scores.json").read_text())
     for place in ("run", "run/pictures"):
@@ -121,4 +121,4 @@ def test_a_submission(tmp_path, capsys):
 
 def test_runs_of_other_data_are_not_compared(tmp_path, capsys):
     assert app.main(["compare", str(tmp_path), str(tmp_path)]) == 2
-    assert "holds no results" in one_line(capsys)
+    assert "has no results" in one_line(capsys)

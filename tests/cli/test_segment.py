@@ -336,7 +336,7 @@ class TestBadInput:
 
     def test_output_holds_other_things(self, refused, clip, tmp_path):
         line = refused(clip, "the cat", out=tmp_path)
-        assert "clip.mp4, which is not from an earlier result" in line
+        assert "has 'clip.mp4', which no earlier result wrote" in line
 
     def test_unknown_chain(self, refused, clip):
         line = refused(clip, "the cat", "--chain", "daisy")

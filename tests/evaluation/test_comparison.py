@@ -69,5 +69,5 @@ def test_what_cannot_be_compared(run, tmp_path):
         compare(first, run("d", [row("x/0", 0.5)], asked={"none": 1}))
     with pytest.raises(SettingsError, match="no question in common"):
         compare(first, run("c", [row("y/0", 0.5)]))
-    with pytest.raises(SettingsError, match="holds no results"):
+    with pytest.raises(SettingsError, match="has no results"):
         compare(first, tmp_path)

@@ -68,7 +68,11 @@ def test_boxes_that_lie_elsewhere_make_sense_in_neither():
 
 def test_replies_that_do_not_keep_the_format_are_counted():
     found = check(policy(lambda _: "It is over there."), veason, CLIPS)
-    assert (found.sound, found.kept, found.reasons) == ([], {"pixels": 0.0, "normalized_1000": 0.0}, {"invalid_tags": 4})
+    assert (found.sound, found.kept, found.reasons) == (
+        [],
+        {"pixels": 0.0, "normalized_1000": 0.0},
+        {"invalid_tags": 4},
+    )
     assert found.verdict().endswith("unusable replies: invalid_tags 4")
     assert found.table().count("0 of 2") == 2
 

@@ -91,5 +91,5 @@ def test_only_servers_take_submissions(tmp_path):
 
 
 def test_a_place_that_cannot_be(mevis, pictures, tmp_path):
-    with pytest.raises(SettingsError, match="cannot keep results"):
+    with pytest.raises(SettingsError, match="cannot write results"):
         write_submission(mevis, pictures, tmp_path / "none" / "out.zip")

@@ -1,7 +1,11 @@
+import os
+import zipfile
+from pathlib import Path
+
 import pytest
 
 from thinkseg.errors import SettingsError
-from thinkseg.storage.atomic import STAMP, check_out, result_folder
+from thinkseg.storage.atomic import STAMP, check_out, replacing, result_folder, writing
 
 
 def names(folder):
@@ -52,7 +56,7 @@ def test_result_folder_other_files_raises_and_keeps_them(tmp_path, stamp):
     if stamp is not None:
         (tmp_path / STAMP).write_text(stamp)
     before = names(tmp_path)
-    with pytest.raises(SettingsError, match=r"holds (\.thinkseg|letters)"), result_folder(tmp_path):
+    with pytest.raises(SettingsError, match=r"has '(\.thinkseg|letters)'"), result_folder(tmp_path):
         pytest.fail("the folder was given out")
     assert names(tmp_path) == before
 
@@ -79,6 +83,41 @@ def test_result_folder_disk_full_error_names_folder(tmp_path):
     with pytest.raises(SettingsError, match=r"out \(No space left on device\)"), result_folder(tmp_path / "out"):
         raise refusal
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("folder", [writing, result_folder])
+def test_writing_input_error_propagates(tmp_path, folder):
+    with pytest.raises(FileNotFoundError, match=r"input\.jpg"), folder(tmp_path / "out"):
+        (tmp_path / "input.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("folder", [writing, result_folder])
+def test_writing_read_error_without_file_name_propagates(tmp_path, folder):
+    with pytest.raises(OSError, match="Input/output error"), folder(tmp_path / "out"):
+        raise OSError(5, "Input/output error")
+
+
+def test_writing_file_below_output_is_missing_names_folder(tmp_path):
+    with pytest.raises(SettingsError, match=r"results to .*out \(No such file"), writing(tmp_path / "out"):
+        (tmp_path / "out" / "a" / "b.txt").write_text("")
+
+
+def test_writing_folder_below_file_names_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"results to .*out \(Not a directory"), writing(tmp_path / "file" / "out"):
+        (tmp_path / "file" / "out").mkdir(parents=True)
+
+
+def test_writing_relative_output_names_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="results to out "), writing(Path("out")):
+        os.listdir(b"out")
+
+
+def test_writing_partial_file_names_output(tmp_path):
+    out = tmp_path / "none" / "out.zip"
+    with pytest.raises(SettingsError, match=r"results to .*out\.zip "), writing(out), replacing(out) as partial:
+        zipfile.ZipFile(partial, "w")
 
 
 def test_check_out_below_file_raises(tmp_path):

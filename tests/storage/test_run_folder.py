@@ -1,38 +1,37 @@
-"""A folder of results that is cut off and gone on with; see test_evaluate.py for what evaluations make of it."""
-
 import json
 import subprocess
 import sys
 
 import pytest
 
+from thinkseg.chains.parsing import REASONS
 from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replace_json
-from thinkseg.storage.run_folder import ResultFolder, read_rows, read_settings
+from thinkseg.storage.run_folder import OLD_FAILURES, ResultFolder, read_rows, read_settings
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
-def test_a_line_cut_anywhere_is_dropped_and_the_others_stay(tmp_path, cut):
+def test_result_folder_incomplete_line_is_dropped(tmp_path, cut):
     with ResultFolder(tmp_path / "out", {}) as folder:
         for name in "ab":
             folder.add({"id": name})
     path = tmp_path / "out" / "results.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-cut])
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-cut])
     with ResultFolder(tmp_path / "out", {}) as again:
         assert list(again.rows) == ["a"]
         again.add({"id": "b"})
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == complete
 
 
-def test_a_folder_is_for_one_run_at_a_time(tmp_path):
-    with ResultFolder(tmp_path / "out", {}), pytest.raises(SettingsError, match="another run is at work in"):
+def test_result_folder_in_use_raises(tmp_path):
+    with ResultFolder(tmp_path / "out", {}), pytest.raises(SettingsError, match="is in use by another run"):
         ResultFolder(tmp_path / "out", {})
     with ResultFolder(tmp_path / "out", {}) as folder:
         assert folder.rows == {}
 
 
-def test_a_folder_that_could_not_be_opened_is_free(tmp_path):
+def test_result_folder_other_settings_releases_lock(tmp_path):
     ResultFolder(tmp_path / "out", {"seed": 0}).__exit__(None, None, None)
     for _ in range(2):
         with pytest.raises(SettingsError, match="seed 0 -> 1"):
@@ -45,7 +44,7 @@ def test_result_folder_with_earlier_name_of_coordinates_resumes(tmp_path):
         assert folder.rows == {}
 
 
-def test_a_run_that_was_killed_leaves_its_folder_free(tmp_path):
+def test_result_folder_killed_run_releases_lock(tmp_path):
     code = "import sys; from pathlib import Path; from thinkseg.storage.run_folder import ResultFolder\n"
     code += "folder = ResultFolder(Path(sys.argv[1]), {}); print('held', flush=True); sys.stdin.read()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -58,27 +57,42 @@ def test_a_run_that_was_killed_leaves_its_folder_free(tmp_path):
         assert folder.rows == {}
 
 
-def test_rows_are_read_while_they_are_being_written(tmp_path):
+def test_read_rows_incomplete_last_line_is_skipped(tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text('{"id": "a"}\n{"id": "b"')
     assert list(read_rows(path)) == ["a"]
 
 
-def test_no_rows_yet(tmp_path):
+def test_read_rows_without_file_is_empty(tmp_path):
     assert read_rows(tmp_path / "results.jsonl") == {}
 
 
-def test_no_results(tmp_path):
-    with pytest.raises(SettingsError, match="holds no results"):
+def test_read_settings_without_file_raises(tmp_path):
+    with pytest.raises(SettingsError, match="has no results"):
         read_settings(tmp_path)
 
 
-def test_a_file_that_cannot_be_written_in_full_stays_as_it_was(tmp_path):
+def test_replace_json_invalid_value_keeps_old_file(tmp_path):
     path = tmp_path / "scores.json"
     replace_json({"a": 1}, path)
     with pytest.raises(TypeError):
         replace_json({"a": {1, 2}}, path)
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_read_rows_failures_of_earlier_version_are_renamed(tmp_path):
+    path = tmp_path / "results.jsonl"
+    failures = [*OLD_FAILURES, "truncated", None]
+    path.write_text("".join(json.dumps({"id": str(i), "failure": name}) + "\n" for i, name in enumerate(failures)))
+    assert {row["failure"] for row in read_rows(path).values()} == {*REASONS, None} - {"too_many_boxes"}
+
+
+@pytest.mark.parametrize("line", ["{", "3", "[1]", '"id"', "{}", '{"id": "a", "failure": {}}'])
+def test_read_rows_line_without_row_raises(tmp_path, line):
+    path = tmp_path / "results.jsonl"
+    path.write_text(f'{{"id": "a"}}\n{line}\n')
+    with pytest.raises(SettingsError, match="line 2: not a row"):
+        read_rows(path)
 
 
 def test_result_folder_settings_of_earlier_version_resumes(tmp_path):

@@ -40,7 +40,7 @@ def test_a_model_half_written_has_no_name(tmp_path: Path) -> None:
 
 def test_two_runs_never_work_in_one_folder(tmp_path: Path) -> None:
     recipe = Lora(rank=2)
-    with claimed(recipe, tmp_path), pytest.raises(SettingsError, match="another run is at work"):
+    with claimed(recipe, tmp_path), pytest.raises(SettingsError, match="is in use by another run"):
         claimed(recipe, tmp_path).__enter__()
     with pytest.raises(ZeroDivisionError), claimed(recipe, tmp_path):
         _ = 1 / 0

@@ -1,1 +1,1 @@
-"""Folders and files that survive an interruption, and masks kept in a temporary file."""
+"""Files and folders that are written atomically or can be resumed, and masks kept in a temporary file."""

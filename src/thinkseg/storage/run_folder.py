@@ -1,11 +1,11 @@
-"""A folder of results that can be cut off at any moment: rows in, one line each, and read back when work goes on.
+"""A folder of results of a run that can be interrupted at any moment and resumed.
 
-    settings.json   what was run; a folder holds the results of one setting only
-    results.jsonl   one row a line, written as it is known
-    scores.json     what all rows come to, once they are there
+    settings.json   settings of the run; a folder has the results of one setting only
+    results.jsonl   one row per line, appended when it is known
+    scores.json     metrics of all rows, written at the end
 
-A row is a line or it is not: what a cut leaves of a line is dropped, and its work done again. Files but results.jsonl
-are there in full or not at all. While one run works in a folder no other can; a run that is killed leaves it free.
+A last line that is incomplete is dropped, and its row computed again. The other files are written atomically. A run
+locks its folder; the lock of a run that was killed is released.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ from thinkseg.storage.atomic import replace_json, writing
 from thinkseg.types import RENAMED_COORDINATES
 
 Row = dict[str, Any]
-"""What is known of one question: plain JSON values, among them its "id".
+"""Results of one expression, as plain JSON values with the key "id".
 
-A row with an "object" is about one object among all of a video, where these are scored together.
+A row with the key "object" is about one object of a video whose objects are scored together.
 """
 
 SETTINGS, ROWS, SCORES, LOCK = "settings.json", "results.jsonl", "scores.json", ".lock"
 
 
 class ResultFolder:
-    """The folder `out`, made if need be, for results of these settings alone.
+    """The folder `out`, created if missing, for results of one setting. A context manager that locks the folder.
 
     settings: plain JSON values. name: of the file of rows.
-    rows: those known so far, by id; what an earlier run left is there from the beginning.
-    Raises SettingsError if the folder cannot be written, holds results of other settings, or another run is at work in
-    it. To be used in a `with` statement, at whose end others may go on with it.
+    rows: by id, those of earlier runs included.
+    Raises SettingsError if the folder cannot be written, has results of other settings, or is in use by another run.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], name: str = ROWS) -> None:
@@ -45,8 +44,8 @@ class ResultFolder:
         self._path = out / name
         with ExitStack() as undo, writing(out):
             out.mkdir(parents=True, exist_ok=True)
-            self._held = undo.enter_context(locked(out))
-            self._settle(settings)
+            self._lock = undo.enter_context(locked(out))
+            self._check_settings(settings)
             _drop_partial_line(self._path)
             self.rows = read_rows(self._path)
             undo.pop_all()
@@ -55,38 +54,36 @@ class ResultFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._held.close()
+        self._lock.close()
 
     def add(self, row: Row) -> None:
-        """Keeps a row."""
+        """Appends a row."""
         with writing(self.out), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows[row["id"]] = row
 
     def finish(self, scores: Any) -> None:
-        """Keeps what all rows come to, plain JSON values."""
+        """Writes the metrics of all rows, plain JSON values."""
         with writing(self.out):
             replace_json(scores, self.out / SCORES)
 
-    def _settle(self, settings: Mapping[str, Any]) -> None:
-        """Makes the folder one for these settings, or raises SettingsError if it cannot be."""
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Writes the settings of a new folder. Raises SettingsError if the folder has other ones."""
         path = self.out / SETTINGS
         if not path.exists():
             if self._path.exists():
-                raise SettingsError(
-                    f"{self.out} holds results but not the settings they came from: choose another folder"
-                )
+                raise SettingsError(f"{self.out} has results but no {SETTINGS}: choose another folder")
             replace_json(settings, path)
         stored, wanted = read_settings(self.out), json.loads(json.dumps(settings))
         if differing := sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)):
             changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
-            raise SettingsError(f"{self.out} holds results of other settings ({changes}): choose another folder")
+            raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder")
 
 
 def locked(out: Path) -> IO[bytes]:
-    """A file in a folder that this process alone has locked as long as it is open.
+    """Locks a folder for this process until the returned file is closed or the process ends.
 
-    The system unlocks it however a process ends. Raises SettingsError if another has it.
+    Raises SettingsError if another process has the lock.
     """
     import fcntl
 
@@ -95,19 +92,19 @@ def locked(out: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise SettingsError(f"another run is at work in {out}: wait for it, or choose another folder") from None
+        raise SettingsError(f"{out} is in use by another run: wait for it, or choose another folder") from None
     return file
 
 
 def read_settings(out: Path) -> dict[str, Any]:
-    """What was run in a folder of results. Raises SettingsError if it does not say."""
+    """Reads the settings of a folder of results. Raises SettingsError if there are none."""
     path = out / SETTINGS
     try:
         return _renamed(dict(json.loads(path.read_text("utf-8"))))
     except FileNotFoundError:
-        raise SettingsError(f"{out} holds no results (there is no {SETTINGS}): name a folder that does") from None
+        raise SettingsError(f"{out} has no results ({SETTINGS} is missing): give a folder of results") from None
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"{path} holds no settings: choose another folder") from error
+        raise SettingsError(f"{path} is not a JSON object: choose another folder") from error
 
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -122,26 +119,49 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+OLD_FAILURES = {
+    "tags": "invalid_tags",
+    "json": "invalid_json",
+    "fields": "invalid_fields",
+    "boxes": "invalid_boxes",
+    "description": "invalid_description",
+    "keyframe": "unknown_keyframe",
+    "empty_box": "zero_area_box",
+    "too_long": "answer_too_long",
+    "no_box": "missing_boxes",
+    "no_keyframe": "missing_keyframe",
+}
+"""Values of a row's "failure" in version 0.1.0, and their present names."""
+
+
 def read_rows(path: Path) -> dict[str, Row]:
-    """The whole lines of a results.jsonl, by id; none if there is no file. Raises SettingsError for other lines."""
+    """Reads the complete lines of a results.jsonl as rows by id; {} if there is no file.
+
+    Raises SettingsError for a line that is not a row.
+    """
     if not path.exists():
         return {}
     rows: dict[str, Row] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             row = json.loads(line)
-            rows[row["id"]] = row
+            name = row["id"]
+            rows[name] = _renamed_failure(row)
         except (ValueError, TypeError, KeyError) as error:
-            raise SettingsError(
-                f"{path}, line {number}: not a result; remove the line to do that sample again"
-            ) from error
+            raise SettingsError(f"{path}, line {number}: not a row; delete the line to compute it again") from error
     return rows
 
 
+def _renamed_failure(row: Row) -> Row:
+    """Replaces a failure of an earlier version by its present name."""
+    failure = row.get("failure")
+    return row if failure not in OLD_FAILURES else {**row, "failure": OLD_FAILURES[failure]}
+
+
 def _drop_partial_line(path: Path) -> None:
-    """Drops the last line of a file if it was cut off."""
+    """Drops the last line of a file if it is incomplete."""
     if not path.exists():
         return
-    whole, newline, partial = path.read_bytes().rpartition(b"\n")
+    complete, newline, partial = path.read_bytes().rpartition(b"\n")
     if partial:
-        os.truncate(path, len(whole) + len(newline))
+        os.truncate(path, len(complete) + len(newline))
