@@ -101,7 +101,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "diary.txt").write_text("mine")
     assert app.main(["export", "trl", "shapes", "--out", str(tmp_path / "out")]) == 2
-    assert "diary.txt, which is not from an earlier result" in one_line(capsys)
+    assert "has 'diary.txt', which no earlier result wrote" in one_line(capsys)
 
 
 def test_an_info_of_others_is_checked_before_anything_is_written(root, tmp_path, capsys):
