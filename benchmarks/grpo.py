@@ -235,9 +235,11 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
         show_every=0,
         precision="bf16" if arguments.bf16 else "fp32",
     )
-    rewards = {
-        "lottery": Reward(lambda rollout: lottery(rollout.outcome.dialogue[-1].token_ids, arguments.tokens), "", "")
-    }
+
+    def reward(rollout: Any) -> float:
+        return lottery(rollout.outcome.dialogue[-1].token_ids, arguments.tokens)
+
+    rewards = {"lottery": Reward(reward, "", "")}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, reference = (load_model(folder, "fp32", device) for _ in range(2))
     reference.requires_grad_(False)
