@@ -8,7 +8,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.check import DatasetStats, check, count_dataset
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 
-WHOLE = {
+COMPLETE = {
     "revos": (layouts.revos, "valid"),
     "mevis": (layouts.mevis, "valid_u"),
     "reasonvos": (layouts.reasonvos, "test"),
@@ -20,15 +20,15 @@ WHOLE = {
 
 
 def found(name, root, split=None):
-    """Problems of a tree."""
+    """Issues of a tree."""
     issues = DatasetIssues(keep_going=True)
     check(open_benchmark(name, root, split, issues))
     return issues
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", COMPLETE)
 def test_check_complete_tree_has_no_issues(tmp_path, name):
-    write, split = WHOLE[name]
+    write, split = COMPLETE[name]
     write(tmp_path)
     assert found(name, tmp_path, split).examples == {}
 
@@ -38,9 +38,9 @@ def test_check_published_refdavis_has_no_issues(tmp_path):
     assert found("refdavis", tmp_path).examples == {}
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", COMPLETE)
 def test_check_missing_frame_is_found(tmp_path, name):
-    write, split = WHOLE[name]
+    write, split = COMPLETE[name]
     write(tmp_path)
     benchmark = open_benchmark(name, tmp_path, split)
     video = next(iter(benchmark.videos.values()))

@@ -13,7 +13,7 @@ def videos(value):
 
 
 def expression(video, entry):
-    """Just the words."""
+    """An expression with only its text."""
     return Expression(video.id, entry.key_name(), entry["exp"].text(), "", None, (), (prediction_folder(video, entry),))
 
 

@@ -79,7 +79,7 @@ def test_reasonvos_shared_folder_becomes_second(root):
     issues = DatasetIssues()
     found = {one.query: one for one in open_benchmark("reasonvos", root, issues=issues).expressions}
     assert found["third"].folders[0] == "BURST_race_3/0"
-    # What the official scripts left is still found, and nothing is written over it.
+    # Predictions of the official scripts are still found, and never overwritten.
     assert found["second"].folders[:2] == ("BURST_race_3/3", "BURST_race_3/0")
     assert found["Which one falls behind?"].folders[:2] == ("BURST_race_3/2", "BURST_race_3/0")
     assert len({one.folders[0] for one in found.values()}) == len(found) == 4

@@ -10,7 +10,7 @@ FRAME_BYTES = 8 * 6 * 3
 
 @pytest.fixture
 def cached(film):
-    """A film of five frames, filled: cached(bytes in the budget, fps)."""
+    """Returns a filled video of five frames: cached(bytes in the budget, fps)."""
 
     def cached(total, fps=None, own_fps=10.0):
         inner, budget = film(5, fps=own_fps), ByteBudget(total)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_dict import MaskFile
 
-# The alphabet of run lengths, which holds brackets, colons and backslashes; often in orders that look like JSON.
+# The alphabet of RLEs includes brackets, colons and backslashes; these often look like JSON.
 COUNTS = st.lists(st.sampled_from(["[", "]", ":", "\\", "\\\\", "0", "o", ":[", "]:", "n", "`"]), max_size=12).map(
     "".join
 )
@@ -24,7 +24,7 @@ LAYOUTS = st.sampled_from([{}, {"indent": 1}, {"separators": (",", ":")}, {"inde
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """One file for all examples of a property: making a folder for each takes longer than the rest."""
+    """One file for all examples of a property: a folder per example is slow."""
     return tmp_path_factory.mktemp("masks") / "masks.json"
 
 

@@ -39,7 +39,7 @@ def test_mask_image_nonblack_is_inside(tmp_path):
 
 
 def test_mask_image_palette_uses_colors(tmp_path):
-    # Colour 0 of the palette is grey and colour 2 is black, as OpenCV, and so the evaluators, see it.
+    # OpenCV, as in the evaluators, reads color 0 of the palette as gray and color 2 as black.
     write_labels(tmp_path / "a.png", LABELS)
     assert mask_image(tmp_path / "a.png", SIZE_WH).tolist() == (LABELS != 2).tolist()
 
@@ -51,7 +51,7 @@ def test_mask_image_1_bit_nonblack_is_inside(tmp_path):
 
 
 def test_mask_image_16_bits_uses_upper_8(tmp_path):
-    # As OpenCV, and so the evaluators, make it 8 bits: levels below 256 are black.
+    # OpenCV, as in the evaluators, converts to 8 bits: levels below 256 become black.
     for level, expected in ((255, np.zeros_like(LEFT)), (256, LEFT), (65535, LEFT)):
         Image.fromarray((LEFT * level).astype(np.uint16)).save(tmp_path / "a.png")
         assert (tmp_path / "a.png").read_bytes()[24] == 16

@@ -18,7 +18,7 @@ from thinkseg.types import VideoSample
 
 
 def digest(sample: VideoSample) -> str:
-    """Of all there is: words, frames and masks."""
+    """Hash of query, frames and masks."""
     said = hashlib.sha256(f"{sample.id} {sample.query} {sample.category}".encode())
     for frame in sample.video.read(range(0, len(sample.video), 7)):
         said.update(frame.tobytes())
@@ -48,7 +48,7 @@ def test_load_same_split_and_index_is_equal(split: str) -> None:
 
 
 def test_load_other_process_is_equal() -> None:
-    """Which hashes strings otherwise, and has drawn no other sample before."""
+    """Another process has another string hash seed and an empty random state."""
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_episodes import digest, load\n"
@@ -61,7 +61,7 @@ def test_load_other_process_is_equal() -> None:
 
 
 def test_episode_clips_are_all_different() -> None:
-    """Whatever the split: neither the same clip nor the same background."""
+    """In all splits: neither clips nor backgrounds repeat."""
     clips = [episode(split, index).clip for split in SPLITS for index in range(60)]
     assert len({clip.appearance_seed for clip in clips}) == len(clips)
     assert len({clip.xy.tobytes() for clip in clips}) == len(clips)

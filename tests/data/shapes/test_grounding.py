@@ -7,7 +7,7 @@ from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import Observation, observe
 from thinkseg.types import View
 
-SIGHT = Observation(
+OBSERVED = Observation(
     names=("red star", "blue bar", "green ball"),
     boxes=np.array(
         [
@@ -44,32 +44,41 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_object_lists_manual_observation() -> None:
-    """What becomes of everything comes first; what shows nothing, or is never seen, does not come at all."""
-    drawn = [object_lists(SIGHT, rng(seed), 50) for seed in range(200)]
+    """The tracks come first; empty frames and hidden objects are not listed."""
+    drawn = [object_lists(OBSERVED, rng(seed), 50) for seed in range(200)]
     assert all(len(some) == 3 and some[0] == COURSES for some in drawn)
     assert {lesson for some in drawn for lesson in some[1:]} == (PLAIN | ORDERED).items()
 
 
 def test_object_lists_half_have_an_order() -> None:
-    drawn = [request for seed in range(400) for request, _ in object_lists(SIGHT, rng(seed), 3)[1:]]
+    drawn = [request for seed in range(400) for request, _ in object_lists(OBSERVED, rng(seed), 3)[1:]]
     assert 0.4 < np.mean([request in ORDERED for request in drawn]) < 0.6
 
 
 def test_object_lists_count_samples_frames() -> None:
-    drawn = [object_lists(SIGHT, rng(seed), 2) for seed in range(200)]
+    drawn = [object_lists(OBSERVED, rng(seed), 2) for seed in range(200)]
     assert all(len(some) == 2 for some in drawn)
     assert {request for some in drawn for request, _ in some[1:]} == (PLAIN | ORDERED).keys()
-    assert object_lists(SIGHT, rng(5), 2) == object_lists(SIGHT, rng(5), 2)
+    assert object_lists(OBSERVED, rng(5), 2) == object_lists(OBSERVED, rng(5), 2)
 
 
 def test_object_lists_single_frame_has_no_tracks() -> None:
-    alone = Observation(SIGHT.names, SIGHT.boxes[:1], SIGHT.areas[:1], SIGHT.order, SIGHT.labels[:1], SIGHT.changes[:1])
+    alone = Observation(
+        OBSERVED.names,
+        OBSERVED.boxes[:1],
+        OBSERVED.areas[:1],
+        OBSERVED.order,
+        OBSERVED.labels[:1],
+        OBSERVED.changes[:1],
+    )
     assert len(object_lists(alone, rng(), 5)) == 1
     assert COURSES[0] not in dict(object_lists(alone, rng(), 5))
 
 
 def test_object_lists_without_visible_objects_is_empty() -> None:
-    empty = Observation(SIGHT.names, SIGHT.boxes[2:], SIGHT.areas[2:], (), SIGHT.labels[2:], SIGHT.changes[2:])
+    empty = Observation(
+        OBSERVED.names, OBSERVED.boxes[2:], OBSERVED.areas[2:], (), OBSERVED.labels[2:], OBSERVED.changes[2:]
+    )
     assert object_lists(empty, rng(), 5) == []
 
 
@@ -77,6 +86,6 @@ def test_object_lists_clip_lists_each_frame_once() -> None:
     for index in range(10):
         one = episode("train", index)
         shown = describe(ShapesVideo(one.clip, (56, 56), one.id), View(4, (56, 56)))
-        sight = observe(one.clip, shown.indices, shown.labels, (56, 56))
-        requests = [request.partition(" from")[0] for request, _ in object_lists(sight, rng(index), 9)[1:]]
+        observed = observe(one.clip, shown.indices, shown.labels, (56, 56))
+        requests = [request.partition(" from")[0] for request, _ in object_lists(observed, rng(index), 9)[1:]]
         assert sorted(requests) == sorted(f"list {label} s" for label in shown.labels)

@@ -20,14 +20,14 @@ CLIPS_A_SCENARIO = 30
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A clip, as somebody with a ruler would see it."""
+class MeasuredClip:
+    """Measurements of a clip, independent of the tested code."""
 
     clip: Clip
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """As if nothing were hidden: (N, T, 4) in whole pixels; zeros where an object is outside the frame."""
+        """Boxes without occlusion: (N, T, 4) in integer pixels; zeros for objects outside the frame."""
         found = np.zeros((self.clip.num_objects, self.clip.num_frames, 4), int)
         for obj, outline in enumerate(corners(self.clip, (SIDE, SIDE))):
             for frame in range(self.clip.num_frames):
@@ -36,13 +36,13 @@ class Watched:
         return found
 
     @cached_property
-    def there(self) -> np.ndarray:
-        """Whether any of an object is inside the frame: bool (N, T)."""
+    def inside(self) -> np.ndarray:
+        """Whether any part of an object is inside the frame: bool (N, T)."""
         return self.boxes.any(-1)
 
     @cached_property
-    def way(self) -> np.ndarray:
-        """How far each object goes, in pixels."""
+    def path_length(self) -> np.ndarray:
+        """Path length of each object, in pixels."""
         return np.hypot(*np.diff(SIDE * self.clip.xy, axis=1).transpose(2, 0, 1)).sum(1)
 
     @cached_property
@@ -51,12 +51,12 @@ class Watched:
         return sides.prod(-1).max(1)
 
     @property
-    def last_middle(self) -> np.ndarray:
+    def last_center(self) -> np.ndarray:
         """(N, 2) in pixels, in the last frame."""
         return (self.boxes[:, -1, :2] + self.boxes[:, -1, 2:]) / 2
 
     def named(self, **words: str) -> set[int]:
-        """Objects that fit all the words."""
+        """Objects with all of these attributes."""
         tables = {"color": self.clip.colors, "shape": self.clip.shapes}
         return {i for i in range(self.clip.num_objects) if all(tables[k][i] == v for k, v in words.items())}
 
@@ -64,83 +64,89 @@ class Watched:
         return [i for i in range(self.clip.num_objects) if i != obj]
 
 
-def by_words(seen: Watched, asked: ShapesQuestion) -> bool:
-    """Color and shape, and nothing else, say who is meant."""
-    return set(asked.targets) == seen.named(**dict(asked.slots))
+def by_words(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    """Whether color and shape alone determine the targets."""
+    return set(question.targets) == measured.named(**dict(question.slots))
 
 
-def one_by_words(seen: Watched, asked: ShapesQuestion) -> bool:
-    return len(asked.targets) <= 1 and by_words(seen, asked)
+def one_by_words(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    return len(question.targets) <= 1 and by_words(measured, question)
 
 
-def fastest(seen: Watched, asked: ShapesQuestion) -> bool:
-    (obj,) = asked.targets
-    return seen.there.all() and all(seen.way[obj] > 2 * seen.way[other] for other in seen.others(obj))
+def fastest(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    (obj,) = question.targets
+    return measured.inside.all() and all(
+        measured.path_length[obj] > 2 * measured.path_length[other] for other in measured.others(obj)
+    )
 
 
-def still(seen: Watched, asked: ShapesQuestion) -> bool:
-    (obj,) = asked.targets
-    return seen.way[obj] < 1 and all(seen.way[other] > 0.05 * SIDE for other in seen.others(obj))
+def still(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    (obj,) = question.targets
+    return measured.path_length[obj] < 1 and all(
+        measured.path_length[other] > 0.05 * SIDE for other in measured.others(obj)
+    )
 
 
-def resized(direction: int) -> Callable[[Watched, ShapesQuestion], bool]:
-    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
-        change = np.log(seen.clip.radius[:, -1] / seen.clip.radius[:, 0]) * direction
-        if not asked.targets:
+def resized(direction: int) -> Callable[[MeasuredClip, ShapesQuestion], bool]:
+    def holds(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+        change = np.log(measured.clip.radius[:, -1] / measured.clip.radius[:, 0]) * direction
+        if not question.targets:
             return bool((change < 0.05).all())
-        (obj,) = asked.targets
-        return change[obj] > 0.4 and all(change[other] < 0.05 for other in seen.others(obj))
+        (obj,) = question.targets
+        return change[obj] > 0.4 and all(change[other] < 0.05 for other in measured.others(obj))
 
     return holds
 
 
-def leaves_first(seen: Watched, asked: ShapesQuestion) -> bool:
-    if not asked.targets:
-        # What is there by less than a pixel at the very end is as good as gone, but leaves no time to say so.
-        return bool(seen.there[:, -2].all())
-    (obj,) = asked.targets
-    last = [np.flatnonzero(there).max(initial=-1) for there in seen.there]
-    leavers = [i for i in seen.others(obj) if not seen.there[i, -1]]
+def leaves_first(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    if not question.targets:
+        # An object visible by less than a pixel in the last frame counts as gone.
+        return bool(measured.inside[:, -2].all())
+    (obj,) = question.targets
+    last = [np.flatnonzero(inside).max(initial=-1) for inside in measured.inside]
+    leavers = [i for i in measured.others(obj) if not measured.inside[i, -1]]
     return (
-        seen.there[obj, 0]
-        and not seen.there[obj, -1]
-        and all(last[i] - last[obj] > 0.1 * seen.clip.num_frames for i in leavers)
+        measured.inside[obj, 0]
+        and not measured.inside[obj, -1]
+        and all(last[i] - last[obj] > 0.1 * measured.clip.num_frames for i in leavers)
     )
 
 
-def arrives(seen: Watched, asked: ShapesQuestion) -> bool:
-    if not asked.targets:
-        return bool(seen.there[:, 1].all())
-    (obj,) = asked.targets
-    return not seen.there[obj, 0] and seen.there[obj, -1] and seen.there[seen.others(obj), 0].all()
+def arrives(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    if not question.targets:
+        return bool(measured.inside[:, 1].all())
+    (obj,) = question.targets
+    return not measured.inside[obj, 0] and measured.inside[obj, -1] and measured.inside[measured.others(obj), 0].all()
 
 
-def pushed_by(seen: Watched, asked: ShapesQuestion) -> bool:
-    (named,) = seen.named(**dict(asked.slots))
-    if not asked.targets:
-        return seen.way[named] < 1
-    return asked.targets == (touching(seen, named),) and moves_after_rest(seen, named)
+def pushed_by(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    (named,) = measured.named(**dict(question.slots))
+    if not question.targets:
+        return measured.path_length[named] < 1
+    return question.targets == (touching(measured, named),) and moves_after_rest(measured, named)
 
 
-def pushed(seen: Watched, asked: ShapesQuestion) -> bool:
-    (named,), (obj,) = seen.named(**dict(asked.slots)), asked.targets
-    return touching(seen, obj) == named and moves_after_rest(seen, obj)
+def pushed(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    (named,), (obj,) = measured.named(**dict(question.slots)), question.targets
+    return touching(measured, obj) == named and moves_after_rest(measured, obj)
 
 
-def was_hit(seen: Watched, asked: ShapesQuestion) -> bool:
-    (obj,) = asked.targets
-    return moves_after_rest(seen, obj) and not any(moves_after_rest(seen, other) for other in seen.others(obj))
+def was_hit(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+    (obj,) = question.targets
+    return moves_after_rest(measured, obj) and not any(
+        moves_after_rest(measured, other) for other in measured.others(obj)
+    )
 
 
-def moves_after_rest(seen: Watched, obj: int) -> bool:
-    steps = np.hypot(*np.diff(SIDE * seen.clip.xy[obj], axis=0).T)
+def moves_after_rest(measured: MeasuredClip, obj: int) -> bool:
+    steps = np.hypot(*np.diff(SIDE * measured.clip.xy[obj], axis=0).T)
     moving = np.flatnonzero(steps > 1e-6)
     return len(moving) > 0 and moving[0] > 3 and bool((steps[moving[0] + 1 :] > 1e-6).all())
 
 
-def touching(seen: Watched, struck: int) -> int | None:
-    """Who slows down most just as an object begins to move."""
-    steps = np.hypot(*np.diff(SIDE * seen.clip.xy, axis=1).transpose(2, 0, 1))
+def touching(measured: MeasuredClip, struck: int) -> int | None:
+    """The object that slows down most when another begins to move."""
+    steps = np.hypot(*np.diff(SIDE * measured.clip.xy, axis=1).transpose(2, 0, 1))
     starts = np.flatnonzero(steps[struck] > 1e-6)
     if not len(starts):
         return None
@@ -148,36 +154,36 @@ def touching(seen: Watched, struck: int) -> int | None:
     return int((before - after).argmax())
 
 
-def of_size(sign: int) -> Callable[[Watched, ShapesQuestion], bool]:
-    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
-        (obj,) = asked.targets
-        size = seen.largest_box.astype(float) ** sign
-        return all(size[obj] > 1.3 * size[other] for other in seen.others(obj))
+def of_size(sign: int) -> Callable[[MeasuredClip, ShapesQuestion], bool]:
+    def holds(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+        (obj,) = question.targets
+        size = measured.largest_box.astype(float) ** sign
+        return all(size[obj] > 1.3 * size[other] for other in measured.others(obj))
 
     return holds
 
 
-def at_the_end(axis: int, sign: int) -> Callable[[Watched, ShapesQuestion], bool]:
-    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
-        (obj,) = asked.targets
-        along = sign * seen.last_middle[:, axis]
-        rest = [other for other in seen.others(obj) if seen.there[other, -1]]
-        return seen.there[obj, -1] and all(along[other] - along[obj] > 0.1 * SIDE for other in rest)
+def at_the_end(axis: int, sign: int) -> Callable[[MeasuredClip, ShapesQuestion], bool]:
+    def holds(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+        (obj,) = question.targets
+        along = sign * measured.last_center[:, axis]
+        rest = [other for other in measured.others(obj) if measured.inside[other, -1]]
+        return measured.inside[obj, -1] and all(along[other] - along[obj] > 0.1 * SIDE for other in rest)
 
     return holds
 
 
-def on_side(sign: int) -> Callable[[Watched, ShapesQuestion], bool]:
-    def holds(seen: Watched, asked: ShapesQuestion) -> bool:
-        offset = sign * (seen.last_middle[:, 0] - SIDE / 2)
-        there = [i for i in range(seen.clip.num_objects) if seen.there[i, -1]]
-        clear = all(abs(offset[i]) > 0.06 * SIDE for i in there)
-        return clear and set(asked.targets) == {i for i in there if offset[i] > 0}
+def on_side(sign: int) -> Callable[[MeasuredClip, ShapesQuestion], bool]:
+    def holds(measured: MeasuredClip, question: ShapesQuestion) -> bool:
+        offset = sign * (measured.last_center[:, 0] - SIDE / 2)
+        inside = [i for i in range(measured.clip.num_objects) if measured.inside[i, -1]]
+        clear = all(abs(offset[i]) > 0.06 * SIDE for i in inside)
+        return clear and set(question.targets) == {i for i in inside if offset[i] > 0}
 
     return holds
 
 
-HOLDS: dict[str, Callable[[Watched, ShapesQuestion], bool]] = {
+HOLDS: dict[str, Callable[[MeasuredClip, ShapesQuestion], bool]] = {
     "name": one_by_words,
     "color": one_by_words,
     "kind": one_by_words,
@@ -204,15 +210,15 @@ HOLDS: dict[str, Callable[[Watched, ShapesQuestion], bool]] = {
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[tuple[Watched, ShapesQuestion]]:
-    """All questions about clips of every scenario, with training's paths and with unseen ones."""
+def cases() -> list[tuple[MeasuredClip, ShapesQuestion]]:
+    """All questions about clips of every scenario, with paths of training and unseen ones."""
     found = []
     for number, scenario in enumerate(sorted({s for group in SCENARIOS.values() for s in group})):
         for index in range(CLIPS_A_SCENARIO):
             rng = np.random.default_rng([number, index])
             clip = simulate(rng, scenario, UNSEEN_PATHS if index % 3 == 0 else TRAINING_PATHS)
-            seen = Watched(clip)
-            found += [(seen, question) for question in clear_questions(clip, rng)]
+            measured = MeasuredClip(clip)
+            found += [(measured, question) for question in clear_questions(clip, rng)]
     return found
 
 
@@ -221,37 +227,39 @@ def test_checks_cover_all_kinds() -> None:
 
 
 @pytest.mark.parametrize("kind", HOLDS)
-def test_clear_questions_targets_pass_independent_check(asked: list[tuple[Watched, ShapesQuestion]], kind: str) -> None:
-    cases = [(seen, question) for seen, question in asked if question.kind == kind]
-    assert len([question for _, question in cases if question.targets]) >= 8
-    wrong = [(question, seen.clip.roles) for seen, question in cases if not HOLDS[kind](seen, question)]
+def test_clear_questions_targets_pass_independent_check(
+    cases: list[tuple[MeasuredClip, ShapesQuestion]], kind: str
+) -> None:
+    of_kind = [(measured, question) for measured, question in cases if question.kind == kind]
+    assert len([question for _, question in of_kind if question.targets]) >= 8
+    wrong = [(question, measured.clip.roles) for measured, question in of_kind if not HOLDS[kind](measured, question)]
     assert not wrong
 
 
-def test_clear_questions_without_target_have_several_kinds(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
-    empty = Counter(question.kind for _, question in asked if not question.targets)
+def test_clear_questions_without_target_have_several_kinds(cases: list[tuple[MeasuredClip, ShapesQuestion]]) -> None:
+    empty = Counter(question.kind for _, question in cases if not question.targets)
     assert empty.keys() >= {"name", "all_kind", "pushed_by", "arrives", "leaves_first", "grows", "shrinks"}
 
 
-def test_category_follows_kind_or_is_none(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
-    for _, question in asked:
+def test_category_follows_kind_or_is_none(cases: list[tuple[MeasuredClip, ShapesQuestion]]) -> None:
+    for _, question in cases:
         assert question.category == (CATEGORY[question.kind] if question.targets else "none")
 
 
-def test_clear_questions_targets_are_visible_for_some_time(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
-    for seen, question in asked:
-        assert all(seen.there[obj].mean() > 0.2 for obj in question.targets)
+def test_clear_questions_targets_are_visible_for_some_time(cases: list[tuple[MeasuredClip, ShapesQuestion]]) -> None:
+    for measured, question in cases:
+        assert all(measured.inside[obj].mean() > 0.2 for obj in question.targets)
 
 
-def test_clear_questions_are_unique(asked: list[tuple[Watched, ShapesQuestion]]) -> None:
+def test_clear_questions_are_unique(cases: list[tuple[MeasuredClip, ShapesQuestion]]) -> None:
     by_clip: dict[int, list[ShapesQuestion]] = {}
-    for seen, question in asked:
-        by_clip.setdefault(id(seen.clip), []).append(question)
+    for measured, question in cases:
+        by_clip.setdefault(id(measured.clip), []).append(question)
     assert all(len(set(found)) == len(found) for found in by_clip.values())
 
 
 def test_episode_targets_are_sufficiently_visible() -> None:
-    """After occlusion, all targets at once, by more than half of what there is of each."""
+    """Some frame shows more than half of each target."""
     for index in range(30):
         one = episode("train", index, 6)
         outlines = corners(one.clip, (SIDE, SIDE))
@@ -266,7 +274,7 @@ def test_episode_targets_are_sufficiently_visible() -> None:
 
 
 def row(*xs: float, radii: tuple[float, ...] = (0.1, 0.1, 0.1)) -> Clip:
-    """A red ball, a red star and a blue star that rest side by side."""
+    """A red ball, a red star and a blue star at rest next to each other."""
     xy = np.repeat(np.array([[x, 0.5] for x in xs])[:, None], 30, 1)
     radius = np.repeat(np.array(radii)[:, None], 30, 1)
     return Clip(
@@ -275,7 +283,7 @@ def row(*xs: float, radii: tuple[float, ...] = (0.1, 0.1, 0.1)) -> Clip:
 
 
 def answers(clip: Clip) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Targets by kind and words."""
+    """Targets by kind and slots."""
     return {
         (q.kind, *(word for _, word in q.slots)): q.targets for q in clear_questions(clip, np.random.default_rng(0))
     }

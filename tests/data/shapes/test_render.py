@@ -12,7 +12,7 @@ SIZE = (224, 224)
 
 
 def square_clip(*middles: tuple[float, float], half: float = 0.2) -> Clip:
-    """Upright squares of one frame, the last one nearest to the camera."""
+    """Upright squares in one frame, the last one closest to the camera."""
     count = len(middles)
     return Clip(
         ("red", "blue", "green")[:count],
@@ -31,7 +31,7 @@ def drawn(clip: Clip, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def test_label_map_square_matches_manual_mask() -> None:
-    """From 0.3 to 0.7 of 20 pixels: six to thirteen."""
+    """0.3 to 0.7 of 20 pixels: pixels 6 to 13."""
     expected = np.zeros((20, 20), np.uint8)
     expected[6:14, 6:14] = 1
     assert (drawn(square_clip((0.5, 0.5)), (20, 20)) == expected).mean() > 0.9
@@ -77,7 +77,7 @@ def test_full_area_equals_polygon_area() -> None:
 
 
 def test_episode_masklets_match_label_maps() -> None:
-    """All objects of a clip: no pixel twice, and together every pixel that is not background."""
+    """The masks of all objects are disjoint and cover every pixel that is not background."""
     one = episode("val", 3)
     everything = episode_masklets(one.clip, range(one.clip.num_objects), (120, 80))
     outlines = corners(one.clip, (120, 80))
@@ -88,7 +88,7 @@ def test_episode_masklets_match_label_maps() -> None:
 
 
 def without(clip: Clip, objects: list[int]) -> Clip:
-    """The clip with some of its objects far outside, all else, noise and light too, as it was."""
+    """The clip with some objects moved far outside; noise and light are unchanged."""
     xy = clip.xy.copy()
     xy[objects] = 50.0
     return replace(clip, xy=xy)
@@ -96,7 +96,7 @@ def without(clip: Clip, objects: list[int]) -> Clip:
 
 @pytest.mark.parametrize("index", range(2))
 def test_shapes_video_pixels_match_masks(index: int) -> None:
-    """Taking one object out changes the picture inside its mask and nowhere else, but for its one-pixel outline."""
+    """Removing an object changes the image only inside its mask and its one-pixel outline."""
     clip = episode("val", index).clip
     video, outlines = ShapesVideo(clip, SIZE, "a"), corners(clip, SIZE)
     for frame in (0, clip.num_frames // 2, clip.num_frames - 1):
@@ -104,18 +104,18 @@ def test_shapes_video_pixels_match_masks(index: int) -> None:
         for obj in range(clip.num_objects):
             other = ShapesVideo(without(clip, [obj]), SIZE, "b")[frame]
             changed = (video[frame] != other).any(-1)
-            # The outline may show beyond what hides the rest, so nowhere else is away from the object, hidden or not.
+            # The outline can be visible next to an occluder, so the check excludes the full object.
             whole = label_map([outlines[obj]], frame, SIZE)
             assert not changed[cv2.dilate(whole, np.ones((7, 7))) == 0].any()
             mask = (labels == obj + 1).astype(np.uint8)
             inside = cv2.erode(mask, np.ones((5, 5))) > 0
             if inside.sum() > 50:
-                # A wrong pixel of the same colour by chance, or of an object of that colour behind.
+                # Some pixels keep their color by chance, or because an object of that color is behind.
                 assert changed[inside].mean() > 0.9
 
 
 def test_shapes_video_objects_have_named_colors() -> None:
-    """Most of a mask, in whatever light: the palette's nearest colour once brightness is taken out."""
+    """The nearest palette color of most pixels in a mask, after normalizing brightness."""
     palette = np.array(list(COLORS.values()), float)
     palette /= np.linalg.norm(palette, axis=1, keepdims=True)
     right = []
@@ -152,7 +152,7 @@ def test_shapes_video_access_order_does_not_change_frames() -> None:
 
 
 def test_shapes_video_noise_differs_per_frame() -> None:
-    """Even where nothing moves, so that a frame cannot be told by its background."""
+    """Also without motion, so that the background does not identify a frame."""
     video = ShapesVideo(square_clip((0.5, 0.5)), (64, 64), "a")
     moving = replace(
         square_clip((0.5, 0.5)), xy=np.full((1, 2, 2), 0.5), radius=np.full((1, 2), 0.2), angle=np.zeros((1, 2))

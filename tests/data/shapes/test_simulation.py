@@ -27,7 +27,7 @@ def clips(scenario: str, count: int = 25, paths: tuple[str, ...] = TRAINING_PATH
 
 
 def lengths(clip: Clip) -> np.ndarray:
-    """How far each object goes, (N,), in sides of the frame."""
+    """Path length of each object, (N,), in sides of the frame."""
     return np.array([sum(np.hypot(*(b - a)) for a, b in pairwise(way)) for way in clip.xy])
 
 
@@ -80,7 +80,7 @@ def test_simulate_motion_follows_roles(paths: tuple[str, ...]) -> None:
 
 
 def test_simulate_straight_path_has_constant_speed() -> None:
-    """Between bounces; a wall folds a step back on itself."""
+    """Between bounces: a reflection shortens a step."""
     for clip in clips("still"):
         for obj in (i for i, role in enumerate(clip.roles) if role == "drift"):
             steps = np.hypot(*np.diff(clip.xy[obj], axis=0).T)
@@ -88,7 +88,7 @@ def test_simulate_straight_path_has_constant_speed() -> None:
 
 
 def test_simulate_unseen_paths_turn() -> None:
-    """They turn in the open; straight flight turns at walls only."""
+    """They turn inside the frame; straight paths turn only at its edges."""
 
     def turns_in_the_open(clip: Clip, obj: int) -> bool:
         way, radius = clip.xy[obj], clip.radius[obj]
@@ -154,7 +154,7 @@ def test_simulate_hit_struck_object_moves_after_contact() -> None:
 
 
 def square_clip(angle: float = 0.0) -> Clip:
-    """One square of half side 0.2 in the middle, one frame."""
+    """One centered square of half side 0.2, one frame."""
     outline_half = 1.1 * np.cos(np.pi / 4)
     return Clip(
         ("red",),

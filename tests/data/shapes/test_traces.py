@@ -31,7 +31,7 @@ from thinkseg.types import View
 SIZE = (112, 84)
 VIEW = View(6, SIZE)
 
-SIGHT = Observation(
+OBSERVED = Observation(
     names=("red star", "blue bar", "green ball"),
     boxes=np.array(
         [
@@ -65,12 +65,12 @@ def ask(kind: str, *targets: int, **words: str) -> ShapesQuestion:
 
 
 def test_list_frame_manual_observation() -> None:
-    assert boxed_name(SIGHT, 2, 1) == "green ball [0, 0, 9, 8]"
-    assert [list_frame(SIGHT, shown) for shown in range(3)] == LISTS
+    assert boxed_name(OBSERVED, 2, 1) == "green ball [0, 0, 9, 8]"
+    assert [list_frame(OBSERVED, shown) for shown in range(3)] == LISTS
 
 
 def test_list_frame_without_visible_objects_is_nothing() -> None:
-    bare = Observation(SIGHT.names, SIGHT.boxes, 0 * SIGHT.areas, (), SIGHT.labels, np.full((3, 3), "away"))
+    bare = Observation(OBSERVED.names, OBSERVED.boxes, 0 * OBSERVED.areas, (), OBSERVED.labels, np.full((3, 3), "away"))
     assert list_frame(bare, 0) == "at 0.0 s nothing"
     assert list_frame(bare, 0, ORDERS["leftmost"]) == "at 0.0 s nothing"
     assert object_tracks(bare) == "nothing"
@@ -88,24 +88,24 @@ def test_list_frame_without_visible_objects_is_nothing() -> None:
     ],
 )
 def test_list_frame_order_sorts_objects(kinds: tuple[str, ...], items: str) -> None:
-    told = items.format(star="red star [20, 10, 40, 40]", bar="blue bar [50, 22, 91, 33]")
+    values = items.format(star="red star [20, 10, 40, 40]", bar="blue bar [50, 22, 91, 33]")
     for kind in kinds:
-        assert list_frame(SIGHT, 1, ORDERS[kind]) == f"at 0.5 s {told}"
+        assert list_frame(OBSERVED, 1, ORDERS[kind]) == f"at 0.5 s {values}"
 
 
 def test_list_frame_order_skips_hidden_objects() -> None:
-    listed = list_frame(SIGHT, 2, ORDERS["highest"])
+    listed = list_frame(OBSERVED, 2, ORDERS["highest"])
     assert listed == "at 1.0 s from the top green ball [4, 2, 30, 30]; blue bar [50, 20, 90, 30]"
 
 
 def test_object_tracks_manual_observation() -> None:
-    assert object_tracks(SIGHT) == COURSES.format(star="", bar="", ball="")
+    assert object_tracks(OBSERVED) == COURSES.format(star="", bar="", ball="")
     asked = {"star": ": still? no", "bar": ": still? it is blue bar", "ball": ": still? no"}
-    assert object_tracks(SIGHT, Criterion("still", (1,))) == COURSES.format(**asked)
+    assert object_tracks(OBSERVED, Criterion("still", (1,))) == COURSES.format(**asked)
 
 
 def found(changes: Sequence[str]) -> str:
-    """What became of a thing, in the word that questions seek, from the words for it alone."""
+    """Derives the criterion that an object meets from the words for its changes."""
     words = [word for word in changes if word not in ("", "away")]
     for word in ("grows", "shrinks", "new", "gone"):
         if word in words:
@@ -121,11 +121,11 @@ def found(changes: Sequence[str]) -> str:
 
 
 def test_criterion_matches_changes_of_targets_only() -> None:
-    """The word sought is true of the target, and of hardly anything else.
+    """The criterion holds for the target, and for hardly any other object.
 
-    How far a thing goes from frame to frame depends on how many are shown: the words are for four, as in the recipes.
+    Distances between frames depend on the number of frames: the words are for four, as in the recipes.
     """
-    told, others = [], []
+    values, others = [], []
     for index in range(150):
         one = episode("train", index)
         (question,) = one.questions
@@ -134,12 +134,12 @@ def test_criterion_matches_changes_of_targets_only() -> None:
         asked = criterion_of(question)
         assert asked is not None
         shown = describe(ShapesVideo(one.clip, SIZE, one.id), replace(VIEW, num_frames=4))
-        sight = observe(one.clip, shown.indices, shown.labels, SIZE)
-        words = {obj: found(sight.changes[:, obj].tolist()) for obj in sight.order}
-        told += [words.get(target) == asked.word for target in question.targets]
+        observed = observe(one.clip, shown.indices, shown.labels, SIZE)
+        words = {obj: found(observed.changes[:, obj].tolist()) for obj in observed.order}
+        values += [words.get(target) == asked.word for target in question.targets]
         others += [word == asked.word for obj, word in words.items() if obj not in question.targets]
-    assert len(told) > 40
-    assert np.mean(told) > 0.95
+    assert len(values) > 40
+    assert np.mean(values) > 0.95
     assert np.mean(others) < 0.05
 
 
@@ -222,44 +222,46 @@ def test_criterion_matches_changes_of_targets_only() -> None:
             [[20, 10, 40, 40], [0, 0, 9, 8]],
         ),
     ],
-    ids=["name", "largest", "leftmost", "left half", "nobody", "gone", "no such thing", "several"],
+    ids=["name", "largest", "leftmost", "left half", "no object", "gone", "no such thing", "several"],
 )
 def test_trace_manual_observation(
     question: ShapesQuestion, template: int, thinking: str, shown: int | None, boxes: list[list[int]]
 ) -> None:
-    thought = trace(SIGHT, question, template)
+    thought = trace(OBSERVED, question, template)
     assert thought.thinking == thinking
     assert thought.position == shown
     assert thought.boxes.tolist() == boxes
 
 
 def test_best_frame_prefers_all_targets_over_area() -> None:
-    """Frame 2 shows more of the ball than frame 1 of both, but not the star."""
-    nobody = Observation(
+    """Frame 2 shows a larger area of the ball than frame 1 of both, but not the star."""
+    hidden = Observation(
         ("a",), np.zeros((2, 1, 4), int), np.zeros((2, 1)), (), ("0.0", "1.0"), np.full((2, 1), "away")
     )
-    assert best_frame(SIGHT, (0, 2)) == 1
-    assert best_frame(SIGHT, (2,)) == 2
-    assert best_frame(nobody, (0,)) is None
+    assert best_frame(OBSERVED, (0, 2)) == 1
+    assert best_frame(OBSERVED, (2,)) == 2
+    assert best_frame(hidden, (0,)) is None
 
 
 def test_trace_first_uses_first_visible_frame() -> None:
-    """The ball is first seen in frame 1, and best in frame 2."""
+    """The ball is first visible in frame 1, and best in frame 2."""
     ball = ask("name", 2, color="green", shape="ball")
-    first = [trace(SIGHT, ball, template, first=True) for template in range(len(TEMPLATES))]
+    first = [trace(OBSERVED, ball, template, first=True) for template in range(len(TEMPLATES))]
     assert [thought.thinking.rsplit(". ", 1)[1] for thought in first] == [
         "It is first seen at 0.5 s: green ball [0, 0, 9, 8].",
         "The first view is at 0.5 s: green ball [0, 0, 9, 8].",
         "It comes into sight at 0.5 s: green ball [0, 0, 9, 8].",
     ]
     assert {thought.position for thought in first} == {1}
-    assert first_frame(SIGHT, (0, 2)) == 0
-    assert first_frame(SIGHT, ()) is best_frame(SIGHT, ()) is None
-    assert trace(SIGHT, ask("leaves_first"), 0, first=True).position is None
+    assert first_frame(OBSERVED, (0, 2)) == 0
+    assert first_frame(OBSERVED, ()) is best_frame(OBSERVED, ()) is None
+    assert trace(OBSERVED, ask("leaves_first"), 0, first=True).position is None
 
 
 def test_trace_hidden_target_has_no_keyframe() -> None:
-    hidden = Observation(SIGHT.names, SIGHT.boxes, SIGHT.areas * [[1, 1, 0]], (0, 1), SIGHT.labels, SIGHT.changes)
+    hidden = Observation(
+        OBSERVED.names, OBSERVED.boxes, OBSERVED.areas * [[1, 1, 0]], (0, 1), OBSERVED.labels, OBSERVED.changes
+    )
     thought = trace(hidden, ask("name", 2, color="green", shape="ball"), 0)
     assert (thought.position, len(thought.boxes)) == (None, 0)
     assert "green ball [" not in thought.thinking
@@ -269,16 +271,16 @@ def test_trace_hidden_target_has_no_keyframe() -> None:
 def test_trace_every_kind_in_every_template() -> None:
     assert len(TEMPLATES) >= 3
     thoughts = {
-        trace(SIGHT, ask(kind, 0, color="red", shape="star"), template).thinking
+        trace(OBSERVED, ask(kind, 0, color="red", shape="star"), template).thinking
         for kind in WORDINGS
         for template in range(len(TEMPLATES))
     }
-    # Questions that are seen to in the same way are thought about alike: six orders, two of them with halves to tell,
-    # eight words for what happens, and name, colour and shape.
+    # Some kinds of questions have equal traces: six orders, two of them with halves, eight words for events, and name,
+    # color and shape.
     assert len(thoughts) == (6 + 2 + 8 + 3) * len(TEMPLATES)
 
 
-def seen(one: Episode) -> tuple[Shown, Observation]:
+def observe_episode(one: Episode) -> tuple[Shown, Observation]:
     shown = describe(ShapesVideo(one.clip, SIZE, one.id), VIEW)
     return shown, observe(one.clip, shown.indices, shown.labels, SIZE)
 
@@ -286,7 +288,7 @@ def seen(one: Episode) -> tuple[Shown, Observation]:
 def test_observe_matches_label_maps() -> None:
     for index in range(15):
         one = episode("train", index)
-        shown, sight = seen(one)
+        shown, observed = observe_episode(one)
         outlines = corners(one.clip, SIZE)
         whole = [
             max((label_map([outline], frame, SIZE) > 0).sum() for frame in range(one.clip.num_frames))
@@ -296,77 +298,77 @@ def test_observe_matches_label_maps() -> None:
             labels = label_map(outlines, at, SIZE)
             for obj in range(one.clip.num_objects):
                 area = (labels == obj + 1).sum()
-                if sight.areas[position, obj]:
+                if observed.areas[position, obj]:
                     ys, xs = np.nonzero(labels == obj + 1)
-                    assert sight.areas[position, obj] == area
-                    assert sight.boxes[position, obj].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+                    assert observed.areas[position, obj] == area
+                    assert observed.boxes[position, obj].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
                 else:
-                    # Its outline's own pixels count in `whole` and not in the share, so allow for them.
+                    # `whole` includes the pixels of the outline; the share does not, hence the tolerance.
                     assert area < max(1.2 * MIN_VISIBLE_SHARE * whole[obj], 4)
 
 
 def test_observe_order_is_appearance_then_left_to_right() -> None:
     for index in range(30):
-        _, sight = seen(episode("train", index))
-        first = {obj: int((sight.areas[:, obj] > 0).argmax()) for obj in sight.order}
-        keys = [(first[obj], sight.boxes[first[obj], obj, 0]) for obj in sight.order]
+        _, observed = observe_episode(episode("train", index))
+        first = {obj: int((observed.areas[:, obj] > 0).argmax()) for obj in observed.order}
+        keys = [(first[obj], observed.boxes[first[obj], obj, 0]) for obj in observed.order]
         assert keys == sorted(keys)
-        assert set(sight.order) == set(np.flatnonzero(sight.areas.any(0)))
+        assert set(observed.order) == set(np.flatnonzero(observed.areas.any(0)))
 
 
 def test_observe_changes_match_boxes() -> None:
-    """Of whole objects away from the edges: what is still stays where it is, what darts goes far, what grows grows."""
-    told = set()
+    """Only complete objects inside the frame are checked."""
+    values = set()
     for index in range(60):
         one = episode("train", index)
-        _, sight = seen(one)
+        _, observed = observe_episode(one)
         outlines = corners(one.clip, SIZE)
         whole = np.stack(
-            [[outline[at].max(0) - outline[at].min(0) for outline in outlines] for at in sight_frames(one)]
+            [[outline[at].max(0) - outline[at].min(0) for outline in outlines] for at in frame_indices(one)]
         )
-        boxes = sight.boxes.astype(float)
+        boxes = observed.boxes.astype(float)
         sides = boxes[..., 2:] - boxes[..., :2]
         middles = (boxes[..., 2:] + boxes[..., :2]) / 2 / SIZE
-        clear = (np.abs(sides - whole / 16) < 2).all(-1)  # neither hidden nor cut off by the frame
+        clear = (np.abs(sides - whole / 16) < 2).all(-1)  # neither occluded nor clipped by the frame
         for at, obj in zip(*np.nonzero(clear[1:] & clear[:-1]), strict=True):
-            word = str(sight.changes[at + 1, obj])
-            told.add(word)
+            word = str(observed.changes[at + 1, obj])
+            values.add(word)
             gone = np.linalg.norm(middles[at + 1, obj] - middles[at, obj])
-            before, after = one.clip.radius[obj, list(sight_frames(one)[at : at + 2])]
+            before, after = one.clip.radius[obj, list(frame_indices(one)[at : at + 2])]
             grown = after / before
             assert word in ("still", "moves", "darts", "grows", "shrinks")
             assert (word == "grows") == (grown > 1.14)
             assert (word == "shrinks") == (grown < 1 / 1.14)
-            # A turning triangle's box is not centred where the triangle is, so allow a little.
+            # The box of a rotating triangle is not centered on the triangle, hence the tolerance.
             assert gone < 0.075 if word == "still" else True
             assert gone > 0.22 if word == "darts" else True
-    assert told == {"still", "moves", "darts", "grows", "shrinks"}
+    assert values == {"still", "moves", "darts", "grows", "shrinks"}
 
 
-def sight_frames(one: Episode) -> tuple[int, ...]:
+def frame_indices(one: Episode) -> tuple[int, ...]:
     return describe(ShapesVideo(one.clip, SIZE, one.id), VIEW).indices
 
 
 def test_observe_changes_match_visibility() -> None:
     for index in range(40):
-        _, sight = seen(episode("train", index))
-        there = sight.areas > 0
+        _, observed = observe_episode(episode("train", index))
+        there = observed.areas > 0
         before = np.concatenate([np.zeros_like(there[:1]), there[:-1]])
-        assert ((sight.changes == "away") == (~there & ~before)).all()
-        assert ((sight.changes == "gone") == (~there & before)).all()
-        assert ((sight.changes[1:] == "new") == (there & ~before)[1:]).all()
-        assert (sight.changes[0][there[0]] == "").all()
+        assert ((observed.changes == "away") == (~there & ~before)).all()
+        assert ((observed.changes == "gone") == (~there & before)).all()
+        assert ((observed.changes[1:] == "new") == (there & ~before)[1:]).all()
+        assert (observed.changes[0][there[0]] == "").all()
 
 
 def test_list_frame_order_puts_target_first() -> None:
-    """In nearly all questions: what is largest over a clip is not always so in the frame that shows it best."""
+    """In nearly all questions: the largest object of a clip is not always the largest in its best frame."""
     first = []
     for index in range(250):
         one = episode("train", index, 4)
-        _, sight = seen(one)
+        _, observed = observe_episode(one)
         for question in one.questions:
             if question.kind in ORDERS:
-                listed = trace(sight, question, 0).thinking.partition(". So it is")[0].rpartition(" s from the ")[2]
+                listed = trace(observed, question, 0).thinking.partition(". So it is")[0].rpartition(" s from the ")[2]
                 name = listed.partition(" ")[2].partition(" [")[0]
                 first.append(name in {one.clip.name(obj) for obj in question.targets})
     assert len(first) > 150
@@ -374,15 +376,15 @@ def test_list_frame_order_puts_target_first() -> None:
 
 
 def test_trace_answer_equals_ground_truth() -> None:
-    """Read back by the parser: the shown frame with most of the targets, and exactly their boxes there."""
+    """The parsed answer has the frame with the largest area of the targets, and their exact boxes."""
     found = 0
     for index in range(60):
         one = episode("val", index, 4)
-        shown, sight = seen(one)
+        shown, observed = observe_episode(one)
         outlines = corners(one.clip, SIZE)
         maps = [label_map(outlines, frame, SIZE) for frame in shown.indices]
         for number, question in enumerate(one.questions):
-            thought = trace(sight, question, number)
+            thought = trace(observed, question, number)
             keyframe = None if thought.position is None else shown.indices[thought.position]
             answer = parse_answer(write_answer(thought.thinking, keyframe, thought.boxes, shown), shown)
             assert answer.thinking == thought.thinking
@@ -391,7 +393,7 @@ def test_trace_answer_equals_ground_truth() -> None:
                 continue
             found += 1
             areas = np.array([[(m == obj + 1).sum() for obj in question.targets] for m in maps])
-            together = np.flatnonzero((sight.areas[:, list(question.targets)] > 0).all(1))
+            together = np.flatnonzero((observed.areas[:, list(question.targets)] > 0).all(1))
             best = areas.sum(1)[together].max()
             assert areas[shown.indices.index(answer.keyframe)].sum() == best
             there = maps[shown.indices.index(answer.keyframe)]
@@ -404,12 +406,12 @@ def test_trace_answer_equals_ground_truth() -> None:
 
 
 def test_trace_conclusion_names_targets_only() -> None:
-    """The thinking names the true targets, whatever the wording; without any, it names none as the answer."""
+    """The conclusion names the targets for every wording, and none for a no-target question."""
     for index in range(30):
         one = episode("zeroshot", index, 3)
-        _, sight = seen(one)
+        _, observed = observe_episode(one)
         for question in one.questions:
-            thinking = trace(sight, question, 0).thinking
+            thinking = trace(observed, question, 0).thinking
             conclusion = thinking.partition("So it is ")[2].partition(".")[0]
             named = set(conclusion.split(" and ")) if conclusion else set()
             assert named == {one.clip.name(obj) for obj in question.targets}
@@ -417,8 +419,8 @@ def test_trace_conclusion_names_targets_only() -> None:
 
 def test_trace_boxes_match_sample() -> None:
     sample, one = load("val", 4, SIZE), episode("val", 4)
-    shown, sight = seen(one)
-    thought = trace(sight, one.questions[0], 0)
+    shown, observed = observe_episode(one)
+    thought = trace(observed, one.questions[0], 0)
     assert sample.truth is not None
     if thought.position is not None:
         truth = sample.truth.boxes(shown.indices[thought.position])

@@ -15,7 +15,7 @@ def blanks(wording: str) -> set[str]:
 
 
 def filled(wordings: dict[str, tuple[str, ...]]) -> set[str]:
-    """All texts that a table can give."""
+    """All texts of a table of wordings."""
     return {
         text.format(color=color, shape=shape)
         for text, color, shape in product(chain(*wordings.values()), COLORS, SHAPES)
@@ -38,7 +38,7 @@ def test_wordings_of_kind_have_same_placeholders() -> None:
 
 
 def test_wordings_filled_texts_are_unique() -> None:
-    """Neither within a table nor between them: the zero-shot split says everything in words of its own."""
+    """Neither within a table nor between the tables: the zero-shot split has its own texts."""
     for table in (WORDINGS, UNSEEN_WORDINGS):
         texts = list(chain(*table.values()))
         assert len(texts) == len(set(texts))

@@ -33,7 +33,7 @@ def masks(tree):
 
 
 def targets(masks, expression, frame):
-    """What a ReVOS loader makes of an expression: the objects named, merged, in one frame."""
+    """The merged masks of an expression's objects in one frame, as a ReVOS loader reads them."""
     merged = np.zeros(SIZE[::-1], bool)
     for anno in expression["anno_id"]:
         rle = masks[str(anno)][frame]
@@ -71,8 +71,8 @@ def test_write_dataset_writes_listed_frames(tree, meta):
         folder = tree / "JPEGImages" / name
         assert sorted(path.stem for path in folder.iterdir()) == entry["frames"]
         assert entry["frames"][0] == "00000"
-        with Image.open(folder / "00000.jpg") as picture:
-            assert picture.size == SIZE
+        with Image.open(folder / "00000.jpg") as image:
+            assert image.size == SIZE
 
 
 def test_write_dataset_images_and_videos_match_clip(tree, meta):

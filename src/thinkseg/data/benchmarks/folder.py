@@ -116,9 +116,9 @@ def _expression(number: int, row: JsonNode, video: Video, files: _Files) -> Expr
 
 def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tuple[str, ...] | None, Sequence[int]]:
     """Returns the objects and the scored frames of a row; None and all frames for an unknown ground truth."""
-    everything = range(len(video.frames))
+    all_frames = range(len(video.frames))
     if "masks" not in row:
-        return None, everything
+        return None, all_frames
     objects: list[str] = []
     annotated: set[int] = set()
     for position, entry in enumerate(row["masks"].items()):
@@ -126,11 +126,11 @@ def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tup
             if len(entry.value) != len(video.frames):
                 raise entry.error("missing_mask", f"has {len(entry.value)} masks for {len(video.frames)} frames")
             objects.append(files.add_line(number, position))
-            annotated.update(everything)
+            annotated.update(all_frames)
         else:
             objects.append(entry.name(nested=True))
             annotated.update(files.annotated(video, objects[-1]))
-    return tuple(objects), tuple(sorted(annotated)) if objects else everything
+    return tuple(objects), tuple(sorted(annotated)) if objects else all_frames
 
 
 def _masks_of_line(path: Path, number: int, position: int) -> Sequence[JsonNode]:

@@ -1,7 +1,7 @@
 """The physics of the shapes world.
 
 A clip is closed-form: positions, radii and angles of every object at every frame, in units of the frame's sides
-(x to the right, y down, the frame is the unit square). Nothing is drawn here.
+(x to the right, y down, the frame is the unit square).
 """
 
 from __future__ import annotations
