@@ -1,4 +1,4 @@
-"""A set made through a failing server by a run that is killed; see the script for more of both."""
+"""Annotation with a failing server in a run that is killed, on a small scale."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ def test_annotate_faults_killed_run_resumes_to_same_set():
     command = [sys.executable, str(SCRIPT), "--kills", "1", "--count", "8", "--faults", "0.3", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["kept and asked for again"] == 0
-    assert all(told["same"].values())
-    assert told["answers kept"] == told["counts"]["drawn"] == 8
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["stored and requested again"] == 0
+    assert all(report["same"].values())
+    assert report["answers stored"] == report["counts"]["drawn"] == 8
