@@ -48,7 +48,7 @@ from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt, Reward
 from thinkseg.training.grpo import train as grpo
-from thinkseg.training.grpo.recipe import GrpoRecipe, Source
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.grpo.step import Step
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft.data import corpus
@@ -216,26 +216,29 @@ def measured(
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], costs: Costs) -> None:
-    recipe = GrpoRecipe(
+def recipe_of(arguments: argparse.Namespace, folder: Path) -> GrpoRecipe:
+    """The reward "lottery" must be in `REWARDS`."""
+    return GrpoRecipe(
         model=ModelRecipe(name=str(folder)),
-        data=(Source("shapes"),),
+        data=(PromptSource(name="shapes"),),
         rewards={"lottery": 1.0},
         steps=arguments.steps,
         num_frames=arguments.frames,
         frame_wh=arguments.size,
-        prompts=arguments.prompts,
-        rollouts=arguments.rollouts,
+        prompts_per_step=arguments.prompts,
+        num_generations=arguments.rollouts,
         beta=BETA,
         learning_rate=LEARNING_RATE,
         weight_decay=WEIGHT_DECAY,
         max_new_tokens=arguments.tokens,
         gradient_checkpointing=arguments.checkpointing,
-        save_every=arguments.steps + 1,
-        show_every=0,
+        save_steps=arguments.steps + 1,
+        log_rollouts_steps=0,
         precision="bf16" if arguments.bf16 else "fp32",
     )
 
+
+def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], costs: Costs) -> None:
     def reward(rollout: Any) -> float:
         return lottery(rollout.outcome.dialogue[-1].token_ids, arguments.tokens)
 
@@ -243,8 +246,9 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, reference = (load_model(folder, "fp32", device) for _ in range(2))
     reference.requires_grad_(False)
-    trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
     with patch.dict(REWARDS, rewards), patch.object(grpo, "Engine", Endless), tempfile.TemporaryDirectory() as out:
+        recipe = recipe_of(arguments, folder)
+        trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
         step = Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
         vars(step).update(prompts=prompts, _rolled_out=costs.of_rollouts(step._rolled_out))
         trainer = grpo._trainer(recipe, Path(out), step)

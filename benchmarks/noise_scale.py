@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,9 +33,9 @@ def main() -> None:
         parser.error("--groups: at least 3")
     torch.manual_seed(0)
     recipe = load_grpo_recipe(arguments.recipe)
-    settings = {"prompts": arguments.groups, "beta": 0.0, "precision": "fp32", "show_every": 0}
+    settings = {"prompts_per_step": arguments.groups, "beta": 0.0, "precision": "fp32", "log_rollouts_steps": 0}
     name = arguments.model or str(recipe.model.name)
-    reward, gradients = groups_of(replace(recipe, **settings), name)
+    reward, gradients = groups_of(recipe.model_copy(update=settings), name)
     signal, error = common(gradients)
     noise = float(gradients.square().sum(1).mean()) - signal
     told = {
@@ -55,18 +54,18 @@ def main() -> None:
 
 
 def groups_of(recipe: GrpoRecipe, name: str) -> tuple[float, torch.Tensor]:
-    """The mean reward of rollouts for `recipe.prompts` prompts, and each group's gradient, (groups, parameters)."""
+    """The mean reward of rollouts for `recipe.prompts_per_step` prompts, and gradients (groups, parameters)."""
     source = resolve_model(name)
     model = trainable(load_model(source, "fp32", "cpu"), recipe.model, recipe.gradient_checkpointing)
     encoder = Encoder.load(source)
     step = Step(recipe, model, None, encoder, resolve_view(recipe.view, model, encoder), Path())
-    lessons = step.collect(range(recipe.prompts), 1)
+    lessons = step.collect(range(recipe.prompts_per_step), 1)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = []
     for lesson in lessons:
         # Zeros for parameters that have no part in it: for all of them, where a group has nothing to teach.
         parts = torch.autograd.grad(step.loss(model, lesson), trained, allow_unused=True, materialize_grads=True)
-        gradients.append(torch.cat([part.flatten() for part in parts]) * recipe.prompts)
+        gradients.append(torch.cat([part.flatten() for part in parts]) * recipe.prompts_per_step)
     return step.telling.end()["reward"], torch.stack(gradients)
 
 

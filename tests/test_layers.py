@@ -53,6 +53,7 @@ HEAVY = {
     "pycocotools",
     "rich",
     "yaml",
+    "pydantic",
     "openai",
     "pydantic",
     "jinja2",

@@ -16,7 +16,7 @@ from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.prompt_sampler import Prompts
-from thinkseg.training.grpo.recipe import GrpoRecipe, Source
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft import train as sft
 from thinkseg.training.sft.recipe import Recipe, Stage
@@ -25,17 +25,17 @@ from thinkseg.training.sft.recipe import Recipe, Stage
 def reinforcement(folder: Path) -> GrpoRecipe:
     return GrpoRecipe(
         model=ModelRecipe(name=str(folder)),
-        data=(Source("shapes"),),
+        data=(PromptSource(name="shapes"),),
         rewards={"format": 1.0},
         steps=2,
         num_frames=1,
         frame_wh=(56, 56),
-        prompts=2,
-        rollouts=3,
+        prompts_per_step=2,
+        num_generations=3,
         learning_rate=1e-3,
-        normalisation="dapo",
+        loss_type="dapo",
         max_new_tokens=8,
-        show_every=0,
+        log_rollouts_steps=0,
         precision="fp32",
     )
 
@@ -58,8 +58,19 @@ def score(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Rollou
 
 
 def fine_tuning(folder: Path) -> Recipe:
-    stage = Stage("answer", "words", 2, 1, 1e-3, data={"answers": 1.0}, questions=2, accumulate=2, workers=0)
-    return Recipe(ModelRecipe(name=str(folder)), (stage,), num_frames=1, frame_wh=(56, 56), precision="fp32")
+    stage = Stage(
+        name="answer",
+        objective="causal_lm",
+        steps=2,
+        batch_size=1,
+        learning_rate=1e-3,
+        data={"answers": 1.0},
+        questions_per_clip=2,
+        gradient_accumulation_steps=2,
+        dataloader_num_workers=0,
+    )
+    model = ModelRecipe(name=str(folder))
+    return Recipe(model=model, stages=(stage,), num_frames=1, frame_wh=(56, 56), precision="fp32")
 
 
 def train(way: str, folder: Path, out: Path) -> None:

@@ -1,7 +1,11 @@
-"""Recipes with one field changed."""
+"""Recipes with some fields changed."""
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
+
+from thinkseg.training.recipes import Settings
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def with_field(good: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
@@ -13,3 +17,8 @@ def with_field(good: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
         inside = inside[part]
     inside[last] = value
     return content
+
+
+def changed_recipe(recipe: AnySettings, **changes: Any) -> AnySettings:
+    """A copy of a recipe with some fields replaced."""
+    return recipe.model_copy(update=changes)

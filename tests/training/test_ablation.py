@@ -24,10 +24,10 @@ GRPO: dict[str, Any] = {
     "steps": 1,
     "num_frames": 2,
     "frame_wh": [56, 56],
-    "prompts": 1,
-    "rollouts": 2,
+    "prompts_per_step": 1,
+    "num_generations": 2,
     "max_new_tokens": 4,
-    "show_every": 0,
+    "log_rollouts_steps": 0,
     "precision": "fp32",
 }
 SFT: dict[str, Any] = {
@@ -36,7 +36,14 @@ SFT: dict[str, Any] = {
     "frame_wh": [56, 56],
     "precision": "fp32",
     "stages": [
-        {"name": "a", "objective": "words", "steps": 1, "batch": 1, "learning_rate": 0.001, "data": {"answers": 1}}
+        {
+            "name": "a",
+            "objective": "causal_lm",
+            "steps": 1,
+            "batch_size": 1,
+            "learning_rate": 0.001,
+            "data": {"answers": 1},
+        }
     ],
 }
 
@@ -55,12 +62,12 @@ def tiny(tmp_path: Path) -> str:
 
 
 def rows(start: str) -> list[dict[str, Any]]:
-    tuned = {"way": "sft", "recipe": "sft.yaml", "changes": {"model": {"create": None}}}
-    weighed = {"way": "grpo", "recipe": "grpo.yaml", "changes": {"rewards": {"keyframe": 0}}}
+    tuned = {"method": "sft", "recipe": "sft.yaml", "overrides": {"model": {"create": None}}}
+    weighed = {"method": "grpo", "recipe": "grpo.yaml", "overrides": {"rewards": {"keyframe": 0}}}
     return [
-        {"name": "before", "title": "before", "start": start},
-        {"name": "tuned", "title": "tuned", "start": start, "runs": [tuned], "paper": [38.3]},
-        {"name": "both", "title": "tuned + GRPO", "start": start, "runs": [tuned, weighed], "paper": [61]},
+        {"name": "before", "title": "before", "init_policy": start},
+        {"name": "tuned", "title": "tuned", "init_policy": start, "runs": [tuned], "paper": [38.3]},
+        {"name": "both", "title": "tuned + GRPO", "init_policy": start, "runs": [tuned, weighed], "paper": [61]},
     ]
 
 
@@ -74,7 +81,7 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
 
         monkeypatch.setattr(module, "train", remembered)
     looks = dict.fromkeys(CATEGORIES, 0) | {"referring": 1}
-    path = written(tmp_path, rows(tiny), asked=looks)
+    path = written(tmp_path, rows(tiny), category_weights=looks)
     text = ablate(path, tmp_path / "out")
     lines = text.splitlines()
     assert lines[0] == "T"
@@ -112,7 +119,7 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
 
 
 def test_a_row_may_be_scored_in_a_chain_of_its_own(tiny: str, tmp_path: Path) -> None:
-    one = {"name": "one", "title": "one turn", "start": tiny}
+    one = {"name": "one", "title": "one turn", "init_policy": tiny}
     ablate(written(tmp_path, [one, one | {"name": "two", "chain": "revseg"}]), tmp_path / "out")
     chains = {name: read_settings(tmp_path / "out" / "rows" / name)["chain"] for name in ("one", "two")}
     assert chains == {"one": "veason", "two": "revseg"}
@@ -127,30 +134,33 @@ def test_ablations_that_ship_are_read(path: Path) -> None:
 
 def test_all_rows_of_the_training_table_end_as_they_say() -> None:
     path = next(path for path in BUNDLED if path.name == "shapes-training.yaml")
-    ends = {row.name: row.runs[-1].way for row in load_ablation(path).rows}
+    ends = {row.name: row.runs[-1].method for row in load_ablation(path).rows}
     assert {name for name, way in ends.items() if way == "grpo"} == {"grpo", "sft-grpo", "cot-sft-grpo"}
+
+
+def run(**settings: Any) -> dict[str, Any]:
+    """An ablation of one row with one run."""
+    return {"rows": [{"name": "a", "title": "a", "runs": [settings]}]}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": []}, "name of its own"),
-        ({"rows": [{"name": "a", "title": "a"}] * 2}, "name of its own"),
-        ({"rows": [{"name": "../a", "title": "a"}]}, "name of its own"),
-        ({"chain": "veson"}, "'veson' is none of"),
-        ({"rows": [{"name": "a", "title": "a", "chain": "twoturns"}]}, "row a: chain: 'twoturns' is none of"),
-        ({"limit": 0}, "limit is at least 1"),
-        ({"asked": {"moton": 1}}, "asked: no category 'moton'"),
-        ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "row a: paper"),
-        ({"rows": [{"name": "a", "title": "a", "runs": [{"way": "dpo", "recipe": "grpo.yaml"}]}]}, "no way 'dpo'"),
-        ({"rows": [{"name": "a", "title": "a", "runs": [{"way": "sft", "recipe": "none.yaml"}]}]}, "cannot be read"),
+        ({"rows": []}, "rows: must have at least one item"),
+        ({"rows": [{"name": "a", "title": "a"}] * 2}, "rows: names must differ; got a, a"),
+        ({"rows": [{"name": "../a", "title": "a"}]}, "rows.../a.name: must be one word"),
+        ({"chain": "veson"}, "chain: must be one of veason, revseg; got 'veson'"),
+        ({"rows": [{"name": "a", "title": "a", "chain": "two"}]}, "rows.a.chain: must be one of veason, revseg"),
+        ({"limit": 0}, "limit: must be greater than 0; got 0"),
+        ({"category_weights": {"moton": 1}}, "category_weights.moton: must be one of"),
+        ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "rows.a.paper: must have one value per column"),
+        (run(method="dpo", recipe="grpo.yaml"), "rows.a.runs.0.method: must be 'sft' or 'grpo'; got 'dpo'"),
+        (run(method="sft", recipe="none.yaml"), "none.yaml: cannot be read"),
+        (run(method="grpo", recipe="grpo.yaml", overrides={"b": 1}), "grpo.yaml: b: unknown field"),
+        (run(method="grpo", recipe="grpo.yaml", overrides={"prompts": 1}), "prompts: renamed to prompts_per_step"),
         (
-            {
-                "rows": [
-                    {"name": "a", "title": "a", "runs": [{"way": "grpo", "recipe": "grpo.yaml", "changes": {"b": 1}}]}
-                ]
-            },
-            "unknown field 'b'",
+            run(method="sft", recipe="sft.yaml", overrides={"stages": {"see": {"steps": 2}}}),
+            "sft.yaml: overrides: unknown name 'see': must be one of a",
         ),
     ],
 )
@@ -167,16 +177,16 @@ def shrunk(path: Path, folder: Path, start: str) -> Path:
     content = yaml.safe_load(path.read_text())
     small: dict[str, Any] = {"frame_wh": [56, 56], "closeup_wh": [56, 56], "precision": "fp32"}
     kinds = {
-        "sft": {"stages": [SFT["stages"][0] | {"steps": 2, "data": {"closeups": 1.0}, "workers": 0}]},
-        "grpo": {"steps": 2, "prompts": 1, "rollouts": 2, "max_new_tokens": 4, "show_every": 0},
+        "sft": {"stages": [SFT["stages"][0] | {"steps": 2, "data": {"two_turns": 1.0}, "dataloader_num_workers": 0}]},
+        "grpo": {"steps": 2, "prompts_per_step": 1, "num_generations": 2, "max_new_tokens": 4, "log_rollouts_steps": 0},
     }
     for row in content["rows"]:
-        row["start"] = start
+        row["init_policy"] = start
         row["runs"] = [
             {
-                "way": run["way"],
+                "method": run["method"],
                 "recipe": str(path.parent / run["recipe"]),
-                "changes": run.get("changes", {}) | small | kinds[run["way"]],
+                "overrides": run.get("overrides", {}) | small | kinds[run["method"]],
             }
             for run in row["runs"]
         ]
@@ -216,6 +226,6 @@ def test_who_is_told_of_a_run_makes_it_no_other_run(tiny: str, tmp_path: Path, m
     monkeypatch.setattr(grpo, "train", train)
     path = written(tmp_path, rows(tiny))
     for changes in ({}, {"report_to": ["tensorboard"]}, {"steps": 2}):
-        training = ablation.Training("grpo", "grpo.yaml", changes)
+        training = ablation.Training(method="grpo", recipe="grpo.yaml", overrides=changes)
         ablation._trained(training, path, tiny, tmp_path)
     assert folders[0] == folders[1] != folders[2]

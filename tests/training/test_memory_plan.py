@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from recipefiles import changed_recipe
 from thinkseg.chains import CHAINS
 from thinkseg.cli import app
 from thinkseg.data import shapes
@@ -19,7 +20,7 @@ from thinkseg.models import BUNDLED
 from thinkseg.models.policies.qwen.checkpoint import create_model, load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import memory_plan
-from thinkseg.training.grpo.recipe import GrpoRecipe, Source
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.memory_plan import AnyRecipe, MemoryPlan, activations, load, model_states, report, stats_of
 from thinkseg.training.model_stats import created_model_stats, model_stats
 from thinkseg.training.optimizers import create_optimizer
@@ -40,13 +41,13 @@ def plan(recipe: AnyRecipe) -> list[MemoryPlan]:
 def grpo(folder: Path, **changes: Any) -> GrpoRecipe:
     settings: dict[str, Any] = {
         "model": ModelRecipe(name=str(folder)),
-        "data": (Source("shapes"),),
+        "data": (PromptSource(name="shapes"),),
         "rewards": {"format": 1.0},
         "steps": 5,
         "num_frames": 2,
         "frame_wh": (56, 56),
-        "prompts": 3,
-        "rollouts": 4,
+        "prompts_per_step": 3,
+        "num_generations": 4,
         "max_new_tokens": 8,
         "precision": "fp32",
     }
@@ -70,7 +71,7 @@ def test_model_stats_equal_the_parameters_of_the_loaded_model(
 
 
 def test_model_stats_of_a_model_to_create_equal_those_of_its_checkpoint(qwen2_5: Path, tokenizer: Any) -> None:
-    assert created_model_stats(Create(VISION, TEXT, vocab_size=len(tokenizer))) == model_stats(qwen2_5)
+    assert created_model_stats(Create(vision=VISION, text=TEXT, vocab_size=len(tokenizer))) == model_stats(qwen2_5)
 
 
 def test_model_stats_of_an_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +152,7 @@ def test_activations_are_what_autograd_keeps(tokenizer: Any, bf16: bool) -> None
         ids = torch.full((1, tokens), 50)
         with kept_bytes(model) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             model.model(input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=False)
-        tower = created_model_stats(Create(VISION, text, vocab_size=len(tokenizer))).language
+        tower = created_model_stats(Create(vision=VISION, text=text, vocab_size=len(tokenizer))).language
         totals.append(sum(sizes) - (2 * tower.matrix_params if bf16 else 0))  # copies of weights are counted elsewhere
         found.append(activations(tower, tokens, bf16, checkpointing=False))
     assert found[1] - found[0] == pytest.approx(totals[1] - totals[0], rel=0.15)
@@ -165,7 +166,7 @@ def test_activations_of_the_vision_tower_are_what_autograd_keeps(tokenizer: Any,
         visual = create_model(vision, TEXT, tokenizer, 0).model.visual
         with kept_bytes(visual) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             visual(torch.zeros(grid**2, 3 * 2 * 14 * 14), grid_thw=torch.tensor([[1, grid, grid]]))
-        tower = created_model_stats(Create(vision, TEXT, vocab_size=len(tokenizer))).vision
+        tower = created_model_stats(Create(vision=vision, text=TEXT, vocab_size=len(tokenizer))).vision
         totals.append(sum(sizes) - (2 * tower.matrix_params if bf16 else 0))
         found.append(activations(tower, grid**2, bf16, checkpointing=False))
     assert found[1] - found[0] == pytest.approx(totals[1] - totals[0], rel=0.2)
@@ -232,12 +233,14 @@ def test_plan_of_two_turns_counts_the_second_for_each_rollout(qwen2_5: Path) -> 
 
 
 def test_plan_of_sft_has_one_entry_per_stage() -> None:
-    create = Create(VISION, TEXT, vocab_size=300)
+    create = Create(vision=VISION, text=TEXT, vocab_size=300)
     stages = (
-        Stage("see", objective="patches", steps=3, batch=2, learning_rate=1e-3, optimizer="muon"),
-        Stage("say", objective="words", data={"traces": 1.0}, steps=4, batch=3, accumulate=2, learning_rate=1e-3),
+        Stage(name="see", objective="vision_probe", steps=3, batch_size=2, learning_rate=1e-3, optimizer="muon"),
+        Stage(name="say", objective="causal_lm", data={"traces": 1.0}, steps=4, batch_size=3, learning_rate=1e-3),
     )
-    see, say = plan(Recipe(ModelRecipe(create=create), stages, num_frames=2, frame_wh=(56, 56), precision="fp32"))
+    see, say = plan(
+        Recipe(model=ModelRecipe(create=create), stages=stages, num_frames=2, frame_wh=(56, 56), precision="fp32")
+    )
     model = created_model_stats(create)
     assert (see.name, see.rows, see.row.tokens) == ("see", 2, 4 * 4)  # four frames a clip, 2 x 2 each
     assert see.states.weights == 4 * model.vision.params
@@ -247,9 +250,12 @@ def test_plan_of_sft_has_one_entry_per_stage() -> None:
 
 
 def test_plan_of_keyframes_needs_no_tokenizer() -> None:
-    stage = Stage("one", objective="words", data={"keyframes": 1.0}, steps=4, batch=3, learning_rate=1e-3)
-    recipe = Recipe(ModelRecipe(create=Create(VISION, TEXT)), (stage,), num_frames=2, frame_wh=(56, 56))
-    traces = replace(recipe, stages=(replace(stage, data={"traces": 1.0}),))
+    stage = Stage(
+        name="one", objective="causal_lm", data={"keyframe_only": 1.0}, steps=4, batch_size=3, learning_rate=1e-3
+    )
+    model = ModelRecipe(create=Create(vision=VISION, text=TEXT))
+    recipe = Recipe(model=model, stages=(stage,), num_frames=2, frame_wh=(56, 56))
+    traces = changed_recipe(recipe, stages=(changed_recipe(stage, data={"traces": 1.0}),))
     assert plan(recipe) == plan(traces)
 
 

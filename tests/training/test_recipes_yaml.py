@@ -1,15 +1,21 @@
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import yaml
 
 from thinkseg.errors import SettingsError
-from thinkseg.training.recipes import merged
+from thinkseg.training.ablation import Ablation, Training, Variant
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
+from thinkseg.training.recipes import RENAMED, Create, Settings, merged, read_yaml
+from thinkseg.training.sft.recipe import DataKind, Recipe, Stage
 
 STAGES = [{"name": "see", "steps": 3}, {"name": "say", "steps": 4, "data": {"lists": 1.0}}]
 
 
 @pytest.mark.parametrize(
-    ("content", "changes", "result"),
+    ("content", "overrides", "result"),
     [
         ({"a": 1, "b": 2}, {"b": 3}, {"a": 1, "b": 3}),
         ({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}, {"a": {"b": 1, "c": 3}}),
@@ -24,10 +30,109 @@ STAGES = [{"name": "see", "steps": 3}, {"name": "say", "steps": 4, "data": {"lis
         (STAGES, {"say": {"data": {"lists": None, "traces": 2.0}}}, [STAGES[0], STAGES[1] | {"data": {"traces": 2.0}}]),
     ],
 )
-def test_content_with_changes(content: Any, changes: Any, result: Any) -> None:
-    assert merged(content, changes) == result
+def test_merged_overrides_values_and_items_by_name(content: Any, overrides: Any, result: Any) -> None:
+    assert merged(content, overrides) == result
 
 
-def test_what_is_not_there_cannot_be_changed() -> None:
-    with pytest.raises(SettingsError, match="changes: there is no 'sya'; there are see, say"):
+def test_merged_unknown_name_raises() -> None:
+    with pytest.raises(SettingsError, match="overrides: unknown name 'sya': must be one of see, say"):
         merged({"stages": STAGES}, {"stages": {"sya": None}})
+
+
+# ---- messages
+
+
+def message_of(folder: Path, kind: type[Settings], content: Any) -> str:
+    file = folder / "file.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(SettingsError) as caught:
+        read_yaml(kind, file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{file}: ")
+
+
+STAGE = {"name": "say", "objective": "causal_lm", "steps": 3, "batch_size": 2, "learning_rate": 1, "data": {"cot": 1}}
+
+
+def test_read_yaml_several_errors_reports_all(tmp_path: Path) -> None:
+    content = STAGE | {"learning_rate": -1, "steps": 0, "optimizer": "sgd"}
+    assert message_of(tmp_path, Stage, content) == (
+        "steps: must be greater than 0; got 0; learning_rate: must be greater than 0; got -1; "
+        "optimizer: must be 'adamw' or 'muon'; got 'sgd'"
+    )
+
+
+def test_read_yaml_more_than_five_errors_counts_the_rest(tmp_path: Path) -> None:
+    content = {"name": "say", "objective": "causal_lm"} | dict.fromkeys("abcdef", 1)
+    message = message_of(tmp_path, Stage, content)
+    assert message.count(": unknown field;") == 5
+    assert message.endswith("; and 4 more")
+
+
+def test_read_yaml_error_in_stage_names_the_stage(tmp_path: Path) -> None:
+    recipe = {"model": {"name": "x"}, "num_frames": 2, "frame_wh": [28, 28]}
+    assert message_of(tmp_path, Recipe, recipe | {"stages": [STAGE | {"steps": 0}], "cot_set": "x"}) == (
+        "stages.say.steps: must be greater than 0; got 0"
+    )
+    unnamed = {key: value for key, value in STAGE.items() if key != "name"}
+    assert message_of(tmp_path, Recipe, recipe | {"stages": [unnamed]}) == "stages.0.name: missing; add it"
+
+
+def test_read_yaml_unknown_field_names_known_fields_and_closest(tmp_path: Path) -> None:
+    assert message_of(tmp_path, PromptSource, {"name": "shapes", "splitt": "val"}) == (
+        "splitt: unknown field; did you mean split? Known fields are name, root, split, clip_offset, category_weights"
+    )
+    assert message_of(tmp_path, PromptSource, {"name": "shapes", "zzz": 1}) == (
+        "zzz: unknown field; known fields are name, root, split, clip_offset, category_weights"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-4", "1.0e-4"), ("2E3", "2.0e3"), ("1e+2", "1.0e+2")], ids=["small", "large", "plus"]
+)
+def test_read_yaml_number_without_point_shows_how_to_write_it(tmp_path: Path, text: str, number: str) -> None:
+    assert message_of(tmp_path, Stage, STAGE | {"learning_rate": text}) == (
+        f"learning_rate: must be a number; got {text!r}; YAML reads {number} as a number, but {text} as text"
+    )
+    assert yaml.safe_load(f"a: {number.replace('e3', 'e+3')}")["a"] == float(text)
+
+
+def test_read_yaml_long_value_is_shortened(tmp_path: Path) -> None:
+    assert len(message_of(tmp_path, Stage, STAGE | {"steps": "x" * 10_000})) < 100
+
+
+# ---- renamed fields and values
+
+MODELS = (Ablation, Create, GrpoRecipe, PromptSource, Recipe, Stage, Training, Variant)
+FIELDS = [(old, model) for old, new in RENAMED.items() for model in MODELS if new in model.model_fields]
+OBJECTIVES = {"patches": "vision_probe", "words": "causal_lm"}
+KINDS = {old: new for old, new in RENAMED.items() if new in get_args(DataKind)}
+
+
+@pytest.mark.parametrize(("old", "model"), FIELDS, ids=lambda value: getattr(value, "__name__", value))
+def test_read_yaml_old_field_names_the_new_one(tmp_path: Path, old: str, model: type[Settings]) -> None:
+    message = message_of(tmp_path, model, {old: 1})
+    assert f"{old}: renamed to {RENAMED[old]}" in message
+    assert f"{RENAMED[old]}: missing" not in message
+
+
+@pytest.mark.parametrize("old", OBJECTIVES)
+def test_read_yaml_old_objective_names_the_new_one(tmp_path: Path, old: str) -> None:
+    assert message_of(tmp_path, Stage, STAGE | {"objective": old}) == f"objective: renamed to {OBJECTIVES[old]}"
+
+
+@pytest.mark.parametrize("old", KINDS)
+def test_read_yaml_old_data_kind_names_the_new_one(tmp_path: Path, old: str) -> None:
+    assert message_of(tmp_path, Stage, STAGE | {"data": {old: 1.0}}) == f"data.{old}: renamed to {KINDS[old]}"
+
+
+def test_every_rename_is_of_a_field_or_a_value() -> None:
+    assert RENAMED.keys() == {old for old, _ in FIELDS} | OBJECTIVES.keys() | KINDS.keys()
+    assert not {new for new in RENAMED.values() if new in RENAMED}
+
+
+def test_read_yaml_old_field_in_stage_has_its_path(tmp_path: Path) -> None:
+    recipe = {"model": {"name": "x"}, "num_frames": 2, "frame_wh": [28, 28], "stages": [STAGE | {"batch": 4}]}
+    assert re.search(r"^stages\.say\.batch: renamed to batch_size", message_of(tmp_path, Recipe, recipe))

@@ -1,6 +1,6 @@
 """Ablations: a file of variants in, one table like the papers' out, every variant trained and scored on shapes.
 
-    runs/WAY-DIGEST/         a training run; variants that begin alike share it, whatever table they are of
+    runs/METHOD-DIGEST/       a training run; variants that begin alike share it, whatever table they are of
     out/rows/NAME/           the scores of one variant
     out/table.txt, .json     all of them beside the paper's figures
 
@@ -12,9 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from thinkseg import console
 from thinkseg.chains import CHAINS
@@ -23,12 +25,30 @@ from thinkseg.evaluation.aggregation import Figure
 from thinkseg.evaluation.comparison import compare
 from thinkseg.evaluation.shapes_scores import Figures
 from thinkseg.storage.atomic import replacing
-from thinkseg.training.grpo.recipe import load_grpo_recipe
-from thinkseg.training.recipes import check_asked, merged, read_content, read_yaml
-from thinkseg.training.sft.recipe import load_recipe
+from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
+from thinkseg.training.recipes import (
+    FROM_LIST,
+    CategoryWeights,
+    FolderName,
+    Settings,
+    check_names,
+    merged,
+    one_of,
+    read_content,
+    read_yaml,
+)
+from thinkseg.training.sft.recipe import Recipe, load_recipe
 
-RECIPES: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"sft": load_recipe, "grpo": load_grpo_recipe}
-"""Ways of training by the name of their command, and how their recipes are read."""
+Method = Literal["sft", "grpo"]
+"""Training methods, named as their commands."""
+
+ChainName = Annotated[str, one_of(CHAINS)]
+
+RECIPES: dict[Method, Callable[[Path, Mapping[str, Any]], Recipe | GrpoRecipe]] = {
+    "sft": load_recipe,
+    "grpo": load_grpo_recipe,
+}
+"""Functions that read the recipes of a method."""
 
 FIGURES = {"j_and_f": "J&F", "r_k": "R_k", "r_s": "R_s", "parsed": "parsed", "no_target_right": "no-target right"}
 """The figures in the table, and the heads of their columns."""
@@ -38,71 +58,68 @@ GAIN = "J&F above the first row, points [95 %]"
 """Head of the column that tells a difference from chance, see `thinkseg.evaluation.aggregation`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One training run. recipe: relative to the file of the ablation.
+class Training(Settings):
+    """One training run.
 
-    changes: fields of it that are set otherwise, and stages by their names; see `training.recipes.merged`.
+    recipe: relative to the file of the ablation. overrides: fields of the recipe, see `training.recipes.merged`.
     """
 
-    way: str
+    method: Method
     recipe: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Settings):
     """One row of the table.
 
-    name: of its folder. paper: the paper's figures for it. start: the policy that the first training starts from,
-    where its recipe does not create one. runs: one after another, each starting from the policy of the one before.
-    chain: how it is scored, where that is not as the rest of the table.
+    name: of its folder. paper: the paper's values for it. runs: trained in order, each from the policy of the last.
+    init_policy: initial policy of the first run, unless its recipe creates a model.
+    chain: used to score it (default: the table's).
     """
 
-    name: str
+    name: FolderName
     title: str
-    runs: tuple[Training, ...] = ()
-    start: str = "shapes"
-    paper: tuple[float, ...] = ()
-    chain: str | None = None
+    runs: Annotated[tuple[Training, ...], FROM_LIST] = ()
+    init_policy: str = "shapes"
+    paper: Annotated[tuple[float, ...], FROM_LIST] = ()
+    chain: ChainName | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ablation:
-    """A table. columns: heads of the paper's figures.
+class Ablation(Settings):
+    """A table of variants that are scored on shapes.
 
-    chain, split, limit: how variants are scored, on that many samples of shapes. asked: how often these ask about a
-    category, where that is not as often as in val, as in `training.sft.recipe.Stage`.
+    columns: of the paper's values. limit: number of samples of the split.
+    category_weights: of the samples, as in `training.sft.recipe.Stage`.
     """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[Variant, ...]
-    chain: str = "veason"
+    columns: Annotated[tuple[str, ...], FROM_LIST]
+    rows: Annotated[tuple[Variant, ...], FROM_LIST]
+    chain: ChainName = "veason"
     split: str = "val"
-    limit: int = 300
-    asked: Mapping[str, float] = field(default_factory=dict)
+    limit: PositiveInt = 300
+    category_weights: CategoryWeights = Field(default_factory=dict)
+
+    @field_validator("rows")
+    @classmethod
+    def _check_rows(cls, rows: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        check_names([row.name for row in rows])
+        return rows
+
+    @model_validator(mode="after")
+    def _check_paper(self) -> Self:
+        for row in self.rows:
+            if len(row.paper) not in (0, len(self.columns)):
+                raise ValueError(f"rows.{row.name}.paper: must have one value per column; got {len(row.paper)}")
+        return self
 
 
 def load_ablation(path: Path) -> Ablation:
-    """Reads and checks the file, and all recipes it names. Raises SettingsError."""
-    ablation: Ablation = read_yaml(Ablation, path)
-    names = [row.name for row in ablation.rows]
-    if not names or len(set(names)) < len(names) or not all(name.replace("-", "").isalnum() for name in names):
-        raise SettingsError(
-            f"{path}: rows: each needs a name of its own, of letters, digits and dashes: it is a folder"
-        )
-    for where, chain in (("", ablation.chain), *((f"row {row.name}: ", row.chain) for row in ablation.rows)):
-        if chain is not None and chain not in CHAINS:
-            raise SettingsError(f"{path}: {where}chain: {chain!r} is none of {', '.join(CHAINS)}")
-    check_asked(ablation.asked, str(path))
-    if ablation.limit < 1:
-        raise SettingsError(f"{path}: limit is at least 1")
+    """Reads and checks the file and all recipes it names. Raises SettingsError."""
+    ablation = read_yaml(Ablation, path)
     for row in ablation.rows:
-        if len(row.paper) not in (0, len(ablation.columns)):
-            raise SettingsError(f"{path}: row {row.name}: paper: one figure is needed for each of the columns")
         for training in row.runs:
-            _recipe(training, path, row.start)
+            _recipe(training, path, row.init_policy)
     return ablation
 
 
@@ -119,9 +136,9 @@ def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str],
     scored: list[Figures] = []
     gains: list[Figure] = []
     for row in ablation.rows:
-        policy = row.start
+        policy = row.init_policy
         for training in row.runs:
-            say(f"{row.title}: {training.way}")
+            say(f"{row.title}: {training.method}")
             policy = _trained(training, path, policy, runs)
         say(f"{row.title}: scoring")
         scored.append(_scored(ablation, row, policy, rows / row.name))
@@ -138,29 +155,28 @@ def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str],
     return text
 
 
-def _recipe(training: Training, path: Path, start: str) -> Any:
-    if training.way not in RECIPES:
-        raise SettingsError(f"{path}: runs: there is no way {training.way!r}; there are {', '.join(RECIPES)}")
+def _recipe(training: Training, path: Path, init_policy: str) -> Recipe | GrpoRecipe:
     source = path.parent / training.recipe
     try:
-        model = merged(read_content(source), training.changes).get("model") or {}
+        model = read_content(source, training.overrides).get("model")
+        # A recipe that creates its model starts from scratch, all others from the given policy.
+        creates = isinstance(model, Mapping) and model.get("create")
+        start = {} if creates else {"model": {"name": init_policy}}
+        return RECIPES[training.method](source, merged(training.overrides, start))
     except SettingsError as error:
         raise SettingsError(f"{path}: runs: {error}") from None
-    # A recipe that creates its model starts from nothing, all others from the policy at hand.
-    start_there = {} if model.get("create") else {"model": {"name": start}}
-    return RECIPES[training.way](source, merged(training.changes, start_there))
 
 
-def _trained(training: Training, path: Path, start: str, runs: Path) -> str:
+def _trained(training: Training, path: Path, init_policy: str, runs: Path) -> str:
     """The folder of the policy that a run ends with; a run that is there already is not run again."""
-    recipe = _recipe(training, path, start)
-    settings = {name: value for name, value in asdict(recipe).items() if name != "report_to"}  # which changes no run
+    recipe: Any = _recipe(training, path, init_policy)
+    settings = recipe.model_dump(exclude={"report_to"})  # which has no influence on the result
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     from thinkseg.training.grpo import train as grpo
     from thinkseg.training.sft import train as sft
 
-    out = runs / f"{training.way}-{digest}"
-    return str(sft.train(recipe, out) if training.way == "sft" else grpo.train(recipe, out))
+    out = runs / f"{training.method}-{digest}"
+    return str(sft.train(recipe, out) if training.method == "sft" else grpo.train(recipe, out))
 
 
 def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> Figures:
@@ -168,10 +184,12 @@ def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> Figures
     from thinkseg.data.shapes import load
     from thinkseg.evaluation.evaluate import evaluate
 
-    samples = (load(ablation.split, index, category_weights=ablation.asked) for index in range(ablation.limit))
+    samples = (
+        load(ablation.split, index, category_weights=ablation.category_weights) for index in range(ablation.limit)
+    )
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
     # With other shares, samples of the same names are other questions.
-    settings = {"data": "shapes", "split": ablation.split, "asked": dict(ablation.asked)}
+    settings = {"data": "shapes", "split": ablation.split, "asked": dict(weights)}
     chain = row.chain or ablation.chain
     return evaluate(samples, chain, answering, tracker, out, batch_size=32, settings=settings).overall
 

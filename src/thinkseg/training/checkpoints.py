@@ -6,25 +6,21 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replacing
 from thinkseg.storage.run_folder import locked
 from thinkseg.training import distributed
-
-if TYPE_CHECKING:
-    pass
+from thinkseg.training.recipes import Settings
 
 LOG_FILE = "log.jsonl"
 """The log of a run in its folder: one JSON object for each logged step."""
 
 
 @contextmanager
-def claimed(recipe: Any, out: Path) -> Iterator[None]:
-    """Marks the folder as this recipe's (a dataclass), or checks that it is, and keeps other runs out for the while.
+def claimed(recipe: Settings, out: Path) -> Iterator[None]:
+    """Marks the folder as this recipe's, or checks that it is, and keeps other runs out for the while.
 
     Raises SettingsError if it is another recipe's, or another run is at work in it.
     """
@@ -34,9 +30,9 @@ def claimed(recipe: Any, out: Path) -> Iterator[None]:
         yield
 
 
-def _claim(recipe: Any, out: Path) -> None:
-    # What is not set is left out, so that the runs of older recipes go on.
-    settings = json.dumps(asdict(recipe, dict_factory=_set_ones), indent=2) + "\n"
+def _claim(recipe: Settings, out: Path) -> None:
+    # Unset fields are omitted, so that runs of older recipes can resume.
+    settings = recipe.model_dump_json(indent=2, exclude_none=True) + "\n"
     stamp = out / "recipe.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -47,10 +43,6 @@ def _claim(recipe: Any, out: Path) -> None:
                 partial.write_text(settings)
     except OSError as error:
         raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
-
-
-def _set_ones(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if value is not None}
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -101,7 +101,7 @@ def plan(recipe: AnyRecipe, model: ModelStats) -> list[MemoryPlan]:
     view = replace(recipe.view, coordinates=COORDINATES[model.model_type])
     if isinstance(recipe, GrpoRecipe):
         return [_grpo(recipe, model, view)]
-    makers = {"patches": _vision_stage, "words": _language_stage}
+    makers = {"vision_probe": _vision_stage, "causal_lm": _language_stage}
     return [makers[stage.objective](recipe, stage, model, view) for stage in recipe.stages]
 
 
@@ -111,18 +111,18 @@ def _vision_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -
     patches = FRAMES_A_CLIP * model.patches(view.frame_wh)
     row = RowSize(patches // model.merge**2, patches)
     states = _full_states({"vision": tower.params}, tower.params, tower.matrix_params, stage.optimizer, bf16)
-    kept = activations(tower, stage.batch * patches, bf16, stage.gradient_checkpointing)
-    return MemoryPlan(stage.name, row, stage.batch, states, kept)
+    kept = activations(tower, stage.batch_size * patches, bf16, stage.gradient_checkpointing)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept)
 
 
 def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -> MemoryPlan:
     bf16, row = _is_bf16(recipe), longest_row(stage, model, view, recipe.cot_set)
     states = model_states(model, recipe.model, stage.optimizer, bf16)
     learns_to_see = "vision" in states.trainable
-    kept = _update(model, row, stage.batch, bf16, stage.gradient_checkpointing, learns_to_see)
+    kept = _update(model, row, stage.batch_size, bf16, stage.gradient_checkpointing, learns_to_see)
     if not learns_to_see:
-        kept += passing(model.vision, stage.batch * row.patches, bf16)
-    return MemoryPlan(stage.name, row, stage.batch, states, kept)
+        kept += passing(model.vision, stage.batch_size * row.patches, bf16)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept)
 
 
 def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:

@@ -1,4 +1,4 @@
-"""The optimizers a stage can name: a model in, a `torch.optim.Optimizer` for the Trainer out.
+"""The optimizers that a recipe can name, made for the Trainer.
 
 "adamw" is AdamW. "muon" is Muon (Jordan et al., 2024; learning rates matched to AdamW's as in arXiv 2502.16982) for the
 matrices inside the layers and AdamW for everything else, under one learning rate. A young model of a few million
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-OPTIMIZERS = ("adamw", "muon")
 
 
 def create_optimizer(

@@ -1,51 +1,115 @@
-"""A supervised training run as one YAML file: the file's path in, a checked `Recipe` out.
+"""Recipes: YAML files of settings, read into frozen pydantic models.
 
-Every field is listed here with its meaning. The recipe is saved with the run.
+The fields that `training.sft.recipe` and `training.grpo.recipe` share are here. Every run saves its recipe.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+import reprlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
+from thinkseg.types import View
+
+# ---- types of fields
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
-    """A model from nothing: the two halves of a Qwen2.5-VL configuration, and a tokenizer learned from the data.
+class Settings(BaseModel):
+    """Base of all that is read from YAML. It takes no unknown fields, and converts no types but int to float."""
 
-    vocab_size: an upper bound; whole_numbers: the numbers 0..whole_numbers become one token each; tenths: so many of
-    the decimals 0.0, 0.1, 0.2, ... do, too.
-    corpus: clips whose texts the tokenizer is learned from.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def one_of(names: Collection[str]) -> AfterValidator:
+    """Accepts the given names only; for registries, which `Literal` cannot list."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"must be one of {', '.join(names)}; got {name!r}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _check_category_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
+    if not any((CATEGORY_WEIGHTS | dict(weights)).values()):
+        raise ValueError("must leave at least one category with a weight above 0")
+    return weights
+
+
+def _check_installed(package: str) -> str:
+    if find_spec(package) is None:
+        raise ValueError(f"{package} is not installed; run `pip install {package}`")
+    return package
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises ValueError unless there are names, and they differ."""
+    if not names:
+        raise ValueError("must have at least one item")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ; got {', '.join(names)}")
+
+
+FROM_LIST = Field(strict=False)
+"""Lets YAML's lists become tuples; the types of their items stay strict."""
+
+FolderName = Annotated[str, Field(pattern=r"^[\w-]+$")]
+Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup"]
+SizeWh = Annotated[tuple[PositiveInt, PositiveInt], FROM_LIST]
+CategoryWeights = Annotated[
+    Mapping[Annotated[str, one_of(CATEGORIES)], NonNegativeFloat], AfterValidator(_check_category_weights)
+]
+Reporter = Annotated[Literal["tensorboard", "wandb", "mlflow", "trackio"], AfterValidator(_check_installed)]
+
+# ---- fields that recipes share
+
+
+class Create(Settings):
+    """A model from scratch: both parts of a Qwen2.5-VL configuration, and a tokenizer trained on texts of shapes.
+
+    vocab_size: upper bound. max_integer_token: the integers 0..max_integer_token are one token each.
+    num_decimal_tokens: so many of the decimals 0.0, 0.1, 0.2, ... are one token each.
+    tokenizer_clips: number of clips whose texts the tokenizer is trained on.
     """
 
     vision: Mapping[str, Any]
     text: Mapping[str, Any]
     vocab_size: int = 1500
-    whole_numbers: int = 224
-    tenths: int = 100
-    corpus: int = 1500
+    max_integer_token: int = 224
+    num_decimal_tokens: int = 100
+    tokenizer_clips: int = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """Low-rank adapters on the language model's linear layers, merged into the weights at the end."""
+class Lora(Settings):
+    """Low-rank adapters on the linear layers of the language model. They are merged into the weights at the end."""
 
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRecipe:
+class ModelRecipe(Settings):
     """Either `create`, or the `name` (folder or hub name) of a checkpoint, which `lora` may adapt."""
 
     create: Create | None = None
@@ -53,63 +117,83 @@ class ModelRecipe:
     lora: Lora | None = None
     train_vision: bool = False
 
-
-REPORTERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
-"""What can be told of a run while it lasts, by the names of the Trainer, and the packages that are needed."""
-PRECISIONS = ("auto", "bf16", "fp32")
-
-
-def check_model(model: ModelRecipe, path: Path) -> None:
-    """Raises SettingsError for a model that a recipe cannot ask for."""
-    if (model.create is None) == (model.name is None):
-        raise SettingsError(f"{path}: model: give either `create` or `name`")
-    if model.lora and model.create:
-        raise SettingsError(f"{path}: model.lora: a created model has nothing to adapt; drop `lora`")
-    if model.lora and model.train_vision:
-        raise SettingsError(f"{path}: model.train_vision: `lora` adapts the language model alone; drop one of them")
-    if model.lora and (min(model.lora.rank, model.lora.alpha) < 1 or not 0 <= model.lora.dropout < 1):
-        raise SettingsError(f"{path}: model.lora: rank and alpha are at least 1, dropout is at least 0 and below 1")
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if (self.create is None) == (self.name is None):
+            raise ValueError("give either `create` or `name`")
+        if self.lora and self.create:
+            raise ValueError("`lora` adapts a checkpoint; give `name` instead of `create`, or drop `lora`")
+        if self.lora and self.train_vision:
+            raise ValueError("`lora` adapts the language model only; drop `lora` or `train_vision`")
+        return self
 
 
-def check_reporters(names: tuple[str, ...] | None, path: Path) -> None:
-    """Raises SettingsError for names that are no reporters, or whose package is not installed."""
-    for name in names or ():
-        if name not in REPORTERS:
-            raise SettingsError(f"{path}: report_to: {name!r} is none of {', '.join(REPORTERS)}")
-        if find_spec(REPORTERS[name]) is None:
-            raise SettingsError(f"{path}: report_to: {name} is not installed: pip install {REPORTERS[name]}")
+class OptimizationRecipe(Settings):
+    """Settings of the updates, named as in `transformers.TrainingArguments`.
 
-
-def check_asked(asked: Mapping[str, float], where: str) -> None:
-    """Raises SettingsError if `asked`, a field of what `where` names, is not shares of categories of shapes."""
-    for category in asked:
-        if category not in CATEGORIES:
-            raise SettingsError(f"{where}: asked: no category {category!r}; there are {', '.join(CATEGORIES)}")
-    _check_shares(asked, f"{where}: asked", or_none=True)
-    if not any((CATEGORY_WEIGHTS | dict(asked)).values()):
-        raise SettingsError(f"{where}: asked: some category needs a share above 0")
-
-
-def _check_shares(shares: Mapping[str, float], where: str, or_none: bool = False) -> None:
-    """or_none: whether a share may be 0."""
-    wanted = "from 0 on" if or_none else "above 0"
-    for name, share in shares.items():
-        if type(share) not in (int, float) or not 0 <= share < math.inf or not (share or or_none):
-            raise SettingsError(f"{where}: the share of {name} is {share!r}, not a number {wanted}")
-
-
-def read_yaml(kind: Any, path: Path, changes: Mapping[str, Any] | None = None) -> Any:
-    """The file as an instance of a dataclass, whose fields may be dataclasses, tuples of them, mappings and scalars.
-
-    changes: what to read instead of what is in the file; see `merged`.
-    Raises SettingsError if it cannot be read, or does not fit.
+    optimizer: see `training.optimizers`. warmup_steps: below 1, a fraction of all steps.
+    gradient_checkpointing: takes less memory and more time.
     """
-    content = read_content(path)
-    return build(kind, content if changes is None else merged(content, changes), str(path))
+
+    steps: PositiveInt
+    learning_rate: PositiveFloat
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr_scheduler_type: Scheduler = "cosine"
+    warmup_steps: NonNegativeFloat = 0.05
+    weight_decay: NonNegativeFloat = 0.01
+    max_grad_norm: PositiveFloat = 1.0
+    gradient_checkpointing: bool = False
+    save_steps: PositiveInt = 200
 
 
-def read_content(path: Path) -> Any:
-    """What is in the file, whatever it is. Raises SettingsError if it cannot be read."""
+class RunRecipe(Settings):
+    """Settings of a run with any method.
+
+    num_frames, frame_wh, closeup_wh: see `thinkseg.types.View`.
+    precision: "auto" is bf16 where the hardware is fast at it, else fp32.
+    report_to: where metrics go besides log.jsonl; None: TensorBoard.
+    """
+
+    model: ModelRecipe
+    num_frames: PositiveInt
+    frame_wh: SizeWh
+    closeup_wh: SizeWh | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    report_to: Annotated[tuple[Reporter, ...], FROM_LIST] | None = None
+
+    @property
+    def view(self) -> View:
+        return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
+
+
+# ---- from a file to a recipe
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def read_yaml(kind: type[AnySettings], path: Path, overrides: Mapping[str, Any] | None = None) -> AnySettings:
+    """Reads a YAML file into a model. overrides: see `merged`.
+
+    Raises SettingsError with the file and every invalid field, in one line.
+    """
+    content = read_content(path, overrides)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_explained(error.errors(), kind, content)}") from None
+
+
+def read_content(path: Path, overrides: Mapping[str, Any] | None = None) -> Any:
+    """Returns the content of a YAML file, unchecked. overrides: see `merged`. Raises SettingsError."""
+    content = _loaded(path)
+    try:
+        return content if overrides is None else merged(content, overrides)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _loaded(path: Path) -> Any:
     import yaml
 
     try:
@@ -117,76 +201,164 @@ def read_content(path: Path) -> Any:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{path}: not a text file in UTF-8") from None
+        raise SettingsError(f"{path}: not a text file in UTF-8; save it as one") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from None
 
 
-def merged(content: Any, changes: Any) -> Any:
-    """Nested mappings with some of their values replaced, or taken away where the change is null.
+def merged(content: Any, overrides: Any) -> Any:
+    """Nested mappings with some values replaced, or removed where the override is null.
 
-    A list of things with a `name` is changed by their names; any other list is replaced as a whole.
-    Raises SettingsError for a name that is not there.
+    The items of a list that all have a `name` are overridden by name; any other list is replaced.
+    Raises SettingsError for an unknown name.
     """
-    if not isinstance(changes, Mapping):
-        return changes
+    if not isinstance(overrides, Mapping):
+        return overrides
     if isinstance(content, list) and content and all(isinstance(item, Mapping) and "name" in item for item in content):
-        return _merged_by_name(content, changes)
+        return _merged_by_name(content, overrides)
     before = content if isinstance(content, Mapping) else {}
-    after = {**before, **{key: merged(before.get(key), value) for key, value in changes.items()}}
-    return {key: value for key, value in after.items() if value is not None or key not in changes}
+    after = {**before, **{key: merged(before.get(key), value) for key, value in overrides.items()}}
+    return {key: value for key, value in after.items() if value is not None or key not in overrides}
 
 
-def _merged_by_name(items: list[Any], changes: Mapping[str, Any]) -> list[Any]:
+def _merged_by_name(items: list[Any], overrides: Mapping[str, Any]) -> list[Any]:
     names = [item["name"] for item in items]
-    for name in changes:
+    for name in overrides:
         if name not in names:
-            raise SettingsError(f"changes: there is no {name!r}; there are {', '.join(map(str, names))}")
-    return [merged(item, changes.get(item["name"], {})) for item in items if changes.get(item["name"], {}) is not None]
+            raise SettingsError(f"overrides: unknown name {name!r}: must be one of {', '.join(map(str, names))}")
+    chosen = [(item, overrides.get(item["name"], {})) for item in items]
+    return [merged(item, override) for item, override in chosen if override is not None]
 
 
-def build(kind: Any, content: Any, where: str) -> Any:
-    """A dataclass from a mapping, checked key by key. Raises SettingsError; its message begins with `where`."""
-    if not isinstance(content, Mapping):
-        raise SettingsError(f"{where}: expected the fields {', '.join(f.name for f in fields(kind))}")
-    known = {f.name: f for f in fields(kind)}
-    for key in content:
-        if key not in known:
-            raise SettingsError(f"{where}: unknown field {key!r}; known are {', '.join(known)}")
-    hints = get_type_hints(kind)
-    values = {}
-    for name, spec in known.items():
-        if name in content:
-            values[name] = _value(hints[name], content[name], f"{where}: {name}")
-        elif spec.default is MISSING and spec.default_factory is MISSING:
-            raise SettingsError(f"{where}: the field {name!r} is missing")
-    return kind(**values)
+# ---- messages
+
+RENAMED = {
+    "batch": "batch_size",
+    "accumulate": "gradient_accumulation_steps",
+    "schedule": "lr_scheduler_type",
+    "warmup": "warmup_steps",
+    "save_every": "save_steps",
+    "workers": "dataloader_num_workers",
+    "prompts": "prompts_per_step",
+    "rollouts": "num_generations",
+    "scaled": "scale_rewards",
+    "normalisation": "loss_type",
+    "exclude_truncated": "mask_truncated_completions",
+    "tokens_at_once": "max_cache_tokens",
+    "show_every": "log_rollouts_steps",
+    "patches": "vision_probe",
+    "words": "causal_lm",
+    "questions": "questions_per_clip",
+    "asked": "category_weights",
+    "strays": "noise_word_rate",
+    "first_clip": "clip_offset",
+    "offset": "clip_offset",
+    "whole_numbers": "max_integer_token",
+    "tenths": "num_decimal_tokens",
+    "corpus": "tokenizer_clips",
+    "way": "method",
+    "start": "init_policy",
+    "changes": "overrides",
+    "firsts": "first_visible_keyframe",
+    "keyframes": "keyframe_only",
+    "closeups": "two_turns",
+    "boxings": "two_turns_boxes_only",
+    "glimpses": "single_frame_questions",
+    "lists": "list_objects",
+    "frames": "list_objects_single_frame",
+}
+"""Fields and values of earlier versions, and their names now."""
+
+MAX_ERRORS = 5
+"""Errors that one message lists."""
+
+MESSAGES = {
+    "missing": "missing; add it",
+    "model_type": "must be a mapping of fields",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "too_long": "has too many items",
+    "invalid_key": "must be a string",
+    "bool_type": "must be true or false",
+    "string_pattern_mismatch": "must be one word of letters, digits, _ and -, for it names a folder",
+}
+"""By the types of pydantic's errors, where its own message does not fit YAML."""
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    options = [option for option in get_args(hint) if option is not type(None)]
-    if type(None) in get_args(hint):
-        return None if value is None else _value(options[0], value, where)
-    if hint is tuple or str(hint).startswith("tuple["):
-        if not isinstance(value, list):
-            raise SettingsError(f"{where}: expected a list, not {value!r}")
-        items = tuple(_value(options[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-        if Ellipsis not in options and len(items) != len(options):
-            raise SettingsError(f"{where}: expected {len(options)} values, not {len(items)}")
-        return items
-    if str(hint).startswith("collections.abc.Mapping"):
-        if not isinstance(value, Mapping):
-            raise SettingsError(f"{where}: expected names with values, not {value!r}")
-        return dict(value)
-    kind = options[0] if options else hint
-    if hasattr(kind, "__dataclass_fields__"):
-        return build(kind, value, where)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is float:
-        pointless = isinstance(value, str) and re.fullmatch(r"\d+[eE][+-]?\d+", value)
-        advice = "; YAML takes 1.0e-4 for a number, but not 1e-4" if pointless else ""
-        raise SettingsError(f"{where}: expected a number, not {value!r}{advice}")
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise SettingsError(f"{where}: expected {kind.__name__}, not {value!r}")
-    return value
+def _explained(errors: Sequence[ErrorDetails], kind: type[Settings], content: Any) -> str:
+    renamed = {(*error["loc"][:-1], RENAMED.get(str(error["loc"][-1]))) for error in errors if _is_unknown(error)}
+    missing = [error for error in errors if error["type"] == "missing" and error["loc"] not in renamed]
+    listed = [error for error in errors if error["type"] != "missing"] + missing
+    lines = [": ".join(filter(None, (_dotted(error["loc"], content), _message(error, kind)))) for error in listed]
+    more = [f"and {len(lines) - MAX_ERRORS} more"] if len(lines) > MAX_ERRORS else []
+    return "; ".join([*lines[:MAX_ERRORS], *more])
+
+
+def _is_unknown(error: ErrorDetails) -> bool:
+    return error["type"] == "extra_forbidden"
+
+
+def _dotted(keys: Iterable[str | int], content: Any) -> str:
+    """A path such as stages.reason.steps, where list items with a name stand under their name."""
+    parts = []
+    for key in keys:
+        if key != "[key]":  # marks an error in a key of a mapping
+            content = _item(content, key)
+            parts.append((isinstance(key, int) and _name_of(content)) or str(key))
+    return ".".join(parts)
+
+
+def _item(content: Any, key: str | int) -> Any:
+    try:
+        return content[key]
+    except (LookupError, TypeError):
+        return None
+
+
+def _name_of(item: Any) -> str | None:
+    name = item.get("name") if isinstance(item, Mapping) else None
+    return name if isinstance(name, str) and name.isprintable() else None
+
+
+def _message(error: ErrorDetails, kind: type[Settings]) -> str:
+    if _is_unknown(error):
+        *parents, name = error["loc"]
+        return _unknown_field(str(name), list(_model_at(kind, parents).model_fields))
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    value = error["input"]
+    new = RENAMED.get(value) if error["type"] == "literal_error" and isinstance(value, str) else None
+    if new and repr(new) in error["ctx"]["expected"]:
+        return f"renamed to {new}"
+    message = MESSAGES.get(error["type"]) or error["msg"].replace("Input should be a valid", "must be a")
+    message = message.replace("Input should be", "must be").replace("a integer", "an integer")
+    return message if error["type"] == "missing" else f"{message}; got {reprlib.repr(value)}{_yaml_hint(error)}"
+
+
+def _unknown_field(name: str, known: Sequence[str]) -> str:
+    if RENAMED.get(name) in known:
+        return f"renamed to {RENAMED[name]}"
+    close = get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]}? Known" if close else "known"
+    return f"unknown field; {hint} fields are {', '.join(known)}"
+
+
+def _model_at(kind: type[Settings], keys: Iterable[str | int]) -> type[Settings]:
+    for key in keys:
+        if isinstance(key, str):
+            kind = _model_in(kind.model_fields[key].annotation) or kind
+    return kind
+
+
+def _model_in(annotation: Any) -> type[Settings] | None:
+    """The model in an annotation such as `tuple[Stage, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _yaml_hint(error: ErrorDetails) -> str:
+    value = error["input"]
+    if error["type"] != "float_type" or not isinstance(value, str) or not re.fullmatch(r"\d+[eE][+-]?\d+", value):
+        return ""
+    return f"; YAML reads {re.sub('[eE]', '.0e', value)} as a number, but {value} as text"

@@ -20,7 +20,7 @@ from thinkseg.demonstrations import opened_set
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.model_stats import ModelStats
 from thinkseg.training.sft.data import KINDS, Mixture
-from thinkseg.training.sft.recipe import Stage
+from thinkseg.training.sft.recipe import DataKind, Stage
 from thinkseg.types import Dialogue, Turn, VideoSample, View
 
 if TYPE_CHECKING:
@@ -49,10 +49,18 @@ def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None
     """The longest row of some of a stage's data. The data are made, but not encoded."""
     cot = opened_set(cot_set, view) if "cot" in stage.data else None
     mixture = Mixture(
-        cast("Encoder", None), view, stage.data, stage.questions, 0, SAMPLED_CLIPS, 1, cot, stage.asked, stage.strays
+        cast("Encoder", None),
+        view,
+        stage.data,
+        stage.questions_per_clip,
+        clip_offset=0,
+        length=SAMPLED_CLIPS,
+        cot=cot,
+        category_weights=stage.category_weights,
+        noise_word_rate=stage.noise_word_rate,
     )
-    # Keyframes are the beginnings of traces, and to cut them takes a tokenizer.
-    kinds = {"traces" if kind == "keyframes" else kind for kind in stage.data}
+    # keyframe_only is made of the beginnings of traces, and cutting them takes a tokenizer.
+    kinds: set[DataKind] = {"traces" if kind == "keyframe_only" else kind for kind in stage.data}
     made = (KINDS[kind](mixture, at, np.random.default_rng(at)) for kind in kinds for at in range(SAMPLED_CLIPS))
     return max((packed_row(dialogues, model) for dialogues in made if dialogues), key=lambda row: row.tokens)
 
@@ -72,9 +80,9 @@ def group_row(turns: Sequence[RowSize], recipe: GrpoRecipe) -> RowSize:
     first, *later = turns
     replies = recipe.max_new_tokens * len(turns)
     return RowSize(
-        first.tokens + recipe.rollouts * (replies + sum(turn.tokens for turn in later)),
-        first.patches + recipe.rollouts * sum(turn.patches for turn in later),
-        recipe.rollouts * replies,
+        first.tokens + recipe.num_generations * (replies + sum(turn.tokens for turn in later)),
+        first.patches + recipe.num_generations * sum(turn.patches for turn in later),
+        recipe.num_generations * replies,
     )
 
 
@@ -99,13 +107,13 @@ def cache_tokens(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> int:
     (first, _), *later = _dialogues_at_once(recipe, turns)
     # The first turn adds replies to shared prompts; a later turn continues copies of whole dialogues.
     continued = [first * recipe.max_new_tokens, *(count * length for count, length in later)]
-    return recipe.prompts * turns[0].tokens + max(continued)
+    return recipe.prompts_per_step * turns[0].tokens + max(continued)
 
 
 def prefills(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[RowSize]:
     """What is read at the same time in each turn: prompts, then the replies and further turns of rollouts."""
     (first, _), *later = _dialogues_at_once(recipe, turns)
-    prompts = max(1, first // recipe.rollouts)
+    prompts = max(1, first // recipe.num_generations)
     reads = [RowSize(prompts * turns[0].tokens, prompts * turns[0].patches)]
     for (count, _), turn in zip(later, turns[1:], strict=True):
         reads.append(RowSize(count * (turn.tokens + recipe.max_new_tokens), count * turn.patches))
@@ -114,11 +122,11 @@ def prefills(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[RowSize]:
 
 def _dialogues_at_once(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[tuple[int, int]]:
     """For each turn, how many dialogues are continued at the same time, and their length in the end."""
-    total, length, found = recipe.prompts * recipe.rollouts, 0, []
+    total, length, found = recipe.prompts_per_step * recipe.num_generations, 0, []
     for number, turn in enumerate(turns):
-        step = 1 if number else recipe.rollouts  # a group shares its prompt
+        step = 1 if number else recipe.num_generations  # a group shares its prompt
         length += turn.tokens
-        fitting = recipe.tokens_at_once // (length + step * recipe.max_new_tokens)
+        fitting = recipe.max_cache_tokens // (length + step * recipe.max_new_tokens)
         length += recipe.max_new_tokens
         found.append((min(total, max(1, fitting) * step), length))
     return found

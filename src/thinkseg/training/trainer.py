@@ -14,7 +14,7 @@ from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.log_probs import causal_lm_loss
 from thinkseg.training.optimizers import create_optimizer
-from thinkseg.training.recipes import ModelRecipe
+from thinkseg.training.recipes import ModelRecipe, OptimizationRecipe
 from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.types import View
 
@@ -60,7 +60,7 @@ def uses_bf16(precision: str) -> bool:
 
 
 def training_arguments(
-    settings: Any,
+    settings: OptimizationRecipe,
     folder: Path,
     tensorboard: Path,
     seed: int,
@@ -70,8 +70,7 @@ def training_arguments(
 ) -> TrainingArguments:
     """What the Trainer is told, whatever it trains.
 
-    settings: has the fields of a `training.sft.recipe.Stage` that say how long and how fast to learn.
-    folder: for checkpoints. report_to: names of `REPORTERS`; TensorBoard if None. own: what else this training wants
+    folder: for checkpoints. report_to: as in `training.recipes.RunRecipe`. own: what else this training wants
     told.
     """
     import torch
@@ -82,15 +81,15 @@ def training_arguments(
         output_dir=str(folder),
         max_steps=settings.steps,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=uses_bf16(precision),
         use_cpu=not torch.cuda.is_available(),
         seed=seed,
         data_seed=seed,
-        save_steps=settings.save_every,
+        save_steps=settings.save_steps,
         save_total_limit=1,
         train_sampling_strategy="sequential",  # every index is a fresh draw already
         remove_unused_columns=False,
@@ -120,8 +119,8 @@ def stage_trainer(
         precision=recipe.precision,
         report_to=recipe.report_to,
         logging_steps=min(20, stage.steps),
-        dataloader_num_workers=stage.workers,
-        dataloader_persistent_workers=stage.workers > 0,
+        dataloader_num_workers=stage.dataloader_num_workers,
+        dataloader_persistent_workers=stage.dataloader_num_workers > 0,
         **own,
     )
     trainer = trainer_class(stage.optimizer)(
@@ -136,7 +135,7 @@ def stage_trainer(
 
 
 def trainer_class(optimizer: str) -> type[Trainer]:
-    """A Trainer that takes packed rows and one of `training.optimizers.OPTIMIZERS`, and whose checkpoints come back
+    """A Trainer that takes packed rows and an optimizer of `training.optimizers`, and whose checkpoints come back
     whole.
 
     Its loss is the mean over the labelled tokens of a step.

@@ -79,7 +79,7 @@ def packed(
     model: Any, reference: Any, encoder: Encoder, groups: list[Group], vision: ImageFeatureCache | None
 ) -> torch.Tensor:
     total = torch.zeros(())
-    for lesson in lessons(groups, encoder, "grpo", MAX_TOKENS, exclude_truncated=False):
+    for lesson in lessons(groups, encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False):
         assert lesson is not None
         inputs = batch(lesson, encoder, vision)
         logp = token_logprobs(model, inputs).logp
@@ -125,7 +125,7 @@ def test_a_packed_step_is_that_of_its_rollouts_one_by_one(both: tuple[Any, Encod
 def test_tokens_weigh_what_their_rollouts_weigh(qwen2_5: Any) -> None:
     encoder = Encoder.load(qwen2_5)
     one = two_turns(28)
-    (lesson,) = lessons([one], encoder, "grpo", MAX_TOKENS, exclude_truncated=False)
+    (lesson,) = lessons([one], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
     assert lesson is not None
     counts = [int((encoder.encode(o.dialogue).labels != IGNORED).sum()) for o in one.outcomes]
     assert len(lesson.advantage) == len(lesson.weight) == sum(counts) == int((lesson.row.labels != IGNORED).sum())
@@ -136,8 +136,8 @@ def test_tokens_weigh_what_their_rollouts_weigh(qwen2_5: Any) -> None:
 def test_what_teaches_nothing_is_left_out_but_counts(qwen2_5: Any) -> None:
     encoder = Encoder.load(qwen2_5)
     dull = group([(asked("?", [picture(0)]), reply) for reply in ("A", "B", "C", "D")], [0.0] * 4)
-    alone, nothing = lessons([one_turn(28), dull], encoder, "grpo", MAX_TOKENS, exclude_truncated=False)
-    (other,) = lessons([one_turn(28)], encoder, "grpo", MAX_TOKENS, exclude_truncated=False)
+    alone, nothing = lessons([one_turn(28), dull], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
+    (other,) = lessons([one_turn(28)], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
     assert nothing is None
     assert alone is not None
     assert other is not None

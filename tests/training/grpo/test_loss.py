@@ -1,5 +1,5 @@
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.training.grpo.loss import KL_LIMIT, NORMALISATIONS, advantages, kl_estimate, policy_loss, token_weights
+from thinkseg.training.grpo.loss import KL_LIMIT, LossType, advantages, kl_estimate, policy_loss, token_weights
 
 
 def test_advantages_by_hand() -> None:
     # mean 2, sample variance ((1 + 1 + 0 + 0) / 3)
     std = np.sqrt(2 / 3)
     assert advantages([1, 3, 2, 2]) == pytest.approx([-1 / (std + 1e-6), 1 / (std + 1e-6), 0, 0])
-    assert advantages([1, 3, 2, 2], scaled=False).tolist() == [-1, 1, 0, 0]
+    assert advantages([1, 3, 2, 2], scale_rewards=False).tolist() == [-1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("rewards", [[], [0.3], [0.1] * 7, [0.1 + 0.2] * 3])
@@ -23,14 +23,14 @@ def test_equal_rewards_teach_nothing(rewards: list[float]) -> None:
 
 
 @given(st.lists(st.floats(0, 4), min_size=2, max_size=12), st.booleans())
-def test_advantages_add_up_to_nothing(rewards: list[float], scaled: bool) -> None:
-    found = advantages(rewards, scaled)
+def test_advantages_add_up_to_nothing(rewards: list[float], scale_rewards: bool) -> None:
+    found = advantages(rewards, scale_rewards)
     assert np.isfinite(found).all()
     assert abs(found.sum()) < 1e-6
     assert (np.diff(found[np.argsort(rewards)]) >= 0).all()
 
 
-def test_normalisations_by_hand() -> None:
+def test_token_weights_of_each_loss_type_match_hand_computed() -> None:
     """Two rollouts of 2 and 6 tokens and one that is left out; a rollout may have 10 tokens."""
     lengths = [2, 6, 0]
     assert token_weights(lengths, "grpo", 10).tolist() == pytest.approx([1 / 6, 1 / 18, 0])
@@ -38,9 +38,9 @@ def test_normalisations_by_hand() -> None:
     assert token_weights(lengths, "dapo", 10).tolist() == [1 / 8, 1 / 8, 0]
 
 
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_nothing_left_weighs_nothing(normalisation: str) -> None:
-    assert token_weights([0, 0], normalisation, 10).tolist() == [0, 0]
+@pytest.mark.parametrize("loss_type", get_args(LossType))
+def test_nothing_left_weighs_nothing(loss_type: str) -> None:
+    assert token_weights([0, 0], loss_type, 10).tolist() == [0, 0]
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any))
@@ -130,7 +130,7 @@ MAX_TOKENS = 9
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.04])
-@pytest.mark.parametrize("kind", NORMALISATIONS)
+@pytest.mark.parametrize("kind", get_args(LossType))
 def test_loss_and_gradient_are_those_of_trl(kind: str, beta: float) -> None:
     """On the same numbers; the KL is far from where ours is cut off, which TRL's is not."""
     generator = torch.Generator().manual_seed(0)

@@ -9,11 +9,11 @@ from thinkseg.data import shapes
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
 from thinkseg.training.grpo.prompt_sampler import Prompts
-from thinkseg.training.grpo.recipe import Source
+from thinkseg.training.grpo.recipe import PromptSource
 
 
 def test_shapes_go_on_for_ever_from_their_offset() -> None:
-    prompts = Prompts([Source("shapes", offset=1_000)], num_frames=4, seed=0)
+    prompts = Prompts([PromptSource(name="shapes", clip_offset=1_000)], num_frames=4, seed=0)
     for number in (0, 7, 123_456):
         prompt = prompts[number]
         assert prompt.sample.id == shapes.load("train", 1_000 + number).id
@@ -22,7 +22,7 @@ def test_shapes_go_on_for_ever_from_their_offset() -> None:
 
 
 def test_shapes_are_asked_about_as_often_as_told() -> None:
-    prompts = Prompts([Source("shapes", asked={"none": 8.0})], num_frames=4, seed=0)
+    prompts = Prompts([PromptSource(name="shapes", category_weights={"none": 8.0})], num_frames=4, seed=0)
     assert sum(prompts[number].sample.category == "none" for number in range(40)) > 28
 
 
@@ -34,24 +34,24 @@ def revos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_expressions_are_shuffled_anew_each_round(revos: Path) -> None:
-    prompts = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=1)
+    prompts = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=1)
     rounds = [[prompts[number].sample.id for number in range(start, start + 6)] for start in (0, 6, 12)]
     assert all(sorted(one) == sorted(rounds[0]) and len(set(one)) == 6 for one in rounds)
     assert len({tuple(one) for one in rounds}) > 1
-    again = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=1)
+    again = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=1)
     assert [again[number].sample.id for number in (14, 3)] == [rounds[2][2], rounds[0][3]]
-    other = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=2)
+    other = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=2)
     assert [other[number].sample.id for number in range(6)] != rounds[0]
 
 
 def test_sources_are_mixed(revos: Path) -> None:
-    twice = Prompts([Source("revos", str(revos), "valid")] * 2, num_frames=3, seed=0)
+    twice = Prompts([PromptSource(name="revos", root=str(revos), split="valid")] * 2, num_frames=3, seed=0)
     found = [twice[number].sample.id for number in range(12)]
     assert sorted(found) == sorted(2 * sorted(set(found)))
 
 
 def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
-    prompts = Prompts([Source("revos", str(revos), "valid")], num_frames=3, seed=0)
+    prompts = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=0)
     prompt = prompts[0]
     assert prompt.sample.truth is not None
     assert len(prompt.frame_indices) == 3
@@ -61,7 +61,15 @@ def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
 @pytest.mark.parametrize("source", ["shapes", "revos"])
 def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often they are asked for, by whichever chain or tracker."""
-    prompt = Prompts([Source(source) if source == "shapes" else Source(source, str(revos), "valid")], 3, 0)[0]
+    prompt = Prompts(
+        [
+            PromptSource(name=source)
+            if source == "shapes"
+            else PromptSource(name=source, root=str(revos), split="valid")
+        ],
+        3,
+        0,
+    )[0]
     video = prompt.sample.video
     decoded: list[int] = []
     inner = video._inner  # type: ignore[attr-defined]
@@ -83,4 +91,4 @@ def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.M
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere"):
-        Prompts([Source("revos", str(tmp_path / "nowhere"), "valid")], 3, 0)
+        Prompts([PromptSource(name="revos", root=str(tmp_path / "nowhere"), split="valid")], 3, 0)

@@ -1,6 +1,5 @@
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
-from thinkseg.training.grpo.recipe import GrpoRecipe, Source
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.grpo.step import Step
 from thinkseg.training.grpo.train import train
 from thinkseg.training.log import JsonLines
@@ -31,16 +30,16 @@ def recipe(folder: Path, lora: bool = False, **changes: Any) -> GrpoRecipe:
         "steps": STEPS,
         "num_frames": 2,
         "frame_wh": (56, 56),
-        "prompts": 2,
-        "rollouts": 4,
+        "prompts_per_step": 2,
+        "num_generations": 4,
         "learning_rate": 1e-3,
         "max_new_tokens": 8,
-        "save_every": 2,
-        "show_every": 3,
+        "save_steps": 2,
+        "log_rollouts_steps": 3,
         "precision": "fp32",
     }
     model = ModelRecipe(name=str(folder), lora=Lora(rank=2) if lora else None)
-    return GrpoRecipe(model=model, data=(Source("shapes"),), **settings | changes)
+    return GrpoRecipe(model=model, data=(PromptSource(name="shapes"),), **settings | changes)
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def test_a_run_leaves_a_policy_and_what_it_told(qwen2_5: Path, tmp_path: Path, l
 def test_in_bf16_a_policy_is_its_reference_to_the_bit_before_it_learns(
     qwen2_5: Path, tmp_path: Path, lora: bool
 ) -> None:
-    train(recipe(qwen2_5, lora, precision="bf16", steps=2, show_every=0), tmp_path)
+    train(recipe(qwen2_5, lora, precision="bf16", steps=2, log_rollouts_steps=0), tmp_path)
     first, second = (record["kl"] for record in log(tmp_path))
     assert first == 0
     assert second > 0
@@ -112,7 +111,16 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: bool
 ) -> None:
     """30 steps straight are 15, a kill between two checkpoints, and 15 more: the same prompts, losses and weights."""
-    wanted = recipe(qwen2_5, lora, steps=30, save_every=4, prompts=1, rollouts=3, max_new_tokens=4, show_every=0)
+    wanted = recipe(
+        qwen2_5,
+        lora,
+        steps=30,
+        save_steps=4,
+        prompts_per_step=1,
+        num_generations=3,
+        max_new_tokens=4,
+        log_rollouts_steps=0,
+    )
     train(wanted, tmp_path / "straight")
 
     def on_step_end(self: JsonLines, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -151,8 +159,10 @@ def test_the_better_attempts_become_likelier(qwen2_5: Path, tmp_path: Path, monk
         return [RolloutScore(dict.fromkeys(weights), -o.num_tokens) for o in outcomes]
 
     monkeypatch.setattr(step, "score_group", shorter)
-    wanted = recipe(qwen2_5, steps=40, rollouts=8, learning_rate=1e-2, beta=0.0, max_new_tokens=6, show_every=0)
-    train(replace(wanted, save_every=100), tmp_path)
+    wanted = recipe(
+        qwen2_5, steps=40, num_generations=8, learning_rate=1e-2, beta=0.0, max_new_tokens=6, log_rollouts_steps=0
+    )
+    train(wanted.model_copy(update={"save_steps": 100}), tmp_path)
     records = log(tmp_path)
     lengths = [record["tokens"] for record in records]
     assert sum(lengths[:5]) / 5 > 5
@@ -180,7 +190,7 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Engine, "decode", decode)
     chosen = {"format_graded": 1.0, "keyframe_soft": 1.0, "boxes": 1.0}
-    wanted = recipe(qwen2_5, chain="revseg", rewards=chosen, steps=3, closeup_wh=(84, 84), prompts=3)
+    wanted = recipe(qwen2_5, chain="revseg", rewards=chosen, steps=3, closeup_wh=(84, 84), prompts_per_step=3)
     made = train(wanted, tmp_path)
     assert spoken == ["when", "where"] * 3
     assert changed(qwen2_5, made)
@@ -192,7 +202,7 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("where", "setting"), [("roll_out", "tokens_at_once"), ("policy_loss", "gradient_checkpointing")]
+    ("where", "setting"), [("roll_out", "max_cache_tokens"), ("policy_loss", "gradient_checkpointing")]
 )
 @pytest.mark.usefixtures("lively")
 def test_out_of_memory_names_the_setting_to_lower(

@@ -1,7 +1,6 @@
 """Training on a set on disk."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from recipefiles import changed_recipe
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.candidates import ShapesSource
@@ -45,14 +45,35 @@ def cot(root: Path) -> CotSet:
 
 
 def recipe_for(root: Path | None, model: Path, **changes: Any) -> Recipe:
-    stage = Stage("sft", "words", 3, 2, 1e-3, {"cot": 1.0}, save_every=2, workers=0)
-    named = None if root is None else str(root)
-    made = Recipe(ModelRecipe(name=str(model)), (stage,), 2, (56, 56), precision="fp32", cot_set=named)
-    return replace(made, **changes)
+    stage = Stage(
+        name="sft",
+        objective="causal_lm",
+        steps=3,
+        batch_size=2,
+        learning_rate=1e-3,
+        data={"cot": 1.0},
+        save_steps=2,
+        dataloader_num_workers=0,
+    )
+    settings: dict[str, Any] = {
+        "model": ModelRecipe(name=str(model)),
+        "stages": (stage,),
+        "num_frames": 2,
+        "frame_wh": (56, 56),
+        "precision": "fp32",
+        "cot_set": None if root is None else str(root),
+    }
+    return Recipe(**settings | changes)
 
 
 def mixture(cot: CotSet, encoder: Any, **changes: Any) -> Mixture:
-    settings: dict[str, Any] = {"shares": {"cot": 1.0}, "questions": 1, "offset": 30, "length": 100, "cot": cot}
+    settings: dict[str, Any] = {
+        "kind_weights": {"cot": 1.0},
+        "questions_per_clip": 1,
+        "clip_offset": 30,
+        "length": 100,
+        "cot": cot,
+    }
     return Mixture(encoder, VIEW, **settings | changes)
 
 
@@ -130,5 +151,5 @@ def test_the_recipe_that_ships_differs_from_veasons_in_its_data_alone() -> None:
     folder = Path(__file__).parents[3] / "recipes"
     ours, theirs = load_recipe(folder / "cot-sft.yaml"), load_recipe(folder / "veason-3b-sft.yaml")
     assert ours.cot_set == "runs/cot-revos"
-    stages = tuple(replace(stage, data={"traces": 1.0}) for stage in ours.stages)
-    assert replace(ours, cot_set=None, stages=stages) == theirs
+    stages = tuple(changed_recipe(stage, data={"traces": 1.0}) for stage in ours.stages)
+    assert changed_recipe(ours, cot_set=None, stages=stages) == theirs

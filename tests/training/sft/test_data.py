@@ -27,7 +27,12 @@ VIEW = View(4, (84, 56))
 
 
 def mixture(encoder: Encoder, **changes: Any) -> Mixture:
-    settings: dict[str, Any] = {"shares": {"traces": 1.0}, "questions": 2, "offset": 100, "length": 50}
+    settings: dict[str, Any] = {
+        "kind_weights": {"traces": 1.0},
+        "questions_per_clip": 2,
+        "clip_offset": 100,
+        "length": 50,
+    }
     return Mixture(encoder, VIEW, **settings | changes)
 
 
@@ -48,7 +53,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"cot"}))  # which needs a set, see test_cot_training.py
 def test_rows_are_a_pure_function_of_their_index(encoder: Encoder, kind: str) -> None:
-    first, again = (mixture(encoder, shares={kind: 1.0}) for _ in range(2))
+    first, again = (mixture(encoder, kind_weights={kind: 1.0}) for _ in range(2))
     rows = [first[i] for i in range(3)]
     assert all(same(row, again[i]) for i, row in reversed(list(enumerate(rows))))
     assert not same(rows[0], rows[1])
@@ -56,9 +61,9 @@ def test_rows_are_a_pure_function_of_their_index(encoder: Encoder, kind: str) ->
 
 def test_stages_read_the_train_split_from_their_offset_on(encoder: Encoder) -> None:
     """Rows are sorted within a pool, so it is whole stages of the same clips that are compared."""
-    early, late = (sorted(len(row.ids) for row in every(mixture(encoder, offset=o, length=6))) for o in (100, 500))
+    early, late = (sorted(len(row.ids) for row in every(mixture(encoder, clip_offset=o, length=6))) for o in (100, 500))
     assert early != late
-    assert early == sorted(len(row.ids) for o in (100, 103) for row in every(mixture(encoder, offset=o, length=3)))
+    assert early == sorted(len(row.ids) for o in (100, 103) for row in every(mixture(encoder, clip_offset=o, length=3)))
 
 
 def test_a_mixture_has_a_length(encoder: Encoder) -> None:
@@ -66,7 +71,7 @@ def test_a_mixture_has_a_length(encoder: Encoder) -> None:
 
 
 def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
-    rows = [mixture(encoder, questions=3)[i] for i in range(4)]
+    rows = [mixture(encoder, questions_per_clip=3)[i] for i in range(4)]
     assert [int(row.branch.max()) for row in rows] == [3] * 4
     assert all((row.labels == encoder.end_id).sum() == 3 for row in rows)
     assert all(len(row.grids) == VIEW.num_frames for row in rows)
@@ -74,14 +79,17 @@ def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
 
 def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
     """One frame is shown in a row of frames, four in others. Shares need not sum to one."""
-    rows = [mixture(encoder, shares={"frames": 3.0, "lists": 1.0}, questions=1)[i] for i in range(40)]
+    rows = [
+        mixture(encoder, kind_weights={"list_objects_single_frame": 3.0, "list_objects": 1.0}, questions_per_clip=1)[i]
+        for i in range(40)
+    ]
     assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.92
 
 
 def test_questions_without_a_target_are_asked_as_often_as_told(encoder: Encoder) -> None:
     """Of the first questions, for which a clip is made: 0.46 of 1.38, 0.08 of 1, or next to none."""
     for asked, share in (({"none": 0.46}, 1 / 3), ({}, 0.08), ({"none": 1e-9}, 0.0)):
-        data = mixture(encoder, asked=asked)
+        data = mixture(encoder, category_weights=asked)
         first = [data.clip(at, 1).questions[0] for at in range(300)]
         assert np.mean([not question.targets for question in first]) == pytest.approx(share, abs=0.08 if share else 0)
 
@@ -90,7 +98,7 @@ def test_made_up_words_are_put_into_as_many_questions_as_told(encoder: Encoder) 
     """Nothing else about a clip changes."""
     plain = [mixture(encoder).clip(at, 3) for at in range(200)]
     for strays in (0.0, 0.25, 1.0):
-        odd = [mixture(encoder, strays=strays).clip(at, 3) for at in range(200)]
+        odd = [mixture(encoder, noise_word_rate=strays).clip(at, 3) for at in range(200)]
         assert [clip.questions for clip in odd] == [clip.questions for clip in plain]
         pairs = [
             pair for one, other in zip(odd, plain, strict=True) for pair in zip(one.texts, other.texts, strict=True)
@@ -100,7 +108,12 @@ def test_made_up_words_are_put_into_as_many_questions_as_told(encoder: Encoder) 
 
 def test_rows_of_a_batch_are_about_equally_long(encoder: Encoder) -> None:
     """A pool is cut into batches by length: of one length after another, in random order, the last batch last."""
-    data = mixture(encoder, shares={"frames": 1.0, "traces": 1.0}, batch=4, length=4 * BATCHES_A_POOL + 6)
+    data = mixture(
+        encoder,
+        kind_weights={"list_objects_single_frame": 1.0, "traces": 1.0},
+        batch_size=4,
+        length=4 * BATCHES_A_POOL + 6,
+    )
     lengths = [len(row.ids) for row in every(data)]
     pools = [lengths[: 4 * BATCHES_A_POOL], lengths[4 * BATCHES_A_POOL :]]
     for pool in pools:
@@ -121,7 +134,7 @@ def test_a_clip_with_nothing_to_see_is_replaced_by_one_of_its_own(
         return [] if len(asked) < 3 else [(Turn(("Who?",)), "Nobody.")]
 
     monkeypatch.setitem(KINDS, "barren", barren)
-    row = mixture(encoder, shares={"barren": 1.0}, offset=107, length=1)[0]
+    row = mixture(encoder, kind_weights={"barren": 1.0}, clip_offset=107, length=1)[0]
     assert asked == [107, 108, 109]
     assert (row.labels != IGNORED).any()
 
@@ -306,11 +319,11 @@ def labelled_replies(index: int) -> list[str]:
 
 def test_keyframes_are_taught_without_the_boxes_that_follow(encoder: Encoder) -> None:
     """Replies end, untaught how, where the boxes of the answer would begin; one without a target is whole."""
-    data = mixture(encoder, shares={"keyframes": 1.0}, asked={"none": 0.46})
+    data = mixture(encoder, kind_weights={"keyframe_only": 1.0}, category_weights={"none": 0.46})
     ends = set()
     for index in range(12):
         whole = KINDS["traces"](data, index, rng(index))
-        for asked, said in zip(KINDS["keyframes"](data, index, rng(index)), whole, strict=True):
+        for asked, said in zip(KINDS["keyframe_only"](data, index, rng(index)), whole, strict=True):
             (taught,) = labelled_text(encoder, asked)
             if '"keyframe_timestamp": null' in said[1]:
                 assert taught == f"{said[1]}<|im_end|>"
@@ -321,10 +334,16 @@ def test_keyframes_are_taught_without_the_boxes_that_follow(encoder: Encoder) ->
 
 
 def test_boxings_teach_the_second_turns_of_closeups_alone(encoder: Encoder) -> None:
-    data = mixture(encoder, shares={"boxings": 1.0}, questions=3, asked={"none": 0.15}, length=24)
+    data = mixture(
+        encoder,
+        kind_weights={"two_turns_boxes_only": 1.0},
+        questions_per_clip=3,
+        category_weights={"none": 0.15},
+        length=24,
+    )
     expected, left_out = [], 0
-    for at in range(data.offset, data.offset + data.length):
-        dialogues = KINDS["closeups"](data, at, rng())
+    for at in range(data.clip_offset, data.clip_offset + data.length):
+        dialogues = KINDS["two_turns"](data, at, rng())
         said = tuple(f"{dialogue[3]}<|im_end|>" for dialogue in dialogues if len(dialogue) == 4)
         left_out += len(dialogues) - len(said)
         expected.append(said)
@@ -337,8 +356,8 @@ def test_boxings_teach_the_second_turns_of_closeups_alone(encoder: Encoder) -> N
 def test_firsts_answer_with_the_first_frame_that_shows_a_target(encoder: Encoder) -> None:
     data, later, kept = mixture(encoder), 0, 0
     for index in range(20):
-        for number, (_, said) in enumerate(KINDS["firsts"](data, index, rng(index))):
-            clip = data.clip(index, data.questions)
+        for number, (_, said) in enumerate(KINDS["first_visible_keyframe"](data, index, rng(index))):
+            clip = data.clip(index, data.questions_per_clip)
             shown, _ = show(ShapesVideo(clip.clip, SOURCE_WH, clip.id), VIEW)
             answer = parse_answer(str(said), shown)
             best = parse_answer(true_reply(clip, number, shown, 0), shown)

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
+from recipefiles import changed_recipe
 from thinkseg.errors import SettingsError
 from thinkseg.models import BUNDLED
 from thinkseg.models.policies.qwen.checkpoint import load_model, load_view
@@ -32,25 +32,43 @@ from tinymodels import TEXT, VISION, asked, changed, picture, weights
 RECIPES = Path(__file__).parents[3] / "recipes"
 
 
-def stage(name: str, objective: str = "words", **changes: Any) -> Stage:
-    settings: dict[str, Any] = {"steps": 4, "batch": 2, "learning_rate": 1e-3, "save_every": 2, "workers": 0}
-    return Stage(name, objective, **settings | changes)
+def stage(name: str, objective: str = "causal_lm", **changes: Any) -> Stage:
+    settings: dict[str, Any] = {
+        "name": name,
+        "objective": objective,
+        "steps": 4,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "save_steps": 2,
+        "dataloader_num_workers": 0,
+    }
+    return Stage(**settings | changes)
 
 
+create = Create(
+    vision=VISION, text=TEXT, vocab_size=500, max_integer_token=60, num_decimal_tokens=60, tokenizer_clips=10
+)
 CREATED = Recipe(
-    model=ModelRecipe(create=Create(VISION, TEXT, vocab_size=500, whole_numbers=60, tenths=60, corpus=10)),
+    model=ModelRecipe(create=create),
     stages=(
-        stage("see", "patches"),
-        stage("name", data={"frames": 1.0}),
-        stage("reason", data={"traces": 0.7, "lists": 0.3}, questions=2, batch=1, accumulate=2, optimizer="muon"),
+        stage("see", "vision_probe"),
+        stage("name", data={"list_objects_single_frame": 1.0}),
+        stage(
+            "reason",
+            data={"traces": 0.7, "list_objects": 0.3},
+            questions_per_clip=2,
+            batch_size=1,
+            gradient_accumulation_steps=2,
+            optimizer="muon",
+        ),
     ),
     num_frames=2,
     frame_wh=(56, 56),
     precision="fp32",
 )
 
-LOOKING = replace(CREATED, stages=CREATED.stages[:1])
-TALKING = replace(CREATED, stages=CREATED.stages[:2])
+LOOKING = changed_recipe(CREATED, stages=CREATED.stages[:1])
+TALKING = changed_recipe(CREATED, stages=CREATED.stages[:2])
 
 
 def tuned(folder: Path, lora: Lora | None = None, **changes: Any) -> Recipe:
@@ -99,13 +117,13 @@ def test_a_run_begins_at_its_first_clip(monkeypatch: pytest.MonkeyPatch, tmp_pat
     begun: list[int] = []
 
     def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, *_: Any, **__: Any) -> None:
-        begun.append(data.offset)
+        begun.append(data.clip_offset)
         raise Killed
 
     monkeypatch.setattr(sft, "stage_trainer", stop)
     for first in (0, 60_000_000):
         with pytest.raises(Killed):
-            train(replace(CREATED, first_clip=first), tmp_path / str(first))
+            train(changed_recipe(CREATED, clip_offset=first), tmp_path / str(first))
     assert begun == [0, 60_000_000]
 
 
@@ -136,7 +154,7 @@ def test_a_stage_trains_what_it_is_meant_to(finished: Path) -> None:
 def test_a_policy_that_ships_can_be_tuned_by_its_name(tmp_path: Path) -> None:
     recipe = Recipe(
         model=ModelRecipe(name="shapes"),
-        stages=(stage("sft", steps=2, batch=1, data={"traces": 1.0}),),
+        stages=(stage("sft", steps=2, batch_size=1, data={"traces": 1.0}),),
         num_frames=1,
         frame_wh=(56, 56),
         precision="fp32",
@@ -216,7 +234,7 @@ train(TALKING, Path({str(tmp_path)!r}))
 
 
 def test_a_folder_holds_one_run(finished: Path) -> None:
-    other = replace(CREATED, seed=1)
+    other = changed_recipe(CREATED, seed=1)
     with pytest.raises(SettingsError, match="holds the run of another recipe"):
         train(other, finished)
     assert train(CREATED, finished).is_dir()
@@ -231,15 +249,25 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "complaint"),
     [
-        (replace(CREATED, stages=(*CREATED.stages, stage("more", data={"revos": 1.0}))), "'more': no data 'revos'"),
-        (replace(CREATED, model=ModelRecipe(create=Create({}, TEXT, corpus=1))), "vision half .* 'hidden_size'"),
-        (replace(CREATED, model=ModelRecipe(create=Create(VISION, TEXT | {"depth": 3}, corpus=1))), "text .* 'depth'"),
         (
-            replace(CREATED, model=ModelRecipe(create=Create(VISION | {"depth": "deep"}, TEXT, corpus=1))),
+            changed_recipe(CREATED, model=ModelRecipe(create=Create(vision={}, text=TEXT, tokenizer_clips=1))),
+            "vision half .* 'hidden_size'",
+        ),
+        (
+            changed_recipe(
+                CREATED, model=ModelRecipe(create=Create(vision=VISION, text=TEXT | {"depth": 3}, tokenizer_clips=1))
+            ),
+            "text .* 'depth'",
+        ),
+        (
+            changed_recipe(
+                CREATED,
+                model=ModelRecipe(create=Create(vision=VISION | {"depth": "deep"}, text=TEXT, tokenizer_clips=1)),
+            ),
             "no such model can be: .*depth",
         ),
-        (replace(CREATED, frame_wh=(56, 60)), r"frame_wh: \[56, 60\] are not multiples of 28"),
-        (replace(CREATED, closeup_wh=(56, 60)), r"closeup_wh: \[56, 60\] are not multiples of 28"),
+        (changed_recipe(CREATED, frame_wh=(56, 60)), r"frame_wh: \[56, 60\] are not multiples of 28"),
+        (changed_recipe(CREATED, closeup_wh=(56, 60)), r"closeup_wh: \[56, 60\] are not multiples of 28"),
     ],
 )
 def test_recipes_that_cannot_be_run_are_refused_at_once(tmp_path: Path, recipe: Recipe, complaint: str) -> None:
@@ -292,7 +320,7 @@ def test_a_low_rank_is_what_lora_adds(qwen2_5: Path, tmp_path: Path) -> None:
 def test_lora_goes_on_after_a_kill(
     qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
 ) -> None:
-    recipe = tuned(qwen2_5, Lora(rank=2), steps=3, batch=1, save_every=1)
+    recipe = tuned(qwen2_5, Lora(rank=2), steps=3, batch_size=1, save_steps=1)
     whole = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
         kill_at(patch, "sft", steps_before)
@@ -309,7 +337,7 @@ def test_a_saved_models_vision_tower_is_frozen(qwen2_5: Path, tmp_path: Path) ->
 
 def test_a_saved_models_vision_tower_is_trained_if_asked_for(qwen2_5: Path, tmp_path: Path) -> None:
     recipe = tuned(qwen2_5)
-    recipe = replace(recipe, model=replace(recipe.model, train_vision=True))
+    recipe = changed_recipe(recipe, model=changed_recipe(recipe.model, train_vision=True))
     assert changed(qwen2_5, train(recipe, tmp_path)) == set(weights(qwen2_5))
 
 
@@ -341,8 +369,8 @@ def test_accumulated_batches_weigh_as_one(qwen2_5: Path, tmp_path: Path) -> None
 
     A single step, because batches of another size are sorted into other steps.
     """
-    one = tuned(qwen2_5, steps=1, batch=4, accumulate=1, warmup=0.0)
-    many = tuned(qwen2_5, steps=1, batch=1, accumulate=4, warmup=0.0)
+    one = tuned(qwen2_5, steps=1, batch_size=4, gradient_accumulation_steps=1, warmup_steps=0.0)
+    many = tuned(qwen2_5, steps=1, batch_size=1, gradient_accumulation_steps=4, warmup_steps=0.0)
     near(train(one, tmp_path / "one"), train(many, tmp_path / "many"))
     losses = [
         json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["loss"] for name in ("one", "many")
@@ -351,14 +379,14 @@ def test_accumulated_batches_weigh_as_one(qwen2_5: Path, tmp_path: Path) -> None
 
 
 def test_recomputed_activations_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
-    kept = tuned(qwen2_5, Lora(rank=2), warmup=0.0)
-    again = tuned(qwen2_5, Lora(rank=2), warmup=0.0, gradient_checkpointing=True)
+    kept = tuned(qwen2_5, Lora(rank=2), warmup_steps=0.0)
+    again = tuned(qwen2_5, Lora(rank=2), warmup_steps=0.0, gradient_checkpointing=True)
     near(train(kept, tmp_path / "kept"), train(again, tmp_path / "again"))
     assert changed(qwen2_5, tmp_path / "again" / "model")
 
 
 def test_loader_processes_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
-    here, elsewhere = tuned(qwen2_5, Lora(rank=1)), tuned(qwen2_5, Lora(rank=1), workers=1)
+    here, elsewhere = tuned(qwen2_5, Lora(rank=1)), tuned(qwen2_5, Lora(rank=1), dataloader_num_workers=1)
     assert changed(train(here, tmp_path / "here"), train(elsewhere, tmp_path / "elsewhere")) == set()
 
 
@@ -366,9 +394,9 @@ def test_loader_processes_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
 def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> None:
     """With a tiny model of the same layout under tiny frames, for a few steps."""
     recipe = load_recipe(RECIPES / f"veason-{size}-sft.yaml")
-    short = replace(recipe.stages[0], steps=1, accumulate=2, workers=0)
-    recipe = replace(
-        recipe, model=replace(recipe.model, name=str(qwen2_5)), stages=(short,), num_frames=3, frame_wh=(56, 56)
+    short = changed_recipe(recipe.stages[0], steps=1, gradient_accumulation_steps=2, dataloader_num_workers=0)
+    recipe = changed_recipe(
+        recipe, model=changed_recipe(recipe.model, name=str(qwen2_5)), stages=(short,), num_frames=3, frame_wh=(56, 56)
     )
     assert load_view(train(recipe, tmp_path)) == View(3, (56, 56))
 
@@ -376,9 +404,9 @@ def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> 
 @pytest.mark.parametrize("which", ["qwen2_5", "qwen3"])
 def test_two_turns_are_trained_on_closeups(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
     """Branches with images of their own, through the whole trainer; the policy that is left knows both sizes."""
-    recipe = tuned(request.getfixturevalue(which), data={"closeups": 0.7, "traces": 0.3}, questions=2)
+    recipe = tuned(request.getfixturevalue(which), data={"two_turns": 0.7, "traces": 0.3}, questions_per_clip=2)
     width, height = recipe.frame_wh
-    recipe = replace(recipe, closeup_wh=(2 * width, height))
+    recipe = changed_recipe(recipe, closeup_wh=(2 * width, height))
     result = train(recipe, tmp_path)
     assert changed(Path(str(recipe.model.name)), result)
     view = load_view(result)
@@ -389,13 +417,13 @@ def test_a_setting_that_is_not_used_does_not_tell_runs_apart(finished: Path) -> 
     """A run that was begun before there was such a setting goes on."""
     assert "closeup_wh" not in json.loads((finished / "recipe.json").read_text())
     with pytest.raises(SettingsError, match="another recipe"):
-        train(replace(CREATED, closeup_wh=(56, 56)), finished)
+        train(changed_recipe(CREATED, closeup_wh=(56, 56)), finished)
 
 
 def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
     """Gradient descent on the loss makes the true words likelier: the labels are where they should be."""
     model = load_model(qwen2_5, "fp32")
-    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=1, offset=0, length=1)
+    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions_per_clip=1, clip_offset=0, length=1)
     batch = collate([data[0]], encoder.tokenizer.pad_token_id)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
@@ -410,7 +438,7 @@ def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
 
 def test_the_trainer_can_give_its_outputs(qwen2_5: Path, encoder: Encoder) -> None:
     model = load_model(qwen2_5, "fp32")
-    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions=1, offset=0, length=1)
+    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions_per_clip=1, clip_offset=0, length=1)
     batch = collate([data[0]], encoder.tokenizer.pad_token_id)
     trainer: Any = object.__new__(trainer_class("adamw"))
     with torch.no_grad():

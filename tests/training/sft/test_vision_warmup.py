@@ -19,12 +19,12 @@ COLUMNS, ROWS, SIDE = 4, 3, 28
 
 @pytest.fixture(scope="module")
 def cells(encoder: Encoder) -> VisionProbeData:
-    return VisionProbeData(encoder, VIEW, offset=20, length=9)
+    return VisionProbeData(encoder, VIEW, clip_offset=20, length=9)
 
 
 def test_items_are_a_pure_function_of_their_index(encoder: Encoder, cells: VisionProbeData) -> None:
     assert len(cells) == 9
-    one, again, shifted = cells[3], cells[3], VisionProbeData(encoder, VIEW, offset=22, length=9)[1]
+    one, again, shifted = cells[3], cells[3], VisionProbeData(encoder, VIEW, clip_offset=22, length=9)[1]
     for name, value in one.items():
         assert np.array_equal(value, again[name])
         assert np.array_equal(value, shifted[name])

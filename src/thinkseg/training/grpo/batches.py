@@ -25,7 +25,7 @@ class PackedGroup:
 
 
 def lessons(
-    groups: Sequence[Group], encoder: Encoder, normalisation: str, max_tokens: int, exclude_truncated: bool
+    groups: Sequence[Group], encoder: Encoder, loss_type: str, max_tokens: int, mask_truncated_completions: bool
 ) -> list[PackedGroup | None]:
     """A row for each of this process's groups of a step, None for one that teaches nothing.
 
@@ -37,12 +37,12 @@ def lessons(
     encoded = [encoder.encode_group([outcome.dialogue for outcome in group.outcomes]) for group in groups]
     labelled = [[int((one.labels != IGNORED).sum()) for one in group] for group in encoded]
     lengths = [
-        0 if exclude_truncated and outcome.truncated else length
+        0 if mask_truncated_completions and outcome.truncated else length
         for group, counts in zip(groups, labelled, strict=True)
         for outcome, length in zip(group.outcomes, counts, strict=True)
     ]
     turns = max(len(outcome.replies) for group in groups for outcome in group.outcomes)
-    weights = iter(_weights(lengths, normalisation, max_tokens, turns))
+    weights = iter(_weights(lengths, loss_type, max_tokens, turns))
     rows: list[PackedGroup | None] = []
     for group, dialogues, counts in zip(groups, encoded, labelled, strict=True):
         weight = [next(weights) for _ in counts]
@@ -59,11 +59,11 @@ def lessons(
     return rows
 
 
-def _weights(lengths: Sequence[int], normalisation: str, max_tokens: int, turns: int) -> np.ndarray:
+def _weights(lengths: Sequence[int], loss_type: str, max_tokens: int, turns: int) -> np.ndarray:
     """What each token of each of this process's rollouts weighs, among those of all processes."""
     all_gather = distributed.all_gather((lengths, turns))
     together = [length for theirs, _ in all_gather for length in theirs]
-    weights = token_weights(together, normalisation, max_tokens * max(turns for _, turns in all_gather))
+    weights = token_weights(together, loss_type, max_tokens * max(turns for _, turns in all_gather))
     before = sum(len(theirs) for theirs, _ in all_gather[: distributed.number()])
     # Gradients are averaged over processes, and the loss of a step is a sum.
     return weights[before : before + len(lengths)] * distributed.count()

@@ -7,7 +7,7 @@ ratio of the new policy to the old is then 1 where the gradient is taken, and th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,35 +20,35 @@ KL_LIMIT, LOG_RATIO_LIMIT = 10.0, 20.0
 EPSILON = 1e-6
 
 
-def advantages(rewards: Sequence[float], scaled: bool = True) -> np.ndarray:
+def advantages(rewards: Sequence[float], scale_rewards: bool = True) -> np.ndarray:
     """How much better than its group each rollout did: (r - mean) / (std + 1e-6), float64 (G,).
 
-    scaled: whether to divide by the standard deviation (of a sample, N - 1); Dr. GRPO (arXiv 2503.20783) does not.
+    scale_rewards: whether to divide by the standard deviation (of a sample, N - 1), unlike Dr. GRPO (2503.20783).
     A group in which all did equally well is all zeros, exactly.
     """
     values = np.asarray(rewards, np.float64)
     if len(values) < 2 or (values == values[0]).all():
         return np.zeros(len(values))
     centred = values - values.mean()
-    return centred / (values.std(ddof=1) + EPSILON) if scaled else centred
+    return centred / (values.std(ddof=1) + EPSILON) if scale_rewards else centred
 
 
-def token_weights(lengths: Sequence[int], normalisation: str, max_tokens: int) -> np.ndarray:
+def token_weights(lengths: Sequence[int], loss_type: str, max_tokens: int) -> np.ndarray:
     """What each token of each rollout of a step weighs in the loss, float64 (rollouts,).
 
     lengths: trained tokens of each rollout, 0 for one that is left out; it is still counted as a rollout.
-    normalisation: one of `NORMALISATIONS`. max_tokens: the most that a rollout may have.
+    loss_type: one of `LossType`. max_tokens: the most that a rollout may have.
     """
     counts = np.asarray(lengths, np.float64)
     share = {
         "grpo": 1 / (np.maximum(counts, 1) * len(counts)),
         "dr_grpo": np.full(len(counts), 1 / (max_tokens * len(counts))),
         "dapo": np.full(len(counts), 1 / max(counts.sum(), 1)),
-    }[normalisation]
+    }[loss_type]
     return np.where(counts > 0, share, 0.0)
 
 
-NORMALISATIONS = ("grpo", "dr_grpo", "dapo")
+LossType = Literal["grpo", "dr_grpo", "dapo"]
 """grpo: mean over rollouts of their mean over tokens. dr_grpo: a rollout's sum over the most tokens it may have, mean
 over rollouts (arXiv 2503.20783). dapo: mean over all tokens of the step (arXiv 2503.14476)."""
 

@@ -14,7 +14,7 @@ from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
-from thinkseg.training.grpo.recipe import Source
+from thinkseg.training.grpo.recipe import PromptSource
 from thinkseg.types import Frames, VideoSample
 
 
@@ -25,7 +25,7 @@ class Prompts:
     drawn from those it has a truth for. Raises DatasetError if a source cannot be read or tells no truth.
     """
 
-    def __init__(self, sources: Sequence[Source], num_frames: int, seed: int) -> None:
+    def __init__(self, sources: Sequence[PromptSource], num_frames: int, seed: int) -> None:
         self._num_frames = num_frames
         self._seed = seed
         self._shapes = sources[0] if sources[0].name == "shapes" else None
@@ -41,7 +41,7 @@ class Prompts:
     def __getitem__(self, number: int) -> Prompt:
         if self._shapes:
             source = self._shapes
-            sample = shapes.load(source.split, source.offset + number, SOURCE_WH, source.asked)
+            sample = shapes.load(source.split, source.clip_offset + number, SOURCE_WH, source.category_weights)
             return _prompt(sample, sample_indices(len(sample.video), self._num_frames))
         benchmark, expression = self._expressions[self._place(number)]
         scored = sorted(expression.scored)

@@ -1,158 +1,126 @@
-"""A reinforcement run as one YAML file: the file's path in, a checked `GrpoRecipe` out.
-
-Every field is listed here with its meaning; the defaults are those of Veason-R1. The recipe is saved with the run.
-"""
+"""The recipe of GRPO. The defaults are those of Veason-R1."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from thinkseg.chains import CHAINS
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
 from thinkseg.rewards import checked_weights
-from thinkseg.training.grpo.loss import NORMALISATIONS
-from thinkseg.training.optimizers import OPTIMIZERS
-from thinkseg.training.recipes import PRECISIONS, ModelRecipe, check_asked, check_model, check_reporters, read_yaml
-from thinkseg.training.sft.recipe import SCHEDULES
-from thinkseg.types import View
+from thinkseg.training.grpo.loss import LossType
+from thinkseg.training.recipes import (
+    FROM_LIST,
+    CategoryWeights,
+    ModelRecipe,
+    OptimizationRecipe,
+    RunRecipe,
+    Scheduler,
+    Settings,
+    one_of,
+    read_yaml,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where prompts come from: a benchmark by name, with its folder and split, or the shapes world ("shapes").
+class PromptSource(Settings):
+    """A source of prompts: a benchmark by name with its folder and split, or "shapes".
 
-    offset: for shapes, the first sample of the split used, so that runs need not meet the same clips.
-    asked: for shapes, how often questions of a category are asked, where that is not as often as in val, as in
-        `training.sft.recipe.Stage`.
+    clip_offset: first clip of the split (shapes only); lets runs use different clips.
+    category_weights: as in `training.sft.recipe.Stage` (shapes only).
     """
 
-    name: str
+    name: Annotated[str, one_of(("shapes", *BENCHMARKS))]
     root: str | None = None
     split: str = "train"
-    offset: int = 0
-    asked: Mapping[str, float] = field(default_factory=dict)
+    clip_offset: NonNegativeInt = 0
+    category_weights: CategoryWeights = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.name != "shapes" and not self.root:
+            raise ValueError("`root` is required: the folder of the benchmark")
+        if self.name != "shapes" and (self.clip_offset or self.category_weights):
+            raise ValueError("`clip_offset` and `category_weights` are for shapes only; drop them")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class GrpoRecipe:
-    """One run. A step is one update on `prompts` groups of `rollouts` attempts each.
+class GrpoRecipe(RunRecipe, OptimizationRecipe):
+    """One run. Each step is one update on `prompts_per_step` groups of `num_generations` rollouts.
 
-    data: sources whose prompts are shuffled together. rewards: weights by the names of `thinkseg.rewards.REWARDS`.
-    num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
-    chain: one of `thinkseg.chains.CHAINS`. tracker: what the reward "consistency" tracks with.
-    beta: weight of the KL from the policy the run began with; 0 does without that policy.
-    normalisation: one of `training.grpo.loss.NORMALISATIONS`; scaled: advantages are divided by their deviation.
-    max_new_tokens: of one reply; exclude_truncated: rollouts cut short by it are not trained on.
-    tokens_at_once: places of the cache that rollouts may take at a time; lower it if memory runs out.
-    show_every: steps between pages of rollouts in the run's folder; 0 for none.
-    report_to: some of `training.recipes.REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
+    data: sources whose prompts are shuffled together. rewards: weights by name of `thinkseg.rewards.REWARDS`.
+    chain: one of `thinkseg.chains.CHAINS`. tracker: used by the reward "consistency".
+    beta: weight of the KL to the initial policy; 0 keeps no copy of that policy.
+    loss_type: see `training.grpo.loss`. scale_rewards: whether advantages are divided by their standard deviation.
+    max_new_tokens: per reply. mask_truncated_completions: whether rollouts that reach it are excluded from the loss.
+    max_cache_tokens: size of the KV cache of rollouts; lower it if memory runs out.
+    log_rollouts_steps: steps between two pages of rollouts in the run's folder; 0 for none.
     """
 
-    model: ModelRecipe
-    data: tuple[Source, ...]
-    rewards: Mapping[str, float]
-    steps: int
-    num_frames: int
-    frame_wh: tuple[int, int]
-    closeup_wh: tuple[int, int] | None = None
-    prompts: int = 16
-    rollouts: int = 8
-    chain: str = "veason"
+    data: Annotated[tuple[PromptSource, ...], FROM_LIST]
+    rewards: Mapping[str, NonNegativeFloat]
+    prompts_per_step: PositiveInt = 16
+    num_generations: int = Field(default=8, ge=2)
+    chain: Annotated[str, one_of(CHAINS)] = "veason"
     tracker: str = "flow"
-    learning_rate: float = 1e-6
-    optimizer: str = "adamw"
-    schedule: str = "constant"
-    warmup: float = 0.0
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    beta: float = 5e-3
-    normalisation: str = "grpo"
-    scaled: bool = True
-    temperature: float = 1.0
-    max_new_tokens: int = 1024
-    exclude_truncated: bool = False
-    gradient_checkpointing: bool = False
-    tokens_at_once: int = 200_000
-    save_every: int = 50
-    show_every: int = 50
-    seed: int = 0
-    precision: str = "auto"
-    report_to: tuple[str, ...] | None = None
+    learning_rate: PositiveFloat = 1e-6
+    lr_scheduler_type: Scheduler = "constant"
+    warmup_steps: NonNegativeFloat = 0.0
+    beta: NonNegativeFloat = 5e-3
+    loss_type: LossType = "grpo"
+    scale_rewards: bool = True
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: PositiveInt = 1024
+    mask_truncated_completions: bool = False
+    max_cache_tokens: PositiveInt = 200_000
+    save_steps: PositiveInt = 50
+    log_rollouts_steps: NonNegativeInt = 50
 
-    @property
-    def view(self) -> View:
-        return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: ModelRecipe) -> ModelRecipe:
+        if model.create:
+            raise ValueError("GRPO starts from a trained policy; give its `name` instead of `create`")
+        return model
 
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, data: tuple[PromptSource, ...]) -> tuple[PromptSource, ...]:
+        if not data or (len(data) > 1 and any(source.name == "shapes" for source in data)):
+            raise ValueError("give one or more benchmarks, or only shapes")
+        return data
 
-def load_grpo_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> GrpoRecipe:
-    """Reads and checks a recipe, some of its fields changed. Raises SettingsError."""
-    recipe: GrpoRecipe = read_yaml(GrpoRecipe, path, changes)
-    check_model(recipe.model, path)
-    check_reporters(recipe.report_to, path)
-    if recipe.model.create:
-        raise SettingsError(f"{path}: model.create: reinforcement begins with a model that can answer; give its `name`")
-    _check_names(recipe, path)
-    _check_numbers(recipe, path)
-    for source in recipe.data:
-        _check_source(source, path)
-    if not recipe.data or (len(recipe.data) > 1 and any(source.name == "shapes" for source in recipe.data)):
-        raise SettingsError(f"{path}: data: give one or more benchmarks, or shapes alone")
-    try:
-        weights = checked_weights(recipe.rewards)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: rewards: {error}") from None
-    if "consistency" in weights:
+    @field_validator("rewards")
+    @classmethod
+    def _check_rewards(cls, rewards: Mapping[str, float]) -> Mapping[str, float]:
         try:
-            check_tracker(recipe.tracker)
-        except ModelError as error:
-            raise SettingsError(f"{path}: tracker: {error}") from None
-    return recipe
+            checked_weights(rewards)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return rewards
+
+    @model_validator(mode="after")
+    def _check_tracker(self) -> Self:
+        if self.rewards.get("consistency"):
+            try:
+                check_tracker(self.tracker)
+            except ModelError as error:
+                raise ValueError(f"tracker: {error}") from None
+        return self
 
 
-def _check_names(recipe: GrpoRecipe, path: Path) -> None:
-    for name, value, known in (
-        ("chain", recipe.chain, CHAINS),
-        ("optimizer", recipe.optimizer, OPTIMIZERS),
-        ("schedule", recipe.schedule, SCHEDULES),
-        ("normalisation", recipe.normalisation, NORMALISATIONS),
-        ("precision", recipe.precision, PRECISIONS),
-    ):
-        if value not in known:
-            raise SettingsError(f"{path}: {name}: {value!r} is none of {', '.join(known)}")
-
-
-def _check_numbers(recipe: GrpoRecipe, path: Path) -> None:
-    at_least_one = ("steps", "num_frames", "prompts", "max_new_tokens", "tokens_at_once", "save_every")
-    for name in at_least_one:
-        if getattr(recipe, name) < 1:
-            raise SettingsError(f"{path}: {name} is at least 1")
-    if recipe.rollouts < 2:
-        raise SettingsError(f"{path}: rollouts is at least 2: an attempt is judged by the others of its group")
-    if min(*recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
-        raise SettingsError(f"{path}: frame_wh and closeup_wh are at least 1")
-    for name in ("learning_rate", "max_grad_norm", "temperature"):
-        if not 0 < getattr(recipe, name) < math.inf:
-            raise SettingsError(f"{path}: {name} is above 0")
-    for name in ("warmup", "weight_decay", "beta", "show_every"):
-        if not 0 <= getattr(recipe, name) < math.inf:
-            raise SettingsError(f"{path}: {name} is at least 0")
-    if not 0 <= recipe.seed < 2**32:
-        raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
-
-
-def _check_source(source: Source, path: Path) -> None:
-    if source.name != "shapes" and source.name not in BENCHMARKS:
-        raise SettingsError(f"{path}: data: no {source.name!r}; there are shapes, {', '.join(BENCHMARKS)}")
-    if source.name != "shapes" and not source.root:
-        raise SettingsError(f"{path}: data: {source.name} needs `root`, the folder that holds it")
-    if source.offset < 0 or (source.offset and source.name != "shapes"):
-        raise SettingsError(f"{path}: data: offset is at least 0, and for shapes alone")
-    if source.asked and source.name != "shapes":
-        raise SettingsError(f"{path}: data: asked is for shapes alone")
-    check_asked(source.asked, f"{path}: data")
+def load_grpo_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> GrpoRecipe:
+    """Reads a recipe, with some of its fields overridden. Raises SettingsError."""
+    return read_yaml(GrpoRecipe, path, overrides)

@@ -72,16 +72,16 @@ class Step:
         rolled_out = time.perf_counter()
         groups = self._scored(prompts, outcomes)
         scored = time.perf_counter()
-        if distributed.number() == 0 and self.recipe.show_every and step % self.recipe.show_every == 0:
+        if distributed.number() == 0 and self.recipe.log_rollouts_steps and step % self.recipe.log_rollouts_steps == 0:
             write_rollouts(groups, step, self.out / "rollouts")
         if not self.frozen:
             self.vision.forget()
         made = lessons(
             groups,
             self.encoder,
-            self.recipe.normalisation,
+            self.recipe.loss_type,
             self.recipe.max_new_tokens,
-            self.recipe.exclude_truncated,
+            self.recipe.mask_truncated_completions,
         )
         self.teaches = any(distributed.all_gather(any(group.informative for group in groups)))
         self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
@@ -91,7 +91,7 @@ class Step:
         import torch
 
         recipe = self.recipe
-        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.tokens_at_once)
+        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
         training = self.model.training
         self.model.eval()
         try:
@@ -101,13 +101,13 @@ class Step:
                     CHAINS[recipe.chain],
                     Engine(self.model, self.encoder, self.vision),
                     self.view,
-                    recipe.rollouts,
+                    recipe.num_generations,
                     sampling,
                     [mixed_seed(step, number) for number in numbers],
                 )
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"out of memory while rolling out: lower tokens_at_once, now {recipe.tokens_at_once:,}"
+                f"out of memory while rolling out: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
             ) from None
         finally:
             self.model.train(training)
@@ -124,7 +124,7 @@ class Step:
             prompt,
             tuple(outcomes),
             tuple(scores),
-            advantages([score.total for score in scores], self.recipe.scaled),
+            advantages([score.total for score in scores], self.recipe.scale_rewards),
         )
 
     def loss(self, model: Any, lesson: PackedGroup | None) -> torch.Tensor:

@@ -47,7 +47,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     Raises SettingsError if `out` holds the run of another recipe or is in use, or if it cannot be run.
     """
     distributed.check_devices()
-    distributed.share(recipe.prompts, "prompts")
+    distributed.share(recipe.prompts_per_step, "prompts_per_step")
     done = out / "model"
     with claimed(recipe, out):
         if not done.is_dir():
@@ -73,8 +73,9 @@ def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
     except torch.OutOfMemoryError:
-        advice = "lower rollouts" if recipe.gradient_checkpointing else "set gradient_checkpointing, or lower rollouts"
-        raise ModelError(f"out of memory in the update of {recipe.rollouts} rollouts of a prompt: {advice}") from None
+        advice = "" if recipe.gradient_checkpointing else "set gradient_checkpointing, or "
+        advice += f"lower num_generations, now {recipe.num_generations}"
+        raise ModelError(f"out of memory in the update: {advice}") from None
     return trained.merge_and_unload() if recipe.model.lora else model, encoder
 
 
@@ -92,14 +93,14 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         report_to=recipe.report_to,
         activation_checkpointing=recipe.gradient_checkpointing,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=distributed.share(recipe.prompts, "prompts"),
+        gradient_accumulation_steps=distributed.share(recipe.prompts_per_step, "prompts_per_step"),
         logging_steps=1,
     )
     trainer = _trainer_class(recipe.optimizer)(
         step,
         model=step.model,
         args=arguments,
-        train_dataset=_Numbers(recipe.steps * recipe.prompts),
+        train_dataset=_Numbers(recipe.steps * recipe.prompts_per_step),
         data_collator=_first,
         callbacks=[_idle(step), *([JsonLines(out, STAGE)] if distributed.number() == 0 else [])],
     )

@@ -1,17 +1,17 @@
 """Training data as a pure function of (stage, index): packed rows of dialogues about shapes clips.
 
-A stage's recipe names how much of each kind of data it mixes:
+A stage's recipe gives a weight to each kind of data:
 
-- traces: the questions of a clip with their reasoning and answers, asked the way the `veason` chain asks
-- answers: the same questions and answers, without the reasoning
-- keyframes: the traces as far as the keyframe: the boxes of the answer are not taught
-- firsts: the traces with the first frame that shows a target as keyframe, whichever is best
-- closeups: the traces asked the way the `revseg` chain asks, in two turns
-- boxings: the second turns of these, the boxes; the first turn is read and not taught
-- glimpses: the same with one frame shown alone, and only the questions that one frame can answer
-- lists: name and box everything in each of several of the shown frames
-- frames: the same with one frame shown alone
-- cot: the samples of a set on disk, one a row, asked the way the `veason` chain asks (see `thinkseg.data.cot`)
+- traces: the questions of a clip with reasoning and answers, prompted as by the `veason` chain
+- answers: the same questions and answers without reasoning
+- keyframe_only: the traces up to the keyframe, without the boxes
+- first_visible_keyframe: the traces with the first frame that shows a target as keyframe, instead of the best one
+- two_turns: the traces prompted as by the `revseg` chain, in two turns
+- two_turns_boxes_only: the same, with a loss on the second turn only, the boxes
+- single_frame_questions: the traces of questions that one frame can answer, with only that frame shown
+- list_objects: the names and boxes of all objects in each of several shown frames
+- list_objects_single_frame: the same with a single frame shown
+- cot: the samples of a set on disk, one per row, prompted as by the `veason` chain (see `thinkseg.data.cot`)
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from thinkseg.data.shapes.wordings import add_noise_words
 from thinkseg.demonstrations import closeups, dialogue, glimpses, lists, traces, true_reply
 from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText, spans
 from thinkseg.training.packing import Row, pack
+from thinkseg.training.sft.recipe import DataKind
 from thinkseg.types import Dialogue, View
 
 BATCHES_A_POOL = 8
@@ -41,24 +42,24 @@ BATCHES_A_POOL = 8
 class Mixture:
     """A map-style data set of packed rows.
 
-    shares: how much of each kind, summing to anything; questions: dialogues a row; offset: first index of the train
-    split used, so that stages never meet the same clip. batch: rows a batch. A batch is padded to its longest row, so
-    rows are drawn in pools of some batches and come in batches of about equal length, the batches in random order.
-    cot: the set that `cot` is about; needed for that kind alone.
-    asked: how often questions of a category are asked first; those not named, as in other splits.
-    strays: share of the questions about shapes with made-up words in them.
+    kind_weights: weight of each kind; they need not sum to 1. questions_per_clip: dialogues per row.
+    clip_offset: first index of the train split that is used, so that stages use different clips.
+    batch_size: rows per batch. A batch is padded to its longest row. Rows are therefore drawn in pools of some
+        batches, sorted by length and cut into batches, which come in random order.
+    cot: the set for the kind `cot`, and only for it.
+    category_weights, noise_word_rate: as in `training.sft.recipe.Stage`.
     """
 
     encoder: Encoder
     view: View
-    shares: Mapping[str, float]
-    questions: int
-    offset: int
+    kind_weights: Mapping[DataKind, float]
+    questions_per_clip: int
+    clip_offset: int
     length: int
-    batch: int = 1
+    batch_size: int = 1
     cot: CotSet | None = None
-    asked: Mapping[str, float] = field(default_factory=dict)
-    strays: float = 0.0
+    category_weights: Mapping[str, float] = field(default_factory=dict)
+    noise_word_rate: float = 0.0
     # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
     _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
 
@@ -66,7 +67,7 @@ class Mixture:
         return self.length
 
     def __getitem__(self, index: int) -> Row:
-        pool, place = divmod(index, self.batch * BATCHES_A_POOL)
+        pool, place = divmod(index, self.batch_size * BATCHES_A_POOL)
         if pool not in self._pools:
             self._pools.clear()
             self._pools[pool] = self._draw(pool)
@@ -74,27 +75,27 @@ class Mixture:
 
     def clip(self, at: int, questions: int) -> Episode:
         """A clip of the train split, and what is asked about it."""
-        clip = episode("train", at, questions, self.asked)
+        clip = episode("train", at, questions, self.category_weights)
         rng = np.random.default_rng([4, at])
-        stray = rng.random(len(clip.texts)) < self.strays
+        stray = rng.random(len(clip.texts)) < self.noise_word_rate
         texts = (add_noise_words(text, rng) if odd else text for text, odd in zip(clip.texts, stray, strict=True))
         return replace(clip, texts=tuple(texts))
 
     def _draw(self, pool: int) -> list[Row]:
-        size = self.batch * BATCHES_A_POOL
+        size = self.batch_size * BATCHES_A_POOL
         rows = [self._row(i) for i in range(pool * size, min((pool + 1) * size, self.length))]
         rows.sort(key=lambda row: len(row.ids))
-        batches = [rows[i : i + self.batch] for i in range(0, len(rows), self.batch)]
-        full, rest = batches[: len(rows) // self.batch], batches[len(rows) // self.batch :]
-        order = np.random.default_rng([2, self.offset, pool]).permutation(len(full))
+        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        full, rest = batches[: len(rows) // self.batch_size], batches[len(rows) // self.batch_size :]
+        order = np.random.default_rng([2, self.clip_offset, pool]).permutation(len(full))
         return [row for batch in [*(full[i] for i in order), *rest] for row in batch]
 
     def _row(self, index: int) -> Row:
-        at = self.offset + index
+        at = self.clip_offset + index
         rng = np.random.default_rng([1, at])
-        kinds = sorted(self.shares)
-        weights = np.array([self.shares[k] for k in kinds], float)
-        kind = str(rng.choice(kinds, p=weights / weights.sum()))
+        kinds = [kind for kind in KINDS if kind in self.kind_weights]
+        weights = np.array([self.kind_weights[k] for k in kinds], float)
+        kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
         while not (dialogues := KINDS[kind](self, at, rng)):  # nothing to see in that clip, or nothing to ask
             at += self.length
         encoded = self.encoder.encode_group(dialogues)
@@ -104,14 +105,14 @@ class Mixture:
 
 
 def _traces(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return traces(mixture.clip(at, mixture.questions), mixture.view, rng)
+    return traces(mixture.clip(at, mixture.questions_per_clip), mixture.view, rng)
 
 
 def _answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return traces(mixture.clip(at, mixture.questions), mixture.view, rng, thinking=False)
+    return traces(mixture.clip(at, mixture.questions_per_clip), mixture.view, rng, thinking=False)
 
 
-def _keyframes(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+def _keyframe_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return [(*asked, _until_boxes(str(reply), mixture.encoder)) for *asked, reply in _traces(mixture, at, rng)]
 
 
@@ -121,17 +122,17 @@ def _until_boxes(reply: str, encoder: Encoder) -> str:
     return GeneratedText(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if boxed else reply
 
 
-def _firsts(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return traces(mixture.clip(at, mixture.questions), mixture.view, rng, first=True)
+def _first_visible_keyframe(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return traces(mixture.clip(at, mixture.questions_per_clip), mixture.view, rng, first=True)
 
 
-def _closeups(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return closeups(mixture.clip(at, mixture.questions), mixture.view, rng)
+def _two_turns(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return closeups(mixture.clip(at, mixture.questions_per_clip), mixture.view, rng)
 
 
-def _boxings(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+def _two_turns_boxes_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     """Without the questions that have no target, which end after the first turn."""
-    return [dialogue for dialogue in _closeups(mixture, at, rng) if len(dialogue) > 2]
+    return [dialogue for dialogue in _two_turns(mixture, at, rng) if len(dialogue) > 2]
 
 
 def _last_reply_alone(encoded: EncodedDialogue) -> EncodedDialogue:
@@ -140,15 +141,17 @@ def _last_reply_alone(encoded: EncodedDialogue) -> EncodedDialogue:
     return replace(encoded, labels=np.where(np.arange(len(encoded.ids)) < start, IGNORED, encoded.labels))
 
 
-def _glimpses(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return glimpses(mixture.clip(at, 2 * mixture.questions), mixture.view, rng)  # about every second is of looks
+def _single_frame_questions(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return glimpses(
+        mixture.clip(at, 2 * mixture.questions_per_clip), mixture.view, rng
+    )  # about every second is of looks
 
 
-def _lists(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return lists(mixture.clip(at, 1), mixture.view, rng, mixture.questions)
+def _list_objects(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return lists(mixture.clip(at, 1), mixture.view, rng, mixture.questions_per_clip)
 
 
-def _frames(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+def _list_objects_single_frame(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     return lists(mixture.clip(at, 1), replace(mixture.view, num_frames=1), rng, 1)
 
 
@@ -156,25 +159,26 @@ def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     """The whole set in random order, then again in another, and so on."""
     assert mixture.cot is not None  # a recipe with this kind names a set
     samples = mixture.cot.samples
-    epoch, place = divmod(at - mixture.offset, len(samples))
-    order = np.random.default_rng([3, mixture.offset, epoch]).permutation(len(samples))
+    epoch, place = divmod(at - mixture.clip_offset, len(samples))
+    order = np.random.default_rng([3, mixture.clip_offset, epoch]).permutation(len(samples))
     return [dialogue(mixture.cot, samples[order[place]], mixture.view)]
 
 
-KINDS: dict[str, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
-    "traces": _traces,
+KINDS: dict[DataKind, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
     "answers": _answers,
-    "keyframes": _keyframes,
-    "firsts": _firsts,
-    "closeups": _closeups,
-    "boxings": _boxings,
-    "glimpses": _glimpses,
-    "lists": _lists,
-    "frames": _frames,
+    "two_turns_boxes_only": _two_turns_boxes_only,
+    "two_turns": _two_turns,
     "cot": _cot,
+    "first_visible_keyframe": _first_visible_keyframe,
+    "list_objects_single_frame": _list_objects_single_frame,
+    "single_frame_questions": _single_frame_questions,
+    "keyframe_only": _keyframe_only,
+    "list_objects": _list_objects,
+    "traces": _traces,
 }
+"""Functions that make the dialogues of a row. Their order must stay: the random choice of a kind depends on it."""
 
-LAST_REPLY_ALONE = ("boxings",)
+LAST_REPLY_ALONE = ("two_turns_boxes_only",)
 """Kinds of data whose earlier replies are not taught."""
 
 

@@ -1,149 +1,92 @@
-"""The recipe of a supervised training run: stages, data, view."""
+"""The recipe of supervised fine-tuning: stages and their data."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from thinkseg.errors import SettingsError
-from thinkseg.training.optimizers import OPTIMIZERS
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+
 from thinkseg.training.recipes import (
-    PRECISIONS,
-    ModelRecipe,
-    _check_shares,
-    check_asked,
-    check_model,
-    check_reporters,
+    FROM_LIST,
+    CategoryWeights,
+    FolderName,
+    OptimizationRecipe,
+    RunRecipe,
+    check_names,
     read_yaml,
 )
-from thinkseg.types import View
+
+DataKind = Literal[
+    "traces",
+    "answers",
+    "keyframe_only",
+    "first_visible_keyframe",
+    "two_turns",
+    "two_turns_boxes_only",
+    "single_frame_questions",
+    "list_objects",
+    "list_objects_single_frame",
+    "cot",
+]
+"""Kinds of training data; `training.sft.data` describes them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(OptimizationRecipe):
     """One training stage.
 
-    objective: "patches" (the vision tower alone: what and where, from each visual token) or "words" (next token).
-    data: shares of `training.sft.data.KINDS` (words only). questions: dialogues packed over one clip.
-    asked: how often questions of a category are asked about shapes, where that is not as often as in val, and as far as
-        clips allow: {motion: 0.3} changes `data.shapes.episodes.CATEGORY_WEIGHTS`; weights need not sum to one.
-    strays: share of the questions about shapes with made-up words in them, which say nothing.
-    batch: rows (words) or clips (patches) a forward pass; accumulate: such batches a step, all weighing alike.
-    optimizer: one of `training.optimizers.OPTIMIZERS`; schedule: of the learning rate, one of `SCHEDULES`.
-    gradient_checkpointing: less memory for more time. workers: processes that make data.
+    objective: "vision_probe" trains the vision tower only, to predict object and box from each visual token;
+        "causal_lm" trains the model to predict the next token.
+    batch_size: rows (causal_lm) or clips (vision_probe) per forward pass.
+    data: weights of the kinds of data (causal_lm only). questions_per_clip: dialogues packed into one row.
+    category_weights: how often questions of a category are sampled on shapes; replaces values of
+        `data.shapes.episodes.CATEGORY_WEIGHTS`. Weights need not sum to 1, and 0 is never.
+    noise_word_rate: fraction of the questions on shapes to which made-up words without meaning are added.
+    dataloader_num_workers: processes that make data.
     """
 
-    name: str
-    objective: str
-    steps: int
-    batch: int
-    learning_rate: float
-    data: Mapping[str, float] = field(default_factory=dict)
-    questions: int = 1
-    asked: Mapping[str, float] = field(default_factory=dict)
-    strays: float = 0.0
-    accumulate: int = 1
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    warmup: float = 0.05  # steps; below 1 a share of all steps
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    gradient_checkpointing: bool = False
-    save_every: int = 200
-    workers: int = 1
+    name: FolderName
+    objective: Literal["vision_probe", "causal_lm"]
+    batch_size: PositiveInt
+    data: Mapping[DataKind, PositiveFloat] = Field(default_factory=dict)
+    questions_per_clip: PositiveInt = 1
+    category_weights: CategoryWeights = Field(default_factory=dict)
+    noise_word_rate: float = Field(default=0.0, ge=0, le=1)
+    gradient_accumulation_steps: PositiveInt = 1
+    dataloader_num_workers: NonNegativeInt = 1
+
+    @model_validator(mode="after")
+    def _check_data(self) -> Self:
+        if (self.objective == "causal_lm") != bool(self.data):
+            raise ValueError("`data` is required for causal_lm, e.g. {traces: 1.0}, and must be empty for vision_probe")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(RunRecipe):
     """One training run.
 
-    num_frames, frame_wh, closeup_wh: how videos are shown, see `thinkseg.types.View`.
-    first_clip: of the shapes world's train split; a run that goes on from another can begin where that has not been.
-    cot_set: the folder of the set that the data `cot` is about, as `thinkseg annotate` writes it.
-    precision: "auto" (bf16 where the hardware is quick at it), "bf16" or "fp32".
-    report_to: some of `REPORTERS`, which get the figures of log.jsonl too; TensorBoard if None.
+    clip_offset: first clip of the train split of shapes; lets a run that continues another use new clips.
+    cot_set: folder of a set that `thinkseg annotate` wrote, for the data `cot`.
     """
 
-    model: ModelRecipe
-    stages: tuple[Stage, ...]
-    num_frames: int
-    frame_wh: tuple[int, int]
-    closeup_wh: tuple[int, int] | None = None
-    seed: int = 0
-    precision: str = "auto"
-    first_clip: int = 0
+    stages: Annotated[tuple[Stage, ...], FROM_LIST]
+    clip_offset: NonNegativeInt = 0
     cot_set: str | None = None
-    report_to: tuple[str, ...] | None = None
 
-    @property
-    def view(self) -> View:
-        return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
+    @field_validator("stages")
+    @classmethod
+    def _check_stages(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        check_names([stage.name for stage in stages])
+        return stages
 
-
-OBJECTIVES = ("patches", "words")
-
-
-SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
-
-
-def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Reads and checks a recipe, some of its fields changed. Raises SettingsError."""
-    recipe: Recipe = read_yaml(Recipe, path, changes)
-    _check(recipe, path)
-    return recipe
+    @model_validator(mode="after")
+    def _check_cot_set(self) -> Self:
+        if any("cot" in stage.data for stage in self.stages) != (self.cot_set is not None):
+            raise ValueError("`cot_set` is required for the data `cot`, and only for it")
+        return self
 
 
-def _check(recipe: Recipe, path: Path) -> None:
-    check_model(recipe.model, path)
-    check_reporters(recipe.report_to, path)
-    if recipe.precision not in PRECISIONS:
-        raise SettingsError(f"{path}: precision: {recipe.precision!r} is none of {', '.join(PRECISIONS)}")
-    if min(recipe.num_frames, *recipe.frame_wh, *(recipe.closeup_wh or ())) < 1:
-        raise SettingsError(f"{path}: num_frames, frame_wh and closeup_wh are at least 1")
-    if not 0 <= recipe.seed < 2**32:
-        raise SettingsError(f"{path}: seed: {recipe.seed} is not in 0..{2**32 - 1}")
-    if recipe.first_clip < 0:
-        raise SettingsError(f"{path}: first_clip: {recipe.first_clip} is below 0")
-    _check_names([stage.name for stage in recipe.stages], path)
-    if any("cot" in stage.data for stage in recipe.stages) != (recipe.cot_set is not None):
-        raise SettingsError(f"{path}: cot_set: needed for the data `cot`, and for nothing else")
-    for stage in recipe.stages:
-        _check_stage(stage, f"{path}: stage {stage.name!r}")
-
-
-def _check_names(names: Sequence[str], path: Path) -> None:
-    """At least one stage, and each with a name that can be a folder of its own."""
-    if not names:
-        raise SettingsError(f"{path}: stages: at least one is needed")
-    for name in names:
-        if not re.fullmatch(r"[\w-]+", name) or names.count(name) > 1:
-            raise SettingsError(f"{path}: stage {name!r}: a name is one word, and no other stage's: it is a folder")
-
-
-def _check_pace(stage: Stage, where: str) -> None:
-    if stage.schedule not in SCHEDULES:
-        raise SettingsError(f"{where}: schedule {stage.schedule!r} is none of {', '.join(SCHEDULES)}")
-    if not (0 < stage.learning_rate < math.inf and 0 < stage.max_grad_norm < math.inf):
-        raise SettingsError(f"{where}: learning_rate and max_grad_norm are above 0")
-    if not (0 <= stage.warmup < math.inf and 0 <= stage.weight_decay < math.inf and stage.workers >= 0):
-        raise SettingsError(f"{where}: warmup, weight_decay and workers are at least 0")
-
-
-def _check_stage(stage: Stage, where: str) -> None:
-    if stage.optimizer not in OPTIMIZERS:
-        raise SettingsError(f"{where}: optimizer {stage.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
-    if stage.objective not in OBJECTIVES:
-        raise SettingsError(f"{where}: objective {stage.objective!r} is none of {', '.join(OBJECTIVES)}")
-    if (stage.objective == "words") != bool(stage.data):
-        raise SettingsError(f"{where}: data: needed for words, e.g. {{traces: 1.0}}, and for nothing else")
-    _check_shares(stage.data, f"{where}: data")
-    _check_pace(stage, where)
-    check_asked(stage.asked, where)
-    if not 0 <= stage.strays <= 1:
-        raise SettingsError(f"{where}: strays: {stage.strays} is not a share, from 0 to 1")
-    if min(stage.steps, stage.batch, stage.accumulate, stage.questions, stage.save_every) < 1:
-        raise SettingsError(f"{where}: steps, batch, accumulate, questions and save_every are at least 1")
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Reads a recipe, with some of its fields overridden. Raises SettingsError."""
+    return read_yaml(Recipe, path, overrides)

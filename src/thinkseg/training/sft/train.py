@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.demonstrations import opened_set
-from thinkseg.errors import SettingsError
 from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, in_stages, last_checkpoint, publish, stage_folder
 from thinkseg.training.packing import Row, collate
-from thinkseg.training.sft.data import KINDS, Mixture, corpus
+from thinkseg.training.sft.data import Mixture, corpus
 from thinkseg.training.sft.recipe import Recipe
 from thinkseg.training.sft.vision_warmup import VisionProbeData, collate_cells, probe
 from thinkseg.training.trainer import resolve_view, stage_trainer, trainable, uses_bf16
@@ -55,10 +54,7 @@ def train(recipe: Recipe, out: Path) -> Path:
 def _check(recipe: Recipe) -> None:
     """What a recipe alone does not show, said before hours have gone into earlier stages."""
     for stage in recipe.stages:
-        distributed.share(stage.accumulate, f"stage {stage.name!r}: accumulate")
-        for kind in stage.data:
-            if kind not in KINDS:
-                raise SettingsError(f"stage {stage.name!r}: no data {kind!r}; there are {', '.join(KINDS)}")
+        distributed.share(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     if recipe.cot_set:
         opened_set(recipe.cot_set, recipe.view, any_coordinates=True)
     distributed.check_devices()
@@ -71,8 +67,8 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
     source = recipe.model
     if source.create and not number:
         wanted = source.create
-        texts = corpus(recipe.view, wanted.corpus)
-        tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.whole_numbers, wanted.tenths)
+        texts = corpus(recipe.view, wanted.tokenizer_clips)
+        tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.max_integer_token, wanted.num_decimal_tokens)
         model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
         return model, create_encoder(tokenizer, source.create.vision)
     before = resolve_model(str(source.name))
@@ -86,9 +82,10 @@ def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Enc
 
 def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Encoder, folder: Path, out: Path) -> None:
     stage = recipe.stages[number]
-    offset, length = recipe.first_clip + number * STAGE_STRIDE, stage.steps * stage.batch * stage.accumulate
+    offset = recipe.clip_offset + number * STAGE_STRIDE
+    length = stage.steps * stage.batch_size * stage.gradient_accumulation_steps
     view = resolve_view(recipe.view, model, encoder)
-    if stage.objective == "patches":
+    if stage.objective == "vision_probe":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
         data: Any = VisionProbeData(encoder, view, offset, length)
         collator: Any = collate_cells
@@ -96,7 +93,16 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         trained = trainable(model, recipe.model, stage.gradient_checkpointing)
         cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
         data = Mixture(
-            encoder, view, stage.data, stage.questions, offset, length, stage.batch, cot, stage.asked, stage.strays
+            encoder,
+            view,
+            stage.data,
+            stage.questions_per_clip,
+            offset,
+            length,
+            stage.batch_size,
+            cot,
+            stage.category_weights,
+            stage.noise_word_rate,
         )
         collator = _Collate(encoder.pad_id)
     trainer = stage_trainer(
@@ -108,11 +114,11 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         data,
         collator,
         activation_checkpointing=stage.gradient_checkpointing,
-        per_device_train_batch_size=stage.batch,
-        gradient_accumulation_steps=distributed.share(stage.accumulate, "accumulate"),
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=distributed.share(stage.gradient_accumulation_steps, "gradient_accumulation_steps"),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    if recipe.model.lora and stage.objective == "words":
+    if recipe.model.lora and stage.objective == "causal_lm":
         trained.merge_and_unload()
 
 

@@ -38,14 +38,14 @@ class VisionProbeData:
 
     encoder: Encoder
     view: View
-    offset: int
+    clip_offset: int
     length: int
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        one = episode("train", self.offset + index)
+        one = episode("train", self.clip_offset + index)
         video = ShapesVideo(one.clip, SOURCE_WH, one.id)
         frames = np.linspace(0, len(video) - 1, FRAMES_A_CLIP).astype(int).tolist()
         pixels, grids = self.encoder.patches([fit(frame, self.view.frame_wh) for frame in video.read(frames)])
