@@ -210,7 +210,7 @@ def test_plan_of_grpo_counts_the_cache_by_formula(qwen2_5: Path) -> None:
     (made,), (first,) = plan(recipe), turn_sizes("veason", recipe.view, model)
     assert made.row.tokens == first.tokens + 4 * 8
     assert made.kv_cache == (3 * first.tokens + 12 * 8) * 4 * model.kv_per_token
-    (less,) = plan(grpo(qwen2_5, tokens_at_once=1))  # one group is the least
+    (less,) = plan(grpo(qwen2_5, max_cache_tokens=1))  # one group is the least
     assert less.kv_cache == (3 * first.tokens + 4 * 8) * 4 * model.kv_per_token
     (half,) = plan(grpo(qwen2_5, precision="bf16"))
     assert half.kv_cache == made.kv_cache // 2

@@ -184,9 +184,8 @@ def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> Figures
     from thinkseg.data.shapes import load
     from thinkseg.evaluation.evaluate import evaluate
 
-    samples = (
-        load(ablation.split, index, category_weights=ablation.category_weights) for index in range(ablation.limit)
-    )
+    weights = ablation.category_weights
+    samples = (load(ablation.split, index, category_weights=weights) for index in range(ablation.limit))
     answering, tracker = models.load_policy(policy), models.load_tracker("flow")
     # With other shares, samples of the same names are other questions.
     settings = {"data": "shapes", "split": ablation.split, "asked": dict(weights)}
