@@ -53,7 +53,6 @@ HEAVY = {
     "pycocotools",
     "rich",
     "yaml",
-    "pydantic",
     "openai",
     "pydantic",
     "jinja2",
