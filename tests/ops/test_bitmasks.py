@@ -1,4 +1,4 @@
-"""Packed masks against arrays; run lengths that are junk; compiled functions on disks that cannot be written to."""
+"""Packed masks against arrays, invalid RLEs, and the cache of compiled functions."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ MASKS = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(lambda shape: 
 
 
 @given(MASKS, MASKS)
-def test_arrays_are_packed_row_by_row_over_whatever_was_there(mask, other):
+def test_pack_overwrites_bits_row_by_row(mask, other):
     packed = bitmasks.pack(mask, bitmasks.blank(mask.size))
     assert np.array_equal(unpacked(packed, mask.shape), mask)
     again = np.resize(other, mask.shape).astype(np.uint8) * 7
@@ -36,50 +36,50 @@ def test_arrays_are_packed_row_by_row_over_whatever_was_there(mask, other):
 
 
 @given(MASKS)
-def test_arrays_are_packed_column_by_column_like_run_lengths(mask):
+def test_pack_columns_equals_pack_runs(mask):
     packed = bitmasks.pack_columns(mask)
     assert np.array_equal(packed, bitmasks.pack_runs([rle.encode(mask)], mask.shape[::-1]))
     assert np.array_equal(packed, bitmasks.pack_columns(mask.astype(np.uint8) * 255))
 
 
 @given(st.lists(arrays.arrays(bool, (13, 11)), max_size=3))
-def test_run_lengths_are_merged_column_by_column(masks):
+def test_pack_runs_merges_masks_by_columns(masks):
     packed = bitmasks.pack_runs([rle.encode(mask) for mask in masks], (11, 13))
     assert np.array_equal(unpacked(packed, (11, 13)).T, np.any([np.zeros((13, 11), bool), *masks], axis=0))
 
 
 @pytest.mark.parametrize("start", [0, 1, 63, 64, 65])
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 130])
-def test_runs_within_and_across_words(start, length):
+def test_pack_runs_run_within_and_across_words(start, length):
     mask = np.zeros((200, 1), bool)
     mask[start : start + length] = True
     assert np.array_equal(unpacked(bitmasks.pack_runs([rle.encode(mask)], (1, 200)), (1, 200)).T, mask)
 
 
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=12), st.integers(1, 9), st.integers(1, 9))
-def test_counts_are_a_mask_where_they_are_for_the_decoder(counts, height, width):
-    """Junk included, which must not write anywhere either."""
+def test_pack_runs_accepts_what_decode_accepts(counts, height, width):
+    """Invalid counts must not cause writes outside the mask either."""
     runs = {"size": [height, width], "counts": counts}
     try:
         mask = rle.decode(runs)
     except ValueError:
-        with pytest.raises(ValueError, match="do not make a mask"):
+        with pytest.raises(ValueError, match="is not a mask"):
             bitmasks.pack_runs([runs], (width, height))
     else:
         assert np.array_equal(unpacked(bitmasks.pack_runs([runs], (width, height)), (width, height)).T, mask)
 
 
-def test_counts_may_be_bytes_and_must_be_of_the_size():
+def test_pack_runs_bytes_are_read_and_other_size_raises():
     runs = rle.encode(np.eye(4, dtype=bool))
     in_bytes = {**runs, "counts": runs["counts"].encode()}
     assert np.array_equal(bitmasks.pack_runs([in_bytes], (4, 4)), bitmasks.pack_runs([runs], (4, 4)))
-    with pytest.raises(ValueError, match=r"\[4, 4\] do not make a mask of \[2, 8\]"):
+    with pytest.raises(ValueError, match=r"\[4, 4\] is not a mask of size \[2, 8\]"):
         bitmasks.pack_runs([runs], (8, 2))
 
 
 SCRIPT = """
 import numba
-from thinkseg.ops.bitmasks import compiled
+from thinkseg.ops.bitmasks import numba_cached
 
 class Nowhere:
     @classmethod
@@ -91,22 +91,22 @@ numba.core.caching.CacheImpl._locator_classes = [Nowhere]
 def double(x):
     return 2 * x
 
-print(compiled(double)(21))
+print(numba_cached(double)(21))
 """
 
 
-def test_without_a_place_to_keep_them_functions_are_compiled_all_the_same(tmp_path):
+def test_numba_cached_without_writable_folder_compiles(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     assert done.stdout == "42\n"
 
 
-def test_compiled_functions_are_kept_for_the_next_process(tmp_path):
-    """In another folder when asked for, without a trace beside the source."""
+def test_numba_cached_second_process_reads_cache(tmp_path):
+    """With NUMBA_CACHE_DIR, nothing is written next to the source."""
     path = tmp_path / "twice.py"
     path.write_text(
-        "from thinkseg.ops.bitmasks import compiled\n\n@compiled\ndef f(x):\n    return x + x\n\n"
+        "from thinkseg.ops.bitmasks import numba_cached\n\n@numba_cached\ndef f(x):\n    return x + x\n\n"
         "f(1)\nprint(sum(f.stats.cache_hits.values()))\n"
     )
     kept = tmp_path / "kept"

@@ -1,5 +1,3 @@
-"""Stacks of masks against the masklets they become, and those against the JSON they become."""
-
 import json
 
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 from thinkseg.ops import masks
 
 
-def test_stacks_become_masklets():
+def test_from_stacks_empty_mask_is_none():
     stack = np.zeros((2, 3, 4, 6), bool)
     stack[0, 0, 1, 2:5] = True
     stack[1, :, 0, 0] = True
@@ -22,12 +20,12 @@ def test_stacks_become_masklets():
     assert masklets.boxes(0).tolist() == [[2, 1, 5, 2], [0, 0, 1, 1]]
 
 
-def test_stacks_need_four_axes():
+def test_from_stacks_three_axes_raise():
     with pytest.raises(ValueError, match=r"\(objects, frames, height, width\)"):
         masks.from_stacks(np.zeros((3, 4, 6), bool))
 
 
-def test_empty_masklets_have_no_objects():
+def test_empty_has_no_objects():
     masklets = masks.empty((6, 4), 3)
     assert masklets.num_objects == 0
     assert masklets.union(2).shape == (4, 6)
@@ -35,7 +33,7 @@ def test_empty_masklets_have_no_objects():
 
 
 @pytest.mark.parametrize("num_objects", [0, 1, 2])
-def test_masklets_become_json(num_objects):
+def test_json_of_is_json_of_all_masks(num_objects):
     stack = np.zeros((num_objects, 2, 2, 3), bool)
     stack[:, 0, 1, 2] = True
     assert json.loads("".join(masks.json_of(masks.from_stacks(stack) if num_objects else masks.empty((3, 2), 2)))) == {

@@ -1,4 +1,4 @@
-"""J and F against two plain transcriptions of the DAVIS 2017 definition and against values worked out by hand.
+"""J and F against two direct implementations of the DAVIS 2017 definition and against values computed manually.
 
 One goes pixel by pixel and serves small frames; the other takes the steps of the official evaluator in OpenCV.
 """
@@ -58,7 +58,7 @@ def assert_as_defined(predicted, truth):
 
 
 def evaluator_contour(mask):
-    """Neighbours shifted in, zeros from outside, then the last row and column by rules of their own."""
+    """Compares neighbors shifted in, with zeros from outside; the last row and column have rules of their own."""
     east, south, diagonal = (np.zeros_like(mask) for _ in range(3))
     east[:, :-1], south[:-1], diagonal[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
     contour = mask ^ east | mask ^ south | mask ^ diagonal
@@ -86,7 +86,7 @@ def evaluator_frame(predicted, truth, void):
 
 
 def assert_as_evaluated(predicted, truth, void=None):
-    """Arrays and run lengths alike, to the last bit."""
+    """Arrays and RLEs, bit-identical."""
     hidden = np.zeros_like(truth) if void is None else void
     frames = zip(predicted, truth, hidden, strict=True)
     expected = np.array([evaluator_frame(*frame) for frame in frames], np.float64).T
@@ -104,7 +104,7 @@ VIDEO_SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 24), st.integers(1, 2
 
 
 @given(VIDEO_SHAPES.flatmap(lambda shape: st.tuples(arrays.arrays(bool, shape), arrays.arrays(bool, shape))))
-def test_noise_scores_as_defined(pair):
+def test_j_and_f_noise_matches_definition(pair):
     assert_as_defined(*pair)
 
 
@@ -120,14 +120,14 @@ def rectangles(draw, height, width):
 
 
 @given(st.data(), st.integers(1, 30), st.integers(1, 30))
-def test_regions_score_as_defined(data, height, width):
+def test_j_and_f_regions_match_definition(data, height, width):
     predicted, truth = data.draw(rectangles(height, width)), data.draw(rectangles(height, width))
     assert_as_defined(predicted[None], truth[None])
 
 
 @pytest.mark.parametrize("shift", [0, 1, 2, 3, 4, 5, 9])
-def test_tolerance_of_a_larger_frame_is_a_disk(shift):
-    # 120 x 160 tolerates 2 pixels: a disk and a square of that radius differ at the corners of the L.
+def test_j_and_f_tolerance_is_a_disk(shift):
+    # At 120 x 160 the tolerance is 2 pixels: a disk and a square of that radius differ at the corners of the L.
     truth = np.zeros((1, 120, 160), bool)
     truth[0, 30:80, 40:90] = True
     truth[0, 30:50, 40:60] = False
@@ -136,7 +136,7 @@ def test_tolerance_of_a_larger_frame_is_a_disk(shift):
     assert_as_defined(predicted, truth)
 
 
-def test_tolerances_of_common_sizes():
+def test_tolerance_px_of_common_sizes():
     assert metrics.tolerance_px(480, 854) == 8
     assert metrics.tolerance_px(1080, 1920) == 18
 
@@ -160,23 +160,23 @@ EMPTY, FULL = np.zeros((4, 4), bool), np.ones((4, 4), bool)
         (EMPTY, DOT, 0, 0),
         (DOT, EMPTY, 0, 0),
         (DOT, DOT, 1, 1),
-        (FULL, LEFT, 0.5, 0),  # a full mask has no contour to be found
+        (FULL, LEFT, 0.5, 0),  # a full mask has no contour
         (LEFT, LEFT, 1, 1),
-        # LEFT's contour is its column 1 (4 pixels), ~LEFT's the same: J sees nothing shared, F everything.
+        # LEFT's contour is its column 1 (4 pixels), ~LEFT's the same: J is 0, F is 1.
         (~LEFT, LEFT, 0, 1),
-        # Contours: column 1 and row 1; tolerance 1. Of either's 4 pixels, 3 lie within 1 of the other.
+        # Contours: column 1 and row 1; tolerance 1. 3 of the 4 pixels of each are within 1 of the other.
         (LEFT, TOP, 4 / 12, 0.75),
-        # DOT's contour: (0,0), (0,1), (1,0), (1,1); LAST's: (2,2), (2,3), (3,2). All further apart than 1.
+        # DOT's contour: (0,0), (0,1), (1,0), (1,1); LAST's: (2,2), (2,3), (3,2). All distances are > 1.
         (DOT, LAST, 0, 0),
     ],
 )
-def test_hand_worked_4x4(predicted, truth, j, f):
+def test_j_and_f_4x4_masks_match_manual_values(predicted, truth, j, f):
     got_j, got_f = metrics.j_and_f(predicted[None], truth[None])
     assert got_j.tolist() == [pytest.approx(j)]
     assert got_f.tolist() == [pytest.approx(f)]
 
 
-def test_uint8_of_any_value_equals_bool():
+def test_j_and_f_uint8_equals_bool():
     rng = np.random.default_rng(0)
     predicted, truth = rng.random((2, 3, 20, 30)) < 0.5
     expected = metrics.j_and_f(predicted, truth)
@@ -184,21 +184,21 @@ def test_uint8_of_any_value_equals_bool():
     assert np.array_equal(got, expected)
 
 
-def test_memory_order_does_not_matter():
+def test_j_and_f_any_memory_order_scores_the_same():
     rng = np.random.default_rng(1)
     predicted, truth = rng.random((2, 2, 20, 30)) < 0.5
     flipped = metrics.j_and_f(np.asfortranarray(predicted), truth[..., ::-1][..., ::-1])
     assert np.array_equal(flipped, metrics.j_and_f(predicted, truth))
 
 
-def test_no_frames_give_no_scores():
+def test_j_and_f_without_frames_is_empty():
     j, f = metrics.j_and_f(np.zeros((0, 4, 4), bool), np.zeros((0, 4, 4), bool))
     assert j.shape == f.shape == (0,)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (2, 4, 5), (1, 4, 4)])
-def test_shapes_must_agree(shape):
-    with pytest.raises(ValueError, match="must share a shape"):
+def test_j_and_f_different_shapes_raise(shape):
+    with pytest.raises(ValueError, match="must have the same shape"):
         metrics.j_and_f(np.zeros(shape, bool), np.zeros((2, 4, 4), bool) if len(shape) == 3 else np.zeros(shape, bool))
 
 
@@ -206,8 +206,8 @@ SIZES = [(2, 2), (1, 1), (1, 200), (200, 1), (3, 64), (64, 3), (65, 127), (128, 
 
 
 @pytest.mark.parametrize(("height", "width"), [*SIZES, (1080, 1920)])
-def test_every_size_scores_as_the_evaluator(height, width):
-    """Empty, full, a pixel in each corner, discs inside and over every edge, noise that is dense and sparse."""
+def test_j_and_f_every_size_matches_evaluator(height, width):
+    """Empty, full, a pixel in each corner, disks inside and over every edge, dense and sparse noise."""
     rng = np.random.default_rng(height * 10_000 + width)
     shape, reach = (height, width), max(min(height, width) / 3, 1)
     masks = [np.zeros(shape, bool), np.ones(shape, bool), rng.random(shape) < 0.5, rng.random(shape) < 0.002]
@@ -224,7 +224,7 @@ def test_every_size_scores_as_the_evaluator(height, width):
 
 @settings(max_examples=60)
 @given(st.data(), st.integers(1, 150), st.integers(1, 200))
-def test_regions_of_any_size_score_as_the_evaluator(data, height, width):
+def test_j_and_f_regions_of_any_size_match_evaluator(data, height, width):
     predicted, truth, void = (data.draw(rectangles(height, width))[None] for _ in range(3))
     assert_as_evaluated(predicted, truth)
     assert_as_evaluated(predicted, truth, void)
@@ -232,14 +232,14 @@ def test_regions_of_any_size_score_as_the_evaluator(data, height, width):
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 150), st.integers(1, 200), st.sampled_from([0.001, 0.02, 0.5, 0.98]))
-def test_noise_of_any_size_scores_as_the_evaluator(seed, height, width, share):
+def test_j_and_f_noise_of_any_size_matches_evaluator(seed, height, width, share):
     predicted, truth, void = np.random.default_rng(seed).random((3, 2, height, width)) < share
     assert_as_evaluated(predicted, truth)
     assert_as_evaluated(predicted, truth, void)
 
 
-def test_a_tolerance_wider_than_a_word():
-    # 8200 pixels of diagonal tolerate 66, and thin frames keep that affordable: a step of widening must not be over 63.
+def test_j_and_f_tolerance_above_64_pixels():
+    # A diagonal of 8200 pixels has the tolerance 66, more than the maximum shift of 63; a thin frame keeps it fast.
     truth = np.zeros((1, 40, 8200), bool)
     truth[0, 10:30, 4000:4100] = True
     predicted = np.roll(truth, 64, axis=2)
@@ -247,14 +247,14 @@ def test_a_tolerance_wider_than_a_word():
     assert_as_evaluated(predicted, truth)
 
 
-def test_void_belongs_to_neither():
+def test_j_and_f_void_is_excluded_from_both():
     void = DOT[None]
     assert [one.tolist() for one in metrics.j_and_f(EMPTY[None], DOT[None], void)] == [[1], [1]]
     j, _ = metrics.j_and_f(LEFT[None], (LEFT & ~DOT)[None], void.astype(np.uint8) * 9)
     assert j.tolist() == [1]
 
 
-def test_merged_objects_of_chosen_frames():
+def test_masklets_j_and_f_merges_objects_of_chosen_frames():
     stack = np.zeros((2, 3, 4, 6), bool)
     stack[0, :, :2], stack[1, 1:, 1:3] = True, True
     truth, predicted = from_stacks(stack), from_stacks(stack[:1])
@@ -267,17 +267,17 @@ def test_merged_objects_of_chosen_frames():
     assert metrics.areas(predicted, truth, []).shape == (0, 2)
 
 
-def test_no_objects_are_an_empty_mask():
+def test_masklets_j_and_f_no_objects_is_empty_mask():
     nothing, empty = Masklets((4, 4), 1, ()), from_stacks(EMPTY[None, None])
     assert [one.tolist() for one in metrics.masklets_j_and_f(nothing, empty)] == [[1], [1]]
 
 
 @pytest.mark.parametrize("other", [Masklets((6, 4), 1, ()), Masklets((4, 4), 2, ())])
-def test_masklets_must_be_of_one_size_and_length(other):
-    with pytest.raises(ValueError, match="must share size and length"):
+def test_masklets_j_and_f_different_sizes_raise(other):
+    with pytest.raises(ValueError, match="must have the same size and number of frames"):
         metrics.masklets_j_and_f(Masklets((4, 4), 1, ()), other)
 
 
-def test_masks_of_numbers_are_refused():
+def test_j_and_f_float_masks_raise():
     with pytest.raises(ValueError, match="bool or uint8, not float64 and bool"):
         metrics.j_and_f(np.zeros((1, 4, 4)), EMPTY[None])

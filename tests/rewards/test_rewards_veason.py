@@ -101,7 +101,7 @@ def test_consistency_untracked_answer_raises(two, choose):
 
 
 def test_consistency_masks_of_other_frames_raise(two, choose):
-    with pytest.raises(ValueError, match="share size and length"):
+    with pytest.raises(ValueError, match="same size and number of frames"):
         consistency(replace(choose(two, 1, UPPER), masklets=empty((4, 4), 4)))
 
 

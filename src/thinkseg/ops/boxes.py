@@ -1,6 +1,6 @@
-"""Boxes: (N, 4) arrays of xyxy in pixels, x1 and y1 exclusive; overlap, clipping and one-to-one matching.
+"""IoU, clipping and one-to-one matching of boxes: arrays (N, 4), xyxy in pixels.
 
-Coordinates are continuous: a box from 2 to 5 is 3 wide, there is no "+ 1" anywhere.
+Coordinates are continuous: a box from 2 to 5 is 3 wide, without "+ 1".
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box of `a` (N, 4) with every box of `b` (M, 4), float64 (N, M).
+    """Returns the pairwise IoU of boxes `a` (N, 4) and `b` (M, 4), float64 (N, M).
 
-    A box without area (or with its corners swapped) overlaps nothing: 0, even with itself.
+    A box without area, or with swapped corners, has IoU 0 with every box, also with itself.
     """
     first, second = _as_boxes(a)[:, None], _as_boxes(b)[None]
     lower = np.maximum(first[..., :2], second[..., :2])
@@ -22,15 +22,15 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def clip(boxes: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Boxes cut off at the frame's edges, same dtype and shape (N, 4). One wholly outside loses its area."""
+    """Clips boxes to the frame, same dtype and shape (N, 4). A box outside the frame gets area 0."""
     width, height = size_wh
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
 def match(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int, float]]:
-    """The one-to-one matching of `a` (N, 4) to `b` (M, 4) with the largest total IoU (Hungarian, cost 1 - IoU).
+    """Matches `a` (N, 4) to `b` (M, 4) one to one with the largest total IoU (Hungarian, cost 1 - IoU).
 
-    min(N, M) triples (row, column, iou) in the order of rows, those with IoU 0 included.
+    Returns min(N, M) triples (row, column, iou), ordered by row. Pairs with IoU 0 are included.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -40,27 +40,27 @@ def match(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int, float]]:
 
 
 def mean_matched_iou(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Sum of the matched IoUs over the larger number of boxes, in [0, 1]: a missed box costs as much as a surplus one.
+    """Returns the sum of the matched IoUs divided by the larger number of boxes, in [0, 1].
 
-    Veason-R1's spatial reward R_s (arXiv 2508.11538). Where one side has no box it is 0, and so it is where neither
-    has: nothing was matched. What a rightly empty answer is worth is the caller's to say.
+    This is the spatial reward R_s of Veason-R1 (arXiv 2508.11538, section 3.3). It is 0 if either side has no boxes,
+    also if both have none: callers score a correct empty answer themselves.
     """
-    most = max(len(predicted), len(true))
-    if most == 0:
+    larger = max(len(predicted), len(true))
+    if larger == 0:
         return 0.0
-    return sum(overlap for _, _, overlap in match(predicted, true)) / most
+    return sum(overlap for _, _, overlap in match(predicted, true)) / larger
 
 
 def _as_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Boxes as float64 (N, 4); an empty array of any shape is no boxes. Raises ValueError otherwise."""
+    """Returns boxes as float64 (N, 4). An empty array of any shape means no boxes. Raises ValueError otherwise."""
     array = np.asarray(boxes, np.float64)
     if array.size == 0:
         return array.reshape(0, 4)
     if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
-        raise ValueError(f"boxes must be finite numbers of shape (N, 4), not shape {array.shape}")
+        raise ValueError(f"boxes must be finite numbers of shape (N, 4), not of shape {array.shape}")
     return array
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    """Areas of boxes (..., 4); 0 where corners are swapped."""
+    """Returns the areas of boxes (..., 4); 0 for swapped corners."""
     return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)

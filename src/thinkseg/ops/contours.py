@@ -1,15 +1,13 @@
-"""What two packed masks share: bits of both in, pixels counted out, from which J and F follow.
+"""Counts the pixels that two packed masks share, for J and F.
 
-The masks are strings of bits as `thinkseg.ops.bitmasks` packs them, `lines` of `length` pixels. A pixel is on the
-contour
-if it differs from the next one in its line, from the one below in the next line, or from the one after that. At the
-end of a line only the one below is asked, in the last line only the next one, and the very last pixel is never contour;
-which is as if the mask's last line and the last pixel of each line were there twice. Nothing changes if lines are
-columns.
+Masks are packed by `thinkseg.ops.bitmasks`: `lines` of `length` pixels. A pixel is on the contour if it differs from
+the next pixel of its line, from the pixel below, or from the pixel after that one. At the end of a line only the pixel
+below counts, in the last line only the next pixel, and the last pixel of all is never contour: as if the last line and
+the last pixel of each line were repeated. The result is the same if lines are columns.
 
-For the contours, masks are laid out in planes: words of 64 pixels, line by line, with a word of zeros between lines, so
-that what is shifted out of a line comes to nothing and a whole plane can be shifted at once. A plane begins with such a
-word, and has `stride` words from one line to the next.
+For contours, masks are laid out in planes: words of 64 pixels, line by line, with a word of zeros before each line and
+after the last. So pixels shifted out of a line are lost, and a plane can be shifted as a unit. A plane has `stride`
+words per line.
 """
 
 from __future__ import annotations
@@ -22,41 +20,45 @@ _ONE = np.uint64(1)
 
 
 @numba_cached
-def count_pixels(ours, true, length, lines, widths):
-    """Pixels in both masks, in either; on our contour, on the true one; of ours near the true one, of that near ours.
+def count_pixels(pred, true, length, lines, widths):
+    """Returns six pixel counts of a predicted and a ground-truth mask.
 
-    widths: int64 (r + 1,), how far a disk of radius r reaches sideways in the line d lines from its centre.
+    They are: pixels in both masks, pixels in either, contour pixels of the prediction, contour pixels of the ground
+    truth, those of the prediction near the contour of the ground truth, and those of the ground truth near that of the
+    prediction.
+
+    widths: int64 (r + 1,), half width of a disk of radius r in the line d lines from its center.
     """
-    both, either = count_overlap(ours, true)
+    both, either = count_overlap(pred, true)
     if either == 0:
         return 0, 0, 0, 0, 0, 0
-    top, bottom = _lines_near(ours, true, length, lines)
-    our_plane, true_plane = _contour(ours, length, lines, top, bottom), _contour(true, length, lines, top, bottom)
-    on_ours, on_true = _shared(our_plane, our_plane), _shared(true_plane, true_plane)
-    if on_ours == 0 or on_true == 0:
-        return both, either, on_ours, on_true, 0, 0
+    top, bottom = _lines_near(pred, true, length, lines)
+    pred_plane, true_plane = _contour(pred, length, lines, top, bottom), _contour(true, length, lines, top, bottom)
+    on_pred, on_true = _shared(pred_plane, pred_plane), _shared(true_plane, true_plane)
+    if on_pred == 0 or on_true == 0:
+        return both, either, on_pred, on_true, 0, 0
     stride = (length + 63) // 64 + 1
-    left, right = _words_used(our_plane | true_plane, stride)
-    our_plane, true_plane = _cropped(our_plane, stride, left, right), _cropped(true_plane, stride, left, right)
+    left, right = _words_used(pred_plane | true_plane, stride)
+    pred_plane, true_plane = _cropped(pred_plane, stride, left, right), _cropped(true_plane, stride, left, right)
     stride = right - left + 1
-    ours_near = _shared(our_plane, _grown(true_plane, stride, widths))
-    true_near = _shared(true_plane, _grown(our_plane, stride, widths))
-    return both, either, on_ours, on_true, ours_near, true_near
+    pred_near = _shared(pred_plane, _grown(true_plane, stride, widths))
+    true_near = _shared(true_plane, _grown(pred_plane, stride, widths))
+    return both, either, on_pred, on_true, pred_near, true_near
 
 
 @numba_cached
-def count_overlap(ours, true):
-    """Pixels in both masks, and in either."""
+def count_overlap(pred, true):
+    """Returns the numbers of pixels in both masks and in either."""
     both = either = 0
-    for i in range(len(ours)):
-        both += _count(ours[i] & true[i])
-        either += _count(ours[i] | true[i])
+    for i in range(len(pred)):
+        both += _count(pred[i] & true[i])
+        either += _count(pred[i] | true[i])
     return both, either
 
 
 @numba_cached
 def _shared(plane, other):
-    """Pixels in both planes."""
+    """Returns the number of pixels in both planes."""
     total = 0
     for i in range(len(plane)):
         total += _count(plane[i] & other[i])
@@ -65,7 +67,7 @@ def _shared(plane, other):
 
 @numba_cached
 def _count(word):
-    """Ones in a word. LLVM knows this way of counting and has an instruction for it."""
+    """Returns the number of ones in a word. LLVM compiles this pattern to one instruction."""
     word -= (word >> _ONE) & np.uint64(0x5555555555555555)
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -73,25 +75,28 @@ def _count(word):
 
 
 @numba_cached
-def _lines_near(ours, true, length, lines):
-    """First line, and the one after the last, that may hold contour, which begins a line before its mask."""
-    first, last = 0, len(ours) - 1
-    while ours[first] | true[first] == 0:
+def _lines_near(pred, true, length, lines):
+    """Returns the first line that can have contour pixels and the line after the last.
+
+    The contour begins one line before the mask.
+    """
+    first, last = 0, len(pred) - 1
+    while pred[first] | true[first] == 0:
         first += 1
-    while ours[last] | true[last] == 0:
+    while pred[last] | true[last] == 0:
         last -= 1
     return max(first * 64 // length - 1, 0), min((last * 64 + 63) // length + 1, lines)
 
 
 @numba_cached
 def _contour(bits, length, lines, top, bottom):
-    """The plane of a mask's contour in some of its lines."""
+    """Returns the plane of a mask's contour in the lines `top` to `bottom` - 1."""
     words = (length + 63) // 64
     stride = words + 1
     mask = _plane(bits, length, lines, top, bottom)
     size = 1 + (bottom - top) * stride
     contour = np.empty(size, np.uint64)
-    # Cut to one size, so that the compiler sees loops without bounds to check.
+    # Slices of equal size let the compiler drop bounds checks.
     here, east = mask[:size], mask[1 : size + 1]
     south, beyond = mask[stride : stride + size], mask[stride + 1 : stride + 1 + size]
     for i in range(size):
@@ -109,7 +114,7 @@ def _contour(bits, length, lines, top, bottom):
 
 @numba_cached
 def _plane(bits, length, lines, top, bottom):
-    """The plane of a mask in some lines and the one below these; last lines and pixels are there twice, see above."""
+    """Returns the plane of a mask in the lines `top` to `bottom`, with the last line and last pixels repeated."""
     words = (length + 63) // 64
     stride = words + 1
     plane = np.zeros(2 + (bottom + 1 - top) * stride, np.uint64)
@@ -120,7 +125,7 @@ def _plane(bits, length, lines, top, bottom):
         shift, word = np.uint64(start & 63), start >> 6
         low, high, row = bits[word : word + words], bits[word + 1 : word + 1 + words], plane[begin : begin + words]
         for k in range(words):
-            # Two steps, because a shift by 64 is undefined.
+            # Shifts in two steps, because a shift by 64 is undefined.
             row[k] = (low[k] >> shift) | ((high[k] << _ONE) << (np.uint64(63) - shift))
         row[words - 1] &= ends
         last = start + length - 1
@@ -131,13 +136,13 @@ def _plane(bits, length, lines, top, bottom):
 
 @numba_cached
 def _ends(length):
-    """The pixels of a line's last word that are in the line."""
+    """Returns the mask of the pixels of a line's last word."""
     return np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(-length & 63)
 
 
 @numba_cached
 def _words_used(plane, stride):
-    """First word of lines, and the one after the last, in which there is anything."""
+    """Returns the first word of lines that has pixels in any line, and the word after the last."""
     used = np.zeros(stride, np.uint64)
     for begin in range(1, len(plane), stride):
         _merge(used, plane[begin : begin + stride])
@@ -151,7 +156,7 @@ def _words_used(plane, stride):
 
 @numba_cached
 def _cropped(plane, stride, left, right):
-    """The plane of some words of each line."""
+    """Returns the plane of the words `left` to `right` - 1 of each line."""
     words = right - left
     cropped = np.zeros(1 + len(plane) // stride * (words + 1), np.uint64)
     begin = 1
@@ -164,14 +169,14 @@ def _cropped(plane, stride, left, right):
 
 @numba_cached
 def _grown(plane, stride, widths):
-    """A plane with a disk around each of its pixels. The words between lines are not kept clean."""
+    """Dilates a plane by a disk. The words between lines of the result can be nonzero."""
     grown = np.zeros_like(plane)
     wide, wider = plane.copy(), np.zeros_like(plane)
     width = 0
-    # A disk is narrowest far from its centre. Line by line towards it, what is there is widened as much as needed.
+    # A disk is narrowest far from its center: line by line towards the center, the plane is widened a bit more.
     for distance in range(len(widths) - 1, -1, -1):
         while width < widths[distance]:
-            # The copies moved either way must not leave a gap to the one between them.
+            # A larger step would leave a gap between the plane and its shifted copies.
             step = min(widths[distance] - width, 2 * width + 1, 63)
             _widen(wide, wider, stride, step)
             wide, wider = wider, wide
@@ -185,7 +190,7 @@ def _grown(plane, stride, widths):
 
 @numba_cached
 def _widen(plane, out, stride, step):
-    """Writes to `out` a plane merged with itself moved by `step` < 64 pixels, either way."""
+    """Writes the union of a plane with its copies shifted by `step` < 64 pixels to both sides to `out`."""
     up, down = np.uint64(step), np.uint64(64 - step)
     before, here, after, target = plane[:-2], plane[1:-1], plane[2:], out[1:-1]
     for i in range(len(target)):

@@ -1,4 +1,4 @@
-"""Masks of a whole video: bool arrays in, `Masklets` out. One mask's run lengths are made in `thinkseg.rle`."""
+"""Makes `Masklets` of mask arrays, and writes them as JSON. `thinkseg.rle` encodes single masks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["checked", "decode", "empty", "encode", "from_stacks", "json_of", "rl
 
 
 def from_stacks(masks: np.ndarray) -> Masklets:
-    """Masklets of N objects over T frames from bool or uint8 (N, T, H, W); an object is None where it has no pixel."""
+    """Encodes masks, bool or uint8 (N, T, H, W), of N objects in T frames. An empty mask becomes None."""
     if masks.ndim != 4:
-        raise ValueError(f"mask stacks must be (objects, frames, height, width), not {masks.shape}")
+        raise ValueError(f"masks must have the shape (objects, frames, height, width), not {masks.shape}")
     _, num_frames, height, width = masks.shape
     rles = tuple(tuple(encode(mask) if mask.any() else None for mask in track) for track in masks)
     return Masklets((width, height), num_frames, rles)
 
 
 def empty(size_wh: tuple[int, int], num_frames: int) -> Masklets:
-    """Masklets without any object: "there is no such target"."""
+    """Returns masklets without objects, which mean that there is no target."""
     return Masklets(size_wh, num_frames, ())
 
 
 def json_of(masklets: Masklets) -> Iterator[str]:
-    """Masklets as JSON, in pieces that together make the file: those of a long video are never held at once.
+    """Yields masklets as JSON text in pieces, so that those of a long video do not have to fit in memory.
 
-    {"size": [H, W], "frames": T, "objects": [[rle or null for each frame] for each object]}
+    {"size": [H, W], "frames": T, "objects": [[RLE or null per frame] per object]}
     """
     width, height = masklets.size_wh
     yield f'{{"size": [{height}, {width}], "frames": {masklets.num_frames}, "objects": ['
