@@ -328,7 +328,7 @@ def check_prompts(encoder: Encoder, prompts: list[Prompt], view: View) -> float:
     lengths = []
     for prompt in prompts:
         turn = turn_of(prompt, view)
-        ours = encoder.encode((turn,)).ids.tolist()
+        ours = encoder.encode((turn,)).input_ids.tolist()
         row = row_of(turn)
         text = encoder.tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
         theirs = processor(encoder)(images=row["images"], text=[text])["input_ids"][0]

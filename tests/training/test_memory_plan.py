@@ -187,7 +187,7 @@ def test_turn_sizes_are_close_to_the_encoded_turn(chain: str) -> None:
     view = View(2, (112, 112))
     first, *_ = turn_sizes(chain, view, model_stats(BUNDLED["shapes"]))
     turn = next(CHAINS[chain](shapes.load("val", 0), view))
-    real = len(Encoder.load(BUNDLED["shapes"]).encode((turn,)).ids)
+    real = len(Encoder.load(BUNDLED["shapes"]).encode((turn,)).input_ids)
     assert real <= first.tokens <= 1.5 * real
 
 

@@ -48,13 +48,13 @@ def fitted(dialogues: Sequence[Dialogue], large: bool) -> list[Dialogue]:
 
 def plain_loss(model: Any, encoder: Encoder, one: EncodedDialogue) -> torch.Tensor:
     """Summed cross-entropy of one dialogue in the most ordinary way: everything left to the model."""
-    ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)
+    ids, labels = torch.from_numpy(one.input_ids)[None], torch.from_numpy(one.labels)
     logits = model(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         mm_token_type_ids=(ids == encoder.image_pad_id).int(),
-        pixel_values=one.pixels,
-        image_grid_thw=one.grids,
+        pixel_values=one.pixel_values,
+        image_grid_thw=one.image_grid_thw,
     ).logits[0]
     return functional.cross_entropy(logits[:-1], labels[1:], ignore_index=IGNORED, reduction="sum")
 
@@ -123,11 +123,11 @@ def encoded(ids: list[int], learnt: int) -> EncodedDialogue:
 
 def test_a_row_by_hand() -> None:
     row = pack([encoded([9, 9, 1, 2, 3], 1), encoded([9, 9, 1, 5, 6, 7], 2)], image_pad_id=9)
-    assert row.ids.tolist() == [9, 9, 1, 2, 3, 5, 6, 7]
+    assert row.input_ids.tolist() == [9, 9, 1, 2, 3, 5, 6, 7]
     assert row.labels.tolist() == [IGNORED] * 4 + [3, IGNORED, 6, 7]
     assert row.branch.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
     assert row.predictor.tolist() == [-1, 0, 1, 2, 3, 2, 5, 6]
-    assert row.positions.tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]] * 3
+    assert row.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]] * 3
 
 
 def test_a_batch_by_hand() -> None:
@@ -176,9 +176,9 @@ def test_pictures_of_one_size_are_told_apart(both: tuple[Any, Encoder, bool]) ->
 def test_a_row_with_images_of_its_branches(encoder: Encoder) -> None:
     dialogues = closeups(("Now.", WIDE, "Here."), ("Then.", B, "There."))
     row = pack(encoder.encode_group(dialogues), encoder.image_pad_id)
-    assert torch.equal(row.pixels, torch.cat([encoder.patches([image])[0] for image in (A, B, WIDE, B)]))
-    assert row.grids.tolist() == [[1, 4, 4], [1, 4, 4], [1, 2, 8], [1, 4, 4]]
-    pads = [int(((row.ids == encoder.image_pad_id) & (row.branch == branch)).sum()) for branch in range(3)]
+    assert torch.equal(row.pixel_values, torch.cat([encoder.patches([image])[0] for image in (A, B, WIDE, B)]))
+    assert row.image_grid_thw.tolist() == [[1, 4, 4], [1, 4, 4], [1, 2, 8], [1, 4, 4]]
+    pads = [int(((row.input_ids == encoder.image_pad_id) & (row.branch == branch)).sum()) for branch in range(3)]
     assert pads == [8, 4, 4]
 
 
@@ -249,9 +249,11 @@ def test_logits_made_in_parts_are_the_same(both: tuple[Any, Encoder, bool], monk
 def test_likelihood_is_that_of_the_policy_at_its_temperature(qwen2_5: Path, encoder: Encoder) -> None:
     model, one = load_model(qwen2_5, "fp32"), encoder.encode(GROUP[1])
     found = log_probs.token_logprobs(model, collate([pack([one], encoder.image_pad_id)], 0), temperature=0.5)
-    ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)[1:]
+    ids, labels = torch.from_numpy(one.input_ids)[None], torch.from_numpy(one.labels)[1:]
     kinds = (ids == encoder.image_pad_id).int()
-    output = model(input_ids=ids, mm_token_type_ids=kinds, pixel_values=one.pixels, image_grid_thw=one.grids)
+    output = model(
+        input_ids=ids, mm_token_type_ids=kinds, pixel_values=one.pixel_values, image_grid_thw=one.image_grid_thw
+    )
     drawn = torch.distributions.Categorical(logits=output.logits[0, :-1][labels != IGNORED] / 0.5)
     torch.testing.assert_close(found.logp, drawn.log_prob(labels[labels != IGNORED]), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.entropy, drawn.entropy(), atol=1e-5, rtol=1e-5)

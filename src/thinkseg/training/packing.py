@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, joined, spans
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, concat_images, spans
 
 if TYPE_CHECKING:
     import torch
@@ -26,18 +26,20 @@ if TYPE_CHECKING:
 class Row:
     """One packed row of L tokens.
 
-    ids, labels: int64 (L,); positions: int64 (3, L); branch: int64 (L,), 0 in the prefix, b in branch b = 1..B.
+    input_ids, labels: int64 (L,); position_ids: int64 (3, L).
+    branch: int64 (L,), 0 in the prefix, b in branch b = 1..B.
     predictor: int64 (L,), the place whose logits predict each token: the one before it in its own dialogue.
-    pixels, grids: of the prefix's images, then of each branch's own, as they stand in the row; see `EncodedDialogue`.
+    pixel_values, image_grid_thw: of the prefix's images, then of each branch's own, as they stand in the row; see
+        `EncodedDialogue`.
     """
 
-    ids: np.ndarray
+    input_ids: np.ndarray
     labels: np.ndarray
-    positions: np.ndarray
+    position_ids: np.ndarray
     branch: np.ndarray
     predictor: np.ndarray
-    pixels: torch.Tensor
-    grids: torch.Tensor
+    pixel_values: torch.Tensor
+    image_grid_thw: torch.Tensor
 
 
 def pack(dialogues: Sequence[EncodedDialogue], image_pad_id: int) -> Row:
@@ -45,37 +47,41 @@ def pack(dialogues: Sequence[EncodedDialogue], image_pad_id: int) -> Row:
     import torch
 
     first = dialogues[0]
-    shared = _shared(dialogues, image_pad_id) if len(dialogues) > 1 else len(first.ids)
-    seen = int((spans(first.ids == image_pad_id)[:, 1] <= shared).sum())
-    branches = [d for d in dialogues if len(d.ids) > shared]
-    branch = [np.zeros(shared, np.int64), *(np.full(len(d.ids) - shared, b) for b, d in enumerate(branches, 1))]
+    shared = _shared(dialogues, image_pad_id) if len(dialogues) > 1 else len(first.input_ids)
+    seen = int((spans(first.input_ids == image_pad_id)[:, 1] <= shared).sum())
+    branches = [d for d in dialogues if len(d.input_ids) > shared]
+    branch = [np.zeros(shared, np.int64), *(np.full(len(d.input_ids) - shared, b) for b, d in enumerate(branches, 1))]
     predictor = [np.arange(-1, shared - 1)]
     at = shared
     for one in branches:
-        length = len(one.ids) - shared
+        length = len(one.input_ids) - shared
         predictor.append(np.arange(at - 1, at + length - 1))
         predictor[-1][0] = shared - 1
         at += length
     return Row(
-        ids=np.concatenate([first.ids[:shared], *(d.ids[shared:] for d in branches)]),
+        input_ids=np.concatenate([first.input_ids[:shared], *(d.input_ids[shared:] for d in branches)]),
         labels=np.concatenate([first.labels[:shared], *(d.labels[shared:] for d in branches)]),
-        positions=np.concatenate([first.positions[:, :shared], *(d.positions[:, shared:] for d in branches)], axis=1),
+        position_ids=np.concatenate(
+            [first.position_ids[:, :shared], *(d.position_ids[:, shared:] for d in branches)], axis=1
+        ),
         branch=np.concatenate(branch),
         predictor=np.concatenate(predictor),
-        pixels=joined([*first.images[:seen], *(image for d in branches for image in d.images[seen:])]),
-        grids=torch.cat([first.grids[:seen], *(d.grids[seen:] for d in branches)]),
+        pixel_values=concat_images([*first.images[:seen], *(image for d in branches for image in d.images[seen:])]),
+        image_grid_thw=torch.cat([first.image_grid_thw[:seen], *(d.image_grid_thw[seen:] for d in branches)]),
     )
 
 
 def _shared(dialogues: Sequence[EncodedDialogue], image_pad_id: int) -> int:
     """Length of the common prefix. It ends where labels begin: each dialogue's own words count, equal ones too."""
     first = dialogues[0]
-    shared = min(len(d.ids) for d in dialogues) - 1
+    shared = min(len(d.input_ids) for d in dialogues) - 1
     for other in dialogues:
-        ends = np.flatnonzero((first.ids[:shared] != other.ids[:shared]) | (other.labels[:shared] != IGNORED))
+        ends = np.flatnonzero(
+            (first.input_ids[:shared] != other.input_ids[:shared]) | (other.labels[:shared] != IGNORED)
+        )
         shared = int(ends[0]) if len(ends) else shared
     # Images of one size are the same tokens whatever they show.
-    for place, (start, end) in enumerate(spans(first.ids == image_pad_id)):
+    for place, (start, end) in enumerate(spans(first.input_ids == image_pad_id)):
         if start < shared and (end > shared or not all(_same_image(first, other, place) for other in dialogues[1:])):
             return int(start)
     return shared
@@ -85,7 +91,9 @@ def _same_image(one: EncodedDialogue, other: EncodedDialogue, place: int) -> boo
     import torch
 
     ours, theirs = one.images[place], other.images[place]
-    return torch.equal(one.grids[place], other.grids[place]) and (ours is theirs or torch.equal(ours, theirs))
+    return torch.equal(one.image_grid_thw[place], other.image_grid_thw[place]) and (
+        ours is theirs or torch.equal(ours, theirs)
+    )
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Any]:
@@ -96,20 +104,20 @@ def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Any]:
     """
     import torch
 
-    longest = max(len(row.ids) for row in rows)
+    longest = max(len(row.input_ids) for row in rows)
 
     def padded(name: str, fill: int) -> torch.Tensor:
         values = [getattr(row, name) for row in rows]
         return torch.from_numpy(np.stack([_pad(v, longest, fill) for v in values]))
 
     return {
-        "input_ids": padded("ids", pad_id),
+        "input_ids": padded("input_ids", pad_id),
         "labels": padded("labels", IGNORED),
         "predictor": padded("predictor", 0),
-        "position_ids": padded("positions", 0).transpose(0, 1).contiguous(),
+        "position_ids": padded("position_ids", 0).transpose(0, 1).contiguous(),
         "lengths": tuple(tuple(np.bincount(row.branch).tolist()) for row in rows),
-        "pixel_values": torch.cat([row.pixels for row in rows]),
-        "image_grid_thw": torch.cat([row.grids for row in rows]),
+        "pixel_values": torch.cat([row.pixel_values for row in rows]),
+        "image_grid_thw": torch.cat([row.image_grid_thw for row in rows]),
     }
 
 

@@ -59,12 +59,12 @@ def by_hand(model: Any, reference: Any, encoder: Encoder, groups: list[Group]) -
     weights = token_weights(lengths, "grpo", MAX_TOKENS)
     total = torch.zeros(())
     for (one, advantage), weight in zip(encoded, weights, strict=True):
-        ids, labels = torch.from_numpy(one.ids)[None], torch.from_numpy(one.labels)[1:]
+        ids, labels = torch.from_numpy(one.input_ids)[None], torch.from_numpy(one.labels)[1:]
         inputs = {
             "input_ids": ids,
             "mm_token_type_ids": (ids == encoder.image_pad_id).int(),
-            "pixel_values": one.pixels,
-            "image_grid_thw": one.grids,
+            "pixel_values": one.pixel_values,
+            "image_grid_thw": one.image_grid_thw,
         }
         at = labels != IGNORED
         logp = -functional.cross_entropy(model(**inputs).logits[0, :-1][at], labels[at], reduction="none")

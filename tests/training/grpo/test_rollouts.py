@@ -173,12 +173,12 @@ def test_two_turns_go_on_from_the_prompt(engine: Engine) -> None:
     assert len(second) == len(found) == 3
     with torch.no_grad():
         for row, (encoded, outcome) in enumerate(zip(second, found, strict=True)):
-            assert (encoded.ids == engine.encoder.encode(outcome.dialogue[:3]).ids).all()
-            ids = torch.from_numpy(encoded.ids)[None]
+            assert (encoded.input_ids == engine.encoder.encode(outcome.dialogue[:3]).input_ids).all()
+            ids = torch.from_numpy(encoded.input_ids)[None]
             logits = engine.model(
                 input_ids=ids,
                 mm_token_type_ids=(ids == engine.encoder.image_pad_id).int(),
-                pixel_values=encoded.pixels,
-                image_grid_thw=encoded.grids,
+                pixel_values=encoded.pixel_values,
+                image_grid_thw=encoded.image_grid_thw,
             ).logits[0, -1]
             torch.testing.assert_close(reading.logits[row], logits, atol=1e-5, rtol=1e-4)

@@ -43,7 +43,7 @@ def every(data: Mixture) -> list[Row]:
 def same(one: Row, other: Row) -> bool:
     arrays = ("ids", "labels", "positions", "branch", "predictor")
     return all(np.array_equal(getattr(one, a), getattr(other, a)) for a in arrays) and torch.equal(
-        one.pixels, other.pixels
+        one.pixel_values, other.pixel_values
     )
 
 
@@ -61,9 +61,13 @@ def test_rows_are_a_pure_function_of_their_index(encoder: Encoder, kind: str) ->
 
 def test_stages_read_the_train_split_from_their_offset_on(encoder: Encoder) -> None:
     """Rows are sorted within a pool, so it is whole stages of the same clips that are compared."""
-    early, late = (sorted(len(row.ids) for row in every(mixture(encoder, clip_offset=o, length=6))) for o in (100, 500))
+    early, late = (
+        sorted(len(row.input_ids) for row in every(mixture(encoder, clip_offset=o, length=6))) for o in (100, 500)
+    )
     assert early != late
-    assert early == sorted(len(row.ids) for o in (100, 103) for row in every(mixture(encoder, clip_offset=o, length=3)))
+    assert early == sorted(
+        len(row.input_ids) for o in (100, 103) for row in every(mixture(encoder, clip_offset=o, length=3))
+    )
 
 
 def test_a_mixture_has_a_length(encoder: Encoder) -> None:
@@ -74,7 +78,7 @@ def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
     rows = [mixture(encoder, questions_per_clip=3)[i] for i in range(4)]
     assert [int(row.branch.max()) for row in rows] == [3] * 4
     assert all((row.labels == encoder.end_id).sum() == 3 for row in rows)
-    assert all(len(row.grids) == VIEW.num_frames for row in rows)
+    assert all(len(row.image_grid_thw) == VIEW.num_frames for row in rows)
 
 
 def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
@@ -83,7 +87,7 @@ def test_kinds_are_mixed_by_their_shares(encoder: Encoder) -> None:
         mixture(encoder, kind_weights={"list_objects_single_frame": 3.0, "list_objects": 1.0}, questions_per_clip=1)[i]
         for i in range(40)
     ]
-    assert 0.55 < np.mean([len(row.grids) == 1 for row in rows]) < 0.92
+    assert 0.55 < np.mean([len(row.image_grid_thw) == 1 for row in rows]) < 0.92
 
 
 def test_questions_without_a_target_are_asked_as_often_as_told(encoder: Encoder) -> None:
@@ -114,7 +118,7 @@ def test_rows_of_a_batch_are_about_equally_long(encoder: Encoder) -> None:
         batch_size=4,
         length=4 * BATCHES_A_POOL + 6,
     )
-    lengths = [len(row.ids) for row in every(data)]
+    lengths = [len(row.input_ids) for row in every(data)]
     pools = [lengths[: 4 * BATCHES_A_POOL], lengths[4 * BATCHES_A_POOL :]]
     for pool in pools:
         batches = [pool[i : i + 4] for i in range(0, len(pool), 4)]
@@ -243,7 +247,7 @@ def test_a_row_of_closeups_has_the_frames_once_and_a_closeup_a_branch(encoder: E
         dialogues = closeups(episode("train", number, 3), view, rng())
         row = pack(encoder.encode_group(dialogues), encoder.image_pad_id)
         two_turns = sum(len(dialogue) == 4 for dialogue in dialogues)
-        assert row.grids.tolist() == [[1, 4, 4]] * 4 + [[1, 8, 8]] * two_turns
+        assert row.image_grid_thw.tolist() == [[1, 4, 4]] * 4 + [[1, 8, 8]] * two_turns
         assert (row.labels == encoder.end_id).sum() == len(dialogues) + two_turns
 
 

@@ -70,7 +70,7 @@ def _weights(lengths: Sequence[int], loss_type: str, max_tokens: int, turns: int
 
 
 def _idle(dialogues: Sequence[EncodedDialogue], encoder: Encoder) -> PackedGroup:
-    shortest = min(dialogues, key=lambda dialogue: len(dialogue.ids))
+    shortest = min(dialogues, key=lambda dialogue: len(dialogue.input_ids))
     nothing = np.zeros(int((shortest.labels != IGNORED).sum()), np.float32)
     return PackedGroup(pack([shortest], encoder.image_pad_id), nothing, nothing)
 
@@ -86,7 +86,7 @@ def batch(lesson: PackedGroup, encoder: Encoder, vision: Any = None) -> dict[str
     made = collate([row], encoder.pad_id)
     if vision is not None:
         del made["pixel_values"], made["image_grid_thw"]
-        if len(row.grids):
-            images = row.pixels.split(row.grids.prod(-1).tolist())
-            made["mm_encoder_outputs"] = {"image": vision.features(images, list(row.grids))}
+        if len(row.image_grid_thw):
+            images = row.pixel_values.split(row.image_grid_thw.prod(-1).tolist())
+            made["mm_encoder_outputs"] = {"image": vision.features(images, list(row.image_grid_thw))}
     return made

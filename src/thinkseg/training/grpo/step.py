@@ -65,7 +65,7 @@ class Step:
 
         Notes in `teaches` whether there is anything to learn from the step, in this process or another.
         """
-        self.vision.forget()
+        self.vision.clear()
         started = time.perf_counter()
         prompts = [self.prompts[number] for number in numbers]
         outcomes = self._rolled_out(prompts, numbers, step)
@@ -75,7 +75,7 @@ class Step:
         if distributed.number() == 0 and self.recipe.log_rollouts_steps and step % self.recipe.log_rollouts_steps == 0:
             write_rollouts(groups, step, self.out / "rollouts")
         if not self.frozen:
-            self.vision.forget()
+            self.vision.clear()
         made = lessons(
             groups,
             self.encoder,

@@ -84,7 +84,7 @@ class Mixture:
     def _draw(self, pool: int) -> list[Row]:
         size = self.batch_size * BATCHES_A_POOL
         rows = [self._row(i) for i in range(pool * size, min((pool + 1) * size, self.length))]
-        rows.sort(key=lambda row: len(row.ids))
+        rows.sort(key=lambda row: len(row.input_ids))
         batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         full, rest = batches[: len(rows) // self.batch_size], batches[len(rows) // self.batch_size :]
         order = np.random.default_rng([2, self.clip_offset, pool]).permutation(len(full))
@@ -138,7 +138,7 @@ def _two_turns_boxes_only(mixture: Mixture, at: int, rng: np.random.Generator) -
 def _last_reply_alone(encoded: EncodedDialogue) -> EncodedDialogue:
     """The same dialogue, of which no reply is taught but the last."""
     start, _ = spans(encoded.labels != IGNORED)[-1]
-    return replace(encoded, labels=np.where(np.arange(len(encoded.ids)) < start, IGNORED, encoded.labels))
+    return replace(encoded, labels=np.where(np.arange(len(encoded.input_ids)) < start, IGNORED, encoded.labels))
 
 
 def _single_frame_questions(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:

@@ -42,13 +42,13 @@ def folder(qwen2_5: Path, tmp_path: Path) -> Path:
 
 def logits(model: Any, encoder: Encoder) -> torch.Tensor:
     one = encoder.encode(QUESTION)
-    ids = torch.from_numpy(one.ids)[None]
+    ids = torch.from_numpy(one.input_ids)[None]
     with torch.no_grad():
         return model(
             input_ids=ids,
             mm_token_type_ids=(ids == encoder.image_pad_id).int(),
-            pixel_values=one.pixels.to(model.dtype),
-            image_grid_thw=one.grids,
+            pixel_values=one.pixel_values.to(model.dtype),
+            image_grid_thw=one.image_grid_thw,
         ).logits
 
 
@@ -109,12 +109,12 @@ def test_a_qwen3_is_loaded(qwen3: Path) -> None:
     one, encoder = load_model(qwen3), Encoder.load(qwen3)
     dialogue = (asked("Where?", [picture(0, (64, 64))]),)
     encoded = encoder.encode(dialogue)
-    ids = torch.from_numpy(encoded.ids)[None]
+    ids = torch.from_numpy(encoded.input_ids)[None]
     inputs = {
         "input_ids": ids,
         "mm_token_type_ids": (ids == encoder.image_pad_id).int(),
-        "pixel_values": encoded.pixels,
-        "image_grid_thw": encoded.grids,
+        "pixel_values": encoded.pixel_values,
+        "image_grid_thw": encoded.image_grid_thw,
     }
     with torch.no_grad():
         assert torch.equal(one(**inputs).logits, stock(**inputs).logits)

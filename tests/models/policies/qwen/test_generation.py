@@ -41,10 +41,10 @@ def kind(request: pytest.FixtureRequest) -> tuple[Path, tuple[int, int]]:
 @torch.no_grad()
 def whole(one: Engine, encoded: EncodedDialogue) -> torch.Tensor:
     """Logits after a dialogue, from one plain forward pass of the stock model."""
-    ids = torch.from_numpy(encoded.ids)[None]
+    ids = torch.from_numpy(encoded.input_ids)[None]
     images: dict[str, Any] = {}
     if encoded.images:
-        images = {"pixel_values": torch.cat(encoded.images), "image_grid_thw": encoded.grids}
+        images = {"pixel_values": torch.cat(encoded.images), "image_grid_thw": encoded.image_grid_thw}
     kinds = (ids == one.encoder.image_pad_id).int()
     return one.model(input_ids=ids, mm_token_type_ids=kinds, **images).logits[0, -1]
 
@@ -53,8 +53,8 @@ def whole(one: Engine, encoded: EncodedDialogue) -> torch.Tensor:
 def stock(one: Engine, dialogue: Dialogue) -> Completion:
     """What the stock `generate` writes, greedily, when it reads all of a dialogue."""
     encoded, encoder = one.encoder.encode(dialogue), one.encoder
-    ids = torch.from_numpy(encoded.ids)[None]
-    images = {"pixel_values": encoded.pixels, "image_grid_thw": encoded.grids} if encoded.images else {}
+    ids = torch.from_numpy(encoded.input_ids)[None]
+    images = {"pixel_values": encoded.pixel_values, "image_grid_thw": encoded.image_grid_thw} if encoded.images else {}
     settings = GenerationConfig(
         max_new_tokens=NEW_TOKENS, eos_token_id=encoder.end_id, pad_token_id=0, suppress_tokens=encoder.suppressed_ids()
     )
@@ -65,7 +65,7 @@ def stock(one: Engine, dialogue: Dialogue) -> Completion:
         generation_config=settings,
         **images,
     )
-    tokens = tuple(written[0, len(encoded.ids) :].tolist())
+    tokens = tuple(written[0, len(encoded.input_ids) :].tolist())
     return Completion(tokens, tokens[-1] != encoder.end_id)
 
 
@@ -98,7 +98,7 @@ def test_a_second_turn_goes_on_from_the_first(kind: tuple[Path, tuple[int, int]]
     first = prompts(size_wh)[:2]
     encoder = one.encoder
     prefix = one.prefill([encoder.encode(dialogue) for dialogue in first])
-    lengths = [len(encoder.encode(dialogue).ids) for dialogue in first]
+    lengths = [len(encoder.encode(dialogue).input_ids) for dialogue in first]
     later: list[Dialogue] = [
         (*first[1], "It is there.", asked("Where exactly, in this one?", [picture(3, size_wh)])),
         (*first[0], "Yes", asked("Where?", [picture(4, (size_wh[0], 2 * size_wh[1]))])),
@@ -208,8 +208,8 @@ def test_images_go_through_the_tower_once(kind: tuple[Path, tuple[int, int]], mo
     one.prefill([one.encoder.encode((asked("And now?", [b.copy(), a]),))])
     assert seen == [2]
     later = one.encoder.encode((*first, "Here.", asked("Here?", [picture(2, size_wh)])))
-    one.prefill([later], before, [0], [len(one.encoder.encode(first).ids)])
+    one.prefill([later], before, [0], [len(one.encoder.encode(first).input_ids)])
     assert seen == [2, 1]
-    one.vision.forget()
+    one.vision.clear()
     one.prefill([one.encoder.encode(first)])
     assert seen == [2, 1, 2]

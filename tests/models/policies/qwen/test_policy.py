@@ -88,18 +88,18 @@ def test_greedy_replies_are_the_likeliest_tokens(qwen2_5: Path) -> None:
     """Token by token, against plain forward passes of the whole text."""
     one = policy(qwen2_5, max_new_tokens=5)
     prompt = one.encoder.encode(DIALOGUES[0])
-    ids = torch.from_numpy(prompt.ids)[None]
+    ids = torch.from_numpy(prompt.input_ids)[None]
     for _ in range(5):
         with torch.no_grad():
             logits = one.model(
                 input_ids=ids,
                 mm_token_type_ids=(ids == one.encoder.image_pad_id).int(),
-                pixel_values=prompt.pixels,
-                image_grid_thw=prompt.grids,
+                pixel_values=prompt.pixel_values,
+                image_grid_thw=prompt.image_grid_thw,
             ).logits[0, -1]
         logits[one.encoder.suppressed_ids()] = -torch.inf
         ids = torch.cat([ids, logits.argmax()[None, None]], 1)
-    expected = one.encoder.tokenizer.decode(ids[0, len(prompt.ids) :], skip_special_tokens=True)
+    expected = one.encoder.tokenizer.decode(ids[0, len(prompt.input_ids) :], skip_special_tokens=True)
     assert one.reply([DIALOGUES[0]])[0].text == expected
 
 
@@ -171,7 +171,7 @@ def test_the_callers_random_numbers_go_on_undisturbed(qwen2_5: Path, temperature
 def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path) -> None:
     tokenizer = policy(qwen2_5).encoder.tokenizer
     here, end = tokenizer("Here.")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")
-    asked = len(policy(qwen2_5).encoder.encode(DIALOGUES[1]).ids)
+    asked = len(policy(qwen2_5).encoder.encode(DIALOGUES[1]).input_ids)
     assert written(qwen2_5, [*here, end, *here]) == Reply("Here.", len(here), False, num_prompt_tokens=asked)
     assert written(qwen2_5, [*here[:1], end]) == Reply(tokenizer.decode(here[:1]), 1, False, num_prompt_tokens=asked)
     long = written(qwen2_5, [*here, *here], max_new_tokens=len(here) + 2)
@@ -187,7 +187,7 @@ def test_a_reply_that_just_fits_is_not_truncated(qwen2_5: Path) -> None:
 def test_tokens_read_are_counted_in_every_turn(qwen2_5: Path) -> None:
     one = policy(qwen2_5)
     for dialogues in (DIALOGUES, [(*DIALOGUES[0], "Now.", asked("Where?", [B]))]):
-        lengths = [len(one.encoder.encode(dialogue).ids) for dialogue in dialogues]
+        lengths = [len(one.encoder.encode(dialogue).input_ids) for dialogue in dialogues]
         assert [reply.num_prompt_tokens for reply in one.reply(dialogues)] == lengths
 
 
@@ -221,12 +221,14 @@ def test_a_second_turn_is_read_on_top_of_the_first(qwen2_5: Path, monkeypatch: p
 
     monkeypatch.setattr(one.model, "forward", counted)
     assert one.reply(later) == fresh.reply(later)
-    assert read[0] == max(len(one.encoder.encode(d).ids) - len(one.encoder.encode(d[:1]).ids) for d in later)
+    assert read[0] == max(
+        len(one.encoder.encode(d).input_ids) - len(one.encoder.encode(d[:1]).input_ids) for d in later
+    )
     # What no dialogue goes on from is let go of.
     one.reply([DIALOGUES[1]])
     read.clear()
     assert one.reply(later) == fresh.reply(later)
-    assert read[0] == max(len(one.encoder.encode(d).ids) for d in later)
+    assert read[0] == max(len(one.encoder.encode(d).input_ids) for d in later)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

@@ -84,7 +84,7 @@ def test_chat_generator_counts_a_shared_prompt_once(
 ) -> None:
     """Two prompts with three replies of five tokens each fit into the limit exactly, and need each of these tokens."""
     turns: list[Dialogue] = [(asked(f"Who is number {n}?", [A]),) for n in range(4)]
-    length = len(engine.encoder.encode(turns[0]).ids)
+    length = len(engine.encoder.encode(turns[0]).input_ids)
     limit = 2 * length + 2 * 3 * 5 + spare
     generator = ChatGenerator(engine, SamplingParams(0.0, 5, max_cache_tokens=limit))
     generator.reply([turn for turn in turns for _ in range(3)], range(12))
@@ -96,7 +96,7 @@ def test_chat_generator_second_turns_count_their_own_prompts(engine: Engine, fed
     """Each second turn holds a copy of its first turn, so that two of four fit."""
     turn, later = asked("Who?", [A]), Turn(("Why?",))
     dialogues: list[Dialogue] = [(turn, f"It is {n}.", later) for n in range(4)]
-    length = len(engine.encoder.encode(dialogues[0]).ids)
+    length = len(engine.encoder.encode(dialogues[0]).input_ids)
     generator = ChatGenerator(engine, SamplingParams(0.0, 5, max_cache_tokens=2 * (length + 5)))
     generator.reply([(turn,)] * 4, range(4))
     generator.reply(dialogues, range(4))

@@ -1,4 +1,4 @@
-"""Attention over one copy of what was read, against ordinary attention over copies of it."""
+"""Attention over one copy of the prompts, against ordinary attention over a copy per completion."""
 
 from types import SimpleNamespace
 
@@ -12,23 +12,23 @@ from thinkseg.models.policies.qwen import shared_kv_cache
 HEADS, GROUP, CHANNELS = 2, 3, 4
 
 
-def read(dialogues: int, length: int) -> DynamicCache:
+def prompts_cache(prompts: int, length: int) -> DynamicCache:
     generator = torch.Generator().manual_seed(0)
     cache = DynamicCache()
     for layer in range(2):
-        shape = (dialogues, HEADS, length, CHANNELS)
+        shape = (prompts, HEADS, length, CHANNELS)
         cache.update(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), layer)
     return cache
 
 
 @pytest.mark.parametrize("padding", [0, 2])
 @pytest.mark.parametrize("rows", [[0, 0, 0], [1, 0, 1, 1], [2], [0, 0, 1, 1, 2, 2]])
-def test_it_is_attention(rows: list[int], padding: int) -> None:
-    """Three dialogues, one perhaps padded, continued by two tokens one after another; then some are left out."""
-    before = read(3, 5)
+def test_attend_matches_ordinary_attention(rows: list[int], padding: int) -> None:
+    """Three prompts, one perhaps padded, and three tokens; some completions are removed before the last one."""
+    before = prompts_cache(3, 5)
     seen = torch.ones(3, 5, dtype=torch.bool)
     seen[1, :padding] = False
-    cache, places = shared_kv_cache.shared_cache(before, seen, rows)
+    cache, layout = shared_kv_cache.shared_cache(before, seen, rows)
     generator = torch.Generator().manual_seed(1)
     keys, values = ([layer.keys[rows], layer.values[rows]][i] for i in (0, 1) for layer in before.layers[1:])
     mask = seen[rows]
@@ -37,7 +37,7 @@ def test_it_is_attention(rows: list[int], padding: int) -> None:
         if step == 2:
             kept = torch.tensor([0, len(rows) - 1]).unique()
             cache.batch_select_indices(kept)
-            places.keep(kept)
+            layout.keep(kept)
             keys, values, mask = keys[kept], values[kept], mask[kept]
         new = [torch.randn(len(kept), HEADS, 1, CHANNELS, generator=generator) for _ in range(2)]
         query = torch.randn(len(kept), HEADS * GROUP, 1, CHANNELS, generator=generator)
@@ -56,19 +56,19 @@ def test_it_is_attention(rows: list[int], padding: int) -> None:
         torch.testing.assert_close(found, expected.transpose(1, 2))
 
 
-def test_what_was_read_is_not_copied() -> None:
-    before = read(2, 5)
+def test_shared_cache_does_not_copy_prefix() -> None:
+    before = prompts_cache(2, 5)
     cache, _ = shared_kv_cache.shared_cache(before, torch.ones(2, 5, dtype=torch.bool), [0, 0, 1])
     key, _ = cache.update(torch.zeros(3, HEADS, 1, CHANNELS), torch.zeros(3, HEADS, 1, CHANNELS), 0)
-    assert key.read.data_ptr() == before.layers[0].keys.data_ptr()
+    assert key.prefix.data_ptr() == before.layers[0].keys.data_ptr()
     assert before.layers[0].keys.shape == (2, HEADS, 5, CHANNELS)
 
 
-def test_what_is_written_is_kept_in_order_and_moved_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine tokens with room for three more each time, after the fifth of which one continuation is left out."""
-    monkeypatch.setattr(shared_kv_cache, "ROOM", 3)
-    cache, _ = shared_kv_cache.shared_cache(read(1, 5), torch.ones(1, 5, dtype=torch.bool), [0, 0, 0])
-    cache.batch_select_indices(torch.tensor([0, 1, 2]))  # nothing has been written yet
+def test_layer_keeps_suffix_in_order_and_rarely_moves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine tokens with a capacity step of three; one completion is removed after the fifth."""
+    monkeypatch.setattr(shared_kv_cache, "CAPACITY_STEP", 3)
+    cache, _ = shared_kv_cache.shared_cache(prompts_cache(1, 5), torch.ones(1, 5, dtype=torch.bool), [0, 0, 0])
+    cache.batch_select_indices(torch.tensor([0, 1, 2]))  # there is no token yet
     written = torch.randn(9, 2, 3, HEADS, 1, CHANNELS)
     rows, places = [0, 1, 2], []
     for number, token in enumerate(written):
@@ -77,15 +77,15 @@ def test_what_is_written_is_kept_in_order_and_moved_seldom(monkeypatch: pytest.M
             cache.batch_select_indices(torch.tensor(rows))
         key, value = cache.update(*token[:, rows], 0)
         expected = torch.cat(list(written[: number + 1]), -2)[:, rows]
-        assert torch.equal(key.written, expected[0])
-        assert torch.equal(value.written, expected[1])
+        assert torch.equal(key.suffix, expected[0])
+        assert torch.equal(value.suffix, expected[1])
         assert cache.get_seq_length() == number + 1
-        places.append(key.written.data_ptr())
+        places.append(key.suffix.data_ptr())
     moves = [number for number in range(1, 9) if places[number] != places[number - 1]]
     assert moves == [3, 5, 6]
 
 
-def test_the_model_is_left_as_it_was() -> None:
+def test_attending_error_restores_attention() -> None:
     config = SimpleNamespace(_attn_implementation="sdpa")
 
     def fail() -> None:

@@ -152,9 +152,9 @@ class Engine:
         images: list[torch.Tensor] = []
         grids: list[torch.Tensor] = []
         for dialogue, start in zip(dialogues, starts, strict=True):
-            first = len(spans(dialogue.ids[:start] == self.encoder.image_pad_id))
+            first = len(spans(dialogue.input_ids[:start] == self.encoder.image_pad_id))
             images += dialogue.images[first:]
-            grids += list(dialogue.grids[first:])
+            grids += list(dialogue.image_grid_thw[first:])
         return {"image": self.vision.features(images, grids)} if images else None
 
 
@@ -233,15 +233,15 @@ def _padded(
     dialogues: Sequence[EncodedDialogue], starts: Sequence[int], pad_id: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tokens from `starts` on, padded on the left: ids (P, L), attention mask bool (P, L), position ids (3, P, L)."""
-    lengths = [len(dialogue.ids) - start for dialogue, start in zip(dialogues, starts, strict=True)]
+    lengths = [len(dialogue.input_ids) - start for dialogue, start in zip(dialogues, starts, strict=True)]
     longest = max(lengths)
     input_ids = np.full((len(dialogues), longest), pad_id)
     mask = np.zeros((len(dialogues), longest), bool)
     position_ids = np.zeros((3, len(dialogues), longest), np.int64)
     for row, (dialogue, start, length) in enumerate(zip(dialogues, starts, lengths, strict=True)):
-        input_ids[row, longest - length :] = dialogue.ids[start:]
+        input_ids[row, longest - length :] = dialogue.input_ids[start:]
         mask[row, longest - length :] = True
-        position_ids[:, row, longest - length :] = dialogue.positions[:, start:]
+        position_ids[:, row, longest - length :] = dialogue.position_ids[:, start:]
     return input_ids, mask, position_ids
 
 

@@ -1,4 +1,4 @@
-"""A Qwen-VL model in this process as a policy: dialogues in, replies out."""
+"""A local Qwen-VL model as a policy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 class QwenPolicy:
     """Answers turns with a Qwen2.5-VL or Qwen3-VL; see `thinkseg.types.Policy`.
 
-    A second turn is read on top of the first, which the model still remembers
-    (`thinkseg.models.policies.qwen.prefix_sharing`).
-
-    Load one with `QwenPolicy.load`, or wrap a model that is being trained.
+    `QwenPolicy.load` loads a checkpoint; the constructor wraps a model, as one in training.
     """
 
     def __init__(
@@ -50,14 +47,18 @@ class QwenPolicy:
     def load(
         cls, name: str | Path, precision: Precision = "auto", device: str | None = None, **sampling: Any
     ) -> QwenPolicy:
-        """Loads a folder or hub name. device: "cpu", "cuda", "cuda:1", ...; a GPU if there is one unless given."""
+        """Loads a folder or hub name.
+
+        device: "cpu", "cuda", "cuda:1", ... (default: a GPU if there is one). sampling: fields of `SamplingParams`.
+        Raises ModelError or SettingsError.
+        """
         import torch
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        settings = SamplingParams(**sampling)
+        params = SamplingParams(**sampling)
         view = load_view(name)
         encoder = Encoder.load(name)
-        return cls(load_model(name, precision, device), encoder, view, str(name), settings)
+        return cls(load_model(name, precision, device), encoder, view, str(name), params)
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
         """Answers the last turn of each dialogue in one batch. Raises ModelError if memory is exhausted.
@@ -79,14 +80,14 @@ class QwenPolicy:
                 "use a smaller batch, fewer or smaller frames"
             ) from None
         finally:
-            self._engine.vision.forget()
+            self._engine.vision.clear()
 
     def clear(self) -> None:
         """Frees the KV cache."""
         self._generator.clear()
 
     def _ends(self) -> list[int]:
-        """What ends a reply: the end of a turn, and whatever else the checkpoint names. (Qwen2.5-VL names two.)"""
+        """Tokens that end a reply: the end of a turn, and those of the checkpoint. Qwen2.5-VL names two."""
         own = self.model.generation_config.eos_token_id
         own = own if isinstance(own, list) else [own]
         return sorted({self.encoder.end_id, *(i for i in own if i is not None)})

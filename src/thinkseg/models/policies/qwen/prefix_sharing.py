@@ -88,7 +88,7 @@ class ChatGenerator:
             for row, g in enumerate(part):
                 turn, *rest = dialogues[groups[g][0]]
                 if not rest and isinstance(turn, Turn):
-                    self._cached[id(turn)] = _CachedTurn(turn, prefix, row, len(encoded[g].ids))
+                    self._cached[id(turn)] = _CachedTurn(turn, prefix, row, len(encoded[g].input_ids))
             rows = [row for row, g in enumerate(part) for _ in groups[g]]
             yield _Part([i for g in part for i in groups[g]], prefix, rows)
 
@@ -119,7 +119,7 @@ class ChatGenerator:
 
     def _cache_tokens(self, encoded: Sequence[EncodedDialogue], copies: Sequence[int], part: Sequence[int]) -> int:
         """Tokens in the KV cache while a part is decoded: each prompt once, padded to the longest, and all replies."""
-        longest = max(len(encoded[i].ids) for i in part)
+        longest = max(len(encoded[i].input_ids) for i in part)
         return longest * len(part) + self.sampling.max_new_tokens * sum(copies[i] for i in part)
 
 

@@ -1,9 +1,8 @@
-"""Many continuations of a few dialogues over one copy of what has been read: a model's cache in, another out.
+"""KV cache and attention for many completions of a few prompts, with one copy of the keys and values of each prompt.
 
-Eight attempts at a prompt see the same keys and values up to where they begin. Copied for each of them, these are most
-of the memory, and moving them is most of the time, that writing a token takes. Here they stay where they are: the
-queries of all continuations of a dialogue meet its keys in one product, those of their own words in another, and one
-softmax over both makes the result that of ordinary attention.
+Copying the prompt for each of eight completions would take most of the memory, and moving the copies most of the time,
+of decoding a token. Instead, the queries of all completions of a prompt meet its keys in one product, and the keys of
+their own tokens in another. One softmax over both gives the result of ordinary attention.
 """
 
 from __future__ import annotations
@@ -19,103 +18,105 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
 
 NAME = "thinkseg_shared"
-"""What transformers knows this attention by."""
+"""Name of this attention in transformers."""
 
-ROOM = 64
-"""Places that are added for what is written, whenever there is no more."""
+CAPACITY_STEP = 64
+"""Tokens by which the capacity of the suffixes grows."""
 
 
 @dataclass(slots=True)
 class BranchLayout:
-    """Where the continuations belong: in a grid with a line for each of P dialogues and as many columns as the largest
-    group has members.
+    """Positions of the completions in a grid: one row per prompt, one column per completion of the largest group.
 
-    at: int64 (continuations,), their places in the grid, line by line; None if they fill it in this order, and need not
-    be moved there and back. hidden: bool (P, 1, 1, L), where a dialogue is padded; None if none is.
+    cells: int64 (completions,), indices into the flattened grid; None if the completions fill it in order, and need not
+    be moved. padding: bool (P, 1, 1, L), True at padding of the prompts; None without padding.
     """
 
-    lines: int
+    rows: int
     columns: int
-    at: torch.Tensor | None
-    hidden: torch.Tensor | None
+    cells: torch.Tensor | None
+    padding: torch.Tensor | None
 
     def keep(self, kept: torch.Tensor) -> None:
-        """Leaves out all continuations but some, int64 (kept,)."""
-        everywhere = torch.arange(self.lines * self.columns, device=kept.device)
-        self.at = (everywhere if self.at is None else self.at)[kept]
+        """Removes all completions but `kept`, int64 (kept,)."""
+        all_cells = torch.arange(self.rows * self.columns, device=kept.device)
+        self.cells = (all_cells if self.cells is None else self.cells)[kept]
 
 
-class Half(NamedTuple):
-    """Keys, or values: what was read, (P, heads, L, channels), and what was written, (continuations, heads, T, ...)."""
+class SplitKV(NamedTuple):
+    """Keys or values.
 
-    read: torch.Tensor
-    written: torch.Tensor
-    places: BranchLayout
+    prefix: of the prompts, (P, heads, L, channels). suffix: of the decoded tokens, (completions, heads, T, channels).
+    """
+
+    prefix: torch.Tensor
+    suffix: torch.Tensor
+    layout: BranchLayout
 
 
 class _Layer(DynamicLayer):
-    """A layer of the cache: it holds what is written, and gives the model what was read along with it.
+    """A cache layer that stores the suffixes and returns them with the prefixes.
 
-    There is room for more than has been written, so that a token is put beside the others without moving them.
+    It has capacity for more tokens than it holds, so that a new token does not move the others.
     """
 
-    def __init__(self, layer: Any, places: BranchLayout) -> None:
+    def __init__(self, layer: Any, layout: BranchLayout) -> None:
         super().__init__()
-        self._read = layer.keys, layer.values
-        self._places = places
-        self._room: list[torch.Tensor] = []  # of keys and values, (continuations, heads, places, channels)
+        self._prefix = layer.keys, layer.values
+        self._layout = layout
+        self._buffers: list[torch.Tensor] = []  # of keys and values, (completions, heads, capacity, channels)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = [new[:, :, :0] for new in (key_states, value_states)]
+            self._buffers = [new[:, :, :0] for new in (key_states, value_states)]
         start, added = self.get_seq_length(), key_states.shape[2]
-        if start + added > self._room[0].shape[2]:
-            self._room = [_roomier(room, start, added) for room in self._room]
-        for room, new in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, start : start + added] = new
-        self.keys, self.values = (room[:, :, : start + added] for room in self._room)
-        return Half(self._read[0], self.keys, self._places), Half(self._read[1], self.values, self._places)
+        if start + added > self._buffers[0].shape[2]:
+            self._buffers = [_grown(buffer, start, added) for buffer in self._buffers]
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start : start + added] = new
+        self.keys, self.values = (buffer[:, :, : start + added] for buffer in self._buffers)
+        return SplitKV(self._prefix[0], self.keys, self._layout), SplitKV(self._prefix[1], self.values, self._layout)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         length = self.get_seq_length()
-        self._room = [room[indices] for room in self._room]
-        if self._room:
-            self.keys, self.values = (room[:, :, :length] for room in self._room)
+        self._buffers = [buffer[indices] for buffer in self._buffers]
+        if self._buffers:
+            self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
 
-def _roomier(room: torch.Tensor, length: int, added: int) -> torch.Tensor:
-    """The first `length` places of (continuations, heads, places, channels), with room for some more behind them."""
-    count, heads, _, channels = room.shape
-    larger = room.new_zeros(count, heads, length + max(ROOM, added), channels)
-    larger[:, :, :length] = room[:, :, :length]
+def _grown(buffer: torch.Tensor, length: int, added: int) -> torch.Tensor:
+    """The first `length` tokens of (completions, heads, capacity, channels), with capacity for more."""
+    count, heads, _, channels = buffer.shape
+    larger = buffer.new_zeros(count, heads, length + max(CAPACITY_STEP, added), channels)
+    larger[:, :, :length] = buffer[:, :, :length]
     return larger
 
 
-def shared_cache(cache: Any, seen: torch.Tensor, rows: Sequence[int]) -> tuple[Cache, BranchLayout]:
-    """A cache in which each entry of `rows`, a place in `cache`, is continued. What was read is not copied.
+def shared_cache(cache: Any, attention_mask: torch.Tensor, rows: Sequence[int]) -> tuple[Cache, BranchLayout]:
+    """A cache for one completion per entry of `rows`, which are rows of `cache`. The prompts are not copied.
 
-    seen: bool (P, L), False where a dialogue is padded.
+    attention_mask: bool (P, L), False at padding.
     """
     columns = max(Counter(rows).values())
-    met: Counter[int] = Counter()
-    at = []
+    used: Counter[int] = Counter()
+    cells = []
     for row in rows:
-        at.append(row * columns + met[row])
-        met[row] += 1
-    full = at == list(range(len(seen) * columns))
-    places = BranchLayout(
-        len(seen),
+        cells.append(row * columns + used[row])
+        used[row] += 1
+    full = cells == list(range(len(attention_mask) * columns))
+    layout = BranchLayout(
+        len(attention_mask),
         columns,
-        None if full else torch.tensor(at, device=seen.device),
-        None if seen.all() else ~seen[:, None, None],
+        None if full else torch.tensor(cells, device=attention_mask.device),
+        None if attention_mask.all() else ~attention_mask[:, None, None],
     )
-    return Cache(layers=[_Layer(layer, places) for layer in cache.layers]), places
+    return Cache(layers=[_Layer(layer, layout) for layer in cache.layers]), layout
 
 
 @contextmanager
 def attending(config: Any) -> Iterator[None]:
-    """Has the language model of this configuration use such a cache, for the while."""
+    """Makes the language model of this configuration use such a cache inside the `with` block."""
     AttentionInterface.register(NAME, _attend)
     before = config._attn_implementation
     config._attn_implementation = NAME
@@ -126,37 +127,37 @@ def attending(config: Any) -> Iterator[None]:
 
 
 def _attend(
-    module: Any, query: torch.Tensor, key: Half, value: Half, attention_mask: None, scaling: float, **others: Any
+    module: Any, query: torch.Tensor, key: SplitKV, value: SplitKV, attention_mask: None, scaling: float, **others: Any
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one new token a continuation, (continuations, query heads, 1, channels), as transformers asks it."""
+    """Attention of one new token per completion, (completions, query heads, 1, channels); called by transformers."""
     count, heads, _, channels = query.shape
-    places = key.places
-    # Query heads that share a head of keys are rows of one product.
-    query = query.reshape(count, key.written.shape[1], -1, channels) * scaling
-    own = query @ key.written.transpose(-1, -2)
-    read = _of_grid(_on_grid(query, places) @ key.read.transpose(-1, -2), places, hidden=True)
-    share = torch.cat([read, own], -1).softmax(-1, dtype=torch.float32).to(value.written.dtype)
-    of_read, of_own = share.split([read.shape[-1], own.shape[-1]], -1)
-    output = _of_grid(_on_grid(of_read, places) @ value.read, places) + of_own @ value.written
+    layout = key.layout
+    # Query heads that share a key head are rows of one product.
+    query = query.reshape(count, key.suffix.shape[1], -1, channels) * scaling
+    on_suffix = query @ key.suffix.transpose(-1, -2)
+    on_prefix = _from_grid(_to_grid(query, layout) @ key.prefix.transpose(-1, -2), layout, mask=True)
+    weights = torch.cat([on_prefix, on_suffix], -1).softmax(-1, dtype=torch.float32).to(value.suffix.dtype)
+    of_prefix, of_suffix = weights.split([on_prefix.shape[-1], on_suffix.shape[-1]], -1)
+    output = _from_grid(_to_grid(of_prefix, layout) @ value.prefix, layout) + of_suffix @ value.suffix
     return output.reshape(count, 1, heads, channels), None
 
 
-def _on_grid(rows: torch.Tensor, places: BranchLayout) -> torch.Tensor:
-    """Rows (continuations, heads, group, n) as (P, heads, columns x group, n), zeros where the grid is empty."""
+def _to_grid(rows: torch.Tensor, layout: BranchLayout) -> torch.Tensor:
+    """Completions (completions, heads, group, n) as (P, heads, columns x group, n), with zeros in empty cells."""
     _, heads, group, last = rows.shape
     grid = rows
-    if places.at is not None:
-        grid = rows.new_zeros(places.lines * places.columns, heads, group, last)
-        grid[places.at] = rows
-    grid = grid.view(places.lines, places.columns, heads, group, last)
-    return grid.transpose(1, 2).reshape(places.lines, heads, -1, last)
+    if layout.cells is not None:
+        grid = rows.new_zeros(layout.rows * layout.columns, heads, group, last)
+        grid[layout.cells] = rows
+    grid = grid.view(layout.rows, layout.columns, heads, group, last)
+    return grid.transpose(1, 2).reshape(layout.rows, heads, -1, last)
 
 
-def _of_grid(grid: torch.Tensor, places: BranchLayout, hidden: bool = False) -> torch.Tensor:
-    """The inverse of `_on_grid`. hidden: makes scores of padding so small that it has no share."""
-    if hidden and places.hidden is not None:
-        grid = grid.masked_fill(places.hidden, torch.finfo(grid.dtype).min)
+def _from_grid(grid: torch.Tensor, layout: BranchLayout, mask: bool = False) -> torch.Tensor:
+    """The inverse of `_to_grid`. mask: gives scores of padding the smallest value, hence no weight."""
+    if mask and layout.padding is not None:
+        grid = grid.masked_fill(layout.padding, torch.finfo(grid.dtype).min)
     lines, heads, _, last = grid.shape
-    rows = grid.view(lines, heads, places.columns, -1, last).transpose(1, 2)
-    rows = rows.reshape(lines * places.columns, heads, -1, last)
-    return rows if places.at is None else rows[places.at]
+    rows = grid.view(lines, heads, layout.columns, -1, last).transpose(1, 2)
+    rows = rows.reshape(lines * layout.columns, heads, -1, last)
+    return rows if layout.cells is None else rows[layout.cells]
