@@ -84,12 +84,12 @@ def test_ground_truth_has_areas_and_boxes_per_frame(source, job):
         "frame_wh": [10, 8],
         "source_wh": [5, 4],
         "coordinates": "pixels",
-        "target": True,
+        "has_target": True,
         "areas": [4, 0, 8],
         "boxes": [[[0, 0, 2, 2]], [], [[0, 0, 2, 2], [1, 3, 5, 4]]],
     }
     absent = source.sample(1, job(for_rl=True).settings).truth
-    assert (absent["target"], absent["areas"]) == (False, [0, 0, 0])
+    assert (absent["has_target"], absent["areas"]) == (False, [0, 0, 0])
 
 
 def test_benchmark_source_shows_annotated_frames_only(benchmark, job):

@@ -189,7 +189,7 @@ def test_jsonl_writes_samples(source, job, written):
     assert (both["id"], both["query"], both["category"]) == ("clip/1", "both of them", "reasoning")
     assert [len(row["messages"]) for row in (both, absent, unknown)] == [4, 2, 1]
     assert unknown["truth"] is None
-    assert absent["truth"]["target"] is False
+    assert absent["truth"]["has_target"] is False
 
 
 @pytest.mark.parametrize("name", ["trl", "easyr1"])

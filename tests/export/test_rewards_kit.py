@@ -1,4 +1,4 @@
-"""thinkseg_rewards.py earns what `thinkseg.rewards` earns, whatever is said, and needs nothing but Python."""
+"""thinkseg_rewards.py gives the rewards of `thinkseg.rewards` for any reply, with the standard library only."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def rewards(kit):
 
 
 def prompt(film, rng, targets):
-    """Rectangles, up to four of them, in six frames of 40x30; some are not to be seen in some frames."""
+    """Makes a prompt with 0 to 4 rectangles in six frames of 40x30, each hidden in some frames."""
     masks = np.zeros((targets, 6, 30, 40), bool)
     for mask in masks.reshape(-1, 30, 40):
         (x1, x2), (y1, y2) = np.sort(rng.integers(0, 41, 2)), np.sort(rng.integers(0, 31, 2))
@@ -37,31 +37,33 @@ def prompt(film, rng, targets):
 
 
 def boxes(rng, made, frame):
-    """Boxes at random, and true ones moved a little, in a frame twice the size of the source."""
+    """Returns random boxes, and true ones with small offsets, in a frame of twice the source size."""
     near = [(2 * box + rng.integers(-6, 7, 4)).tolist() for box in made.boxes[frame] if rng.random() < 0.8]
     far = [[*rng.integers(0, 40, 2).tolist(), *rng.integers(30, 90, 2).tolist()] for _ in range(rng.integers(0, 3))]
     return near + far
 
 
 def mutated(rng, text):
-    """The text as it is, or with a few letters dropped, doubled or replaced."""
-    letters = list(text)
+    """Returns the text, possibly with a few characters removed, doubled or replaced."""
+    chars = list(text)
     for _ in range(rng.choice([0, 0, 1, 1, 2, 6])):
-        place = rng.integers(len(letters))
-        letters[place] = rng.choice(["", letters[place] * 2, *'0-.9[]{}",<e ', "NaN", "1e999", "true", "</think>"])
-    return "".join(letters)
+        position = rng.integers(len(chars))
+        chars[position] = rng.choice(["", chars[position] * 2, *'0-.9[]{}",<e ', "NaN", "1e999", "true", "</think>"])
+    return "".join(chars)
 
 
-def said(rng, made, chain):
-    """Replies to a prompt, right, wrong and broken."""
-    place = int(rng.integers(3))
+def random_replies(rng, made, chain):
+    """Returns correct, wrong and invalid replies to a prompt."""
+    position = int(rng.integers(3))
     if chain == "veason":
-        label = rng.choice([describe(made.sample.video, View(3, (80, 60)), SHOWN).labels[place], "null", "7", "true"])
-        listed = [] if rng.random() < 0.3 else boxes(rng, made, SHOWN[place])
+        label = rng.choice(
+            [describe(made.sample.video, View(3, (80, 60)), SHOWN).labels[position], "null", "7", "true"]
+        )
+        listed = [] if rng.random() < 0.3 else boxes(rng, made, SHOWN[position])
         return [mutated(rng, ANSWER.format(label, json.dumps(listed)))]
-    first = CHOICE.format(rng.choice([str(place), "9", "1.0"]), rng.choice(["it", "a b", ""]))
+    first = CHOICE.format(rng.choice([str(position), "9", "1.0"]), rng.choice(["it", "a b", ""]))
     first = rng.choice([first, "<think></think><answer>[]</answer>"], p=[0.9, 0.1])
-    second = json.dumps([{"bbox_2d": box} for box in boxes(rng, made, SHOWN[place])])
+    second = json.dumps([{"bbox_2d": box} for box in boxes(rng, made, SHOWN[position])])
     fenced = f"```json\n{second}\n```"
     return [mutated(rng, str(first)), mutated(rng, str(rng.choice([second, fenced])))]
 
@@ -72,33 +74,47 @@ def test_rewards_equal_thinkseg_rewards(rewards, film, chain, coordinates):
     rng = np.random.default_rng(1)
     view = View(3, (80, 60), coordinates, closeup_wh=(80, 60))
     settings = ExportSettings(chain, view, None, for_sft=False, for_rl=True)
-    met = set()
+    failures = set()
     for number in range(600):
         made = prompt(film, rng, targets=number % 5)
         truth = json.loads(json.dumps(ground_truth(made, describe(made.sample.video, view, SHOWN), settings)))
-        replies = said(rng, made, chain)
+        replies = random_replies(rng, made, chain)
         (outcome,) = run_chains([CHAINS[chain](made.sample, view, SHOWN)], ScriptedPolicy(replies))
-        tried = rewards.attempt(replies[: len(outcome.replies)], truth)
-        met.add(outcome.failure)
-        assert tried.failure == outcome.failure
-        rollout = Rollout(made, outcome)
+        rollout = rewards.parse_rollout(replies[: len(outcome.replies)], truth)
+        failures.add(outcome.failure)
+        assert rollout.failure == outcome.failure
+        true_rollout = Rollout(made, outcome)
         for name, reward in rewards.REWARDS.items():
-            assert reward(tried, truth) == pytest.approx(REWARDS[name].function(rollout), abs=1e-12), (name, replies)
-    assert len(met) >= 6
+            assert reward(rollout, truth) == pytest.approx(REWARDS[name].function(true_rollout), abs=1e-12), (
+                name,
+                replies,
+            )
+    assert len(failures) >= 6
 
 
 def test_rewards_all_but_consistency_exist(rewards):
     assert set(rewards.REWARDS) == set(REWARDS) - {"consistency"}
 
 
+def test_rewards_have_function_names_of_thinkseg_rewards(rewards):
+    for name, reward in rewards.REWARDS.items():
+        assert reward.__name__ == REWARDS[name].function.__name__
+
+
+def test_read_truth_of_version_0_1_has_current_names(rewards):
+    old = {**TRUTH, "coordinates": "thousandths"}
+    old["target"] = old.pop("has_target")
+    assert rewards.read_truth(json.dumps(old)) == {**TRUTH, "coordinates": "normalized_1000"}
+
+
 @pytest.mark.parametrize("rows", range(1, 7))
-def test_assigned_has_largest_total(rewards, rows):
+def test_assign_has_largest_total(rewards, rows):
     rng = np.random.default_rng(rows)
     for columns in (rows, rows + 3):
         for _ in range(50):
-            # Whole numbers of few values: many matchings are equally good.
+            # Few integer values: many matchings have the same total.
             gains = rng.choice([rng.random((rows, columns)), rng.integers(0, 3, (rows, columns))])
-            found = rewards._assigned(gains.tolist())
+            found = rewards._assign(gains.tolist())
             best = gains[linear_sum_assignment(gains, maximize=True)].sum()
             assert len(set(found)) == rows
             assert gains[range(rows), found].sum() == pytest.approx(best)
@@ -110,7 +126,7 @@ TRUTH = {
     "frame_wh": [80, 60],
     "source_wh": [40, 30],
     "coordinates": "pixels",
-    "target": True,
+    "has_target": True,
     "areas": [100, 50],
     "boxes": [[[0, 0, 10, 10]], [[0, 0, 5, 10]]],
 }
@@ -118,32 +134,32 @@ TRUTH = {
 
 def test_compute_score_is_weighted_sum(rewards):
     reply = ANSWER.format("1.0", "[[0, 0, 10, 20]]")
-    told = json.dumps(TRUTH)
-    assert rewards.compute_score("shapes", reply, told) == {"score": 2.5, "format": 1, "keyframe": 0.5, "boxes": 1}
-    halved = rewards.compute_score("shapes", reply, told, {}, weights={"keyframe": 0.5}, reward_router_address=None)
+    truth = json.dumps(TRUTH)
+    assert rewards.compute_score("shapes", reply, truth) == {"score": 2.5, "format": 1, "keyframe": 0.5, "boxes": 1}
+    halved = rewards.compute_score("shapes", reply, truth, {}, weights={"keyframe": 0.5}, reward_router_address=None)
     assert halved == {"score": 0.25, "keyframe": 0.5}
-    assert rewards.compute_score("shapes", "no", told)["score"] == 0
-    with pytest.raises(ValueError, match="no reward 'luck'; there are: format"):
-        rewards.compute_score("shapes", reply, told, weights={"luck": 1})
+    assert rewards.compute_score("shapes", "no", truth)["score"] == 0
+    with pytest.raises(ValueError, match="unknown reward 'luck': must be one of format"):
+        rewards.compute_score("shapes", reply, truth, weights={"luck": 1})
 
 
 def test_compute_score_two_turns_uses_replies_of_agent_loop(rewards):
-    told = json.dumps({**TRUTH, "chain": "revseg"})
+    truth = json.dumps({**TRUTH, "chain": "revseg"})
     replies = [CHOICE.format(0, "it"), '[{"bbox_2d": [0, 0, 20, 20]}]']
-    score = rewards.compute_score("shapes", "\n".join(replies), told, {"replies": replies})
+    score = rewards.compute_score("shapes", "\n".join(replies), truth, {"replies": replies})
     assert score == {"score": 3, "format_graded": 1, "keyframe_soft": 1, "box_hit": 1}
-    with pytest.raises(ValueError, match="asks twice"):
-        rewards.compute_score("shapes", "\n".join(replies), told, {})
+    with pytest.raises(ValueError, match="two turns"):
+        rewards.compute_score("shapes", "\n".join(replies), truth, {})
 
 
 def test_compute_scores_scores_batch(rewards):
-    told = json.dumps(TRUTH)
+    truth = json.dumps(TRUTH)
     given = [
-        {"response": text, "response_length": 9, "ground_truth": told} for text in ("no", ANSWER.format("0", "[]"))
+        {"response": text, "response_length": 9, "ground_truth": truth} for text in ("no", ANSWER.format("0", "[]"))
     ]
     first, second = rewards.compute_scores(given)
     assert first == {"overall": 0, "format": 0, "keyframe": 0, "boxes": 0}
-    # A frame without boxes is no answer, but its fields are in order.
+    # A frame without boxes is invalid, but the format is complete.
     assert second == {"overall": 1, "format": 1, "keyframe": 0, "boxes": 0}
     assert rewards.REWARD_TYPE == "batch"
 
@@ -164,6 +180,6 @@ def test_kit_imports_standard_library_only(rewards):
     assert set(done.stdout.split()) <= sys.stdlib_module_names
 
 
-def test_attempt_huge_replies_are_fast(rewards):
+def test_parse_rollout_huge_replies_are_fast(rewards):
     for text in ("[" * 10**6, "<think>" * 10**5, ANSWER.format("1" * 10**6, "[]"), ANSWER.format(0, "[" * 10**6)):
-        assert rewards.attempt([text], TRUTH).failure in {"invalid_tags", "answer_too_long"}
+        assert rewards.parse_rollout([text], TRUTH).failure in {"invalid_tags", "answer_too_long"}

@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer takes our prompts and rewards: two steps with a tiny Qwen2.5-VL."""
+"""Prompts and rewards in TRL's GRPOTrainer, with a tiny Qwen2.5-VL."""
 
 import sys
 from typing import Any
@@ -22,7 +22,7 @@ GOOD = '<think></think><answer>{"keyframe_timestamp": 2, "bbox_2d_list": [[0, 0,
 
 @pytest.fixture
 def trl_kit(source, job, kit, monkeypatch):
-    """The module of an export, which finds its neighbour as on PYTHONPATH."""
+    """The module of an export whose folder is on PYTHONPATH."""
     made = job(for_rl=True)
     export(source, "trl", made, DatasetIssues())
     monkeypatch.syspath_prepend(str(made.folder))
@@ -50,13 +50,13 @@ def test_prompts_have_images_and_ground_truth(trl_kit):
 def test_rewards_all_completion_types(trl_kit, wrapped):
     truth = trl_kit.prompts()["ground_truth"][0]
     completions = [wrapped(GOOD), wrapped("no")]
-    columns = {"completion_ids": [[1], [2]], "ground_truth": [truth] * 2, "trainer_state": None}
-    earned = {reward.__name__: reward([None] * 2, completions, **columns) for reward in trl_kit.REWARDS}
-    assert earned == {"format": [1, 0], "keyframe": [1, 0], "boxes": [1, 0]}
+    columns = {"prompts": [None] * 2, "completion_ids": [[1], [2]], "ground_truth": [truth] * 2, "trainer_state": None}
+    earned = {reward.__name__: reward(completions=completions, **columns) for reward in trl_kit.REWARDS}
+    assert earned == {"format_reward": [1, 0], "keyframe_reward": [1, 0], "boxes_reward": [1, 0]}
 
 
 class Processor(Qwen2_5_VLProcessor):
-    """Qwen2.5-VL's processor for texts and images; the stock one wants torchvision, for videos."""
+    """Qwen2.5-VL's processor without videos, which need torchvision."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
         self.image_token, self.video_token = IMAGE_PAD, "<|video_pad|>"
@@ -66,7 +66,7 @@ class Processor(Qwen2_5_VLProcessor):
 
 
 class Logged(TrainerCallback):
-    """What a trainer logs in its steps."""
+    """Stores the logs of a trainer."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
@@ -116,5 +116,10 @@ def test_grpo_trainer_two_steps_log_rewards(source, job, kit, monkeypatch, tmp_p
     steps = [step for step in logged.steps if "reward" in step]
     assert len(steps) == 2
     for step in steps:
-        # Eight random tokens keep to no format: every reward was computed, and is nothing.
-        assert step["rewards/format/mean"] == step["rewards/keyframe/mean"] == step["rewards/boxes/mean"] == 0
+        # Eight random tokens are no valid reply, so every reward is 0.
+        assert (
+            step["rewards/format_reward/mean"]
+            == step["rewards/keyframe_reward/mean"]
+            == step["rewards/boxes_reward/mean"]
+            == 0
+        )

@@ -166,7 +166,7 @@ def ground_truth(prompt: Prompt, shown: Shown, settings: ExportSettings) -> dict
         "frame_wh": list(box_view.frame_wh),
         "source_wh": list(shown.source_wh),
         "coordinates": shown.coordinates,
-        "target": prompt.sample.truth.num_objects > 0,
+        "has_target": prompt.sample.truth.num_objects > 0,
         "areas": [prompt.areas[frame] for frame in shown.indices],
         "boxes": [prompt.boxes[frame].tolist() for frame in shown.indices],
     }

@@ -1,1 +1,1 @@
-"""Files that go along with an export, as they are: they run where ThinkSeg is not installed, and import none of it."""
+"""Files that are copied into an export. They run without ThinkSeg and import none of it."""

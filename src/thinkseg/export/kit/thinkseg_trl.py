@@ -1,11 +1,11 @@
-"""ThinkSeg's prompts and rewards in TRL's GRPOTrainer. Written for TRL 1.16.
+"""ThinkSeg's prompts and rewards for TRL's GRPOTrainer. Written for TRL 1.16.
 
     from thinkseg_trl import REWARDS, prompts
 
     GRPOTrainer(model, REWARDS, args, train_dataset=prompts())
 
-This file, thinkseg_rewards.py and the pictures stay in the folder of the export, which is on PYTHONPATH.
-`GRPOConfig(reward_weights=[...])` weighs the rewards, in the order of `REWARDS`.
+This file, thinkseg_rewards.py and the images must stay in the folder of the export, which must be on PYTHONPATH.
+`GRPOConfig(reward_weights=[...])` sets the weights, in the order of `REWARDS`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def prompts() -> Dataset:
-    """The prompts with their pictures, which are read as they are used."""
+    """Returns the prompts with their images, which are read on use."""
     from datasets import Dataset, Image, List
 
     with (FOLDER / "train.jsonl").open(encoding="utf-8") as file:
@@ -33,40 +33,34 @@ def prompts() -> Dataset:
     return Dataset.from_list(rows).cast_column("images", List(Image()))
 
 
-def format(
-    prompts: list[Any], completions: list[Any], completion_ids: list[Any], ground_truth: list[str], **_: Any
-) -> list[float | None]:
-    """1 for a reply with its tags and fields."""
+def format_reward(completions: list[Any], ground_truth: list[str], **_: Any) -> list[float | None]:
+    """1 for a reply with the required tags and fields, else 0."""
     return _rewards("format", completions, ground_truth)
 
 
-def keyframe(
-    prompts: list[Any], completions: list[Any], completion_ids: list[Any], ground_truth: list[str], **_: Any
-) -> list[float | None]:
-    """How much of the targets is to be seen in the chosen frame."""
+def keyframe_reward(completions: list[Any], ground_truth: list[str], **_: Any) -> list[float | None]:
+    """Target area in the chosen frame / largest target area in any frame shown."""
     return _rewards("keyframe", completions, ground_truth)
 
 
-def boxes(
-    prompts: list[Any], completions: list[Any], completion_ids: list[Any], ground_truth: list[str], **_: Any
-) -> list[float | None]:
-    """How well the boxes fit."""
+def boxes_reward(completions: list[Any], ground_truth: list[str], **_: Any) -> list[float | None]:
+    """IoU of matched boxes / larger number of boxes."""
     return _rewards("boxes", completions, ground_truth)
 
 
-REWARDS = [format, keyframe, boxes]
+REWARDS = [format_reward, keyframe_reward, boxes_reward]
 
 
 def _rewards(name: str, completions: list[Any], ground_truth: list[str]) -> list[float | None]:
     reward = thinkseg_rewards.REWARDS[name]
     scores = []
-    for completion, told in zip(completions, ground_truth, strict=True):
+    for completion, truth_text in zip(completions, ground_truth, strict=True):
         text = completion if isinstance(completion, str) else _text(completion[-1]["content"])
-        truth = json.loads(told)
-        scores.append(reward(thinkseg_rewards.attempt([text], truth), truth))
+        truth = thinkseg_rewards.read_truth(truth_text)
+        scores.append(reward(thinkseg_rewards.parse_rollout([text], truth), truth))
     return scores
 
 
 def _text(content: Any) -> str:
-    """What a message says, which TRL gives as a text or as a list of parts."""
+    """Returns the text of a message, whose content TRL gives as text or as a list of parts."""
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
