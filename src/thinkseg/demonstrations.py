@@ -49,13 +49,11 @@ def reply(sample: CotSample, shown: Shown) -> str:
     return write_answer(sample.thinking, sample.keyframe, sample.boxes, shown)
 
 
-def opened_set(root: str | None, view: View, any_coordinates: bool = False) -> CotSet:
+def opened_set(root: str, view: View, any_coordinates: bool = False) -> CotSet:
     """The set in a folder, for a view. any_coordinates: how the model writes boxes is not known yet.
 
-    Raises DatasetError if it cannot be read, SettingsError if it does not fit or is not named.
+    Raises DatasetError if it cannot be read, SettingsError if it does not fit.
     """
-    if root is None:
-        raise SettingsError("cot_set: name the folder of a set, as thinkseg annotate writes it")
     cot = read_cot_set(Path(root))
     check_fits(cot, replace(view, coordinates=cot.view.coordinates) if any_coordinates else view)
     return cot

@@ -47,7 +47,7 @@ class RowSize:
 
 def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None) -> RowSize:
     """The longest row of some of a stage's data. The data are made, but not encoded."""
-    cot = opened_set(cot_set, view) if "cot" in stage.data else None
+    cot = opened_set(cot_set, view) if cot_set and "cot" in stage.data else None
     mixture = Mixture(
         cast("Encoder", None),
         view,

@@ -107,7 +107,6 @@ def test_training_on_a_set(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
     [
         ({"num_frames": 3}, "num_frames: 2"),
         ({"frame_wh": (84, 84)}, "its thinking tells boxes in pixels of frames of 56x56"),
-        ({"cot_set": None}, "cot_set: name the folder"),
     ],
 )
 def test_a_set_that_does_not_fit_is_refused_before_anything_is_loaded(
@@ -134,20 +133,20 @@ CONTENT: dict[str, Any] = {
     "num_frames": 2,
     "frame_wh": [56, 56],
     "model": {"name": "a/b"},
-    "stages": [{"name": "sft", "objective": "words", "steps": 1, "batch": 1, "learning_rate": 1.0}],
+    "stages": [{"name": "sft", "objective": "causal_lm", "steps": 1, "batch_size": 1, "learning_rate": 1.0}],
 }
 
 
 @pytest.mark.parametrize(("kind", "cot_set"), [("cot", None), ("traces", "runs/set")])
-def test_a_set_is_named_where_it_is_needed_and_nowhere_else(tmp_path: Path, kind: str, cot_set: str | None) -> None:
+def test_load_recipe_cot_set_must_match_data(tmp_path: Path, kind: str, cot_set: str | None) -> None:
     stages = [{**CONTENT["stages"][0], "data": {kind: 1.0}}]
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**CONTENT, "stages": stages, "cot_set": cot_set}))
-    with pytest.raises(SettingsError, match="cot_set: needed for the data `cot`"):
+    with pytest.raises(SettingsError, match="`cot_set` is required for the data `cot`, and only for it"):
         load_recipe(path)
 
 
-def test_the_recipe_that_ships_differs_from_veasons_in_its_data_alone() -> None:
+def test_cot_recipe_differs_from_veason_in_data_only() -> None:
     folder = Path(__file__).parents[3] / "recipes"
     ours, theirs = load_recipe(folder / "cot-sft.yaml"), load_recipe(folder / "veason-3b-sft.yaml")
     assert ours.cot_set == "runs/cot-revos"

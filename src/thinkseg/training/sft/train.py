@@ -91,7 +91,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator: Any = collate_cells
     else:
         trained = trainable(model, recipe.model, stage.gradient_checkpointing)
-        cot = opened_set(recipe.cot_set, view) if "cot" in stage.data else None
+        cot = opened_set(recipe.cot_set, view) if recipe.cot_set and "cot" in stage.data else None
         data = Mixture(
             encoder,
             view,
