@@ -275,7 +275,7 @@ class TestBadInput:
     def test_empty_folder(self, refused, tmp_path):
         (tmp_path / "frames").mkdir()
         line = refused(tmp_path / "frames", "the cat")
-        assert "frames holds no frames" in line
+        assert "frames has no frames" in line
         assert ".jpg" in line
 
     def test_truncated_file(self, refused, clip):

@@ -1,4 +1,4 @@
-"""What is drawn, where, and in which colour; and that nothing else changes."""
+"""Colors and positions of drawn pixels, and that other pixels do not change."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_tint_is_the_share_asked_for():
     assert np.abs(inner - expected).max() <= 1
 
 
-def test_outline_has_the_full_colour():
+def test_outline_has_the_full_color():
     picture = draw.overlay(GREY, block(20, 60, 30, 80)[None], alpha=0)
     assert tuple(picture[20, 55]) == draw.color_of(0)
     assert tuple(picture[40, 30]) == draw.color_of(0)
@@ -47,7 +47,7 @@ def test_holes_stay_clear():
     assert not differs(draw.overlay(GREY, mask[None]))[37:43, 52:58].any()
 
 
-def test_each_object_has_its_own_colour():
+def test_each_object_has_its_own_color():
     picture = draw.overlay(GREY, np.stack([block(0, 40, 0, 50), block(50, 90, 60, 120)]), alpha=1)
     assert tuple(picture[20, 20]) == draw.color_of(0)
     assert tuple(picture[70, 90]) == draw.color_of(1)
@@ -92,8 +92,8 @@ def test_a_label_needs_its_object_to_be_seen():
     assert np.array_equal(draw.overlay(GREY, unseen, labels=["gone"]), GREY)
 
 
-def test_masks_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"masks to draw must be \(N, 90, 120\)"):
+def test_overlay_masks_of_other_size_raise():
+    with pytest.raises(ValueError, match=r"masks must have the shape \(N, 90, 120\)"):
         draw.overlay(GREY, np.zeros((1, 120, 90), bool))
 
 

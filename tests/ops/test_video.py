@@ -1,4 +1,4 @@
-"""Folders and arrays as videos, the one door to all of them, and what is written read back."""
+"""Folders and arrays as videos, `open_video`, and reading written videos."""
 
 import struct
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_folder_is_read_in_natural_order(folder):
     assert video.time_of(3) is None
 
 
-def test_folder_mixes_suffixes_and_leaves_strangers_out(tmp_path):
+def test_open_video_folder_mixes_suffixes_and_skips_other_files(tmp_path):
     save(tmp_path / "a10.JPG", footage.numbered(10))
     save(tmp_path / "a9.jpeg", footage.numbered(9))
     save(tmp_path / "a011.png", footage.numbered(11))
@@ -84,30 +84,30 @@ def test_picture_turned_by_its_camera_is_shown_upright(tmp_path):
 
 def odd_size(folder):
     save(folder / "5.png", footage.numbered(5, (32, 48)))
-    return "5.png is 32x48 where 0.png is 64x48"
+    return "5.png is 32x48, but 0.png is 64x48"
 
 
 def not_a_picture(folder):
     (folder / "5.png").write_bytes(b"no picture")
-    return "5.png cannot be read as a picture"
+    return "5.png is not a readable image"
 
 
 def no_frames(folder):
     for file in folder.iterdir():
         file.unlink()
     (folder / "readme.txt").touch()
-    return r"holds no frames; expected \.jpg"
+    return r"has no frames; put \.jpg"
 
 
 @pytest.mark.parametrize("spoil", [odd_size, not_a_picture, no_frames])
-def test_bad_folder_is_refused_when_opened(folder, spoil):
+def test_open_video_invalid_folder_raises(folder, spoil):
     complaint = spoil(folder)
     with pytest.raises(VideoError, match=complaint):
         open_video(folder)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_damaged_picture_is_named_when_read(tmp_path, suffix):
+def test_frame_folder_damaged_image_raises_when_read(tmp_path, suffix):
     path = save(tmp_path / f"0.{suffix}", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:900])
     video = open_video(tmp_path)
@@ -115,15 +115,15 @@ def test_damaged_picture_is_named_when_read(tmp_path, suffix):
         video[0]
 
 
-def test_picture_of_another_size_is_refused_when_read(folder):
+def test_frame_folder_other_size_raises_when_read(folder):
     odd_size(folder)
     video = FrameFolder([folder / "0.png", folder / "5.png"])
-    with pytest.raises(VideoError, match="frames must share one size"):
+    with pytest.raises(VideoError, match="give frames of one size"):
         video[1]
 
 
-def test_folder_of_no_pictures_is_refused():
-    with pytest.raises(VideoError, match="at least one picture"):
+def test_frame_folder_without_files_raises():
+    with pytest.raises(VideoError, match="at least one image"):
         FrameFolder([])
 
 
@@ -145,8 +145,8 @@ def test_array_is_a_video():
         np.zeros((0, 4, 4, 3), "u1"),
     ],
 )
-def test_array_must_be_frames(array):
-    with pytest.raises(VideoError, match="frames must be uint8 of shape"):
+def test_array_frames_invalid_array_raises(array):
+    with pytest.raises(VideoError, match="frames must be uint8 with the shape"):
         ArrayFrames(array)
 
 
@@ -161,7 +161,7 @@ def test_outside_is_an_index_error(folder, index):
 
 
 def test_missing_path_is_named(tmp_path):
-    with pytest.raises(VideoError, match=r"no video file at .*nowhere"):
+    with pytest.raises(VideoError, match=r".*nowhere does not exist"):
         open_video(tmp_path / "nowhere")
 
 
@@ -242,16 +242,16 @@ def test_read_only_frames_in_any_memory_order_are_written(tmp_path):
     ("given", "fps", "complaint"),
     [
         ([], 10, "no frames to write"),
-        ([footage.numbered(0)], 0, "give a positive number"),
-        ([footage.numbered(0)], float("nan"), "give a positive number"),
-        ([footage.numbered(0)], float("inf"), "give a positive number"),
-        ([footage.numbered(0)], 1e-9, "give a positive number"),
-        ([footage.numbered(0), footage.numbered(1, (32, 48))], 10, r"frame 1 to be written has shape \(48, 32, 3\)"),
-        ([footage.numbered(0)[..., 0]], 10, "frame 0 to be written"),
-        ([footage.numbered(0).astype(np.float32)], 10, "frame 0 to be written"),
+        ([footage.numbered(0)], 0, "give a number > 0"),
+        ([footage.numbered(0)], float("nan"), "give a number > 0"),
+        ([footage.numbered(0)], float("inf"), "give a number > 0"),
+        ([footage.numbered(0)], 1e-9, "give a number > 0"),
+        ([footage.numbered(0), footage.numbered(1, (32, 48))], 10, r"frame 1 to write has the shape \(48, 32, 3\)"),
+        ([footage.numbered(0)[..., 0]], 10, "frame 0 to write"),
+        ([footage.numbered(0).astype(np.float32)], 10, "frame 0 to write"),
     ],
 )
-def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, given, fps, complaint):
+def test_write_video_invalid_frames_leave_no_file(tmp_path, given, fps, complaint):
     with pytest.raises(VideoError, match=complaint):
         write_video(tmp_path / "out.mp4", given, fps)
     assert list(tmp_path.iterdir()) == []
@@ -264,7 +264,7 @@ def test_unwritable_place_is_named(tmp_path, place):
         write_video(tmp_path / place, frames(3), 10)
 
 
-def test_a_failure_half_way_keeps_what_was_there(tmp_path):
+def test_write_video_source_raises_keeps_old_file(tmp_path):
     path = tmp_path / "out.mp4"
     write_video(path, frames(5), 10)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Every coding, cut and damage: the right frames, the right times, in any order."""
+"""Frames and times of files of all codecs, edited and damaged, in any order."""
 
 import os
 import pickle
@@ -24,7 +24,7 @@ def numbers(video):
 
 
 def decoded_numbers(path):
-    """The numbers of all frames that plain decoding yields: the truth about a damaged file."""
+    """The numbers of the frames that sequential decoding yields: the reference for a damaged file."""
     found = []
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
@@ -42,14 +42,14 @@ def coded(request, tmp_path_factory):
     return footage.clip(tmp_path_factory.mktemp("coded"), request.param, COUNT)
 
 
-def test_frames_in_order_are_all_there(coded):
+def test_video_file_in_order_has_all_frames(coded):
     video = VideoFile(coded)
     assert len(video) == COUNT
     assert video.size_wh == footage.SIZE_WH
     assert numbers(video) == list(range(COUNT))
 
 
-def test_any_order_gives_the_very_pixels_of_reading_in_order(coded):
+def test_video_file_random_access_equals_reading_in_order(coded):
     ordered = list(VideoFile(coded).read(range(COUNT)))
     shuffled = np.random.default_rng(0).permutation(COUNT).tolist()
     for order in (shuffled, range(COUNT - 1, -1, -1), [COUNT - 1, 0, COUNT - 1, 0], [7, 7, 7], range(3, COUNT, 9)):
@@ -58,13 +58,13 @@ def test_any_order_gives_the_very_pixels_of_reading_in_order(coded):
             assert np.array_equal(frame, ordered[index])
 
 
-def test_any_order_without_room_to_remember(coded, monkeypatch):
-    monkeypatch.setattr(videofile, "_RECENT_BYTES", 0)
+def test_video_file_random_access_with_small_cache(coded, monkeypatch):
+    monkeypatch.setattr(videofile, "_CACHE_BYTES", 0)
     order = np.random.default_rng(1).permutation(COUNT).tolist()[:20]
     video = VideoFile(coded)
     for index, frame in zip(order, video.read(order), strict=True):
         assert footage.number_of(frame) == index
-        assert len(video._recent) <= 2
+        assert len(video._cache) <= 2
 
 
 def test_times_ascend_evenly_from_zero(coded):
@@ -77,7 +77,7 @@ def test_times_ascend_evenly_from_zero(coded):
     assert video.fps == pytest.approx(1 / step, rel=0.01)
 
 
-def test_two_readers_do_not_disturb_each_other(coded):
+def test_video_file_two_readers_are_independent(coded):
     first, second = VideoFile(coded), VideoFile(coded)
     forward, backward = first.read(range(COUNT)), second.read(range(COUNT - 1, -1, -1))
     for index in range(COUNT):
@@ -85,7 +85,7 @@ def test_two_readers_do_not_disturb_each_other(coded):
         assert footage.number_of(next(backward)) == COUNT - 1 - index
 
 
-def test_pickled_reader_goes_on_elsewhere(coded):
+def test_video_file_pickled_reader_reads_frames(coded):
     video = VideoFile(coded)
     expected = video[20]
     copy = pickle.loads(pickle.dumps(video))
@@ -93,7 +93,7 @@ def test_pickled_reader_goes_on_elsewhere(coded):
     assert np.array_equal(copy[20], expected)
 
 
-def test_frames_that_share_a_time_are_told_apart(tmp_path):
+def test_video_file_equal_times_are_distinct_frames(tmp_path):
     # Matroska keeps milliseconds: at 4000 frames a second four frames have the same one.
     path = footage.clip(tmp_path, "ffv1", pts=range(COUNT), time_base=Fraction(1, 4000))
     with av.open(str(path)) as container:
@@ -104,7 +104,7 @@ def test_frames_that_share_a_time_are_told_apart(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lists open files through /proc")
-def test_a_reader_holds_nothing_before_it_is_asked_and_after_it_is_closed(tmp_path):
+def test_video_file_cache_is_empty_before_reading_and_after_close(tmp_path):
     video = VideoFile(footage.clip(tmp_path))
     open_files = Path("/proc/self/fd")
     assert str(video.path) not in held(open_files)
@@ -120,7 +120,7 @@ def held(folder):
 
 
 @pytest.mark.parametrize("hidden", [1, 7, 30, 49])
-def test_frames_that_are_not_to_be_shown_do_not_count(tmp_path, hidden):
+def test_video_file_hidden_frames_are_skipped(tmp_path, hidden):
     path = footage.write(tmp_path / "hidden.webm", map(footage.grainy, range(COUNT)), "vp8")
     footage.hide(path, hidden)
     video = VideoFile(path)
@@ -142,27 +142,27 @@ def test_ascending_indices_are_decoded_in_one_pass(tmp_path, monkeypatch):
     video = VideoFile(footage.clip(tmp_path, "h264 one keyframe"))
     decoded = []
     monkeypatch.setattr(
-        video, "_remember", lambda at, frame: (decoded.append(at), VideoFile._remember(video, at, frame))
+        video, "_add_to_cache", lambda at, frame: (decoded.append(at), VideoFile._add_to_cache(video, at, frame))
     )
     list(video.read(range(1, COUNT, 7)))
     assert decoded == list(range(44))
 
 
-def test_backwards_each_stretch_is_decoded_a_few_times_at_most(tmp_path, monkeypatch):
+def test_video_file_reading_backward_decodes_sections_once(tmp_path, monkeypatch):
     video = VideoFile(footage.clip(tmp_path, "h264 one keyframe"))
     decoded = []
     monkeypatch.setattr(
-        video, "_remember", lambda at, frame: (decoded.append(at), VideoFile._remember(video, at, frame))
+        video, "_add_to_cache", lambda at, frame: (decoded.append(at), VideoFile._add_to_cache(video, at, frame))
     )
     list(video.read(range(COUNT - 1, -1, -1)))
     assert len(decoded) < 2 * COUNT
 
 
-def test_a_far_frame_is_reached_by_seeking(tmp_path, monkeypatch):
+def test_video_file_far_frame_is_reached_by_seeking(tmp_path, monkeypatch):
     video = VideoFile(footage.clip(tmp_path, "h264", 200))
     decoded = []
     monkeypatch.setattr(
-        video, "_remember", lambda at, frame: (decoded.append(at), VideoFile._remember(video, at, frame))
+        video, "_add_to_cache", lambda at, frame: (decoded.append(at), VideoFile._add_to_cache(video, at, frame))
     )
     assert footage.number_of(video[0]) == 0
     decoded.clear()
@@ -193,7 +193,7 @@ def test_a_late_start_is_time_zero(tmp_path, coding):
 
 @pytest.mark.parametrize("cut", [1, 5, 12, 17, 40])
 @pytest.mark.parametrize("coding", ["h264", "h264 open gop", "hevc"])
-def test_frames_an_edit_list_cuts_off_do_not_count(tmp_path, coding, cut):
+def test_video_file_frames_outside_edit_list_are_skipped(tmp_path, coding, cut):
     path = footage.clip(tmp_path, coding)
     footage.cut_start(path, Fraction(cut, 10))
     shown = decoded_numbers(path)
@@ -206,7 +206,7 @@ def test_frames_an_edit_list_cuts_off_do_not_count(tmp_path, coding, cut):
 
 @pytest.mark.parametrize("share", [0.6, 0.75, 0.9])
 @pytest.mark.parametrize("coding", ["h264", "hevc", "h264 transport stream", "h264 bare", "vp9", "gif", "ffv1"])
-def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path, coding, share):
+def test_video_file_truncated_keeps_complete_frames(tmp_path, coding, share):
     path = tmp_path / f"cut{footage.CODINGS[coding][0]}"
     options = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
     footage.write(path, map(footage.grainy, range(COUNT)), coding, container_options=options)
@@ -225,7 +225,7 @@ def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path, coding, share):
         assert at >= sound or np.array_equal(frame, ordered[at])
 
 
-def test_trailing_packets_that_do_not_decode_do_not_count(tmp_path):
+def test_video_file_damaged_last_packets_are_skipped(tmp_path):
     path = footage.clip(tmp_path, "h264", count=40)
     for position, size, _ in footage.packets(path)[-5:]:
         footage.overwrite(path, position, bytes(size))
@@ -236,7 +236,7 @@ def test_trailing_packets_that_do_not_decode_do_not_count(tmp_path):
     assert numbers(video) == expected
 
 
-def test_a_start_that_does_not_decode_does_not_count(tmp_path):
+def test_video_file_damaged_start_is_skipped(tmp_path):
     path = footage.clip(tmp_path, "mjpeg", count=20)
     for position, size, _ in footage.packets(path)[:3]:
         footage.overwrite(path, position, bytes(size))
@@ -246,13 +246,13 @@ def test_a_start_that_does_not_decode_does_not_count(tmp_path):
     assert video.time_of(0) == 0
 
 
-def test_damage_in_the_middle_is_named_when_it_is_met(tmp_path):
+def test_video_file_damaged_frame_raises_when_read(tmp_path):
     path = footage.clip(tmp_path, "mjpeg", count=20)
     position, size, _ = footage.packets(path)[8]
     footage.overwrite(path, position, bytes(size))
     video = VideoFile(path)
     assert footage.number_of(video[7]) == 7
-    with pytest.raises(VideoError, match=r"frame 8 of .* does not decode; mend the file"):
+    with pytest.raises(VideoError, match=r"frame 8 of .* cannot be decoded; repair the file"):
         video[8]
     assert footage.number_of(video[9]) == 9
 
@@ -370,7 +370,7 @@ def test_transparent_gif_is_shown_over_white(tmp_path):
 
 @pytest.mark.parametrize("share", [1, 0.7])
 @pytest.mark.parametrize("name", ["moving.gif", "moving.png"])
-def test_pictures_that_paint_over_the_last_one_are_read_in_any_order(tmp_path, name, share):
+def test_video_file_incremental_frames_in_any_order(tmp_path, name, share):
     from PIL import Image
 
     # Alternately a whole picture and one that changes only a corner of it.
@@ -426,19 +426,23 @@ def every_packet_blank(path):
 @pytest.mark.parametrize(
     ("name", "make", "complaint"),
     [
-        ("missing.mp4", lambda path: None, "no video file at"),
-        ("x" * 300, lambda path: None, "no video file at"),
-        ("folder.mp4", lambda path: path.mkdir(), "no video file at"),
-        ("empty.mp4", lambda path: path.touch(), "is not a video that can be read"),
-        ("text.mp4", lambda path: path.write_text("not a video\n" * 50), "is not a video|has no video track"),
-        ("text.txt", lambda path: path.write_text("not a video\n" * 50), "is not a video|has no video track"),
-        ("noise.mp4", lambda path: path.write_bytes(np.random.default_rng(0).bytes(20000)), "is not a video|no video"),
+        ("missing.mp4", lambda path: None, "does not exist or is not a file"),
+        ("x" * 300, lambda path: None, "does not exist or is not a file"),
+        ("folder.mp4", lambda path: path.mkdir(), "does not exist or is not a file"),
+        ("empty.mp4", lambda path: path.touch(), "is not a readable video"),
+        ("text.mp4", lambda path: path.write_text("not a video\n" * 50), "is not a readable video|has no video track"),
+        ("text.txt", lambda path: path.write_text("not a video\n" * 50), "is not a readable video|has no video track"),
+        (
+            "noise.mp4",
+            lambda path: path.write_bytes(np.random.default_rng(0).bytes(20000)),
+            "is not a readable video|no video",
+        ),
         ("sound.wav", sound_only, "has no video track"),
-        ("cut.mp4", without_an_index, "is not a video that can be read"),
-        ("blank.mov", every_packet_blank, "has no frame that decodes"),
+        ("cut.mp4", without_an_index, "is not a readable video"),
+        ("blank.mov", every_packet_blank, "has no frame that can be decoded"),
     ],
 )
-def test_what_is_no_video_is_named(tmp_path, name, make, complaint):
+def test_video_file_not_a_video_raises(tmp_path, name, make, complaint):
     path = tmp_path / name
     make(path)
     with pytest.raises(VideoError, match=complaint) as caught:
@@ -447,7 +451,7 @@ def test_what_is_no_video_is_named(tmp_path, name, make, complaint):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cover_picture_is_no_video(tmp_path):
+def test_video_file_cover_image_is_not_video(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=8000, layout="mono")

@@ -1,4 +1,4 @@
-"""Pictures for people: frames, masks and boxes in; uint8 RGB pictures out."""
+"""Draws masks, boxes and labels on frames, and film strips of answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PALETTE: tuple[Color, ...] = (
     (38, 214, 196),
     (255, 128, 186),
 )
-"""Colours of objects in turn: light enough for black lettering, far enough apart to be told from one another."""
+"""Colors of objects, repeated: light enough for black text and easy to distinguish."""
 
 PAPER: Color = (20, 23, 28)
 INK: Color = (236, 238, 240)
@@ -31,7 +31,7 @@ ACCENT: Color = (255, 196, 46)
 
 
 def color_of(obj: int) -> Color:
-    """The colour of object number `obj`, the same in every picture."""
+    """Returns the color of an object, the same in every image."""
     return PALETTE[obj % len(PALETTE)]
 
 
@@ -42,23 +42,23 @@ def overlay(
     alpha: float = 0.45,
     labels: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """A frame with its objects tinted, outlined and named; a new uint8 RGB (H, W, 3).
+    """Draws masks, boxes and labels on a copy of a frame. Returns uint8 RGB (H, W, 3).
 
-    frame: uint8 RGB (H, W, 3). masks: bool (N, H, W). boxes: xyxy pixels (M, 4) or None; box k has object k's colour.
-    alpha: strength of the tint, 0..1. labels: one text for each object, set at its box or else at the top of its mask.
-    Raises ValueError if the masks are not of the frame's size.
+    frame: uint8 RGB (H, W, 3). masks: bool (N, H, W). boxes: xyxy pixels (M, 4); box k has the color of object k.
+    alpha: opacity of the masks, 0 to 1. labels: one text per object, drawn at its box, or above its mask without boxes.
+    Raises ValueError if the masks have another size than the frame.
     """
     if masks.ndim != 3 or masks.shape[1:] != frame.shape[:2]:
-        raise ValueError(f"masks to draw must be (N, {frame.shape[0]}, {frame.shape[1]}), not {masks.shape}")
-    picture = np.array(frame, order="C")
-    line = _line_width(picture)
+        raise ValueError(f"masks must have the shape (N, {frame.shape[0]}, {frame.shape[1]}), not {masks.shape}")
+    canvas = np.array(frame, order="C")
+    line = _line_width(canvas)
     for obj, mask in enumerate(masks):
-        _tint(picture, mask, color_of(obj), alpha, line)
+        _tint(canvas, mask, color_of(obj), alpha, line)
     for obj, box in enumerate(() if boxes is None else boxes):
-        _frame_box(picture, box, color_of(obj), line + 1)
+        _frame_box(canvas, box, color_of(obj), line + 1)
     if labels:
-        return _write_labels(picture, labels, _anchors(masks, boxes))
-    return picture
+        return _write_labels(canvas, labels, _anchors(masks, boxes))
+    return canvas
 
 
 def film_strip(
@@ -71,16 +71,16 @@ def film_strip(
     thinking: str = "",
     width: int = 1600,
 ) -> np.ndarray:
-    """One picture that tells how a question was answered; uint8 RGB (any height, about `width`, 3).
+    """Draws an answer as one image, uint8 RGB (H, about `width`, 3).
 
-    From the top: the question, the thinking, the frames in a row with their labels, and the masks on them.
-    frames: uint8 RGB (H, W, 3) of one size, at least one. labels: one text for each, for example its time.
-    highlight: position in `frames` of the keyframe, which is framed and bears `boxes`, xyxy pixels (N, 4).
-    masks: bool (N, H, W) for each frame; without them there is no second row.
-    Raises ValueError if there is no frame, or labels or masks are not as many as the frames.
+    From top to bottom: the title, the thinking, a row of frames with labels, and a row of frames with masks.
+    frames: uint8 RGB (H, W, 3) of one size. labels: one text per frame, such as its time.
+    highlight: index in `frames` of the keyframe, which gets a border and `boxes`, xyxy pixels (N, 4).
+    masks: bool (N, H, W) per frame (default: no second row).
+    Raises ValueError without frames, or if the numbers of labels or masks differ from that of frames.
     """
     if not frames or len(labels) != len(frames) or (masks is not None and len(masks) != len(frames)):
-        raise ValueError("a film strip needs at least one frame, and a label and masks for each")
+        raise ValueError("a film strip needs at least one frame, and a label and masks per frame")
     unit = max(width // 100, 6)
     thumb_wh = _thumb_size(frames[0], len(frames), width - 4 * unit, unit)
     row_width = len(frames) * (thumb_wh[0] + unit) - unit
@@ -98,38 +98,38 @@ def film_strip(
     return _stack(parts, row_width, unit)
 
 
-def _line_width(picture: np.ndarray) -> int:
-    """Width of an outline that looks the same on pictures of any size: 2 pixels at 480p."""
-    return max(1, round(min(picture.shape[:2]) / 240))
+def _line_width(canvas: np.ndarray) -> int:
+    """Returns a line width in proportion to the image: 2 pixels at 480p."""
+    return max(1, round(min(canvas.shape[:2]) / 240))
 
 
-def _tint(picture: np.ndarray, mask: np.ndarray, color: Color, alpha: float, line: int) -> None:
-    """Tints a mask and draws its outline, in place. Only its surroundings are touched, which is quick."""
+def _tint(canvas: np.ndarray, mask: np.ndarray, color: Color, alpha: float, line: int) -> None:
+    """Fills a mask and draws its outline, in place. Processes only its bounding box, for speed."""
     binary = np.ascontiguousarray(mask).astype(np.uint8)
     x, y, width, height = cv2.boundingRect(binary)
     if not width:
         return
     inside = (slice(y, y + height), slice(x, x + width))
-    region = np.ascontiguousarray(picture[inside])
+    region = np.ascontiguousarray(canvas[inside])
     paint = np.full_like(region, color)
     cv2.copyTo(cv2.addWeighted(region, 1 - alpha, paint, alpha, 0), binary[inside], region)
-    picture[inside] = region
+    canvas[inside] = region
     contours, _ = cv2.findContours(binary[inside], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
-    # Smoothing a line of one pixel only makes it pale.
-    cv2.drawContours(picture, contours, -1, color, line, cv2.LINE_8 if line == 1 else cv2.LINE_AA)
+    # Antialiasing makes a line of one pixel too faint.
+    cv2.drawContours(canvas, contours, -1, color, line, cv2.LINE_8 if line == 1 else cv2.LINE_AA)
 
 
-def _frame_box(picture: np.ndarray, box: np.ndarray, color: Color, line: int) -> None:
-    """Draws a box just inside its edges, with a dark rim so that it shows on any background, in place."""
-    height, width = picture.shape[:2]
+def _frame_box(canvas: np.ndarray, box: np.ndarray, color: Color, line: int) -> None:
+    """Draws a box inside its edges, in place, with a dark outline that is visible on any background."""
+    height, width = canvas.shape[:2]
     x0, y0 = (round(float(np.clip(side, 0, most))) for side, most in zip(box[:2], (width - 1, height - 1), strict=True))
     x1, y1 = (round(float(np.clip(side, 1, most))) - 1 for side, most in zip(box[2:], (width, height), strict=True))
-    cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), line + max(1, line // 2), cv2.LINE_AA)
-    cv2.rectangle(picture, (x0, y0), (x1, y1), color, line, cv2.LINE_AA)
+    cv2.rectangle(canvas, (x0, y0), (x1, y1), (0, 0, 0), line + max(1, line // 2), cv2.LINE_AA)
+    cv2.rectangle(canvas, (x0, y0), (x1, y1), color, line, cv2.LINE_AA)
 
 
 def _anchors(masks: np.ndarray, boxes: np.ndarray | None) -> list[tuple[int, int] | None]:
-    """Where each object's label begins, (x, y): the corner of its box, or of its mask's; None where it is not seen."""
+    """Returns the corner (x, y) of each object's box, or of its mask without boxes; None for an empty mask."""
     if boxes is not None and len(boxes):
         return [(int(x), int(y)) for x, y, _, _ in boxes]
     corners: list[tuple[int, int] | None] = []
@@ -139,9 +139,9 @@ def _anchors(masks: np.ndarray, boxes: np.ndarray | None) -> list[tuple[int, int
     return corners
 
 
-def _write_labels(picture: np.ndarray, labels: Sequence[str], anchors: Sequence[tuple[int, int] | None]) -> np.ndarray:
-    """The picture with a tag in the object's colour above each anchor, kept inside the picture."""
-    image = Image.fromarray(picture)
+def _write_labels(canvas: np.ndarray, labels: Sequence[str], anchors: Sequence[tuple[int, int] | None]) -> np.ndarray:
+    """Draws a tag in the object's color above each anchor, moved inside the image if needed."""
+    image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     size = max(11, min(image.size) // 24)
     for obj, (text, anchor) in enumerate(zip(labels, anchors, strict=False)):
@@ -155,7 +155,7 @@ def _write_labels(picture: np.ndarray, labels: Sequence[str], anchors: Sequence[
 
 
 def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, color: Color, size: int) -> None:
-    """Black text on a coloured tag whose upper left corner is `corner`."""
+    """Draws black text on a colored tag with the upper left corner `corner`."""
     x, y = corner
     right, bottom = x + draw.textlength(text, _font(size)) + size * 0.6, y + size * 1.4
     draw.rounded_rectangle((x, y, right, bottom), radius=size * 0.25, fill=color)
@@ -168,14 +168,14 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _thumb_size(frame: np.ndarray, count: int, room: int, gap: int) -> tuple[int, int]:
-    """(width, height) of thumbnails of which `count` fit beside each other; few frames do not grow without bound."""
+    """Returns (width, height) of thumbnails so that `count` of them, or 3 if that is more, fit in a row."""
     height, width = frame.shape[:2]
     thumb_width = max(32, (room + gap) // max(count, 3) - gap)
     return thumb_width, max(1, round(thumb_width * height / width))
 
 
 def _thumb(frame: np.ndarray, masks: np.ndarray, boxes: np.ndarray | None, size_wh: tuple[int, int]) -> np.ndarray:
-    """A frame made small first and drawn on then, so that lines stay crisp."""
+    """Shrinks a frame and then draws on it, so that lines stay sharp."""
     height, width = frame.shape[:2]
     small = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA)
     stack = np.zeros((len(masks), size_wh[1], size_wh[0]), bool)
@@ -187,26 +187,26 @@ def _thumb(frame: np.ndarray, masks: np.ndarray, boxes: np.ndarray | None, size_
 
 
 def _row(thumbs: Sequence[np.ndarray], labels: Sequence[str] | None, highlight: int | None, unit: int) -> Image.Image:
-    """Thumbnails beside each other with labels below; the highlighted one is framed and its label lit."""
+    """Draws a row of thumbnails with labels below. The highlighted one has a border and a label in the accent color."""
     height, width = thumbs[0].shape[:2]
-    rim, text = max(3, unit // 4), round(1.25 * unit)
+    border, text = max(3, unit // 4), round(1.25 * unit)
     below = round(2.2 * unit) if labels else 0
-    row = Image.new("RGB", (len(thumbs) * (width + unit) - unit + 2 * rim, height + 2 * rim + below), PAPER)
+    row = Image.new("RGB", (len(thumbs) * (width + unit) - unit + 2 * border, height + 2 * border + below), PAPER)
     draw = ImageDraw.Draw(row)
     for position, thumb in enumerate(thumbs):
-        x, lit = rim + position * (width + unit), position == highlight
-        if lit:
-            draw.rectangle((x - rim, 0, x + width + rim - 1, height + 2 * rim - 1), fill=ACCENT)
-        row.paste(Image.fromarray(thumb), (x, rim))
+        x, highlighted = border + position * (width + unit), position == highlight
+        if highlighted:
+            draw.rectangle((x - border, 0, x + width + border - 1, height + 2 * border - 1), fill=ACCENT)
+        row.paste(Image.fromarray(thumb), (x, border))
         if labels:
-            label = f"{labels[position]} · keyframe" if lit else labels[position]
-            centre = (x + width / 2, height + 2 * rim + 1.2 * unit)
-            draw.text(centre, label, fill=ACCENT if lit else FADED, font=_font(text), anchor="mm")
+            label = f"{labels[position]} · keyframe" if highlighted else labels[position]
+            center = (x + width / 2, height + 2 * border + 1.2 * unit)
+            draw.text(center, label, fill=ACCENT if highlighted else FADED, font=_font(text), anchor="mm")
     return row
 
 
 def _paragraph(text: str, width: int, size: int, color: Color) -> Image.Image:
-    """Text broken into lines of at most `width` pixels."""
+    """Draws text in lines of at most `width` pixels."""
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     lines = [line for part in text.splitlines() for line in _wrap(part, width, measure, size)]
     leading = round(size * 1.4)
@@ -218,7 +218,7 @@ def _paragraph(text: str, width: int, size: int, color: Color) -> Image.Image:
 
 
 def _wrap(text: str, width: int, measure: ImageDraw.ImageDraw, size: int) -> list[str]:
-    """Lines of whole words; a word that is too long for any line is broken where the line ends."""
+    """Breaks text into lines at spaces; a word longer than a line is broken at the line's end."""
     lines, line = [], ""
     for word in text.split():
         longer = f"{line} {word}" if line else word
@@ -235,20 +235,20 @@ def _wrap(text: str, width: int, measure: ImageDraw.ImageDraw, size: int) -> lis
 
 
 def _fitting(word: str, width: int, measure: ImageDraw.ImageDraw, size: int) -> int:
-    """How many letters of a word fit into `width` pixels; one at least, so that there is always progress."""
+    """Returns how many characters of a word fit in `width` pixels, at least 1."""
     letters = range(2, len(word) + 1)
     too_long = bisect_left(letters, True, key=lambda count: measure.textlength(word[:count], _font(size)) > width)
     return min(too_long + 1, len(word))
 
 
 def _stack(parts: Sequence[Image.Image], width: int, unit: int) -> np.ndarray:
-    """Parts below each other on paper, left-aligned, with a margin all round."""
+    """Stacks images vertically, aligned to the left, with a margin on all sides."""
     margin, gap = 2 * unit, unit
     height = sum(part.height for part in parts) + gap * (len(parts) - 1)
     sheet = Image.new("RGB", (width + 2 * margin, height + 2 * margin), PAPER)
     y = margin
     for part in parts:
-        # A row is wider than the text by the rim of its first and last thumbnail.
+        # A row is wider than the text by the borders of its first and last thumbnail.
         sheet.paste(part, (margin - (part.width - width) // 2, y))
         y += part.height + gap
     return np.asarray(sheet)

@@ -1,10 +1,10 @@
-"""One video file as frames on demand: any file PyAV reads in, upright RGB frames with exact indices and times out.
+"""Random access to the frames of a video file, of any format that PyAV reads, with exact indices and times.
 
-How a frame is found. Packets are listed once without decoding; their presentation times, sorted, are the frames. A
-frame is then reached from the nearest keyframe at or before it, and recognised by its presentation time, never by
-counting. The list is believed only if decoding agrees with it at both ends of the file, where cuts and damage show;
-otherwise (no times, times that repeat, hidden frames, damaged packets) the file is decoded once to list what really
-comes out. A frame that cannot be reached by seeking is looked for from further back, at last from the start.
+Packets are listed once without decoding; their sorted presentation times are the index of frames. A frame is decoded
+from the nearest keyframe at or before it, and identified by its presentation time, not by counting. The index is
+verified by decoding both ends of the file, where cuts and damage are found. If it is wrong (no times, equal times,
+hidden frames, damaged packets), the file is decoded once and the index lists the frames of the decoder. If seeking does
+not reach a frame, decoding starts further back, at last from the first frame.
 """
 
 from __future__ import annotations
@@ -26,32 +26,31 @@ from av.stream import Disposition
 from thinkseg.errors import VideoError
 
 _THREADS = 4
-"""Decoder threads: each holds one more frame and delays the first frame after a seek by one packet."""
+"""Decoder threads. Each one stores a frame, and delays the first frame after a seek by a packet."""
 
-_RECENT_BYTES = 64 << 20
-"""Memory for frames just decoded. Reading backwards then decodes each stretch once, not once for each frame."""
+_CACHE_BYTES = 64 << 20
+"""Memory for recently decoded frames. With it, reading backward decodes each section once, not once per frame."""
 
-_AHEAD = 4
-"""Frames that are decoded and dropped rather than skipped by seeking."""
+_MAX_SKIPPED = 4
+"""Up to so many frames, decoding and dropping is faster than seeking."""
 
 _TEXT_CODECS = {"ansi", "bintext", "idf", "xbin"}
-"""FFmpeg would show a plain text file as a video of a terminal."""
+"""Codecs with which FFmpeg decodes text files as images of a terminal."""
 
 _HIDDEN_FRAMES = {"vp8"}
-"""Codecs with packets that only others refer to, which no container marks."""
+"""Codecs with reference frames that are not shown and that containers do not mark."""
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""Decoders that see transparency where FFmpeg's own do not."""
+"""Decoders that support transparency, unlike FFmpeg's own."""
 
 
 class VideoFile:
-    """A video file; frames uint8 RGB (H, W, 3), upright, transparency over white. Satisfies `types.Frames`.
+    """A video file; frames uint8 RGB (H, W, 3), upright, transparency on white. Implements `thinkseg.types.Frames`.
 
-    Pixels are those of the file: a pixel aspect ratio is not applied. Frames of another size than the first are scaled
-    to it. Only frames decoded lately are held, 64 MB at most, and none before the first is asked for. Readers of one
-    file do not disturb each other; a pickled reader takes its index along. One reader is not for several threads.
+    A pixel aspect ratio is not applied. Frames of another size than the first are resized to it. Caches up to 64 MB of
+    recently decoded frames. Pickling keeps the index. Not thread-safe, but several readers can open one file.
 
-    Raises VideoError if the file is missing, not a video, without a video track or without a single frame.
+    Raises VideoError if the file does not exist, is not a video, or has no video track or no frame.
     """
 
     name: str
@@ -64,7 +63,7 @@ class VideoFile:
         self._decoder = _Decoder(self.path)
         self._index = _build_index(self._decoder)
         if not len(self._index):
-            raise VideoError(f"{self.path} has no frame that decodes; is the file complete?")
+            raise VideoError(f"{self.path} has no frame that can be decoded; check that the file is complete")
         self.fps = self._index.fps
         self.close()
         first = self._frame(0)
@@ -78,28 +77,28 @@ class VideoFile:
         return len(self._index)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Frame `index`. Raises IndexError outside 0..len-1, VideoError if the file is damaged there."""
+        """Returns frame `index`. Raises IndexError outside 0..len-1, VideoError if the frame is damaged."""
         frame = self._frame(self._checked(index))
         return np.ascontiguousarray(_upright(_to_rgb(frame, self._coded_wh), self._matrix))
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """The named frames in the order asked for; ascending indices are decoded in one pass."""
+        """Yields frames in the order of `indices`; ascending ones are decoded in one pass."""
         for index in indices:
             yield self[index]
 
     def time_of(self, index: int) -> float | None:
-        """Seconds from the first frame to this one; None for a bare stream that states no rate."""
+        """Returns the time since the first frame in seconds; None for a raw stream without a frame rate."""
         index = self._checked(index)
         return None if self._index.seconds is None else float(self._index.seconds[index])
 
     def close(self) -> None:
-        """Lets go of the open file and the frames held. The next frame asked for opens the file again."""
+        """Closes the file and clears the cache. Reading another frame opens the file again."""
         self._decoder.close()
-        self._cursor: Iterator[tuple[int, av.VideoFrame]] = iter(())
-        self._recent: OrderedDict[int, av.VideoFrame] = OrderedDict()
+        self._decoding: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        self._cache: OrderedDict[int, av.VideoFrame] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_decoder", "_cursor", "_recent")}
+        return {key: value for key, value in vars(self).items() if key not in ("_decoder", "_decoding", "_cache")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -109,42 +108,42 @@ class VideoFile:
     def _checked(self, index: int) -> int:
         index = operator.index(index)
         if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {self.path.name}, which has frames 0 to {len(self) - 1}")
+            raise IndexError(f"frame {index} is not in {self.path.name}; give an index from 0 to {len(self) - 1}")
         return index
 
     def _frame(self, index: int) -> av.VideoFrame:
-        """The decoded frame: a recent one, or from the decoder where it stands, or from a keyframe before it."""
-        if index in self._recent:
-            return self._recent[index]
-        last = next(reversed(self._recent), -1)
+        """Returns a frame from the cache, or decodes it from the current position or from a keyframe before it."""
+        if index in self._cache:
+            return self._cache[index]
+        last = next(reversed(self._cache), -1)
         entry = self._index.entry(index)
-        if 0 <= last < index and entry <= last + _AHEAD and self._advance(index):
-            return self._recent[index]
+        if 0 <= last < index and entry <= last + _MAX_SKIPPED and self._advance(index):
+            return self._cache[index]
         for start in dict.fromkeys((entry, self._index.entry(entry - 1), 0)):
             if self._advance_from(start, index):
-                return self._recent[index]
+                return self._cache[index]
         if not self._decoder.careful:
             self._decoder.careful = True
             if self._advance_from(0, index):
-                return self._recent[index]
+                return self._cache[index]
         raise VideoError(
-            f"frame {index} of {self.path} does not decode; mend the file: ffmpeg -i {self.path} mended.mp4"
+            f"frame {index} of {self.path} cannot be decoded; repair the file: ffmpeg -i {self.path} repaired.mp4"
         )
 
     def _advance_from(self, start: int, index: int) -> bool:
-        self._cursor = self._walk(start)
+        self._decoding = self._decode_from(start)
         return self._advance(index)
 
     def _advance(self, index: int) -> bool:
-        """Decodes up to frame `index`, remembering the way. False if it did not come."""
-        for position, frame in self._cursor:
-            self._remember(position, frame)
+        """Decodes up to frame `index` and caches the frames. Returns False if the decoder skips it."""
+        for position, frame in self._decoding:
+            self._add_to_cache(position, frame)
             if position >= index:
                 return position == index
         return False
 
-    def _walk(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames with their indices, decoded from entry `start`. What a decoder shows of before it is not reliable."""
+    def _decode_from(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yields frames with their indices from the entry `start` on. Earlier ones are not reliable after a seek."""
         if start == 0:
             self._decoder.rewind()
         else:
@@ -154,24 +153,24 @@ class VideoFile:
             if position is not None and position >= start:
                 yield position, frame
 
-    def _remember(self, position: int, frame: av.VideoFrame) -> None:
-        """Keeps a frame, last in line, and lets the oldest go."""
-        self._recent.pop(position, None)
-        self._recent[position] = frame
-        most = max(2, _RECENT_BYTES // sum(plane.buffer_size for plane in frame.planes))
-        while len(self._recent) > most:
-            self._recent.popitem(last=False)
+    def _add_to_cache(self, position: int, frame: av.VideoFrame) -> None:
+        """Adds a frame to the cache and drops the oldest ones."""
+        self._cache.pop(position, None)
+        self._cache[position] = frame
+        max_frames = max(2, _CACHE_BYTES // sum(plane.buffer_size for plane in frame.planes))
+        while len(self._cache) > max_frames:
+            self._cache.popitem(last=False)
 
 
 @dataclass(frozen=True)
 class _Index:
-    """All frames of a file in the order they are shown.
+    """All frames of a file in presentation order.
 
-    pts: int64 (T,), strictly ascending presentation times in the stream's units; the frame numbers themselves if
-        by_count, for files whose times cannot tell frames apart.
-    entries: frames that decoding can start from, ascending; never empty if there are frames, and the first is 0.
-    seconds: float64 (T,) from the first frame; None if unknown.
-    irregular: the file does not decode to what its packets promise, and wants a careful decoder.
+    pts: int64 (T,), strictly ascending presentation times in the stream's units; frame numbers if `by_count`, for
+        files without distinct times.
+    entries: frames at which decoding can start, ascending; the first is 0.
+    seconds: float64 (T,), since the first frame; None if unknown.
+    irregular: the frames differ from the packets, so that the decoder must be careful.
     """
 
     pts: np.ndarray
@@ -185,11 +184,11 @@ class _Index:
         return len(self.pts)
 
     def entry(self, index: int) -> int:
-        """The last entry at or before a frame; the first one for what is before all."""
+        """Returns the last entry at or before a frame, or the first one."""
         return self.entries[max(bisect_right(self.entries, index) - 1, 0)]
 
     def position(self, pts: int | None) -> int | None:
-        """The frame shown at this time; None if there is none, as for frames that an edit list cuts off."""
+        """Returns the frame with a presentation time; None without one, as for frames that an edit list removes."""
         if pts is None:
             return None
         found = int(np.searchsorted(self.pts, pts))
@@ -197,10 +196,10 @@ class _Index:
 
 
 class _Decoder:
-    """A file that decodes forward from where it was last told to begin.
+    """Decodes a file forward from the last seek.
 
-    careful: from the next rewind on, decode one frame at a time. Several at once are faster, but around a packet that
-    does not decode they lose frames that do.
+    careful: decode one frame at a time, from the next rewind on. Decoding several in parallel is faster, but loses
+        valid frames next to a damaged packet.
     """
 
     def __init__(self, path: Path, careful: bool = False) -> None:
@@ -209,7 +208,6 @@ class _Decoder:
         self._container: Any = None
 
     def close(self) -> None:
-        """Closes the file, if it is open."""
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -225,12 +223,12 @@ class _Decoder:
         self._context.thread_count = _THREADS
 
     def rewind(self) -> None:
-        """Begins again at the start. Opening anew is the one way that works for every container."""
+        """Goes to the start by opening the file again, which works for all containers."""
         self.close()
         self._open()
 
     def seek(self, pts: int) -> None:
-        """Goes to the last keyframe at or before a time; to the start where the container cannot seek."""
+        """Goes to the last keyframe at or before a time, or to the start if the container cannot seek."""
         if self._container is None:
             self._open()
         try:
@@ -240,16 +238,16 @@ class _Decoder:
         self._context.flush_buffers()
 
     def packets(self) -> Iterator[av.Packet]:
-        """The packets from here to the end, or to where the file breaks off."""
+        """Yields packets up to the end, or up to where the file is truncated."""
         try:
             yield from (packet for packet in self._container.demux(self.stream) if packet.size)
         except av.InvalidDataError:
             return
         except av.FFmpegError as error:
-            raise VideoError(f"{self._path} cannot be read to its end ({error.strerror}); copy it anew") from error
+            raise VideoError(f"{self._path} cannot be read to its end ({error.strerror}); copy it again") from error
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """The frames from here to the end in the order shown. A packet that does not decode costs only its frame."""
+        """Yields frames up to the end in presentation order. A damaged packet loses only its own frame."""
         for packet in chain(self.packets(), [None]):
             try:
                 frames = self._context.decode(packet)
@@ -260,28 +258,28 @@ class _Decoder:
 
 def _open_container(path: Path) -> Any:
     if not os.path.isfile(path):
-        raise VideoError(f"no video file at {path}; check the path")
+        raise VideoError(f"{path} does not exist or is not a file; check the path")
     try:
-        # The prefix keeps a colon in a file's name from being read as a protocol.
+        # Without the prefix, a colon in a file name is read as a protocol.
         return av.open(f"file:{path}", metadata_errors="replace")
     except av.FFmpegError as error:
-        raise VideoError(f"{path} is not a video that can be read ({error.strerror}); is it complete?") from error
+        raise VideoError(f"{path} is not a readable video ({error.strerror}); check that it is complete") from error
 
 
 def _video_stream(container: Any, path: Path) -> Any:
-    """The first video track that is one: not a cover picture, not a text file shown as a terminal."""
+    """Returns the first video track that is neither a cover image nor text."""
     for stream in container.streams.video:
         if stream.codec_context is None:
-            raise VideoError(f"{path} holds video in a format that cannot be decoded; convert it to H.264 first")
+            raise VideoError(f"{path} has an unsupported video format; convert it to H.264")
         if not stream.disposition & Disposition.attached_pic and stream.codec_context.name not in _TEXT_CODECS:
             return stream
-    raise VideoError(f"{path} has no video track; give a file with pictures, not only sound or text")
+    raise VideoError(f"{path} has no video track; give a file with video")
 
 
 def _build_index(decoder: _Decoder) -> _Index:
-    """The frames of a file, from its packets if these can be believed, else by decoding all of it once."""
+    """Indexes a file by its packets, or by decoding it once if those are not reliable."""
     decoder.rewind()
-    # An edit list marks packets as discarded whose frames only others refer to.
+    # An edit list marks packets as discarded if their frames are only references of other frames.
     packets = [
         (packet.pts, packet.is_keyframe, packet.is_corrupt) for packet in decoder.packets() if not packet.is_discard
     ]
@@ -292,7 +290,7 @@ def _build_index(decoder: _Decoder) -> _Index:
             return index
     decoder.careful = True
     decoder.rewind()
-    # Packets know their keyframes; some decoders, of animated PNG for one, say so of every frame.
+    # Keyframes are taken from packets: some decoders, as of animated PNG, report every frame as one.
     keyframes = {pts for pts, keyframe, _ in packets if keyframe}
     decoded = [(frame.pts, frame.pts in keyframes) for frame in decoder.frames()]
     index = _timed_index(decoded, decoder) if timed else None
@@ -300,7 +298,7 @@ def _build_index(decoder: _Decoder) -> _Index:
 
 
 def _timed_index(frames: list[tuple[int | None, bool]], decoder: _Decoder) -> _Index | None:
-    """An index of frames (presentation time, whether decoding can start there); None if times do not ascend."""
+    """Makes an index of frames (presentation time, is a keyframe). Returns None if times are not ascending."""
     times = [pts for pts, _ in frames if pts is not None]
     pts = np.array(times, np.int64)
     if len(times) == 0 or len(times) != len(frames) or (np.diff(pts) <= 0).any():
@@ -313,7 +311,7 @@ def _timed_index(frames: list[tuple[int | None, bool]], decoder: _Decoder) -> _I
 
 
 def _counted_index(count: int, decoder: _Decoder) -> _Index:
-    """An index of frames that only their number tells apart; times by the rate the file states."""
+    """Makes an index of frames without times; seconds follow from the stated frame rate."""
     rate = _stated_rate(decoder)
     numbers = np.arange(count)
     return _Index(numbers, [0], numbers / rate if rate else None, rate, by_count=True)
@@ -325,7 +323,7 @@ def _stated_rate(decoder: _Decoder) -> float | None:
 
 
 def _agrees(index: _Index, decoder: _Decoder) -> bool:
-    """Whether decoding gives the frames of an index at the start and from the last entry to the end of the file."""
+    """Returns whether decoding gives the index's first frame, and its frames from the last entry to the end."""
     decoder.rewind()
     first = next(decoder.frames(), None)
     if first is None or first.pts != index.pts[0]:
@@ -337,7 +335,7 @@ def _agrees(index: _Index, decoder: _Decoder) -> bool:
 
 
 def _to_rgb(frame: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
-    """A decoded frame as uint8 RGB of the given size, transparency over white, in any pixel format."""
+    """Converts a frame of any pixel format to uint8 RGB of a size, with transparency on white."""
     width, height = size_wh
     if not any(component.is_alpha for component in frame.format.components) and frame.format.name != "pal8":
         return frame.to_ndarray(format="rgb24", width=width, height=height)
@@ -347,7 +345,7 @@ def _to_rgb(frame: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """The linear part (a, b, c, d) of a frame's display matrix: x' = a x + c y, y' = b x + d y."""
+    """Returns the linear part (a, b, c, d) of a frame's display matrix: x' = a x + c y, y' = b x + d y."""
     side_data: Any = frame.side_data
     if "DISPLAYMATRIX" in side_data:
         a, b, _, c, d, *_ = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).tolist()
@@ -355,9 +353,9 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return 1, 0, 0, 1
 
 
-def _upright(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """A view of a picture (H, W, C) as its display matrix wants it shown: by quarter turns, mirrored or not."""
+def _upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Returns a view of an image (H, W, C), rotated by quarter turns and mirrored by its display matrix."""
     a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
