@@ -41,7 +41,7 @@ def every(data: Mixture) -> list[Row]:
 
 
 def same(one: Row, other: Row) -> bool:
-    arrays = ("ids", "labels", "positions", "branch", "predictor")
+    arrays = ("input_ids", "labels", "position_ids", "branch", "predictor")
     return all(np.array_equal(getattr(one, a), getattr(other, a)) for a in arrays) and torch.equal(
         one.pixel_values, other.pixel_values
     )
