@@ -273,7 +273,6 @@ MAX_ERRORS = 5
 """Errors that one message lists."""
 
 MESSAGES = {
-    "missing": "missing; add it",
     "model_type": "must be a mapping of fields",
     "dict_type": "must be a mapping",
     "tuple_type": "must be a list",
@@ -282,7 +281,7 @@ MESSAGES = {
     "bool_type": "must be true or false",
     "string_pattern_mismatch": "must be one word of letters, digits, _ and -, for it names a folder",
 }
-"""By the types of pydantic's errors, where its own message does not fit YAML."""
+"""Requirements by type of pydantic error, where pydantic's message does not fit YAML."""
 
 
 def _explained(errors: Sequence[ErrorDetails], kind: type[Settings], content: Any) -> str:
@@ -326,13 +325,21 @@ def _message(error: ErrorDetails, kind: type[Settings]) -> str:
         return _unknown_field(str(name), list(_model_at(kind, parents).model_fields))
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    value = error["input"]
-    new = RENAMED.get(value) if error["type"] == "literal_error" and isinstance(value, str) else None
-    if new and repr(new) in error["ctx"]["expected"]:
-        return f"renamed to {new}"
-    message = MESSAGES.get(error["type"]) or error["msg"].replace("Input should be a valid", "must be a")
-    message = message.replace("Input should be", "must be").replace("a integer", "an integer")
-    return message if error["type"] == "missing" else f"{message}; got {reprlib.repr(value)}{_yaml_hint(error)}"
+    if error["type"] == "missing":
+        return "missing; add it"
+    value = reprlib.repr(error["input"])
+    return _renamed_value(error) or f"{_requirement(error)}; got {value}{_yaml_hint(error)}"
+
+
+def _renamed_value(error: ErrorDetails) -> str | None:
+    new = RENAMED.get(str(error["input"])) if error["type"] == "literal_error" else None
+    return f"renamed to {new}" if new and repr(new) in error["ctx"]["expected"] else None
+
+
+def _requirement(error: ErrorDetails) -> str:
+    """What the value must be, from pydantic's message: "Input should be a valid integer"."""
+    message = MESSAGES.get(error["type"]) or error["msg"].replace("Input should be", "must be")
+    return message.replace("a valid integer", "an integer").replace("a valid ", "a ")
 
 
 def _unknown_field(name: str, known: Sequence[str]) -> str:
@@ -358,7 +365,10 @@ def _model_in(annotation: Any) -> type[Settings] | None:
 
 
 def _yaml_hint(error: ErrorDetails) -> str:
+    """YAML 1.1 reads a number with an exponent as text unless it has a point, and a sign in its exponent."""
     value = error["input"]
-    if error["type"] != "float_type" or not isinstance(value, str) or not re.fullmatch(r"\d+[eE][+-]?\d+", value):
+    parts = re.fullmatch(r"(\d+)(\.\d*)?e([+-]?)(\d+)", value, re.I) if isinstance(value, str) else None
+    if error["type"] != "float_type" or not parts:
         return ""
-    return f"; YAML reads {re.sub('[eE]', '.0e', value)} as a number, but {value} as text"
+    whole, fraction, sign, exponent = parts.groups()
+    return f"; YAML reads {whole}{fraction or '.0'}e{sign or '+'}{exponent} as a number, but {value} as text"
