@@ -22,7 +22,7 @@ def source():
     "view", [View(4, (112, 112)), View(3, (84, 56), "normalized_1000")], ids=["pixels", "normalized_1000"]
 )
 def test_rule_annotator_replies_pass_verification(source, view):
-    """Nearly all of it: a target of which little is in sight at the keyframe is none to a careful observer."""
+    """Nearly all pass: the rules ignore a target that is barely visible at the keyframe."""
     annotator, found, moments = RuleAnnotator(view), Counter(), set()
     drawn = draw(source.candidates, 16, "balanced", 0, no_target=True)
     for seed, candidate in enumerate(drawn):
@@ -40,13 +40,13 @@ def test_rule_annotator_replies_pass_verification(source, view):
 
 
 def test_rule_annotator_any_of_the_largest_frames_is_named(source):
-    """Of the best five frames any may be the keyframe, and several of them may be shown."""
+    """The keyframe is any of the five largest frames, several of which may be shown."""
     view = View(12, (112, 112))
     candidate = next(one for one in source.candidates if one.targets == "single")
-    told = set()
+    keyframes = set()
     for seed in range(12):
         task = prepare(candidate, *source.sample(candidate.id), view, seed)
         steps = parse_steps(RuleAnnotator(view).submit(task, 0).result().text)
         assert f"at {task.keyframe_label} s" in steps.place
-        told.add(task.draft.keyframe)
-    assert len(told) > 2
+        keyframes.add(task.draft.keyframe)
+    assert len(keyframes) > 2

@@ -88,7 +88,7 @@ def test_annotate_rerun_requests_nothing(clips, tmp_path):
 @pytest.mark.parametrize("kept", range(4))
 def test_annotate_after_kill_writes_same_set(clips, tmp_path, kept):
     """A kill leaves complete lines, a part of a line, and an incomplete folder of frames."""
-    run(clips(*NAMES), tmp_path / "whole", Script(good))
+    run(clips(*NAMES), tmp_path / "complete", Script(good))
     parts = tmp_path / "parts"
     run(clips(*NAMES[:kept]), parts, Script(good)) if kept else parts.mkdir()
     with (parts / "answers.jsonl").open("a") as file:
@@ -98,7 +98,7 @@ def test_annotate_after_kill_writes_same_set(clips, tmp_path, kept):
     if not kept:
         (parts / "answers.jsonl").unlink()
     run(clips(*NAMES), parts, annotator)
-    assert files(parts) == files(tmp_path / "whole")
+    assert files(parts) == files(tmp_path / "complete")
     assert annotator.prompted == [name for name in NAMES[kept:] if name != "hidden/0"]
 
 
@@ -182,7 +182,7 @@ def test_annotate_budget_without_usage_raises(clips, tmp_path):
 @pytest.mark.parametrize("error", [DatasetError("no mask"), VideoError("no frame")])
 def test_annotate_unreadable_frames_raise_and_keep_answers(clips, tmp_path, error):
     source = clips(*NAMES)
-    source.broken["none/0"] = error
+    source.errors["none/0"] = error
     with pytest.raises(type(error), match="no"):
         run(source, tmp_path, Script(good))
     assert [row["id"] for row in lines(tmp_path / "answers.jsonl")] == ["single/0", "multiple/0"]
@@ -190,7 +190,7 @@ def test_annotate_unreadable_frames_raise_and_keep_answers(clips, tmp_path, erro
 
 def test_annotate_unreadable_frames_keep_going_skips_question(clips, tmp_path):
     source, issues = clips(*NAMES), DatasetIssues(keep_going=True)
-    source.broken["none/0"] = VideoError("no frame")
+    source.errors["none/0"] = VideoError("no frame")
     result, _ = run(source, tmp_path, Script(good), issues=issues)
     assert issues.total == 1
     assert (len(result.verifications), result.num_unreadable, result.num_unasked) == (4, 1, 0)
@@ -242,7 +242,7 @@ def test_annotate_replies_out_of_order_write_same_set(clips, tmp_path):
 def test_annotate_error_waits_for_replies_in_flight(clips, tmp_path):
     names = [f"single/{number}" for number in range(4)]
     source = clips(*names)
-    source.broken["single/3"] = VideoError("no frame")
+    source.errors["single/3"] = VideoError("no frame")
     with pytest.raises(VideoError):
         run(source, tmp_path, Slow())
     assert sorted(row["id"] for row in lines(tmp_path / "answers.jsonl")) == names[:3]

@@ -50,9 +50,9 @@ def test_annotation_turn_outlines_targets_in_copies_only(task):
 def test_outlined_leaves_target_pixels():
     mask = np.zeros((1, 40, 40), bool)
     mask[0, 15:25, 15:25] = True
-    picture = outlined(np.zeros((40, 40, 3), np.uint8), mask)
-    assert not picture[mask[0]].any()
-    assert picture.any()
+    image = outlined(np.zeros((40, 40, 3), np.uint8), mask)
+    assert not image[mask[0]].any()
+    assert image.any()
 
 
 def test_outlined_without_masks_returns_image():

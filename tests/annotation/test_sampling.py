@@ -11,7 +11,7 @@ from thinkseg.annotation.sampling import draw, quotas, seeded_hash, strata_table
 
 
 def candidates(**sizes):
-    """Candidates of the strata by their initials, rs=3 for "referring, single", each about a video of its own."""
+    """Returns candidates by the initials of their stratum (rs=3: "referring, single"), each of its own video."""
     kinds = {"rs": ("referring", "single"), "rm": ("referring", "multiple"), "qs": ("reasoning", "single")}
     kinds |= {"qm": ("reasoning", "multiple"), "none": ("referring", "none")}
     return [Candidate(f"{k}{n}", f"video-{k}{n}", *kinds[k]) for k, size in sizes.items() for n in range(size)]
@@ -93,13 +93,13 @@ def test_draw_same_seed_same_questions_in_data_order():
 
 
 def test_seeded_hash_values_are_stable():
-    """Sets made earlier can only be gone on with as long as these stay."""
+    """Earlier sets can resume only if these values do not change."""
     assert seeded_hash(0, "draw", "a") == 11379793175471191452
     assert len({seeded_hash(seed, purpose, name) for seed in (0, 1) for purpose in "xy" for name in "ab"}) == 8
 
 
 def test_draw_prefers_videos_drawn_least():
-    """Nine questions about one video, one about each of three others: all four videos before any comes twice."""
+    """With nine questions about one video and one about each of three others, all videos are drawn before any twice."""
     there = [Candidate(f"big/{n}", "big", "referring", "single") for n in range(9)]
     there += [Candidate(f"{name}/0", name, "referring", "single") for name in ("x", "y", "z")]
     for seed in range(5):

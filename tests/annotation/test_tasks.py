@@ -24,7 +24,7 @@ def test_prepare_single_target_shows_keyframe_in_view_size(task):
         assert made.keyframe_label == f"{draft.keyframe}.0"
         assert draft.labels == tuple(f"{index}.0" for index in draft.indices)
         assert [image.shape for image in made.images] == [(16, 16, 3)] * 3
-        # Frame i of the film is filled with grey level i.
+        # Frame i of the clip has gray level i.
         assert [int(image[0, 0, 0]) for image in made.images] == list(draft.indices)
         assert draft.size_wh == (8, 8)
         assert draft.boxes.tolist() == [[0, 0, 4, 4]]
@@ -96,8 +96,8 @@ def test_box_limits_by_coordinates():
     assert box_limits(replace(VIEW, coordinates="normalized_1000")) == (1000, 1000)
 
 
-def growing(areas):
-    """One object that covers so many pixels of a 4x4 frame, frame by frame."""
+def with_areas(areas):
+    """Masks of one object with these areas in frames of 4x4."""
     masks = np.zeros((1, len(areas), 16), bool)
     for frame, area in enumerate(areas):
         masks[0, frame, :area] = True
@@ -109,17 +109,17 @@ def drawn(truth, annotated):
 
 
 def test_choose_keyframe_is_one_of_five_largest():
-    assert drawn(growing([1, 9, 3, 8, 7, 2, 6, 5]), range(8)) == {1, 3, 4, 6, 7}
+    assert drawn(with_areas([1, 9, 3, 8, 7, 2, 6, 5]), range(8)) == {1, 3, 4, 6, 7}
 
 
 def test_choose_keyframe_only_visible_annotated_frames():
-    assert drawn(growing([0, 4, 0, 2]), range(4)) == {1, 3}
-    assert drawn(growing([0, 4, 0, 2]), [0, 3]) == {3}
+    assert drawn(with_areas([0, 4, 0, 2]), range(4)) == {1, 3}
+    assert drawn(with_areas([0, 4, 0, 2]), [0, 3]) == {3}
 
 
 def test_choose_keyframe_never_visible_returns_none():
-    assert choose_keyframe(growing([0, 0]), range(2), 1) is None
-    assert choose_keyframe(growing([0, 5]), [0], 1) is None
+    assert choose_keyframe(with_areas([0, 0]), range(2), 1) is None
+    assert choose_keyframe(with_areas([0, 5]), [0], 1) is None
     assert choose_keyframe(from_stacks(np.zeros((0, 2, 4, 4), bool)), range(2), 1) is None
 
 

@@ -16,7 +16,7 @@ PLACE = "It sits and looks about."
 
 @pytest.fixture
 def truth(task):
-    """Of a target in the upper left quarter, with the keyframe at 2.0 s of 0.0, 2.0 and 3.0."""
+    """A target in the upper left quarter; frames at 0.0, 2.0 (the keyframe) and 3.0 s."""
     made = next(made for made in (task("single", seed) for seed in range(20)) if made.draft.keyframe == 2)
     return Truth(made.draft, made.num_objects, (16, 16))
 
@@ -118,7 +118,7 @@ def test_check_reply_boxes_must_match_targets(truth):
 def test_check_reply_counts_of_video_or_keyframe(truth):
     assert against(truth, place="There is a single target.") == []
     assert against(truth, place="The three targets sit.") == ["wrong_count"]
-    # Of two, one may be out of sight.
+    # One of two targets may be hidden.
     both = replace(truth, num_objects=2)
     assert against(both, place="Both targets sit.") == []
     assert against(both, place="The single target sits.") == []

@@ -76,7 +76,7 @@ def job(tmp_path):
 
 @pytest.fixture
 def written():
-    """Reads lines of JSON."""
+    """Reads JSON lines."""
 
     def read(path):
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

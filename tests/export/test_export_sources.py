@@ -40,18 +40,18 @@ def test_benchmark_source_dialogue_equals_chain_and_parses_back(source, job, cha
     for number in (0, 1):
         exported = source.sample(number, made.settings)
         sample = source._benchmark.sample(source._expressions[number])
-        replies = [said for said in exported.dialogue if isinstance(said, str)]
+        replies = [part for part in exported.dialogue if isinstance(part, str)]
         (outcome,) = run_chains([CHAINS[chain](sample, view)], ScriptedPolicy(replies))
-        asked = [turn for turn in outcome.dialogue if not isinstance(turn, str)]
-        assert [texts(turn) for turn in exported.turns] == [texts(turn) for turn in asked]
-        for turn, ours, files in zip(exported.turns, asked, exported.images, strict=True):
-            for image, seen, name in zip(turn.images, ours.images, files, strict=True):
-                assert np.array_equal(image, seen)
-                assert np.array_equal(pixels(made.folder / name), seen)
+        turns = [part for part in outcome.dialogue if not isinstance(part, str)]
+        assert [texts(turn) for turn in exported.turns] == [texts(turn) for turn in turns]
+        for turn, expected, files in zip(exported.turns, turns, exported.images, strict=True):
+            for image, expected_image, name in zip(turn.images, expected.images, files, strict=True):
+                assert np.array_equal(image, expected_image)
+                assert np.array_equal(pixels(made.folder / name), expected_image)
         assert outcome.failure is None
-        # Both targets are to be seen in the last frame, and one of them alone in the first.
+        # The last frame shows both targets, the first only one.
         assert outcome.keyframe == (2 if number == 0 else None)
-    assert np.array_equal(source.sample(0, made.settings).turns[0].images[0], asked[0].images[0])
+    assert np.array_equal(source.sample(0, made.settings).turns[0].images[0], turns[0].images[0])
 
 
 def test_benchmark_source_true_reply_has_true_boxes(source, job):
@@ -135,7 +135,7 @@ def test_shapes_source_replies_as_in_training(job):
 def test_shapes_source_two_turns_parse_back(job, index):
     made = job("revseg", for_sft=True)
     exported = ShapesSource("train", index, 1).sample(0, made.settings)
-    replies = [said for said in exported.dialogue if isinstance(said, str)]
+    replies = [part for part in exported.dialogue if isinstance(part, str)]
     (outcome,) = run_chains([CHAINS["revseg"](load("train", index), made.settings.view)], ScriptedPolicy(replies))
     assert outcome.failure is None
     assert [texts(turn) for turn in exported.turns] == [texts(part) for part in outcome.dialogue[::2]]
@@ -194,13 +194,13 @@ def test_export_no_usable_question_raises(benchmark, job):
 
 
 def test_export_unreadable_frame_raises_or_is_counted(benchmark, job):
-    (benchmark.root / "clip" / "1.png").write_bytes(b"no picture")
+    (benchmark.root / "clip" / "1.png").write_bytes(b"no image")
     with pytest.raises(VideoError):
         export(BenchmarkSource(benchmark), "jsonl", job(), DatasetIssues())
     issues = DatasetIssues(keep_going=True)
     with pytest.raises(SettingsError, match="none of 5 questions"):
         export(BenchmarkSource(benchmark), "jsonl", job(), issues)
-    # All but the one that is left out before its frames are looked at.
+    # One of five questions is skipped before its frames are read.
     assert issues.counts == {"missing_frame": 4}
 
 

@@ -23,8 +23,8 @@ def names(folder):
 
 def overrides(script):
     """The settings that a script passes to its trainer, by name."""
-    told = 'python3() { printf \'%s\\0\' "$@"; }; export -f python3; bash "$0" trainer.nnodes=2'
-    done = subprocess.run(["bash", "-c", told, str(script)], capture_output=True, text=True, check=True)
+    command = 'python3() { printf \'%s\\0\' "$@"; }; export -f python3; bash "$0" trainer.nnodes=2'
+    done = subprocess.run(["bash", "-c", command, str(script)], capture_output=True, text=True, check=True)
     module, *settings = done.stdout.rstrip("\0").split("\0")[1:]
     return {"module": module, **dict(setting.split("=", 1) for setting in settings)}
 
@@ -60,15 +60,15 @@ def test_llamafactory_settings_fit_large_images(source, job):
 def test_add_entry_keeps_other_entries(source, job, written, tmp_path):
     info = tmp_path / "data" / "dataset_info.json"
     info.parent.mkdir()
-    info.write_text('{"theirs": {"file_name": "x.json"}}')
+    info.write_text('{"other": {"file_name": "x.json"}}')
     made = job(for_sft=True, info=info)
     export(source, "llamafactory", made, DatasetIssues())
     add_entry(info, "mine", made.out)
     add_entry(info, "mine", made.out)
     entries = json.loads(info.read_text())
-    assert list(entries) == ["theirs", "mine"]
-    assert entries["theirs"] == {"file_name": "x.json"}
-    # LLaMA-Factory joins rows and pictures to the folder of the file.
+    assert list(entries) == ["other", "mine"]
+    assert entries["other"] == {"file_name": "x.json"}
+    # LLaMA-Factory joins the paths of rows and images to the folder of the file.
     assert (info.parent / entries["mine"]["file_name"]).samefile(made.folder / "train.jsonl")
     rows = written(made.folder / "train.jsonl")
     assert all((info.parent / name).is_file() for row in rows for name in row["images"])
@@ -107,11 +107,11 @@ def test_verl_writes_table_and_kit(source, job, kit, chain):
     assert all((made.folder / name).is_file() for name in both["images"] + both["extra_info"]["closeups"])
     assert len(both["extra_info"]["closeups"]) == (3 if chain == "revseg" else 0)
     assert both["agent_name"] == ("thinkseg_two_turns" if chain == "revseg" else "single_turn_agent")
-    said = '<think></think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
-    replies = {"replies": [said if chain == "veason" else "<think></think><answer>[]</answer>"]}
+    reply = '<think></think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
+    replies = {"replies": [reply if chain == "veason" else "<think></think><answer>[]</answer>"]}
     scores = kit("thinkseg_rewards", made.folder).compute_score
-    assert scores("folder", said, absent["reward_model"]["ground_truth"], replies)["score"] == 3
-    assert scores("folder", said, both["reward_model"]["ground_truth"], replies)["score"] == 1
+    assert scores("folder", reply, absent["reward_model"]["ground_truth"], replies)["score"] == 3
+    assert scores("folder", reply, both["reward_model"]["ground_truth"], replies)["score"] == 1
 
 
 def test_verl_script_settings(source, job):
@@ -122,7 +122,7 @@ def test_verl_script_settings(source, job):
     for field in ("data.custom_cls.path", "reward.custom_reward_function.path", "data.train_files"):
         assert settings[field].startswith(f"{made.folder.resolve()}/")
     (loop,) = yaml.safe_load((made.folder / "agent_loop.yaml").read_text())
-    # Both replies, and the one frame between them, fit in what verl calls the response.
+    # The response, in verl's terms, contains both replies and the frame between them.
     assert int(settings["data.max_response_length"]) > 2 * loop["max_tokens"] + 3
     assert settings["actor_rollout_ref.model.path"] == "owner/qwen2.5-vl"
     assert settings["trainer.nnodes"] == "2"

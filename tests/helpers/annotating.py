@@ -20,7 +20,7 @@ class Clips:
     """Questions about clips of four 8x8 frames, one per second, with ids like "single/0".
 
     "single": the upper left quarter from frame 2 on; "multiple": also a strip at the bottom; "none": no target;
-    "hidden": a target that is never visible. broken: errors that reading raises, by id.
+    "hidden": a target that is never visible. errors: raised by `sample`, by id.
     """
 
     def __init__(self, make: Callable[..., VideoSample], *names: str) -> None:
@@ -28,12 +28,12 @@ class Clips:
         self.candidates = [
             Candidate(name, name, "referring", target_count(_masks(name.partition("/")[0]).shape[0])) for name in names
         ]
-        self.broken: dict[str, Exception] = {}
+        self.errors: dict[str, Exception] = {}
         self._make = make
 
     def sample(self, name: str) -> tuple[VideoSample, range]:
-        if name in self.broken:
-            raise self.broken[name]
+        if name in self.errors:
+            raise self.errors[name]
         truth = from_stacks(_masks(name.partition("/")[0]))
         return replace(self._make(name), truth=truth, query="the cat"), range(4)
 
