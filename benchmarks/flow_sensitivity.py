@@ -94,7 +94,8 @@ def main() -> None:
     tracker.optical_flow = cached(tracker.optical_flow)
     clips = load_clips(args.clips)
     base = mean_j(clips)
-    report: dict[str, Any] = {"command": f"python benchmarks/flow_sensitivity.py --clips {args.clips}"}
+    command = f"python benchmarks/flow_sensitivity.py --clips {args.clips} --out {args.out}"
+    report: dict[str, Any] = {"command": command}
     report |= {"factors": FACTORS, "mean_j": round(base, 4), "constants": {}}
     if args.out.exists():
         report["constants"] = json.loads(args.out.read_text())["constants"]

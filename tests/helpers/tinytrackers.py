@@ -19,7 +19,7 @@ BOXES = np.array([[5, 5, 30, 30], [40, 20, 70.5, 55]], np.float32)
 
 
 def footage(num_frames: int, size_wh: tuple[int, int] = (WIDTH, HEIGHT), seed: int = 0) -> ArrayFrames:
-    """Large coloured squares that drift down and to the right."""
+    """Large colored squares that drift down and to the right."""
     width, height = size_wh
     squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 10), -(-width // 10), 3))
     picture = np.kron(squares, np.ones((10, 10, 1)))[:height, :width].astype(np.uint8)
@@ -45,7 +45,7 @@ MEMORY = {
     "memory_fuser_embed_dim": CHANNELS,
     "memory_fuser_intermediate_dim": 48,
 }
-"""Sizes of what all kinds of trackers remember with."""
+"""Sizes of the memory in all models."""
 
 COMMON = MEMORY | {
     "prompt_encoder_config": {"hidden_size": CHANNELS, "image_size": SIDE},
@@ -58,7 +58,7 @@ COMMON = MEMORY | {
     "image_size": SIDE,
     "memory_attention_rope_feat_sizes": [SIDE // 16] * 2,
 }
-"""What SAM 2 and EdgeTAM are configured with alike."""
+"""Configuration that SAM 2 and EdgeTAM share."""
 
 
 def create_sam2(seed: int = 0) -> Any:
@@ -92,7 +92,7 @@ def create_sam2(seed: int = 0) -> Any:
 
 
 def save_edgetam(folder: Path) -> Path:
-    """An EdgeTAM with the image encoder of a SAM 2 in place of its own."""
+    """An EdgeTAM with the image encoder of a SAM 2."""
     import torch
     from transformers import EdgeTamVideoConfig, EdgeTamVideoModel
 
@@ -110,8 +110,8 @@ def save_edgetam(folder: Path) -> Path:
     return folder
 
 
-def save_sam3(folder: Path, whole: bool) -> Path:
-    """The tracker of a SAM 3. whole: under the configuration of a whole SAM 3, as it is published."""
+def save_sam3(folder: Path, complete: bool) -> Path:
+    """The tracker of a SAM 3. complete: with the configuration of a complete SAM 3, as published."""
     import torch
     from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel, Sam3VideoConfig
 
@@ -142,15 +142,15 @@ def save_sam3(folder: Path, whole: bool) -> Path:
     )
     torch.manual_seed(0)
     stirred(Sam3TrackerVideoModel(config).eval()).save_pretrained(folder)
-    if whole:
+    if complete:
         Sam3VideoConfig(tracker_config=config.to_dict()).save_pretrained(folder)
     return folder
 
 
 def stirred(model: Any) -> Any:
-    """The model with its weights enlarged, so that its masks depend on the picture, the box and what it remembers.
+    """The model with larger weights, so that its masks depend on the image, the box and the memories.
 
-    Fresh weights are so small that memories hardly count, and embeddings start out as zeros.
+    Initial weights are so small that memories hardly count, and embeddings are zero.
     """
     import torch
 
@@ -160,6 +160,6 @@ def stirred(model: Any) -> Any:
                 weight.copy_(torch.randn_like(weight) * 2 / max(weight[0].numel(), 16) ** 0.5)
             elif not weight.any():
                 weight.copy_(torch.randn_like(weight) * 0.1)
-        # Most objects are seen in most frames.
+        # Most objects are visible in most frames.
         model.mask_decoder.pred_obj_score_head.proj_out.bias += 3
     return model

@@ -12,16 +12,18 @@ HISTOGRAM_BINS = (16, 32, 32)
 NUM_BINS = HISTOGRAM_BINS[0] * HISTOGRAM_BINS[1] * HISTOGRAM_BINS[2]
 
 BIN_SMOOTHING = (0.8, 0.7, 0.7)
-"""Standard deviation in bins of the Gaussian over a histogram."""
+"""Standard deviation in bins of the Gaussian over a histogram. J x0.7: -0.25, x1.4: -0.15."""
 
 SHARE_FLOOR = 2e-4
-"""Added to the share of every bin: a color that neither side has shown is evidence for neither."""
+"""Added to the share of every bin: a color that neither side has shown is evidence for neither. J x0.7: -0.06, x1.4:
+-0.04."""
 
 SURROUND_WEIGHT = 0.7
-"""Share of the near surroundings in the background histogram; the rest is the frame outside the object."""
+"""Share of the near surroundings in the background histogram; the rest is the frame outside the object. J x0.7: -1.31,
+x1.4: +0.13."""
 
 EVIDENCE_RANGE = 3.0
-"""Log ratio (natural) of object to background that counts as full evidence."""
+"""Log ratio (natural) of object to background that counts as full evidence. J x0.7: -0.15, x1.4: +0.09."""
 
 
 def color_bins(rgb: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ MATCH_DISTRACTOR_WEIGHT = 0.5
 """Evidence taken from pixels of a distractor while the silhouette is matched."""
 
 MIN_MATCH_SCORE = 0.6
-"""Score of a match, as a share of the pose score on the keyframe, from which the object counts as found."""
+"""Score of a match, as a share of the pose score on the keyframe, from which the object counts as found. J x0.7 and
+x1.4: 0."""
 
 REDETECTED_BAND = 2.0
 """Working pixels over which the edge of a re-detected object is uncertain."""
@@ -37,10 +38,11 @@ MIN_REDETECTED_SHARE, MAX_REDETECTED_SHARE = 0.04, 1.8
 """Area of a part that can be the object, as a share of the object's area."""
 
 MIN_REDETECTION_SCORE = 0.45
-"""Score (0..1) from which a part counts as the object."""
+"""Score (0..1) from which a part counts as the object. J x0.7 and x1.4: 0."""
 
 REDETECTION_REACH = 1.2
-"""Distance from the predicted position at which a score falls to 0.6 of itself, as a share of the object's size."""
+"""Distance from the predicted position at which a score falls to 0.6 of itself, as a share of the object's size. J x0.7
+and x1.4: 0."""
 
 SPEED_REACH = 2.0
 """Frames of motion at the last speed that add to this distance."""

@@ -21,33 +21,38 @@ from thinkseg.models.trackers.flow.silhouette import Silhouette
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask, drop_strays, snap_to_edges
 
 SILHOUETTE_INSIDE, SILHOUETTE_OUTSIDE = 0.5, 1.6
-"""Weights of the silhouette inside and outside. Inside it adds little, because an occluder may be there."""
+"""Weights of the silhouette inside and outside. Inside it adds little, because an occluder may be there. J of
+SILHOUETTE_INSIDE x0.7: +0.09, x1.4: -0.09; of SILHOUETTE_OUTSIDE x0.7: -0.47, x1.4: +0.20."""
 
 MOTION_WEIGHT = 1.0
-"""Weight of motion for an object that is not rigid; the silhouette separates a rigid one from what it passes."""
+"""Weight of motion for an object that is not rigid; the silhouette separates a rigid one from what it passes. J x0.7:
++0.02, x1.4: -0.01."""
 
 EDGE_DOUBT = 2.0
 """Pixels on both sides of a silhouette's edge in which colors count less: they are ambiguous there, because of
-anti-aliasing or a dark outline."""
+anti-aliasing or a dark outline. J x0.7: -0.09, x1.4: +0.03."""
 
 EDGE_BAND = 0.06
-"""Width over which an edge is uncertain, as a share of the object's size (square root of its area)."""
+"""Width over which an edge is uncertain, as a share of the object's size (square root of its area). J x0.7: +0.08,
+x1.4: -0.12."""
 
 EDGE_BAND_LIMITS = (1.5, 5.0)
 """Pixels, limits of that width."""
 
 MAX_GROWTH, MIN_GROWTH_LIMIT = 0.3, 4.0
 """Distance from the silhouette beyond which no object grows in one frame: share of its size, and at least so many
-pixels."""
+pixels. J of MAX_GROWTH x0.7 and x1.4: 0."""
 
 MIN_RIGIDITY = 0.3
-"""Rigidity below which the silhouette's pose is not fitted, and the silhouette is replaced by the mask."""
+"""Rigidity below which the silhouette's pose is not fitted, and the silhouette is replaced by the mask. J x0.7 and
+x1.4: 0."""
 
 RIGIDITY_OFFSET, RIGIDITY_SLOPE = 1.3, 10.0
-"""Rigidity is a line over the share of the object outside the silhouette, clipped to 0..1: offset and slope."""
+"""Rigidity is a line over the share of the object outside the silhouette, clipped to 0..1: offset and slope. J of
+RIGIDITY_OFFSET x0.7: -0.79, x1.4: 0; of RIGIDITY_SLOPE x0.7 and x1.4: 0."""
 
 OUTSIDE_DISTANCE = 1.5
-"""Pixels beyond the silhouette from which the object counts as outside of it."""
+"""Pixels beyond the silhouette from which the object counts as outside of it. J x0.7 and x1.4: 0."""
 
 RIGIDITY_GAIN, RIGIDITY_LOSS = 0.2, 0.1
 """Share of the change of rigidity that one frame applies, upwards and downwards."""
@@ -68,19 +73,20 @@ WARM_UP_FRAMES = 4
 """Frames in which the velocity is not yet reliable: poses come from the flow."""
 
 MOMENTUM, HIDDEN_MOMENTUM = 0.5, 0.9
-"""Weight of the former velocity, for a visible object and for one that is partly hidden or next to a distractor."""
+"""Weight of the former velocity, for a visible object and for one that is partly hidden or next to a distractor. J of
+MOMENTUM x0.7 and x1.4: 0; of HIDDEN_MOMENTUM x0.7 and x1.4: 0."""
 
 VISIBLE_SHARE = 0.6
-"""Share of the silhouette from which an object counts as visible for its velocity."""
+"""Share of the silhouette from which an object counts as visible for its velocity. J x0.7: -0.01, x1.4: 0."""
 
 POSE_GAIN = 0.1
-"""Advantage in pose score (-2..2) that another pose needs to replace the one from the flow."""
+"""Advantage in pose score (-2..2) that another pose needs to replace the one from the flow. J x0.7 and x1.4: 0."""
 
 DISTRACTOR_FLOW = 0.3
-"""Factor on the flow's share of the pose next to a distractor."""
+"""Factor on the flow's share of the pose next to a distractor. J x0.7 and x1.4: 0."""
 
 FAR_REACH = 0.4
-"""Reach (see `Silhouette.fitted`) of the fit for an object that has moved far."""
+"""Reach (see `Silhouette.fitted`) of the fit for an object that has moved far. J x0.7 and x1.4: 0."""
 
 DISTRACTOR_DISTANCE = 6
 """Pixels around the object in which a distractor counts as next to it."""
@@ -92,10 +98,11 @@ MIN_VISIBLE_SHARE, MIN_VISIBLE_PIXELS = 0.02, 4
 """Area below which an object counts as hidden: share of the silhouette's area, and pixels."""
 
 MIN_FIT = 0.25
-"""Mean color evidence of a mask, as a share of the keyframe's, below which the object counts as lost."""
+"""Mean color evidence of a mask, as a share of the keyframe's, below which the object counts as lost. J x0.7 and x1.4:
+0."""
 
 COLOR_RATE = 0.05
-"""Rate at which the color model follows the object per frame."""
+"""Rate at which the color model follows the object per frame. J x0.7: +0.03, x1.4: -0.02."""
 
 COLOR_UPDATE_SHARE = 0.5
 """Share of the silhouette that must be visible for an update of the colors."""
