@@ -43,15 +43,6 @@ TITLES = {
 }
 """Panel titles of metrics whose key is not a good title."""
 
-OLD_NAMES = (
-    (r"^reward/(.+)", r"rewards/\1/mean"),
-    (r"^keyframe/", "keyframe_position/"),
-    (r"^failed/", "parse_failure/"),
-    (r"^seconds/", "timing_s/"),
-    (r"^seconds$", "elapsed_s"),
-)
-"""Patterns of keys that earlier versions logged, and their present names."""
-
 NOT_METRICS = re.compile(r"(stage|step|epoch|elapsed_s|total_flos)$|train_")
 """Keys of bookkeeping values, and of means over a whole stage, which do not belong to its last step."""
 
@@ -98,19 +89,12 @@ def read_curves(log: Path) -> Mapping[str, np.ndarray]:
 
 
 def read_records(log: Path) -> Iterator[dict]:
-    """Yields the records of a log under their present names. Skips a line that an interrupted run left incomplete."""
+    """Yields the records of a log. Skips a line that an interrupted run left incomplete."""
     for line in log.read_text("utf-8").splitlines():
         try:
-            record = json.loads(line)
+            yield json.loads(line)
         except ValueError:
             continue
-        yield {current_name(name): value for name, value in record.items()}
-
-
-def current_name(name: str) -> str:
-    for pattern, replacement in OLD_NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

@@ -43,12 +43,12 @@ def test_two_processes_learn_what_one_does(
 
 
 def test_what_cannot_be_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (distributed.count(), distributed.number(), distributed.share(3, "prompts")) == (1, 0, 3)
+    assert (distributed.world_size(), distributed.rank(), distributed.per_process(3, "prompts")) == (1, 0, 3)
     assert distributed.all_gather("mine") == ["mine"]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert distributed.share(6, "prompts") == 3
+    assert distributed.per_process(6, "prompts") == 3
     with pytest.raises(SettingsError, match="prompts: 3 is no multiple of 2"):
-        distributed.share(3, "prompts")
+        distributed.per_process(3, "prompts")
 
 
 def test_figures_of_several_processes_are_joined() -> None:

@@ -26,7 +26,7 @@ def claimed(recipe: Settings, out: Path) -> Iterator[None]:
     """
     with distributed.main_process_first():
         _claim(recipe, out)
-    with locked(out) if distributed.number() == 0 else nullcontext():
+    with locked(out) if distributed.rank() == 0 else nullcontext():
         yield
 
 

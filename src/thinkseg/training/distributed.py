@@ -1,7 +1,7 @@
-"""Several processes that train one model, one for each device, as `torchrun` starts them; a single one is a team, too.
+"""Helpers for data-parallel training under `torchrun`, which also serve a single process.
 
-The Trainer averages the gradients. Here is what it does not do: sharing out the work of a step, telling one another
-what a step needs to know of all of it, and having the first process do what only one may do.
+The Trainer averages gradients over processes. These functions split the work of a step, exchange values, and let the
+main process (rank 0) do what must happen once.
 """
 
 from __future__ import annotations
@@ -14,57 +14,59 @@ from typing import Any
 from thinkseg.errors import SettingsError
 
 
-def count() -> int:
-    """How many there are."""
+def world_size() -> int:
+    """Returns the number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def number() -> int:
-    """Which of them this is. The first, 0, is the one that tells what all do."""
+def rank() -> int:
+    """Returns the index of this process. The main process has rank 0."""
     return int(os.environ.get("RANK", 0))
 
 
 def check_devices() -> None:
-    """Raises SettingsError where one process would train on several devices."""
+    """Raises SettingsError if a single process would train on several GPUs."""
     import torch
 
     gpus = torch.cuda.device_count()
-    if gpus > 1 and count() == 1:
+    if gpus > 1 and world_size() == 1:
         raise SettingsError(
-            f"there are {gpus} GPUs: start `torchrun --nproc-per-node {gpus} -m thinkseg train ...`, "
-            "or choose one, e.g. CUDA_VISIBLE_DEVICES=0"
+            f"{gpus} GPUs are visible to one process: start `torchrun --nproc-per-node {gpus} -m thinkseg train ...`, "
+            "or choose one GPU, e.g. CUDA_VISIBLE_DEVICES=0"
         )
 
 
 def device() -> str:
-    """Where this process trains."""
+    """Returns the device on which this process trains."""
     import torch
 
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}" if torch.cuda.is_available() else "cpu"
 
 
-def share(total: int, setting: str) -> int:
-    """How many of a step's fall to each process. Raises SettingsError if they cannot be shared out evenly."""
-    if total % count():
-        raise SettingsError(f"{setting}: {total} is no multiple of {count()}, the number of processes")
-    return total // count()
+def per_process(total: int, setting: str) -> int:
+    """Returns each process's part of a total per step. Raises SettingsError if the parts are not equal integers."""
+    if total % world_size():
+        raise SettingsError(
+            f"{setting}: {total} is not a multiple of {world_size()}, the number of processes; change one of the two"
+        )
+    return total // world_size()
 
 
 def all_gather(value: Any) -> list[Any]:
-    """What each process has called this with, in their order: all of them call it."""
-    if count() == 1:
+    """Returns the values of all processes in rank order. Every process must call it. value: picklable."""
+    if world_size() == 1:
         return [value]
     import torch.distributed
 
-    values = [None] * count()
+    values = [None] * world_size()
     torch.distributed.all_gather_object(values, value)
     return values
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """The first process goes through what is inside while the others wait; then these do, and find it done."""
-    if count() == 1:
+    """Runs the block in the main process, then in the others."""
+    if world_size() == 1:
         yield
         return
     import torch

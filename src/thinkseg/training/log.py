@@ -1,4 +1,4 @@
-"""What a training run tells as it goes: the Trainer's figures in, lines of out/log.jsonl and of the terminal out."""
+"""The log of a training run: out/log.jsonl, and the same values on the terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from thinkseg.training.checkpoints import LOG_FILE
 
 
 class JsonLines(TrainerCallback):
-    """Appends one JSON object for each logged step of a stage, and prints it on one line.
+    """Appends one JSON object per logged step of a stage, and prints it on one line.
 
-    A stage that goes on from a checkpoint repeats the steps after it, so their old lines are taken out first: the log
-    then reads as that of a run that was never interrupted, but for the seconds, which start anew.
+    A stage that resumes from a checkpoint repeats the steps after it, so their old lines are removed first. The log then
+    equals that of an uninterrupted run, except for `elapsed_s`, which restarts at 0.
     """
 
     def __init__(self, out: Path, stage: str) -> None:
@@ -29,20 +29,20 @@ class JsonLines(TrainerCallback):
         self.started = time.monotonic()
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         with replacing(self.path) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines if self._stands(line, state.global_step)))
+            partial.write_text("".join(f"{line}\n" for line in lines if self._is_kept(line, state.global_step)))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        seconds = round(time.monotonic() - self.started, 1)
-        record = {"stage": self.stage, "step": state.global_step, "seconds": seconds}
+        elapsed = round(time.monotonic() - self.started, 1)
+        record = {"stage": self.stage, "step": state.global_step, "elapsed_s": elapsed}
         record |= {k: round(v, 6) if isinstance(v, float) else v for k, v in (logs or {}).items()}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(" ".join(f"{k} {v}" for k, v in record.items()), flush=True)
 
-    def _stands(self, line: str, step: int) -> bool:
-        """Whether a line is of another stage, or of a step that will not be repeated."""
+    def _is_kept(self, line: str, step: int) -> bool:
+        """Whether a line belongs to another stage, or to a step that will not be repeated."""
         try:
             record = json.loads(line)
             return record["stage"] != self.stage or record["step"] <= step
-        except (ValueError, KeyError):  # cut short by a kill
+        except (ValueError, KeyError):  # incomplete: the run was killed while it wrote the line
             return False

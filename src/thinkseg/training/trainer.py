@@ -128,7 +128,7 @@ def stage_trainer(
         args=arguments,
         train_dataset=data,
         data_collator=collator,
-        callbacks=[JsonLines(out, stage.name)] if distributed.number() == 0 else [],
+        callbacks=[JsonLines(out, stage.name)] if distributed.rank() == 0 else [],
     )
     trainer.remove_callback(PrinterCallback)  # ours prints the same
     return trainer
@@ -151,7 +151,7 @@ def trainer_class(optimizer: str) -> type[Trainer]:
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
             loss = causal_lm_loss(model, inputs, num_items_in_batch)
             if num_items_in_batch is not None:  # of all processes, while gradients are averaged over them
-                loss = loss * distributed.count()
+                loss = loss * distributed.world_size()
             return (loss, {}) if return_outputs else loss
 
         def create_optimizer(self, model: Any = None) -> Any:

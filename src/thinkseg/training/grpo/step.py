@@ -72,7 +72,7 @@ class Step:
         rolled_out = time.perf_counter()
         groups = self._scored(prompts, outcomes)
         scored = time.perf_counter()
-        if distributed.number() == 0 and self.recipe.log_rollouts_steps and step % self.recipe.log_rollouts_steps == 0:
+        if distributed.rank() == 0 and self.recipe.log_rollouts_steps and step % self.recipe.log_rollouts_steps == 0:
             write_rollouts(groups, step, self.out / "rollouts")
         if not self.frozen:
             self.vision.clear()
@@ -114,7 +114,7 @@ class Step:
 
     def _scored(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
         """Scores the groups side by side: trackers work outside of Python, and the frames are decoded by now."""
-        cores = max(1, (os.cpu_count() or 1) // distributed.count())
+        cores = max(1, (os.cpu_count() or 1) // distributed.world_size())
         with ThreadPoolExecutor(cores, "score") as pool:
             return list(pool.map(self._group, prompts, outcomes))
 

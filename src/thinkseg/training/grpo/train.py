@@ -47,7 +47,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     Raises SettingsError if `out` holds the run of another recipe or is in use, or if it cannot be run.
     """
     distributed.check_devices()
-    distributed.share(recipe.prompts_per_step, "prompts_per_step")
+    distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
     done = out / "model"
     with claimed(recipe, out):
         if not done.is_dir():
@@ -93,7 +93,7 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         report_to=recipe.report_to,
         activation_checkpointing=recipe.gradient_checkpointing,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=distributed.share(recipe.prompts_per_step, "prompts_per_step"),
+        gradient_accumulation_steps=distributed.per_process(recipe.prompts_per_step, "prompts_per_step"),
         logging_steps=1,
     )
     trainer = _trainer_class(recipe.optimizer)(
@@ -102,7 +102,7 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         args=arguments,
         train_dataset=_Numbers(recipe.steps * recipe.prompts_per_step),
         data_collator=_first,
-        callbacks=[_idle(step), *([JsonLines(out, STAGE)] if distributed.number() == 0 else [])],
+        callbacks=[_idle(step), *([JsonLines(out, STAGE)] if distributed.rank() == 0 else [])],
     )
     trainer.remove_callback(PrinterCallback)  # ours prints the same
     return trainer

@@ -54,7 +54,7 @@ def train(recipe: Recipe, out: Path) -> Path:
 def _check(recipe: Recipe) -> None:
     """What a recipe alone does not show, said before hours have gone into earlier stages."""
     for stage in recipe.stages:
-        distributed.share(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
+        distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     if recipe.cot_set:
         opened_set(recipe.cot_set, recipe.view, any_coordinates=True)
     distributed.check_devices()
@@ -115,7 +115,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator,
         activation_checkpointing=stage.gradient_checkpointing,
         per_device_train_batch_size=stage.batch_size,
-        gradient_accumulation_steps=distributed.share(stage.gradient_accumulation_steps, "gradient_accumulation_steps"),
+        gradient_accumulation_steps=distributed.per_process(stage.gradient_accumulation_steps, "gradient_accumulation_steps"),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "causal_lm":
