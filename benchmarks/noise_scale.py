@@ -1,10 +1,9 @@
-"""How many groups of rollouts a step of GRPO needs: `python benchmarks/noise_scale.py RECIPE [--model NAME]`
+"""Estimates how many groups a GRPO step needs: `python benchmarks/noise_scale.py RECIPE [--model NAME]`
 
-Rolls out groups for a recipe's prompts, takes the gradient of each, and tells how much of it they have in common. The
-gradient noise scale, tr(S) / |G|^2 (McCandlish et al., arXiv 1812.06162), is the number of groups whose mean is as much
-signal as noise: a step with far fewer mostly wanders. |G|^2, the signal, is the mean product of two groups' gradients,
-which is without bias, and below 0 by chance if there is little of it; its error is the jackknife's. The KL to the start
-has no part in it. All gradients are held in memory: it is for small models.
+Computes the gradient of one group per prompt and prints the gradient noise scale, tr(S) / |G|^2 (McCandlish et al.,
+arXiv 1812.06162): the number of groups whose mean gradient has a signal-to-noise ratio of 1. The signal |G|^2 is
+estimated without bias by the mean product of two groups' gradients, so a small one may come out negative; its error is
+a jackknife estimate. The KL term is left out. All gradients stay in memory, so this is for small models only.
 """
 
 from __future__ import annotations
@@ -18,19 +17,20 @@ import torch
 from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.training.grpo.metrics import reduce_metrics
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
-from thinkseg.training.grpo.step import Step
+from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.trainer import resolve_view, trainable
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path, metavar="RECIPE")
-    parser.add_argument("--model", metavar="NAME", help="policy to ask about, in place of the recipe's")
+    parser.add_argument("--model", metavar="NAME", help="policy (default: that of the recipe)")
     parser.add_argument("--groups", type=int, default=64, metavar="N", help="default: 64")
     arguments = parser.parse_args()
     if arguments.groups < 3:
-        parser.error("--groups: at least 3")
+        parser.error("--groups: must be >= 3")
     torch.manual_seed(0)
     recipe = load_grpo_recipe(arguments.recipe)
     settings = {"prompts_per_step": arguments.groups, "beta": 0.0, "precision": "fp32", "log_rollouts_steps": 0}
@@ -38,7 +38,7 @@ def main() -> None:
     reward, gradients = groups_of(recipe.model_copy(update=settings), name)
     signal, error = common(gradients)
     noise = float(gradients.square().sum(1).mean()) - signal
-    told = {
+    report = {
         "recipe": arguments.recipe.name,
         "model": name,
         "groups": len(gradients),
@@ -46,38 +46,38 @@ def main() -> None:
         "signal": signal,
         "signal_error": error,
         "noise": noise,
-        # With the signal two errors larger than it was found to be: at least so many.
+        # A lower bound: the signal is taken to be two standard errors larger.
         "noise_scale_at_least": noise / (signal + 2 * error) if signal + 2 * error > 0 else None,
         "noise_scale": noise / signal if signal > 0 else None,
     }
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 def groups_of(recipe: GrpoRecipe, name: str) -> tuple[float, torch.Tensor]:
-    """The mean reward of rollouts for `recipe.prompts_per_step` prompts, and gradients (groups, parameters)."""
+    """Returns the mean reward of `recipe.prompts_per_step` groups, and their gradients (groups, parameters)."""
     source = resolve_model(name)
     model = trainable(load_model(source, "fp32", "cpu"), recipe.model, recipe.gradient_checkpointing)
     encoder = Encoder.load(source)
-    step = Step(recipe, model, None, encoder, resolve_view(recipe.view, model, encoder), Path())
-    lessons = step.collect(range(recipe.prompts_per_step), 1)
+    step = GrpoStep(recipe, model, None, encoder, resolve_view(recipe.view, model, encoder), Path())
+    packed = step.prepare(range(recipe.prompts_per_step), 1)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = []
-    for lesson in lessons:
-        # Zeros for parameters that have no part in it: for all of them, where a group has nothing to teach.
-        parts = torch.autograd.grad(step.loss(model, lesson), trained, allow_unused=True, materialize_grads=True)
+    for group in packed:
+        # Unused parameters get zeros; with an uninformative group that is all of them.
+        parts = torch.autograd.grad(step.loss(model, group), trained, allow_unused=True, materialize_grads=True)
         gradients.append(torch.cat([part.flatten() for part in parts]) * recipe.prompts_per_step)
-    return step.telling.end()["reward"], torch.stack(gradients)
+    return reduce_metrics([step.metrics.pop()])["reward"], torch.stack(gradients)
 
 
 def common(gradients: torch.Tensor) -> tuple[float, float]:
-    """|G|^2 of the gradient that groups (N, parameters) have in common, and its standard error."""
+    """Returns |G|^2 of the mean gradient of groups (N, parameters), and its standard error."""
     count = len(gradients)
     products = (gradients @ gradients.T).double().fill_diagonal_(0)
-    whole = float(products.sum())
-    # Each group left out in turn.
-    without = (whole - 2 * products.sum(1)) / ((count - 1) * (count - 2))
+    total = float(products.sum())
+    # The sum without each group in turn.
+    without = (total - 2 * products.sum(1)) / ((count - 1) * (count - 2))
     error = ((count - 1) / count * (without - without.mean()).square().sum()).sqrt()
-    return whole / (count * (count - 1)), float(error)
+    return total / (count * (count - 1)), float(error)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Training in which nothing is left to chance: `python canned.py WAY MODEL OUT` runs it, with replies that are given.
-
-Started by torchrun it is the same run, shared out.
-"""
+"""Deterministic training with given replies: `python canned.py METHOD MODEL OUT`, alone or under torchrun."""
 
 import sys
 from collections import Counter
@@ -15,14 +12,14 @@ from thinkseg.models.policies.qwen.generation import Completion, Engine
 from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
-from thinkseg.training.grpo.prompt_sampler import Prompts
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft import train as sft
 from thinkseg.training.sft.recipe import Recipe, Stage
 
 
-def reinforcement(folder: Path) -> GrpoRecipe:
+def grpo_recipe(folder: Path) -> GrpoRecipe:
     return GrpoRecipe(
         model=ModelRecipe(name=str(folder)),
         data=(PromptSource(name="shapes"),),
@@ -41,23 +38,23 @@ def reinforcement(folder: Path) -> GrpoRecipe:
 
 
 def decode(self: Engine, prefix: Any, rows: Sequence[int], *_: Any) -> list[Completion]:
-    """The more of a group there have been, the longer; and longer in prompts of an even length."""
-    met: Counter[int] = Counter()
-    drawn = []
+    """Replies grow along a group, and are longer for prompts with an even number of tokens."""
+    seen: Counter[int] = Counter()
+    completions = []
     for row in rows:
-        met[row] += 1
-        length = met[row] + 2 * (1 - int(prefix.attention_mask[row].sum()) % 2)
-        drawn.append(Completion((*range(40, 40 + length), self.encoder.end_id), False))
-    return drawn
+        seen[row] += 1
+        length = seen[row] + 2 * (1 - int(prefix.attention_mask[row].sum()) % 2)
+        completions.append(Completion((*range(40, 40 + length), self.encoder.end_id), False))
+    return completions
 
 
 def score(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[RolloutScore]:
-    """Longer is better, but for one prompt, where nothing is to be learned."""
-    dull = prompt.sample.id == Prompts(reinforcement(Path()).data, 1, 0)[0].sample.id
-    return [RolloutScore(dict.fromkeys(weights), 0.0 if dull else outcome.num_tokens) for outcome in outcomes]
+    """Rewards length, but gives all rollouts of the first prompt the same reward."""
+    is_first = prompt.sample.id == PromptDataset(grpo_recipe(Path()).data, 1, 0)[0].sample.id
+    return [RolloutScore(dict.fromkeys(weights), 0.0 if is_first else outcome.num_tokens) for outcome in outcomes]
 
 
-def fine_tuning(folder: Path) -> Recipe:
+def sft_recipe(folder: Path) -> Recipe:
     stage = Stage(
         name="answer",
         objective="causal_lm",
@@ -73,11 +70,11 @@ def fine_tuning(folder: Path) -> Recipe:
     return Recipe(model=model, stages=(stage,), num_frames=1, frame_wh=(56, 56), precision="fp32")
 
 
-def train(way: str, folder: Path, out: Path) -> None:
-    if way == "grpo":
-        grpo.train(reinforcement(folder), out)
+def train(method: str, folder: Path, out: Path) -> None:
+    if method == "grpo":
+        grpo.train(grpo_recipe(folder), out)
     else:
-        sft.train(fine_tuning(folder), out)
+        sft.train(sft_recipe(folder), out)
 
 
 if __name__ == "__main__":

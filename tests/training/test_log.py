@@ -14,18 +14,18 @@ def steps_of(path: Path) -> list[tuple[str, int]]:
     return [(record["stage"], record["step"]) for record in map(json.loads, path.read_text().splitlines())]
 
 
-def test_figures_become_lines(tmp_path: Path, capsys: Any) -> None:
+def test_json_lines_logged_step_writes_and_prints_record(tmp_path: Path, capsys: Any) -> None:
     log = JsonLines(tmp_path, "see")
     log.on_train_begin(None, step(0), None)
     log.on_log(None, step(20), None, logs={"loss": 0.123456789, "epoch": 1})
     record = json.loads((tmp_path / "log.jsonl").read_text())
-    assert record.pop("seconds") < 5
+    assert record.pop("elapsed_s") < 5
     assert record == {"stage": "see", "step": 20, "loss": 0.123457, "epoch": 1}
     assert "stage see step 20" in capsys.readouterr().out
 
 
-def test_steps_that_are_repeated_are_logged_once(tmp_path: Path) -> None:
-    """Killed in step 50 while writing its line, with a checkpoint of step 20."""
+def test_json_lines_resumed_stage_replaces_repeated_steps(tmp_path: Path) -> None:
+    """The run was killed at step 50 while it wrote a line; its checkpoint is of step 20."""
     first = JsonLines(tmp_path, "see")
     first.on_train_begin(None, step(0), None)
     first.on_log(None, step(60), None, logs={})

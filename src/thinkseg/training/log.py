@@ -16,8 +16,8 @@ from thinkseg.training.checkpoints import LOG_FILE
 class JsonLines(TrainerCallback):
     """Appends one JSON object per logged step of a stage, and prints it on one line.
 
-    A stage that resumes from a checkpoint repeats the steps after it, so their old lines are removed first. The log then
-    equals that of an uninterrupted run, except for `elapsed_s`, which restarts at 0.
+    A stage that resumes from a checkpoint repeats the steps after it, so their old lines are removed first. The log
+    then equals that of an uninterrupted run, except for `elapsed_s`, which restarts at 0.
     """
 
     def __init__(self, out: Path, stage: str) -> None:

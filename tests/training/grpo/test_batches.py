@@ -11,7 +11,7 @@ from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import Group, RolloutScore
-from thinkseg.training.grpo.batches import batch, lessons
+from thinkseg.training.grpo.batches import model_inputs, pack_groups
 from thinkseg.training.grpo.loss import kl_estimate, policy_loss, token_weights
 from thinkseg.training.log_probs import token_logprobs
 from thinkseg.training.recipes import Lora, ModelRecipe
@@ -52,8 +52,8 @@ def two_turns(side: int) -> Group:
     return group(dialogues, [1.0, -0.4, -0.6])
 
 
-def by_hand(model: Any, reference: Any, encoder: Encoder, groups: list[Group]) -> torch.Tensor:
-    """The loss with every rollout in a forward pass of its own, everything left to the stock model."""
+def unpacked_loss(model: Any, reference: Any, encoder: Encoder, groups: list[Group]) -> torch.Tensor:
+    """The loss with one forward pass of the stock model per rollout."""
     encoded = [(encoder.encode(o.dialogue), a) for g in groups for o, a in zip(g.outcomes, g.advantages, strict=True)]
     lengths = [int((one.labels != IGNORED).sum()) for one, _ in encoded]
     weights = token_weights(lengths, "grpo", MAX_TOKENS)
@@ -75,18 +75,18 @@ def by_hand(model: Any, reference: Any, encoder: Encoder, groups: list[Group]) -
     return total
 
 
-def packed(
+def packed_loss(
     model: Any, reference: Any, encoder: Encoder, groups: list[Group], vision: ImageFeatureCache | None
 ) -> torch.Tensor:
     total = torch.zeros(())
-    for lesson in lessons(groups, encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False):
-        assert lesson is not None
-        inputs = batch(lesson, encoder, vision)
+    for row in pack_groups(groups, encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False):
+        assert row is not None
+        inputs = model_inputs(row, encoder, vision)
         logp = token_logprobs(model, inputs).logp
         with torch.no_grad():
             against = token_logprobs(reference, inputs).logp
         kl = kl_estimate(logp, against)
-        advantage, weight = torch.from_numpy(lesson.advantage), torch.from_numpy(lesson.weight)
+        advantage, weight = torch.from_numpy(row.advantage), torch.from_numpy(row.weight)
         total = total + policy_loss(logp, advantage, weight, kl, BETA)
     return total
 
@@ -98,8 +98,8 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("lora", "frozen"), [(False, True), (False, False), (True, True)])
-def test_a_packed_step_is_that_of_its_rollouts_one_by_one(both: tuple[Any, Encoder], lora: bool, frozen: bool) -> None:
-    """Loss and every gradient, groups of one and two turns and of unequal lengths, with and without an adapter."""
+def test_pack_groups_loss_and_gradients_match_unpacked(both: tuple[Any, Encoder], lora: bool, frozen: bool) -> None:
+    """Groups of one and two turns and of unequal lengths, with and without an adapter."""
     plain, encoder = both
     reference = load_model(plain.config._name_or_path, "fp32").requires_grad_(False)
     torch.manual_seed(0)
@@ -110,9 +110,9 @@ def test_a_packed_step_is_that_of_its_rollouts_one_by_one(both: tuple[Any, Encod
             if parameter.requires_grad:
                 parameter.add_(0.02 * torch.randn_like(parameter))
     groups = [one_turn(encoder.size_multiple), two_turns(encoder.size_multiple)]
-    expected = by_hand(model, reference, encoder, groups)
+    expected = unpacked_loss(model, reference, encoder, groups)
     wanted = gradients(model, expected)
-    loss = packed(model, reference, encoder, groups, ImageFeatureCache(model) if frozen else None)
+    loss = packed_loss(model, reference, encoder, groups, ImageFeatureCache(model) if frozen else None)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     found = gradients(model, loss)
     assert found.keys() == wanted.keys()
@@ -122,34 +122,36 @@ def test_a_packed_step_is_that_of_its_rollouts_one_by_one(both: tuple[Any, Encod
     assert error / size < 1e-5
 
 
-def test_tokens_weigh_what_their_rollouts_weigh(qwen2_5: Any) -> None:
+def test_pack_groups_tokens_have_advantage_and_weight_of_rollout(qwen2_5: Any) -> None:
     encoder = Encoder.load(qwen2_5)
     one = two_turns(28)
-    (lesson,) = lessons([one], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
-    assert lesson is not None
+    (row,) = pack_groups([one], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
+    assert row is not None
     counts = [int((encoder.encode(o.dialogue).labels != IGNORED).sum()) for o in one.outcomes]
-    assert len(lesson.advantage) == len(lesson.weight) == sum(counts) == int((lesson.row.labels != IGNORED).sum())
-    assert lesson.advantage.tolist() == pytest.approx(np.repeat(one.advantages, counts).tolist())
-    assert lesson.weight.tolist() == pytest.approx(np.repeat([1 / (3 * n) for n in counts], counts).tolist())
+    assert len(row.advantage) == len(row.weight) == sum(counts) == int((row.row.labels != IGNORED).sum())
+    assert row.advantage.tolist() == pytest.approx(np.repeat(one.advantages, counts).tolist())
+    assert row.weight.tolist() == pytest.approx(np.repeat([1 / (3 * n) for n in counts], counts).tolist())
 
 
-def test_what_teaches_nothing_is_left_out_but_counts(qwen2_5: Any) -> None:
+def test_pack_groups_uninformative_group_is_skipped_but_counted(qwen2_5: Any) -> None:
     encoder = Encoder.load(qwen2_5)
-    dull = group([(asked("?", [picture(0)]), reply) for reply in ("A", "B", "C", "D")], [0.0] * 4)
-    alone, nothing = lessons([one_turn(28), dull], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
-    (other,) = lessons([one_turn(28)], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
-    assert nothing is None
-    assert alone is not None
+    uninformative = group([(asked("?", [picture(0)]), reply) for reply in ("A", "B", "C", "D")], [0.0] * 4)
+    first, skipped = pack_groups(
+        [one_turn(28), uninformative], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False
+    )
+    (other,) = pack_groups([one_turn(28)], encoder, "grpo", MAX_TOKENS, mask_truncated_completions=False)
+    assert skipped is None
+    assert first is not None
     assert other is not None
-    assert (2 * alone.weight).tolist() == pytest.approx(other.weight.tolist())
+    assert (2 * first.weight).tolist() == pytest.approx(other.weight.tolist())
 
 
-def test_cut_short_rollouts_can_be_left_out(qwen2_5: Any) -> None:
+def test_pack_groups_masked_truncated_completion_has_weight_0(qwen2_5: Any) -> None:
     encoder = Encoder.load(qwen2_5)
     turn = asked("?", [picture(0)])
-    cut = group([(turn, "Yes"), (turn, "No, no, and")], [1.0, -1.0], truncated=(1,))
-    counts = [int((encoder.encode(o.dialogue).labels != IGNORED).sum()) for o in cut.outcomes]
-    for exclude, weights in ((True, [1 / (2 * counts[0]), 0]), (False, [1 / (2 * n) for n in counts])):
-        (lesson,) = lessons([cut], encoder, "grpo", MAX_TOKENS, exclude)
-        assert lesson is not None
-        assert lesson.weight.tolist() == pytest.approx(np.repeat(weights, counts).tolist())
+    truncated = group([(turn, "Yes"), (turn, "No, no, and")], [1.0, -1.0], truncated=(1,))
+    counts = [int((encoder.encode(o.dialogue).labels != IGNORED).sum()) for o in truncated.outcomes]
+    for mask, weights in ((True, [1 / (2 * counts[0]), 0]), (False, [1 / (2 * n) for n in counts])):
+        (row,) = pack_groups([truncated], encoder, "grpo", MAX_TOKENS, mask)
+        assert row is not None
+        assert row.weight.tolist() == pytest.approx(np.repeat(weights, counts).tolist())

@@ -1,3 +1,6 @@
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -5,10 +8,17 @@ import torch
 from thinkseg.data.shapes import load
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import Group, RolloutScore
-from thinkseg.training.grpo.metrics import StepMetrics, told
+from thinkseg.training.grpo.metrics import (
+    StepMetrics,
+    StepStats,
+    reduce_metrics,
+    rollout_metrics,
+    rollout_stats,
+)
 from thinkseg.types import Answer, Outcome
 
 BOXES = np.zeros((0, 4), np.float32)
+SECONDS = {"rollout": 4.0, "reward": 0.5, "update": 2.0, "step": 7.0}
 
 
 def answered(keyframe: int | None, tokens: int) -> Outcome:
@@ -18,7 +28,7 @@ def answered(keyframe: int | None, tokens: int) -> Outcome:
 def groups() -> list[Group]:
     """Two groups of two; the frames shown are 3 and 9."""
     prompt = Prompt(load("train", 0, (32, 32)), (3, 9))
-    outcomes = [answered(9, 4), Outcome(None, "tags", (), num_tokens=6)]
+    outcomes = [answered(9, 4), Outcome(None, "invalid_tags", (), num_tokens=6)]
     others = [answered(None, 2), Outcome(None, "truncated", (), truncated=True, num_tokens=8)]
     scores = [RolloutScore({"boxes": 0.5, "keyframe": None}, 0.5), RolloutScore({"boxes": 0.0, "keyframe": None}, 0.0)]
     same = [RolloutScore({"boxes": None, "keyframe": None}, 1.0)] * 2
@@ -28,44 +38,89 @@ def groups() -> list[Group]:
     ]
 
 
-def test_figures_by_hand() -> None:
-    assert told(groups(), ["boxes", "keyframe"]) == {
+def part(chosen: Sequence[Group], num_tokens: int = 0, entropy: float = 0.0, kl: float | None = None) -> StepStats:
+    return StepStats(rollout_stats(chosen), dict(SECONDS), num_tokens, entropy, kl)
+
+
+def test_rollout_metrics_two_groups_match_hand_computed() -> None:
+    assert rollout_metrics(rollout_stats(groups())) == {
         "reward": 0.625,
-        "reward/boxes": 0.25,
-        "parsed": 0.5,
-        "truncated": 0.25,
-        "failed/tags": 0.25,
-        "failed/truncated": 0.25,
-        "teaching": 0.5,
-        "tokens": 5.0,
-        "tokens_most": 8.0,
-        "written": 20.0,
-        "keyframe/1": 0.5,
-        "keyframe/none": 0.5,
+        "reward_std": pytest.approx(math.sqrt((0.125**2 + 0.625**2 + 2 * 0.375**2) / 3)),
+        "rewards/boxes/mean": 0.25,
+        "rewards/boxes/std": pytest.approx(math.sqrt(2 * 0.25**2)),
+        "frac_reward_zero_std": 0.5,
+        "parse_rate": 0.5,
+        "parse_failure/invalid_tags": 0.25,
+        "parse_failure/truncated": 0.25,
+        "completions/clipped_ratio": 0.25,
+        "completions/mean_length": 5.0,
+        "completions/max_length": 8.0,
+        "keyframe_position/1": 0.5,
+        "keyframe_position/none": 0.5,
     }
 
 
-def test_a_step_is_told_once() -> None:
-    telling = StepMetrics()
-    assert telling.end() == {}
-    telling.begin(told(groups(), ["boxes"]), 4.0, 0.5)
-    telling.learned(torch.full((3,), np.log(8)), torch.tensor([0.1, 0.2, 0.3]))
-    telling.learned(torch.tensor([np.log(4)]), torch.tensor([0.4]))
-    facts = telling.end()
-    assert facts["entropy"] == pytest.approx((3 * np.log(8) + np.log(4)) / 4)
-    assert facts["kl"] == pytest.approx(0.25)
-    assert (facts["seconds/rollout"], facts["seconds/reward"], facts["tokens_a_second"]) == (4.0, 0.5, 5.0)
-    assert facts["seconds/update"] >= 0
-    assert "written" not in facts
-    assert telling.end() == {}
+def test_rollout_metrics_reward_of_one_rollout_has_std_0() -> None:
+    (first, *_) = rollout_stats(groups())
+    metrics = rollout_metrics([first])
+    assert (metrics["reward_std"], metrics["rewards/boxes/std"]) == (0, 0)
 
 
-def test_what_was_not_learned_is_not_told() -> None:
-    telling = StepMetrics()
-    telling.begin(told(groups(), []), 1.0, 1.0)
-    assert not {"entropy", "kl"} & telling.end().keys()
-    telling.begin(told(groups(), []), 1.0, 1.0)
-    telling.learned(torch.ones(5), None)
-    facts = telling.end()
-    assert "kl" not in facts
-    assert facts["entropy"] == pytest.approx(1)
+def test_reduce_metrics_one_group_per_process_matches_one_process() -> None:
+    """Only one process has boxes to reward, and each keyframe position and failure occurs in one process only."""
+    first, second = groups()
+    together = reduce_metrics([part([first, second], num_tokens=40, entropy=20.0, kl=4.0)])
+    split = reduce_metrics([part([first], 10, 8.0, 1.0), part([second], 30, 12.0, 3.0)])
+    assert (together["keyframe_position/1"], together["keyframe_position/none"]) == (0.5, 0.5)
+    assert (together["entropy"], together["kl"]) == (0.5, 0.1)
+    assert split == together
+
+
+def test_reduce_metrics_uneven_answers_give_shares_that_add_up_to_1() -> None:
+    first, second = groups()
+    metrics = reduce_metrics([part([first, first, first]), part([second])])
+    assert metrics["keyframe_position/1"] == 0.75
+    assert metrics["keyframe_position/none"] == 0.25
+    assert metrics["rewards/boxes/mean"] == 0.25
+
+
+def test_reduce_metrics_timing_averages_seconds_and_adds_up_rates() -> None:
+    slow = StepStats(rollout_stats(groups()), {"rollout": 2.0, "reward": 1.5, "update": 4.0, "step": 9.0})
+    metrics = reduce_metrics([part(groups()), slow])
+    assert {name: metrics[name] for name in ("timing_s/rollout", "timing_s/reward", "timing_s/update")} == {
+        "timing_s/rollout": 3.0,
+        "timing_s/reward": 1.0,
+        "timing_s/update": 3.0,
+    }
+    assert metrics["step_time"] == 8.0
+    assert metrics["rollout_tokens_per_second"] == 20 / 4 + 20 / 2
+
+
+def test_step_metrics_pop_returns_each_step_once() -> None:
+    metrics = StepMetrics()
+    assert metrics.pop() is None
+    metrics.start()
+    with metrics.timed("rollout"):
+        pass
+    metrics.add_rollouts(groups())
+    metrics.add_tokens(torch.full((3,), np.log(8)), torch.tensor([0.1, 0.2, 0.3]))
+    metrics.add_tokens(torch.tensor([np.log(4)]), torch.tensor([0.4]))
+    stats = metrics.pop()
+    assert stats is not None
+    assert stats.rollouts == rollout_stats(groups())
+    assert (stats.num_tokens, stats.entropy, stats.kl) == (
+        4,
+        pytest.approx(3 * np.log(8) + np.log(4)),
+        pytest.approx(1),
+    )
+    assert stats.seconds.keys() == {"rollout", "update", "step"}
+    assert stats.seconds["step"] >= stats.seconds["update"] >= 0
+    assert metrics.pop() is None
+    assert reduce_metrics([None, None]) == {}
+
+
+def test_reduce_metrics_without_trained_tokens_or_reference_omits_them() -> None:
+    assert not {"entropy", "kl"} & reduce_metrics([part(groups())]).keys()
+    metrics = reduce_metrics([part(groups(), num_tokens=5, entropy=5.0), part(groups())])
+    assert metrics["entropy"] == 1
+    assert "kl" not in metrics

@@ -8,12 +8,12 @@ import pytest
 from thinkseg.data import shapes
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
-from thinkseg.training.grpo.prompt_sampler import Prompts
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import PromptSource
 
 
-def test_shapes_go_on_for_ever_from_their_offset() -> None:
-    prompts = Prompts([PromptSource(name="shapes", clip_offset=1_000)], num_frames=4, seed=0)
+def test_prompt_dataset_shapes_starts_at_clip_offset() -> None:
+    prompts = PromptDataset([PromptSource(name="shapes", clip_offset=1_000)], num_frames=4, seed=0)
     for number in (0, 7, 123_456):
         prompt = prompts[number]
         assert prompt.sample.id == shapes.load("train", 1_000 + number).id
@@ -21,8 +21,8 @@ def test_shapes_go_on_for_ever_from_their_offset() -> None:
         assert (prompt.frame_indices[0], prompt.frame_indices[-1]) == (0, len(prompt.sample.video) - 1)
 
 
-def test_shapes_are_asked_about_as_often_as_told() -> None:
-    prompts = Prompts([PromptSource(name="shapes", category_weights={"none": 8.0})], num_frames=4, seed=0)
+def test_prompt_dataset_category_weights_set_frequencies() -> None:
+    prompts = PromptDataset([PromptSource(name="shapes", category_weights={"none": 8.0})], num_frames=4, seed=0)
     assert sum(prompts[number].sample.category == "none" for number in range(40)) > 28
 
 
@@ -33,25 +33,25 @@ def revos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_expressions_are_shuffled_anew_each_round(revos: Path) -> None:
-    prompts = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=1)
+def test_prompt_dataset_each_epoch_has_new_order(revos: Path) -> None:
+    prompts = PromptDataset([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=1)
     rounds = [[prompts[number].sample.id for number in range(start, start + 6)] for start in (0, 6, 12)]
     assert all(sorted(one) == sorted(rounds[0]) and len(set(one)) == 6 for one in rounds)
     assert len({tuple(one) for one in rounds}) > 1
-    again = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=1)
+    again = PromptDataset([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=1)
     assert [again[number].sample.id for number in (14, 3)] == [rounds[2][2], rounds[0][3]]
-    other = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=2)
+    other = PromptDataset([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=2)
     assert [other[number].sample.id for number in range(6)] != rounds[0]
 
 
-def test_sources_are_mixed(revos: Path) -> None:
-    twice = Prompts([PromptSource(name="revos", root=str(revos), split="valid")] * 2, num_frames=3, seed=0)
+def test_prompt_dataset_two_sources_are_shuffled_together(revos: Path) -> None:
+    twice = PromptDataset([PromptSource(name="revos", root=str(revos), split="valid")] * 2, num_frames=3, seed=0)
     found = [twice[number].sample.id for number in range(12)]
     assert sorted(found) == sorted(2 * sorted(set(found)))
 
 
-def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
-    prompts = Prompts([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=0)
+def test_prompt_dataset_frames_have_ground_truth(revos: Path) -> None:
+    prompts = PromptDataset([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=0)
     prompt = prompts[0]
     assert prompt.sample.truth is not None
     assert len(prompt.frame_indices) == 3
@@ -59,9 +59,8 @@ def test_frames_shown_are_ones_with_a_truth(revos: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["shapes", "revos"])
-def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often they are asked for, by whichever chain or tracker."""
-    prompt = Prompts(
+def test_prompt_dataset_repeated_reads_decode_once(source: str, revos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = PromptDataset(
         [
             PromptSource(name=source)
             if source == "shapes"
@@ -89,6 +88,6 @@ def test_frames_are_decoded_once(source: str, revos: Path, monkeypatch: pytest.M
         assert video.time_of(frame) == inner.time_of(frame)
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_prompt_dataset_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere"):
-        Prompts([PromptSource(name="revos", root=str(tmp_path / "nowhere"), split="valid")], 3, 0)
+        PromptDataset([PromptSource(name="revos", root=str(tmp_path / "nowhere"), split="valid")], 3, 0)

@@ -13,7 +13,7 @@ from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
-from thinkseg.training.grpo.prompt_sampler import Prompts
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import PromptSource
 from thinkseg.training.grpo.rollouts import roll_out
 from thinkseg.types import Outcome, View
@@ -113,7 +113,7 @@ def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
 
 
 def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompt = Prompts([PromptSource(name="shapes")], num_frames=2, seed=0)[0]
+    prompt = PromptDataset([PromptSource(name="shapes")], num_frames=2, seed=0)[0]
     decoded: list[int] = []
     inner = type(prompt.sample.video._inner)  # type: ignore[attr-defined]
     read = inner.read

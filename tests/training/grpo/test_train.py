@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
-from thinkseg.training.grpo.step import Step
+from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.grpo.train import train
 from thinkseg.training.log import JsonLines
 from thinkseg.training.recipes import Lora, ModelRecipe
 from tinymodels import asked, changed, picture
 
 STEPS = 4
+TIMING = re.compile(r"_s$|^timing_s/|_time$|_per_second$")
 
 
 def recipe(folder: Path, lora: bool = False, **changes: Any) -> GrpoRecipe:
@@ -43,8 +45,8 @@ def recipe(folder: Path, lora: bool = False, **changes: Any) -> GrpoRecipe:
 
 
 @pytest.fixture
-def lively(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random model never answers, so that nothing would be learned: long replies count as better here."""
+def rewarded_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rewards long replies, because a random model never gives a usable answer."""
 
     def longer(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Any]:
         return [RolloutScore(dict.fromkeys(weights), len(str(o.replies)) / 100) for o in outcomes]
@@ -57,9 +59,9 @@ def log(out: Path) -> list[dict[str, Any]]:
     return [record for record in records if "loss" in record]
 
 
-@pytest.mark.usefixtures("lively")
+@pytest.mark.usefixtures("rewarded_length")
 @pytest.mark.parametrize("lora", [False, True])
-def test_a_run_leaves_a_policy_and_what_it_told(qwen2_5: Path, tmp_path: Path, lora: bool) -> None:
+def test_train_writes_policy_log_and_pages(qwen2_5: Path, tmp_path: Path, lora: bool) -> None:
     made = train(recipe(qwen2_5, lora), tmp_path)
     assert made == tmp_path / "model"
     QwenPolicy.load(made, device="cpu", max_new_tokens=2).reply([(asked("Where?", [picture(0)]),)])
@@ -73,15 +75,17 @@ def test_a_run_leaves_a_policy_and_what_it_told(qwen2_5: Path, tmp_path: Path, l
     assert first["kl"] == pytest.approx(0, abs=1e-6)  # the policy is still its reference
     assert records[-1]["kl"] > 0
     assert 0 < first["entropy"] < math.log(len(Encoder.load(qwen2_5).tokenizer)) + 0.1
-    assert first["parsed"] == 0
-    assert sum(v for k, v in first.items() if k.startswith("failed/")) == pytest.approx(1)
+    assert first["parse_rate"] == 0
+    assert sum(v for k, v in first.items() if k.startswith("parse_failure/")) == pytest.approx(1)
     assert {
-        "seconds/rollout",
-        "seconds/reward",
-        "seconds/update",
-        "tokens_a_second",
-        "tokens",
-        "teaching",
+        "timing_s/rollout",
+        "timing_s/reward",
+        "timing_s/update",
+        "step_time",
+        "reward_std",
+        "rollout_tokens_per_second",
+        "completions/mean_length",
+        "frac_reward_zero_std",
     } <= first.keys()
     pages = sorted(path.name for path in (tmp_path / "rollouts").iterdir())
     assert pages == ["step-000000.html", "step-000003.html"]
@@ -90,11 +94,9 @@ def test_a_run_leaves_a_policy_and_what_it_told(qwen2_5: Path, tmp_path: Path, l
     assert not list(tmp_path.rglob("*.part"))
 
 
-@pytest.mark.usefixtures("lively")
+@pytest.mark.usefixtures("rewarded_length")
 @pytest.mark.parametrize("lora", [False, True])
-def test_in_bf16_a_policy_is_its_reference_to_the_bit_before_it_learns(
-    qwen2_5: Path, tmp_path: Path, lora: bool
-) -> None:
+def test_train_bf16_first_kl_is_exactly_0(qwen2_5: Path, tmp_path: Path, lora: bool) -> None:
     train(recipe(qwen2_5, lora, precision="bf16", steps=2, log_rollouts_steps=0), tmp_path)
     first, second = (record["kl"] for record in log(tmp_path))
     assert first == 0
@@ -102,15 +104,15 @@ def test_in_bf16_a_policy_is_its_reference_to_the_bit_before_it_learns(
 
 
 class Killed(BaseException):
-    """Like a kill, it is caught by nobody."""
+    """Stands for SIGKILL: no handler catches it."""
 
 
-@pytest.mark.usefixtures("lively")
+@pytest.mark.usefixtures("rewarded_length")
 @pytest.mark.parametrize("lora", [False, True])
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+def test_train_killed_run_resumes_to_same_weights(
     qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: bool
 ) -> None:
-    """30 steps straight are 15, a kill between two checkpoints, and 15 more: the same prompts, losses and weights."""
+    """Killed after step 15, between two checkpoints: the log and the weights equal those of an uninterrupted run."""
     wanted = recipe(
         qwen2_5,
         lora,
@@ -135,26 +137,26 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     train(wanted, tmp_path / "killed")
     assert changed(tmp_path / "straight" / "model", tmp_path / "killed" / "model") == set()
     timeless = [
-        [{k: v for k, v in record.items() if "seconds" not in k and "a_second" not in k} for record in log(out)]
+        [{k: v for k, v in record.items() if not TIMING.search(k)} for record in log(out)]
         for out in (tmp_path / "straight", tmp_path / "killed")
     ]
     assert timeless[0] == timeless[1]
     assert len(timeless[0]) == 30
 
 
-def test_nothing_to_learn_is_no_update(qwen2_5: Path, tmp_path: Path) -> None:
-    """A random model fails every time, so that all rewards are alike: steps are counted, and weights stay."""
+def test_train_equal_rewards_keeps_weights(qwen2_5: Path, tmp_path: Path) -> None:
+    """A random model never gives a usable answer, so all rewards are equal."""
     made = train(recipe(qwen2_5, steps=2, weight_decay=0.1), tmp_path)
     assert changed(qwen2_5, made) == set()
-    assert [(r["step"], r["loss"], r["grad_norm"], r["teaching"]) for r in log(tmp_path)] == [
-        (1, 0, 0, 0),
-        (2, 0, 0, 0),
+    assert [(r["step"], r["loss"], r["grad_norm"], r["frac_reward_zero_std"]) for r in log(tmp_path)] == [
+        (1, 0, 0, 1),
+        (2, 0, 0, 1),
     ]
 
 
-def test_the_better_attempts_become_likelier(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a reward for short replies, replies become short."""
-
+def test_train_reward_for_short_replies_shortens_replies(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def shorter(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Any]:
         return [RolloutScore(dict.fromkeys(weights), -o.num_tokens) for o in outcomes]
 
@@ -164,19 +166,19 @@ def test_the_better_attempts_become_likelier(qwen2_5: Path, tmp_path: Path, monk
     )
     train(wanted.model_copy(update={"save_steps": 100}), tmp_path)
     records = log(tmp_path)
-    lengths = [record["tokens"] for record in records]
+    lengths = [record["completions/mean_length"] for record in records]
     assert sum(lengths[:5]) / 5 > 5
     assert sum(lengths[-5:]) / 5 < 3
     assert all("kl" not in record for record in records)  # there is no reference
 
 
-def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chain revseg, with replies that are usable: rewards tell good from bad, and what is learned moves weights."""
-    spoken: list[str] = []
+def test_train_revseg_trains_on_both_turns(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies are usable and have different rewards."""
+    turns: list[str] = []
 
     def decode(self: Engine, prefix: Any, rows: Any, *_: Any) -> list[Completion]:
-        first = not spoken or spoken[-1] == "where"
-        spoken.append("when" if first else "where")
+        first = not turns or turns[-1] == "where"
+        turns.append("when" if first else "where")
         lines = []
         for number in range(len(rows)):
             if first:
@@ -192,20 +194,20 @@ def test_both_turns_are_learned(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
     chosen = {"format_graded": 1.0, "keyframe_soft": 1.0, "boxes": 1.0}
     wanted = recipe(qwen2_5, chain="revseg", rewards=chosen, steps=3, closeup_wh=(84, 84), prompts_per_step=3)
     made = train(wanted, tmp_path)
-    assert spoken == ["when", "where"] * 3
+    assert turns == ["when", "where"] * 3
     assert changed(qwen2_5, made)
     for record in log(tmp_path):
-        assert record["parsed"] == record["reward/format_graded"] == 1
-        assert record["keyframe/0"] == record["keyframe/1"] == 0.5
+        assert record["parse_rate"] == record["rewards/format_graded/mean"] == 1
+        assert record["keyframe_position/0"] == record["keyframe_position/1"] == 0.5
         assert math.isfinite(record["loss"])
-    assert max(record["reward/boxes"] for record in log(tmp_path)) > 0
+    assert max(record["rewards/boxes/mean"] for record in log(tmp_path)) > 0
 
 
 @pytest.mark.parametrize(
     ("where", "setting"), [("roll_out", "max_cache_tokens"), ("policy_loss", "gradient_checkpointing")]
 )
-@pytest.mark.usefixtures("lively")
-def test_out_of_memory_names_the_setting_to_lower(
+@pytest.mark.usefixtures("rewarded_length")
+def test_train_out_of_memory_raises_with_setting_to_lower(
     qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, setting: str
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
@@ -216,20 +218,22 @@ def test_out_of_memory_names_the_setting_to_lower(
         train(recipe(qwen2_5), tmp_path)
 
 
-def test_a_folder_of_another_run_is_left_alone(qwen2_5: Path, tmp_path: Path) -> None:
+def test_train_folder_of_other_recipe_raises(qwen2_5: Path, tmp_path: Path) -> None:
     train(recipe(qwen2_5, steps=1), tmp_path)
     with pytest.raises(SettingsError, match="another recipe"):
         train(recipe(qwen2_5, steps=2), tmp_path)
 
 
-def test_a_finished_run_is_not_run_again(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_finished_run_returns_model(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe(qwen2_5, steps=1), tmp_path)
     monkeypatch.setattr(grpo, "_trainer", None)
     assert train(recipe(qwen2_5, steps=1), tmp_path) == tmp_path / "model"
 
 
-def test_consistency_is_tracked(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tracker that the recipe names is what the reward gets; without that reward there is none."""
+def test_train_reward_consistency_loads_tracker_of_recipe(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other rewards load no tracker."""
     given: list[Any] = []
     score = step.score_group
     monkeypatch.setattr(step, "score_group", lambda *a: given.append(a[3]) or score(*a))
@@ -239,16 +243,16 @@ def test_consistency_is_tracked(qwen2_5: Path, tmp_path: Path, monkeypatch: pyte
     assert set(given[2:]) == {None}
 
 
-def test_what_is_drawn_depends_on_the_step_and_the_seed_alone(qwen2_5: Path, tmp_path: Path) -> None:
-    def said(seed: int, step: int, warm: bool) -> list[Any]:
+def test_rollouts_depend_on_step_and_seed_only(qwen2_5: Path, tmp_path: Path) -> None:
+    def replies(seed: int, step: int, warm: bool) -> list[Any]:
         wanted = recipe(qwen2_5, seed=seed)
         encoder = Encoder.load(qwen2_5)
-        one = Step(wanted, load_model(qwen2_5, "fp32"), None, encoder, wanted.view, tmp_path)
+        one = GrpoStep(wanted, load_model(qwen2_5, "fp32"), None, encoder, wanted.view, tmp_path)
         if warm:
-            one.collect([4, 5], step - 1)
-        outcomes = one._rolled_out([one.prompts[n] for n in (2, 3)], (2, 3), step)
+            one.prepare([4, 5], step - 1)
+        outcomes = one._roll_out([one.prompts[n] for n in (2, 3)], (2, 3), step)
         return [outcome.replies for group in outcomes for outcome in group]
 
-    assert said(0, 1, warm=False) == said(0, 1, warm=True)
-    assert said(0, 1, warm=False) != said(0, 2, warm=False)
-    assert said(0, 1, warm=False) != said(1, 1, warm=False)
+    assert replies(0, 1, warm=False) == replies(0, 1, warm=True)
+    assert replies(0, 1, warm=False) != replies(0, 2, warm=False)
+    assert replies(0, 1, warm=False) != replies(1, 1, warm=False)

@@ -1,4 +1,4 @@
-"""What a reinforcement run asks about, in the order it asks: sources in, samples with the frames to show out."""
+"""The prompts of a GRPO run: samples of its sources, in random order, with the frames to show."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from thinkseg.training.grpo.recipe import PromptSource
 from thinkseg.types import Frames, VideoSample
 
 
-class Prompts:
-    """Prompt number i of a run, for every i: a pure function of the sources and the seed, its frames decoded once.
+class PromptDataset:
+    """The endless sequence of a run's prompts. Prompt i depends on the sources and the seed only.
 
-    Expressions of all sources are shuffled together, anew each time they have all been asked. A benchmark's frames are
-    drawn from those it has a truth for. Raises DatasetError if a source cannot be read or tells no truth.
+    Expressions of all sources are shuffled together, in a new order per epoch. Frames of a benchmark are chosen among
+    those with ground truth. Each frame of a prompt is decoded once.
+    Raises DatasetError if a source is unreadable or has no ground truth.
     """
 
     def __init__(self, sources: Sequence[PromptSource], num_frames: int, seed: int) -> None:
@@ -32,40 +33,42 @@ class Prompts:
         self._expressions: list[tuple[Benchmark, Expression]] = []
         for source in sources if self._shapes is None else ():
             benchmark = open_benchmark(source.name, Path(source.root or ""), source.split)
-            known = [e for e in benchmark.expressions if e.objects is not None and len(e.scored)]
-            if not known:
-                raise DatasetError(f"{source.name} {source.split}: no expression has a truth to learn from")
-            self._expressions += [(benchmark, expression) for expression in known]
+            usable = [e for e in benchmark.expressions if e.objects is not None and len(e.scored)]
+            if not usable:
+                raise DatasetError(
+                    f"{source.name} {source.split}: no expression has ground truth to train on; choose another split"
+                )
+            self._expressions += [(benchmark, expression) for expression in usable]
         self._order: tuple[int, np.ndarray] | None = None
 
-    def __getitem__(self, number: int) -> Prompt:
+    def __getitem__(self, index: int) -> Prompt:
         if self._shapes:
             source = self._shapes
-            sample = shapes.load(source.split, source.clip_offset + number, SOURCE_WH, source.category_weights)
+            sample = shapes.load(source.split, source.clip_offset + index, SOURCE_WH, source.category_weights)
             return _prompt(sample, sample_indices(len(sample.video), self._num_frames))
-        benchmark, expression = self._expressions[self._place(number)]
+        benchmark, expression = self._expressions[self._shuffled(index)]
         scored = sorted(expression.scored)
         shown = tuple(scored[i] for i in sample_indices(len(scored), self._num_frames))
         return _prompt(benchmark.sample(expression), shown)
 
-    def _place(self, number: int) -> int:
-        round_, at = divmod(number, len(self._expressions))
-        if self._order is None or self._order[0] != round_:
-            rng = np.random.default_rng([self._seed, round_])
-            self._order = round_, rng.permutation(len(self._expressions))
-        return int(self._order[1][at])
+    def _shuffled(self, index: int) -> int:
+        epoch, position = divmod(index, len(self._expressions))
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng([self._seed, epoch])
+            self._order = epoch, rng.permutation(len(self._expressions))
+        return int(self._order[1][position])
 
 
 def _prompt(sample: VideoSample, shown: tuple[int, ...]) -> Prompt:
-    return Prompt(replace(sample, video=_Remembered(sample.video)), shown)
+    return Prompt(replace(sample, video=_CachedFrames(sample.video)), shown)
 
 
-class _Remembered:
-    """A video whose frames are decoded once, for all rollouts of a group and their scores. Satisfies `types.Frames`."""
+class _CachedFrames:
+    """A video whose frames are decoded once for all rollouts of a group and their rewards. Satisfies `types.Frames`."""
 
     def __init__(self, inner: Frames) -> None:
         self._inner = inner
-        self._known: dict[int, np.ndarray] = {}
+        self._decoded: dict[int, np.ndarray] = {}
         self.name = inner.name
         self.size_wh = inner.size_wh
         self.fps = inner.fps
@@ -77,11 +80,11 @@ class _Remembered:
         return next(self.read([index]))
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        new = sorted({int(i) for i in indices} - self._known.keys())
+        new = sorted({int(i) for i in indices} - self._decoded.keys())
         for index, frame in zip(new, self._inner.read(new), strict=True):
-            frame.setflags(write=False)  # shared from now on
-            self._known[index] = frame
-        return (self._known[int(i)] for i in indices)
+            frame.setflags(write=False)  # shared by all readers
+            self._decoded[index] = frame
+        return (self._decoded[int(i)] for i in indices)
 
     def time_of(self, index: int) -> float | None:
         return self._inner.time_of(index)

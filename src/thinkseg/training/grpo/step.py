@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +20,10 @@ from thinkseg.report.rollouts_page import write_rollouts
 from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.groups import Group, score_group
 from thinkseg.training import distributed
-from thinkseg.training.grpo.batches import PackedGroup, batch, lessons
+from thinkseg.training.grpo.batches import PackedGroup, model_inputs, pack_groups
 from thinkseg.training.grpo.loss import advantages, kl_estimate, policy_loss
-from thinkseg.training.grpo.metrics import StepMetrics, told
-from thinkseg.training.grpo.prompt_sampler import Prompts
+from thinkseg.training.grpo.metrics import StepMetrics
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.rollouts import roll_out
 from thinkseg.training.log_probs import token_logprobs
@@ -36,11 +35,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Step:
-    """One step's work, apart from the optimizer's.
+class GrpoStep:
+    """The work of one step except that of the optimizer.
 
-    model: what is trained, under its adapter if it has one. reference: what it must not stray from; None for a model
-    whose adapter can be turned off, or if there is no need of one.
+    model: the policy to train, under its adapter if it has one. reference: the initial policy, for the KL; None if the
+    adapter can be turned off instead, or if `recipe.beta` is 0.
+    informative: whether the current step has a gradient, from this process or another.
     """
 
     def __init__(
@@ -54,40 +54,33 @@ class Step:
         self.out = out
         self.weights = checked_weights(recipe.rewards)
         self.tracker = load_tracker(recipe.tracker) if "consistency" in self.weights else None
-        self.prompts = Prompts(recipe.data, recipe.num_frames, recipe.seed)
+        self.prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
         self.vision = ImageFeatureCache(model)
-        self.frozen = not recipe.model.train_vision
-        self.telling = StepMetrics()
-        self.teaches = True
+        self.vision_frozen = not recipe.model.train_vision
+        self.metrics = StepMetrics()
+        self.informative = True
 
-    def collect(self, numbers: Sequence[int], step: int) -> list[PackedGroup | None]:
-        """Rolls out and scores this process's prompts of a step, by their numbers: a lesson from each, if there is one.
+    def prepare(self, indices: Sequence[int], step: int) -> list[PackedGroup | None]:
+        """Rolls out, scores and packs this process's prompts of a step. None: a group to skip.
 
-        Notes in `teaches` whether there is anything to learn from the step, in this process or another.
+        indices: of the prompts in the run. Sets `informative`.
         """
         self.vision.clear()
-        started = time.perf_counter()
-        prompts = [self.prompts[number] for number in numbers]
-        outcomes = self._rolled_out(prompts, numbers, step)
-        rolled_out = time.perf_counter()
-        groups = self._scored(prompts, outcomes)
-        scored = time.perf_counter()
-        if distributed.rank() == 0 and self.recipe.log_rollouts_steps and step % self.recipe.log_rollouts_steps == 0:
-            write_rollouts(groups, step, self.out / "rollouts")
-        if not self.frozen:
+        self.metrics.start()
+        with self.metrics.timed("rollout"):
+            prompts = [self.prompts[index] for index in indices]
+            outcomes = self._roll_out(prompts, indices, step)
+        with self.metrics.timed("reward"):
+            groups = self._score(prompts, outcomes)
+        self._log_rollouts(groups, step)
+        if not self.vision_frozen:
             self.vision.clear()
-        made = lessons(
-            groups,
-            self.encoder,
-            self.recipe.loss_type,
-            self.recipe.max_new_tokens,
-            self.recipe.mask_truncated_completions,
-        )
-        self.teaches = any(distributed.all_gather(any(group.informative for group in groups)))
-        self.telling.begin(told(groups, self.weights), rolled_out - started, scored - rolled_out)
-        return made
+        packed = self._pack(groups)
+        self.informative = any(distributed.all_gather(any(group.informative for group in groups)))
+        self.metrics.add_rollouts(groups)
+        return packed
 
-    def _rolled_out(self, prompts: Sequence[Prompt], numbers: Sequence[int], step: int) -> list[list[Outcome]]:
+    def _roll_out(self, prompts: Sequence[Prompt], indices: Sequence[int], step: int) -> list[list[Outcome]]:
         import torch
 
         recipe = self.recipe
@@ -103,22 +96,22 @@ class Step:
                     self.view,
                     recipe.num_generations,
                     sampling,
-                    [mixed_seed(step, number) for number in numbers],
+                    [mixed_seed(step, index) for index in indices],
                 )
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"out of memory while rolling out: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
+                f"out of memory in the rollouts: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
             ) from None
         finally:
             self.model.train(training)
 
-    def _scored(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
-        """Scores the groups side by side: trackers work outside of Python, and the frames are decoded by now."""
+    def _score(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
+        """Scores groups in threads: trackers release the GIL, and the frames are decoded already."""
         cores = max(1, (os.cpu_count() or 1) // distributed.world_size())
         with ThreadPoolExecutor(cores, "score") as pool:
-            return list(pool.map(self._group, prompts, outcomes))
+            return list(pool.map(self._score_group, prompts, outcomes))
 
-    def _group(self, prompt: Prompt, outcomes: Sequence[Outcome]) -> Group:
+    def _score_group(self, prompt: Prompt, outcomes: Sequence[Outcome]) -> Group:
         scores = score_group(prompt, outcomes, self.weights, self.tracker)
         return Group(
             prompt,
@@ -127,29 +120,42 @@ class Step:
             advantages([score.total for score in scores], self.recipe.scale_rewards),
         )
 
-    def loss(self, model: Any, lesson: PackedGroup | None) -> torch.Tensor:
-        """One lesson's share of the step's loss. model: as `self.model`, perhaps wrapped."""
+    def _log_rollouts(self, groups: Sequence[Group], step: int) -> None:
+        every = self.recipe.log_rollouts_steps
+        if distributed.rank() == 0 and every and step % every == 0:
+            write_rollouts(groups, step, self.out / "rollouts")
+
+    def _pack(self, groups: Sequence[Group]) -> list[PackedGroup | None]:
+        recipe = self.recipe
+        return pack_groups(
+            groups, self.encoder, recipe.loss_type, recipe.max_new_tokens, recipe.mask_truncated_completions
+        )
+
+    def loss(self, model: Any, packed: PackedGroup | None) -> torch.Tensor:
+        """Returns one group's part of the step's loss, a scalar. model: `self.model`, possibly wrapped."""
         import torch
 
-        if lesson is None:
-            # Nothing to learn, and a gradient of nothing at all, not of zeros.
+        if packed is None:
+            # A constant: no parameter gets a gradient, not even one of zeros.
             return torch.zeros((), device=self.model.device, requires_grad=True)
-        inputs = _moved(batch(lesson, self.encoder, self.vision if self.frozen else None), self.model.device)
+        inputs = _to_device(
+            model_inputs(packed, self.encoder, self.vision if self.vision_frozen else None), self.model.device
+        )
         logp, entropy = token_logprobs(model, inputs, self.recipe.temperature)
-        advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (lesson.advantage, lesson.weight))
+        advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (packed.advantage, packed.weight))
         kl = None
         if self.recipe.beta:
             with torch.no_grad():
-                against = self._of_reference(inputs)
-            kl = kl_estimate(logp, against)
-        if lesson.weight.any():
-            self.telling.learned(entropy, None if kl is None else kl.detach())
+                reference = self._reference_logp(inputs)
+            kl = kl_estimate(logp, reference)
+        if packed.weight.any():
+            self.metrics.add_tokens(entropy, None if kl is None else kl.detach())
         return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
 
-    def _of_reference(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Log-probabilities of the same words for the policy that the run began with.
+    def _reference_logp(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Returns the log-probabilities (N,) of the same tokens under the initial policy.
 
-        In the precision that the Trainer gives the policy, or rounding would be taken for a divergence.
+        It runs in the precision in which the Trainer runs the policy, so that rounding does not count as a divergence.
         """
         with autocast(str(self.model.device), uses_bf16(self.recipe.precision)):
             if self.reference is not None:
@@ -158,6 +164,6 @@ class Step:
                 return token_logprobs(self.model, inputs, self.recipe.temperature).logp
 
 
-def _moved(inputs: Any, device: Any) -> Any:
-    """The same on another device; features of images are there already."""
+def _to_device(inputs: dict[str, Any], device: Any) -> dict[str, Any]:
+    """Image features are on the device already."""
     return {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}

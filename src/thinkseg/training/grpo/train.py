@@ -1,20 +1,18 @@
-"""Group-relative policy optimisation (GRPO): a recipe in, a better policy out, on `transformers.Trainer`.
+"""Trains a policy with group relative policy optimization (GRPO), on `transformers.Trainer`.
 
-    out/recipe.json          the settings of the run, defaults included
-    out/log.jsonl            one line a step: rewards, failures, lengths, KL, seconds
-    out/tensorboard/         the same for TensorBoard
-    out/rollouts/            pages that show what was written, and what it was worth
-    out/checkpoint-N/        while the run lasts
-    out/model/               the result, in the ordinary layout
+    out/recipe.json          the settings of the run, with default values
+    out/log.jsonl            one line per step: see `training.grpo.metrics`
+    out/tensorboard/         the same values for TensorBoard
+    out/rollouts/            pages with rollouts and their rewards
+    out/checkpoint-N/        removed at the end
+    out/model/               the trained policy, in save_pretrained layout
 
-A step rolls out groups of attempts at some prompts (`training.grpo.rollouts`), scores them (`rewards.groups`), packs
-each group
-into one row (`training.grpo.batches`), and updates the policy once (`training.grpo.loss`). What belongs to one
-prompt, its frames
-and its words, is computed once for all attempts at it, in the rollouts as in the update.
+A step samples groups of rollouts (`training.grpo.rollouts`), scores them (`rewards.groups`), packs each group into one
+row (`training.grpo.batches`) and updates the policy once (`training.grpo.loss`). The rollouts of a group share their
+prompt: its frames and text are computed once, in the rollouts and in the update.
 
-Killed at any moment and started again with the same recipe and folder, a run goes on from its last checkpoint. What is
-drawn in a step depends on the seed and the number of the step alone.
+A run that was killed resumes from its last checkpoint when it is started with the same recipe and folder. Samples
+depend on the seed and the index of the step only.
 """
 
 from __future__ import annotations
@@ -29,22 +27,22 @@ from thinkseg.models.policies.qwen.checkpoint import load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
-from thinkseg.training.grpo.metrics import joined
+from thinkseg.training.grpo.metrics import reduce_metrics
 from thinkseg.training.grpo.recipe import GrpoRecipe
-from thinkseg.training.grpo.step import Step
+from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.trainer import resolve_view, trainable, training_arguments, uses_bf16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 STAGE = "grpo"
-"""What a run is called in its logs."""
+"""The name of the run's only stage in its log."""
 
 
 def train(recipe: GrpoRecipe, out: Path) -> Path:
-    """Runs a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
+    """Runs a recipe, or resumes its run. Returns the folder of the trained model.
 
-    Raises SettingsError if `out` holds the run of another recipe or is in use, or if it cannot be run.
+    Raises SettingsError if `out` holds the run of another recipe or is in use, or if the recipe cannot be run here.
     """
     distributed.check_devices()
     distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
@@ -57,19 +55,19 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
 
 
 def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
-    """The policy as it is after all steps, without its adapter."""
+    """Returns the policy after all steps, with its adapter merged."""
     import torch
 
     source = resolve_model(str(recipe.model.name))
     bf16 = uses_bf16(recipe.precision)
-    # Where the Trainer will train it, so that a frozen copy is there too.
+    # On the device of the Trainer, so that the reference, a copy, is there too.
     model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32", distributed.device())
     encoder = Encoder.load(source)
     view = resolve_view(recipe.view, model, encoder)
-    torch.manual_seed(recipe.seed)  # an adapter begins alike after an interruption
+    torch.manual_seed(recipe.seed)  # the same initial adapter after an interruption
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
-    trainer = _trainer(recipe, out, Step(recipe, trained, reference, encoder, view, out))
+    trainer = _trainer(recipe, out, GrpoStep(recipe, trained, reference, encoder, view, out))
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
     except torch.OutOfMemoryError:
@@ -79,7 +77,7 @@ def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
     return trained.merge_and_unload() if recipe.model.lora else model, encoder
 
 
-def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
+def _trainer(recipe: GrpoRecipe, out: Path, step: GrpoStep) -> Trainer:
     from transformers import PrinterCallback
 
     from thinkseg.training.log import JsonLines
@@ -100,28 +98,31 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: Step) -> Trainer:
         step,
         model=step.model,
         args=arguments,
-        train_dataset=_Numbers(recipe.steps * recipe.prompts_per_step),
-        data_collator=_first,
-        callbacks=[_idle(step), *([JsonLines(out, STAGE)] if distributed.rank() == 0 else [])],
+        train_dataset=_PromptIndices(recipe.steps * recipe.prompts_per_step),
+        data_collator=_only,
+        callbacks=[_skip_update(step), *([JsonLines(out, STAGE)] if distributed.rank() == 0 else [])],
     )
-    trainer.remove_callback(PrinterCallback)  # ours prints the same
+    trainer.remove_callback(PrinterCallback)  # JsonLines prints the same
     return trainer
 
 
-def _idle(step: Step) -> TrainerCallback:
-    """Has the optimizer leave the weights alone in a step that teaches nothing, where gradients are zeros at most."""
+def _skip_update(step: GrpoStep) -> TrainerCallback:
+    """Returns a callback that keeps the weights unchanged in a step without an informative group.
+
+    Gradients of zero would not: the optimizer would still apply momentum and weight decay.
+    """
     from transformers import TrainerCallback
 
-    class Idle(TrainerCallback):
+    class SkipUpdate(TrainerCallback):
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-            if not step.teaches:
+            if not step.informative:
                 step.model.zero_grad(set_to_none=True)
 
-    return Idle()
+    return SkipUpdate()
 
 
-class _Numbers:
-    """The numbers of a run's prompts as a map-style data set: what they stand for is looked up when they are due."""
+class _PromptIndices:
+    """The indices of a run's prompts as a map-style data set. `GrpoStep.prepare` loads the prompts."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -133,35 +134,36 @@ class _Numbers:
         return index
 
 
-def _first(numbers: list[int]) -> dict[str, int]:
-    return {"number": numbers[0]}
+def _only(indices: list[int]) -> dict[str, int]:
+    """The collator of batches of size 1."""
+    return {"index": indices[0]}
 
 
 def _trainer_class(optimizer: str) -> type[Any]:
-    """A Trainer of `Step`s: it is asked for a step's batches at once, and there rolls out; the rest is stock."""
+    """Returns a Trainer that rolls out where the stock one requests the batches of a step."""
     from thinkseg.training.trainer import trainer_class
 
     class GrpoTrainer(trainer_class(optimizer)):  # type: ignore[misc]
-        def __init__(self, step: Step, **settings: Any) -> None:
+        def __init__(self, step: GrpoStep, **settings: Any) -> None:
             super().__init__(**settings)
             self.step = step
             self.step.model = self.model
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], int]:
-            drawn, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-            made = self.step.collect([int(one["number"]) for one in drawn], self.state.global_step)
-            return [{"lesson": lesson} for lesson in made], 1
+            batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+            groups = self.step.prepare([int(batch["index"]) for batch in batches], self.state.global_step)
+            return [{"group": group} for group in groups], 1
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            loss = self.step.loss(model, inputs["lesson"])
+            loss = self.step.loss(model, inputs["group"])
             return (loss, {}) if return_outputs else loss
 
         def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-            return 0  # the stock estimate counts the padded tokens of a batch, and there is none here
+            return 0  # the stock estimate expects padded batches
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            super().log(logs | joined(distributed.all_gather(self.step.telling.end())), start_time)
+            super().log(logs | reduce_metrics(distributed.all_gather(self.step.metrics.pop())), start_time)
 
     return GrpoTrainer

@@ -115,7 +115,9 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator,
         activation_checkpointing=stage.gradient_checkpointing,
         per_device_train_batch_size=stage.batch_size,
-        gradient_accumulation_steps=distributed.per_process(stage.gradient_accumulation_steps, "gradient_accumulation_steps"),
+        gradient_accumulation_steps=distributed.per_process(
+            stage.gradient_accumulation_steps, "gradient_accumulation_steps"
+        ),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if recipe.model.lora and stage.objective == "causal_lm":
