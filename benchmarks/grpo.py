@@ -1,15 +1,15 @@
-"""What a step of reinforcement costs, here and in TRL: `python benchmarks/grpo.py`.
+"""Compares the cost of a GRPO step with that of TRL: `python benchmarks/grpo.py`.
 
-Makes a Qwen2.5-VL with random weights and trains it by GRPO twice: with TRL's GRPOTrainer, and as `thinkseg train grpo`
-does. Both get the same weights, prompts of frames (the same to the token), size of the groups and length of what is
-written (the end of a turn is never drawn), a whole model as reference, a frozen vision tower and a reward that costs
-nothing. Prints the cost of a step and of its two phases, and ends with one JSON line:
+Trains a Qwen2.5-VL with random weights twice: with the GRPOTrainer of TRL, and as `thinkseg train grpo` does. Both have
+the same weights, prompts (token for token), group size and completion length (the end token is never sampled), a full
+reference model, a frozen vision tower and a reward of no cost. Prints the cost of a step and of its two phases, and
+then one JSON line:
 
-    rollout   prompts to completions: `Step._rolled_out` here, `GRPOTrainer._generate` there
-    update    the rest of a step: the reference's pass, the policy's, the gradient, the optimizer
+    rollout   prompts to completions: `GrpoStep._roll_out` here, `GRPOTrainer._generate` in TRL
+    update    the rest of the step: reference pass, policy pass, gradient, optimizer
 
-Figures are medians over the steps after the first. On a CPU they are seconds of this process on one thread, so that
-other work on the machine does not count; on a GPU, seconds on the clock and the most memory that was held.
+Values are medians over the steps after the first. On a CPU they are seconds of process time on one thread, which other
+work on the machine does not change; on a GPU, wall-clock seconds and peak memory.
 
     python benchmarks/grpo.py --model 3b --size 560x560 --prompts 16 --tokens 512 --bf16 --checkpointing   # on a GPU
 """
@@ -47,16 +47,18 @@ from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt, Reward
+from thinkseg.training.grpo import step as grpo_step
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
-from thinkseg.training.grpo.step import Step
+from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft.data import corpus
 from thinkseg.training.trainer import trainable
 from thinkseg.types import Turn, View
 
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    # In the proportions of the 3B model: a fifth as many weights see as read, one layer in four sees a whole picture.
+    # In the proportions of the 3B model: vision has a fifth of the parameters of language, and full attention in one
+    # layer of four.
     "tiny": (
         {"depth": 4, "hidden_size": 160, "intermediate_size": 448, "num_heads": 4, "fullatt_block_indexes": [3]},
         {
@@ -94,50 +96,50 @@ BETA, LEARNING_RATE, WEIGHT_DECAY = 5e-3, 1e-6, 0.01
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     torch.set_num_threads(1)
     cost = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
         view = View(arguments.frames, arguments.size)
         make_model(arguments.model, folder, view)
         encoder = Encoder.load(folder)
         prompts = make_prompts(view, arguments.prompts * arguments.steps)
         length = check_prompts(encoder, prompts, view)
-        for side, trained in (("trl", with_trl), ("thinkseg", with_thinkseg)):
-            cost[side] = measured(trained, arguments, folder, prompts)
-    tell(arguments, length, cost)
+        for name, train in (("trl", with_trl), ("thinkseg", with_thinkseg)):
+            cost[name] = measure(train, arguments, folder, prompts)
+    report(arguments, length, cost)
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(MODELS), default="tiny", help="its size (default: tiny)")
-    parser.add_argument("--prompts", type=count, default=2, metavar="N", help="groups a step (default: 2)")
-    parser.add_argument("--rollouts", type=count, default=8, metavar="N", help="in a group (default: 8)")
-    parser.add_argument("--frames", type=count, default=6, metavar="N", help="in a prompt (default: 6)")
+    parser.add_argument("--model", choices=sorted(MODELS), default="tiny", help="size (default: tiny)")
+    parser.add_argument("--prompts", type=count, default=2, metavar="N", help="groups per step (default: 2)")
+    parser.add_argument("--rollouts", type=count, default=8, metavar="N", help="per group (default: 8)")
+    parser.add_argument("--frames", type=count, default=6, metavar="N", help="per prompt (default: 6)")
     parser.add_argument("--size", type=size, default=(280, 280), metavar="WxH", help="of frames (default: 280x280)")
-    parser.add_argument("--tokens", type=count, default=96, metavar="N", help="in a completion (default: 96)")
-    parser.add_argument("--steps", type=count, default=3, metavar="N", help="at least 2 (default: 3)")
+    parser.add_argument("--tokens", type=count, default=96, metavar="N", help="per completion (default: 96)")
+    parser.add_argument("--steps", type=count, default=3, metavar="N", help="2 or more (default: 3)")
     parser.add_argument("--bf16", action="store_true", help="compute in bf16")
-    parser.add_argument("--checkpointing", action="store_true", help="activations are computed again, not kept")
+    parser.add_argument("--checkpointing", action="store_true", help="use gradient checkpointing")
     arguments = parser.parse_args()
     if arguments.steps < 2:
-        parser.error("--steps: the first step does not count, so give at least 2")
+        parser.error("--steps: must be >= 2, because the first step is not counted")
     return arguments
 
 
 def make_model(name: str, folder: Path, view: View) -> None:
-    """Saves a model with random weights, and a tokenizer that reads the prompts."""
+    """Saves a model with random weights, and a tokenizer for the prompts."""
     vision, text = MODELS[name]
     vision = {"patch_size": 14, **vision}
     tokenizer = create_tokenizer(corpus(view, 200), vocab_size=1500, whole_numbers=560, tenths=100)
     model = create_model(vision, text, tokenizer, seed=0)
-    model = model.bfloat16() if name != "tiny" else model  # half the disk; it is trained in fp32 all the same
+    model = model.bfloat16() if name != "tiny" else model  # half the disk space; training is in fp32 nevertheless
     save(model, create_encoder(tokenizer, vision), folder, view)
 
 
 def make_prompts(view: View, number: int) -> list[Prompt]:
-    """Questions about clips of the shapes world that are in memory at the size they are shown in."""
+    """Returns prompts with clips of the shapes world, held in memory at the size in which they are shown."""
     prompts = []
     for index in range(number):
         sample = shapes.load("train", index, view.frame_wh)
@@ -152,7 +154,7 @@ def turn_of(prompt: Prompt, view: View) -> Turn:
 
 
 class Endless(Engine):
-    """Never ends a turn of itself."""
+    """Never samples the end token."""
 
     def _pick(self, logits: torch.Tensor, *settings: Any) -> torch.Tensor:
         logits = logits.clone()
@@ -160,15 +162,15 @@ class Endless(Engine):
         return super()._pick(logits, *settings)
 
 
-def lottery(tokens: Sequence[int], length: int) -> float:
-    """A reward that any tokens can win. Raises ValueError unless there are `length` of them."""
+def hash_reward(tokens: Sequence[int], length: int) -> float:
+    """Returns a pseudorandom reward in [0, 1]. Raises ValueError if there are not `length` tokens."""
     if len(tokens) != length:
         raise ValueError(f"a completion of {len(tokens)} tokens, not {length}")
     return zlib.crc32(np.array(tokens).tobytes()) / 2**32
 
 
 class Costs(TrainerCallback):
-    """What each step of a Trainer costs, and what each call of a phase in it does, in seconds."""
+    """Records the seconds of each step of a Trainer and of each call of its rollout phase."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -182,7 +184,7 @@ class Costs(TrainerCallback):
         before, self._mark = self._mark, now()
         self.steps.append(self._mark - before)
 
-    def of_rollouts(self, phase: Callable[..., Any]) -> Callable[..., Any]:
+    def timed_rollout(self, phase: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
             started = now()
             result = phase(*arguments)
@@ -199,10 +201,10 @@ def now() -> float:
     return time.perf_counter()
 
 
-def measured(
+def measure(
     train: Callable[..., None], arguments: argparse.Namespace, folder: Path, prompts: list[Prompt]
 ) -> dict[str, float]:
-    """Trains for some steps; the cost of one by phase."""
+    """Trains for some steps and returns the median cost of one by phase."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -217,11 +219,11 @@ def measured(
 
 
 def recipe_of(arguments: argparse.Namespace, folder: Path) -> GrpoRecipe:
-    """The reward "lottery" must be in `REWARDS`."""
+    """The reward "hash" must be in `REWARDS`."""
     return GrpoRecipe(
         model=ModelRecipe(name=str(folder)),
         data=(PromptSource(name="shapes"),),
-        rewards={"lottery": 1.0},
+        rewards={"hash": 1.0},
         steps=arguments.steps,
         num_frames=arguments.frames,
         frame_wh=arguments.size,
@@ -240,17 +242,17 @@ def recipe_of(arguments: argparse.Namespace, folder: Path) -> GrpoRecipe:
 
 def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], costs: Costs) -> None:
     def reward(rollout: Any) -> float:
-        return lottery(rollout.outcome.dialogue[-1].token_ids, arguments.tokens)
+        return hash_reward(rollout.outcome.dialogue[-1].token_ids, arguments.tokens)
 
-    rewards = {"lottery": Reward(reward, "", "")}
+    rewards = {"hash": Reward(reward, "", "")}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, reference = (load_model(folder, "fp32", device) for _ in range(2))
     reference.requires_grad_(False)
-    with patch.dict(REWARDS, rewards), patch.object(grpo, "Engine", Endless), tempfile.TemporaryDirectory() as out:
+    with patch.dict(REWARDS, rewards), patch.object(grpo_step, "Engine", Endless), tempfile.TemporaryDirectory() as out:
         recipe = recipe_of(arguments, folder)
         trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
-        step = Step(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
-        vars(step).update(prompts=prompts, _rolled_out=costs.of_rollouts(step._rolled_out))
+        step = GrpoStep(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
+        vars(step).update(prompts=prompts, _roll_out=costs.timed_rollout(step._roll_out))
         trainer = grpo._trainer(recipe, Path(out), step)
         trainer.add_callback(costs)
         trainer.train()
@@ -261,8 +263,8 @@ def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt],
     model = load_model(folder, "fp32")
     model.model.visual.requires_grad_(False)
 
-    def won(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
-        return [lottery(tokens, arguments.tokens) for tokens in completion_ids]
+    def reward(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [hash_reward(tokens, arguments.tokens) for tokens in completion_ids]
 
     with tempfile.TemporaryDirectory() as out:
         settings = GRPOConfig(
@@ -289,18 +291,18 @@ def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt],
         )
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=won,
+            reward_funcs=reward,
             args=settings,
             train_dataset=Dataset.from_list([row_of(turn_of(prompt, view)) for prompt in prompts]),
             processing_class=processor(encoder),
             callbacks=[costs],
         )
-        vars(trainer)["_generate"] = costs.of_rollouts(trainer._generate)
+        vars(trainer)["_generate"] = costs.timed_rollout(trainer._generate)
         trainer.train()
 
 
 class Processor(Qwen2_5_VLProcessor):
-    """Qwen2.5-VL's processor for texts and images; the stock one wants torchvision, for videos."""
+    """The processor of Qwen2.5-VL without videos, for which the stock one requires torchvision."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
         self.image_token, self.video_token = IMAGE_PAD, "<|video_pad|>"
@@ -314,8 +316,8 @@ def processor(encoder: Encoder) -> Processor:
 
 
 def row_of(turn: Turn) -> dict[str, Any]:
-    """A turn as TRL takes it: a message with places for its images, and these."""
-    # Rows of one data set have the same fields, so that an image has an empty text.
+    """Converts a turn to the format of TRL: a message with image placeholders, and the images."""
+    # All parts need the same fields, so an image has an empty text.
     parts = [
         {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "text": ""}
         for part in turn.content
@@ -324,7 +326,7 @@ def row_of(turn: Turn) -> dict[str, Any]:
 
 
 def check_prompts(encoder: Encoder, prompts: list[Prompt], view: View) -> float:
-    """Mean length of the prompts. Raises ValueError unless TRL's processor makes the same tokens of them."""
+    """Returns the mean prompt length in tokens. Raises ValueError if the processor of TRL gives other tokens."""
     lengths = []
     for prompt in prompts:
         turn = turn_of(prompt, view)
@@ -338,7 +340,7 @@ def check_prompts(encoder: Encoder, prompts: list[Prompt], view: View) -> float:
     return float(np.mean(lengths))
 
 
-def tell(arguments: argparse.Namespace, length: float, cost: dict[str, dict[str, float]]) -> None:
+def report(arguments: argparse.Namespace, length: float, cost: dict[str, dict[str, float]]) -> None:
     ours, theirs = cost["thinkseg"], cost["trl"]
     ratios = {f"{phase}_ratio": round(theirs[f"{phase}_s"] / ours[f"{phase}_s"], 2) for phase in PHASES}
     clock = "GPU" if torch.cuda.is_available() else "CPU, one thread"
@@ -353,8 +355,8 @@ def tell(arguments: argparse.Namespace, length: float, cost: dict[str, dict[str,
         )
     width, height = arguments.size
     settings = vars(arguments) | {"size": [width, height], "prompt_tokens": length}
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    print(json.dumps({"benchmark": "grpo", "device": where, **settings, **cost, **ratios}))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    print(json.dumps({"benchmark": "grpo", "device": device, **settings, **cost, **ratios}))
 
 
 if __name__ == "__main__":
