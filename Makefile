@@ -1,5 +1,6 @@
 # make demo   answers questions about a few clips and writes runs/demo/index.html
 # make test   formatter, linter, type checker and tests
+# make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
 
@@ -7,7 +8,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test setup clean
+# The newest that vLLM accepts, so that one environment can hold both. Installed on its own: all else is shared.
+OLDEST := transformers==5.19.0
+OLDEST_DIR := .venv/oldest
+
+.PHONY: demo test test-oldest setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -17,6 +22,13 @@ test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+test-oldest: $(OLDEST_DIR)
+	PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -c 'import transformers; assert "transformers==" + transformers.__version__ == "$(OLDEST)"'
+	PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -m pytest tests/models tests/training
+
+$(OLDEST_DIR): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ '$(OLDEST)'
 
 setup: $(STAMP)
 
