@@ -65,6 +65,7 @@ def create_sam2(seed: int = 0) -> Any:
     import torch
     from transformers import Sam2VideoConfig, Sam2VideoModel
     from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
+    from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoMaskDecoderConfig
 
     vision = Sam2VisionConfig(
         backbone_config=Sam2HieraDetConfig(
@@ -80,9 +81,11 @@ def create_sam2(seed: int = 0) -> Any:
         backbone_feature_sizes=[[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
         fpn_hidden_size=CHANNELS,
     )
+    # As an object: transformers 5.19 takes a dict for the configuration of a prompt encoder.
+    decoder = Sam2VideoMaskDecoderConfig(**COMMON["mask_decoder_config"])
     config = Sam2VideoConfig(
         vision_config=vision,
-        **COMMON,
+        **COMMON | {"mask_decoder_config": decoder},
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=48,
         memory_encoder_output_channels=64,

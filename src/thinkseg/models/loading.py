@@ -14,7 +14,7 @@ from thinkseg.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -63,7 +63,7 @@ def load_checkpoint(
     dtype: Any = dtypes.get(precision, torch.float32 if place.type == "cpu" else "auto")
     try:
         model, report = getattr(transformers, classes[kind]).from_pretrained(
-            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            name, config=_config_of(name), dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: its weights could not be loaded: {first_line(error)}") from None
@@ -74,6 +74,19 @@ def load_checkpoint(
         return model.to(place).eval()
     except torch.OutOfMemoryError:
         raise ModelError(f"{name}: out of memory while its weights were moved to {device}; try cpu, or bf16") from None
+
+
+def _config_of(name: str | Path) -> PreTrainedConfig:
+    """The configuration of a checkpoint, each part of it of its own class."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name)
+    for part, kind in config.sub_configs.items():
+        value = getattr(config, part)
+        # transformers 5.19 reads the mask decoder of SAM 2 as a prompt encoder, without the defaults of a decoder.
+        if kind is not AutoConfig and not isinstance(value, kind):
+            setattr(config, part, kind(**value.to_dict()))
+    return config
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

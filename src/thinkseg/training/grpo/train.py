@@ -89,7 +89,7 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: GrpoStep) -> Trainer:
         seed=recipe.seed,
         precision=recipe.precision,
         report_to=recipe.report_to,
-        activation_checkpointing=recipe.gradient_checkpointing,
+        gradient_checkpointing=recipe.gradient_checkpointing,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=distributed.per_process(recipe.prompts_per_step, "prompts_per_step"),
         logging_steps=1,

@@ -113,7 +113,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         trained,
         data,
         collator,
-        activation_checkpointing=stage.gradient_checkpointing,
+        gradient_checkpointing=stage.gradient_checkpointing,
         per_device_train_batch_size=stage.batch_size,
         gradient_accumulation_steps=distributed.per_process(
             stage.gradient_accumulation_steps, "gradient_accumulation_steps"
