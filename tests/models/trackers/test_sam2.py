@@ -93,7 +93,7 @@ def test_track_edgetam_equals_stock(tmp_path: Path) -> None:
 
 
 def test_load_missing_package_raises_with_its_name(tmp_path: Path) -> None:
-    """With `timm` installed, the checkpoint has no weights; transformers 5.19 first requests the encoder from the hub."""
+    """With `timm` installed, the checkpoint has no weights; transformers 5.19 requests the encoder from the hub."""
     encoder = {
         "model_type": "edgetam_vision_model",
         "backbone_config": {"model_type": "timm_wrapper", "architecture": "repvit_m1.dist_in1k"},
