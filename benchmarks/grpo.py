@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import sys
 import tempfile
 import time
 import zlib
@@ -34,16 +35,15 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from transformers import TrainerCallback
-from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
-from transformers.processing_utils import ProcessorMixin
 from trl import GRPOConfig, GRPOTrainer
 
 from thinkseg.chains.frames import show
 from thinkseg.chains.veason import ask
 from thinkseg.cli.options import count, size
 from thinkseg.data import shapes
+from thinkseg.export.common import content_parts
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
-from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt, Reward
@@ -55,6 +55,10 @@ from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft.data import corpus
 from thinkseg.training.trainer import trainable
 from thinkseg.types import Turn, View
+
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "helpers"))
+
+from trl_processor import processor_of
 
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # In the proportions of the 3B model: vision has a fifth of the parameters of language, and full attention in one
@@ -294,35 +298,19 @@ def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt],
             reward_funcs=reward,
             args=settings,
             train_dataset=Dataset.from_list([row_of(turn_of(prompt, view)) for prompt in prompts]),
-            processing_class=processor(encoder),
+            processing_class=processor_of(encoder),
             callbacks=[costs],
         )
         vars(trainer)["_generate"] = costs.timed_rollout(trainer._generate)
         trainer.train()
 
 
-class Processor(Qwen2_5_VLProcessor):
-    """The processor of Qwen2.5-VL without videos, for which the stock one requires torchvision."""
-
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        self.image_token, self.video_token = IMAGE_PAD, "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-
-def processor(encoder: Encoder) -> Processor:
-    return Processor(encoder.image_processor, encoder.tokenizer, chat_template=encoder.tokenizer.chat_template)
-
-
 def row_of(turn: Turn) -> dict[str, Any]:
     """Converts a turn to the format of TRL: a message with image placeholders, and the images."""
-    # All parts need the same fields, so an image has an empty text.
-    parts = [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "text": ""}
-        for part in turn.content
-    ]
-    return {"prompt": [{"role": "user", "content": parts}], "images": [Image.fromarray(one) for one in turn.images]}
+    return {
+        "prompt": [{"role": "user", "content": content_parts(turn)}],
+        "images": [Image.fromarray(one) for one in turn.images],
+    }
 
 
 def check_prompts(encoder: Encoder, prompts: list[Prompt], view: View) -> float:
@@ -333,7 +321,7 @@ def check_prompts(encoder: Encoder, prompts: list[Prompt], view: View) -> float:
         ours = encoder.encode((turn,)).input_ids.tolist()
         row = row_of(turn)
         text = encoder.tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-        theirs = processor(encoder)(images=row["images"], text=[text])["input_ids"][0]
+        theirs = processor_of(encoder)(images=row["images"], text=[text])["input_ids"][0]
         if ours != list(theirs):
             raise ValueError(f"prompt {prompt.sample.id} has other tokens in TRL")
         lengths.append(len(ours))

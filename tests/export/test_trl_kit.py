@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 import torch
 from transformers import TrainerCallback
-from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
-from transformers.processing_utils import ProcessorMixin
 
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.export.job import export
 from thinkseg.models.policies.qwen.checkpoint import load_model
-from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.policies.qwen.encoder import Encoder
 from tinymodels import VIEW, save_qwen2_5, tiny_tokenizer
+from trl_processor import processor_of
 
 torch.set_num_threads(1)
 
@@ -53,16 +52,6 @@ def test_rewards_all_completion_types(trl_kit, wrapped):
     columns = {"prompts": [None] * 2, "completion_ids": [[1], [2]], "ground_truth": [truth] * 2, "trainer_state": None}
     earned = {reward.__name__: reward(completions=completions, **columns) for reward in trl_kit.REWARDS}
     assert earned == {"format_reward": [1, 0], "keyframe_reward": [1, 0], "boxes_reward": [1, 0]}
-
-
-class Processor(Qwen2_5_VLProcessor):
-    """Qwen2.5-VL's processor without videos, which need torchvision."""
-
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        self.image_token, self.video_token = IMAGE_PAD, "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
 class Logged(TrainerCallback):
@@ -109,7 +98,7 @@ def test_grpo_trainer_two_steps_log_rewards(source, job, kit, monkeypatch, tmp_p
         reward_funcs=trl_kit.REWARDS,
         args=settings,
         train_dataset=trl_kit.prompts(),
-        processing_class=Processor(encoder.image_processor, encoder.tokenizer, encoder.tokenizer.chat_template),
+        processing_class=processor_of(encoder),
         callbacks=[logged],
     )
     trainer.train()
