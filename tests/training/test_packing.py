@@ -11,7 +11,7 @@ from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder
 from thinkseg.training import log_probs
 from thinkseg.training.log_probs import causal_lm_loss
-from thinkseg.training.packing import Row, collate, pack
+from thinkseg.training.packing import PackedRow, collate, pack
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
 
@@ -125,8 +125,8 @@ def test_a_row_by_hand() -> None:
     row = pack([encoded([9, 9, 1, 2, 3], 1), encoded([9, 9, 1, 5, 6, 7], 2)], image_pad_id=9)
     assert row.input_ids.tolist() == [9, 9, 1, 2, 3, 5, 6, 7]
     assert row.labels.tolist() == [IGNORED] * 4 + [3, IGNORED, 6, 7]
-    assert row.branch.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
-    assert row.predictor.tolist() == [-1, 0, 1, 2, 3, 2, 5, 6]
+    assert row.branch_ids.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert row.predictor_index.tolist() == [-1, 0, 1, 2, 3, 2, 5, 6]
     assert row.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]] * 3
 
 
@@ -146,13 +146,13 @@ def test_equal_dialogues_still_count_each(encoder: Encoder) -> None:
     row = pack([one, one, one], encoder.image_pad_id)
     assert (row.labels == encoder.end_id).sum() == 3
     assert (row.labels != IGNORED).sum() == 3 * (one.labels != IGNORED).sum()
-    assert set(row.branch.tolist()) == {0, 1, 2, 3}
+    assert set(row.branch_ids.tolist()) == {0, 1, 2, 3}
 
 
 def test_prompts_without_replies_are_packed(encoder: Encoder) -> None:
     row = pack(encoder.encode_group([dialogue[:1] for dialogue in GROUP]), encoder.image_pad_id)
     assert (row.labels == IGNORED).all()
-    assert set(row.branch.tolist()) == {0, 1, 2, 3}
+    assert set(row.branch_ids.tolist()) == {0, 1, 2, 3}
 
 
 def closeups(*replies: tuple[str, Any, str]) -> list[Dialogue]:
@@ -178,7 +178,7 @@ def test_a_row_with_images_of_its_branches(encoder: Encoder) -> None:
     row = pack(encoder.encode_group(dialogues), encoder.image_pad_id)
     assert torch.equal(row.pixel_values, torch.cat([encoder.patches([image])[0] for image in (A, B, WIDE, B)]))
     assert row.image_grid_thw.tolist() == [[1, 4, 4], [1, 4, 4], [1, 2, 8], [1, 4, 4]]
-    pads = [int(((row.input_ids == encoder.image_pad_id) & (row.branch == branch)).sum()) for branch in range(3)]
+    pads = [int(((row.input_ids == encoder.image_pad_id) & (row.branch_ids == branch)).sum()) for branch in range(3)]
     assert pads == [8, 4, 4]
 
 
@@ -190,13 +190,13 @@ def test_logits_are_made_only_where_they_are_needed(
     qwen2_5: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(qwen2_5, "fp32")
-    of_part, made = log_probs._of_part, []
+    of_part, made = log_probs._of_chunk, []
 
     def counting(hidden: torch.Tensor, *rest: Any) -> torch.Tensor:
         made.append(len(hidden))
         return of_part(hidden, *rest)
 
-    monkeypatch.setattr(log_probs, "_of_part", counting)
+    monkeypatch.setattr(log_probs, "_of_chunk", counting)
     rows = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
     causal_lm_loss(model, collate(rows, encoder.tokenizer.pad_token_id))
     assert made == [sum(int((row.labels != IGNORED).sum()) for row in rows)]
@@ -204,7 +204,7 @@ def test_logits_are_made_only_where_they_are_needed(
 
 def test_a_loss_over_several_batches_is_divided_by_what_they_hold_together(qwen2_5: Path, encoder: Encoder) -> None:
     model, pad = load_model(qwen2_5, "fp32"), encoder.tokenizer.pad_token_id
-    rows: list[Row] = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
+    rows: list[PackedRow] = [pack(encoder.encode_group(group), encoder.image_pad_id) for group in (GROUP, OTHERS)]
     with torch.no_grad():
         together = causal_lm_loss(model, collate(rows, pad))
         count = sum(int((row.labels != IGNORED).sum()) for row in rows)
@@ -234,7 +234,7 @@ def test_logits_made_in_parts_are_the_same(both: tuple[Any, Encoder, bool], monk
 
     whole, wanted = learned()
     assert made == [len(whole.logp)]
-    monkeypatch.setattr(log_probs, "LOGITS_AT_ONCE", 7 * len(encoder.tokenizer) + 3)
+    monkeypatch.setattr(log_probs, "LOGITS_PER_CHUNK", 7 * len(encoder.tokenizer) + 3)
     parts, found = learned()
     assert max(made[1:]) == 7
     assert not parts.entropy.requires_grad

@@ -1,4 +1,4 @@
-"""What every way of training does with its folder and its model: a recipe in, a run that can be resumed out."""
+"""The folder of a training run: its recipe, its checkpoints and its finished model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from thinkseg.training import distributed
 from thinkseg.training.recipes import Settings
 
 LOG_FILE = "log.jsonl"
-"""The log of a run in its folder: one JSON object for each logged step."""
+"""Name of a run's log: one JSON object per logged step."""
 
 
 @contextmanager
 def claimed(recipe: Settings, out: Path) -> Iterator[None]:
-    """Marks the folder as this recipe's, or checks that it is, and keeps other runs out for the while.
+    """Writes the recipe to the folder, or compares it with the one there, and locks the folder during the block.
 
-    Raises SettingsError if it is another recipe's, or another run is at work in it.
+    Raises SettingsError if the folder belongs to another recipe, is in use by another run, or cannot be written.
     """
     with distributed.main_process_first():
         _claim(recipe, out)
@@ -37,7 +37,7 @@ def _claim(recipe: Settings, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if stamp.exists() and stamp.read_text() != settings:
-            raise SettingsError(f"{out} holds the run of another recipe; choose another folder, or remove it")
+            raise SettingsError(f"{out}: holds the run of another recipe; choose another folder, or remove it")
         if not stamp.exists():
             with replacing(stamp) as partial:
                 partial.write_text(settings)
@@ -46,7 +46,7 @@ def _claim(recipe: Settings, out: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole. A half-written one, left by a kill, is removed."""
+    """Returns the newest complete checkpoint, if any. Removes incomplete ones, which an interrupted run leaves."""
     with distributed.main_process_first():
         return _last_checkpoint(folder)
 
@@ -63,30 +63,30 @@ def _last_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def in_stages(out: Path, names: Sequence[str], teach: Callable[[int, Path], None]) -> Path:
-    """Runs the stages of these names that are not done yet, and returns the folder of the finished model.
+def run_stages(out: Path, names: Sequence[str], train_stage: Callable[[int, Path], None]) -> Path:
+    """Runs the stages that are not finished yet. Returns the folder of the finished model.
 
-    teach: called with the number of a stage and its folder, where it leaves `model` once that is done.
+    train_stage: called with the number and the folder of a stage; writes `model` into that folder.
     """
     for number, name in enumerate(names):
         folder = stage_folder(out, number, name)
         if not (folder / "model").is_dir():
-            teach(number, folder)
+            train_stage(number, folder)
     return _finish(out, stage_folder(out, len(names) - 1, names[-1]) / "model")
 
 
 def stage_folder(out: Path, number: int, name: str) -> Path:
-    """Where a stage keeps its checkpoints, and then its model."""
+    """Returns the folder of a stage's checkpoints and model."""
     return out / "stages" / f"{number + 1:02d}-{name}"
 
 
 def publish(folder: Path, write: Callable[[Path], None]) -> None:
-    """Has a model written to a folder that has its name only once it is complete; drops the checkpoints beside it."""
+    """Calls `write` to write a model to the folder atomically, then removes the checkpoints next to it."""
     with distributed.main_process_first():
         if not folder.is_dir():
             parts = folder.with_suffix(".part")
             write(parts)
-            for weights in parts.glob("*.safetensors"):  # which are written for their owner alone
+            for weights in parts.glob("*.safetensors"):  # safetensors makes them readable by the owner only
                 weights.chmod(parts.stat().st_mode & 0o666)
             parts.rename(folder)
             for checkpoint in folder.parent.glob("checkpoint-*"):
@@ -94,7 +94,7 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _finish(out: Path, result: Path) -> Path:
-    """Copies the finished model to `out`/model, under that name only once it is complete."""
+    """Copies the finished model to `out`/model atomically."""
     final = out / "model"
     with distributed.main_process_first():
         if not final.is_dir():

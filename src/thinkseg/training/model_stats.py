@@ -1,7 +1,7 @@
-"""Parameters of a Qwen-VL by part, and the sizes of its layers, from its configuration alone.
+"""Parameter counts and layer sizes of a Qwen-VL, from its configuration only.
 
-The model is built on torch's meta device, where tensors have shapes but no data. Even the largest model takes a second
-and no memory, and its weights need not be on disk.
+The model is built on torch's meta device, where tensors have shapes but no data. This takes about a second for the
+largest model, no memory, and no weights on disk.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from thinkseg.training.trainer import LORA_TARGETS
 
 @dataclass(frozen=True, slots=True)
 class TowerStats:
-    """The vision or the language part of a model: a stack of equal layers.
+    """The vision tower or the language model: a stack of equal layers.
 
-    params: all of its own; the language part has neither the embeddings nor the head.
+    params: all parameters; those of the language model exclude the embeddings and the head.
     matrix_params: of `params`, those in matrices inside the layers, which Muon trains.
     hidden_size: channels between layers. intermediate_size: channels inside the feed-forward block.
     query_size: channels of all query heads.
@@ -38,12 +38,12 @@ class TowerStats:
 
 @dataclass(frozen=True, slots=True)
 class ModelStats:
-    """A model by its parts.
+    """Sizes of a model.
 
     embedding_params: of embeddings and head, counted once if they are tied.
     lora_width: input plus output channels of all linear layers that LoRA adapts; an adapter has rank * lora_width
         parameters.
-    kv_per_token: numbers in the KV cache per token, all layers together.
+    kv_per_token: numbers in the KV cache per token, over all layers.
     patch: side of a patch in pixels. merge: a visual token covers merge x merge patches.
     """
 
@@ -62,33 +62,33 @@ class ModelStats:
         return self.vision.params + self.language.params + self.embedding_params
 
     def patches(self, size_wh: tuple[int, int]) -> int:
-        """Number of patches of an image of that size."""
+        """Number of patches of an image."""
         return (size_wh[0] // self.patch) * (size_wh[1] // self.patch)
 
     def visual_tokens(self, size_wh: tuple[int, int]) -> int:
-        """Number of visual tokens of an image of that size."""
+        """Number of visual tokens of an image."""
         return self.patches(size_wh) // self.merge**2
 
 
 def model_stats(name: str | Path) -> ModelStats:
-    """Stats of a model folder or hub name.
+    """Returns the stats of a model folder or hub name.
 
-    Raises ModelError if there is no such configuration, or if its model type is unknown.
+    Raises ModelError if the configuration is missing or its model type is unknown.
     """
     import transformers
 
-    kind = model_type(name)
+    model_class = getattr(transformers, MODEL_CLASSES[model_type(name)])
     config = transformers.AutoConfig.from_pretrained(name)
-    return _stats(lambda: getattr(transformers, MODEL_CLASSES[kind])(config))
+    return _stats(lambda: model_class(config))
 
 
 def created_model_stats(create: Create) -> ModelStats:
-    """Stats of a model that a recipe creates, with the largest vocabulary it may get. Raises SettingsError."""
+    """Returns the stats of a model that a recipe creates, at its largest vocabulary. Raises SettingsError."""
     return _stats(lambda: create_model(create.vision, create.text, _TokenizerStub(create.vocab_size), 0))
 
 
 class _TokenizerStub:
-    """The part of a tokenizer that `create_model` uses; the real one is learned when the run starts."""
+    """The part of a tokenizer that `create_model` uses; the real one is trained when the run starts."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -125,7 +125,7 @@ def _stats(make: Callable[[], Any]) -> ModelStats:
 
 def _language_stats(model: Any, text: Any, head_dim: int) -> TowerStats:
     return TowerStats(
-        *_counted(model, r"model\.language_model\.(layers|norm)\..*"),
+        *_count_params(model, r"model\.language_model\.(layers|norm)\..*"),
         layers=text.num_hidden_layers,
         hidden_size=text.hidden_size,
         intermediate_size=text.intermediate_size,
@@ -135,7 +135,7 @@ def _language_stats(model: Any, text: Any, head_dim: int) -> TowerStats:
 
 def _vision_stats(model: Any, vision: Any) -> TowerStats:
     return TowerStats(
-        *_counted(model, r"model\.visual\..*"),
+        *_count_params(model, r"model\.visual\..*"),
         layers=vision.depth,
         hidden_size=vision.hidden_size,
         intermediate_size=vision.intermediate_size,
@@ -143,8 +143,8 @@ def _vision_stats(model: Any, vision: Any) -> TowerStats:
     )
 
 
-def _counted(model: Any, names: str) -> tuple[int, int]:
-    """Parameters whose name matches, and those of them in matrices inside layers."""
+def _count_params(model: Any, names: str) -> tuple[int, int]:
+    """Number of parameters with matching names, and number of those in matrices inside layers."""
     found = [(name, p) for name, p in model.named_parameters() if re.fullmatch(names, name)]
     matrices = [p for name, p in found if p.ndim == 2 and in_layers(name)]
     return sum(p.numel() for _, p in found), sum(p.numel() for p in matrices)

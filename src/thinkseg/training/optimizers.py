@@ -1,8 +1,8 @@
-"""The optimizers that a recipe can name, made for the Trainer.
+"""The optimizers of recipes.
 
-"adamw" is AdamW. "muon" is Muon (Jordan et al., 2024; learning rates matched to AdamW's as in arXiv 2502.16982) for the
-matrices inside the layers and AdamW for everything else, under one learning rate. A young model of a few million
-parameters learns more from a step with it.
+"adamw" is AdamW. "muon" is Muon (Jordan et al., 2024) for the matrices inside the layers and AdamW for all other
+parameters, with one learning rate (update sizes are matched as in arXiv 2502.16982). Models of a few million parameters
+that are trained from scratch need fewer steps with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def create_optimizer(
     name: str, model: nn.Module, learning_rate: float, weight_decay: float, decayed: Iterable[str]
 ) -> torch.optim.Optimizer:
-    """decayed: names of the parameters that `weight_decay` is for."""
+    """Creates the optimizer of a model's trainable parameters.
+
+    name: "adamw" or "muon". decayed: names of the parameters that `weight_decay` applies to.
+    """
     from torch.optim import AdamW, Muon
 
     decayed = set(decayed)
@@ -37,26 +40,26 @@ def create_optimizer(
         weight_decay=weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )
-    return _joined(muon, adamw)
+    return _combined(muon, adamw)
 
 
 def in_layers(name: str) -> bool:
-    """Whether a parameter belongs to a layer, not to the embeddings or heads at the ends of a model."""
+    """Whether a parameter belongs to a layer, not to the embeddings or heads."""
     return any(part in ("layers", "blocks", "merger") for part in name.split("."))
 
 
-def _joined(*parts: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Several optimizers, each with its own parameters, as one."""
+def _combined(*parts: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Combines optimizers of different parameters into one."""
     import torch
 
-    class Joined(torch.optim.Optimizer):
+    class CombinedOptimizer(torch.optim.Optimizer):
         def __init__(self) -> None:
             self.parts = parts
             super().__init__([p for part in parts for group in part.param_groups for p in group["params"]], {})
             self._share_groups()
 
         def _share_groups(self) -> None:
-            # The very same groups, so that a learning rate set on this optimizer is set on its parts.
+            # The same objects, so that a learning rate set on this optimizer applies to its parts.
             self.param_groups = [group for part in self.parts for group in part.param_groups]
 
         def step(self, closure: Any = None) -> Any:
@@ -73,4 +76,4 @@ def _joined(*parts: torch.optim.Optimizer) -> torch.optim.Optimizer:
                 part.load_state_dict(state)
             self._share_groups()
 
-    return Joined()
+    return CombinedOptimizer()

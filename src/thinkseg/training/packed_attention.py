@@ -1,9 +1,8 @@
-"""Attention in packed rows, without the pairs of tokens that do not see one another.
+"""Attention for packed rows, computed branch by branch.
 
-In a row `[prefix | branch 1 | ... | branch B]` (`training.packing`) most tokens do not see each other: under a mask
-over
-the whole row more is thrown away than kept. Here the prefix attends to itself, and each branch to it and to itself.
-What comes out is what ordinary attention under that mask gives.
+In a row `[prefix | branch 1 | ... | branch B]` (`training.packing`) most pairs of tokens do not attend to each other.
+Masked attention over the complete row would compute more than it uses. Here the prefix attends to itself, and each
+branch to the prefix and itself. The result equals that of masked attention.
 """
 
 from __future__ import annotations
@@ -17,26 +16,27 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "thinkseg_branches"
-"""What transformers knows this attention by."""
+ATTENTION = "thinkseg_branches"
+"""Name of this attention in the registry of transformers."""
 
 Lengths = tuple[tuple[int, ...], ...]
-"""For each row of a batch the tokens of its prefix, then of each branch; what follows them is padding."""
+"""Per row of a batch, the number of tokens of its prefix and of each branch; the rest of the row is padding."""
 
 
 def attend_by_branches(model: Any) -> None:
-    """Has the language model of a Qwen-VL, wrapped or not, take `lengths` from now on, and attend accordingly.
+    """Makes the language model of a Qwen-VL, wrapped or not, accept the keyword argument `lengths`.
 
-    Called without them it attends as it always does. It stays so, because gradient checkpointing attends again later.
+    Without that argument its attention is unchanged. The change is permanent, because gradient checkpointing computes
+    attention again in the backward pass.
     """
-    AttentionInterface.register(NAME, _attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    part_of(model, "language_model").config._attn_implementation = NAME
+    AttentionInterface.register(ATTENTION, _attend)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    submodule(model, "language_model").config._attn_implementation = ATTENTION
 
 
-def part_of(model: Any, name: str) -> Any:
-    """A module of a model by the end of its name, whatever the model is wrapped in."""
-    return next(module for place, module in model.named_modules() if place.endswith(name))
+def submodule(model: Any, suffix: str) -> Any:
+    """Returns the first module whose name ends with the suffix; wrappers of the model add prefixes to names."""
+    return next(module for name, module in model.named_modules() if name.endswith(suffix))
 
 
 def _attend(
@@ -48,7 +48,7 @@ def _attend(
     lengths: Lengths | None = None,
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers asks it: query (rows, query heads, L, channels), key and value (rows, heads, L, channels)."""
+    """Called by transformers. query: (rows, query heads, L, channels); key, value: (rows, heads, L, channels)."""
     if lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     rows = zip(query.split(1), key.split(1), value.split(1), lengths, strict=True)
@@ -59,33 +59,32 @@ def _attend(
 def _of_row(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: Sequence[int], scaling: float
 ) -> torch.Tensor:
-    """Attention of one row (1, query heads, L, channels); nothing is seen by padding, and it gets zeros."""
+    """Attention of one row (1, query heads, L, channels). The output of padding is zero."""
     padding = query.shape[2] - sum(lengths)
-    # Split at once: the gradients of slices, each as long as the whole row, would have to be added up.
+    # One split instead of slices: the gradient of each slice would be as long as the complete row.
     queries, keys, values = (part.split([*lengths, padding], 2) for part in (query, key, value))
     outputs = [
         functional.scaled_dot_product_attention(
             queries[0], keys[0], values[0], is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
         )
     ]
-    for own_query, own_key, own_value in zip(queries[1:-1], keys[1:-1], values[1:-1], strict=True):
-        outputs.append(
-            _of_branch(own_query, torch.cat([keys[0], own_key], 2), torch.cat([values[0], own_value], 2), scaling)
-        )
+    for branch_query, branch_key, branch_value in zip(queries[1:-1], keys[1:-1], values[1:-1], strict=True):
+        all_keys, all_values = torch.cat([keys[0], branch_key], 2), torch.cat([values[0], branch_value], 2)
+        outputs.append(_of_branch(branch_query, all_keys, all_values, scaling))
     return torch.cat([*outputs, torch.zeros_like(queries[-1])], 2)
 
 
 def _of_branch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Attention of the last tokens of a dialogue to all of it: query is shorter than key and value."""
+    """Attention of the last tokens of a dialogue to the complete dialogue: query is shorter than key and value."""
     shape = query.shape
     length, total = shape[2], key.shape[2]
-    unseen = query.new_full((length, total), -torch.inf).triu_(total - length + 1)
-    # Query heads that share a head of keys are rows of one product: no kernel for masks wants to know of such groups.
+    mask = query.new_full((length, total), -torch.inf).triu_(total - length + 1)
+    # Query heads that share a key head become rows of one product: kernels with masks do not support `enable_gqa`.
     output = functional.scaled_dot_product_attention(
         query.reshape(1, key.shape[1], -1, shape[-1]),
         key,
         value,
-        attn_mask=unseen.repeat(shape[1] // key.shape[1], 1),
+        attn_mask=mask.repeat(shape[1] // key.shape[1], 1),
         scale=scaling,
     )
     return output.reshape(shape)

@@ -1,7 +1,7 @@
-"""Sizes of the packed rows of a run in tokens and patches, from its recipe and the sizes of the model.
+"""Estimates the sizes of a run's packed rows in tokens and patches, from its recipe and the sizes of the model.
 
-Visual tokens are exact. The rest is an estimate: a token of text has `CHARS_PER_TOKEN` characters, and every rollout is
-as long as `max_new_tokens` allows.
+Visual tokens are exact. Text is estimated at `CHARS_PER_TOKEN` characters per token, and replies of rollouts at
+`max_new_tokens`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from thinkseg.models.policies.qwen.encoder import Encoder
 
 CHARS_PER_TOKEN = 3.0
-"""Of prose and boxes together: prose has about four, but Qwen's tokenizers make one token of each digit."""
+"""For prose and boxes combined: prose has about 4, but Qwen's tokenizers encode each digit as one token."""
 
 SAMPLED_CLIPS = 6
-"""Clips of each kind of data among which the longest row is looked for."""
+"""Clips per kind of data that are searched for the longest row."""
 
 QUESTION = "the animal that changes direction after it is overtaken by the others"
-"""Stands for the questions of a benchmark."""
+"""A query of the typical length in benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RowSize:
 
 
 def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None) -> RowSize:
-    """The longest row of some of a stage's data. The data are made, but not encoded."""
+    """Returns the longest row among samples of a stage's data. The samples are generated, but not encoded."""
     cot = opened_set(cot_set, view) if cot_set and "cot" in stage.data else None
     mixture = Mixture(
         cast("Encoder", None),
@@ -59,24 +59,24 @@ def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None
         category_weights=stage.category_weights,
         noise_word_rate=stage.noise_word_rate,
     )
-    # keyframe_only is made of the beginnings of traces, and cutting them takes a tokenizer.
+    # keyframe_only truncates traces, which would need a tokenizer.
     kinds: set[DataKind] = {"traces" if kind == "keyframe_only" else kind for kind in stage.data}
-    made = (KINDS[kind](mixture, at, np.random.default_rng(at)) for kind in kinds for at in range(SAMPLED_CLIPS))
-    return max((packed_row(dialogues, model) for dialogues in made if dialogues), key=lambda row: row.tokens)
+    samples = (KINDS[kind](mixture, at, np.random.default_rng(at)) for kind in kinds for at in range(SAMPLED_CLIPS))
+    return max((packed_row(dialogues, model) for dialogues in samples if dialogues), key=lambda row: row.tokens)
 
 
 def packed_row(dialogues: Sequence[Dialogue], model: ModelStats) -> RowSize:
-    """Size of the row of some dialogues. What all of them begin with stands in it once."""
+    """Returns the size of the row that packs the dialogues. Their common prefix is counted once."""
     contents = [list(_contents(dialogue)) for dialogue in dialogues]
     shared = [parts[0] for parts in takewhile(_equal, zip(*contents, strict=False))] if len(contents) > 1 else []
     tokens = tokens_of(shared, model) + sum(tokens_of(content[len(shared) :], model) for content in contents)
-    labels = sum(tokens_of((said,), model) for dialogue in dialogues for said in dialogue if isinstance(said, str))
+    labels = sum(tokens_of((part,), model) for dialogue in dialogues for part in dialogue if isinstance(part, str))
     images = {id(part): part for content in contents for part in content if not isinstance(part, str)}
     return RowSize(tokens, _patches(list(images.values()), model), labels)
 
 
 def group_row(turns: Sequence[RowSize], recipe: GrpoRecipe) -> RowSize:
-    """Size of the row of a GRPO group: the first turn once, and each rollout with its replies and further turns."""
+    """Returns the size of a GRPO group's row: the first turn once, and the replies and later turns per rollout."""
     first, *later = turns
     replies = recipe.max_new_tokens * len(turns)
     return RowSize(
@@ -87,12 +87,12 @@ def group_row(turns: Sequence[RowSize], recipe: GrpoRecipe) -> RowSize:
 
 
 def turn_sizes(chain: str, view: View, model: ModelStats) -> list[RowSize]:
-    """Sizes of what a chain asks, turn by turn."""
+    """Returns the size of each turn of a chain's prompt."""
     return [RowSize(tokens_of(turn.content, model), _patches(turn.images, model)) for turn in _turns(chain, view)]
 
 
 def _turns(chain: str, view: View) -> Iterator[Turn]:
-    """The turns of a chain about blank frames."""
+    """Yields the turns of a chain for a video of blank frames."""
     from thinkseg.ops.video import ArrayFrames
 
     video = ArrayFrames(np.zeros((view.num_frames, 1, 1, 3), np.uint8), fps=1.0)
@@ -103,37 +103,37 @@ def _turns(chain: str, view: View) -> Iterator[Turn]:
 
 
 def cache_tokens(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> int:
-    """Tokens in the KV cache: prompts once each, and the rollouts that are continued at the same time."""
-    (first, _), *later = _dialogues_at_once(recipe, turns)
+    """Returns the tokens in the KV cache: each prompt once, and the rollouts that are decoded concurrently."""
+    (first, _), *later = _concurrent_dialogues(recipe, turns)
     # The first turn adds replies to shared prompts; a later turn continues copies of whole dialogues.
     continued = [first * recipe.max_new_tokens, *(count * length for count, length in later)]
     return recipe.prompts_per_step * turns[0].tokens + max(continued)
 
 
 def prefills(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[RowSize]:
-    """What is read at the same time in each turn: prompts, then the replies and further turns of rollouts."""
-    (first, _), *later = _dialogues_at_once(recipe, turns)
+    """Returns the size of the prefill batch per turn: prompts, then the previous replies and turns of rollouts."""
+    (first, _), *later = _concurrent_dialogues(recipe, turns)
     prompts = max(1, first // recipe.num_generations)
-    reads = [RowSize(prompts * turns[0].tokens, prompts * turns[0].patches)]
+    batches = [RowSize(prompts * turns[0].tokens, prompts * turns[0].patches)]
     for (count, _), turn in zip(later, turns[1:], strict=True):
-        reads.append(RowSize(count * (turn.tokens + recipe.max_new_tokens), count * turn.patches))
-    return reads
+        batches.append(RowSize(count * (turn.tokens + recipe.max_new_tokens), count * turn.patches))
+    return batches
 
 
-def _dialogues_at_once(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[tuple[int, int]]:
-    """For each turn, how many dialogues are continued at the same time, and their length in the end."""
-    total, length, found = recipe.prompts_per_step * recipe.num_generations, 0, []
+def _concurrent_dialogues(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> list[tuple[int, int]]:
+    """Per turn, the number of dialogues that are decoded concurrently, and their final length in tokens."""
+    total, length, batches = recipe.prompts_per_step * recipe.num_generations, 0, []
     for number, turn in enumerate(turns):
-        step = 1 if number else recipe.num_generations  # a group shares its prompt
+        step = 1 if number else recipe.num_generations  # a group shares its prompt in the first turn
         length += turn.tokens
         fitting = recipe.max_cache_tokens // (length + step * recipe.max_new_tokens)
         length += recipe.max_new_tokens
-        found.append((min(total, max(1, fitting) * step), length))
-    return found
+        batches.append((min(total, max(1, fitting) * step), length))
+    return batches
 
 
 def tokens_of(content: Sequence[str | np.ndarray], model: ModelStats) -> int:
-    """Tokens of texts and images: one more for the delimiters of a text, two more around an image."""
+    """Tokens of texts and images, plus one delimiter per text and two per image."""
     return sum(
         1 + int(len(part) / CHARS_PER_TOKEN) if isinstance(part, str) else 2 + model.visual_tokens(_size_wh(part))
         for part in content
@@ -141,12 +141,12 @@ def tokens_of(content: Sequence[str | np.ndarray], model: ModelStats) -> int:
 
 
 def _contents(dialogue: Dialogue) -> Iterator[str | np.ndarray]:
-    for said in dialogue:
-        yield from said.content if isinstance(said, Turn) else (said,)
+    for part in dialogue:
+        yield from part.content if isinstance(part, Turn) else (part,)
 
 
 def _equal(parts: Sequence[str | np.ndarray]) -> bool:
-    """Whether all dialogues have the same text in a place, or the very same image."""
+    """Whether the parts are equal texts, or the same image object."""
     return all(part is parts[0] or (isinstance(part, str) and part == parts[0]) for part in parts)
 
 

@@ -1,4 +1,4 @@
-"""`transformers.Trainer` for packed rows: its arguments, adapters, precision and optimizer."""
+"""`transformers.Trainer` for packed rows, with its arguments, adapters, precision and optimizer."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_p
 
 
 def resolve_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
-    """A recipe's view, with boxes written as this kind of model writes them. Raises SettingsError for other sizes."""
-    multiple = encoder.size_multiple
-    for name, size_wh in (("frame_wh", view.frame_wh), ("closeup_wh", view.closeup_wh or ())):
-        if any(side % multiple for side in size_wh):
-            raise SettingsError(f"{name}: {list(size_wh)} are not multiples of {multiple}, as the model needs")
+    """Returns a recipe's view with the box coordinates of the model. Raises SettingsError for unsupported sizes."""
+    check_sizes(view, encoder.size_multiple)
     return replace(view, coordinates=COORDINATES[model.config.model_type])
 
 
+def check_sizes(view: View, multiple: int) -> None:
+    """Raises SettingsError if a side of the frames or closeups is not a multiple of `multiple` pixels."""
+    for name, size_wh in (("frame_wh", view.frame_wh), ("closeup_wh", view.closeup_wh or ())):
+        if any(side % multiple for side in size_wh):
+            raise SettingsError(f"{name}: {list(size_wh)} are not multiples of {multiple}; choose sides that are")
+
+
 def trainable(model: Any, source: ModelRecipe, gradient_checkpointing: bool) -> Any:
-    """The model with what the recipe trains unfrozen, under a LoRA adapter if it asks for one."""
-    model.accepts_loss_kwargs = True  # so that the Trainer counts a step's labels over all its passes
+    """Prepares a model for training: freezes or unfreezes the vision tower, and adds the recipe's LoRA adapter."""
+    model.accepts_loss_kwargs = True  # the Trainer then counts a step's labels over all its micro-batches
     frozen = not (source.create or source.train_vision)
     model.model.visual.requires_grad_(not frozen)
     if not source.lora:
@@ -51,7 +55,7 @@ def trainable(model: Any, source: ModelRecipe, gradient_checkpointing: bool) -> 
 
 
 def uses_bf16(precision: str) -> bool:
-    """Whether to compute in bf16: as the recipe says, or if it leaves that open, where the hardware is quick at it."""
+    """Whether to compute in bf16. precision: "auto" means bf16 where the hardware supports it at full speed."""
     import torch
 
     if precision == "auto":
@@ -68,10 +72,9 @@ def training_arguments(
     report_to: Sequence[str] | None,
     **own: Any,
 ) -> TrainingArguments:
-    """What the Trainer is told, whatever it trains.
+    """Makes the Trainer's arguments from the settings of a recipe.
 
-    folder: for checkpoints. report_to: as in `training.recipes.RunRecipe`. own: what else this training wants
-    told.
+    folder: for checkpoints. report_to: as in `training.recipes.RunRecipe`. own: further `TrainingArguments`.
     """
     import torch
     from transformers import TrainingArguments
@@ -91,7 +94,7 @@ def training_arguments(
         data_seed=seed,
         save_steps=settings.save_steps,
         save_total_limit=1,
-        train_sampling_strategy="sequential",  # every index is a fresh draw already
+        train_sampling_strategy="sequential",  # the data are in random order already
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to=["tensorboard"] if report_to is None else list(report_to),
@@ -103,9 +106,9 @@ def training_arguments(
 def stage_trainer(
     recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any, **own: Any
 ) -> Trainer:
-    """The Trainer of one stage of a run, which logs to the run's log and keeps its checkpoints in the stage's folder.
+    """Makes the Trainer of one stage, with its checkpoints in `folder` and its log in `out`.
 
-    own: what else the Trainer is told, as `transformers.TrainingArguments` takes it.
+    own: further `TrainingArguments`.
     """
     from transformers import PrinterCallback
 
@@ -130,13 +133,12 @@ def stage_trainer(
         data_collator=collator,
         callbacks=[JsonLines(out, stage.name)] if distributed.rank() == 0 else [],
     )
-    trainer.remove_callback(PrinterCallback)  # ours prints the same
+    trainer.remove_callback(PrinterCallback)  # JsonLines prints the same
     return trainer
 
 
 def trainer_class(optimizer: str) -> type[Trainer]:
-    """A Trainer that takes packed rows and an optimizer of `training.optimizers`, and whose checkpoints come back
-    whole.
+    """Returns a Trainer for packed rows with an optimizer of `training.optimizers`.
 
     Its loss is the mean over the labelled tokens of a step.
     """
@@ -150,7 +152,7 @@ def trainer_class(optimizer: str) -> type[Trainer]:
                 outputs = model(**inputs)
                 return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
             loss = causal_lm_loss(model, inputs, num_items_in_batch)
-            if num_items_in_batch is not None:  # of all processes, while gradients are averaged over them
+            if num_items_in_batch is not None:  # counts all processes, while gradients are averaged over them
                 loss = loss * distributed.world_size()
             return (loss, {}) if return_outputs else loss
 
@@ -163,8 +165,8 @@ def trainer_class(optimizer: str) -> type[Trainer]:
             return self.optimizer
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            # Qwen2.5-VL is saved under the hub's names of its weights. The stock method looks for the names in memory,
-            # finds few of them, and would go on with the weights the stage began with.
+            # Checkpoints of Qwen2.5-VL use the hub's names of weights, which differ from those in memory. The stock
+            # method would skip these weights and resume with the initial ones.
             if isinstance(self.model, transformers.PreTrainedModel):
                 self.model.load_state_dict(load_model(resume_from_checkpoint, "fp32").state_dict())
             else:

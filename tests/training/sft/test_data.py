@@ -18,8 +18,8 @@ from thinkseg.data.shapes.traces import SINGLE_FRAME_KINDS
 from thinkseg.demonstrations import closeups, glimpses, lists, traces, true_reply
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.ops.boxes import iou_matrix
-from thinkseg.training.packing import Row, pack
-from thinkseg.training.sft.data import BATCHES_A_POOL, KINDS, Mixture, corpus
+from thinkseg.training.packing import PackedRow, pack
+from thinkseg.training.sft.data import BATCHES_PER_POOL, KINDS, Mixture, corpus
 from thinkseg.types import Answer, Dialogue, Turn, View
 from tinymodels import labelled_text, taught_text
 
@@ -36,12 +36,12 @@ def mixture(encoder: Encoder, **changes: Any) -> Mixture:
     return Mixture(encoder, VIEW, **settings | changes)
 
 
-def every(data: Mixture) -> list[Row]:
+def every(data: Mixture) -> list[PackedRow]:
     return [data[i] for i in range(len(data))]
 
 
-def same(one: Row, other: Row) -> bool:
-    arrays = ("input_ids", "labels", "position_ids", "branch", "predictor")
+def same(one: PackedRow, other: PackedRow) -> bool:
+    arrays = ("input_ids", "labels", "position_ids", "branch_ids", "predictor_index")
     return all(np.array_equal(getattr(one, a), getattr(other, a)) for a in arrays) and torch.equal(
         one.pixel_values, other.pixel_values
     )
@@ -76,7 +76,7 @@ def test_a_mixture_has_a_length(encoder: Encoder) -> None:
 
 def test_a_row_asks_as_many_questions_as_it_is_told(encoder: Encoder) -> None:
     rows = [mixture(encoder, questions_per_clip=3)[i] for i in range(4)]
-    assert [int(row.branch.max()) for row in rows] == [3] * 4
+    assert [int(row.branch_ids.max()) for row in rows] == [3] * 4
     assert all((row.labels == encoder.end_id).sum() == 3 for row in rows)
     assert all(len(row.image_grid_thw) == VIEW.num_frames for row in rows)
 
@@ -116,10 +116,10 @@ def test_rows_of_a_batch_are_about_equally_long(encoder: Encoder) -> None:
         encoder,
         kind_weights={"list_objects_single_frame": 1.0, "traces": 1.0},
         batch_size=4,
-        length=4 * BATCHES_A_POOL + 6,
+        length=4 * BATCHES_PER_POOL + 6,
     )
     lengths = [len(row.input_ids) for row in every(data)]
-    pools = [lengths[: 4 * BATCHES_A_POOL], lengths[4 * BATCHES_A_POOL :]]
+    pools = [lengths[: 4 * BATCHES_PER_POOL], lengths[4 * BATCHES_PER_POOL :]]
     for pool in pools:
         batches = [pool[i : i + 4] for i in range(0, len(pool), 4)]
         assert all(max(one) <= min(other) for one, other in pairwise(sorted(batches)))

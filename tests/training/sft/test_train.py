@@ -279,7 +279,7 @@ def test_recipes_that_cannot_be_run_are_refused_at_once(tmp_path: Path, recipe: 
 
 def test_a_step_that_cannot_be_shared_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SettingsError, match="gradient_accumulation_steps: 1 is no multiple of 2"):
+    with pytest.raises(SettingsError, match="gradient_accumulation_steps: 1 is not a multiple of 2"):
         train(CREATED, tmp_path)
 
 

@@ -12,14 +12,14 @@ from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Enco
 from thinkseg.rewards.groups import Group
 from thinkseg.training import distributed
 from thinkseg.training.grpo.loss import token_weights
-from thinkseg.training.packing import Row, collate, pack
+from thinkseg.training.packing import PackedRow, collate, pack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedGroup:
     """One group as a packed row. advantage, weight: float32, one per labelled token of the row, in order."""
 
-    row: Row
+    row: PackedRow
     advantage: np.ndarray
     weight: np.ndarray
 

@@ -1,17 +1,17 @@
-"""Training data as a pure function of (stage, index): packed rows of dialogues about shapes clips.
+"""Training data of SFT: packed rows of dialogues, a pure function of stage and index.
 
 A stage's recipe gives a weight to each kind of data:
 
-- traces: the questions of a clip with reasoning and answers, prompted as by the `veason` chain
-- answers: the same questions and answers without reasoning
+- traces: the questions of a clip of shapes with reasoning and answers, prompted as by the `veason` chain
+- answers: the same without reasoning
 - keyframe_only: the traces up to the keyframe, without the boxes
 - first_visible_keyframe: the traces with the first frame that shows a target as keyframe, instead of the best one
 - two_turns: the traces prompted as by the `revseg` chain, in two turns
-- two_turns_boxes_only: the same, with a loss on the second turn only, the boxes
-- single_frame_questions: the traces of questions that one frame can answer, with only that frame shown
-- list_objects: the names and boxes of all objects in each of several shown frames
-- list_objects_single_frame: the same with a single frame shown
-- cot: the samples of a set on disk, one per row, prompted as by the `veason` chain (see `thinkseg.data.cot`)
+- two_turns_boxes_only: the same, with a loss on the boxes of the second turn only
+- single_frame_questions: the traces of questions that a single frame can answer, with only that frame shown
+- list_objects: the names and boxes of all objects in each of several frames
+- list_objects_single_frame: the same for a single frame
+- cot: the samples of a chain-of-thought set on disk, one per row, prompted as by the `veason` chain
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from thinkseg.data.shapes.traces import observe
 from thinkseg.data.shapes.wordings import add_noise_words
 from thinkseg.demonstrations import closeups, dialogue, glimpses, lists, traces, true_reply
 from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText, spans
-from thinkseg.training.packing import Row, pack
+from thinkseg.training.packing import PackedRow, pack
 from thinkseg.training.sft.recipe import DataKind
 from thinkseg.types import Dialogue, View
 
-BATCHES_A_POOL = 8
+BATCHES_PER_POOL = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,11 @@ class Mixture:
     """A map-style data set of packed rows.
 
     kind_weights: weight of each kind; they need not sum to 1. questions_per_clip: dialogues per row.
-    clip_offset: first index of the train split that is used, so that stages use different clips.
-    batch_size: rows per batch. A batch is padded to its longest row. Rows are therefore drawn in pools of some
-        batches, sorted by length and cut into batches, which come in random order.
-    cot: the set for the kind `cot`, and only for it.
+    clip_offset: first index of the train split that is used; different stages use different clips.
+    length: number of rows.
+    batch_size: rows per batch. A batch is padded to its longest row. Rows are therefore made in pools of
+        `BATCHES_PER_POOL` batches, sorted by length, and split into batches in random order.
+    cot: the set for the kind `cot`; None without that kind.
     category_weights, noise_word_rate: as in `training.sft.recipe.Stage`.
     """
 
@@ -60,29 +61,29 @@ class Mixture:
     cot: CotSet | None = None
     category_weights: Mapping[str, float] = field(default_factory=dict)
     noise_word_rate: float = 0.0
-    # The pool at work; batches are asked for in order, so that each pool is made once in a loader process.
-    _pools: dict[int, list[Row]] = field(default_factory=dict, init=False, repr=False)
+    # The current pool. Batches are requested in order, so that a loader process makes each pool once.
+    _pools: dict[int, list[PackedRow]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Row:
-        pool, place = divmod(index, self.batch_size * BATCHES_A_POOL)
+    def __getitem__(self, index: int) -> PackedRow:
+        pool, position = divmod(index, self.batch_size * BATCHES_PER_POOL)
         if pool not in self._pools:
             self._pools.clear()
-            self._pools[pool] = self._draw(pool)
-        return self._pools[pool][place]
+            self._pools[pool] = self._make_pool(pool)
+        return self._pools[pool][position]
 
     def clip(self, at: int, questions: int) -> Episode:
-        """A clip of the train split, and what is asked about it."""
+        """Returns a clip of the train split with its questions, some of them with noise words."""
         clip = episode("train", at, questions, self.category_weights)
         rng = np.random.default_rng([4, at])
-        stray = rng.random(len(clip.texts)) < self.noise_word_rate
-        texts = (add_noise_words(text, rng) if odd else text for text, odd in zip(clip.texts, stray, strict=True))
+        noisy = rng.random(len(clip.texts)) < self.noise_word_rate
+        texts = (add_noise_words(text, rng) if noise else text for text, noise in zip(clip.texts, noisy, strict=True))
         return replace(clip, texts=tuple(texts))
 
-    def _draw(self, pool: int) -> list[Row]:
-        size = self.batch_size * BATCHES_A_POOL
+    def _make_pool(self, pool: int) -> list[PackedRow]:
+        size = self.batch_size * BATCHES_PER_POOL
         rows = [self._row(i) for i in range(pool * size, min((pool + 1) * size, self.length))]
         rows.sort(key=lambda row: len(row.input_ids))
         batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
@@ -90,17 +91,17 @@ class Mixture:
         order = np.random.default_rng([2, self.clip_offset, pool]).permutation(len(full))
         return [row for batch in [*(full[i] for i in order), *rest] for row in batch]
 
-    def _row(self, index: int) -> Row:
+    def _row(self, index: int) -> PackedRow:
         at = self.clip_offset + index
         rng = np.random.default_rng([1, at])
         kinds = [kind for kind in KINDS if kind in self.kind_weights]
         weights = np.array([self.kind_weights[k] for k in kinds], float)
         kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
-        while not (dialogues := KINDS[kind](self, at, rng)):  # nothing to see in that clip, or nothing to ask
+        while not (dialogues := KINDS[kind](self, at, rng)):  # no object or no question in that clip
             at += self.length
         encoded = self.encoder.encode_group(dialogues)
-        if kind in LAST_REPLY_ALONE:
-            encoded = [_last_reply_alone(one) for one in encoded]
+        if kind in LAST_REPLY_ONLY:
+            encoded = [_last_reply_only(one) for one in encoded]
         return pack(encoded, self.encoder.image_pad_id)
 
 
@@ -113,13 +114,13 @@ def _answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialog
 
 
 def _keyframe_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return [(*asked, _until_boxes(str(reply), mixture.encoder)) for *asked, reply in _traces(mixture, at, rng)]
+    return [(*turns, _until_boxes(str(reply), mixture.encoder)) for *turns, reply in _traces(mixture, at, rng)]
 
 
 def _until_boxes(reply: str, encoder: Encoder) -> str:
-    """A reply up to its keyframe, nothing said of how it goes on; all of one that says there is no target."""
-    kept, boxed, _ = reply.partition(f', "{BOXES}": [[')
-    return GeneratedText(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if boxed else reply
+    """A reply up to its keyframe, without an end of turn. A reply without a target is returned unchanged."""
+    kept, has_boxes, _ = reply.partition(f', "{BOXES}": [[')
+    return GeneratedText(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if has_boxes else reply
 
 
 def _first_visible_keyframe(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -131,20 +132,19 @@ def _two_turns(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dial
 
 
 def _two_turns_boxes_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    """Without the questions that have no target, which end after the first turn."""
+    """Excludes the questions without a target, which end after the first turn."""
     return [dialogue for dialogue in _two_turns(mixture, at, rng) if len(dialogue) > 2]
 
 
-def _last_reply_alone(encoded: EncodedDialogue) -> EncodedDialogue:
-    """The same dialogue, of which no reply is taught but the last."""
+def _last_reply_only(encoded: EncodedDialogue) -> EncodedDialogue:
+    """The same dialogue with labels for its last reply only."""
     start, _ = spans(encoded.labels != IGNORED)[-1]
     return replace(encoded, labels=np.where(np.arange(len(encoded.input_ids)) < start, IGNORED, encoded.labels))
 
 
 def _single_frame_questions(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return glimpses(
-        mixture.clip(at, 2 * mixture.questions_per_clip), mixture.view, rng
-    )  # about every second is of looks
+    # About half of the questions can be answered from a single frame.
+    return glimpses(mixture.clip(at, 2 * mixture.questions_per_clip), mixture.view, rng)
 
 
 def _list_objects(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -156,12 +156,12 @@ def _list_objects_single_frame(mixture: Mixture, at: int, rng: np.random.Generat
 
 
 def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    """The whole set in random order, then again in another, and so on."""
-    assert mixture.cot is not None  # a recipe with this kind names a set
+    """Iterates over the set in a new random order per epoch."""
+    assert mixture.cot is not None  # recipes with this kind have a set
     samples = mixture.cot.samples
-    epoch, place = divmod(at - mixture.clip_offset, len(samples))
+    epoch, position = divmod(at - mixture.clip_offset, len(samples))
     order = np.random.default_rng([3, mixture.clip_offset, epoch]).permutation(len(samples))
-    return [dialogue(mixture.cot, samples[order[place]], mixture.view)]
+    return [dialogue(mixture.cot, samples[order[position]], mixture.view)]
 
 
 KINDS: dict[DataKind, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
@@ -176,14 +176,14 @@ KINDS: dict[DataKind, Callable[[Mixture, int, np.random.Generator], list[Dialogu
     "list_objects": _list_objects,
     "traces": _traces,
 }
-"""Functions that make the dialogues of a row. Their order must stay: the random choice of a kind depends on it."""
+"""Functions that make the dialogues of a row. Do not reorder: the random choice of a kind depends on the order."""
 
-LAST_REPLY_ALONE = ("two_turns_boxes_only",)
-"""Kinds of data whose earlier replies are not taught."""
+LAST_REPLY_ONLY = ("two_turns_boxes_only",)
+"""Kinds of data with labels for the last reply only."""
 
 
 def corpus(view: View, count: int) -> list[str]:
-    """Texts as training will meet them, to learn a tokenizer from."""
+    """Returns the texts of `count` training clips, to train a tokenizer on."""
     texts = []
     for index in range(count):
         clip = episode("train", index, 4)

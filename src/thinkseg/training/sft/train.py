@@ -1,12 +1,12 @@
-"""Supervised fine-tuning: a recipe in, a checkpoint folder out, stage by stage on `transformers.Trainer`.
+"""Supervised fine-tuning by a recipe, stage by stage with `transformers.Trainer`.
 
-    out/recipe.json          the settings of the run, defaults included
+    out/recipe.json          the settings of the run, including defaults
     out/log.jsonl            one line per logged step
     out/tensorboard/         the same for TensorBoard
-    out/stages/NN-name/      checkpoints of a stage while it runs; `model/` once it is done
-    out/model/               the result, in the ordinary layout
+    out/stages/NN-name/      checkpoints of a stage while it runs; then `model/`
+    out/model/               the result, in the save_pretrained layout
 
-Killed at any moment and started again with the same recipe and folder, a run goes on from its last checkpoint.
+An interrupted run that is started again with the same recipe and folder resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
-from thinkseg.training.checkpoints import claimed, in_stages, last_checkpoint, publish, stage_folder
-from thinkseg.training.packing import Row, collate
+from thinkseg.training.checkpoints import claimed, last_checkpoint, publish, run_stages, stage_folder
+from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
 from thinkseg.training.sft.recipe import Recipe
-from thinkseg.training.sft.vision_warmup import VisionProbeData, collate_cells, probe
+from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
 from thinkseg.training.trainer import resolve_view, stage_trainer, trainable, uses_bf16
 
 if TYPE_CHECKING:
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STAGE_STRIDE = 10_000_000
-"""Clips of the train split set apart for each stage."""
+"""Clips of the train split that are reserved for each stage."""
 
 
 def train(recipe: Recipe, out: Path) -> Path:
-    """Runs all stages of a recipe, going on where an earlier call stopped. Returns the folder of the finished model.
+    """Runs all stages of a recipe, or resumes them. Returns the folder of the finished model.
 
-    Raises SettingsError if `out` holds the run of another recipe or is in use, or if it cannot be run.
+    Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe or is in use.
     """
     _check(recipe)
 
-    def teach(number: int, folder: Path) -> None:
-        model, encoder = _start(recipe, out, number)
+    def train_stage(number: int, folder: Path) -> None:
+        model, encoder = _initial_model(recipe, out, number)
         _run_stage(recipe, number, model, encoder, folder, out)
         publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
 
     with claimed(recipe, out):
-        return in_stages(out, [stage.name for stage in recipe.stages], teach)
+        return run_stages(out, [stage.name for stage in recipe.stages], train_stage)
 
 
 def _check(recipe: Recipe) -> None:
-    """What a recipe alone does not show, said before hours have gone into earlier stages."""
+    """Raises errors of later stages before the first stage starts."""
     for stage in recipe.stages:
         distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     if recipe.cot_set:
@@ -60,23 +60,23 @@ def _check(recipe: Recipe) -> None:
     distributed.check_devices()
 
 
-def _start(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
-    """The model a stage begins with: the one before's, or the recipe's."""
+def _initial_model(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
+    """Returns the initial model of a stage: the result of the previous stage, or the recipe's model."""
     import torch
 
     source = recipe.model
     if source.create and not number:
-        wanted = source.create
-        texts = corpus(recipe.view, wanted.tokenizer_clips)
-        tokenizer = create_tokenizer(texts, wanted.vocab_size, wanted.max_integer_token, wanted.num_decimal_tokens)
-        model = create_model(source.create.vision, source.create.text, tokenizer, recipe.seed)
-        return model, create_encoder(tokenizer, source.create.vision)
-    before = resolve_model(str(source.name))
+        create = source.create
+        texts = corpus(recipe.view, create.tokenizer_clips)
+        tokenizer = create_tokenizer(texts, create.vocab_size, create.max_integer_token, create.num_decimal_tokens)
+        model = create_model(create.vision, create.text, tokenizer, recipe.seed)
+        return model, create_encoder(tokenizer, create.vision)
+    folder = resolve_model(str(source.name))
     if number:
-        before = stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
+        folder = stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
     precision: Any = "bf16" if uses_bf16(recipe.precision) and source.lora else "fp32"
-    model, encoder = load_model(before, precision), Encoder.load(before)
-    torch.manual_seed(recipe.seed + number)  # what a stage adds, heads or adapters, is the same after an interruption
+    model, encoder = load_model(folder, precision), Encoder.load(folder)
+    torch.manual_seed(recipe.seed + number)  # a resumed stage gets the same initial heads or adapters
     return model, encoder
 
 
@@ -125,10 +125,10 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
 
 
 class _Collate:
-    """`collate` bound to a padding token; a class, so that loader processes can be handed it."""
+    """`collate` bound to a padding token; a class, because loader processes must pickle it."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[PackedRow]) -> dict[str, torch.Tensor]:
         return collate(rows, self.pad_id)

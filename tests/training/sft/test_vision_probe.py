@@ -10,7 +10,7 @@ from thinkseg.data.shapes.render import ShapesVideo, corners, label_map
 from thinkseg.data.shapes.simulation import COLORS, SHAPES
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
-from thinkseg.training.sft.vision_warmup import FRAMES_A_CLIP, LEAST_COVER, VisionProbeData, collate_cells, probe
+from thinkseg.training.sft.vision_probe import FRAMES_PER_CLIP, MIN_COVERAGE, VisionProbeData, collate_cells, probe
 from thinkseg.types import View
 
 VIEW = View(4, (112, 84))
@@ -33,9 +33,9 @@ def test_items_are_a_pure_function_of_their_index(encoder: Encoder, cells: Visio
 
 def test_shapes_of_an_item(cells: VisionProbeData) -> None:
     item = cells[0]
-    assert item["grids"].tolist() == [[1, 2 * ROWS, 2 * COLUMNS]] * FRAMES_A_CLIP
-    assert item["color"].shape == item["shape"].shape == (FRAMES_A_CLIP, ROWS * COLUMNS)
-    assert item["box"].shape == (FRAMES_A_CLIP, ROWS * COLUMNS, 4)
+    assert item["grids"].tolist() == [[1, 2 * ROWS, 2 * COLUMNS]] * FRAMES_PER_CLIP
+    assert item["color"].shape == item["shape"].shape == (FRAMES_PER_CLIP, ROWS * COLUMNS)
+    assert item["box"].shape == (FRAMES_PER_CLIP, ROWS * COLUMNS, 4)
 
 
 def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: VisionProbeData) -> None:
@@ -44,7 +44,7 @@ def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: VisionPr
     for index in range(3):
         item, one = cells[index], episode("train", 20 + index)
         outlines = corners(one.clip, VIEW.frame_wh)
-        frames = np.linspace(0, len(ShapesVideo(one.clip, (8, 8), "")) - 1, FRAMES_A_CLIP).astype(int)
+        frames = np.linspace(0, len(ShapesVideo(one.clip, (8, 8), "")) - 1, FRAMES_PER_CLIP).astype(int)
         for number, frame in enumerate(frames):
             labels = label_map(outlines, int(frame), VIEW.frame_wh)
             for cell in range(ROWS * COLUMNS):
@@ -53,7 +53,7 @@ def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: VisionPr
                 counts = [(inside == obj + 1).sum() for obj in range(one.clip.num_objects)]
                 most = int(np.argmax(counts))
                 color, shape = item["color"][number, cell], item["shape"][number, cell]
-                if counts[most] < LEAST_COVER * SIDE**2:
+                if counts[most] < MIN_COVERAGE * SIDE**2:
                     assert color == shape == IGNORED
                     continue
                 named += 1
@@ -83,12 +83,12 @@ def batch_of(cells: VisionProbeData) -> dict[str, torch.Tensor]:
 
 def test_a_batch_joins_clips(cells: VisionProbeData) -> None:
     batch = batch_of(cells)
-    tokens = 2 * FRAMES_A_CLIP * ROWS * COLUMNS
+    tokens = 2 * FRAMES_PER_CLIP * ROWS * COLUMNS
     assert batch["color"].shape == batch["shape"].shape == (tokens,)
     assert batch["box"].shape == (tokens, 4)
     assert batch["box"].dtype == torch.float32
     assert len(batch["pixels"]) == 4 * tokens
-    assert len(batch["grids"]) == 2 * FRAMES_A_CLIP
+    assert len(batch["grids"]) == 2 * FRAMES_PER_CLIP
     assert batch["color"][: tokens // 2].tolist() == cells[0]["color"].ravel().tolist()
 
 
@@ -108,7 +108,7 @@ def test_the_probe_learns_what_and_where(qwen2_5: Path, cells: VisionProbeData) 
         losses.append(outputs["loss"].item())
     assert losses[-1] < 0.7 * losses[0]
     assert not torch.equal(before, model.model.visual.patch_embed.proj.weight)
-    assert 0 <= outputs["named_right"] <= 1
+    assert 0 <= outputs["accuracy"] <= 1
     assert outputs["box_error"] < 0.5
 
 
@@ -133,4 +133,4 @@ def test_the_loss_by_hand(qwen2_5: Path) -> None:
     outputs = asked(pixels, torch.zeros(1, 3), color, shape, box)
     assert outputs["loss"].item() == pytest.approx(10 * (0.1 + 0.2) / 4, abs=1e-4)
     assert outputs["box_error"].item() == pytest.approx(0.075)
-    assert outputs["named_right"].item() == 1
+    assert outputs["accuracy"].item() == 1

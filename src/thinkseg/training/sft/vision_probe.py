@@ -1,8 +1,8 @@
-"""Teaching a fresh vision tower to see: what and where, from every visual token.
+"""The vision probe: trains a vision tower from scratch to classify and locate objects.
 
-Each visual token of a frame is asked which object covers most of its cell: colour, shape, and that object's box. The
-two heads are thrown away afterwards; what stays is a tower whose tokens a language model can bind words to. Without it,
-training on words alone learns the language and never looks (docs/shapes.md).
+Two linear heads predict, from each visual token of a frame, the color, the shape and the box of the object that covers
+most of the token's cell. The heads are discarded afterwards. Without this stage, a model that is created from scratch
+learns the language of the replies but ignores the images (docs/shapes.md).
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-FRAMES_A_CLIP = 4
-LEAST_COVER = 0.08  # share of a cell that an object must cover to be asked for
+FRAMES_PER_CLIP = 4
+MIN_COVERAGE = 0.08
+"""Fraction of a cell that an object must cover to be its target."""
 
 
 @dataclass(frozen=True, slots=True)
 class VisionProbeData:
-    """A map-style data set: frames of one clip with the object that fills each cell of the view's grid.
+    """A map-style data set: frames of a clip with the object that covers most of each visual token's cell.
 
-    An item holds pixels and grids as in `EncodedDialogue`, and per cell color and shape (`IGNORED` on background), any
-    (is there an object) and box (x1, y1, x2, y2 over the frame's sides), cells in reading order.
+    An item holds F frames of C cells in reading order: `pixels` and `grids`, which are `pixel_values` and
+    `image_grid_thw` of `EncodedDialogue`; `color` and `shape`, int64 (F, C), `IGNORED` on background; and `box`,
+    float (F, C, 4), xyxy as fractions of the frame's sides.
     """
 
     encoder: Encoder
@@ -47,7 +49,7 @@ class VisionProbeData:
     def __getitem__(self, index: int) -> dict[str, Any]:
         one = episode("train", self.clip_offset + index)
         video = ShapesVideo(one.clip, SOURCE_WH, one.id)
-        frames = np.linspace(0, len(video) - 1, FRAMES_A_CLIP).astype(int).tolist()
+        frames = np.linspace(0, len(video) - 1, FRAMES_PER_CLIP).astype(int).tolist()
         pixels, grids = self.encoder.patches([fit(frame, self.view.frame_wh) for frame in video.read(frames)])
         outlines = corners(one.clip, self.view.frame_wh)
         palette = np.array([list(COLORS).index(c) for c in one.clip.colors])
@@ -69,14 +71,15 @@ class VisionProbeData:
         }
 
     def _owners(self, labels: np.ndarray, num_objects: int) -> np.ndarray:
-        """Per cell the object that covers most of it, -1 where none covers enough."""
+        """Index of the object that covers most of each cell, -1 below `MIN_COVERAGE`."""
         side = self.encoder.size_multiple
         cells = labels.reshape(labels.shape[0] // side, side, -1, side).transpose(0, 2, 1, 3).reshape(-1, side * side)
-        cover = np.stack([(cells == i + 1).mean(1) for i in range(num_objects)], 1)
-        return np.where(cover.max(1) >= LEAST_COVER, cover.argmax(1), -1)
+        coverage = np.stack([(cells == i + 1).mean(1) for i in range(num_objects)], 1)
+        return np.where(coverage.max(1) >= MIN_COVERAGE, coverage.argmax(1), -1)
 
 
 def collate_cells(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Concatenates items of `VisionProbeData`. Cells of all frames are flattened, e.g. `box` to (cells, 4)."""
     import torch
 
     batch = {name: torch.cat([item[name] for item in items]) for name in ("pixels", "grids")}
@@ -88,7 +91,11 @@ def collate_cells(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def probe(visual: nn.Module, width: int) -> nn.Module:
-    """The vision tower with throw-away heads; called with a batch of `collate_cells` it returns {"loss": ...}."""
+    """Adds the two heads to a vision tower. width: channels of its visual tokens.
+
+    The module takes a batch of `collate_cells`. It returns the loss, the accuracy of color and shape together, and the
+    mean absolute error of boxes, the latter two over cells with an object.
+    """
     import torch
     from torch import nn
     from torch.nn import functional
@@ -102,17 +109,17 @@ def probe(visual: nn.Module, width: int) -> nn.Module:
 
         def forward(self, pixels: Any, grids: Any, color: Any, shape: Any, box: Any) -> dict[str, Any]:
             tokens = self.visual(pixels, grid_thw=grids).pooler_output
-            there, colors, shapes = self.what(tokens).float().split([1, len(COLORS), len(SHAPES)], -1)
+            presence, colors, shapes = self.what(tokens).float().split([1, len(COLORS), len(SHAPES)], -1)
             objects = color != IGNORED
             error = (self.where(tokens).float() - box)[objects].abs().mean()
             loss = (
-                functional.binary_cross_entropy_with_logits(there[:, 0], objects.float())
+                functional.binary_cross_entropy_with_logits(presence[:, 0], objects.float())
                 + functional.cross_entropy(colors, color, ignore_index=IGNORED)
                 + functional.cross_entropy(shapes, shape, ignore_index=IGNORED)
                 + 10 * error
             )
             with torch.no_grad():
-                right = ((colors.argmax(-1) == color) & (shapes.argmax(-1) == shape))[objects].float().mean()
-            return {"loss": loss, "named_right": right, "box_error": error.detach()}
+                accuracy = ((colors.argmax(-1) == color) & (shapes.argmax(-1) == shape))[objects].float().mean()
+            return {"loss": loss, "accuracy": accuracy, "box_error": error.detach()}
 
     return Probe()
