@@ -10,7 +10,7 @@ import numpy as np
 
 from thinkseg.annotation.candidates import Candidate
 from thinkseg.annotation.sampling import seeded_hash
-from thinkseg.chains.frames import checked_query, describe, fit, sample_indices
+from thinkseg.chains.frames import Shown, checked_query, describe, fit, sample_indices
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import CotSample, frame_names
 from thinkseg.errors import SettingsError
@@ -79,11 +79,22 @@ def prepare(
     if len(boxes) > MAX_BOXES:
         return SkippedQuestion(candidate, query, "too_many_targets")
     shown = describe(sample.video, view, frames_with(keyframe, len(sample.video), view.num_frames))
-    draft = CotSample(
+    draft = _draft(candidate, query, sample.category, shown, keyframe, boxes)
+    images = [fit(frame, view.frame_wh) for frame in sample.video.read(shown.indices)]
+    known = set(annotated)
+    masks = [_resized_masks(truth, index, view.frame_wh) if index in known else None for index in shown.indices]
+    return Task(draft, images, masks, truth.num_objects)
+
+
+def _draft(
+    candidate: Candidate, query: str, category: str, shown: Shown, keyframe: int | None, boxes: np.ndarray
+) -> CotSample:
+    """Returns the sample with empty thinking."""
+    return CotSample(
         id=candidate.id,
         video=candidate.video,
         query=query,
-        category=sample.category,
+        category=category,
         type=candidate.type,
         targets=candidate.targets,
         indices=shown.indices,
@@ -95,10 +106,6 @@ def prepare(
         boxes=boxes,
         thinking="",
     )
-    images = [fit(frame, view.frame_wh) for frame in sample.video.read(shown.indices)]
-    known = set(annotated)
-    masks = [_resized_masks(truth, index, view.frame_wh) if index in known else None for index in shown.indices]
-    return Task(draft, images, masks, truth.num_objects)
 
 
 def _resized_masks(truth: Masklets, index: int, size_wh: tuple[int, int]) -> np.ndarray:
