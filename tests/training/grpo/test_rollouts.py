@@ -49,19 +49,19 @@ def view_for(engine: Engine) -> View:
 
 
 class Counted:
-    """A model that remembers the shapes of what it was fed."""
+    """A model that records the shapes of its inputs."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.device = inner, inner.device
-        self.fed: list[tuple[int, ...]] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, **inputs: Any) -> Any:
-        self.fed.append(tuple(inputs["input_ids"].shape))
+        self.shapes.append(tuple(inputs["input_ids"].shape))
         return self.inner(**inputs)
 
 
 class Scripted(Engine):
-    """An engine that reads with its model, and writes what it is told to, in the order in which it is asked."""
+    """An engine that prefills with its model and returns given replies, in the order of the requests."""
 
     def __init__(self, inner: Engine, lines: Sequence[str]) -> None:
         super().__init__(inner.model, inner.encoder, inner.vision)
@@ -74,18 +74,18 @@ class Scripted(Engine):
         return prefix
 
     def decode(self, prefix: PrefixCache, rows: Sequence[int], *_: Any) -> list[Completion]:
-        drawn = []
+        completions = []
         for _row in rows:
             ids = self.encoder.tokenizer(self.lines.pop(0), add_special_tokens=False)["input_ids"]
-            drawn.append(Completion((*ids, self.encoder.end_id), False))
-        return drawn
+            completions.append(Completion((*ids, self.encoder.end_id), False))
+        return completions
 
 
-def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
-    view, asked = view_for(engine), prompts()
-    groups = roll_out(asked, CHAINS["veason"], engine, view, 2, sampling(temperature=0), seeds=range(3))
+def test_roll_out_temperature_0_matches_inference(engine: Engine) -> None:
+    view, some_prompts = view_for(engine), prompts()
+    groups = roll_out(some_prompts, CHAINS["veason"], engine, view, 2, sampling(temperature=0), seeds=range(3))
     policy = QwenPolicy(engine.model, engine.encoder, view, sampling=SamplingParams(max_new_tokens=LIMIT))
-    expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.frame_indices) for p in asked], policy)
+    expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.frame_indices) for p in some_prompts], policy)
     assert [len(group) for group in groups] == [2, 2, 2]
     for group, one in zip(groups, expected, strict=True):
         for outcome in group:
@@ -93,26 +93,26 @@ def test_the_likeliest_rollouts_are_what_inference_says(engine: Engine) -> None:
             assert (outcome.failure, outcome.truncated) == (one.failure, one.truncated)
 
 
-def test_a_group_shares_its_prompt_and_keeps_its_tokens(engine: Engine) -> None:
+def test_roll_out_group_shares_prompt_and_keeps_sampled_tokens(engine: Engine) -> None:
     groups = roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 4, sampling(), seeds=range(3))
     for group in groups:
         assert len({id(outcome.dialogue[0]) for outcome in group}) == 1
         assert len({outcome.replies for outcome in group}) > 1
         for outcome in group:
-            said = outcome.dialogue[1]
-            assert isinstance(said, GeneratedText)
+            reply = outcome.dialogue[1]
+            assert isinstance(reply, GeneratedText)
             assert (
                 engine.encoder.text(
-                    said.token_ids[:-1] if said.token_ids[-1] == engine.encoder.end_id else said.token_ids
+                    reply.token_ids[:-1] if reply.token_ids[-1] == engine.encoder.end_id else reply.token_ids
                 )
-                == said
+                == reply
             )
             encoded = engine.encoder.encode(outcome.dialogue)
-            assert tuple(encoded.labels[encoded.labels != IGNORED].tolist()) == said.token_ids
-            assert outcome.num_tokens == len(said.token_ids) - (not outcome.truncated)
+            assert tuple(encoded.labels[encoded.labels != IGNORED].tolist()) == reply.token_ids
+            assert outcome.num_tokens == len(reply.token_ids) - (not outcome.truncated)
 
 
-def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roll_out_group_decodes_frames_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = PromptDataset([PromptSource(name="shapes")], num_frames=2, seed=0)[0]
     decoded: list[int] = []
     inner = type(prompt.sample.video._inner)  # type: ignore[attr-defined]
@@ -127,40 +127,39 @@ def test_frames_of_a_group_are_decoded_once(engine: Engine, monkeypatch: pytest.
     assert sorted(decoded) == list(prompt.frame_indices)
 
 
-def test_a_prompt_is_read_once_for_its_group(engine: Engine) -> None:
+def test_roll_out_group_prefills_prompt_once(engine: Engine) -> None:
     model = Counted(engine.model)
     engine.model = model
     roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 6, sampling(), seeds=range(3))
-    assert model.fed[0][0] == 3  # all prompts together, each once
-    assert model.fed[1] == (18, 1)
+    assert model.shapes[0][0] == 3  # all prompts together, each once
+    assert model.shapes[1] == (18, 1)
 
 
-def test_memory_is_kept_to(engine: Engine) -> None:
-    """As few prompts at a time as fit, one at least; each in one piece."""
+def test_roll_out_small_max_cache_tokens_prefills_one_prompt_at_a_time(engine: Engine) -> None:
     view = view_for(engine)
-    whole = roll_out(prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0), seeds=range(3))
+    together = roll_out(prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0), seeds=range(3))
     model = Counted(engine.model)
     engine.model = model
     parts = roll_out(
         prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0, max_cache_tokens=1), seeds=range(3)
     )
-    assert [fed[0] for fed in model.fed if fed[1] > 1] == [1, 1, 1]
-    assert [[o.replies for o in group] for group in parts] == [[o.replies for o in group] for group in whole]
+    assert [shape[0] for shape in model.shapes if shape[1] > 1] == [1, 1, 1]
+    assert [[o.replies for o in group] for group in parts] == [[o.replies for o in group] for group in together]
 
 
-def test_a_seed_draws_the_same_again(engine: Engine) -> None:
+def test_roll_out_same_seed_samples_same_replies(engine: Engine) -> None:
     view = view_for(engine)
 
-    def said(seed: int) -> list[tuple[str, ...]]:
+    def replies(seed: int) -> list[tuple[str, ...]]:
         groups = roll_out(prompts(1), CHAINS["veason"], engine, view, 4, sampling(), [seed])
         return [outcome.replies for outcome in groups[0]]
 
-    assert said(5) == said(5)
-    assert said(5) != said(6)
+    assert replies(5) == replies(5)
+    assert replies(5) != replies(6)
 
 
-def test_two_turns_go_on_from_the_prompt(engine: Engine) -> None:
-    """Some rollouts end after one turn; the others' second turns are read on top of the first, each with its image."""
+def test_roll_out_revseg_prefills_second_turns_only(engine: Engine) -> None:
+    """Some rollouts end after one turn. Each of the others has its own image in the second."""
     lines = [WHEN, "no tags", NONE, WHEN, WHEN, NONE, WHERE, WHERE, "junk"]
     scripted = Scripted(engine, lines)
     groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), 3, sampling(), seeds=range(2))

@@ -23,22 +23,24 @@ def roll_out(
     chain: Callable[..., Chain],
     engine: Engine,
     view: View,
-    copies: int,
+    num_generations: int,
     sampling: SamplingParams,
     seeds: Sequence[int],
 ) -> list[list[Outcome]]:
-    """Samples a group of `copies` outcomes per prompt. Runs the model as it is, without gradients.
+    """Samples a group of `num_generations` outcomes per prompt. Runs the model as it is, without gradients.
 
     chain: called with a sample, a view and the `indices` of the frames to show, as all of `thinkseg.chains.CHAINS` are.
-    seeds: one integer per prompt. A rollout depends on its prompt, that seed and its number in the group only.
+    seeds: one integer per prompt. A rollout depends on its prompt, that seed and its index in the group only.
     The dialogues of a group share their first turn (the same object).
     """
-    chains = [chain(prompt.sample, view, indices=prompt.frame_indices) for prompt in prompts for _ in range(copies)]
-    chain_seeds = [mixed_seed(seed, copy) for seed in seeds for copy in range(copies)]
+    chains = [
+        chain(prompt.sample, view, indices=prompt.frame_indices) for prompt in prompts for _ in range(num_generations)
+    ]
+    chain_seeds = [mixed_seed(seed, copy) for seed in seeds for copy in range(num_generations)]
     outcomes = run_chains(chains, _RolloutPolicy(engine, view, sampling), seeds=chain_seeds)
     dialogues = share_turns([outcome.dialogue for outcome in outcomes])
     outcomes = [replace(one, dialogue=dialogue) for one, dialogue in zip(outcomes, dialogues, strict=True)]
-    return [outcomes[i : i + copies] for i in range(0, len(outcomes), copies)]
+    return [outcomes[i : i + num_generations] for i in range(0, len(outcomes), num_generations)]
 
 
 class _RolloutPolicy:
