@@ -23,7 +23,7 @@ import numpy as np
 
 from thinkseg.data import open_benchmark
 from thinkseg.data.shapes.writer import write_dataset
-from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
+from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
 from thinkseg.types import Dialogue, Frames, Masklets, Progress, Turn, View
@@ -63,7 +63,7 @@ def reply(dialogue: Dialogue) -> str:
 
 def run(root: Path, out: Path) -> None:
     policy = ScriptedPolicy(reply, view=View(num_frames=2, frame_wh=SIZE_WH))
-    evaluate_benchmark(open_benchmark("revos", root), Method("veason", policy, BoxTracker(), batch_size=2), out)
+    evaluate(open_benchmark("revos", root), Method("veason", policy, BoxTracker(), batch_size=2), out)
 
 
 def start(root: Path, out: Path) -> subprocess.Popen[bytes]:

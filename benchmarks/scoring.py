@@ -25,7 +25,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.evaluation.offline import score
-from thinkseg.evaluation.predictions import PngPredictions, png
+from thinkseg.evaluation.predictions import PngPredictions, encode_png
 from thinkseg.ops.metrics import tolerance_px
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         rows = score(benchmark, PngPredictions(predictions))
         ours = time.process_time() - started
         started = time.process_time()
-        plain = scored_plainly(benchmark, predictions)
+        plain = scored_plainly(benchmark, root, predictions)
         theirs = time.process_time() - started
     same = [(row["j"], row["f"]) for row in rows] == plain
     width, height = arguments.size
@@ -66,14 +66,14 @@ def predict(benchmark: Benchmark, folder: Path) -> int:
         truth = benchmark.sample(expression).truth
         assert truth is not None
         for frame, name in enumerate(benchmark.videos[expression.video].frames):
-            (place / f"{name}.png").write_bytes(png(np.roll(truth.union(frame), 3, axis=1)))
+            (place / f"{name}.png").write_bytes(encode_png(np.roll(truth.union(frame), 3, axis=1)))
             count += 1
     return count
 
 
-def scored_plainly(benchmark: Benchmark, folder: Path) -> list[tuple[float, float]]:
+def scored_plainly(benchmark: Benchmark, root: Path, folder: Path) -> list[tuple[float, float]]:
     """J and F of each expression as the official scripts go about it."""
-    masks = json.loads((benchmark.root / "mask_dict.json").read_text())
+    masks = json.loads((root / "mask_dict.json").read_text())
     scores = []
     for expression in benchmark.expressions:
         frames = []

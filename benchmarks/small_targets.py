@@ -15,13 +15,14 @@ import numpy as np
 
 from thinkseg.data.shapes import load
 from thinkseg.errors import ThinkSegError
-from thinkseg.evaluation.aggregation import Mean, difference, measure
+from thinkseg.evaluation.aggregation import Mean, compute_metrics, difference
+from thinkseg.evaluation.old_results import read_results
 from thinkseg.evaluation.scores import table
-from thinkseg.storage.run_folder import ROWS, read_rows, read_settings
+from thinkseg.storage.run_folder import read_settings
 
 THIRDS = ("small", "middling", "large")
 
-PLAN = {"J&F": Mean(lambda row: (row["j"] + row["f"]) / 2), "R_s": Mean(lambda row: row["r_s"])}
+METRICS = {"J&F": Mean(lambda row: (row["j"] + row["f"]) / 2), "R_s": Mean(lambda row: row["r_s"])}
 """A target that is in none of the frames shown has no R_s."""
 
 
@@ -31,34 +32,30 @@ def main() -> None:
     runs = parser.parse_args().runs
     settings = [read_settings(run) for run in runs]
     for run, one in zip(runs, settings, strict=True):
-        if one.get("asked"):
+        if one.get("category_weights"):
             sys.exit(f"{run}: asked other questions than the split has")
     splits = {str(one.get("split")) for one in settings}
     split = splits.pop()
     if splits:
         sys.exit(f"the runs are about different splits: {', '.join(sorted(splits | {split}))}")
-    # Each sample is a video.
-    rows = [
-        {row["id"]: row | {"video": row["id"]} for row in read_rows(run / ROWS).values() if row["target"]}
-        for run in runs
-    ]
-    areas = {name: area(split, name) for name in rows[0] if all(name in run for run in rows)}
+    rows = [{name: row for name, row in read_results(run).items() if row["has_target"]} for run in runs]
+    areas = {name: area(split, rows[0][name]["video"]) for name in rows[0] if all(name in run for run in rows)}
     told = {}
     for third, names in zip(
         THIRDS, np.array_split(sorted(areas, key=lambda name: areas[name]), len(THIRDS)), strict=True
     ):
         print(f"{third}: {areas[names[0]]:.2%} to {areas[names[-1]]:.2%} of the frame, {len(names)} questions")
         first, *others = ([answered[name] for name in names] for answered in rows)
-        told[f"{third}: {runs[0]}"] = measure(first, PLAN)
+        told[f"{third}: {runs[0]}"] = compute_metrics(first, METRICS)
         for run, own in zip(runs[1:], others, strict=True):
-            gained = {f"{name} gained": figure for name, figure in difference(first, own, PLAN).items()}
-            told[f"{third}: {run}"] = measure(own, PLAN) | gained
+            gained = {f"{name} gained": figure for name, figure in difference(first, own, METRICS).items()}
+            told[f"{third}: {run}"] = compute_metrics(own, METRICS) | gained
     print(table(told))
 
 
-def area(split: str, name: str) -> float:
+def area(split: str, video: str) -> float:
     """Share of the frame that a sample's target takes where most of it is seen."""
-    sample = load(split, int(name.rsplit("-", 1)[1]))
+    sample = load(split, int(video.rsplit("-", 1)[1]))
     assert sample.truth is not None  # samples of the shapes world have one
     width, height = sample.video.size_wh
     return max(sample.truth.area(frame) for frame in range(len(sample.video))) / (width * height)

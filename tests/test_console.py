@@ -164,7 +164,7 @@ def clock(monkeypatch):
 
 
 def row(j, f, target=True):
-    return {"j": j, "f": f, "target": target}
+    return {"j": j, "f": f, "has_target": target}
 
 
 def test_meter_shows_rows_scores_and_time_left(clock):

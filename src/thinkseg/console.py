@@ -115,7 +115,7 @@ class Meter:
 
     def __call__(self, row: Mapping[str, Any], done: int) -> None:
         """Adds a row. done: number of rows done, with this one."""
-        if row["target"] and row["j"] is not None:
+        if row["has_target"] and row["j"] is not None:
             self._sum += (row["j"] + row["f"]) / 2
             self._counted += 1
         score = f"J&F {100 * self._sum / self._counted:.1f}" if self._counted else None

@@ -9,7 +9,7 @@ from annotating import steps_text
 from commandline import parse
 from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
 from thinkseg.cli import app
-from thinkseg.data import BENCHMARKS
+from thinkseg.data import FILE_BENCHMARKS
 from thinkseg.data.cot import read_cot_set
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.models.policies.client import KEY, OPENAI_KEY
@@ -199,10 +199,10 @@ def test_a_folder_that_holds_something_else(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", FILE_BENCHMARKS)
 def test_what_is_trained_on_comes_from_the_training_split(name):
     context = parse(["annotate", name, "--root", "x", "--annotator", "openai:m@http://h/v1", "--out", "y"])
-    splits = BENCHMARKS[name].splits
+    splits = FILE_BENCHMARKS[name].splits
     assert context.params["split"] == ("train" if "train" in splits else splits[0])
 
 

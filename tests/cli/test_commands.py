@@ -6,6 +6,7 @@ from html import unescape
 import pytest
 
 from thinkseg.cli import app
+from thinkseg.data import open_benchmark
 from thinkseg.data.shapes import CATEGORIES, load
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.report import demo
@@ -42,7 +43,8 @@ def one_line(capsys):
 
 
 def test_the_demo_asks_about_the_first_clip_of_each_category_and_one_more():
-    chosen = demo.chosen()
+    benchmark = open_benchmark("shapes", limit=demo.POOL)
+    chosen = [benchmark.expressions.index(expression) for expression in demo.choose(benchmark)]
     assert len(chosen) == len(set(chosen)) == 8
     for index, category in zip(chosen, CATEGORIES, strict=False):
         earlier = [load("val", before).category for before in range(index)]
@@ -57,7 +59,7 @@ def test_the_demo_in_two_turns(loads, tmp_path, monkeypatch):
         return ScriptedPolicy([choice, '[{"bbox_2d": [0, 0, 9, 9]}]'], view=View(num_frames=3, frame_wh=(112, 112)))
 
     monkeypatch.setattr("thinkseg.models.load_policy", load_policy)
-    monkeypatch.setattr(demo, "chosen", lambda: [2])
+    monkeypatch.setattr(demo, "choose", lambda benchmark: benchmark.expressions[2:3])
     out = tmp_path / "demo"
     assert app.main(["demo", "--chain", "revseg", "--out", str(out)]) == 0
     page = (out / "index.html").read_text("utf-8")
@@ -72,21 +74,21 @@ def test_an_unknown_chain_loads_no_policy(loads, tmp_path, capsys):
 
 
 def test_demo(loads, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "chosen", lambda: [2, 0, 1])
+    monkeypatch.setattr(demo, "choose", lambda benchmark: benchmark.expressions[:3])
     out = tmp_path / "demo"
     assert app.main(["demo", "--policy", "mine", "--out", str(out)]) == 0
     assert loads == [("mine", {})]
-    clips = [load("val", index) for index in demo.chosen()]
+    clips = [load("val", index) for index in range(3)]
     assert names(out) == sorted([".thinkseg", "index.html", "scores.json", *(clip.id for clip in clips)])
     page = (out / "index.html").read_text("utf-8")
     scores = json.loads((out / "scores.json").read_text("utf-8"))
     printed = capsys.readouterr().out
-    for clip, row in zip(clips, scores["questions"], strict=True):
-        assert (row["id"], row["query"]) == (clip.id, clip.query)
+    for clip, row in zip(clips, scores["rows"], strict=True):
+        assert (row["video"], row["query"]) == (clip.id, clip.query)
         assert clip.query in printed
         assert f'id="{clip.id}"' in page
         assert {"answer.json", "clip.mp4", "overlay.mp4", "strip.jpg", "truth.jpg"} <= set(names(out / clip.id))
-    assert scores["overall"]["samples"] == 3
+    assert (scores["expressions"], scores["skipped"]) == (3, 0)
     assert f"open {out / 'index.html'}" in printed
     assert "mean" in printed
 
@@ -110,14 +112,29 @@ def test_evaluate_shapes(loads, tmp_path, capsys):
     run = ["evaluate", "shapes", "--limit", "4", "--batch-size", "2", "--start", "3", "--seed", "5", "--out", str(out)]
     assert app.main(run) == 0
     assert loads == [("shapes", {"device": None, "precision": "auto", "temperature": 0.0, "seed": 5})]
-    assert names(out) == [".lock", "results.jsonl", "scores.json", "settings.json"]
+    assert names(out) == [".lock", "masks", "results.jsonl", "scores.json", "settings.json"]
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in rows] == [f"val-{index:06d}" for index in range(3, 7)]
+    assert [row["id"] for row in rows] == [f"val-{index:06d}/0" for index in range(3, 7)]
     settings = json.loads((out / "settings.json").read_text())
     assert (settings["data"], settings["split"], settings["seed"]) == ("shapes", "val", 5)
     table = capsys.readouterr().out
-    assert "category" in table
+    assert table.startswith("shapes, val: 4 expressions, 4 videos")
     assert "overall" in table
+
+
+def test_masks_of_shapes_are_scored_and_compared(loads, tmp_path, capsys):
+    out = tmp_path / "scores"
+    assert app.main(["evaluate", "shapes", "--limit", "2", "--png", "--out", str(out)]) == 0
+    for place in (out, out / "pictures"):
+        command = ["score", "shapes", "--limit", "2", "--predictions", str(place), "--workers", "1"]
+        assert app.main([*command, "--out", str(tmp_path / "scored")]) == 0
+        assert app.main(["compare", str(out), str(tmp_path / "scored")]) == 0
+        assert "J&F differs in 0" in capsys.readouterr().out
+
+
+def test_validate_shapes(tmp_path, capsys):
+    assert app.main(["validate", "shapes", "--limit", "2", "--workers", "1"]) == 0
+    assert "J and F are 100 for 2 of 2 expressions" in capsys.readouterr().out
 
 
 def test_evaluate_goes_on_where_it_was(loads, tmp_path, capsys):

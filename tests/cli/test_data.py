@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from thinkseg.cli import app
-from thinkseg.data import BENCHMARKS
+from thinkseg.data import FILE_BENCHMARKS
 from thinkseg.rle import encode
 
 
@@ -77,18 +77,18 @@ def test_a_broken_list_is_an_error_even_when_going_on(root, capsys):
         (["--root", "nowhere"], ": cannot be read"),
     ],
 )
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", FILE_BENCHMARKS)
 def test_what_cannot_be_opened(tmp_path, monkeypatch, capsys, name, arguments, named):
     monkeypatch.chdir(tmp_path)
     assert app.main(["data", name, "--root", ".", *arguments]) == 2
     assert named in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", FILE_BENCHMARKS)
 def test_help_names_the_splits(name, capsys):
     assert app.main(["data", name, "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    for split in BENCHMARKS[name].splits:
+    for split in FILE_BENCHMARKS[name].splits:
         assert split in told
     assert "--root DIR" in told
     assert "--keep-going" in told

@@ -10,20 +10,21 @@ from typing import get_args
 import pytest
 
 import layouts
-from thinkseg.data import BENCHMARKS, open_benchmark
+from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
 from thinkseg.data.readers.issues import IssueKind
 from thinkseg.errors import DatasetError
 
 
 def test_benchmarks_every_loader_exists():
-    assert list(BENCHMARKS) == ["revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "folder"]
+    files = ["revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "folder"]
+    assert (list(BENCHMARKS), list(FILE_BENCHMARKS)) == (["shapes", *files], files)
     for source in BENCHMARKS.values():
         module, _, function = source.load.partition(".")
         assert callable(getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function))
         assert source.splits
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", FILE_BENCHMARKS)
 def test_open_benchmark_every_split_is_known(tmp_path, name):
     for split in BENCHMARKS[name].splits:
         with pytest.raises(DatasetError, match=r"cannot be read .*docs/benchmarks\.md"):
@@ -37,7 +38,7 @@ def test_open_benchmark_default_split_is_first(tmp_path):
 
 
 def test_open_benchmark_unknown_name_or_split_raises(tmp_path):
-    with pytest.raises(DatasetError, match="unknown benchmark 'revoz'; must be one of revos, reasonvos"):
+    with pytest.raises(DatasetError, match="unknown benchmark 'revoz'; must be one of shapes, revos"):
         open_benchmark("revoz", tmp_path)
     with pytest.raises(DatasetError, match="ReVOS: unknown split 'test'; must be one of valid, train"):
         open_benchmark("revos", tmp_path, "test")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from thinkseg.evaluation.aggregation import Figure, Mean, MeanOfMetrics, difference, failures, measure
+from thinkseg.evaluation.aggregation import Estimate, Mean, MeanOfMetrics, compute_metrics, count_failures, difference
 from thinkseg.evaluation.scores import table
 
 J = Mean(lambda row: row["j"])
-PLAN = {
+METRICS = {
     "a": Mean(lambda row: row["j"], lambda row: row["kind"] == "a"),
     "b": Mean(lambda row: row["j"], lambda row: row["kind"] == "b"),
     "both": MeanOfMetrics(("a", "b")),
@@ -19,34 +19,34 @@ def row(video, j, kind="a", failure=None):
 
 
 def test_a_mean_over_rows_in_percent():
-    figures = measure([row("x", 0.5), row("x", 1.0), row("y", 0.0, "b"), row("y", None)], PLAN)
+    figures = compute_metrics([row("x", 0.5), row("x", 1.0), row("y", 0.0, "b"), row("y", None)], METRICS)
     assert (figures["a"].value, figures["b"].value, figures["both"].value) == (75, 0, 37.5)
 
 
 def test_nothing_to_measure_is_no_number():
-    figures = measure([row("x", 0.5)], PLAN)
-    assert figures["a"] == Figure(50, 50, 50)
-    assert figures["b"] == figures["both"] == Figure(None)
-    assert measure([], PLAN)["a"] == Figure(None)
+    figures = compute_metrics([row("x", 0.5)], METRICS)
+    assert figures["a"] == Estimate(50, 50, 50)
+    assert figures["b"] == figures["both"] == Estimate(None)
+    assert compute_metrics([], METRICS)["a"] == Estimate(None)
 
 
 def test_the_interval_is_that_of_a_plain_bootstrap_over_videos():
     random = np.random.default_rng(1)
     videos = {f"v{n}": list(np.clip(random.normal(0.6, 0.2, 4) + random.normal(0, 0.2), 0, 1)) for n in range(30)}
     rows = [row(video, j) for video, js in videos.items() for j in js]
-    figure = measure(rows, {"j": J})["j"]
+    figure = compute_metrics(rows, {"j": J})["j"]
     names = list(videos)
     drawn = [100 * np.mean(np.concatenate([videos[names[n]] for n in random.integers(0, 30, 30)])) for _ in range(2000)]
     assert figure.value == pytest.approx(100 * np.mean([r["j"] for r in rows]))
     assert (figure.low, figure.high) == pytest.approx(tuple(np.percentile(drawn, (2.5, 97.5))), abs=1.0)
     # Rows of a video go together: as if they were alone, the interval would be half as wide.
-    alone = measure([{**r, "video": n} for n, r in enumerate(rows)], {"j": J})["j"]
+    alone = compute_metrics([{**r, "video": n} for n, r in enumerate(rows)], {"j": J})["j"]
     assert figure.high - figure.low > 1.3 * (alone.high - alone.low)
 
 
 def test_intervals_are_the_same_every_time():
     rows = [row(f"v{n}", n / 10) for n in range(10)]
-    assert measure(rows, PLAN) == measure(rows, PLAN)
+    assert compute_metrics(rows, METRICS) == compute_metrics(rows, METRICS)
 
 
 def test_a_difference_is_paired():
@@ -58,11 +58,13 @@ def test_a_difference_is_paired():
 
 
 def test_failures_are_counted():
-    assert failures([row("x", 0, failure="tags"), row("x", 0), row("y", 0, failure="tags")]) == {"tags": 2}
+    assert count_failures([row("x", 0, failure="tags"), row("x", 0), row("y", 0, failure="tags")]) == {"tags": 2}
 
 
 def test_a_table_has_a_column_for_each_figure():
-    lines = table({"a": {"J": Figure(50, 40, 60)}, "none": {"N-acc": Figure(100.0, 100.0, 100.0), "J": Figure(None)}})
+    lines = table(
+        {"a": {"J": Estimate(50, 40, 60)}, "none": {"N-acc": Estimate(100.0, 100.0, 100.0), "J": Estimate(None)}}
+    )
     assert lines.splitlines() == [
         "      J                  N-acc",
         "a     50.0 [40.0, 60.0]  -",

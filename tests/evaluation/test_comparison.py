@@ -10,8 +10,8 @@ from thinkseg.evaluation.comparison import compare, describe
 
 def row(name, j, **others):
     video = name.partition("/")[0]
-    known = {"id": name, "video": video, "category": "referring", "query": f"the {name}", "target": True}
-    return {**known, "failure": None, "empty": False, "j": j, "f": j, **others}
+    known = {"id": name, "video": video, "category": "referring", "query": f"the {name}", "has_target": True}
+    return {**known, "failure": None, "is_empty": False, "j": j, "f": j, **others}
 
 
 @pytest.fixture
@@ -28,17 +28,17 @@ def run(tmp_path):
     return run
 
 
-def test_differences_are_of_the_questions_in_both(run):
-    none = {"category": "no-target", "target": False}
+def test_compare_uses_expressions_of_both(run):
+    none = {"category": "no-target", "has_target": False}
     before = run("a", [row("x/0", 0.5), row("x/1", 0.4), row("y/0", 0.2), row("z/0", 0.0, **none), row("w/0", 1.0)])
-    after = run("b", [row("y/0", 0.9), row("x/0", 0.5), row("z/0", 1.0, empty=True, **none), row("x/1", 0.3)])
+    after = run("b", [row("y/0", 0.9), row("x/0", 0.5), row("z/0", 1.0, is_empty=True, **none), row("x/1", 0.3)])
     found = compare(before, after)
     assert [row["id"] for row in found.before] == [row["id"] for row in found.after] == ["x/0", "x/1", "y/0", "z/0"]
-    assert found.alone == (1, 0)
-    assert found.figures["referring"]["J&F"].value == pytest.approx(20)
-    assert found.figures["overall"]["N-acc"].value == 100
+    assert found.unshared == (1, 0)
+    assert found.metrics["referring"]["J&F"].value == pytest.approx(20)
+    assert found.metrics["overall"]["N-acc"].value == 100
     lines = describe(found, most=2).splitlines()
-    assert lines[0] == "4 questions in both; 1 only in the first, 0 only in the second, left out"
+    assert lines[0] == "4 expressions in both; 1 only in the first, 0 only in the second, skipped"
     assert lines[-3:] == [
         "J&F differs in 3, most in",
         "    0.0 -> 100.0  z/0: the z/0",
@@ -46,28 +46,41 @@ def test_differences_are_of_the_questions_in_both(run):
     ]
 
 
-def test_a_run_and_itself(run):
+def test_compare_with_itself_returns_0(run):
     folder = run("a", [row("x/0", 0.5), row("y/0", 0.7)])
     found = compare(folder, folder)
-    assert {(figure.value, figure.low, figure.high) for figure in found.figures["overall"].values()} == {(0, 0, 0)}
+    assert {(one.value, one.low, one.high) for one in found.metrics["overall"].values()} == {(0, 0, 0)}
     assert describe(found, most=3).splitlines()[-1] == "J&F differs in 0"
 
 
-def test_runs_on_the_shapes_world(run):
-    shape = {"id": "val-1", "category": "cause", "query": "q", "failure": None, "keyframe": 3, "target": True}
-    before = run("a", [{**shape, "j": 0.5, "f": 0.5}], data="shapes")
-    after = run("b", [{**shape, "keyframe": None, "j": 0.0, "f": 0.0}], data="shapes")
-    figures = compare(before, after).figures["cause"]
-    assert (figures["J"].value, figures["T-acc"].value) == (-50, -100)
+def test_compare_reads_rows_of_old_version(run):
+    old = {"id": "val-1", "category": "cause", "query": "q", "failure": None, "keyframe": 3, "target": True}
+    old |= {"j": 0.5, "f": 0.5, "r_k": 0.5, "tokens": {"read": 7, "written": 3}}
+    before = run("a", [old], data="shapes", split="val", asked={"cause": 1})
+    new = row("val-1/0", 0.0, category="cause", is_empty=True, r_k=0.25)
+    found = compare(before, run("b", [new], data="shapes", split="val", category_weights={"cause": 1}))
+    metrics = found.metrics["cause"]
+    assert (metrics["J"].value, metrics["T-acc"].value, metrics["R_k"].value) == (-50, -100, -25)
+    assert found.before[0]["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
 
 
-def test_what_cannot_be_compared(run, tmp_path):
+def test_compare_reads_failures_and_keys_of_old_version(run):
+    old = {"id": "x/0", "video": "x", "group": "", "category": "", "query": "q", "target": True, "frames": 3}
+    old |= {"failure": "broken", "empty": False, "j": 0.0, "f": 0.0, "r_visa255": 0.5, "r_area": 0.25}
+    folder = run("a", [old])
+    (found,) = compare(folder, folder).before
+    assert (found["failure"], found["has_target"], found["num_scored_frames"]) == ("unreadable", True, 3)
+    assert (found["is_empty"], found["annotation_run"]) == (False, "")
+    assert (found["robustness_visa255"], found["robustness_area"]) == (0.5, 0.25)
+
+
+def test_compare_other_data_raises(run, tmp_path):
     first = run("a", [row("x/0", 0.5)])
-    with pytest.raises(SettingsError, match="split is 'valid_u' and 'train'"):
+    with pytest.raises(SettingsError, match="split differs, 'valid_u' and 'train'"):
         compare(first, run("b", [row("x/0", 0.5)], split="train"))
-    with pytest.raises(SettingsError, match=r"asked is None and \{'none': 1\}"):
-        compare(first, run("d", [row("x/0", 0.5)], asked={"none": 1}))
-    with pytest.raises(SettingsError, match="no question in common"):
+    with pytest.raises(SettingsError, match=r"category_weights differs, None and \{'none': 1\}"):
+        compare(first, run("d", [row("x/0", 0.5)], category_weights={"none": 1}))
+    with pytest.raises(SettingsError, match="no expression in common"):
         compare(first, run("c", [row("y/0", 0.5)]))
     with pytest.raises(SettingsError, match="has no results"):
         compare(first, tmp_path)

@@ -3,17 +3,16 @@
 import csv
 import multiprocessing
 
-import numpy as np
 import pytest
 
 import layouts
 from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import DatasetError, SettingsError, VideoError
-from thinkseg.evaluation.aggregation import questions
+from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.offline import COLUMNS, score, write_csv
 from thinkseg.evaluation.predictions import PngPredictions
-from thinkseg.evaluation.scores import describe, tally
+from thinkseg.evaluation.scores import aggregate, describe
 from thinkseg.evaluation.validation import TruthAsPng
 from thinkseg.ops.metrics import j_and_f
 
@@ -50,9 +49,9 @@ def hand_in(folder, names, *pictures):
 def test_the_truth_gets_full_marks(tree, name):
     benchmark = tree(name)
     everything = score(benchmark, TruthAsPng(benchmark))
-    rows = questions(everything)
+    rows = expression_rows(everything)
     assert [row["id"] for row in rows] == [expression.key for expression in benchmark.expressions]
-    groups = tally(benchmark, everything)["figures"]
+    groups = aggregate(benchmark, everything)["metrics"]
     # Pictures show all objects as one, so that tracks cannot be told apart.
     groups.pop("LG-VIS", None)
     assert {figure["value"] for group in groups.values() for figure in group.values()} == {100}
@@ -71,15 +70,15 @@ def test_what_is_handed_in_is_scored(tree, tmp_path):
     second = j_and_f(layouts.LEFT[None], layouts.LOW[None])
     assert rows["solo/0"]["j"] == 0.5
     assert rows["solo/0"]["f"] == (1 + second[1][0]) / 2
-    assert (rows["solo/0"]["failure"], rows["solo/0"]["empty"]) == (None, False)
+    assert (rows["solo/0"]["failure"], rows["solo/0"]["is_empty"]) == (None, False)
     # One frame of three lacks, one expression lacks altogether: nothing is earned.
     assert (rows["lvos/clip/0"]["failure"], rows["lvos/clip/0"]["j"]) == ("incomplete", 0)
     assert (rows["lvos/clip/1"]["failure"], rows["lvos/clip/1"]["f"]) == ("missing", 0)
     assert rows["lvos/clip/2"]["j"] == pytest.approx(2 / 3)
-    scores = tally(benchmark, list(rows.values()))
+    scores = aggregate(benchmark, list(rows.values()))
     assert scores["failures"] == {"incomplete": 1, "missing": 1}
-    assert scores["figures"]["referring"]["J"]["value"] == 25
-    assert scores["figures"]["no-target"]["N-acc"]["value"] == 0
+    assert scores["metrics"]["referring"]["J"]["value"] == 25
+    assert scores["metrics"]["no-target"]["N-acc"]["value"] == 0
     assert "incomplete 1, missing 1" in describe(scores)
 
 
@@ -87,7 +86,7 @@ def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(tree, tmp_
     benchmark, out = tree("revos"), tmp_path / "masks"
     hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, *[layouts.LEFT | layouts.RIGHT] * 2, layouts.LOW)
-    figures = tally(benchmark, score(benchmark, PngPredictions(out)))["figures"]
+    figures = aggregate(benchmark, score(benchmark, PngPredictions(out)))["metrics"]
     # 2/3 of the first and nothing of the second referring question; 5/6 of the reasoning one.
     assert figures["referring"]["J"]["value"] == pytest.approx(66.67 / 2, abs=1e-9)
     assert figures["reasoning"]["J"]["value"] == pytest.approx(83.33, abs=1e-9)
@@ -99,9 +98,9 @@ def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(tr
     hand_in(out / "race" / "0", ("00000", "00002"), layouts.LEFT, layouts.NOTHING)
     rows = score(benchmark, PngPredictions(out))
     assert [(row["j"], row["failure"]) for row in rows] == [(0.5, None), (0.0, "missing")]
-    scores = tally(benchmark, rows)
-    assert scores["figures"]["overall"]["J"]["value"] == 50
-    assert "those missing are left out: missing 1" in describe(scores)
+    scores = aggregate(benchmark, rows)
+    assert scores["metrics"]["overall"]["J"]["value"] == 50
+    assert "missing ones are skipped: missing 1" in describe(scores)
 
 
 def test_robustness_of_revos_on_both_scales(tree, tmp_path):
@@ -110,12 +109,12 @@ def test_robustness_of_revos_on_both_scales(tree, tmp_path):
     hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
     rows = {row["id"]: row for row in score(benchmark, PngPredictions(out))}
-    assert (rows["solo/0"]["r_visa255"], rows["solo/0"]["r_area"]) == (0.5, pytest.approx(0.6))
-    assert (rows["lvos/clip/1"]["r_visa255"], rows["lvos/clip/0"]["r_visa255"]) == (1, 0)
-    assert "r_area" not in rows["lvos/clip/2"]
-    figures = tally(benchmark, list(rows.values()))["figures"]
-    assert figures["referring"]["R_area"]["value"] == pytest.approx(30)
-    assert figures["overall"]["R_visa255"]["value"] == pytest.approx((25 + 100) / 2)
+    assert (rows["solo/0"]["robustness_visa255"], rows["solo/0"]["robustness_area"]) == (0.5, pytest.approx(0.6))
+    assert (rows["lvos/clip/1"]["robustness_visa255"], rows["lvos/clip/0"]["robustness_visa255"]) == (1, 0)
+    assert "robustness_area" not in rows["lvos/clip/2"]
+    figures = aggregate(benchmark, list(rows.values()))["metrics"]
+    assert figures["referring"]["robustness_area"]["value"] == pytest.approx(30)
+    assert figures["overall"]["robustness_visa255"]["value"] == pytest.approx((25 + 100) / 2)
 
 
 def test_refdavis_by_both_protocols(tree, tmp_path):
@@ -126,12 +125,12 @@ def test_refdavis_by_both_protocols(tree, tmp_path):
             hand_in(out / "dogs" / str(number), layouts.FRAMES, *[masks] * 3)
     hand_in(out / "dogs" / "6", layouts.FRAMES, *[layouts.RIGHT] * 3)
     (out / "dogs" / "3" / "00002.png").write_bytes(b"no picture")
-    scores = tally(benchmark, score(benchmark, PngPredictions(out)))
-    found = {group: of["J"]["value"] for group, of in scores["figures"].items()}
+    scores = aggregate(benchmark, score(benchmark, PngPredictions(out)))
+    found = {group: of["J"]["value"] for group, of in scores["metrics"].items()}
     # Who is who does not matter, and the first of two that claim a pixel has it.
     assert found == {"A, anno_0": 100, "A, anno_1": 50, "A, anno_2": 50, "A, anno_3": 0, "A": 50, "B": 25}
     assert scores["expressions"] == 8
-    assert scores["failures"] == {"missing": 2, "broken": 1}
+    assert scores["failures"] == {"missing": 2, "unreadable": 1}
     assert "A (ReferFormer)" in describe(scores)
 
 
@@ -139,22 +138,22 @@ def test_tracks_of_vicas(tree, tmp_path):
     benchmark, out = tree("vicas"), tmp_path / "masks"
     hand_in(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
     hand_in(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
-    scores = tally(benchmark, score(benchmark, PngPredictions(out)))
+    scores = aggregate(benchmark, score(benchmark, PngPredictions(out)))
     # One of three true tracks is found, another to half.
-    assert scores["figures"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
-    assert scores["figures"]["LG-VIS"]["AP@75"]["value"] == pytest.approx(100 / 3)
+    assert scores["metrics"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
+    assert scores["metrics"]["LG-VIS"]["AP@75"]["value"] == pytest.approx(100 / 3)
     assert "quirks included" in scores["protocol"]
     table = describe(scores)
     assert "AP@50" in table
-    assert "quirks" not in tally(benchmark, score(benchmark, PngPredictions(out)), fixed=True)["protocol"]
+    assert "quirks" not in aggregate(benchmark, score(benchmark, PngPredictions(out)), corrected=True)["protocol"]
 
 
 def test_a_split_without_truth_has_no_scores(tree, tmp_path):
     tree("mevis")
     benchmark = open_benchmark("mevis", tmp_path / "mevis", "valid")
     rows = score(benchmark, PngPredictions(tmp_path))
-    assert [(row["j"], row["target"], row["failure"]) for row in rows] == [(None, None, "missing")]
-    assert tally(benchmark, rows)["figures"] == {}
+    assert [(row["j"], row["has_target"], row["failure"]) for row in rows] == [(None, None, "missing")]
+    assert aggregate(benchmark, rows)["metrics"] == {}
 
 
 def test_several_processes_find_the_same(tree):
@@ -189,12 +188,3 @@ def test_a_csv_has_a_line_for_each_expression(tree, tmp_path):
     assert {line["j"] for line in lines} == {"1.0"}
     with pytest.raises(SettingsError, match="none"):
         write_csv([], tmp_path / "none" / "scores.csv")
-
-
-def test_truth_is_handed_in_for_scored_frames_alone(tree):
-    benchmark = tree("vicas")
-    expression = benchmark.expressions[0]
-    masks = TruthAsPng(benchmark).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
-    np.testing.assert_array_equal(masks.union(2), layouts.LOW | layouts.RIGHT)
-    with pytest.raises(DatasetError, match="00001"):
-        masks.union(1)

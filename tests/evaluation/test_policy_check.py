@@ -9,7 +9,7 @@ from thinkseg.chains.frames import describe
 from thinkseg.chains.parsing import write_answer
 from thinkseg.cli import app
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.policy_check import PolicyCheck, check, easy
+from thinkseg.evaluation.policy_check import PolicyCheck, check, easy_samples
 from thinkseg.models.policies.client import KEY
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.types import View
@@ -24,7 +24,7 @@ class Knowing:
     def __init__(self, taught=None, scale=1.0):
         self.taught = taught
         self.scale = scale
-        self.samples = list(islice(easy(), CLIPS))
+        self.samples = list(islice(easy_samples(), CLIPS))
         self.calls = 0
 
     def __call__(self, asked_for):
@@ -49,31 +49,31 @@ def policy(answer, coordinates="pixels"):
 def test_the_convention_in_which_boxes_make_sense_is_found(taught, sound):
     seen = []
     found = check(policy(Knowing(taught)), veason, CLIPS, progress=lambda *done: seen.append(done))
-    assert sorted(found.sound) == sound
-    assert found.kept == {"pixels": 1.0, "normalized_1000": 1.0}
+    assert sorted(found.matching) == sound
+    assert found.parse_rate == {"pixels": 1.0, "normalized_1000": 1.0}
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for name in sound:
-        assert found.overlap[name, name] > 0.9
+        assert found.iou[name, name] > 0.9
         assert name in found.verdict()
     if taught:
         # Read the way it was taught, whatever it was asked for.
-        assert min(found.overlap[asked, taught] for asked in ("pixels", "normalized_1000")) > 0.9
+        assert min(found.iou[asked, taught] for asked in ("pixels", "normalized_1000")) > 0.9
 
 
 def test_boxes_that_lie_elsewhere_make_sense_in_neither():
     found = check(policy(Knowing("pixels", scale=0.4)), veason, CLIPS)
-    assert found.sound == []
-    assert found.verdict().endswith("unusable replies: none")
+    assert found.matching == []
+    assert found.verdict().endswith("failures: none")
 
 
 def test_replies_that_do_not_keep_the_format_are_counted():
     found = check(policy(lambda _: "It is over there."), veason, CLIPS)
-    assert (found.sound, found.kept, found.reasons) == (
+    assert (found.matching, found.parse_rate, found.failures) == (
         [],
         {"pixels": 0.0, "normalized_1000": 0.0},
         {"invalid_tags": 4},
     )
-    assert found.verdict().endswith("unusable replies: invalid_tags 4")
+    assert found.verdict().endswith("failures: invalid_tags 4")
     assert found.table().count("0 of 2") == 2
 
 
@@ -81,23 +81,23 @@ def test_both_turns_of_a_chain_are_read():
     choice = '<think></think><answer>[{"frame_idx": 1, "object description": "it"}]</answer>'
     replies = [choice, '[{"bbox_2d": [0, 0, 224, 224]}]', choice, '[{"bbox_2d": [0, 0, 1000, 1000]}]']
     found = check(ScriptedPolicy(replies, view=VIEW), revseg, 1)
-    assert found.kept == {"pixels": 1.0, "normalized_1000": 1.0}
+    assert found.parse_rate == {"pixels": 1.0, "normalized_1000": 1.0}
     # All of the frame, larger or smaller than a quarter of it.
-    assert found.overlap["pixels", "pixels"] == pytest.approx(found.overlap["normalized_1000", "normalized_1000"])
-    assert found.overlap["pixels", "normalized_1000"] != found.overlap["pixels", "pixels"]
+    assert found.iou["pixels", "pixels"] == pytest.approx(found.iou["normalized_1000", "normalized_1000"])
+    assert found.iou["pixels", "normalized_1000"] != found.iou["pixels", "pixels"]
 
 
 def test_frames_that_tell_nothing_apart_are_refused():
-    with pytest.raises(SettingsError, match="1000x980 pixels and normalized_1000 are nearly the same"):
+    with pytest.raises(SettingsError, match="1000x980: pixels and normalized_1000 are nearly the same"):
         check(policy(Knowing()), veason, 1, View(3, (1000, 980)))
 
 
 def test_the_best_convention_comes_first():
-    overlap = {("pixels", "pixels"): 0.5, ("normalized_1000", "normalized_1000"): 0.7}
-    overlap |= {("pixels", "normalized_1000"): 0.1, ("normalized_1000", "pixels"): 0.1}
-    kept = {"pixels": 1.0, "normalized_1000": 0.5}
-    found = PolicyCheck("p", VIEW, 4, overlap, kept, {})
-    assert found.sound == ["normalized_1000", "pixels"]
+    ious = {("pixels", "pixels"): 0.5, ("normalized_1000", "normalized_1000"): 0.7}
+    ious |= {("pixels", "normalized_1000"): 0.1, ("normalized_1000", "pixels"): 0.1}
+    parse_rate = {"pixels": 1.0, "normalized_1000": 0.5}
+    found = PolicyCheck("p", VIEW, 4, ious, parse_rate, {})
+    assert found.matching == ["normalized_1000", "pixels"]
     assert "2 of 4" in found.table()
 
 
@@ -116,13 +116,13 @@ def run(monkeypatch, capsys, answer, coordinates="pixels"):
 )
 def test_the_command_compares_with_how_the_policy_is_set_up(monkeypatch, capsys, coordinates, status, advice):
     got, out = run(monkeypatch, capsys, Knowing("pixels"), coordinates)
-    assert (got, out.endswith(f"its boxes make sense in pixels\n{advice}")) == (status, True)
+    assert (got, out.endswith(f"boxes match the targets in pixels\n{advice}")) == (status, True)
 
 
 def test_the_command_fails_where_nothing_makes_sense(monkeypatch, capsys):
     status, out = run(monkeypatch, capsys, lambda _: "?")
     assert status == 1
-    assert out.endswith("unusable replies: invalid_tags 4\n")
+    assert out.endswith("failures: invalid_tags 4\n")
 
 
 def test_a_served_model_of_which_nothing_is_known_can_be_checked(monkeypatch, capsys):
@@ -136,7 +136,9 @@ def test_a_served_model_of_which_nothing_is_known_can_be_checked(monkeypatch, ca
         name = f"openai:some-model@{server.base_url}"
         options = ["--clips", str(CLIPS), "--frames", "3", "--frame-size", "112x112"]
         assert app.main(["check-policy", name, *options]) == 0
-        assert capsys.readouterr().out.endswith("make sense in normalized_1000\ngive --coordinates normalized_1000\n")
+        assert capsys.readouterr().out.endswith(
+            "match the targets in normalized_1000\ngive --coordinates normalized_1000\n"
+        )
         assert app.main(["check-policy", name, *options, "--coordinates", "pixels"]) == 1
         assert "set up for pixels: give --coordinates normalized_1000" in capsys.readouterr().out
         assert json.dumps(server.asked[0]).count("image_url") == 2 * 3

@@ -9,11 +9,11 @@ from thinkseg.errors import SettingsError
 from thinkseg.evaluation.predictions import (
     PngPredictions,
     PredictionError,
+    encode_png,
     open_predictions,
-    png,
     read_masklets,
     write_masklets,
-    write_pictures,
+    write_pngs,
 )
 from thinkseg.ops.masks import from_stacks
 
@@ -28,7 +28,7 @@ MASKS[1, 1, 1:, 3] = True
 @pytest.fixture
 def pictures(tmp_path):
     """A folder of pictures, in the second of the places an expression knows."""
-    write_pictures(from_stacks(MASKS), range(2), VIDEO, tmp_path / "lvos" / "clip" / "3")
+    write_pngs(from_stacks(MASKS), range(2), VIDEO, tmp_path / "lvos" / "clip" / "3")
     return tmp_path
 
 
@@ -46,11 +46,11 @@ def test_run_lengths_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", "broken"),
+        ("{", "unreadable"),
         ('{"objects": [[null]]}', "incomplete"),
-        ('{"objects": [[null, {"size": [3, 4], "counts": "?"}]]}', "broken"),
-        ('{"objects": [[null, {"size": [2, 2], "counts": "4"}]]}', "size"),
-        ('{"objects": 3}', "broken"),
+        ('{"objects": [[null, {"size": [3, 4], "counts": "?"}]]}', "unreadable"),
+        ('{"objects": [[null, {"size": [2, 2], "counts": "4"}]]}', "size_mismatch"),
+        ('{"objects": 3}', "unreadable"),
     ],
 )
 def test_run_lengths_that_cannot_be_used(tmp_path, text, reason):
@@ -70,7 +70,7 @@ def test_pictures_hold_all_objects_in_black_and_white(pictures):
 
 
 def test_the_first_folder_that_is_there_counts(pictures):
-    write_pictures(from_stacks(MASKS[:1]), range(2), VIDEO, pictures / "burst_clip_1" / "3")
+    write_pngs(from_stacks(MASKS[:1]), range(2), VIDEO, pictures / "burst_clip_1" / "3")
     masks = PngPredictions(pictures).of(ASKED, VIDEO, (4, 3))
     np.testing.assert_array_equal(masks.union(0), MASKS[0, 0])
 
@@ -80,7 +80,8 @@ def test_no_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(None, "incomplete"), (b"no picture", "broken"), (png(np.eye(5, dtype=bool)), "size")]
+    ("content", "reason"),
+    [(None, "incomplete"), (b"no picture", "unreadable"), (encode_png(np.eye(5, dtype=bool)), "size_mismatch")],
 )
 def test_pictures_that_cannot_be_used(pictures, content, reason):
     path = pictures / "lvos" / "clip" / "3" / "00005.png"
@@ -94,5 +95,5 @@ def test_pictures_that_cannot_be_used(pictures, content, reason):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(SettingsError, match="no folder"):
+    with pytest.raises(SettingsError, match="no such folder"):
         open_predictions(tmp_path / "none", "revos")

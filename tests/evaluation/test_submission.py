@@ -86,7 +86,7 @@ def test_nothing_is_written_where_something_is_missing(mevis, pictures, tmp_path
 
 def test_only_servers_take_submissions(tmp_path):
     layouts.revos(tmp_path / "tree")
-    with pytest.raises(SettingsError, match="score it here"):
+    with pytest.raises(SettingsError, match="score it with thinkseg score"):
         write_submission(open_benchmark("revos", tmp_path / "tree"), tmp_path, tmp_path / "out.zip")
 
 

@@ -9,7 +9,7 @@ from layouts import LEFT, LOW, RIGHT, editing, rle, write_json
 from thinkseg.data import open_benchmark
 from thinkseg.evaluation.offline import score
 from thinkseg.evaluation.predictions import PredictionError, VicasPredictions, open_predictions
-from thinkseg.evaluation.scores import tally
+from thinkseg.evaluation.scores import aggregate
 
 
 def frame(name, *masks):
@@ -51,9 +51,9 @@ def test_they_are_scored_by_the_official_protocol(benchmark, path):
     rows = score(benchmark, pickle.loads(pickle.dumps(predictions)))
     assert rows[0]["ious"] == [[0, 1], [1, 0]]
     assert rows[1]["ious"] == [[1], [pytest.approx(4 / 13)]]
-    scores = tally(benchmark, rows, fixed=True)
+    scores = aggregate(benchmark, rows, corrected=True)
     # Three right tracks, then a wrong one.
-    assert scores["figures"]["LG-VIS"]["mAP"]["value"] == 100
+    assert scores["metrics"]["LG-VIS"]["mAP"]["value"] == 100
     assert rows[0]["j"] == 1
 
 
@@ -69,10 +69,14 @@ def test_what_is_not_there_is_missing(benchmark, path):
     ("change", "reason", "complaint"),
     [
         (lambda prompt: prompt.pop(0), "incomplete", r"has no frame 00000\.jpg, which is scored"),
-        (lambda prompt: prompt[0]["mask_rles"].pop(), "broken", "has 1 masks in one frame and 2 in another"),
-        (lambda prompt: prompt[0]["mask_rles"][0].update(size=[2, 10]), "size", "is a mask of 10x2, its video 5x4"),
-        (lambda prompt: prompt[0]["mask_rles"][0].update(counts="?"), "broken", "is not a valid RLE"),
-        (lambda prompt: prompt[0].pop("filename"), "broken", "has no field 'filename'"),
+        (lambda prompt: prompt[0]["mask_rles"].pop(), "unreadable", "has 1 masks in one frame and 2 in another"),
+        (
+            lambda prompt: prompt[0]["mask_rles"][0].update(size=[2, 10]),
+            "size_mismatch",
+            "is a mask of 10x2, its video 5x4",
+        ),
+        (lambda prompt: prompt[0]["mask_rles"][0].update(counts="?"), "unreadable", "is not a valid RLE"),
+        (lambda prompt: prompt[0].pop("filename"), "unreadable", "has no field 'filename'"),
     ],
 )
 def test_what_cannot_be_used(benchmark, path, change, reason, complaint):

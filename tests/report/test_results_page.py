@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from html_check import Page
-from thinkseg.evaluation.shapes_scores import judge
+from memory_benchmark import benchmark_of
+from thinkseg.evaluation.sample_metrics import sample_row
 from thinkseg.ops.masks import empty
 from thinkseg.report.film_strips import ANSWER_STRIP, TRUTH_STRIP
 from thinkseg.report.results_page import ReportItem, verdict, write_page
@@ -25,8 +26,9 @@ def item(question):
         masks = sample.truth if answer and answer.keyframe is not None and target else empty((8, 8), 4)
         failure = None if answer else "json"
         outcome = Outcome(answer, failure, ("<tags>",), answer.keyframe if answer else None, seconds={"policy": 0.5})
+        benchmark = benchmark_of([sample])
         result = Segmentation(sample, outcome, masks)
-        return ReportItem(result, judge(result, VIEW), name, "overlay.mp4")
+        return ReportItem(result, sample_row(result, VIEW, benchmark, benchmark.expressions[0]), name, "overlay.mp4")
 
     return make
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from thinkseg.cli import options
 from thinkseg.cli.declare import choice, command, flag, new_group, option, suggested
 from thinkseg.console import Progress, TimeLeft
-from thinkseg.data import BENCHMARKS
+from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def benchmark(
     return status
 
 
-for name in BENCHMARKS:
+for name in FILE_BENCHMARKS:
     options.benchmark_command(app, name, benchmark, preferred=TRAINING)
 
 

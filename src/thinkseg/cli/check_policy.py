@@ -45,12 +45,12 @@ def check_policy(
     print(f"{loaded.name}: IoU with the targets on {found.clips} clips, {view.num_frames} frames of {width}x{height}")
     print(found.table())
     print(found.verdict())
-    if not found.sound:
+    if not found.matching:
         return WRONG
-    best = found.sound[0]
+    best = found.matching[0]
     if not getattr(loaded, "coordinates_known", True):
         print(f"give --coordinates {best}")
         return 0
-    fits = loaded.coordinates in found.sound
+    fits = loaded.coordinates in found.matching
     print(f"it is set up for {loaded.coordinates}" + ("" if fits else f": give --coordinates {best}"))
     return 0 if fits else WRONG

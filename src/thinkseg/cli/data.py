@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 from thinkseg.cli import options
 from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress
-from thinkseg.data import BENCHMARKS, open_benchmark
+from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from thinkseg.data.check import DatasetStats
     from thinkseg.data.readers.issues import DatasetIssues
-
-LISTED = 20
-"""Largest number of expressions printed that score below 100."""
 
 app = new_group(
     "data",
@@ -58,7 +55,7 @@ def shapes(
 
 
 def check_dataset(
-    dataset: options.DatasetOptions,
+    dataset: options.FileDatasetOptions,
     keep_going: Annotated[bool, flag("--keep-going", "exit with status 0 despite issues")] = False,
 ) -> int:
     """Counts the contents of {title} and checks that they are complete: frames, masks, sizes, ids.
@@ -114,29 +111,19 @@ def validate(
 ) -> int:
     """Writes the ground truth of {title} as mask images, as a method would, and scores them: all must be 100."""
     from thinkseg.console import Meter
-    from thinkseg.evaluation.offline import score
-    from thinkseg.evaluation.validation import TruthAsPng
+    from thinkseg.evaluation.validation import validate
 
     with Progress() as progress:
         benchmark = dataset.open(progress, keep_going)
-        meter = Meter(progress, len(benchmark.expressions), "validating")
-        rows = score(benchmark, TruthAsPng(benchmark), workers, meter)
-    known = [row for row in rows if row["j"] is not None]
-    less = [row for row in known if (row["j"], row["f"]) != (1.0, 1.0)]
-    for row in less[:LISTED]:
-        print(f"{row['id']}: J {100 * row['j']:.2f}, F {100 * row['f']:.2f}: {row['query']}")
-    print(f"J and F are 100 for {len(known) - len(less)} of {len(known)} expressions with ground truth")
-    if len(known) < len(benchmark.expressions):
-        invalid = len(benchmark.expressions) - len(rows)
-        print(f"not scored: {len(rows) - len(known)} without ground truth, {invalid} invalid")
+        result = validate(benchmark, workers, Meter(progress, len(benchmark.expressions), "validating"))
+    print(result.describe())
     options.print_issues(benchmark)
-    if less:
-        raise DatasetError(
-            f"{dataset.root}: the ground truth does not score 100 everywhere; run thinkseg data {dataset.name}"
-        )
+    if result.imperfect:
+        raise DatasetError(f"{dataset.name}: the ground truth does not score 100 everywhere; check the files listed")
     return 0
 
 
-for name in BENCHMARKS:
+for name in FILE_BENCHMARKS:
     options.benchmark_command(app, name, check_dataset, "check {title}")
+for name in BENCHMARKS:
     options.benchmark_command(validation, name, validate)

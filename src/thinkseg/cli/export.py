@@ -13,7 +13,7 @@ import typer
 from thinkseg.cli import options
 from thinkseg.cli.declare import chosen_argument, command, new_group, option
 from thinkseg.console import Progress
-from thinkseg.data import BENCHMARKS
+from thinkseg.data import FILE_BENCHMARKS
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
 
@@ -122,7 +122,7 @@ def benchmark(
     return status
 
 
-for name in BENCHMARKS:
+for name in FILE_BENCHMARKS:
     options.benchmark_command(app, name, benchmark)
 
 

@@ -138,9 +138,8 @@ def corrected_for(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """Folder and split of a benchmark. `dataset_options` makes the class for one of them."""
+    """A part of a benchmark. `dataset_options` makes the class for one of them."""
 
-    root: Annotated[Path, option(Path, "DIR", "folder that holds the data set")]
     split: str
     name: ClassVar[str]
 
@@ -150,7 +149,32 @@ class DatasetOptions:
         from thinkseg.data.readers.issues import DatasetIssues
 
         progress.show("reading annotations")
-        return open_benchmark(self.name, self.root, self.split, DatasetIssues(keep_going))
+        return open_benchmark(self.name, split=self.split, issues=DatasetIssues(keep_going), **self.loader_options())
+
+    def loader_options(self) -> dict[str, Any]:
+        """Further keyword arguments of `thinkseg.data.open_benchmark`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDatasetOptions(DatasetOptions):
+    """A split of a benchmark with files."""
+
+    root: Annotated[Path, option(Path, "DIR", "folder that holds the data set")]
+
+    def loader_options(self) -> dict[str, Any]:
+        return {"root": self.root}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapesOptions(DatasetOptions):
+    """Samples of the shapes world."""
+
+    start: ShapesStart = 0
+    limit: Annotated[int, option(count, "N", "number of samples")] = 300
+
+    def loader_options(self) -> dict[str, Any]:
+        return {"start": self.start, "limit": self.limit}
 
 
 @cache
@@ -162,7 +186,7 @@ def dataset_options(name: str, preferred: str | None = None) -> type[DatasetOpti
     made: type[DatasetOptions] = make_dataclass(
         "BenchmarkOptions",
         [("split", split, default)],
-        bases=(DatasetOptions,),
+        bases=(ShapesOptions if BENCHMARKS[name].generated else FileDatasetOptions,),
         namespace={"name": name},
         frozen=True,
         kw_only=True,

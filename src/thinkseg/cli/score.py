@@ -43,10 +43,10 @@ def score(
 ) -> int:
     """Scores masks predicted for {title}. Where they are expected is described in docs/benchmarks.md."""
     from thinkseg.console import Meter
-    from thinkseg.evaluation.aggregation import questions
+    from thinkseg.evaluation.aggregation import expression_rows
     from thinkseg.evaluation.offline import score, write_csv
     from thinkseg.evaluation.predictions import MISSING, open_predictions
-    from thinkseg.evaluation.scores import describe, tally
+    from thinkseg.evaluation.scores import aggregate, describe
     from thinkseg.storage.atomic import check_out
 
     masks = open_predictions(predictions, dataset.name)
@@ -56,14 +56,14 @@ def score(
         opened = dataset.open(progress, keep_going)
         meter = Meter(progress, len(opened.expressions), "scoring")
         rows = score(opened, masks, workers, meter)
-    if rows and all(row["failure"] == MISSING for row in questions(rows)):
+    if rows and all(row["failure"] == MISSING for row in expression_rows(rows)):
         expected = predictions / opened.expressions[0].folders[0]
         raise SettingsError(f"{predictions}: no masks for any expression; check that there is a folder {expected}")
-    scores = tally(opened, rows, corrected)
+    scores = aggregate(opened, rows, corrected)
     if csv:
         write_csv(rows, csv)
     if out:
-        settings = {"data": dataset.name, "split": dataset.split, "predictions": str(predictions)}
+        settings = {"data": dataset.name, "split": dataset.split, **opened.settings, "predictions": str(predictions)}
         _write(out, settings, rows, scores)
     print(describe(scores))
     options.print_issues(opened)

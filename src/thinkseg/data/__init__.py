@@ -1,4 +1,4 @@
-"""Data sets: the public benchmarks, your own folder, and the synthetic world (`data.shapes`).
+"""Data sets: the synthetic world (`data.shapes`), the public benchmarks, and your own folder.
 
     from thinkseg.data import open_benchmark
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import DatasetError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from thinkseg.data.benchmarks.base import Benchmark
     from thinkseg.data.readers.issues import DatasetIssues
 
-__all__ = ["BENCHMARKS", "BenchmarkInfo", "open_benchmark"]
+__all__ = ["BENCHMARKS", "FILE_BENCHMARKS", "BenchmarkInfo", "open_benchmark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,18 @@ class BenchmarkInfo:
     title: its name for messages. splits: the first is the default, which most papers report.
     load: its loader, "module.function" in `data.benchmarks`: (root, split, issues) -> Benchmark.
     zip_folder: prefix of the videos' folders in a zip file for its server; None if it has no server.
+    generated: it has no files, and is opened without a root.
     """
 
     title: str
     splits: tuple[str, ...]
     load: str
     zip_folder: str | None = None
+    generated: bool = False
 
 
 BENCHMARKS: dict[str, BenchmarkInfo] = {
+    "shapes": BenchmarkInfo("the synthetic shapes world", ("val", "train", "zeroshot"), "shapes.load", generated=True),
     "revos": BenchmarkInfo("ReVOS", ("valid", "train", "train_sub"), "revos.load"),
     "reasonvos": BenchmarkInfo("ReasonVOS", ("test",), "reasonvos.load"),
     "mevis": BenchmarkInfo("MeViS", ("valid_u", "valid", "test", "train"), "mevis.load", ""),
@@ -53,14 +56,23 @@ BENCHMARKS: dict[str, BenchmarkInfo] = {
 }
 """Benchmarks by the name that commands take."""
 
+FILE_BENCHMARKS = {name: info for name, info in BENCHMARKS.items() if not info.generated}
+"""Benchmarks that are opened with a root."""
+
 
 def open_benchmark(
-    name: str, root: str | Path, split: str | None = None, issues: DatasetIssues | None = None
+    name: str,
+    root: str | Path | None = None,
+    split: str | None = None,
+    issues: DatasetIssues | None = None,
+    **options: Any,
 ) -> Benchmark:
     """Opens one split of a benchmark; frames and masks are read on access.
 
-    name: one of `BENCHMARKS`. root: the folder of its files. split: (default: the first of its splits).
+    name: one of `BENCHMARKS`. root: the folder of its files; not used by a generated one.
+    split: (default: the first of its splits).
     issues: `DatasetIssues(keep_going=True)` counts issues and skips the affected parts (default: raise the first one).
+    options: of the loader, see `thinkseg.data.benchmarks.shapes.load`; the others have none.
 
     Raises DatasetError for an unknown name or split, or files that are not as documented.
     """
@@ -72,6 +84,8 @@ def open_benchmark(
     split = info.splits[0] if split is None else split
     if split not in info.splits:
         raise DatasetError(f"{info.title}: unknown split {split!r}; must be one of {', '.join(info.splits)}")
+    if root is None and not info.generated:
+        raise DatasetError(f"{info.title}: needs the folder of its files; pass root")
     module, _, function = info.load.partition(".")
     load = getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function)
-    return load(Path(root), split, issues or DatasetIssues())
+    return load(None if root is None else Path(root), split, issues or DatasetIssues(), **options)

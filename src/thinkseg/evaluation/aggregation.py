@@ -1,9 +1,8 @@
-"""What the rows of a benchmark come to: figures with their uncertainty, as values and as a table.
+"""Metrics over the rows of a benchmark, with 95 % confidence intervals.
 
-A figure is most often a mean over some of the rows, or the mean of other figures. How sure it is depends on how many
-*videos* there are, more than on how many questions: answers about one video are right or wrong together. So intervals
-are made by drawing videos, with all their rows, again and again (a bootstrap over clusters): 95 % of what comes out is
-between the bounds. Two runs are compared on the rows that both have, with the same videos drawn for both.
+Most metrics are means over some rows, or means of other metrics. Answers about one video are correlated, so intervals
+come from a bootstrap over *videos*: videos are resampled with all their rows, and 95 % of the resampled values lie
+between the bounds. The difference of two runs is paired: it uses the rows of both, and the same resampled videos.
 """
 
 from __future__ import annotations
@@ -17,16 +16,15 @@ import numpy as np
 
 from thinkseg.storage.run_folder import Row
 
-DRAWS = 1000
-"""How often videos are drawn."""
+RESAMPLES = 1000
 
 BOUNDS = (2.5, 97.5)
-"""Percentiles of what is drawn."""
+"""Percentiles of the resampled values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A number with the bounds of its 95 % interval; None where there is nothing to measure it on."""
+class Estimate:
+    """A value in percent with its 95 % interval; None if no row has the metric."""
 
     value: float | None
     low: float | None = None
@@ -39,129 +37,131 @@ class Figure:
 
 
 class Bootstrap:
-    """How often each video counts: once in the first draw, and at random in the others.
+    """How often each video counts in each sample of videos: once in the first one, at random in the others.
 
-    weights: float64 (1 + DRAWS, V), for each draw and video.
+    weights: float64 (1 + RESAMPLES, V).
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self._numbers = {video: number for number, video in enumerate(dict.fromkeys(row["video"] for row in rows))}
-        count = len(self._numbers)
-        chance = np.full(count, 1 / max(1, count))
-        drawn = np.random.default_rng(0).multinomial(count, chance, DRAWS) if count else np.zeros((DRAWS, 0))
-        self.weights = np.concatenate([np.ones((1, count)), drawn])
+        self._columns = {video: column for column, video in enumerate(dict.fromkeys(row["video"] for row in rows))}
+        count = len(self._columns)
+        shares = np.full(count, 1 / max(1, count))
+        resampled = (
+            np.random.default_rng(0).multinomial(count, shares, RESAMPLES) if count else np.zeros((RESAMPLES, 0))
+        )
+        self.weights = np.concatenate([np.ones((1, count)), resampled])
 
-    def videos(self, rows: Sequence[Row]) -> np.ndarray:
-        """Which video each row is about, as a column of `weights`, intp (N,)."""
-        return np.array([self._numbers[row["video"]] for row in rows], np.intp)
+    def columns(self, rows: Sequence[Row]) -> np.ndarray:
+        """Returns the column of `weights` of each row's video, intp (N,)."""
+        return np.array([self._columns[row["video"]] for row in rows], np.intp)
 
     def sums(self, rows: Sequence[Row], values: Sequence[float]) -> np.ndarray:
-        """The sum of the rows' values in each draw, float64 (1 + DRAWS,)."""
-        return self.weights @ np.bincount(self.videos(rows), values, self.weights.shape[1])
+        """Returns the sum of the rows' values in each sample of videos, float64 (1 + RESAMPLES,)."""
+        return self.weights @ np.bincount(self.columns(rows), values, self.weights.shape[1])
 
 
-class Measure(Protocol):
-    """How a figure is measured."""
+class Metric(Protocol):
+    """Computes one metric in each sample of videos."""
 
-    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The figure in each draw, float64 (1 + DRAWS,) in percent; not a number where there is nothing to measure.
+    def __call__(self, rows: Sequence[Row], bootstrap: Bootstrap, computed: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns float64 (1 + RESAMPLES,) in percent; NaN where no row has the metric.
 
-        known: what was measured before, by name.
+        computed: the metrics before this one in its `MetricSet`, by name.
         """
         ...
 
 
-Plan = Mapping[str, Measure]
-"""What to measure, by name, in order."""
+MetricSet = Mapping[str, Metric]
+"""Metrics by name, in the order of computation."""
 
 Value = Callable[[Row], float | None]
-"""A number of a row; None if the row has none, and is left out."""
+"""A number of a row; rows with None are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean of `value` over the rows that `among` takes. percent: values are so already, and not fractions."""
+    """The mean of `value` over the rows that `where` accepts. percent: values are percentages, not fractions."""
 
     value: Value
-    among: Callable[[Row], bool] = lambda row: True
+    where: Callable[[Row], bool] = lambda row: True
     percent: bool = False
 
-    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
-        found, values = _with(self.value, filter(self.among, rows))
+    def __call__(self, rows: Sequence[Row], bootstrap: Bootstrap, computed: Mapping[str, np.ndarray]) -> np.ndarray:
+        found, values = _with_values(self.value, filter(self.where, rows))
         if not found:
-            return np.full(len(draws.weights), np.nan)
+            return np.full(len(bootstrap.weights), np.nan)
         with np.errstate(invalid="ignore"):
-            means = draws.sums(found, values) / draws.sums(found, [1.0] * len(found))
-        # Summed up as the evaluators do, which decides the last bit.
+            means = bootstrap.sums(found, values) / bootstrap.sums(found, [1.0] * len(found))
+        # The order of summation decides the last bit: this is that of the official evaluators.
         means[0] = np.mean(values)
         return means if self.percent else 100 * means
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The sum of `part` over the sum of `whole`, over the rows that `among` takes and that have both."""
+    """The sum of `part` over the sum of `total`, over the rows that `where` accepts and that have both."""
 
     part: Value
-    whole: Value
-    among: Callable[[Row], bool] = lambda row: True
+    total: Value
+    where: Callable[[Row], bool] = lambda row: True
 
-    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
-        found, parts = _with(self.part, filter(self.among, rows))
-        found, wholes = _with(self.whole, found)
+    def __call__(self, rows: Sequence[Row], bootstrap: Bootstrap, computed: Mapping[str, np.ndarray]) -> np.ndarray:
+        found, parts = _with_values(self.part, filter(self.where, rows))
+        found, totals = _with_values(self.total, found)
         with np.errstate(invalid="ignore"):
-            return 100 * draws.sums(found, parts) / draws.sums(found, wholes)
+            return 100 * bootstrap.sums(found, parts) / bootstrap.sums(found, totals)
 
 
 @dataclass(frozen=True, slots=True)
 class MeanOfMetrics:
-    """The mean of other figures, by name."""
+    """The mean of other metrics, by name."""
 
     parts: tuple[str, ...]
 
-    def __call__(self, rows: Sequence[Row], draws: Bootstrap, known: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.mean([known[part] for part in self.parts], axis=0)
+    def __call__(self, rows: Sequence[Row], bootstrap: Bootstrap, computed: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.mean([computed[part] for part in self.parts], axis=0)
 
 
-def measure(rows: Sequence[Row], plan: Plan) -> dict[str, Figure]:
-    """All figures of a plan, each with its interval."""
-    return {name: _figure(values) for name, values in _measured(rows, plan, Bootstrap(rows)).items()}
+def compute_metrics(rows: Sequence[Row], metrics: MetricSet) -> dict[str, Estimate]:
+    """Returns each metric with its interval."""
+    return {name: _estimate(values) for name, values in _resampled(rows, metrics, Bootstrap(rows)).items()}
 
 
-def difference(ours: Sequence[Row], theirs: Sequence[Row], plan: Plan) -> dict[str, Figure]:
-    """How much greater each figure is for `theirs`, whose rows are about the same questions in the same order."""
-    draws = Bootstrap(ours)
-    before, after = _measured(ours, plan, draws), _measured(theirs, plan, draws)
-    return {name: _figure(after[name] - before[name]) for name in plan}
+def difference(first: Sequence[Row], second: Sequence[Row], metrics: MetricSet) -> dict[str, Estimate]:
+    """Returns each metric of `second` minus that of `first`; both hold rows of the same expressions in one order."""
+    bootstrap = Bootstrap(first)
+    before, after = _resampled(first, metrics, bootstrap), _resampled(second, metrics, bootstrap)
+    return {name: _estimate(after[name] - before[name]) for name in metrics}
 
 
-def failures(rows: Sequence[Row]) -> dict[str, int]:
-    """How often there were no masks, by reason, most often first."""
+def count_failures(rows: Sequence[Row]) -> dict[str, int]:
+    """Returns how many rows have each failure, the most frequent one first."""
     return dict(Counter(row["failure"] for row in rows if row["failure"]).most_common())
 
 
-def _with(value: Value, rows: Iterable[Row]) -> tuple[list[Row], list[float]]:
-    """The rows that have a value, and these."""
+def expression_rows(rows: Iterable[Row]) -> list[Row]:
+    """Returns the rows of expressions, without those of objects."""
+    return [row for row in rows if "object" not in row]
+
+
+def _with_values(value: Value, rows: Iterable[Row]) -> tuple[list[Row], list[float]]:
+    """Returns the rows that have a value, and their values."""
     found = [(row, known) for row in rows if (known := value(row)) is not None]
     return [row for row, _ in found], [known for _, known in found]
 
 
-def _measured(rows: Sequence[Row], plan: Plan, draws: Bootstrap) -> dict[str, np.ndarray]:
-    """Each figure in each draw."""
-    known: dict[str, np.ndarray] = {}
-    for name, how in plan.items():
-        known[name] = how(rows, draws, known)
-    return known
+def _resampled(rows: Sequence[Row], metrics: MetricSet, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """Returns each metric in each sample of videos."""
+    computed: dict[str, np.ndarray] = {}
+    for name, metric in metrics.items():
+        computed[name] = metric(rows, bootstrap, computed)
+    return computed
 
 
-def _figure(values: np.ndarray) -> Figure:
-    """The first value, and bounds from the others; draws without any row to measure on are left out."""
-    value, drawn = values[0], values[1:][np.isfinite(values[1:])]
+def _estimate(values: np.ndarray) -> Estimate:
+    """Returns the first value with bounds from the others; samples of videos without the metric are skipped."""
+    value, resampled = values[0], values[1:][np.isfinite(values[1:])]
     if not np.isfinite(value):
-        return Figure(None)
-    low, high = np.percentile(drawn, BOUNDS)
-    return Figure(float(value), float(low), float(high))
-
-
-def questions(rows: Iterable[Row]) -> list[Row]:
-    """The rows that are about questions, and not about objects."""
-    return [row for row in rows if "object" not in row]
+        return Estimate(None)
+    low, high = np.percentile(resampled, BOUNDS)
+    return Estimate(float(value), float(low), float(high))

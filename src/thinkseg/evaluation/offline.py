@@ -1,7 +1,7 @@
-"""Anybody's predicted masks against a benchmark: a `Benchmark` and a folder in, rows out, on several processes.
+"""Scoring of predicted mask files, on several processes.
 
-A process scores all expressions about one video before it takes the next, so that what the benchmark keeps for a video
-is read by one of them only. Processes end with the one that started them, however that ends.
+A process scores all expressions of a video before the next video, so that one process alone reads what the benchmark
+caches for it. Worker processes end with their parent, whatever ends it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from pathlib import Path
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.readers.issues import DatasetFileError, IssueKind
 from thinkseg.errors import VideoError
-from thinkseg.evaluation.aggregation import questions
+from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.predictions import Predictions
 from thinkseg.evaluation.sample_metrics import object_rows, prediction_row
 from thinkseg.storage.atomic import replacing, writing
 from thinkseg.storage.run_folder import Row
 
-ASKED = ("id", "video", "category", "group", "query", "target", "frames")
-COLUMNS = (*ASKED, "failure", "empty", "j", "f", "intersection", "union", "r_visa255", "r_area")
-"""Of a CSV file, in this order; scores are fractions."""
+EXPRESSION_COLUMNS = ("id", "video", "category", "annotation_run", "query", "has_target", "num_scored_frames")
+METRIC_COLUMNS = ("j", "f", "intersection", "union", "robustness_visa255", "robustness_area")
+COLUMNS = (*EXPRESSION_COLUMNS, "failure", "is_empty", *METRIC_COLUMNS)
+"""Of a CSV file, in this order; metrics are fractions."""
 
-Flaw = tuple[IssueKind | None, str]
-"""What is wrong with a benchmark, as the kind and message of a TreeError, or the message of a VideoError alone."""
+Issue = tuple[IssueKind | None, str]
+"""Kind and message of a DatasetFileError, or None and the message of a VideoError; errors themselves do not pickle."""
 
-Judged = tuple[list[Row], list[Flaw]]
-"""Rows of some expressions, and what is wrong with the benchmark itself."""
+VideoScores = tuple[list[Row], list[Issue]]
+"""Rows of a video's expressions and objects, and the issues of the benchmark itself."""
 
 
 def score(
@@ -43,20 +44,19 @@ def score(
     workers: int = 1,
     on_row: Callable[[Row, int], None] | None = None,
 ) -> list[Row]:
-    """Scores the masks predicted for each expression, in the benchmark's order; rows of objects come after those.
+    """Returns the row of each expression, in the benchmark's order, those of a video followed by rows of its objects.
 
-    workers: processes; with one, the work is done in this one. on_row: called with each expression's row and how many
-    there are.
-    What is broken in the benchmark goes to `benchmark.issues` and has no row; what is wrong with predictions is in
-    the rows. Raises TreeError or VideoError if the former may not be passed over.
+    workers: processes; 1 runs in this one. on_row: called with each expression's row and the number of rows so far.
+    Issues of the benchmark go to `benchmark.issues` and have no row; unusable predictions are failures of a row.
+    Raises DatasetFileError or VideoError if `benchmark.issues` does not skip issues.
     """
     rows: list[Row] = []
     done = 0
-    for found, flaws in _judged(benchmark, predictions, workers):
-        for kind, message in flaws:
+    for found, issues in _video_scores(benchmark, predictions, workers):
+        for kind, message in issues:
             benchmark.issues.add(VideoError(message) if kind is None else DatasetFileError(kind, message))
         rows += found
-        for row in questions(found):
+        for row in expression_rows(found):
             done += 1
             if on_row:
                 on_row(row, done)
@@ -64,23 +64,23 @@ def score(
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """Writes the rows of expressions as a table, in full or not at all. Raises SettingsError if that cannot be."""
+    """Writes the rows of expressions as a table, atomically. Raises SettingsError if the file cannot be written."""
     with writing(path), replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         table.writeheader()
-        table.writerows(questions(rows))
+        table.writerows(expression_rows(rows))
 
 
-def _judged(benchmark: Benchmark, predictions: Predictions, workers: int) -> Iterator[Judged]:
-    """What there is of each video, in order."""
+def _video_scores(benchmark: Benchmark, predictions: Predictions, workers: int) -> Iterator[VideoScores]:
+    """Yields the scores of each video, in order."""
     videos = [list(group) for _, group in groupby(benchmark.expressions, attrgetter("video"))]
     if workers == 1 or len(videos) < 2:
-        yield from (_judge(benchmark, predictions, group) for group in videos)
+        yield from (_score_video(benchmark, predictions, group) for group in videos)
         return
     # A fork of a process that has threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(videos)), context, _begin, (benchmark, predictions)) as pool:
-        futures: list[Future[Judged]] = [pool.submit(_judge_here, group) for group in videos]
+    with ProcessPoolExecutor(min(workers, len(videos)), context, _start_worker, (benchmark, predictions)) as pool:
+        futures: list[Future[VideoScores]] = [pool.submit(_score_in_worker, group) for group in videos]
         try:
             for future in futures:
                 yield future.result()
@@ -88,36 +88,35 @@ def _judged(benchmark: Benchmark, predictions: Predictions, workers: int) -> Ite
             pool.shutdown(cancel_futures=True)
 
 
-def _judge(benchmark: Benchmark, predictions: Predictions, expressions: Sequence[Expression]) -> Judged:
+def _score_video(benchmark: Benchmark, predictions: Predictions, expressions: Sequence[Expression]) -> VideoScores:
     rows: list[Row] = []
-    flaws: list[Flaw] = []
+    issues: list[Issue] = []
     for expression in expressions:
-        with _noting(flaws):
+        with _collecting(issues):
             rows.append(prediction_row(benchmark, expression, predictions))
-    if not flaws:
-        with _noting(flaws):
+    if not issues:
+        with _collecting(issues):
             rows += list(object_rows(benchmark, benchmark.videos[expressions[0].video], predictions))
-    return rows, flaws
+    return rows, issues
 
 
 @contextmanager
-def _noting(flaws: list[Flaw]) -> Iterator[None]:
-    """Gives up the rest of the block where the benchmark is broken, and lists why."""
+def _collecting(issues: list[Issue]) -> Iterator[None]:
+    """Ends the block at the first issue of the benchmark, which goes to `issues`."""
     try:
         yield
-    except DatasetFileError as flaw:
-        flaws.append((flaw.kind, str(flaw)))
-    except VideoError as flaw:
-        flaws.append((None, str(flaw)))
+    except DatasetFileError as error:
+        issues.append((error.kind, str(error)))
+    except VideoError as error:
+        issues.append((None, str(error)))
 
 
-_here: list[tuple[Benchmark, Predictions]] = []
+_worker_arguments: list[tuple[Benchmark, Predictions]] = []
 """What a worker process scores."""
 
 
-def _begin(benchmark: Benchmark, predictions: Predictions) -> None:
-    """Readies a worker process."""
-    _here[:] = [(benchmark, predictions)]
+def _start_worker(benchmark: Benchmark, predictions: Predictions) -> None:
+    _worker_arguments[:] = [(benchmark, predictions)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -128,6 +127,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _judge_here(expressions: Sequence[Expression]) -> Judged:
-    ((benchmark, predictions),) = _here
-    return _judge(benchmark, predictions, expressions)
+def _score_in_worker(expressions: Sequence[Expression]) -> VideoScores:
+    ((benchmark, predictions),) = _worker_arguments
+    return _score_video(benchmark, predictions, expressions)

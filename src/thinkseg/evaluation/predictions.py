@@ -1,13 +1,13 @@
-"""Predicted masks as files: `Masklets` in, files out, and back.
+"""Predicted masks as files, written and read.
 
-In two forms, both below one folder, and for ViCaS in its own (`thinkseg.evaluation.predictions`):
+Each form lies below one folder; the masks of ViCaS may also come in its own form (`VicasPredictions`).
 
-    <folder>/<frame>.png            8 bits, 0 outside and 255 inside, all objects merged; <folder> is what a benchmark's
-                                    own scripts write and read (`Expression.folders`)
-    masks/<video>/<expression>.json {"size": [height, width], "frames": T, "objects": [[RLE or null, ...], ...]}, which
-                                    keeps objects apart, beside the results of `thinkseg evaluate`
+    <folder>/<frame>.png            8 bits, 0 outside and 255 inside, all objects merged; <folder> is one of
+                                    `Expression.folders`, which a benchmark's own scripts write and read
+    masks/<video>/<expression>.json {"size": [height, width], "frames": T, "objects": [[RLE or null, ...], ...]},
+                                    objects apart, in the folder of `thinkseg evaluate`
 
-Nothing is decoded before it is used. An expression without its files was not answered, or its reply was of no use.
+Masks are decoded on access. An expression without files was not answered, or its reply could not be used.
 """
 
 from __future__ import annotations
@@ -33,16 +33,15 @@ from thinkseg.storage.run_folder import SETTINGS
 from thinkseg.types import Masklets
 
 MASKS = "masks"
-"""Where an evaluation keeps its masks, in its folder."""
+"""Folder of the masks in the folder of an evaluation."""
 
-
-MISSING, INCOMPLETE, SIZE, BROKEN = "missing", "incomplete", "size", "broken"
-"""What can be wrong with the masks predicted for an expression: there are none; some frames lack; they are of another
-size than the video; they cannot be read."""
+MISSING, INCOMPLETE, SIZE_MISMATCH, UNREADABLE = "missing", "incomplete", "size_mismatch", "unreadable"
+"""Failures of the masks predicted for an expression: there are none; some frames are missing; their size differs from
+the video's; they cannot be read."""
 
 
 class PredictionError(DatasetError):
-    """A predicted mask that cannot be used. reason: one of the words above, so that they can be counted."""
+    """A predicted mask that cannot be used. reason: one of the failures above."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -50,28 +49,25 @@ class PredictionError(DatasetError):
 
 
 class Masks(Protocol):
-    """Masks of a video, all objects merged, decoded on demand. `Masklets` are such."""
+    """Masks of a video, all objects merged, decoded on access. `Masklets` satisfy it."""
 
     def union(self, frame: int) -> np.ndarray:
-        """Mask of one frame, bool (H, W). Raises PredictionError if it cannot be used."""
+        """Returns the mask of one frame, bool (H, W). Raises PredictionError if it cannot be used."""
         ...
 
 
 class Predictions(Protocol):
-    """Answers to the expressions of a benchmark. Can be copied to other processes."""
+    """Masks predicted for the expressions of a benchmark. Can be pickled."""
 
     def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
-        """The masks predicted for an expression, which should be of this size; None if there are none at all."""
+        """Returns the masks of an expression, which must be of this size; None if there are no files."""
         ...
 
 
 def open_predictions(root: Path, name: str) -> Predictions:
-    """Whatever form the predictions in a folder have. Raises SettingsError if there is no such folder.
-
-    name: the benchmark they are for.
-    """
+    """Opens a folder of predictions for the benchmark `name`, in any form. Raises SettingsError if it is missing."""
     if not root.is_dir():
-        raise SettingsError(f"there is no folder {root}: name one with predictions")
+        raise SettingsError(f"{root}: no such folder; choose one with predictions")
     if (root / SETTINGS).exists() and (root / MASKS).is_dir():
         return RlePredictions(root)
     if name == "vicas" and any(path.stem.isdecimal() for path in root.glob("*.json")):
@@ -81,38 +77,39 @@ def open_predictions(root: Path, name: str) -> Predictions:
 
 @dataclass(frozen=True, slots=True)
 class PngPredictions:
-    """PNG files in a benchmark's own layout."""
+    """Mask images in a benchmark's own layout."""
 
     root: Path
 
     def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
         for folder in expression.folders:
             if os.path.isdir(self.root / folder):
-                return _Pictures(self.root / folder, video.frames, size_wh)
+                return _PngMasks(self.root / folder, video.frames, size_wh)
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictures:
-    """One picture a frame."""
+class _PngMasks:
+    """One image per frame."""
 
     folder: Path
     frames: Sequence[str]
     size_wh: tuple[int, int]
 
     def union(self, frame: int) -> np.ndarray:
-        # Joining paths properly would take as long as scoring what is there.
+        # Joining Path objects would take as long as scoring the mask.
         path = f"{self.folder}/{self.frames[frame]}.png"
         try:
             return mask_image(path, self.size_wh)
-        except DatasetFileError as flaw:
-            reason = SIZE if flaw.kind == "size_mismatch" else BROKEN if os.path.exists(path) else INCOMPLETE
-            raise PredictionError(reason, str(flaw)) from None
+        except DatasetFileError as error:
+            unreadable = UNREADABLE if os.path.exists(path) else INCOMPLETE
+            reason = SIZE_MISMATCH if error.kind == "size_mismatch" else unreadable
+            raise PredictionError(reason, str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class RlePredictions:
-    """The masks that an evaluation left in its folder."""
+    """The masks in the folder of an evaluation."""
 
     root: Path
 
@@ -122,7 +119,11 @@ class RlePredictions:
 
 
 class VicasPredictions:
-    """A JSON file a video, as the authors of ViCaS have it."""
+    """One JSON file per video, the form of ViCaS' own scripts.
+
+    <000042>.json   {"pred_lgvis_masks": [prompt, ...]}, a prompt being [{"filename": "00000.jpg",
+                    "mask_rles": [RLE of each track, ...]}, ...]
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -137,66 +138,66 @@ class VicasPredictions:
             return None
         try:
             if self._latest is None or self._latest[0] != path:
-                # Prompts of a video come together.
+                # Prompts of a video are consecutive.
                 self._latest = path, read_prompts(path)
-            prompts, place = self._latest[1], int(expression.id)
-            return tracks_of(prompts[place], expression, video, size_wh) if place < len(prompts) else None
-        except DatasetFileError as flaw:
-            reason = {"size_mismatch": SIZE, "missing_frame": INCOMPLETE}.get(flaw.kind, BROKEN)
-            raise PredictionError(reason, str(flaw)) from None
+            prompts, position = self._latest[1], int(expression.id)
+            return tracks_of(prompts[position], expression, video, size_wh) if position < len(prompts) else None
+        except DatasetFileError as error:
+            reason = {"size_mismatch": SIZE_MISMATCH, "missing_frame": INCOMPLETE}.get(error.kind, UNREADABLE)
+            raise PredictionError(reason, str(error)) from None
 
 
 def rle_path(root: Path, expression: Expression) -> Path:
-    """Where the masks of an expression are in the folder of an evaluation."""
+    """Returns the path of an expression's masks in the folder of an evaluation."""
     return root / MASKS / expression.video / f"{expression.id}.json"
 
 
 def write_masklets(masklets: Masklets, path: Path) -> None:
-    """Writes masks as run lengths, a file that is there in full or not at all. Raises OSError if it cannot be."""
+    """Writes masks as RLEs, atomically. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.writelines(json_of(masklets))
 
 
 def read_masklets(path: Path, num_frames: int, size_wh: tuple[int, int]) -> Masklets:
-    """Reads them back. Raises PredictionError if they are not what `write_masklets` writes for a video like this."""
+    """Reads a file of `write_masklets`. Raises PredictionError if it is invalid or of another length or size."""
     try:
         objects = [entry.items() for entry in read_json(path)["objects"].items()]
         tracks = tuple(tuple(checked_rle(rle, size_wh) for rle in entries) for entries in objects)
-    except DatasetFileError as flaw:
-        raise PredictionError(SIZE if flaw.kind == "size_mismatch" else BROKEN, str(flaw)) from None
+    except DatasetFileError as error:
+        raise PredictionError(SIZE_MISMATCH if error.kind == "size_mismatch" else UNREADABLE, str(error)) from None
     if any(len(track) != num_frames for track in tracks):
-        raise PredictionError(INCOMPLETE, f"{path} does not hold {num_frames} masks of each object")
+        raise PredictionError(INCOMPLETE, f"{path}: each object must have {num_frames} masks")
     return Masklets(size_wh, num_frames, tracks)
 
 
-def write_pictures(masks: Masks, frames: Iterable[int], video: Video, folder: Path) -> None:
-    """Writes a picture for each of these frames. Raises OSError if that cannot be."""
+def write_pngs(masks: Masks, frames: Iterable[int], video: Video, folder: Path) -> None:
+    """Writes one image per frame. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for frame in frames:
-        (folder / f"{video.frames[frame]}.png").write_bytes(png(masks.union(frame)))
+        (folder / f"{video.frames[frame]}.png").write_bytes(encode_png(masks.union(frame)))
 
 
-def png(mask: np.ndarray) -> bytes:
-    """A mask, bool (H, W), as a grey PNG file: 0 outside, 255 inside."""
+def encode_png(mask: np.ndarray) -> bytes:
+    """Returns a mask, bool (H, W), as a gray PNG file: 0 outside, 255 inside."""
     import cv2
 
     written, data = cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255))
     if not written:
-        raise DatasetFileError("missing_mask", f"a mask of shape {mask.shape} cannot be written as a PNG")
+        raise DatasetFileError("missing_mask", f"a mask of shape {mask.shape} cannot be encoded as PNG")
     return data.tobytes()
 
 
 def read_prompts(path: Path) -> list[JsonNode]:
-    """What a file predicts for each prompt of its video. Raises TreeError if it is broken."""
+    """Returns the predictions of each prompt in a file of ViCaS' form. Raises DatasetFileError if it is invalid."""
     return read_json(path)["pred_lgvis_masks"].items()
 
 
 def tracks_of(prompt: JsonNode, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets:
-    """The tracks predicted for a prompt; nothing is seen in frames that are not there.
+    """Returns the tracks predicted for a prompt; frames that are missing and not scored have no masks.
 
     Raises DatasetFileError of the kind "missing_frame" for a missing scored frame, "size_mismatch" or "invalid_rle"
-    for a mask of another size or an invalid one, "missing_mask" if frames differ in how many there are.
+    for a mask of another size or an invalid one, "missing_mask" if frames differ in their number of masks.
     """
     positions = {f"{name}.jpg": position for position, name in enumerate(video.frames)}
     found: dict[int, list[Rle | None]] = {}
@@ -209,6 +210,6 @@ def tracks_of(prompt: JsonNode, expression: Expression, video: Video, size_wh: t
     counts = {len(masks) for masks in found.values()}
     if len(counts) > 1:
         raise prompt.error("missing_mask", f"has {min(counts)} masks in one frame and {max(counts)} in another")
-    nothing: list[Rle | None] = [None] * max(counts, default=0)
-    frames = [found.get(position, nothing) for position in range(len(video.frames))]
+    no_masks: list[Rle | None] = [None] * max(counts, default=0)
+    frames = [found.get(position, no_masks) for position in range(len(video.frames))]
     return Masklets(size_wh, len(frames), tuple(zip(*frames, strict=True)))

@@ -1,17 +1,19 @@
-"""What predicted masks are worth against a benchmark's truth: an expression and its masks in, a row out.
+"""Rows of results.jsonl: the metrics of one expression's answer or masks.
 
-A row of a benchmark holds, besides what was asked and answered:
+    {"id": "clip/3", "category": "reasoning", "query": "the one that waits", "failure": null, "keyframe": 12,
+     "boxes": [[10.0, 20.0, 31.5, 40.0]], "replies": ["<think>...</answer>"],
+     "usage": {"prompt_tokens": 410, "completion_tokens": 96}, "seconds": {"policy": 0.4, "tracker": 0.2},
+     "video": "clip", "annotation_run": "", "has_target": true, "num_scored_frames": 70,
+     "j": 0.91, "f": 0.95, "intersection": 90210, "union": 98304, "is_empty": false, "r_k": 1.0, "r_s": 0.83}
 
-    {"id": "clip/3", "video": "clip", "group": "", "category": "reasoning", "target": true, "frames": 70,
-     "failure": null, "j": 0.91, "f": 0.95, "intersection": 90210, "union": 98304, "empty": false}
+Masks that come as files have no keyframe, boxes, replies, usage, seconds or rewards. Benchmarks with the merged masks
+of all annotated objects add "robustness_visa255" and "robustness_area"; ViCaS adds "ious" and "tracks". Masks are
+compared in annotated frames only. With a failure there are no masks, and all metrics of masks are 0. Without ground
+truth only "is_empty" is known.
 
-where the benchmark has all annotated objects merged, R besides ("r_visa255" and "r_area"), and for ViCaS how tracks
-overlap the true ones ("ious" and "tracks"). Only frames that the benchmark has a truth for are looked at. A failure
-says why there are no masks, and then nothing is earned. Without a truth, only "empty" is known.
+Where objects are scored together (Ref-DAVIS17), each true object has a row as well:
 
-Where objects are scored together (Ref-DAVIS17), there are rows of objects, too:
-
-    {"id": "dogs/anno_0/object 1", "video": "dogs", "group": "anno_0", "object": 1, "j": 0.91, "f": 0.95}
+    {"id": "dogs/anno_0/object 1", "video": "dogs", "annotation_run": "anno_0", "object": 1, "j": 0.91, "f": 0.95}
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from thinkseg.chains.frames import sample_indices
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.evaluation.predictions import MISSING, Masks, PredictionError, Predictions
-from thinkseg.evaluation.protocols.revos import r_area, r_visa255
+from thinkseg.evaluation.protocols.revos import robustness_area, robustness_visa255
 from thinkseg.rewards import REWARDS, Prompt, Rollout
 from thinkseg.rle import encode
 from thinkseg.storage.run_folder import Row
@@ -42,42 +44,44 @@ TOGETHER = "refdavis"
 
 
 def sample_row(segmentation: Segmentation, view: View, benchmark: Benchmark, expression: Expression) -> Row:
-    """The row of an answer. Raises TreeError if the truth is broken.
+    """Returns the row of an answer. Raises DatasetFileError if the ground truth is invalid.
 
-    r_k and r_s, the rewards, are measured where all frames have a truth: they ask where a target is *not*, too.
+    r_k and r_s are None unless all frames are annotated: they depend on frames *without* the target, too.
     """
     sample = segmentation.sample
     predicted = segmentation.masklets if segmentation.answer else None
-    row = {**told(segmentation), **about(expression), "r_k": None, "r_s": None}
-    row |= compare(expression, predicted, sample.truth, sample.foreground)
+    row = {**answer_fields(segmentation), **expression_fields(expression), "r_k": None, "r_s": None}
+    row |= mask_metrics(expression, predicted, sample.truth, sample.foreground)
     if benchmark.name == BY_TRACKS:
-        row |= compare_tracks(expression, predicted, sample.truth)
-    if row["target"] and len(expression.scored) == len(sample.video):
-        row |= rewarded(segmentation, view)
+        row |= track_metrics(expression, predicted, sample.truth)
+    if row["has_target"] and len(expression.scored) == len(sample.video):
+        row |= reward_fields(segmentation, view)
     return row
 
 
 def prediction_row(benchmark: Benchmark, expression: Expression, predictions: Predictions) -> Row:
-    """The row of masks that come as files. Raises TreeError or VideoError if the benchmark itself is broken."""
+    """Returns the row of masks of files. Raises DatasetFileError or VideoError if the benchmark is invalid."""
     video = benchmark.videos[expression.video]
     size_wh = benchmark.frames(video.id).size_wh
     truth, foreground = benchmark.truth(expression, size_wh), benchmark.foreground(video.id, size_wh)
-    row = {"id": expression.key, "category": expression.category, "query": expression.query, **about(expression)}
+    row: Row = {"id": expression.key, "category": expression.category, "query": expression.query}
+    row |= expression_fields(expression)
     failure: str | None
     try:
         predicted = predictions.of(expression, video, size_wh)
-        failure, worth = None if predicted else MISSING, compare(expression, predicted, truth, foreground)
-    except PredictionError as flaw:
-        # One frame that is not as it should be spoils the expression, as it does in the official evaluators.
-        predicted, failure, worth = None, flaw.reason, compare(expression, None, truth, foreground)
-    row |= {"failure": failure, **worth}
-    return row | compare_tracks(expression, predicted, truth) if benchmark.name == BY_TRACKS else row
+        failure, metrics = None if predicted else MISSING, mask_metrics(expression, predicted, truth, foreground)
+    except PredictionError as error:
+        # One unusable frame invalidates the expression, as in the official evaluators.
+        predicted, failure, metrics = None, error.reason, mask_metrics(expression, None, truth, foreground)
+    row |= {"failure": failure, **metrics}
+    return row | track_metrics(expression, predicted, truth) if benchmark.name == BY_TRACKS else row
 
 
 def object_rows(benchmark: Benchmark, video: Video, predictions: Predictions) -> Iterator[Row]:
-    """The rows of a video's true objects in each run, for a benchmark that scores them together; none for others.
+    """Yields the row of each true object of a video in each annotation run, if the benchmark scores them together.
 
-    An expression without usable masks is an empty object. Raises TreeError or VideoError if the benchmark is broken.
+    An expression without usable masks is an empty object. Raises DatasetFileError or VideoError if the benchmark is
+    invalid.
     """
     if benchmark.name != TOGETHER:
         return
@@ -86,70 +90,88 @@ def object_rows(benchmark: Benchmark, video: Video, predictions: Predictions) ->
 
     size_wh = benchmark.frames(video.id).size_wh
     truth = np.stack(list(label_maps(benchmark, video.id, size_wh)))
-    asked = [expression for expression in benchmark.expressions if expression.video == video.id]
-    # Expressions of a run go by the rank of their object, which decides who has a pixel that several claim.
-    asked.sort(key=lambda expression: (expression.annotation_run, int(expression.id)))
-    for run, expressions in groupby(asked, attrgetter("annotation_run")):
-        masks = [_video_of(expression, video, size_wh, predictions) for expression in expressions]
+    described = [expression for expression in benchmark.expressions if expression.video == video.id]
+    # The rank of an object in its run decides which object has a pixel that several claim.
+    described.sort(key=lambda expression: (expression.annotation_run, int(expression.id)))
+    for run, expressions in groupby(described, attrgetter("annotation_run")):
+        masks = [_video_masks(expression, video, size_wh, predictions) for expression in expressions]
         if len(masks) > MAX_OBJECTS:
             raise DatasetFileError(
-                "unexpected_count", f"{video.id} has {len(masks)} expressions in {run}, where {MAX_OBJECTS} can be"
+                "unexpected_count", f"{video.id}: {len(masks)} expressions in {run}; must be at most {MAX_OBJECTS}"
             )
         scores = zip(*object_scores(merge_labels(masks, truth.shape), truth), strict=True)
         for number, (j, f) in enumerate(scores, start=1):
-            name = f"{video.id}/{run}/object {number}"
-            yield {"id": name, "video": video.id, "group": run, "object": number, "j": float(j), "f": float(f)}
+            row = {"id": f"{video.id}/{run}/object {number}", "video": video.id, "annotation_run": run}
+            yield {**row, "object": number, "j": float(j), "f": float(f)}
 
 
-def about(expression: Expression) -> Row:
-    """What a row tells of its expression besides the question."""
+def answer_fields(segmentation: Segmentation) -> Row:
+    """Returns what a policy was asked and answered, without metrics."""
+    sample, answer, outcome = segmentation.sample, segmentation.answer, segmentation.outcome
+    return {
+        "id": sample.id,
+        "category": sample.category,
+        "query": sample.query,
+        "failure": outcome.failure,
+        "keyframe": outcome.keyframe,
+        "boxes": answer.boxes.tolist() if answer else [],
+        "replies": list(outcome.replies),
+        "usage": {"prompt_tokens": outcome.num_prompt_tokens, "completion_tokens": outcome.num_tokens},
+        "seconds": dict(segmentation.seconds),
+    }
+
+
+def expression_fields(expression: Expression) -> Row:
+    """Returns the fields of an expression besides its query."""
     return {
         "video": expression.video,
-        "group": expression.annotation_run,
-        "target": None if expression.objects is None else bool(expression.objects),
-        "frames": len(expression.scored),
+        "annotation_run": expression.annotation_run,
+        "has_target": None if expression.objects is None else bool(expression.objects),
+        "num_scored_frames": len(expression.scored),
     }
 
 
-def compare(
+def reward_fields(segmentation: Segmentation, view: View) -> Row:
+    """Returns r_k and r_s of an answer about a sample with a target, by the rules of GRPO."""
+    sample = segmentation.sample
+    prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
+    rollout = Rollout(prompt, segmentation.outcome)
+    return {"r_k": REWARDS["keyframe"].function(rollout), "r_s": REWARDS["boxes"].function(rollout)}
+
+
+def mask_metrics(
     expression: Expression, predicted: Masks | None, truth: Masklets | None, foreground: Masklets | None = None
 ) -> Row:
-    """The scores of masks; no masks are worth nothing, and nothing is known without a truth for any frame.
+    """Returns the metrics of masks, over the annotated frames; None without ground truth, 0 without masks.
 
-    foreground: all annotated objects merged. Raises PredictionError or TreeError if masks cannot be used.
+    foreground: merged masks of all annotated objects. Raises PredictionError or DatasetFileError for unusable masks.
 
-    j, f: means over the scored frames. intersection, union: pixels in both and in either, summed over them. empty: no
-    pixel is predicted in any. r_visa255, r_area: means over the frames, where the foreground is known.
+    j, f: means over frames. intersection, union: pixels, summed over frames. is_empty: no pixel is predicted in any
+    frame. robustness_visa255, robustness_area: means over frames, if the foreground is known.
     """
     if truth is None or not expression.scored:
-        empty = predicted is not None and not any(predicted.union(frame).any() for frame in expression.scored)
-        return {"j": None, "f": None, "intersection": None, "union": None, "empty": empty}
-    around = foreground if truth.num_objects else None
+        is_empty = predicted is not None and not any(predicted.union(frame).any() for frame in expression.scored)
+        return {"j": None, "f": None, "intersection": None, "union": None, "is_empty": is_empty}
+    foreground = foreground if truth.num_objects else None
     if predicted is None:
-        nothing = {"j": 0.0, "f": 0.0, "intersection": 0, "union": _area(truth, expression.scored), "empty": False}
-        return nothing if around is None else {**nothing, "r_visa255": 0.0, "r_area": 0.0}
-    counted = _count(predicted, truth, expression.scored)
-    row: Row = {
-        "j": float(counted.j.mean()),
-        "f": float(counted.f.mean()),
-        "intersection": int(counted.both.sum()),
-        "union": int(counted.either.sum()),
-        "empty": not counted.predicted.any(),
+        row: Row = {"j": 0.0, "f": 0.0, "intersection": 0, "union": _area(truth, expression.scored), "is_empty": False}
+        return row if foreground is None else {**row, "robustness_visa255": 0.0, "robustness_area": 0.0}
+    counts = _count_pixels(predicted, truth, expression.scored)
+    row = {
+        "j": float(counts.j.mean()),
+        "f": float(counts.f.mean()),
+        "intersection": int(counts.both.sum()),
+        "union": int(counts.either.sum()),
+        "is_empty": not counts.predicted.any(),
     }
-    if around is not None:
-        outside, surplus = counted.predicted - counted.both, counted.claimed - counted.both
-        areas = np.array([_area(around, [frame]) for frame in expression.scored], np.int64)
-        row["r_visa255"] = float(r_visa255(outside, surplus, areas).mean())
-        row["r_area"] = float(r_area(outside, areas).mean())
-    return row
+    return row if foreground is None else row | _robustness(counts, foreground, expression.scored)
 
 
-def compare_tracks(expression: Expression, predicted: Masks | None, truth: Masklets | None) -> Row:
-    """How predicted tracks overlap the true ones.
+def track_metrics(expression: Expression, predicted: Masks | None, truth: Masklets | None) -> Row:
+    """Returns the overlaps of predicted and true tracks; None without ground truth.
 
-    ious: a list for each predicted track with its IoU with each true one, see `thinkseg.evaluation.protocols.vicas`.
-    tracks: how
-    many true ones there are. Both are None without a truth. Pictures show one track, unless they are all black.
+    ious: one list per predicted track, its IoU with each true track, see `thinkseg.evaluation.protocols.vicas`.
+    tracks: number of true tracks. Mask images hold one track, or none if all of them are empty.
     """
     from thinkseg.evaluation.protocols.vicas import track_ious
 
@@ -161,11 +183,11 @@ def compare_tracks(expression: Expression, predicted: Masks | None, truth: Maskl
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Counted:
-    """What two masks come to, frame by frame: J and F, float64 (F,), and pixels, int64 (F,).
+class _PixelCounts:
+    """Two masks compared per frame: J and F, float64 (F,), and numbers of pixels, int64 (F,).
 
-    predicted: inside our mask. both, either: inside both masks, and either. claimed: inside ours and a true object,
-    those inside several counted for each.
+    predicted: of the predicted mask. both, either: of the intersection and the union. claimed: of the intersections
+    with each true object, summed over objects.
     """
 
     j: np.ndarray
@@ -176,8 +198,8 @@ class _Counted:
     claimed: np.ndarray
 
 
-def _count(predicted: Masks, truth: Masklets, frames: Sequence[int]) -> _Counted:
-    """Each predicted mask is read once, and packed: that is what everything is counted on."""
+def _count_pixels(predicted: Masks, truth: Masklets, frames: Sequence[int]) -> _PixelCounts:
+    """Reads and packs each predicted mask once."""
     from thinkseg.ops.metrics import compare_packed, packed, packed_area, scores
 
     objects = [Masklets(truth.size_wh, truth.num_frames, (track,)) for track in truth.rles] or [truth]
@@ -189,70 +211,57 @@ def _count(predicted: Masks, truth: Masklets, frames: Sequence[int]) -> _Counted
         areas.append(packed_area(ours))
         claimed.append(tallies[-1][0] if len(each) == 1 else sum(packed_area(ours & one) for one in each))
     both, either = np.array([tally[:2] for tally in tallies], np.int64).T
-    return _Counted(*scores(tallies), np.array(areas, np.int64), both, either, np.array(claimed, np.int64))
+    return _PixelCounts(*scores(tallies), np.array(areas, np.int64), both, either, np.array(claimed, np.int64))
+
+
+def _robustness(counts: _PixelCounts, foreground: Masklets, frames: Sequence[int]) -> Row:
+    outside, surplus = counts.predicted - counts.both, counts.claimed - counts.both
+    areas = np.array([_area(foreground, [frame]) for frame in frames], np.int64)
+    return {
+        "robustness_visa255": float(robustness_visa255(outside, surplus, areas).mean()),
+        "robustness_area": float(robustness_area(outside, areas).mean()),
+    }
 
 
 def _packed(masks: Masks, frame: int, size_wh: tuple[int, int]) -> np.ndarray:
-    """The merged objects of a frame, packed by columns."""
+    """Returns the merged objects of a frame, packed by columns."""
     from thinkseg.ops.bitmasks import pack_columns
     from thinkseg.ops.metrics import packed
 
     if not isinstance(masks, Masklets):
         return pack_columns(masks.union(frame))
     if masks.size_wh != size_wh:
-        raise ValueError(f"masks of {masks.size_wh} cannot be compared with a truth of {size_wh}")
+        raise ValueError(f"masks of {masks.size_wh} cannot be compared with ground truth of {size_wh}")
     return packed(masks, frame)
 
 
 def _area(masks: Masklets, frames: Sequence[int]) -> int:
-    """Pixels of the merged objects, summed over frames."""
+    """Returns the pixels of the merged objects, summed over frames."""
     from thinkseg.ops.metrics import packed, packed_area
 
     return sum(packed_area(packed(masks, frame)) for frame in frames)
 
 
 def _tracks(masks: Masks, truth: Masklets, frames: Sequence[int]) -> Masklets:
-    """Masks as tracks; merged ones are one track, or none where they are empty."""
+    """Returns masks as tracks; merged masks are one track, or none if all are empty."""
     if isinstance(masks, Masklets):
         return masks
-    pictures = {frame: masks.union(frame) for frame in frames}
-    if not any(picture.any() for picture in pictures.values()):
+    merged = {frame: masks.union(frame) for frame in frames}
+    if not any(mask.any() for mask in merged.values()):
         return Masklets(truth.size_wh, truth.num_frames, ())
-    track = [encode(pictures[frame]) if frame in pictures else None for frame in range(truth.num_frames)]
+    track = [encode(merged[frame]) if frame in merged else None for frame in range(truth.num_frames)]
     return Masklets(truth.size_wh, truth.num_frames, (tuple(track),))
 
 
-def _video_of(expression: Expression, video: Video, size_wh: tuple[int, int], predictions: Predictions) -> np.ndarray:
-    """The masks predicted for an expression, bool (T, H, W); empty ones if there are none that can be used."""
+def _video_masks(
+    expression: Expression, video: Video, size_wh: tuple[int, int], predictions: Predictions
+) -> np.ndarray:
+    """Returns the masks predicted for an expression, bool (T, H, W); empty ones if they cannot be used."""
     try:
         masks = predictions.of(expression, video, size_wh)
         if masks is not None:
             return np.stack([masks.union(frame) for frame in range(len(video.frames))])
     except PredictionError:
-        # That it is broken is told by the row of the expression.
+        # The row of the expression has the failure.
         pass
     return np.zeros((len(video.frames), *size_wh[::-1]), bool)
-
-
-def told(segmentation: Segmentation) -> Row:
-    """What was asked and answered, without any score."""
-    sample, answer, outcome = segmentation.sample, segmentation.answer, segmentation.outcome
-    return {
-        "id": sample.id,
-        "category": sample.category,
-        "query": sample.query,
-        "failure": outcome.failure,
-        "keyframe": outcome.keyframe,
-        "boxes": answer.boxes.tolist() if answer else [],
-        "replies": list(outcome.replies),
-        "tokens": {"read": outcome.num_prompt_tokens, "written": outcome.num_tokens},
-        "seconds": dict(segmentation.seconds),
-    }
-
-
-def rewarded(segmentation: Segmentation, view: View) -> Row:
-    """r_k and r_s of an answer about a sample with a target, by the rules of GRPO."""
-    sample = segmentation.sample
-    prompt = Prompt(sample, sample_indices(len(sample.video), view.num_frames))
-    rollout = Rollout(prompt, segmentation.outcome)
-    return {"r_k": REWARDS["keyframe"].function(rollout), "r_s": REWARDS["boxes"].function(rollout)}

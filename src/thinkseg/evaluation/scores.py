@@ -1,9 +1,9 @@
-"""A run's scores.json: rows in, figures by kind of question out, under the name of the protocol they follow.
+"""The content of scores.json: metrics by group, and the rules of the protocol that they follow.
 
-    {"benchmark": "revos", "split": "valid", "protocol": "...", "videos": 416, "expressions": 9473, "broken": 0,
-     "failures": {"tags": 3}, "figures": {"referring": {"J": {"value": 51.2, "low": 49.9, "high": 52.4}, ...}, ...}}
+    {"benchmark": "revos", "split": "valid", "protocol": "...", "videos": 416, "expressions": 9473, "skipped": 0,
+     "failures": {"tags": 3}, "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, "high": 52.4}, ...}, ...}}
 
-What the figures are is told in `thinkseg.evaluation.protocols.base`.
+`thinkseg.evaluation.protocols.base` documents the metrics.
 """
 
 from __future__ import annotations
@@ -14,77 +14,92 @@ from typing import Any
 
 from thinkseg import console
 from thinkseg.data.benchmarks.base import Benchmark
-from thinkseg.evaluation.aggregation import Figure, failures, measure, questions
+from thinkseg.evaluation.aggregation import Estimate, compute_metrics, count_failures, expression_rows
 from thinkseg.evaluation.predictions import MISSING
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.storage.run_folder import Row
 
+Groups = Mapping[str, Mapping[str, Estimate]]
+"""Metrics by group and name."""
 
-def tally(benchmark: Benchmark, rows: Sequence[Row], fixed: bool = False) -> dict[str, Any]:
-    """Everything that scores.json holds.
+MAX_COLUMNS = 5
+"""Metrics side by side in a table: each takes up to 20 characters."""
 
-    rows: of questions, and of objects where these are scored together. fixed: without the quirks of ViCaS' evaluator.
-    Raises SettingsError where that evaluator would end with an error.
+
+def aggregate(benchmark: Benchmark, rows: Sequence[Row], corrected: bool = False) -> dict[str, Any]:
+    """Returns the content of scores.json.
+
+    rows: of expressions, and of objects where the benchmark scores objects together.
+    corrected: without the quirks of ViCaS' evaluator. Raises SettingsError where that evaluator ends with an error.
     """
-    protocol = protocol_of(benchmark.name, rows, fixed)
-    figures = measure(rows, protocol.plan)
-    asked = questions(rows)
+    protocol = protocol_of(benchmark.name, rows, corrected)
+    groups = nested(compute_metrics(rows, protocol.metrics))
+    expressions = expression_rows(rows)
     return {
         "benchmark": benchmark.name,
         "split": benchmark.split,
         "protocol": protocol.rules,
-        "videos": len({row["video"] for row in asked}),
-        "expressions": len(asked),
-        "broken": len(benchmark.expressions) - len(asked),
-        "failures": failures(asked),
-        "figures": {group: {name: asdict(figure) for name, figure in of.items()} for group, of in nested(figures)},
+        "videos": len({row["video"] for row in expressions}),
+        "expressions": len(expressions),
+        "skipped": len(benchmark.expressions) - len(expressions),
+        "failures": count_failures(expressions),
+        "metrics": {group: {name: asdict(one) for name, one in metrics.items()} for group, metrics in groups.items()},
     }
 
 
 def describe(scores: Mapping[str, Any]) -> str:
-    """The same in lines to read."""
-    figures = {
-        group: {name: Figure(**figure) for name, figure in of.items()} for group, of in scores["figures"].items()
+    """Returns the content of scores.json as text for a terminal."""
+    groups = {
+        group: {name: Estimate(**one) for name, one in metrics.items()} for group, metrics in scores["metrics"].items()
     }
     lines = [
-        f"{scores['benchmark']}, {scores['split']}: {scores['expressions']} questions about {scores['videos']} videos",
-        table(figures),
+        f"{scores['benchmark']}, {scores['split']}: {scores['expressions']} expressions, {scores['videos']} videos",
+        table(groups),
         f"percent, with 95 % intervals over videos; protocol: {scores['protocol']}",
     ]
     if scores["failures"]:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in scores["failures"].items())
-        dropped = MISSING in scores["failures"] and scores["benchmark"] == "reasonvos"
-        earn = "which earn 0; but those missing are left out" if dropped else "which earn 0"
-        lines.append(f"without masks, {earn}: {reasons}")
-    if scores["broken"]:
-        lines.append(f"not asked, because the data set is broken there: {scores['broken']}")
+        counts = ", ".join(f"{reason} {count}" for reason, count in scores["failures"].items())
+        skips_missing = MISSING in scores["failures"] and scores["benchmark"] == "reasonvos"
+        effect = "score 0; but missing ones are skipped" if skips_missing else "score 0"
+        lines.append(f"without masks, {effect}: {counts}")
+    if scores["skipped"]:
+        lines.append(f"skipped because of issues of the data set: {scores['skipped']}")
     return "\n".join(lines)
 
 
-def nested(figures: Mapping[str, Figure]) -> list[tuple[str, dict[str, Figure]]]:
-    """Figures by group, in the order of the groups."""
-    groups: dict[str, dict[str, Figure]] = {}
-    for name, figure in figures.items():
-        group, _, head = name.rpartition("/")
-        if figure.value is not None:
-            groups.setdefault(group, {})[head] = figure
-    return list(groups.items())
+def nested(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
+    """Splits names like "GROUP/METRIC"; metrics without a value are dropped."""
+    groups: dict[str, dict[str, Estimate]] = {}
+    for name, estimate in metrics.items():
+        group, _, metric = name.rpartition("/")
+        if estimate.value is not None:
+            groups.setdefault(group, {})[metric] = estimate
+    return groups
 
 
-def table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
-    """Figures as text: a line for each group, a column for each name; groups that share no name stand apart."""
-    parts: list[dict[str, Mapping[str, Figure]]] = []
-    heads: dict[str, None] = {}
-    for group, of in figures.items():
-        if not parts or heads.keys().isdisjoint(of):
+def table(groups: Groups) -> str:
+    """Returns one row per group and one column per metric; groups without a common metric get a table of their own."""
+    parts: list[dict[str, Mapping[str, Estimate]]] = []
+    columns: dict[str, None] = {}
+    for group, metrics in groups.items():
+        if not parts or columns.keys().isdisjoint(metrics):
             parts.append({})
-            heads = {}
-        parts[-1][group] = of
-        heads |= dict.fromkeys(of)
-    return "\n\n".join(map(_table, parts))
+            columns = {}
+        parts[-1][group] = metrics
+        columns |= dict.fromkeys(metrics)
+    return "\n\n".join(block for part in parts for block in _blocks(part))
 
 
-def _table(figures: Mapping[str, Mapping[str, Figure]]) -> str:
-    heads = list(dict.fromkeys(name for group in figures.values() for name in group))
-    lines = [[group, *(str(of.get(name, Figure(None))) for name in heads)] for group, of in figures.items()]
-    return console.table(["", *heads], lines)
+def _blocks(groups: Groups) -> list[str]:
+    """Returns tables of at most `MAX_COLUMNS` metrics, each of the groups that have one of them."""
+    columns = list(dict.fromkeys(name for metrics in groups.values() for name in metrics))
+    blocks = []
+    for start in range(0, len(columns), MAX_COLUMNS):
+        shown = columns[start : start + MAX_COLUMNS]
+        lines = [
+            [group, *(str(metrics.get(name, Estimate(None))) for name in shown)]
+            for group, metrics in groups.items()
+            if not metrics.keys().isdisjoint(shown)
+        ]
+        blocks.append(console.table(["", *shown], lines))
+    return blocks

@@ -1,99 +1,104 @@
-"""The whole way on a handful of clips: a policy and a tracker in; a folder with a page, and scores, out.
+"""The demo: the bundled policy on a few clips of the shapes world, as a folder with a page.
 
     index.html          the page
-    scores.json         the scores of each question and of all
-    val-000000/         one folder a question: clip.mp4, what `thinkseg segment` writes, and the page's pictures
+    scores.json         the row of each sample, and the metrics of all (`thinkseg.evaluation.scores`)
+    val-000000/         one folder per clip: clip.mp4, the files of `thinkseg segment`, and the images of the page
 
-Clips are written as video files and read back from them, so that a question goes the way it would go for any video.
+Clips are written as video files and read back, as any user's video would be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 
 from thinkseg import console
 from thinkseg.chains import get_chain
-from thinkseg.data.shapes import CATEGORIES, load
-from thinkseg.evaluation.shapes_scores import Row, judge, summarise
+from thinkseg.data import open_benchmark
+from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.shapes import CATEGORIES
+from thinkseg.evaluation.evaluate import Method
+from thinkseg.evaluation.sample_metrics import sample_row
+from thinkseg.evaluation.scores import aggregate
 from thinkseg.ops.video import open_video, write_video
-from thinkseg.pipeline import resolve_view, segment_sample
+from thinkseg.pipeline import segment_sample
 from thinkseg.report.film_strips import write_film_strips
 from thinkseg.report.result_files import write_files
-from thinkseg.report.results_page import ReportItem, format_score, verdict, write_page
+from thinkseg.report.results_page import ReportItem, format_score, mean_scores, verdict, write_page
 from thinkseg.storage.atomic import result_folder, write_json
-from thinkseg.types import Policy, Progress, Tracker, VideoSample, View
+from thinkseg.storage.run_folder import Row
+from thinkseg.types import Policy, Progress, Tracker
 
-SPLIT = "val"
+POOL = 20
+"""Samples to choose from: enough to hold every category."""
 
 EXTRA = 1
-"""Clips beside the first one of each category."""
+"""Clips besides the first one of each category."""
 
 
 def run(
     out: Path, policy: Policy, tracker: Tracker, progress: Progress | None = None, chain: str = "veason"
 ) -> list[Row]:
-    """Answers, follows and scores the questions, and writes the folder `out`. Returns one row a question.
+    """Answers, tracks and scores the samples, writes the folder `out`, and returns one row per sample.
 
-    progress: called with (done, total) questions. chain: how they are asked, a name from `thinkseg.chains.CHAINS`.
-    Raises SettingsError if `out` cannot be written, and what the policy and the tracker raise.
+    progress: called with (done, total) samples. chain: a name from `thinkseg.chains.CHAINS`.
+    Raises SettingsError if `out` cannot be written, and the errors of the policy and the tracker.
     """
-    view = resolve_view(policy)
-    samples = [load(SPLIT, index) for index in chosen()]
-    exhibits = []
+    method = Method(chain, policy, tracker)
+    benchmark = open_benchmark("shapes", limit=POOL)
+    chosen = choose(benchmark)
+    items = []
     with result_folder(out) as folder:
-        for done, sample in enumerate(samples):
-            exhibits.append(_exhibit(sample, chain, policy, tracker, view, folder))
+        for done, expression in enumerate(chosen, start=1):
+            items.append(_report_item(benchmark, expression, method, folder))
             if progress:
-                progress(done + 1, len(samples))
-        rows = [exhibit.row for exhibit in exhibits]
-        write_json({"questions": rows, **asdict(summarise(rows))}, folder / "scores.json")
-        facts = {"policy": policy.name, "chain": chain, "tracker": tracker.name, "data": f"shapes, {SPLIT} split"}
-        write_page(exhibits, folder / "index.html", "ThinkSeg: questions about a few clips", facts)
+                progress(done, len(chosen))
+        rows = [item.row for item in items]
+        write_json({"rows": rows, **aggregate(replace(benchmark, expressions=chosen), rows)}, folder / "scores.json")
+        facts = {"policy": policy.name, "chain": chain, "tracker": tracker.name, "data": "shapes, val split"}
+        write_page(items, folder / "index.html", "ThinkSeg: questions about a few clips", facts)
     return rows
 
 
-def chosen() -> list[int]:
-    """Indices into the val split by a rule that knows no results: the first of each category, then the first others."""
-    first: dict[str, int] = {}
-    for index, category in _categories():
-        first.setdefault(category, index)
-        if len(first) == len(CATEGORIES):
-            break
-    taken = [first[category] for category in CATEGORIES]
-    others = (index for index in count() if index not in taken)
-    return taken + [next(others) for _ in range(EXTRA)]
+def choose(benchmark: Benchmark) -> tuple[Expression, ...]:
+    """Returns the first expression of each category, then the first others: a rule that does not depend on results."""
+    first: dict[str, Expression] = {}
+    for expression in benchmark.expressions:
+        first.setdefault(expression.category, expression)
+    chosen = [first[category] for category in CATEGORIES]
+    others = [expression for expression in benchmark.expressions if expression not in chosen]
+    return (*chosen, *others[:EXTRA])
 
 
 def table(rows: list[Row]) -> str:
-    """The scores as text: a line for each question, and their means."""
-    totals = summarise(rows).overall
+    """Returns one line per sample, and the means of those with a target, as text for a terminal."""
     lines = []
     for row in rows:
         keyframe = "–" if row["keyframe"] is None else str(row["keyframe"])
-        lines.append(
-            (row["category"], row["query"], keyframe, format_score(row["j"]), format_score(row["f"]), verdict(row))
-        )
-    lines.append(
-        ("mean", "", "", format_score(totals.j), format_score(totals.f), f"J&F {format_score(totals.j_and_f)}")
-    )
-    return console.table(("category", "question", "keyframe", "J", "F", ""), lines, numbers=range(2, 5), fold=True)
+        lines.append((row["category"], row["query"], keyframe, *_j_and_f(row), verdict(row)))
+    means = mean_scores(rows)
+    j, f, j_and_f = (format_score(means[name]) for name in ("J", "F", "J&F"))
+    lines.append(("mean", "", "", j, f, f"J&F {j_and_f}"))
+    return console.table(("category", "query", "keyframe", "J", "F", ""), lines, numbers=range(2, 5), fold=True)
 
 
-def _categories() -> Iterator[tuple[int, str]]:
-    return ((index, load(SPLIT, index).category) for index in count())
+def _j_and_f(row: Row) -> tuple[str, str]:
+    if not row["has_target"]:
+        return format_score(None), format_score(None)
+    return format_score(row["j"]), format_score(row["f"])
 
 
-def _exhibit(sample: VideoSample, chain: str, policy: Policy, tracker: Tracker, view: View, folder: Path) -> ReportItem:
-    """One question answered from a file, with all its files in a folder of its own."""
-    place = folder / sample.id
+def _report_item(benchmark: Benchmark, expression: Expression, method: Method, folder: Path) -> ReportItem:
+    """Answers one sample from a video file, with all its files in a folder of its own."""
+    sample, view = benchmark.sample(expression), method.resolved_view
+    place = folder / expression.video
     place.mkdir()
     clip = place / "clip.mp4"
     write_video(clip, sample.video.read(range(len(sample.video))), sample.video.fps or 1.0)
-    result = segment_sample(replace(sample, video=open_video(clip)), get_chain(chain), policy, tracker, view)
-    row = judge(result, view)
-    write_files(result, place, {"policy": policy.name, "tracker": tracker.name, "chain": chain})
+    sample = replace(sample, video=open_video(clip))
+    result = segment_sample(sample, get_chain(method.chain), method.policy, method.tracker, view)
+    settings = {"policy": method.policy.name, "tracker": method.tracker.name, "chain": method.chain}
+    write_files(result, place, settings)
     write_film_strips(result, view, place)
-    return ReportItem(result, row, sample.id, clip.name if result.failure else "overlay.mp4")
+    row = sample_row(result, view, benchmark, expression)
+    return ReportItem(result, row, expression.video, clip.name if result.failure else "overlay.mp4")

@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from thinkseg.evaluation.shapes_scores import Figures, Row, summarise
+from thinkseg.evaluation.aggregation import compute_metrics
+from thinkseg.evaluation.protocols.base import any_row, group_metrics
 from thinkseg.report.film_strips import ANSWER_STRIP, TRUTH_STRIP
 from thinkseg.report.page import PageImage, write_html
+from thinkseg.storage.run_folder import Row
 from thinkseg.types import Dialogue, Masklets, Segmentation, Turn
 
 MISSING = "–"
@@ -26,7 +28,7 @@ GOOD_J = 0.5
 class ReportItem:
     """One question on the page.
 
-    row: scores of the segmentation, as `thinkseg.evaluation.shapes_scores.judge` returns them.
+    row: scores of the segmentation, as `thinkseg.evaluation.sample_metrics.sample_row` returns them.
     folder: where its files are, relative to the page. video: name of the video file in `folder`.
     """
 
@@ -38,13 +40,12 @@ class ReportItem:
 
 def write_page(items: Sequence[ReportItem], path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Writes the page. facts: settings of the run, by name. `write_film_strips` writes the images."""
-    totals = summarise([item.row for item in items]).overall
     write_html(
         path,
         "results.html.j2",
         title=title,
         facts=facts,
-        totals=_totals(totals),
+        totals=_totals([item.row for item in items]),
         items=[_article(item) for item in items],
     )
 
@@ -53,7 +54,7 @@ def verdict(row: Row) -> str:
     """Returns the outcome of one question as text."""
     if row["failure"]:
         return f"invalid reply ({row['failure']})"
-    if row["target"]:
+    if row["has_target"]:
         return "wrong: answered that there is no target" if row["keyframe"] is None else "answered"
     return "correct: no target" if row["keyframe"] is None else "wrong: there is no target"
 
@@ -63,16 +64,22 @@ def format_score(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}"
 
 
-def _totals(totals: Figures) -> dict[str, str]:
-    absent = totals.samples - totals.targets
-    correct = None if totals.no_target_right is None else round(totals.no_target_right * absent)
+def mean_scores(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Returns the metrics of all rows by name, as fractions."""
+    metrics = compute_metrics(rows, group_metrics("", any_row))
+    return {name.removeprefix("/"): None if one.value is None else one.value / 100 for name, one in metrics.items()}
+
+
+def _totals(rows: Sequence[Row]) -> dict[str, str]:
+    without_target = [row for row in rows if row["has_target"] is False]
+    means = mean_scores(rows)
+    correct = sum(verdict(row).startswith("correct") for row in without_target)
+    valid = sum(row["failure"] is None for row in rows)
     return {
-        "questions": str(totals.samples),
-        "J&F": format_score(totals.j_and_f),
-        "J": format_score(totals.j),
-        "F": format_score(totals.f),
-        "valid replies": f"{round((totals.parsed or 0) * totals.samples)} of {totals.samples}",
-        "no target, correct": MISSING if correct is None else f"{correct} of {absent}",
+        "questions": str(len(rows)),
+        **{name: format_score(means[name]) for name in ("J&F", "J", "F")},
+        "valid replies": f"{valid} of {len(rows)}",
+        "no target, correct": f"{correct} of {len(without_target)}" if without_target else MISSING,
     }
 
 
@@ -106,11 +113,11 @@ def _url(item: ReportItem, name: str) -> str:
 def _is_good(row: Row) -> bool:
     if row["failure"]:
         return False
-    return (row["j"] or 0) >= GOOD_J if row["target"] else row["keyframe"] is None
+    return (row["j"] or 0) >= GOOD_J if row["has_target"] else row["keyframe"] is None
 
 
 def _headline(row: Row) -> str:
-    scores = f"J {format_score(row['j'])}  F {format_score(row['f'])}" if row["target"] else ""
+    scores = f"J {format_score(row['j'])}  F {format_score(row['f'])}" if row["has_target"] else ""
     outcome = "" if verdict(row) == "answered" else verdict(row)
     return " · ".join(part for part in (outcome, scores) if part)
 

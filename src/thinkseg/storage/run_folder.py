@@ -28,6 +28,9 @@ Row = dict[str, Any]
 A row with the key "object" is about one object of a video whose objects are scored together.
 """
 
+RECORDED = ("device", "precision")
+"""Settings that are recorded but not compared: where a model runs is no property of its results."""
+
 SETTINGS, ROWS, SCORES, LOCK = "settings.json", "results.jsonl", "scores.json", ".lock"
 
 
@@ -75,7 +78,8 @@ class ResultFolder:
                 raise SettingsError(f"{self.out} has results but no {SETTINGS}: choose another folder")
             replace_json(settings, path)
         stored, wanted = read_settings(self.out), json.loads(json.dumps(settings))
-        if differing := sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)):
+        compared = {*stored, *wanted}.difference(RECORDED)
+        if differing := sorted(key for key in compared if stored.get(key) != wanted.get(key)):
             changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
             raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder")
 
@@ -109,6 +113,8 @@ def read_settings(out: Path) -> dict[str, Any]:
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Renames fields of earlier versions, so that their runs can resume."""
+    if "asked" in settings:
+        settings["category_weights"] = settings.pop("asked")
     view = settings.get("view")
     if isinstance(view, dict) and "clock" in view:
         view["label_unit"] = view.pop("clock")

@@ -21,9 +21,8 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from thinkseg import console
 from thinkseg.chains import CHAINS
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.aggregation import Figure
+from thinkseg.evaluation.aggregation import Estimate
 from thinkseg.evaluation.comparison import compare
-from thinkseg.evaluation.shapes_scores import Figures
 from thinkseg.storage.atomic import replacing
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.recipes import (
@@ -50,12 +49,11 @@ RECIPES: dict[Method, Callable[[Path, Mapping[str, Any]], Recipe | GrpoRecipe]] 
 }
 """Functions that read the recipes of a method."""
 
-FIGURES = {"j_and_f": "J&F", "r_k": "R_k", "r_s": "R_s", "parsed": "parsed", "no_target_right": "no-target right"}
-"""The figures in the table, and the heads of their columns."""
-
+METRICS = ("J&F", "R_k", "R_s", "parse rate", "N-acc")
+"""Metrics in the table, in percent, over all categories."""
 
 GAIN = "J&F above the first row, points [95 %]"
-"""Head of the column that tells a difference from chance, see `thinkseg.evaluation.aggregation`."""
+"""Column of the difference from the first row, with its 95 % interval."""
 
 
 class Training(Settings):
@@ -133,8 +131,8 @@ def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str],
     """
     ablation = load_ablation(path)
     rows, runs = out / "rows", runs or out / "runs"
-    scored: list[Figures] = []
-    gains: list[Figure] = []
+    scored: list[Mapping[str, Estimate]] = []
+    gains: list[Estimate] = []
     for row in ablation.rows:
         policy = row.init_policy
         for training in row.runs:
@@ -146,12 +144,13 @@ def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str],
     text = f"{ablation.title}\n{_table(ablation, scored, gains)}"
     with replacing(out / "table.txt") as file:
         file.write_text(text + "\n", "utf-8")
-    figures = {
-        row.name: asdict(one) | {"paper": row.paper, "gain": asdict(gain)}
-        for row, one, gain in zip(ablation.rows, scored, gains, strict=True)
+    values = {
+        row.name: {"metrics": {name: asdict(one) for name, one in metrics.items()}, "paper": row.paper}
+        | {"gain": asdict(gain)}
+        for row, metrics, gain in zip(ablation.rows, scored, gains, strict=True)
     }
     with replacing(out / "table.json") as file:
-        file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+        file.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
     return text
 
 
@@ -179,32 +178,31 @@ def _trained(training: Training, path: Path, init_policy: str, runs: Path) -> st
     return str(sft.train(recipe, out) if training.method == "sft" else grpo.train(recipe, out))
 
 
-def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> Figures:
+def _scored(ablation: Ablation, row: Variant, policy: str, out: Path) -> dict[str, Estimate]:
+    """Returns the metrics of a variant over all categories."""
     from thinkseg import models
-    from thinkseg.data.shapes import load
-    from thinkseg.evaluation.evaluate import evaluate
+    from thinkseg.data import open_benchmark
+    from thinkseg.evaluation.evaluate import Method, evaluate
 
-    weights = ablation.category_weights
-    samples = (load(ablation.split, index, category_weights=weights) for index in range(ablation.limit))
-    answering, tracker = models.load_policy(policy), models.load_tracker("flow")
-    # With other shares, samples of the same names are other questions.
-    settings = {"data": "shapes", "split": ablation.split, "asked": dict(weights)}
+    weights = dict(ablation.category_weights)
+    benchmark = open_benchmark("shapes", split=ablation.split, limit=ablation.limit, category_weights=weights)
     chain = row.chain or ablation.chain
-    return evaluate(samples, chain, answering, tracker, out, batch_size=32, settings=settings).overall
+    method = Method(chain, models.load_policy(policy), models.load_tracker("flow"), batch_size=32)
+    scores = evaluate(benchmark, method, out)
+    return {name: Estimate(**one) for name, one in scores["metrics"]["overall"].items()}
 
 
-def _gain(first: Path, this: Path) -> Figure:
-    """How much better one variant answers the same questions than another, in J&F, points of percent."""
-    return compare(first, this).figures["overall"].get("J&F", Figure(None))
+def _gain(first: Path, this: Path) -> Estimate:
+    """Returns the J&F of one variant minus that of another on the same samples, in percentage points."""
+    return compare(first, this).metrics["overall"].get("J&F", Estimate(None))
 
 
-def _table(ablation: Ablation, scored: Sequence[Figures], gains: Sequence[Figure]) -> str:
-    """The paper's figures stand first, then ours; both in the paper's order. The last column says what is sure."""
+def _table(ablation: Ablation, scored: Sequence[Mapping[str, Estimate]], gains: Sequence[Estimate]) -> str:
+    """Returns the paper's values and ours, both in the paper's order, and the gain of each row over the first."""
     lines = []
-    for place, (row, figures, gain) in enumerate(zip(ablation.rows, scored, gains, strict=True)):
-        theirs = [f"{value:.1f}" for value in row.paper] or ["-"] * len(ablation.columns)
-        ours = [getattr(figures, name) for name in FIGURES]
-        cells = [*theirs, *("-" if value is None else f"{value:.3f}" for value in ours), str(gain) if place else "-"]
-        lines.append([row.title, *cells])
-    heads = ["", *(f"{column} (paper)" for column in ablation.columns), *FIGURES.values(), GAIN]
-    return console.table(heads, lines, numbers=range(1, len(heads)))
+    for position, (row, metrics, gain) in enumerate(zip(ablation.rows, scored, gains, strict=True)):
+        paper = [f"{value:.1f}" for value in row.paper] or ["-"] * len(ablation.columns)
+        ours = [str(Estimate(metrics.get(name, Estimate(None)).value)) for name in METRICS]
+        lines.append([row.title, *paper, *ours, str(gain) if position else "-"])
+    columns = ["", *(f"{column} (paper)" for column in ablation.columns), *METRICS, GAIN]
+    return console.table(columns, lines, numbers=range(1, len(columns)))

@@ -5,28 +5,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkseg.evaluation.aggregation import Bootstrap, measure
+from thinkseg.evaluation.aggregation import Bootstrap, compute_metrics
 from thinkseg.evaluation.protocols import protocol_of
 
 FRACTION = st.floats(0, 1)
 SUBSETS = ("referring", "reasoning", "no-target")
 
 
-def row(category, j, f=None, target=True, empty=False, failure=None, **others):
+def row(category, j, f=None, has_target=True, is_empty=False, failure=None, **others):
     """A question about a video of its own; without a j its predictions are missing."""
     missing = {"j": 0.0, "f": 0.0, "failure": "missing"} if j is None else {"j": j, "f": f, "failure": failure}
-    return {"video": object(), "category": category, "target": target, "empty": empty, **missing, **others}
+    return {
+        "video": object(),
+        "category": category,
+        "has_target": has_target,
+        "is_empty": is_empty,
+        **missing,
+        **others,
+    }
 
 
-def figures(name, rows, fixed=False):
+def figures(name, rows, corrected=False):
     """Values by name; those that cannot be measured are left out."""
-    found = measure(rows, protocol_of(name, rows, fixed).plan)
+    found = compute_metrics(rows, protocol_of(name, rows, corrected).metrics)
     return {name: figure.value for name, figure in found.items() if figure.value is not None}
 
 
 ROWS = st.lists(
     st.builds(
-        lambda category, j, f, r: row(category, j, f, r_visa255=r, r_area=r / 2),
+        lambda category, j, f, r: row(category, j, f, robustness_visa255=r, robustness_area=r / 2),
         st.sampled_from(SUBSETS),
         FRACTION,
         FRACTION,
@@ -40,7 +47,7 @@ ROWS = st.lists(
 @given(ROWS)
 def test_revos_figures_are_those_of_rounded_rows(rows):
     """A table of rounded percentages, subset means by NumPy, overall halfway between them: to the last bit."""
-    keys = {"J": "j", "F": "f", "R_visa255": "r_visa255", "R_area": "r_area"}
+    keys = {"J": "j", "F": "f", "robustness_visa255": "robustness_visa255", "robustness_area": "robustness_area"}
     expected = {}
     for subset in SUBSETS[:2]:
         of_subset = [row for row in rows if row["category"] == subset]
@@ -66,19 +73,19 @@ def test_revos_by_hand():
         row("reasoning", 0.8, 1.0),
         row("reasoning", 0.8, 1.0),
         row("reasoning", 0.8, 1.0),
-        row("no-target", 0.0, 0.0, target=False, empty=True),
+        row("no-target", 0.0, 0.0, has_target=False, is_empty=True),
     ]
     found = figures("revos", rows)
     assert found["referring/J"] == 12.35 / 2
     assert found["referring/F"] == 25
     assert found["overall/J"] == (12.35 / 2 + 80) / 2  # three reasoning expressions weigh no more than two
     assert (found["overall/N-acc"], found["overall/T-acc"], found["no-target/N-acc"]) == (100, 80, 100)
-    assert not {"no-target/J", "referring/R_area", "overall/R_area"} & set(found)
+    assert not {"no-target/J", "referring/robustness_area", "overall/robustness_area"} & set(found)
     assert "VISA" in protocol_of("revos", rows).rules
 
 
 def test_revos_kinds_go_by_the_list():
-    found = figures("revos", [row("referring", 1.0, 1.0, target=False, empty=True), row("no-target", 0.5, 0.5)])
+    found = figures("revos", [row("referring", 1.0, 1.0, has_target=False, is_empty=True), row("no-target", 0.5, 0.5)])
     assert found["referring/J"] == 100
     assert "no-target/J" not in found
     assert "overall/J" not in found
@@ -86,7 +93,7 @@ def test_revos_kinds_go_by_the_list():
 
 def test_reasonvos_leaves_out_what_has_no_predictions():
     rows = [row("phrase", 0.5, 0.7), row("sentence", None), row("phrase", 0.0, 0.1), row("phrase", 0.0, 0.0)]
-    rows[-1]["failure"] = "broken"
+    rows[-1]["failure"] = "unreadable"
     found = figures("reasonvos", rows)
     assert [found[f"overall/{head}"] for head in ("J", "F", "J&F")] == pytest.approx([50 / 3, 80 / 3, 65 / 3])
     assert found["overall/T-acc"] == pytest.approx(200 / 3)
@@ -108,11 +115,11 @@ def test_means_are_added_up_as_numpy_does():
 def test_mevis_v2_by_hand():
     rows = [
         row("", 0.6, 0.8),
-        row("", 0.0, 0.2, empty=True),
-        row("", 0.0, 0.0, target=False),
-        row("", 1.0, 1.0, target=False, empty=True),
-        row("", 1.0, 1.0, target=False, empty=True),
-        row("", None, target=False),
+        row("", 0.0, 0.2, is_empty=True),
+        row("", 0.0, 0.0, has_target=False),
+        row("", 1.0, 1.0, has_target=False, is_empty=True),
+        row("", 1.0, 1.0, has_target=False, is_empty=True),
+        row("", None, has_target=False),
     ]
     found = figures("mevis-v2", rows)
     expected = {"J": 30, "F": 50, "J&F": 40, "N-acc": 50, "T-acc": 50, "final": 140 / 3}
@@ -128,7 +135,7 @@ def test_giou_and_ciou_by_hand():
         row("", 1.0, 1.0, intersection=0, union=0),
         row("", None, intersection=0, union=10),
         row("", None, intersection=0, union=0),
-        row("", 1.0, 1.0, target=False, intersection=0, union=50),
+        row("", 1.0, 1.0, has_target=False, intersection=0, union=50),
         row("", 1.0, 1.0),
     ]
     found = figures("mevis", rows)
@@ -140,11 +147,14 @@ def test_giou_and_ciou_by_hand():
 
 def objects(run, *scores):
     """Rows of objects, each of a video of its own."""
-    return [{"video": f"v{number}", "group": run, "object": 1, "j": j, "f": f} for number, (j, f) in enumerate(scores)]
+    return [
+        {"video": f"v{number}", "annotation_run": run, "object": 1, "j": j, "f": f}
+        for number, (j, f) in enumerate(scores)
+    ]
 
 
 def test_refdavis_pools_objects_and_averages_runs():
-    asked = [row("referring", 0.25, 0.75, group=run) for run in ("anno_0", "anno_1")]
+    asked = [row("referring", 0.25, 0.75, annotation_run=run) for run in ("anno_0", "anno_1")]
     rows = [*asked, *objects("anno_0", (1.0, 1.0), (0.0, 0.5), (0.5, 0.0)), *objects("anno_1", (0.5, 0.0))]
     found = figures("refdavis", rows)
     expected = {"A, anno_0/J": 50, "A, anno_0/F": 50, "A, anno_0/J&F": 50, "A, anno_1/J&F": 25}
@@ -155,16 +165,16 @@ def test_refdavis_pools_objects_and_averages_runs():
 
 def test_vicas_says_whether_it_has_quirks():
     rows = [row("referring", 0.5, 0.5, ious=[[1.0]], tracks=1)]
-    for fixed in (False, True):
-        assert ("quirks" in protocol_of("vicas", rows, fixed).rules) != fixed
-        assert figures("vicas", rows, fixed)["LG-VIS/mAP"] == 100
+    for corrected in (False, True):
+        assert ("quirks" in protocol_of("vicas", rows, corrected).rules) != corrected
+        assert figures("vicas", rows, corrected)["LG-VIS/mAP"] == 100
 
 
 def test_every_figure_is_measured_in_every_draw():
-    rows = [row(kind, 0.5, 0.5, group="anno_0", ious=[[1.0]], tracks=1) for kind in SUBSETS]
+    rows = [row(kind, 0.5, 0.5, annotation_run="anno_0", ious=[[1.0]], tracks=1) for kind in SUBSETS]
     draws = Bootstrap(rows)
     for name in ("revos", "reasonvos", "mevis", "mevis-v2", "refdavis", "vicas", "refytvos", "folder"):
         known = {}
-        for figure, how in protocol_of(name, rows).plan.items():
+        for figure, how in protocol_of(name, rows).metrics.items():
             known[figure] = how(rows, draws, known)
             assert known[figure].shape == (len(draws.weights),), figure

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from thinkseg.evaluation.protocols.revos import r_area, r_visa255
+from thinkseg.evaluation.protocols.revos import robustness_area, robustness_visa255
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))
 
@@ -34,13 +34,13 @@ def counted(predicted, num_true, foreground):
         )
     )
 )
-def test_r_visa255_is_that_of_wrapping_bytes(masks):
+def test_robustness_visa255_is_that_of_wrapping_bytes(masks):
     predicted, num_true, foreground = masks
     expected = [
         frame_in_bytes(ours.view(np.uint8) * np.uint8(255), true, others.view(np.uint8))
         for ours, true, others in zip(predicted, num_true, foreground, strict=True)
     ]
-    assert r_visa255(*counted(predicted, num_true, foreground)).tolist() == expected
+    assert robustness_visa255(*counted(predicted, num_true, foreground)).tolist() == expected
 
 
 def masks_4x4():
@@ -54,19 +54,19 @@ def masks_4x4():
 
 def test_one_wrong_pixel_is_all_or_a_sixteenth():
     outside, surplus, foreground = counted(*masks_4x4())
-    assert r_visa255(outside, surplus, foreground).tolist() == [0.0]
-    assert r_area(outside, foreground).tolist() == [pytest.approx(15 / 16)]
+    assert robustness_visa255(outside, surplus, foreground).tolist() == [0.0]
+    assert robustness_area(outside, foreground).tolist() == [pytest.approx(15 / 16)]
 
 
 def test_a_right_pixel_of_two_objects_counts_as_one_wrong():
     predicted, truth, foreground = masks_4x4()
     truth[0, 0] = 2
     outside, surplus, area = counted(predicted, truth, foreground)
-    assert r_visa255(outside, surplus, area).tolist() == [pytest.approx(12 / 16)]
-    assert r_area(outside, area).tolist() == [1.0]
+    assert robustness_visa255(outside, surplus, area).tolist() == [pytest.approx(12 / 16)]
+    assert robustness_area(outside, area).tolist() == [1.0]
 
 
 def test_frames_without_foreground():
     nothing, one = np.zeros(1, np.int64), np.ones(1, np.int64)
-    assert r_visa255(one, nothing, nothing).tolist() == r_area(one, nothing).tolist() == [0.0]
-    assert r_visa255(nothing, nothing, nothing).tolist() == r_area(nothing, nothing).tolist() == [1.0]
+    assert robustness_visa255(one, nothing, nothing).tolist() == robustness_area(one, nothing).tolist() == [0.0]
+    assert robustness_visa255(nothing, nothing, nothing).tolist() == robustness_area(nothing, nothing).tolist() == [1.0]

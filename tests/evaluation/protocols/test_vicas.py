@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.aggregation import Bootstrap, measure
+from thinkseg.evaluation.aggregation import Bootstrap, compute_metrics
 from thinkseg.evaluation.protocols.vicas import ALL, AveragePrecision, match_prompt, track_ious
 from thinkseg.ops.masks import from_stacks
 
@@ -58,11 +58,11 @@ def rows_of(some, videos=None):
     ]
 
 
-def figures(some, fixed=False):
+def figures(some, corrected=False):
     """mAP and AP@50, as they are without any draw."""
     rows = rows_of(some)
-    plan = {name: AveragePrecision(levels, fixed) for name, levels in (("mAP", ALL), ("AP@50", (0,)))}
-    return {name: figure.value for name, figure in measure(rows, plan).items()}
+    plan = {name: AveragePrecision(levels, corrected) for name, levels in (("mAP", ALL), ("AP@50", (0,)))}
+    return {name: figure.value for name, figure in compute_metrics(rows, plan).items()}
 
 
 @settings(max_examples=30)
@@ -88,38 +88,41 @@ def test_a_video_drawn_alone_scores_what_it_scores_alone():
     some = [np.array([[1, 0], [0, 0]], np.float32), np.array([[1]], np.float32)]
     rows = rows_of(some)
     draws = Bootstrap(rows)
-    values = AveragePrecision((0,), fixed=True)(rows, draws, {})
-    assert values[0] == figures(some, fixed=True)["AP@50"] != figures(some[:1], fixed=True)["AP@50"]
+    values = AveragePrecision((0,), corrected=True)(rows, draws, {})
+    assert values[0] == figures(some, corrected=True)["AP@50"] != figures(some[:1], corrected=True)["AP@50"]
     drawn = int(np.flatnonzero((draws.weights == [2, 0]).all(axis=1))[0])
-    assert values[drawn] == figures(some[:1], fixed=True)["AP@50"]
+    assert values[drawn] == figures(some[:1], corrected=True)["AP@50"]
 
 
 def test_the_last_fitting_track_is_taken_or_the_best():
     # Both tracks fit both; the first takes what the second would need at higher thresholds.
     ious = np.array([[0.9, 0.6], [0.55, 0.2]], np.float32)
-    quirky, fixed = match_prompt(ious), match_prompt(ious, fixed=True)
+    quirky, corrected = match_prompt(ious), match_prompt(ious, corrected=True)
     # At 0.5 the first takes the second true track, and leaves the first.
     assert quirky[0].tolist() == [True, True]
-    assert fixed[0].tolist() == [True, False]
-    assert quirky[3].tolist() == fixed[3].tolist() == [True, False]
+    assert corrected[0].tolist() == [True, False]
+    assert quirky[3].tolist() == corrected[3].tolist() == [True, False]
 
 
 def test_a_perfect_answer_is_100_either_way():
-    for fixed in (False, True):
-        assert figures([np.eye(3, dtype=np.float32)] * 2, fixed) == {"mAP": 100, "AP@50": 100}
+    for corrected in (False, True):
+        assert figures([np.eye(3, dtype=np.float32)] * 2, corrected) == {"mAP": 100, "AP@50": 100}
 
 
 def test_half_found_by_hand():
     # Right, wrong, right of two true tracks: recall 1/2 at precision 1, and 1 at 2/3.
     ious = np.array([[1, 0], [0, 0], [0, 1]], np.float32)
-    assert figures([ious], fixed=True)["mAP"] == pytest.approx(100 * (0.5 + 0.5 * 2 / 3))
+    assert figures([ious], corrected=True)["mAP"] == pytest.approx(100 * (0.5 + 0.5 * 2 / 3))
 
 
 def test_no_predictions_and_no_truth():
     nothing, spurious = np.zeros((0, 2), np.float32), np.zeros((2, 0), np.float32)
     assert figures([nothing])["mAP"] == 0
     assert figures([spurious])["mAP"] == 100
-    assert measure([{"video": "a", "ious": None, "tracks": None}], {"mAP": AveragePrecision(ALL)})["mAP"].value is None
+    assert (
+        compute_metrics([{"video": "a", "ious": None, "tracks": None}], {"mAP": AveragePrecision(ALL)})["mAP"].value
+        is None
+    )
 
 
 def test_more_than_ten_tracks():
@@ -127,8 +130,8 @@ def test_more_than_ten_tracks():
     ious[10] = 1
     with pytest.raises(SettingsError, match=r"11 predicted tracks.*--corrected"):
         match_prompt(ious)
-    assert not match_prompt(ious, fixed=True).any()
-    assert match_prompt(ious[::-1], fixed=True)[:, 0].all()
+    assert not match_prompt(ious, corrected=True).any()
+    assert match_prompt(ious[::-1], corrected=True)[:, 0].all()
     assert match_prompt(ious[:, :0]).shape == (10, 11)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from thinkseg.data import open_benchmark
-from thinkseg.evaluation.evaluate import Method, evaluate_benchmark
+from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
 from thinkseg.models.trackers.sam2 import Sam2Tracker
@@ -146,8 +146,8 @@ def test_evaluate_benchmark_questions_of_video_share_features(
         policy = ScriptedPolicy([box] * 4, view=View(num_frames=3, frame_wh=(10, 8)))
         method = Method("veason", policy, Sam2Tracker(model, feature_cache_bytes=feature_cache_bytes))
         benchmark = open_benchmark("revos", tmp_path / "revos")
-        results.append((evaluate_benchmark(benchmark, method, tmp_path / name)["figures"], len(encoded)))
-    # Three questions about a clip of three frames, one about a clip of two.
+        results.append((evaluate(benchmark, method, tmp_path / name)["metrics"], len(encoded)))
+    # Three questions about a clip of three frames, then one about a clip of two.
     assert [count for _, count in results] == [3 + 2, 3 + 2 + 3 * 3 + 2]
     assert results[0][0] == results[1][0]
 

@@ -12,9 +12,9 @@ masks are read on access, so that the masks of a benchmark are never in memory t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.readers.mask_tracks import LazyTrack
@@ -92,16 +92,19 @@ class Benchmark:
     """One split of a benchmark.
 
     videos: by id. expressions: in the order of the benchmark's files, those of a video together.
+    root: the folder of its files; None for a generated benchmark.
     issues: the issues found so far, counted or raised.
+    settings: options of the loader that change the samples, as plain JSON values.
     """
 
     name: str
     split: str
-    root: Path
+    root: Path | None
     videos: Mapping[str, Video]
     expressions: tuple[Expression, ...]
     files: Files
     issues: DatasetIssues
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def frames(self, video_id: str) -> Frames:
         """Returns a video without decoding it.

@@ -1,34 +1,30 @@
-"""What each benchmark makes of scores and masks, quirks included.
+"""The metrics of each benchmark by the rules of its official evaluator, quirks included.
 
-    plans           rows -> which figures a benchmark reports, and how they come to be
-    robustness      pixels -> the robustness R of ReVOS, as published and as meant
-    refdavis        label maps of all objects at once -> J and F of Ref-DAVIS17 protocol A
-    lgvis           tracks -> average precision of ViCaS
+    base        metrics that all benchmarks report; MeViS, ReasonVOS, shapes
+    revos       VISA's evaluator, and the robustness R of ReVOS, as published and as intended
+    refdavis    protocol A, J and F of all objects of a video together; protocol B, each expression alone
+    vicas       average precision of tracks (LG-VIS)
 
-The protocols differ in more than names, and figures of different ones must not be compared; so everything that holds
-figures says which one it follows.
+Metrics of different protocols must not be compared, so every set of metrics states the rules of its protocol.
 """
 
 from collections.abc import Callable, Sequence
 
-from thinkseg.evaluation.protocols.base import Protocol, mean_of_all, mevis_v2, reasonvos
-from thinkseg.evaluation.protocols.refdavis import refdavis
-from thinkseg.evaluation.protocols.revos import revos
-from thinkseg.evaluation.protocols.vicas import vicas
+from thinkseg.evaluation.protocols import base, refdavis, revos, vicas
+from thinkseg.evaluation.protocols.base import Protocol
 from thinkseg.storage.run_folder import Row
 
-
-def protocol_of(name: str, rows: Sequence[Row], fixed: bool = False) -> Protocol:
-    """What a benchmark reports on rows like these. fixed: without the quirks of ViCaS' official evaluator."""
-    if name == "vicas":
-        return vicas(rows, fixed)
-    return PROTOCOLS.get(name, mean_of_all)(rows)
-
-
 PROTOCOLS: dict[str, Callable[[Sequence[Row]], Protocol]] = {
-    "revos": revos,
-    "reasonvos": reasonvos,
-    "mevis-v2": mevis_v2,
-    "refdavis": refdavis,
+    "revos": revos.protocol,
+    "reasonvos": base.reasonvos,
+    "mevis-v2": base.mevis_v2,
+    "refdavis": refdavis.protocol,
 }
-"""Benchmarks with rules of their own, besides ViCaS. Of Ref-YouTube-VOS only the server knows the truth."""
+"""Benchmarks with rules of their own, besides ViCaS. The truth of Ref-YouTube-VOS is known to its server only."""
+
+
+def protocol_of(name: str, rows: Sequence[Row], corrected: bool = False) -> Protocol:
+    """Returns the metrics of a benchmark for these rows. corrected: without the quirks of ViCaS' official evaluator."""
+    if name == "vicas":
+        return vicas.protocol(rows, corrected)
+    return PROTOCOLS.get(name, base.protocol)(rows)

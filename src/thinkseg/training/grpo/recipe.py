@@ -42,7 +42,7 @@ class PromptSource(Settings):
     category_weights: as in `training.sft.recipe.Stage` (shapes only).
     """
 
-    name: Annotated[str, one_of(("shapes", *BENCHMARKS))]
+    name: Annotated[str, one_of(BENCHMARKS)]
     root: str | None = None
     split: str = "train"
     clip_offset: NonNegativeInt = 0
