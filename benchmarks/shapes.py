@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from thinkseg.data.shapes import Episode, episode
-from thinkseg.demonstrations import closeups, lists, traces
+from thinkseg.demonstrations import list_objects, traces, two_turns
 from thinkseg.types import Dialogue, View
 
 Make = Callable[[Episode, View, np.random.Generator], list[Dialogue]]
@@ -26,9 +26,9 @@ CASES: tuple[tuple[str, Make, View], ...] = (
     ("traces", traces, View(6, (112, 112))),
     ("traces", traces, View(4, (112, 112))),
     ("traces", traces, View(6, (224, 224))),
-    ("closeups", closeups, View(4, (112, 112), closeup_wh=(224, 224))),
-    ("lists", partial(lists, count=3), View(4, (112, 112))),
-    ("lists", partial(lists, count=1), View(1, (112, 112))),
+    ("closeups", two_turns, View(4, (112, 112), closeup_wh=(224, 224))),
+    ("lists", partial(list_objects, count=3), View(4, (112, 112))),
+    ("lists", partial(list_objects, count=1), View(1, (112, 112))),
 )
 
 

@@ -1,5 +1,3 @@
-"""Samples of a set as dialogues: what the chain asks, and a reply that it reads as the truth."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +17,7 @@ VIEW = View(2, (12, 8))
 
 @pytest.fixture
 def cot(tmp_path):
-    """A set of one sample about frames 1 and 3 of five, at 2 frames a second; boxes are of a video of 24x16."""
+    """A set with one sample of frames 1 and 3 of five, at 2 frames per second, with boxes of a 24x16 video."""
     sample = CotSample(
         id="clip/0",
         video="clip",
@@ -40,7 +38,7 @@ def cot(tmp_path):
     return CotSet(tmp_path, {}, VIEW, False, (sample,))
 
 
-def test_the_turn_is_the_chains_own(cot):
+def test_dialogue_turn_equals_turn_of_chain(cot):
     sample = cot.samples[0]
     turn, _ = dialogue(cot, sample, VIEW)
     asked = next(veason(VideoSample("x", ArrayFrames(FRAMES, 2.0), "the cat"), VIEW, [1, 3]))
@@ -48,13 +46,13 @@ def test_the_turn_is_the_chains_own(cot):
     texts = [[part for part in one.content if isinstance(part, str)] for one in (turn, asked)]
     assert texts[0] == texts[1]
     assert [image.shape for image in turn.images] == [image.shape for image in asked.images]
-    # JPEG of noise is far off in each pixel, but the same picture on the whole.
+    # JPEG changes every pixel of noise, but only little on average.
     for ours, theirs in zip(turn.images, asked.images, strict=True):
         assert np.abs(ours.astype(float) - theirs).mean() < 12
 
 
 @pytest.mark.parametrize("view", [VIEW, replace(VIEW, frame_wh=(48, 48)), replace(VIEW, coordinates="normalized_1000")])
-def test_the_reply_reads_back_as_the_truth_in_any_view(cot, view):
+def test_dialogue_reply_parses_as_ground_truth_in_any_view(cot, view):
     sample = cot.samples[0]
     turn, reply = dialogue(cot, sample, view)
     answer = parse_answer(reply, shown_to(sample, view))
@@ -63,30 +61,31 @@ def test_the_reply_reads_back_as_the_truth_in_any_view(cot, view):
     assert turn.images[0].shape == (view.frame_wh[1], view.frame_wh[0], 3)
 
 
-def test_no_target(cot):
+def test_dialogue_without_target_abstains(cot):
     none = replace(cot.samples[0], targets="none", keyframe=None, boxes=np.zeros((0, 4), np.float32))
     _, reply = dialogue(cot, none, VIEW)
     assert reply == '<think>A cat.</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [({"thinking": "a </think> b"}, "clip/0 cannot be written"), ({"query": "x" * 2001}, "clip/0")]
+    ("change", "message"),
+    [({"thinking": "a </think> b"}, "clip/0 is not expressible"), ({"query": "x" * 2001}, "clip/0")],
 )
-def test_what_cannot_be_taught_is_an_error(cot, change, told):
-    with pytest.raises(DatasetError, match=told):
+def test_dialogue_sample_not_expressible_raises(cot, change, message):
+    with pytest.raises(DatasetError, match=message):
         dialogue(cot, replace(cot.samples[0], **change), VIEW)
 
 
-def test_a_set_fits_a_view_or_not(cot):
+def test_check_fits_other_view_raises(cot):
     check_fits(cot, VIEW)
     check_fits(cot, replace(VIEW, frame_wh=(56, 56), coordinates="normalized_1000"))
     with pytest.raises(SettingsError, match="num_frames: 2"):
         check_fits(cot, replace(VIEW, num_frames=3))
-    telling = replace(cot, boxes_in_thinking=True)
-    check_fits(telling, VIEW)
+    with_boxes = replace(cot, boxes_in_thinking=True)
+    check_fits(with_boxes, VIEW)
     with pytest.raises(SettingsError, match="pixels of frames of 12x8, not in normalized_1000 of frames of 12x8"):
-        check_fits(telling, replace(VIEW, coordinates="normalized_1000"))
+        check_fits(with_boxes, replace(VIEW, coordinates="normalized_1000"))
     with pytest.raises(SettingsError, match="not in pixels of frames of 56x56"):
-        check_fits(telling, replace(VIEW, frame_wh=(56, 56)))
+        check_fits(with_boxes, replace(VIEW, frame_wh=(56, 56)))
     with pytest.raises(SettingsError, match="no samples"):
         check_fits(replace(cot, samples=()), VIEW)

@@ -264,7 +264,7 @@ def test_segment_takes_paths(tmp_path, named):
     [
         ({"query": " "}, SettingsError, "empty"),
         ({"query": "x" * 100_000}, SettingsError, "2,000"),
-        ({"chain": "thinkhard"}, SettingsError, "there is no chain 'thinkhard'.*veason"),
+        ({"chain": "thinkhard"}, SettingsError, "unknown chain 'thinkhard'.*veason"),
         ({"video": "nowhere/at/all.mp4"}, VideoError, "all.mp4"),
         ({"video": np.zeros((0, 6, 8, 3), np.uint8)}, VideoError, "uint8"),
         ({"video": np.zeros((3, 6, 8), np.uint8)}, VideoError, "uint8"),

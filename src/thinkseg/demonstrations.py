@@ -1,7 +1,7 @@
-"""Samples of a chain-of-thought set as dialogues: what a policy is to be taught, in the words it is asked in.
+"""Dialogues for supervised fine-tuning: the turns of a chain with replies that it parses as the ground truth.
 
-In: a set that `thinkseg.data.cot` read, and how videos are shown. Out: the turn that the chain `veason` would say,
-and the reply that it reads as the sample's answer. Training and exports both take their dialogues from here.
+Samples come from chain-of-thought (CoT) sets (`thinkseg.data.cot`) or from the shapes world. Training and exports both
+use these dialogues.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from thinkseg.types import Dialogue, Turn, View
 
 
 def dialogue(cot: CotSet, sample: CotSample, view: View) -> Dialogue:
-    """The turn and the reply, frames resized to the view's.
+    """Makes the dialogue of the chain `veason` for a sample of a CoT set.
 
-    Raises DatasetError for a sample that cannot be asked or answered so, VideoError if a frame cannot be read.
+    Raises DatasetError if its query or answer cannot be expressed in the chain, VideoError for an unreadable frame.
     """
     shown = shown_to(sample, view)
     images = [fit(image, view.frame_wh) for image in cot.images(sample)]
@@ -36,23 +36,23 @@ def dialogue(cot: CotSet, sample: CotSample, view: View) -> Dialogue:
     except SettingsError as error:
         raise DatasetError(f"{cot.root}: sample {sample.id}: {error}") from None
     except ValueError as error:
-        raise DatasetError(f"{cot.root}: sample {sample.id} cannot be written as a reply: {error}") from None
+        raise DatasetError(f"{cot.root}: sample {sample.id} is not expressible as a reply: {error}") from None
 
 
 def shown_to(sample: CotSample, view: View) -> Shown:
-    """The record of a sample's frames when they are shown at a view's size, to a policy that writes boxes its way."""
+    """Returns the record of a sample's frames, shown with the size and coordinates of a view."""
     return Shown(sample.indices, sample.labels, view.frame_wh, sample.size_wh, view.coordinates, sample.label_unit)
 
 
 def reply(sample: CotSample, shown: Shown) -> str:
-    """The reply that is to be learned. Raises ValueError if it would not read back."""
+    """Writes the reply of a sample. Raises ValueError if it cannot be parsed back."""
     return write_answer(sample.thinking, sample.keyframe, sample.boxes, shown)
 
 
-def opened_set(root: str, view: View, any_coordinates: bool = False) -> CotSet:
-    """The set in a folder, for a view. any_coordinates: how the model writes boxes is not known yet.
+def open_cot_set(root: str, view: View, any_coordinates: bool = False) -> CotSet:
+    """Reads the CoT set in a folder for a view. any_coordinates: accept the set's coordinates, whatever the view's.
 
-    Raises DatasetError if it cannot be read, SettingsError if it does not fit.
+    Raises DatasetError if the set is invalid, SettingsError if it does not fit the view.
     """
     cot = read_cot_set(Path(root))
     check_fits(cot, replace(view, coordinates=cot.view.coordinates) if any_coordinates else view)
@@ -60,28 +60,28 @@ def opened_set(root: str, view: View, any_coordinates: bool = False) -> CotSet:
 
 
 def check_fits(cot: CotSet, view: View) -> None:
-    """Raises SettingsError if a set is not made for a view: for other frames than a policy will see later."""
+    """Raises SettingsError if a set is empty, or was made for another view than that of the trained policy."""
     if not cot.samples:
-        raise SettingsError(f"{cot.root} holds no samples: make them with thinkseg annotate")
+        raise SettingsError(f"{cot.root} has no samples: make them with thinkseg annotate")
     if cot.view.num_frames != view.num_frames:
         raise SettingsError(
-            f"{cot.root} shows {cot.view.num_frames} frames where {view.num_frames} are asked for: "
+            f"{cot.root} has {cot.view.num_frames} frames per sample, not {view.num_frames}: "
             f"set num_frames: {cot.view.num_frames}, or make another set"
         )
     if cot.boxes_in_thinking and (cot.view.frame_wh, cot.view.coordinates) != (view.frame_wh, view.coordinates):
-        ours, asked = ("{} of frames of {}x{}".format(v.coordinates, *v.frame_wh) for v in (cot.view, view))
-        raise SettingsError(f"{cot.root}: its thinking tells boxes in {ours}, not in {asked}: make another set")
+        found, expected = ("{} of frames of {}x{}".format(v.coordinates, *v.frame_wh) for v in (cot.view, view))
+        raise SettingsError(f"{cot.root}: its thinking has boxes in {found}, not in {expected}: make another set")
 
 
 def traces(
     clip: Episode, view: View, rng: np.random.Generator, thinking: bool = True, first: bool = False
 ) -> list[Dialogue]:
-    """Every question of an episode with a true answer and the thinking, if there is to be any, that leads to it.
+    """Makes a dialogue of the chain `veason` per question of an episode, with correct reasoning and answer.
 
-    first: the keyframe is the first one that shows a target, not the best one.
+    thinking: write the reasoning. first: the keyframe is the first frame with a visible target, not the best one.
     """
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    shown, images = show(video, view, _alone(view, video, rng))
+    shown, images = show(video, view, _random_frame(view, video, rng))
     dialogues: list[Dialogue] = []
     for number, text in enumerate(clip.texts):
         reply = true_reply(clip, number, shown, int(rng.integers(len(TEMPLATES))), thinking, first)
@@ -92,7 +92,7 @@ def traces(
 def true_reply(
     clip: Episode, question_index: int, shown: Shown, template: int, thinking: bool = True, first: bool = False
 ) -> str:
-    """The reply a perfect policy would give to one question of an episode, seeing what `shown` records."""
+    """Writes the correct reply of the chain `veason` to a question of an episode."""
     units = _units(shown)
     sight = observe(clip.clip, shown.indices, shown.labels, units)
     thought = trace(sight, clip.questions[question_index], template, first)
@@ -101,8 +101,8 @@ def true_reply(
     return write_answer(thought.thinking if thinking else "", keyframe, thought.boxes * scale, shown)
 
 
-def closeups(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
-    """As `traces`, in two turns: the thinking leads to a frame and the names of the targets, which are boxed on it."""
+def two_turns(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
+    """Makes a dialogue of the chain `revseg` per question: a keyframe with names of the targets, then their boxes."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view.overview)
     dialogues: list[Dialogue] = []
@@ -118,7 +118,7 @@ def closeups(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialog
 
 
 def true_choice(clip: Episode, question_index: int, shown: Shown, template: int) -> tuple[Choice, list[int]]:
-    """What a perfect policy would choose in its first turn, and the targets in sight there, as they are described."""
+    """Returns the correct first reply of the chain `revseg`, and the targets visible in its keyframe."""
     question = clip.questions[question_index]
     sight = observe(clip.clip, shown.indices, shown.labels, _units(shown))
     thought = trace(sight, question, template)
@@ -130,37 +130,37 @@ def true_choice(clip: Episode, question_index: int, shown: Shown, template: int)
 
 
 def true_boxes(clip: Episode, targets: list[int], shown: Shown) -> np.ndarray:
-    """Boxes of objects in the one frame that was shown, (N, 4) xyxy in pixels of the source."""
+    """Returns boxes of objects in the only frame shown, (N, 4) xyxy in pixels of the source frame."""
     units = _units(shown)
     boxes = observe(clip.clip, shown.indices, shown.labels, units).boxes[0, targets]
     return boxes * (np.array(shown.source_wh * 2) / np.array(units * 2))
 
 
-def glimpses(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
-    """As `traces`, of one frame shown alone: the questions about looks, which it can answer."""
-    of_looks = [n for n, question in enumerate(clip.questions) if question.kind in SINGLE_FRAME_KINDS]
+def single_frame_questions(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialogue]:
+    """Makes dialogues as `traces` does, with one frame shown, of the questions that a single frame can answer."""
+    answerable = [n for n, question in enumerate(clip.questions) if question.kind in SINGLE_FRAME_KINDS]
     kept = replace(
-        clip, questions=tuple(clip.questions[n] for n in of_looks), texts=tuple(clip.texts[n] for n in of_looks)
+        clip, questions=tuple(clip.questions[n] for n in answerable), texts=tuple(clip.texts[n] for n in answerable)
     )
     return traces(kept, replace(view, num_frames=1), rng)
 
 
-def lists(clip: Episode, view: View, rng: np.random.Generator, count: int) -> list[Dialogue]:
-    """Lessons in looking at up to `count` of the shown frames, without the chain's instruction."""
+def list_objects(clip: Episode, view: View, rng: np.random.Generator, count: int) -> list[Dialogue]:
+    """Makes dialogues that list the objects of up to `count` of the shown frames, without a chain's instruction."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
-    shown, images = show(video, view, _alone(view, video, rng))
+    shown, images = show(video, view, _random_frame(view, video, rng))
     sight = observe(clip.clip, shown.indices, shown.labels, _units(shown))
-    seen: list[str | np.ndarray] = []
+    frames: list[str | np.ndarray] = []
     for label, image in zip(shown.labels, images, strict=True):
-        seen += (f"{label} s:", image)
-    return [(Turn((*seen, request)), reply) for request, reply in grounding.object_lists(sight, rng, count)]
+        frames += (f"{label} s:", image)
+    return [(Turn((*frames, request)), reply) for request, reply in grounding.object_lists(sight, rng, count)]
 
 
-def _alone(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int] | None:
-    """A frame shown alone is any, where a view's own choice would always be the middle one."""
+def _random_frame(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int] | None:
+    """Returns a random frame for a view of one frame, whose default is always the middle one; None for other views."""
     return [int(rng.integers(len(video)))] if view.num_frames == 1 else None
 
 
 def _units(shown: Shown) -> tuple[int, int]:
-    """Far ends of the frame in the units the policy writes boxes in."""
+    """Returns the width and height of the frame in the policy's coordinates."""
     return (1000, 1000) if shown.coordinates == "normalized_1000" else shown.frame_wh

@@ -1,18 +1,18 @@
-"""Every exception ThinkSeg raises on purpose.
+"""The exceptions of ThinkSeg.
 
-    ThinkSegError                 catch this one to catch them all
+    ThinkSegError                 base class
     ├── VideoError                a video or a folder of frames cannot be read or written
-    ├── DatasetError              a data set's tree or one of its files is not as documented
-    ├── AnswerError               a model's reply is not what its prompt asked for (carries a countable reason)
+    ├── DatasetError              a data set or one of its files is invalid
+    ├── AnswerError               a policy's reply is invalid; has a reason that can be counted
     ├── ModelError                a policy or a tracker cannot be loaded or run
-    └── SettingsError             an argument, a recipe or an output path cannot be used
+    └── SettingsError             an argument, a recipe or an output path is invalid
 
-A message says what is wrong, where, and what to do about it. Anything else that escapes is a bug.
+Messages state where and what is wrong, and what to do. Any other exception is a bug.
 """
 
 
 class ThinkSegError(Exception):
-    """Base of all errors a user can cause and mend."""
+    """Base class of all errors that a user can fix."""
 
 
 class VideoError(ThinkSegError):
@@ -20,15 +20,15 @@ class VideoError(ThinkSegError):
 
 
 class DatasetError(ThinkSegError):
-    """A data set's tree, or one of its files, is not as documented."""
+    """A data set or one of its files is invalid."""
 
 
 class AnswerError(ThinkSegError):
-    """A model's reply is not what its prompt asked for.
+    """A policy's reply is invalid.
 
-    reason: one of the short, fixed words listed in `thinkseg.chains.parsing.REASONS`, so that failures can be counted.
-    keyframe: the frame an earlier reply of the same dialogue chose, an index into the whole video; None if none did.
-    unasked: turns of the dialogue that can no longer be asked for want of this reply.
+    reason: a key of `thinkseg.chains.parsing.REASONS`.
+    keyframe: the frame that an earlier reply of the dialogue chose, an index into the video; None without one.
+    num_unasked_turns: turns that the dialogue lacks because of this error.
     """
 
     def __init__(
@@ -45,4 +45,4 @@ class ModelError(ThinkSegError):
 
 
 class SettingsError(ThinkSegError):
-    """An argument, a recipe or an output path cannot be used."""
+    """An argument, a recipe or an output path is invalid."""

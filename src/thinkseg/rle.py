@@ -1,8 +1,8 @@
-"""Masks and their run lengths: bool arrays in, COCO's compressed RLE out, and back.
+"""Encodes masks as COCO's compressed RLE, decodes them, and validates RLEs of other sources.
 
-A run-length mask is {"size": [height, width], "counts": str}: the lengths of the runs of 0s and 1s in turn, columns
-first, each but the first three as the difference to the run two before it, written in groups of five bits. Masks from
-elsewhere (a data set, a request) go through `checked` once, at the door; everything behind it may trust them.
+An RLE is {"size": [height, width], "counts": str}. The counts are the lengths of alternating runs of 0s and 1s in
+column-major order. From the fourth run on, the difference to the run two before is stored. Numbers are written in
+groups of five bits. RLEs from outside (a data set, a request) are validated once, by `checked`.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import Any
 import numpy as np
 
 Rle = Mapping[str, Any]
-"""One mask in COCO's compressed run lengths: {"size": [height, width], "counts": str}."""
+"""A mask in COCO's compressed RLE: {"size": [height, width], "counts": str}."""
 
 MAX_PIXELS = 1 << 28
-"""Largest mask believed: 16384 x 16384. A few bytes of RLE can claim any size, so the claim is bounded."""
+"""Largest valid mask, 16384 x 16384: a few bytes of RLE could otherwise allocate any size."""
 
 _MAX_GROUPS = 7
-"""Five-bit groups in one number: 35 bits hold any run of a mask of MAX_PIXELS, and any difference of two."""
+"""Five-bit groups per number: 35 bits hold every run of a mask of MAX_PIXELS, and every difference of two."""
 
 
 def encode(mask: np.ndarray) -> Rle:
-    """Run lengths of one mask, bool or uint8 (H, W); anything but 0 is inside.
+    """Encodes a mask, bool or uint8 (H, W). Nonzero pixels are inside.
 
-    Raises ValueError for another shape, another type or a side of 0.
+    Raises ValueError for another shape or dtype, or a side of 0.
     """
     if mask.ndim != 2 or mask.size == 0 or mask.dtype not in (np.bool_, np.uint8):
-        raise ValueError(f"a mask must be bool or uint8 (H, W) without empty sides, not {mask.dtype} {mask.shape}")
+        raise ValueError(f"a mask must be bool or uint8 (H, W), not empty; got {mask.dtype} {mask.shape}")
     import cv2
     from pycocotools import mask as coco
 
-    # Runs go down the columns. Encoding rows costs four times as much as turning the mask with OpenCV first.
-    turned = cv2.transpose((mask != 0).view(np.uint8))
-    rle = coco.encode(turned.T)
+    # RLEs are column-major. Transposing with OpenCV makes encoding four times as fast.
+    transposed = cv2.transpose((mask != 0).view(np.uint8))
+    rle = coco.encode(transposed.T)
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def decode(rle: Rle) -> np.ndarray:
-    """The mask of one RLE, bool (H, W), C order. Raises ValueError where `checked` would."""
+    """Decodes an RLE to a mask, bool (H, W), in C order. Raises ValueError as `checked` does."""
     import cv2
 
     height, width = _size(rle)
@@ -50,69 +50,69 @@ def decode(rle: Rle) -> np.ndarray:
 
 
 def rle_area(rle: Rle) -> int:
-    """Pixels inside the mask of one RLE, counted without decoding it. Raises ValueError where `checked` would."""
+    """Returns the area of an RLE in pixels, without decoding it. Raises ValueError as `checked` does."""
     height, width = _size(rle)
     return int(_runs(rle, height * width)[1::2].sum())
 
 
 def checked(rle: Any, size_wh: tuple[int, int] | None = None) -> Rle:
-    """A mask from elsewhere as an RLE that can be trusted; counts in bytes become str.
+    """Validates an RLE. Counts in bytes are converted to str.
 
-    Raises ValueError if it is not a compressed RLE, its runs do not add up to its size, or its size is not `size_wh`.
+    Raises ValueError if it is not a compressed RLE, if its runs do not fill its size, or if its size is not `size_wh`.
     """
     height, width = _size(rle)
     if size_wh is not None and (width, height) != tuple(size_wh):
-        raise ValueError(f"RLE mask is {width}x{height} where {size_wh[0]}x{size_wh[1]} is expected")
+        raise ValueError(f"RLE mask is {width}x{height}, not {size_wh[0]}x{size_wh[1]}")
     _runs(rle, height * width)
     counts = rle["counts"]
     return {"size": [height, width], "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
 
 
 def _size(rle: Any) -> tuple[int, int]:
-    """(height, width) that an RLE claims, within reason."""
+    """Returns the valid (height, width) of an RLE."""
     try:
         height, width = (index(side) for side in rle["size"])
     except (KeyError, TypeError, ValueError):
         raise ValueError("an RLE mask needs a 'size' of [height, width]") from None
     if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise ValueError(f"RLE mask claims an impossible size of {width}x{height}")
+        raise ValueError(f"RLE mask has the invalid size {width}x{height}")
     return height, width
 
 
 def _runs(rle: Any, pixels: int) -> np.ndarray:
-    """Lengths of the runs of an RLE, int64 (R,), outside and inside in turn; they add up to `pixels`."""
+    """Returns the run lengths of an RLE, int64 (R,), alternating outside and inside, with the sum `pixels`."""
     differences = _numbers(_symbols(rle.get("counts")))
-    # Run i is written as the difference to run i - 2 from the fourth on; undoing that is a sum along each parity.
+    # From the fourth on, run i is stored as the difference to run i - 2: even and odd runs are cumulative sums.
     runs = differences.copy()
     runs[1::2] = np.cumsum(differences[1::2])
     runs[2::2] = np.cumsum(differences[2::2])
-    # Bounding each run first keeps the total far from overflowing.
+    # With every run bounded, the sum cannot overflow.
     if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
-        raise ValueError(f"RLE runs do not fill the mask of {pixels} pixels they belong to")
+        raise ValueError(f"RLE runs do not fill a mask of {pixels} pixels")
     return runs
 
 
 def _symbols(counts: object) -> np.ndarray:
-    """The counts string as uint8 symbols of 6 bits: five of the number, and 32 where more of it follows."""
+    """Converts counts to uint8 symbols of 6 bits: five bits of a number, and 32 if the number continues."""
     if isinstance(counts, str):
-        # Whatever is not ASCII, lone surrogates included, becomes bytes above the alphabet and is refused with them.
+        # Non-ASCII characters, also lone surrogates, become bytes outside the alphabet, which are rejected below.
         counts = counts.encode("utf-8", "surrogatepass")
     if not isinstance(counts, bytes):
         raise ValueError(f"RLE counts must be a compressed string, not {type(counts).__name__}")
     symbols = np.frombuffer(counts, np.uint8) - np.uint8(48)
     if len(symbols) == 0 or symbols.max() > 63 or symbols[-1] & 32:
-        raise ValueError("RLE counts are empty, cut short, or hold characters outside '0'..'o'")
+        raise ValueError("RLE counts are empty, truncated, or have characters outside '0'..'o'")
     return symbols
 
 
 def _numbers(symbols: np.ndarray) -> np.ndarray:
-    """The signed numbers, int64, that groups of symbols spell, least significant group first."""
+    """Decodes groups of symbols, least significant first, to signed numbers, int64."""
     ends = np.flatnonzero((symbols & 32) == 0)
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
     if lengths.max() > _MAX_GROUPS:
-        raise ValueError("RLE counts hold an absurdly large number")
-    place = np.arange(len(symbols)) - np.repeat(starts, lengths)
-    values = np.add.reduceat((symbols & 31).astype(np.int64) << (5 * place), starts)
+        raise ValueError(f"RLE counts have a number of more than {5 * _MAX_GROUPS} bits")
+    position = np.arange(len(symbols)) - np.repeat(starts, lengths)
+    values = np.add.reduceat((symbols & 31).astype(np.int64) << (5 * position), starts)
     negative = (symbols[ends] & 16) != 0
     return values - (negative.astype(np.int64) << (5 * lengths))

@@ -1,8 +1,7 @@
-"""The nouns of the straight line: what flows from a data set to a score.
+"""Types that all parts share, from videos and samples to answers and masks.
 
-Units, once and for all: a frame is uint8 RGB (H, W, 3); a mask is bool (H, W); a box is float32 xyxy in pixels of the
-source frame, x1 and y1 exclusive; a size is (width, height); a time is in seconds; a frame index is 0-based and counts
-frames of the whole video.
+Units: a frame is uint8 RGB (H, W, 3), a mask bool (H, W), a box float32 xyxy in pixels of the source frame, a size
+(width, height), a time in seconds, a frame index 0-based in the complete video. The maxima of a box are exclusive.
 """
 
 from __future__ import annotations
@@ -22,36 +21,36 @@ RENAMED_COORDINATES: dict[str, Coordinates] = {"thousandths": "normalized_1000"}
 """Earlier names in stored settings, which are read for one more release."""
 
 LabelUnit = Literal["seconds", "index"]
-"""How frames are labelled for a policy: true seconds, or the frame index where a benchmark defines it so."""
+"""Labels of frames in prompts: times in seconds, or frame indices, which some benchmarks define."""
 
 
 class Frames(Protocol):
-    """A video: frames on demand, none held longer than needed."""
+    """A video whose frames are read on access."""
 
     name: str
     size_wh: tuple[int, int]
     fps: float | None
-    """Mean frames a second; None when the frames carry no times (a folder of images)."""
+    """Mean frames per second; None for frames without times (a folder of images)."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Frame `index`, uint8 RGB (H, W, 3). Raises IndexError outside 0..len-1."""
+        """Returns frame `index`, uint8 RGB (H, W, 3). Raises IndexError outside 0..len-1."""
         ...
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """The named frames in the order asked for; ascending indices are decoded in one pass."""
+        """Yields frames in the order of `indices`; ascending ones are decoded in one pass."""
         ...
 
     def time_of(self, index: int) -> float | None:
-        """Presentation time of a frame in seconds from the first one; None when unknown."""
+        """Returns the time of a frame since the first one, in seconds; None if unknown."""
         ...
 
 
 class Track(Protocol):
-    """The masks of one object, frame by frame: a tuple, or something that reads them when they are asked for.
+    """The masks of one object per frame: a tuple, or an object that reads them on access.
 
-    An entry is None where the object is not seen, or where no one has looked: see whoever made the track.
+    None: the object is not visible, or the frame is not annotated, depending on the source.
     """
 
     def __len__(self) -> int: ...
@@ -63,9 +62,9 @@ class Track(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masklets:
-    """Per object, per frame masks of a whole video, kept as run lengths and decoded on demand.
+    """Masks of a video per object and frame, stored as RLEs and decoded on access.
 
-    rles: one track per object with one entry per frame; None where the object is not seen. No objects: no target.
+    rles: one track per object with one entry per frame. No objects: there is no target.
     """
 
     size_wh: tuple[int, int]
@@ -82,19 +81,19 @@ class Masklets:
         return len(self.rles)
 
     def mask(self, frame: int, obj: int) -> np.ndarray:
-        """Mask of one object in one frame, bool (H, W)."""
+        """Returns the mask of an object in a frame, bool (H, W)."""
         rle = self.rles[obj][frame]
         if rle is None:
             return np.zeros(self.size_wh[::-1], bool)
         return decode(rle)
 
     def masks(self, frame: int) -> np.ndarray:
-        """Masks of all objects in one frame, bool (N, H, W)."""
+        """Returns the masks of all objects in a frame, bool (N, H, W)."""
         masks = [self.mask(frame, obj) for obj in range(self.num_objects)]
         return np.stack(masks) if masks else np.zeros((0, *self.size_wh[::-1]), bool)
 
     def union(self, frame: int) -> np.ndarray:
-        """All objects of one frame merged, bool (H, W)."""
+        """Returns the merged mask of all objects in a frame, bool (H, W)."""
         merged = np.zeros(self.size_wh[::-1], bool)
         for track in self.rles:
             rle = track[frame]
@@ -103,11 +102,11 @@ class Masklets:
         return merged
 
     def area(self, frame: int) -> int:
-        """Pixels of the merged objects in one frame."""
+        """Returns the area of the merged mask of a frame in pixels."""
         return int(self.union(frame).sum())
 
     def boxes(self, frame: int) -> np.ndarray:
-        """Tight boxes of the objects that are seen in one frame, float32 (M, 4) with M <= num_objects."""
+        """Returns tight boxes of the objects visible in a frame, float32 (M, 4), M <= num_objects."""
         found = []
         for track in self.rles:
             rle = track[frame]
@@ -121,10 +120,10 @@ class Masklets:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoSample:
-    """One question about one video, with the truth where it is known.
+    """A video and a query, with the ground truth if it is known.
 
-    truth: masks of the target objects; no objects means the right answer is "there is none"; None means unknown.
-    foreground: masks of all annotated objects, which one robustness score needs.
+    truth: masks of the targets; no objects: there is no target; None: unknown.
+    foreground: masks of all annotated objects, which a robustness metric of ReVOS requires.
     """
 
     id: str
@@ -139,10 +138,10 @@ class VideoSample:
 class View:
     """How a chain shows a video to a policy.
 
-    num_frames: frames sampled from the video (fewer when it is shorter).
-    frame_wh: size every frame is resized to; sides are multiples of the policy's `size_multiple`.
-    overview_wh, closeup_wh: what takes its place in a chain that shows one frame again, alone and larger: the size of
-        the sampled frames (`frame_wh` unless given) and of that one (twice theirs unless given).
+    num_frames: frames sampled from the video, fewer if it is shorter.
+    frame_wh: size of the frames shown; sides are multiples of the policy's `size_multiple`.
+    overview_wh, closeup_wh: sizes for a chain that shows one frame again: of the sampled frames (default: `frame_wh`),
+        and of that frame (default: twice the former).
     """
 
     num_frames: int
@@ -154,22 +153,22 @@ class View:
 
     @property
     def overview(self) -> View:
-        """How such a chain shows the sampled frames."""
+        """The view of the sampled frames in such a chain."""
         return replace(self, frame_wh=self.overview_wh or self.frame_wh)
 
     @property
     def closeup(self) -> View:
-        """How such a chain shows the one frame."""
+        """The view of the single frame in such a chain."""
         width, height = self.overview.frame_wh
         return replace(self, num_frames=1, frame_wh=self.closeup_wh or (2 * width, 2 * height))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What the model said about one video.
+    """A parsed answer.
 
-    keyframe: 0-based index into the whole video, never into the sampled frames; None if there is no target.
-    boxes: float32 (N, 4), xyxy, pixels of the source frame; N is 0 if there is no target.
+    keyframe: index into the video, not into the sampled frames; None if there is no target.
+    boxes: float32 (N, 4), xyxy in pixels of the source frame; N is 0 if there is no target.
     """
 
     thinking: str
@@ -179,7 +178,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
-    """One thing said to a policy: texts and images (uint8 RGB, at the size the policy sees) in reading order."""
+    """A user message: texts and images (uint8 RGB, in the size shown) in reading order."""
 
     content: tuple[str | np.ndarray, ...]
 
@@ -189,7 +188,7 @@ class Turn:
 
 
 Dialogue = tuple[Turn | str, ...]
-"""A conversation: turns (said to the policy) and strings (its replies) in alternation, a turn first."""
+"""A conversation: alternating turns and replies (strings), starting with a turn."""
 
 Chain = Generator[Turn, str, Answer]
 """A multi-step protocol: yields turns, receives replies, returns the answer or raises AnswerError."""
@@ -199,11 +198,11 @@ ChainFn = Callable[[VideoSample, View], Chain]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a policy wrote in one turn.
+    """A policy's reply to one turn.
 
-    num_tokens: tokens written; num_prompt_tokens: tokens read; 0 where nobody counted.
-    truncated: it ran into the token limit.
-    seconds: how long this reply alone took; None where those of a batch came together.
+    num_tokens, num_prompt_tokens: completion and prompt tokens; 0 if not counted.
+    truncated: the reply reached the token limit.
+    seconds: latency of this reply; None if replies of a batch are not timed separately.
     """
 
     text: str
@@ -214,16 +213,16 @@ class Reply:
 
 
 class Policy(Protocol):
-    """Something that answers turns: a model in this process, a served model, or a script."""
+    """Replies to turns: a local model, a served model or a script."""
 
     name: str
     coordinates: Coordinates
     size_multiple: int
     view: View
-    """How this policy likes to be shown a video, unless a caller says otherwise."""
+    """Default view of this policy."""
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
-        """Answers the last turn of each dialogue, in order.
+        """Replies to the last turn of each dialogue, in order.
 
         seeds: one integer per dialogue (default: their positions). A sampled reply depends on its dialogue, its seed
             and the policy's own seed, not on other dialogues or earlier calls.
@@ -237,18 +236,18 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """How one dialogue ended.
+    """The result of a dialogue.
 
-    answer: None if a reply could not be used. That was the last one in `dialogue`, and those before it could be.
-    failure: None, or why it could not be: a word of `thinkseg.chains.parsing.REASONS`.
-    dialogue: everything said, the last reply included.
-    keyframe: the frame that was chosen, an index into the whole video, even if no boxes on it could be read; None if
-        there is no target, or no frame could be read.
-    unasked: turns that were still to come when a reply could not be used.
-    truncated: some reply ran into the token limit.
-    num_tokens, num_prompt_tokens: written and read by the policy in all turns, see `Reply`.
-    seconds: wall time of the chain's own work ("frames": reading and resizing) and its share of the policy's
-        ("policy"); and what its replies took of themselves ("latency"), where that is known.
+    answer: None if the last reply is invalid.
+    failure: why it is invalid, a key of `thinkseg.chains.parsing.REASONS`; None if it is valid.
+    dialogue: all turns and replies.
+    keyframe: the chosen frame, an index into the video, also if the boxes on it are invalid; None without a target or
+        a valid frame.
+    num_unasked_turns: turns that the dialogue lacks because a reply is invalid.
+    truncated: a reply reached the token limit.
+    num_tokens, num_prompt_tokens: sums over all turns, see `Reply`.
+    seconds: wall times: "frames" for reading and resizing, "policy" for the share of the policy's time, and "latency"
+        for the latencies of the replies, if known.
     """
 
     answer: Answer | None
@@ -263,29 +262,32 @@ class Outcome:
 
     @property
     def replies(self) -> tuple[str, ...]:
-        """What the policy said, turn by turn."""
-        return tuple(said for said in self.dialogue if isinstance(said, str))
+        """The replies of the policy, per turn."""
+        return tuple(message for message in self.dialogue if isinstance(message, str))
 
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while something long runs."""
+"""Called with (done, total) during a long operation."""
 
 
 class Tracker(Protocol):
-    """Something that follows boxes from one frame through a whole video."""
+    """Tracks boxes on one frame through a video."""
 
     name: str
 
     def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
-        """boxes: float32 (N, 4) xyxy pixels of the source frame, on `keyframe`. N objects in the result, same order."""
+        """Tracks boxes on `keyframe`, float32 (N, 4), xyxy in pixels of the source frame.
+
+        Returns masks of N objects in the same order, in all frames.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """The outcome of a dialogue about one sample, with the masks of its answer.
+    """The outcome of a sample's dialogue, with the masks of its answer.
 
-    masklets: no objects if the outcome has no answer, or if its answer says that there is no target.
+    masklets: without objects if there is no answer, or if the answer is that there is no target.
     tracker_seconds: wall time of tracking.
     """
 
@@ -296,20 +298,20 @@ class Segmentation:
 
     @property
     def answer(self) -> Answer | None:
-        """None if a reply could not be used."""
+        """None if a reply is invalid."""
         return self.outcome.answer
 
     @property
     def failure(self) -> str | None:
-        """None, or why there is no answer: a word of `thinkseg.chains.parsing.REASONS`."""
+        """Why there is no answer, a key of `thinkseg.chains.parsing.REASONS`; None if there is one."""
         return self.outcome.failure
 
     @property
     def dialogue(self) -> Dialogue:
-        """The whole dialogue, the last reply included."""
+        """All turns and replies."""
         return self.outcome.dialogue
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """Wall time by step, e.g. {"frames": 0.1, "policy": 1.2, "tracker": 0.8}."""
+        """Wall time per step, such as {"frames": 0.1, "policy": 1.2, "tracker": 0.8}."""
         return {**self.outcome.seconds, "tracker": self.tracker_seconds}

@@ -72,7 +72,7 @@ def test_only_the_frames_shown_are_read(film):
 
 @pytest.mark.parametrize("indices", [(), (3, 3), (5, 2), (-1, 2), (0, 30)])
 def test_indices_must_ascend_within_the_video(film, indices):
-    with pytest.raises(ValueError, match="not strictly ascending"):
+    with pytest.raises(ValueError, match="must be strictly ascending"):
         describe(film(num_frames=30), VIEW, indices)
 
 

@@ -355,14 +355,14 @@ BOX = np.array([[10.0, 10, 30, 20]])
 @pytest.mark.parametrize(
     ("thinking", "keyframe", "boxes", "words"),
     [
-        ("", 9, BOX, "not among the frames shown"),
+        ("", 9, BOX, "must be one of the frames shown"),
         ("", 8, BOX[:0], "not an answer"),
         ("", None, BOX, "not an answer"),
         ("", 8, np.repeat(BOX, MAX_BOXES + 1, axis=0), "not an answer"),
         ("so </think>", 8, BOX, "tags"),
-        ("", 8, BOX[:, ::-1], "not boxes"),
-        ("", 8, BOX * np.nan, "not boxes"),
-        ("", 8, BOX + 100, "not boxes"),
+        ("", 8, BOX[:, ::-1], "boxes must be finite"),
+        ("", 8, BOX * np.nan, "boxes must be finite"),
+        ("", 8, BOX + 100, "boxes must be finite"),
     ],
 )
 def test_what_would_not_read_back_is_not_written(thinking, keyframe, boxes, words):
@@ -550,7 +550,7 @@ def test_what_is_written_in_two_turns_is_the_format_asked_for():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (Choice("", 9, "it"), "not among the frames shown"),
+        (Choice("", 9, "it"), "must be one of the frames shown"),
         (Choice("so </think>", 8, "it"), "tags"),
         (Choice("", 8, "<answer>"), "tags"),
         (Choice("so </think>", None, ""), "tags"),

@@ -1,4 +1,4 @@
-"""Protocols between a question and a policy. A chain never touches a model: it yields turns and receives replies."""
+"""Chains: multi-turn protocols that yield turns, receive replies and return an answer. They never call a model."""
 
 from thinkseg.chains.revseg import revseg
 from thinkseg.chains.veason import veason
@@ -6,13 +6,13 @@ from thinkseg.errors import SettingsError
 from thinkseg.types import ChainFn
 
 CHAINS: dict[str, ChainFn] = {"veason": veason, "revseg": revseg}
-"""Every chain by the name a user gives it."""
+"""All chains, by the name of `--chain`."""
 
 __all__ = ["CHAINS", "revseg", "veason"]
 
 
 def get_chain(name: str) -> ChainFn:
-    """The chain of that name. Raises SettingsError, naming the chains there are."""
+    """Returns the chain of a name. Raises SettingsError for an unknown name."""
     if name not in CHAINS:
-        raise SettingsError(f"there is no chain {name!r}; there are: {', '.join(sorted(CHAINS))}")
+        raise SettingsError(f"unknown chain {name!r}; must be one of {', '.join(sorted(CHAINS))}")
     return CHAINS[name]

@@ -1,10 +1,10 @@
-"""One question, two turns: first when, then where (ReVSeg, arXiv 2512.02835).
+"""The chain of ReVSeg (arXiv 2512.02835): choose a keyframe in the first turn, box the targets in the second.
 
-In: a sample and a view. Out: the chain that shows sampled frames small and has one of them chosen and the targets in it
-described, then shows that frame alone and large, and has the targets boxed.
+The first turn shows sampled frames; the policy chooses one and describes the targets in it. The second turn shows that
+frame at a larger size; the policy boxes the targets.
 
-Beyond the paper, there may be several targets, and there may be none, which ends the dialogue after its first turn. As
-in the `veason` chain the question comes last, so that all questions about one video share what comes before it.
+Extensions of the paper: several targets, and no target, which ends the dialogue after the first turn. As in `veason`,
+the query comes last, so that prompts of the same video share a prefix.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ WHERE = (
     'This is that frame, larger. Find "{description}" and answer with nothing but JSON, one box for each target, in '
     '{units}:\n[{{"{box}": [x1, y1, x2, y2]}}, ...]'
 )
-"""What is asked of the policy in either turn. The examples cannot be parsed, so that repeating them is no answer."""
+"""Instructions of the two turns. Their examples do not parse, so that copying them is not an answer."""
 
 
 def revseg(sample: VideoSample, view: View, indices: Sequence[int] | None = None) -> Chain:
-    """Asks twice; a `thinkseg.types.ChainFn`.
+    """The chain, a `thinkseg.types.ChainFn`.
 
-    indices: the frames to show first, strictly ascending; `view.num_frames` evenly spread ones unless given.
-    Raises SettingsError if the query cannot be asked. Raises AnswerError if a reply cannot be used; that of a second
-    reply holds the keyframe which the first one chose.
+    indices: frames of the first turn, strictly ascending (default: `view.num_frames` evenly spaced ones).
+    Raises SettingsError for an invalid query, AnswerError for an invalid reply. The error of a second reply has the
+    keyframe of the first.
     """
     query = checked_query(sample.query)
     shown, images = show(sample.video, view.overview, indices)
@@ -61,7 +61,7 @@ def revseg(sample: VideoSample, view: View, indices: Sequence[int] | None = None
 
 
 def ask_when(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
-    """The first turn: instruction, then number, time and image of each frame, then nothing but the question."""
+    """Makes the first turn: the instruction, number, time and image per frame, and the query."""
     content: list[str | np.ndarray] = [WHEN]
     for number, (label, image) in enumerate(zip(shown.labels, images, strict=True)):
         content += (f"frame {number}, {label} s:" if shown.label_unit == "seconds" else f"frame {number}:", image)
@@ -69,5 +69,5 @@ def ask_when(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
 
 
 def ask_where(description: str, shown: Shown, image: np.ndarray) -> Turn:
-    """The second turn: the chosen frame, then what to find in it."""
+    """Makes the second turn: the chosen frame, and the description of the targets."""
     return Turn((image, WHERE.format(description=description, units=UNITS[shown.coordinates], box=BOX)))

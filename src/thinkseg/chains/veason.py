@@ -1,9 +1,7 @@
-"""One question, one turn: think, choose the keyframe, box the targets on it (Veason-R1, arXiv 2508.11538).
+"""The chain of Veason-R1 (arXiv 2508.11538): think, choose a keyframe and box the targets on it, in one turn.
 
-In: a sample and a view. Out: the chain that shows its frames, each under its timestamp, and reads the reply.
-
-The instruction and the frames come first and the question last, so that all questions about one video share a prefix
-and an inference engine encodes the frames once.
+The instruction and the frames come first and the query last, so that prompts of the same video share a prefix, and an
+inference engine encodes the frames once.
 """
 
 from __future__ import annotations
@@ -24,17 +22,17 @@ INSTRUCTION = (
     f'<think>...</think><answer>{{{{"{KEYFRAME}": T, "{BOXES}": [[x1, y1, x2, y2], ...]}}}}</answer>\n'
     "If there is no such object, T is null and the list is empty."
 )
-"""What is asked of the policy. The example cannot be parsed, so that repeating it is no answer."""
+"""Its example does not parse, so that copying it is not an answer."""
 
 CLOCKS: dict[LabelUnit, str] = {"seconds": "time in seconds", "index": "number"}
 LABELS: dict[LabelUnit, str] = {"seconds": "{} s:", "index": "frame {}:"}
 
 
 def veason(sample: VideoSample, view: View, indices: Sequence[int] | None = None) -> Chain:
-    """Asks once; a `thinkseg.types.ChainFn`.
+    """The chain, a `thinkseg.types.ChainFn`.
 
-    indices: the frames to show, strictly ascending; `view.num_frames` evenly spread ones unless given.
-    Raises SettingsError if the query cannot be asked, AnswerError if the reply cannot be used.
+    indices: frames to show, strictly ascending (default: `view.num_frames` evenly spaced ones).
+    Raises SettingsError for an invalid query, AnswerError for an invalid reply.
     """
     query = checked_query(sample.query)
     shown, images = show(sample.video, view, indices)
@@ -43,7 +41,7 @@ def veason(sample: VideoSample, view: View, indices: Sequence[int] | None = None
 
 
 def ask(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
-    """The turn: instruction, then label and image of each frame, then nothing but the question."""
+    """Makes the turn: the instruction, label and image per frame, and the query."""
     content: list[str | np.ndarray] = [
         INSTRUCTION.format(clock=CLOCKS[shown.label_unit], units=UNITS[shown.coordinates])
     ]

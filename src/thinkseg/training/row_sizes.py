@@ -16,7 +16,7 @@ import numpy as np
 from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import show
 from thinkseg.chains.revseg import ask_where
-from thinkseg.demonstrations import opened_set
+from thinkseg.demonstrations import open_cot_set
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.model_stats import ModelStats
 from thinkseg.training.sft.data import KINDS, Mixture
@@ -47,7 +47,7 @@ class RowSize:
 
 def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None) -> RowSize:
     """Returns the longest row among samples of a stage's data. The samples are generated, but not encoded."""
-    cot = opened_set(cot_set, view) if cot_set and "cot" in stage.data else None
+    cot = open_cot_set(cot_set, view) if cot_set and "cot" in stage.data else None
     mixture = Mixture(
         cast("Encoder", None),
         view,

@@ -179,7 +179,7 @@ def test_revos_unsafe_video_name_raises(root, name):
         (
             lambda masks: masks["2"].__setitem__(1, {"size": [10**9, 5], "counts": "1"}),
             "invalid_rle",
-            "impossible size",
+            "invalid size",
         ),
         (
             lambda masks: masks["2"].__setitem__(1, layouts.rle(LOW.T)),

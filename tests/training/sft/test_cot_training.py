@@ -106,7 +106,7 @@ def test_training_on_a_set(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"num_frames": 3}, "num_frames: 2"),
-        ({"frame_wh": (84, 84)}, "its thinking tells boxes in pixels of frames of 56x56"),
+        ({"frame_wh": (84, 84)}, "its thinking has boxes in pixels of frames of 56x56"),
     ],
 )
 def test_a_set_that_does_not_fit_is_refused_before_anything_is_loaded(

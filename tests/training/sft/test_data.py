@@ -15,7 +15,7 @@ from thinkseg.data.shapes import Episode, episode, episode_masklets, load
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import SINGLE_FRAME_KINDS
-from thinkseg.demonstrations import closeups, glimpses, lists, traces, true_reply
+from thinkseg.demonstrations import list_objects, single_frame_questions, traces, true_reply, two_turns
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.ops.boxes import iou_matrix
 from thinkseg.training.packing import PackedRow, pack
@@ -211,7 +211,7 @@ def test_closeups_teach_the_two_turns_of_inference(coordinates: Any) -> None:
     found = none = 0
     for number in range(30):
         clip = episode("train", number)
-        answer = walk(number, closeups(clip, view, rng())[0], view)
+        answer = walk(number, two_turns(clip, view, rng())[0], view)
         targets = clip.questions[0].targets
         if answer.keyframe is None:
             none += 1
@@ -229,7 +229,7 @@ def test_closeups_name_the_targets_and_box_each_of_them() -> None:
     several = 0
     for number in range(20):
         clip = episode("train", number, 4)
-        for dialogue, question in zip(closeups(clip, VIEW, rng()), clip.questions, strict=True):
+        for dialogue, question in zip(two_turns(clip, VIEW, rng()), clip.questions, strict=True):
             if len(dialogue) == 2:
                 assert str(dialogue[1]).endswith("<answer>[]</answer>")
                 continue
@@ -244,11 +244,11 @@ def test_closeups_name_the_targets_and_box_each_of_them() -> None:
 def test_a_row_of_closeups_has_the_frames_once_and_a_closeup_a_branch(encoder: Encoder) -> None:
     view = replace(VIEW, frame_wh=(56, 56))
     for number in range(4):
-        dialogues = closeups(episode("train", number, 3), view, rng())
+        dialogues = two_turns(episode("train", number, 3), view, rng())
         row = pack(encoder.encode_group(dialogues), encoder.image_pad_id)
-        two_turns = sum(len(dialogue) == 4 for dialogue in dialogues)
-        assert row.image_grid_thw.tolist() == [[1, 4, 4]] * 4 + [[1, 8, 8]] * two_turns
-        assert (row.labels == encoder.end_id).sum() == len(dialogues) + two_turns
+        num_two_turns = sum(len(dialogue) == 4 for dialogue in dialogues)
+        assert row.image_grid_thw.tolist() == [[1, 4, 4]] * 4 + [[1, 8, 8]] * num_two_turns
+        assert (row.labels == encoder.end_id).sum() == len(dialogues) + num_two_turns
 
 
 def test_glimpses_ask_of_one_frame_what_it_can_answer() -> None:
@@ -261,7 +261,7 @@ def test_glimpses_ask_of_one_frame_what_it_can_answer() -> None:
             for text, question in zip(clip.texts, clip.questions, strict=True)
             if question.kind in SINGLE_FRAME_KINDS
         ]
-        dialogues = glimpses(clip, VIEW, rng(index))
+        dialogues = single_frame_questions(clip, VIEW, rng(index))
         assert [str(turn.content[-1]).removeprefix("Question: ") for turn, _ in dialogues] == of_looks
         for turn, reply in dialogues:
             moment = str(turn.content[1]).removesuffix(" s:")
@@ -275,7 +275,7 @@ def test_glimpses_ask_of_one_frame_what_it_can_answer() -> None:
 
 
 def test_lessons_show_frames_under_their_labels() -> None:
-    (turn, reply), *_ = lists(episode("train", 0), VIEW, rng(), 3)
+    (turn, reply), *_ = list_objects(episode("train", 0), VIEW, rng(), 3)
     assert isinstance(turn, Turn)
     assert isinstance(reply, str)
     assert turn.content[0] == "0.0 s:"
@@ -286,7 +286,7 @@ def test_one_frame_is_shown_at_any_moment() -> None:
     view = replace(VIEW, num_frames=1)
     moments = set()
     for index in range(6):
-        for turn, _ in lists(episode("train", index), view, rng(index), 1):
+        for turn, _ in list_objects(episode("train", index), view, rng(index), 1):
             assert isinstance(turn, Turn)
             assert len(turn.images) == 1
             moments.add(turn.content[0])
@@ -296,8 +296,8 @@ def test_one_frame_is_shown_at_any_moment() -> None:
 def test_lessons_are_in_the_models_own_units() -> None:
     """Boxes of a list, in pixels of a frame of 84x56 and normalized to 0..1000."""
     view = replace(VIEW, num_frames=1)
-    (_, pixels), *_ = lists(episode("train", 5), view, rng(), 1)
-    (_, parts), *_ = lists(episode("train", 5), replace(view, coordinates="normalized_1000"), rng(), 1)
+    (_, pixels), *_ = list_objects(episode("train", 5), view, rng(), 1)
+    (_, parts), *_ = list_objects(episode("train", 5), replace(view, coordinates="normalized_1000"), rng(), 1)
     boxes = [np.array([[float(n) for n in re.findall(r"\d+", b)] for b in re.findall(r"\[.*?\]", str(t))])
              for t in (pixels, parts)]  # fmt: skip
     scaled = boxes[0] * np.array([1000 / 84, 1000 / 56] * 2)
@@ -377,5 +377,5 @@ def test_firsts_answer_with_the_first_frame_that_shows_a_target(encoder: Encoder
 
 def test_only_replies_are_learnt(encoder: Encoder) -> None:
     clip = episode("train", 0, 3)
-    for dialogue in (*traces(clip, VIEW, rng()), *closeups(clip, VIEW, rng())):
+    for dialogue in (*traces(clip, VIEW, rng()), *two_turns(clip, VIEW, rng())):
         assert labelled_text(encoder, dialogue) == [f"{reply}<|im_end|>" for reply in dialogue[1::2]]

@@ -29,7 +29,7 @@ from thinkseg.data.shapes import Episode, episode, grounding
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.traces import observe
 from thinkseg.data.shapes.wordings import add_noise_words
-from thinkseg.demonstrations import closeups, dialogue, glimpses, lists, traces, true_reply
+from thinkseg.demonstrations import dialogue, list_objects, single_frame_questions, traces, true_reply, two_turns
 from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText, spans
 from thinkseg.training.packing import PackedRow, pack
 from thinkseg.training.sft.recipe import DataKind
@@ -128,7 +128,7 @@ def _first_visible_keyframe(mixture: Mixture, at: int, rng: np.random.Generator)
 
 
 def _two_turns(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return closeups(mixture.clip(at, mixture.questions_per_clip), mixture.view, rng)
+    return two_turns(mixture.clip(at, mixture.questions_per_clip), mixture.view, rng)
 
 
 def _two_turns_boxes_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
@@ -144,15 +144,15 @@ def _last_reply_only(encoded: EncodedDialogue) -> EncodedDialogue:
 
 def _single_frame_questions(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
     # About half of the questions can be answered from a single frame.
-    return glimpses(mixture.clip(at, 2 * mixture.questions_per_clip), mixture.view, rng)
+    return single_frame_questions(mixture.clip(at, 2 * mixture.questions_per_clip), mixture.view, rng)
 
 
 def _list_objects(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return lists(mixture.clip(at, 1), mixture.view, rng, mixture.questions_per_clip)
+    return list_objects(mixture.clip(at, 1), mixture.view, rng, mixture.questions_per_clip)
 
 
 def _list_objects_single_frame(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return lists(mixture.clip(at, 1), replace(mixture.view, num_frames=1), rng, 1)
+    return list_objects(mixture.clip(at, 1), replace(mixture.view, num_frames=1), rng, 1)
 
 
 def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:

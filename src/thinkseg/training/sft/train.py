@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.demonstrations import opened_set
+from thinkseg.demonstrations import open_cot_set
 from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
@@ -56,7 +56,7 @@ def _check(recipe: Recipe) -> None:
     for stage in recipe.stages:
         distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     if recipe.cot_set:
-        opened_set(recipe.cot_set, recipe.view, any_coordinates=True)
+        open_cot_set(recipe.cot_set, recipe.view, any_coordinates=True)
     distributed.check_devices()
 
 
@@ -91,7 +91,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator: Any = collate_cells
     else:
         trained = trainable(model, recipe.model, stage.gradient_checkpointing)
-        cot = opened_set(recipe.cot_set, view) if recipe.cot_set and "cot" in stage.data else None
+        cot = open_cot_set(recipe.cot_set, view) if recipe.cot_set and "cot" in stage.data else None
         data = Mixture(
             encoder,
             view,
