@@ -136,7 +136,7 @@ def make_model(name: str, folder: Path, view: View) -> None:
     """Saves a model with random weights, and a tokenizer for the prompts."""
     vision, text = MODELS[name]
     vision = {"patch_size": 14, **vision}
-    tokenizer = create_tokenizer(corpus(view, 200), vocab_size=1500, whole_numbers=560, tenths=100)
+    tokenizer = create_tokenizer(corpus(view, 200), vocab_size=1500, max_integer_token=560, num_decimal_tokens=100)
     model = create_model(vision, text, tokenizer, seed=0)
     model = model.bfloat16() if name != "tiny" else model  # half the disk space; training is in fp32 nevertheless
     save(model, create_encoder(tokenizer, vision), folder, view)

@@ -354,7 +354,7 @@ class TestBadInput:
             (None, "not a model folder"),
             (
                 '{"model_type": "qwen2_5_vl"}',
-                "a qwen2_5_vl model; the trackers supported are edgetam_video, sam2_video",
+                "model type 'qwen2_5_vl'; trackers must be one of edgetam_video, sam2_video",
             ),
             ('{"model_type": "sam2_video"}', "its weights could not be loaded"),
         ],

@@ -32,7 +32,7 @@ CORPUS = [
 
 
 def tiny_tokenizer() -> Any:
-    return create_tokenizer(CORPUS * 20, vocab_size=420, whole_numbers=60, tenths=10)
+    return create_tokenizer(CORPUS * 20, vocab_size=420, max_integer_token=60, num_decimal_tokens=10)
 
 
 def save_qwen2_5(folder: Path, tokenizer: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Tiny folders of Qwen-VL and SAM 2, made once a session and never written to by tests."""
+"""Tiny folders of Qwen-VL and SAM 2, made once per session; tests do not change them."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def encoder(qwen2_5: Path) -> Encoder:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No hub, and no waiting for it."""
+    """Turns the hub off, so that no test waits for it."""
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

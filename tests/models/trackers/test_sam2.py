@@ -339,7 +339,7 @@ def change_size(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (change_model_type, "a bert model; the trackers supported are edgetam_video, sam2_video"),
+        (change_model_type, "model type 'bert'; trackers must be one of edgetam_video, sam2_video"),
         (remove_config, "not a model folder"),
         (remove_weights, "its weights could not be loaded"),
         (change_size, "weights are missing or do not fit its config.json"),

@@ -99,7 +99,7 @@ def test_load_grpo_recipe_reads_bundled_recipes(path: Path) -> None:
         ("optimizer", "sgd", "optimizer: must be 'adamw' or 'muon'; got 'sgd'"),
         ("lr_scheduler_type", "step", "lr_scheduler_type: must be 'cosine', 'linear'"),
         ("precision", "fp8", "precision: must be 'auto', 'bf16' or 'fp32'; got 'fp8'"),
-        ("tracker", "sam2", "tracker: no tracker 'sam2'"),
+        ("tracker", "sam2", "tracker: unknown tracker 'sam2'"),
         ("rewards", {"box": 1}, "rewards: unknown reward 'box'"),
         ("rewards", {"boxes": 0}, "rewards: no reward has a weight > 0"),
         ("rewards.boxes", -1, "rewards.boxes: must be greater than or equal to 0; got -1"),

@@ -52,7 +52,7 @@ def logits(model: Any, encoder: Encoder) -> torch.Tensor:
         ).logits
 
 
-def test_a_created_model_comes_back_from_its_folder(tokenizer: Any, tmp_path: Path) -> None:
+def test_save_created_model_loads_again(tokenizer: Any, tmp_path: Path) -> None:
     from thinkseg.models.policies.qwen.checkpoint import create_encoder
 
     model, encoder = create_model(VISION, TEXT, tokenizer, seed=3).eval(), create_encoder(tokenizer, VISION)
@@ -63,13 +63,13 @@ def test_a_created_model_comes_back_from_its_folder(tokenizer: Any, tmp_path: Pa
     assert loaded.generation_config.eos_token_id == encoder.end_id
 
 
-def test_weights_depend_on_the_seed_alone(tokenizer: Any) -> None:
+def test_create_model_weights_depend_on_seed_only(tokenizer: Any) -> None:
     one, same, other = (create_model(VISION, TEXT, tokenizer, seed) for seed in (0, 0, 1))
     assert torch.equal(one.lm_head.weight, same.lm_head.weight)
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
 
 
-def test_stock_classes_load_the_folder(qwen2_5: Path) -> None:
+def test_save_folder_loads_with_stock_classes(qwen2_5: Path) -> None:
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen2_5)
     tokenizer = AutoTokenizer.from_pretrained(qwen2_5)
     stock = Encoder(tokenizer, Qwen2VLImageProcessorPil.from_pretrained(qwen2_5))
@@ -85,7 +85,9 @@ def test_stock_classes_load_the_folder(qwen2_5: Path) -> None:
         ("qwen3", "Qwen3VLProcessor", "Qwen3VLVideoProcessor"),
     ],
 )
-def test_a_folder_names_stock_classes(request: pytest.FixtureRequest, which: str, processor: str, video: str) -> None:
+def test_save_folder_names_stock_classes(
+    request: pytest.FixtureRequest, which: str, processor: str, video: str
+) -> None:
     folder = request.getfixturevalue(which)
     images = json.loads((folder / "preprocessor_config.json").read_text())
     videos = json.loads((folder / "video_preprocessor_config.json").read_text())
@@ -104,7 +106,7 @@ def test_a_folder_names_stock_classes(request: pytest.FixtureRequest, which: str
     assert hasattr(transformers, config["architectures"][0])
 
 
-def test_a_qwen3_is_loaded(qwen3: Path) -> None:
+def test_load_model_qwen3(qwen3: Path) -> None:
     stock = Qwen3VLForConditionalGeneration.from_pretrained(qwen3)
     one, encoder = load_model(qwen3), Encoder.load(qwen3)
     dialogue = (asked("Where?", [picture(0, (64, 64))]),)
@@ -125,7 +127,7 @@ def test_a_qwen3_is_loaded(qwen3: Path) -> None:
     ("precision", "dtype"),
     [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
-def test_precisions(qwen2_5: Path, precision: Any, dtype: Any) -> None:
+def test_load_model_has_given_precision(qwen2_5: Path, precision: Any, dtype: Any) -> None:
     exact = logits(load_model(qwen2_5), Encoder.load(qwen2_5))
     model = load_model(qwen2_5, precision)
     assert {p.dtype for p in model.parameters()} == {dtype}
@@ -133,23 +135,23 @@ def test_precisions(qwen2_5: Path, precision: Any, dtype: Any) -> None:
     assert torch.corrcoef(torch.stack([near.flatten(), exact.flatten()]))[0, 1] > 0.95
 
 
-def test_a_checkpoint_in_half_precision_is_computed_in_fp32_on_a_cpu(folder: Path) -> None:
+def test_load_model_half_precision_on_cpu_is_fp32(folder: Path) -> None:
     model, encoder = load_model(folder, "bf16"), Encoder.load(folder)
     save(model, encoder, folder, VIEW)
     assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
     assert load_model(folder).dtype == torch.float32
 
 
-def test_integers_are_one_token_and_text_comes_back() -> None:
-    tokenizer = create_tokenizer(CORPUS * 20, vocab_size=420, whole_numbers=60, tenths=10)
+def test_create_tokenizer_integers_are_one_token() -> None:
+    tokenizer = create_tokenizer(CORPUS * 20, vocab_size=420, max_integer_token=60, num_decimal_tokens=10)
     for number in range(61):
         assert len(tokenizer(f"{number}")["input_ids"]) == 1
     text = "[12, 40, 32, 64] at 0.4 s: größer 星 🌟\n\t  twice  \u0000"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_a_larger_vocabulary_is_only_an_upper_bound() -> None:
-    assert len(create_tokenizer(CORPUS, vocab_size=5000, whole_numbers=5, tenths=10)) < 1000
+def test_create_tokenizer_vocab_size_is_upper_bound() -> None:
+    assert len(create_tokenizer(CORPUS, vocab_size=5000, max_integer_token=5, num_decimal_tokens=10)) < 1000
 
 
 @pytest.mark.parametrize(
@@ -161,14 +163,12 @@ def test_a_larger_vocabulary_is_only_an_upper_bound() -> None:
         View(4, (112, 84), overview_wh=(56, 56), closeup_wh=(224, 168)),
     ],
 )
-def test_a_view_comes_back(folder: Path, view: View) -> None:
+def test_load_view_returns_saved_view(folder: Path, view: View) -> None:
     save_view(folder, view)
     assert load_view(folder) == view
 
 
-def test_a_checkpoint_that_says_nothing_is_shown_what_the_papers_show(
-    folder: Path, qwen3: Path, tmp_path: Path
-) -> None:
+def test_load_view_without_file_returns_default(folder: Path, qwen3: Path, tmp_path: Path) -> None:
     sizes: dict[str, Any] = {
         "num_frames": 16,
         "frame_wh": (560, 560),
@@ -201,7 +201,7 @@ def test_a_checkpoint_that_says_nothing_is_shown_what_the_papers_show(
         '{"view": {"num_frames": 4, "frame_wh": [28, 28], "overview_wh": null}}',
     ],
 )
-def test_a_broken_view_is_refused(folder: Path, content: str) -> None:
+def test_load_view_invalid_file_raises(folder: Path, content: str) -> None:
     (folder / "thinkseg.json").write_text(content)
     with pytest.raises(ModelError, match=r"thinkseg\.json") as caught:
         load_view(folder)
@@ -236,7 +236,7 @@ def with_a_weight_of_another_shape(path: Path) -> None:
     ],
     ids=["none", "truncated", "empty", "junk", "one missing", "one of another shape"],
 )
-def test_broken_weights_are_refused_in_one_line(folder: Path, damage: Callable[[Path], Any]) -> None:
+def test_load_model_invalid_weights_raises_one_line(folder: Path, damage: Callable[[Path], Any]) -> None:
     damage(folder / "model.safetensors")
     with pytest.raises(ModelError, match="weights") as caught:
         load_model(folder)
@@ -253,10 +253,10 @@ def test_broken_weights_are_refused_in_one_line(folder: Path, damage: Callable[[
         ("{}", "not a model folder"),
         ('{"model_type": "no_such_model"}', "not a model folder"),
         ('{"model_type": "qwen2_5_vl", "text_config": {"hidden_size": "wide"}}', "not a model folder"),
-        ('{"model_type": "bert"}', "a bert model; the policies supported are qwen2_5_vl, qwen3_vl"),
+        ('{"model_type": "bert"}', "model type 'bert'; policies must be one of qwen2_5_vl, qwen3_vl"),
     ],
 )
-def test_folders_of_something_else_are_refused_in_one_line(folder: Path, config: str | None, complaint: str) -> None:
+def test_load_model_other_folder_raises_one_line(folder: Path, config: str | None, complaint: str) -> None:
     (folder / "config.json").unlink()
     if config is not None:
         (folder / "config.json").write_text(config)
@@ -268,24 +268,24 @@ def test_folders_of_something_else_are_refused_in_one_line(folder: Path, config:
 
 
 @pytest.mark.parametrize("device", ["cuda:63", "gpu", ""])
-def test_devices_that_are_not_there_are_refused(qwen2_5: Path, device: str) -> None:
-    with pytest.raises(ModelError, match=f"no device '{device}'"):
+def test_load_model_absent_device_raises(qwen2_5: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=f"unknown device '{device}'"):
         load_model(qwen2_5, device=device)
 
 
-def test_an_unknown_precision_is_refused(qwen2_5: Path) -> None:
-    with pytest.raises(SettingsError, match="'fp8'; there are auto, fp32, bf16, fp16"):
+def test_load_model_unknown_precision_raises(qwen2_5: Path) -> None:
+    with pytest.raises(SettingsError, match="'fp8': must be one of auto, fp32, bf16, fp16"):
         load_model(qwen2_5, "fp8")  # type: ignore[arg-type]
 
 
-def test_saving_over_a_folder_leaves_it_whole(tokenizer: Any, tmp_path: Path) -> None:
+def test_save_over_existing_folder_is_complete(tokenizer: Any, tmp_path: Path) -> None:
     save_qwen2_5(tmp_path / "model", tokenizer)
     before = {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()}
     save_qwen2_5(tmp_path / "model", tokenizer)
     assert {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()} == before
 
 
-def test_autocast_is_on_only_when_asked_for() -> None:
+def test_autocast_is_enabled_for_bf16_only() -> None:
     a = torch.ones(2, 2)
     with autocast("cpu", bf16=True):
         assert (a @ a).dtype == torch.bfloat16

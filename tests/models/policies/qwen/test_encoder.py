@@ -25,7 +25,7 @@ def text_of(encoder: Encoder, dialogue: tuple) -> str:
     return encoder.tokenizer.decode(encoder.encode(dialogue).input_ids)
 
 
-def test_a_prompt_reads_as_the_chat_template_writes_it(encoder: Encoder) -> None:
+def test_encode_prompt_matches_chat_template(encoder: Encoder) -> None:
     assert text_of(encoder, (asked("Where?", [A, WIDE]),)) == (
         "<|im_start|>user\n"
         "0.0 s:<|vision_start|>" + 4 * "<|image_pad|>" + "<|vision_end|>"
@@ -34,7 +34,7 @@ def test_a_prompt_reads_as_the_chat_template_writes_it(encoder: Encoder) -> None
     )
 
 
-def test_a_prompt_has_nothing_to_learn(encoder: Encoder) -> None:
+def test_encode_prompt_has_no_labels(encoder: Encoder) -> None:
     one = encoder.encode((asked("Where?", [A]),))
     assert (one.labels == IGNORED).all()
     assert one.labels.shape == one.input_ids.shape
@@ -50,21 +50,19 @@ def test_a_prompt_has_nothing_to_learn(encoder: Encoder) -> None:
     ],
     ids=["one turn", "second turn open", "two turns", "empty reply"],
 )
-def test_the_models_own_words_and_the_end_of_its_turns_are_learnt(
-    encoder: Encoder, dialogue: tuple, learnt: list[str]
-) -> None:
+def test_encode_labels_cover_replies_and_end_of_turn(encoder: Encoder, dialogue: tuple, learnt: list[str]) -> None:
     assert labelled_text(encoder, dialogue) == learnt
 
 
-def test_labels_are_the_ids_where_they_are_not_ignored(encoder: Encoder) -> None:
+def test_encode_labels_equal_input_ids(encoder: Encoder) -> None:
     one = encoder.encode((asked("Where?", [A]), "Here.", asked("Sure?", [B]), "Yes."))
     kept = one.labels != IGNORED
     assert (one.labels[kept] == one.input_ids[kept]).all()
     assert kept.any()
 
 
-def test_a_dialogue_of_two_turns_continues_that_of_one(encoder: Encoder) -> None:
-    """What a cache holds after the first turn must be a prefix of what the second turn reads."""
+def test_encode_second_turn_extends_first(encoder: Encoder) -> None:
+    """The cache of the first turn must be a prefix of the second turn."""
     first = encoder.encode((asked("When?", [A, B]), "At 1.0."))
     both = encoder.encode((asked("When?", [A, B]), "At 1.0.", asked("Where?", [WIDE]), "Here."))
     length = len(first.input_ids)
@@ -80,7 +78,7 @@ def test_a_dialogue_of_two_turns_continues_that_of_one(encoder: Encoder) -> None
 
 
 @pytest.mark.parametrize("images", [[], [A], [A, WIDE, B], [WIDE, WIDE]], ids=len)
-def test_positions_are_those_of_qwen2_5(encoder: Encoder, qwen2_5: Path, images: list[np.ndarray]) -> None:
+def test_encode_position_ids_match_qwen2_5(encoder: Encoder, qwen2_5: Path, images: list[np.ndarray]) -> None:
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen2_5)
     turns = (asked("Where?", images), "Here.", asked("And now?", images[:1]), "There.")
     one = encoder.encode(turns)
@@ -92,7 +90,7 @@ def test_positions_are_those_of_qwen2_5(encoder: Encoder, qwen2_5: Path, images:
     assert (torch.from_numpy(one.position_ids) == expected[:, 0]).all()
 
 
-def test_positions_are_those_of_qwen3(qwen3: Path) -> None:
+def test_encode_position_ids_match_qwen3(qwen3: Path) -> None:
     model, encoder = Qwen3VLForConditionalGeneration.from_pretrained(qwen3), Encoder.load(qwen3)
     one = encoder.encode((asked("Where?", [picture(0, (64, 64)), picture(1, (32, 96))]), "Here."))
     assert one.image_grid_thw.tolist() == [[1, 4, 4], [1, 6, 2]]
@@ -103,15 +101,15 @@ def test_positions_are_those_of_qwen3(qwen3: Path) -> None:
     assert (torch.from_numpy(one.position_ids) == expected[:, 0]).all()
 
 
-def test_positions_of_an_image_by_hand() -> None:
-    """Two words, an image of 1x2 merged patches, two words."""
+def test_rotary_positions_of_one_image() -> None:
+    """Two text tokens, an image of 1x2 merged patches, two text tokens."""
     is_image = np.array([False, False, True, True, False, False])
     positions = rotary_positions(is_image, np.array([[1, 2, 4]]), merge=2)
     assert positions.tolist() == [[0, 1, 2, 2, 4, 5], [0, 1, 2, 2, 4, 5], [0, 1, 2, 3, 4, 5]]
 
 
-def test_pixels_are_those_of_the_stock_processor(encoder: Encoder, qwen2_5: Path) -> None:
-    """Even though it is told to resize: images of the sizes that we send are left as they are."""
+def test_encode_pixel_values_match_stock_processor(encoder: Encoder, qwen2_5: Path) -> None:
+    """Also when it resizes: it leaves images of suitable sizes unchanged."""
     stock = Qwen2VLImageProcessorPil.from_pretrained(qwen2_5)
     expected = stock([Image.fromarray(i) for i in (A, WIDE)], return_tensors="pt")
     one = encoder.encode((asked("Where?", [A, WIDE]),))
@@ -120,8 +118,8 @@ def test_pixels_are_those_of_the_stock_processor(encoder: Encoder, qwen2_5: Path
     assert one.pixel_values.dtype == torch.float32
 
 
-def test_the_model_takes_what_is_encoded(encoder: Encoder, qwen2_5: Path) -> None:
-    """As many image tokens as features, in every image."""
+def test_encode_visual_tokens_match_model(encoder: Encoder, qwen2_5: Path) -> None:
+    """Every image has as many tokens as features."""
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen2_5)
     one = encoder.encode((asked("Where?", [A, WIDE]), "Here.", asked("Sure?", [B]), "Yes."))
     features = model.get_image_features(one.pixel_values, one.image_grid_thw, return_dict=True).pooler_output
@@ -129,13 +127,13 @@ def test_the_model_takes_what_is_encoded(encoder: Encoder, qwen2_5: Path) -> Non
 
 
 @pytest.mark.parametrize("size_wh", [(57, 56), (56, 42), (28, 30)])
-def test_sizes_the_model_cannot_see_are_refused(encoder: Encoder, size_wh: tuple[int, int]) -> None:
+def test_patches_other_size_raises(encoder: Encoder, size_wh: tuple[int, int]) -> None:
     width, height = size_wh
     with pytest.raises(ModelError, match=f"image of {width}x{height}: both sides must be multiples of 28"):
         encoder.encode((asked("Where?", [A, picture(0, size_wh)]),))
 
 
-def test_a_group_is_encoded_as_its_members_are(encoder: Encoder) -> None:
+def test_encode_group_equals_single_dialogues(encoder: Encoder) -> None:
     images = [A, WIDE]
     dialogues = [(asked("Where?", images), "Here."), (asked("Who?", images), "Nobody at all."), (asked("?", images),)]
     for one, alone in zip(encoder.encode_group(dialogues), map(encoder.encode, dialogues), strict=True):
@@ -146,8 +144,8 @@ def test_a_group_is_encoded_as_its_members_are(encoder: Encoder) -> None:
         assert torch.equal(one.image_grid_thw, alone.image_grid_thw)
 
 
-def test_members_of_a_group_may_show_images_of_their_own(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patches are made once of each, however often it is shown."""
+def test_encode_group_with_own_images(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image is converted to patches once."""
     made: list[int] = []
     patches = encoder.patches
 
@@ -175,7 +173,7 @@ ORDINARY = st.text(st.characters(codec="utf-8"), max_size=60).filter(lambda t: "
 
 @limits(max_examples=60)
 @given(ORDINARY)
-def test_any_ordinary_text_comes_back(encoder: Encoder, text: str) -> None:
+def test_encode_ordinary_text_decodes_to_itself(encoder: Encoder, text: str) -> None:
     assert encoder.tokenizer.decode(encoder.tokenizer(text)["input_ids"]) == text
     assert labelled_text(encoder, (Turn(("Say it.",)), text)) == [text + "<|im_end|>"]
     assert f"user\n{text}<|im_end|>" in text_of(encoder, (Turn((text,)),))
@@ -192,8 +190,8 @@ CONTROL = st.lists(
 
 @limits(max_examples=60)
 @given(CONTROL)
-def test_control_tokens_in_a_text_are_only_characters(encoder: Encoder, text: str) -> None:
-    """A question can neither end its turn, speak for the model, nor shift the images; nor can a reply."""
+def test_encode_control_tokens_in_text_are_escaped(encoder: Encoder, text: str) -> None:
+    """A query or reply cannot end its turn, add a reply, or shift the images."""
     control = set(encoder.suppressed_ids()) | {encoder.end_id}
 
     def structure(said: str) -> list[int]:
@@ -203,19 +201,19 @@ def test_control_tokens_in_a_text_are_only_characters(encoder: Encoder, text: st
     assert structure(text) == structure("nothing")
 
 
-def test_a_control_token_in_a_question_can_still_be_read(encoder: Encoder) -> None:
+def test_encode_escaped_control_token_stays_legible(encoder: Encoder) -> None:
     prompt = text_of(encoder, (Turn(("what is <|image_pad|> and <think>?",)),))
     assert "user\nwhat is < |image_pad|> and <think>?<|im_end|>" in prompt
 
 
-def test_all_but_the_end_of_turn_is_suppressed(encoder: Encoder) -> None:
+def test_suppressed_ids_are_all_but_end_of_turn(encoder: Encoder) -> None:
     names = set(encoder.tokenizer.convert_ids_to_tokens(encoder.suppressed_ids()))
     assert names >= {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|im_start|>"}
     assert "<|im_end|>" not in names
 
 
-def test_added_words_are_not_suppressed(tokenizer: Any, encoder: Encoder) -> None:
-    """Qwen3's tokenizer has <think> as one added token, which replies consist of."""
+def test_suppressed_ids_exclude_ordinary_added_tokens(tokenizer: Any, encoder: Encoder) -> None:
+    """Qwen3's tokenizer has <think> as an added token, which replies contain."""
     import copy
 
     other = copy.deepcopy(tokenizer)
@@ -227,7 +225,7 @@ def test_added_words_are_not_suppressed(tokenizer: Any, encoder: Encoder) -> Non
     assert with_words.tokenizer.decode(with_words.encode((Turn(("Use <think>.",)),)).input_ids).count("<think>") == 1
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, encoder: Encoder) -> None:
+def test_encode_template_that_changes_earlier_turns_raises(tokenizer: Any, encoder: Encoder) -> None:
     import copy
 
     other = copy.deepcopy(tokenizer)
@@ -245,8 +243,8 @@ def folder(qwen2_5: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(qwen2_5, tmp_path / "model"))
 
 
-def test_a_template_beside_the_tokenizer_is_found(folder: Path, encoder: Encoder) -> None:
-    """As in early Qwen2.5-VL folders: in chat_template.json, or in chat_template.jinja."""
+def test_load_reads_legacy_template_file(folder: Path, encoder: Encoder) -> None:
+    """In chat_template.json, as in early Qwen2.5-VL folders, or in chat_template.jinja."""
     template = (folder / "chat_template.jinja").read_text()
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
@@ -254,7 +252,7 @@ def test_a_template_beside_the_tokenizer_is_found(folder: Path, encoder: Encoder
     assert Encoder.load(folder).encode(dialogue).input_ids.tolist() == encoder.encode(dialogue).input_ids.tolist()
 
 
-def test_a_template_in_the_tokenizers_settings_is_found(folder: Path, encoder: Encoder) -> None:
+def test_load_reads_template_in_tokenizer_config(folder: Path, encoder: Encoder) -> None:
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings["chat_template"] = (folder / "chat_template.jinja").read_text()
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -274,7 +272,7 @@ def test_a_template_in_the_tokenizers_settings_is_found(folder: Path, encoder: E
         ("preprocessor_config.json", "{", "cannot load tokenizer or image processor"),
     ],
 )
-def test_broken_folders_are_refused_in_one_line(folder: Path, broken: str, content: str | None, complaint: str) -> None:
+def test_load_invalid_folder_raises_one_line(folder: Path, broken: str, content: str | None, complaint: str) -> None:
     (folder / broken).unlink()
     if content is not None:
         (folder / broken).write_text(content)
@@ -285,22 +283,22 @@ def test_broken_folders_are_refused_in_one_line(folder: Path, broken: str, conte
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"other": 1}'])
-def test_a_broken_legacy_template_is_refused(folder: Path, content: str) -> None:
+def test_load_invalid_legacy_template_raises(folder: Path, content: str) -> None:
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.json").write_text(content)
     with pytest.raises(ModelError, match="not a chat template"):
         Encoder.load(folder)
 
 
-def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
+def test_load_without_tokenizer_raises(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     with pytest.raises(ModelError, match="tokenizer"):
         Encoder.load(folder)
 
 
-def test_a_reply_that_knows_its_tokens_is_encoded_as_them(encoder: Encoder) -> None:
-    """Letter by letter instead of in the tokenizer's longest pieces, and even where its text looks like control."""
+def test_encode_generated_text_keeps_its_token_ids(encoder: Encoder) -> None:
+    """Also if they are single letters instead of the longest tokens, or if the text contains control tokens."""
     tokenizer = encoder.tokenizer
     turn = asked("Where?", [picture(0)])
     letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "think"]

@@ -51,7 +51,7 @@ def whole(one: Engine, encoded: EncodedDialogue) -> torch.Tensor:
 
 @torch.no_grad()
 def stock(one: Engine, dialogue: Dialogue) -> Completion:
-    """What the stock `generate` writes, greedily, when it reads all of a dialogue."""
+    """The greedy completion of the stock `generate`."""
     encoded, encoder = one.encoder.encode(dialogue), one.encoder
     ids = torch.from_numpy(encoded.input_ids)[None]
     images = {"pixel_values": encoded.pixel_values, "image_grid_thw": encoded.image_grid_thw} if encoded.images else {}
@@ -70,7 +70,7 @@ def stock(one: Engine, dialogue: Dialogue) -> Completion:
 
 
 @torch.no_grad()
-def test_what_is_read_is_what_the_model_makes_of_it(kind: tuple[Path, tuple[int, int]]) -> None:
+def test_prefill_logits_match_plain_forward(kind: tuple[Path, tuple[int, int]]) -> None:
     one = engine(kind[0])
     encoded = [one.encoder.encode(dialogue) for dialogue in prompts(kind[1])]
     prefix = one.prefill(encoded)
@@ -79,20 +79,20 @@ def test_what_is_read_is_what_the_model_makes_of_it(kind: tuple[Path, tuple[int,
 
 
 @torch.no_grad()
-def test_copies_are_what_the_stock_way_writes(kind: tuple[Path, tuple[int, int]]) -> None:
+def test_decode_matches_stock_generate(kind: tuple[Path, tuple[int, int]]) -> None:
     folder, size_wh = kind
     one, dialogues = engine(folder), prompts(size_wh)
     expected = [stock(one, dialogue) for dialogue in dialogues]
     prefix = one.prefill([one.encoder.encode(dialogue) for dialogue in dialogues])
     rows = [2, 0, 0, 1, 2]
-    drawn = one.decode(prefix, rows, GREEDY)
-    assert drawn == [expected[row] for row in rows]
-    # What was read is as it was, and can be continued again.
-    assert one.decode(prefix, [0, 1], GREEDY) == [drawn[1], drawn[3]]
+    completions = one.decode(prefix, rows, GREEDY)
+    assert completions == [expected[row] for row in rows]
+    # Decoding leaves the prefix unchanged.
+    assert one.decode(prefix, [0, 1], GREEDY) == [completions[1], completions[3]]
 
 
 @torch.no_grad()
-def test_a_second_turn_goes_on_from_the_first(kind: tuple[Path, tuple[int, int]]) -> None:
+def test_prefill_second_turn_extends_first(kind: tuple[Path, tuple[int, int]]) -> None:
     folder, size_wh = kind
     one = engine(folder)
     first = prompts(size_wh)[:2]
@@ -112,11 +112,11 @@ def test_a_second_turn_goes_on_from_the_first(kind: tuple[Path, tuple[int, int]]
     assert one.decode(again, [0, 1, 2], GREEDY) == [stock(one, dialogue) for dialogue in later]
 
 
-class Script:
-    """A model that writes given tokens, one list a row of its first batch, and remembers how many rows it was fed."""
+class Counting:
+    """A model that records its batch sizes."""
 
-    def __init__(self, inner: Any, lines: list[list[int]]) -> None:
-        self.inner, self.lines, self.fed = inner, lines, []
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.fed = inner, []
         self.device = inner.device
 
     def __call__(self, **inputs: Any) -> Any:
@@ -126,14 +126,14 @@ class Script:
 
 
 @torch.no_grad()
-def test_rows_that_have_ended_are_left_out_and_cut_short_at_the_limit(qwen2_5: Path) -> None:
-    """With the end likely, sampled continuations end one by one: each is whole, and the batch shrinks."""
+def test_decode_finished_rows_leave_batch(qwen2_5: Path) -> None:
+    """With a likely end token, completions end at different steps: each is complete, and the batch shrinks."""
     one = engine(qwen2_5)
     model = one.model
-    script = Script(model, [])
-    one.model = script
+    counting = Counting(model)
+    one.model = counting
     prefix = one.prefill([one.encoder.encode((Turn(("Say something.",)),))])
-    script.fed.clear()
+    counting.fed.clear()
     end = one.encoder.end_id
     pick = one._pick
 
@@ -143,34 +143,34 @@ def test_rows_that_have_ended_are_left_out_and_cut_short_at_the_limit(qwen2_5: P
         return pick(logits, temperature, random)
 
     one._pick = hasty  # type: ignore[method-assign]
-    drawn = one.decode(prefix, [0] * 32, SamplingParams(1.0, 10), range(32))
-    lengths = np.array([len(each.token_ids) for each in drawn])
-    for each in drawn:
+    completions = one.decode(prefix, [0] * 32, SamplingParams(1.0, 10), range(32))
+    lengths = np.array([len(each.token_ids) for each in completions])
+    for each in completions:
         assert each.truncated == (each.token_ids[-1] != end)
         assert end not in each.token_ids[:-1]
         assert len(each.token_ids) <= 10
         assert not each.truncated or len(each.token_ids) == 10
     assert len(set(lengths)) > 4
-    assert script.fed[0] > script.fed[-1]
-    # No row is fed on for longer than until half of its batch has ended.
-    for step, fed in enumerate(script.fed, 1):
+    assert counting.fed[0] > counting.fed[-1]
+    # An ended row stays until half of the batch has ended.
+    for step, fed in enumerate(counting.fed, 1):
         assert fed < 2 * (lengths > step).sum() + 1
 
 
 @torch.no_grad()
-def test_a_seed_draws_the_same_again_and_another_draws_others(qwen2_5: Path) -> None:
+def test_decode_sampled_depends_on_seed_only(qwen2_5: Path) -> None:
     one = engine(qwen2_5)
     prefix = one.prefill([one.encoder.encode(prompts((56, 56))[0])])
 
-    def drawn(*seeds: int) -> list[Completion]:
+    def completions(*seeds: int) -> list[Completion]:
         return one.decode(prefix, [0] * len(seeds), SamplingParams(1.0, NEW_TOKENS), seeds)
 
-    assert drawn(1, 2, 3, 2) == [*drawn(1), *drawn(2), *drawn(3, 2)]
-    assert len(set(drawn(1, 2, 3, 4))) == 4
+    assert completions(1, 2, 3, 2) == [*completions(1), *completions(2), *completions(3, 2)]
+    assert len(set(completions(1, 2, 3, 4))) == 4
 
 
 @torch.no_grad()
-def test_sampled_tokens_have_the_frequencies_of_their_probabilities(qwen2_5: Path) -> None:
+def test_pick_sampled_matches_probabilities(qwen2_5: Path) -> None:
     one = engine(qwen2_5)
     allowed = [i for i in range(20) if i not in one.encoder.suppressed_ids()][:3]
     logits = torch.full((1, 420), -torch.inf)
@@ -181,17 +181,19 @@ def test_sampled_tokens_have_the_frequencies_of_their_probabilities(qwen2_5: Pat
 
 
 @torch.no_grad()
-def test_nothing_that_structures_a_dialogue_is_written(qwen2_5: Path) -> None:
+def test_decode_never_samples_control_tokens(qwen2_5: Path) -> None:
     one = engine(qwen2_5)
     prefix = one.prefill([one.encoder.encode((asked("?", [picture(1)]),))])
-    drawn = one.decode(prefix, [0] * 64, SamplingParams(3.0, 8), range(64))
+    completions = one.decode(prefix, [0] * 64, SamplingParams(3.0, 8), range(64))
     forbidden = set(one.encoder.suppressed_ids())
     assert forbidden
-    assert not forbidden & {token for each in drawn for token in each.token_ids}
+    assert not forbidden & {token for each in completions for token in each.token_ids}
 
 
 @torch.no_grad()
-def test_images_go_through_the_tower_once(kind: tuple[Path, tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefill_computes_features_once_per_image(
+    kind: tuple[Path, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, size_wh = kind
     one = engine(folder)
     seen: list[int] = []

@@ -39,7 +39,7 @@ def folder(qwen2_5: Path, tmp_path: Path) -> Path:
 
 
 def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
-    """What a policy answers whose model finds these tokens the likeliest, one after another."""
+    """The reply of a policy whose model predicts these tokens in order."""
     one = policy(folder, **settings)
     ahead = list(tokens)
     forward = one.model.forward
@@ -54,38 +54,38 @@ def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
     return one.reply([DIALOGUES[1]])[0]
 
 
-def test_a_policy_says_what_it_is(qwen2_5: Path, qwen3: Path) -> None:
+def test_policy_has_traits_of_its_checkpoint(qwen2_5: Path, qwen3: Path) -> None:
     one, other = policy(qwen2_5), policy(qwen3)
     assert (one.coordinates, one.size_multiple, one.view) == ("pixels", 28, VIEW)
     assert (other.coordinates, other.size_multiple, other.view.frame_wh) == ("normalized_1000", 32, (64, 64))
     assert one.name == str(qwen2_5)
 
 
-def test_a_batch_is_answered_as_its_dialogues_alone(qwen2_5: Path) -> None:
+def test_reply_batch_equals_single_dialogues(qwen2_5: Path) -> None:
     one = policy(qwen2_5)
     together = one.reply(DIALOGUES)
     assert together == [reply for dialogue in DIALOGUES for reply in one.reply([dialogue])]
     assert len(set(texts(together))) == len(DIALOGUES)
 
 
-def test_a_batch_of_qwen3_is_answered_as_its_dialogues_alone(qwen3: Path) -> None:
+def test_reply_batch_of_qwen3_equals_single_dialogues(qwen3: Path) -> None:
     one = policy(qwen3)
     dialogues = [(asked("Where?", [picture(0, (64, 64))]),), (asked("Who goes there?", [picture(1, (32, 64))] * 2),)]
     assert one.reply(dialogues) == [reply for dialogue in dialogues for reply in one.reply([dialogue])]
 
 
-def test_what_is_said_depends_on_the_picture(qwen2_5: Path, qwen3: Path) -> None:
+def test_reply_depends_on_image(qwen2_5: Path, qwen3: Path) -> None:
     for folder, size_wh in ((qwen2_5, (56, 56)), (qwen3, (64, 64))):
         replies = policy(folder).reply([(asked("Where?", [picture(i, size_wh)]),) for i in range(4)])
         assert len(set(texts(replies))) == 4
 
 
-def test_nothing_asked_is_nothing_said(qwen2_5: Path) -> None:
+def test_reply_without_dialogues_returns_nothing(qwen2_5: Path) -> None:
     assert policy(qwen2_5).reply([]) == []
 
 
-def test_greedy_replies_are_the_likeliest_tokens(qwen2_5: Path) -> None:
-    """Token by token, against plain forward passes of the whole text."""
+def test_reply_greedy_takes_most_likely_tokens(qwen2_5: Path) -> None:
+    """Against plain forward passes over the whole text, token by token."""
     one = policy(qwen2_5, max_new_tokens=5)
     prompt = one.encoder.encode(DIALOGUES[0])
     ids = torch.from_numpy(prompt.input_ids)[None]
@@ -103,7 +103,7 @@ def test_greedy_replies_are_the_likeliest_tokens(qwen2_5: Path) -> None:
     assert one.reply([DIALOGUES[0]])[0].text == expected
 
 
-def test_policy_sampled_reply_depends_on_its_seed_only(qwen2_5: Path) -> None:
+def test_reply_sampled_depends_on_its_seed_only(qwen2_5: Path) -> None:
     """Not on the batch that it is in, nor on earlier calls: a resumed run samples what an uninterrupted one does."""
     seeds = [11, 12, 13, 14]
     together = policy(qwen2_5, temperature=1.0, seed=3).reply(DIALOGUES, seeds)
@@ -145,7 +145,7 @@ def test_run_chains_frees_the_kv_cache(qwen2_5: Path) -> None:
     assert not one._generator._cached
 
 
-def test_policy_two_seeds_share_no_reply(qwen2_5: Path) -> None:
+def test_reply_sampled_differs_for_all_seeds(qwen2_5: Path) -> None:
     """As they would if the policy's seed and that of the reply were added."""
     said = []
     for seed in range(3):
@@ -153,13 +153,13 @@ def test_policy_two_seeds_share_no_reply(qwen2_5: Path) -> None:
     assert len(set(said)) == 9
 
 
-def test_rollouts_of_one_dialogue_differ(qwen2_5: Path) -> None:
+def test_reply_sampled_equal_dialogues_differ(qwen2_5: Path) -> None:
     replies = policy(qwen2_5, temperature=1.0).reply([DIALOGUES[0]] * 4)
     assert len(set(texts(replies))) == 4
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_callers_random_numbers_go_on_undisturbed(qwen2_5: Path, temperature: float) -> None:
+def test_reply_leaves_global_random_state(qwen2_5: Path, temperature: float) -> None:
     one = policy(qwen2_5, temperature=temperature)
     torch.manual_seed(7)
     expected = torch.rand(3)
@@ -168,7 +168,7 @@ def test_the_callers_random_numbers_go_on_undisturbed(qwen2_5: Path, temperature
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path) -> None:
+def test_reply_stops_at_end_of_turn(qwen2_5: Path) -> None:
     tokenizer = policy(qwen2_5).encoder.tokenizer
     here, end = tokenizer("Here.")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")
     asked = len(policy(qwen2_5).encoder.encode(DIALOGUES[1]).input_ids)
@@ -178,25 +178,25 @@ def test_a_reply_stops_at_the_end_of_turn(qwen2_5: Path) -> None:
     assert (long.num_tokens, long.truncated) == (len(here) + 2, True)
 
 
-def test_a_reply_that_just_fits_is_not_truncated(qwen2_5: Path) -> None:
+def test_reply_of_exact_limit_is_not_truncated(qwen2_5: Path) -> None:
     end = policy(qwen2_5).encoder.end_id
     assert written(qwen2_5, [300, 301, end], max_new_tokens=3).truncated is False
     assert written(qwen2_5, [300, 301, 302, end], max_new_tokens=3).truncated is True
 
 
-def test_tokens_read_are_counted_in_every_turn(qwen2_5: Path) -> None:
+def test_reply_counts_prompt_tokens_of_every_turn(qwen2_5: Path) -> None:
     one = policy(qwen2_5)
     for dialogues in (DIALOGUES, [(*DIALOGUES[0], "Now.", asked("Where?", [B]))]):
         lengths = [len(one.encoder.encode(dialogue).input_ids) for dialogue in dialogues]
         assert [reply.num_prompt_tokens for reply in one.reply(dialogues)] == lengths
 
 
-def test_a_real_reply_is_truncated_at_the_limit(qwen2_5: Path) -> None:
+def test_reply_is_truncated_at_limit(qwen2_5: Path) -> None:
     reply = policy(qwen2_5, max_new_tokens=4).reply([DIALOGUES[0]])[0]
     assert (reply.num_tokens, reply.truncated) == (4, True)
 
 
-def test_a_checkpoints_own_end_tokens_end_a_reply(folder: Path) -> None:
+def test_reply_stops_at_end_tokens_of_checkpoint(folder: Path) -> None:
     """Qwen2.5-VL names two, <|im_end|> and <|endoftext|>."""
     one = policy(folder)
     end, text = one.encoder.end_id, one.encoder.tokenizer.convert_tokens_to_ids("<|endoftext|>")
@@ -206,8 +206,8 @@ def test_a_checkpoints_own_end_tokens_end_a_reply(folder: Path) -> None:
         assert (reply.text, reply.num_tokens, reply.truncated) == (one.encoder.text([300]), 1, False)
 
 
-def test_a_second_turn_is_read_on_top_of_the_first(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same replies as from a policy that never saw the first turn, and far fewer tokens read for them."""
+def test_reply_second_turn_extends_cached_first_turn(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replies equal those without a cached first turn, and only the new tokens are prefilled."""
     first = [(asked("When? Look at all the frames.", [A, B, WIDE]),), (asked("When?", [WIDE]),)]
     later = [(*first[1], "Now.", asked("Where?", [A])), (*first[0], "Then.", asked("Where?", [B]))]
     one, fresh = policy(qwen2_5), policy(qwen2_5)
@@ -224,7 +224,7 @@ def test_a_second_turn_is_read_on_top_of_the_first(qwen2_5: Path, monkeypatch: p
     assert read[0] == max(
         len(one.encoder.encode(d).input_ids) - len(one.encoder.encode(d[:1]).input_ids) for d in later
     )
-    # What no dialogue goes on from is let go of.
+    # A first turn leaves the cache when no dialogue continues it.
     one.reply([DIALOGUES[1]])
     read.clear()
     assert one.reply(later) == fresh.reply(later)
@@ -232,7 +232,7 @@ def test_a_second_turn_is_read_on_top_of_the_first(qwen2_5: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_checkpoints_own_sampling_settings_are_not_used(qwen2_5: Path, folder: Path, temperature: float) -> None:
+def test_reply_ignores_generation_config_of_checkpoint(qwen2_5: Path, folder: Path, temperature: float) -> None:
     own = json.loads((folder / "generation_config.json").read_text())
     own |= {"do_sample": True, "temperature": 0.1, "top_k": 1, "top_p": 0.01, "min_p": 0.9, "repetition_penalty": 5.0}
     own |= {"no_repeat_ngram_size": 1, "num_beams": 2, "min_new_tokens": 9}
@@ -251,9 +251,7 @@ def test_a_checkpoints_own_sampling_settings_are_not_used(qwen2_5: Path, folder:
     ],
     ids=["GPU", "CPU"],
 )
-def test_too_little_memory_is_said_in_one_line(
-    qwen2_5: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_reply_out_of_memory_raises_one_line(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     one = policy(qwen2_5)
 
     def forward(**_: Any) -> None:
@@ -265,7 +263,7 @@ def test_too_little_memory_is_said_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_bug_is_not_taken_for_a_lack_of_memory(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reply_other_runtime_error_is_raised(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = policy(qwen2_5)
 
     def forward(**_: Any) -> None:
@@ -278,13 +276,13 @@ def test_a_bug_is_not_taken_for_a_lack_of_memory(qwen2_5: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_precisions_answer_on_a_cpu(qwen2_5: Path, precision: Any, dtype: Any, temperature: float) -> None:
+def test_reply_on_cpu_in_any_precision(qwen2_5: Path, precision: Any, dtype: Any, temperature: float) -> None:
     one = policy(qwen2_5, precision=precision, temperature=temperature)
     assert one.model.dtype == dtype
     assert [r.truncated for r in one.reply(DIALOGUES)] == [True] * len(DIALOGUES)
 
 
-def test_half_precision_answers_on_a_cpu(qwen2_5: Path) -> None:
+def test_reply_on_cpu_in_fp16(qwen2_5: Path) -> None:
     one = policy(qwen2_5, precision="fp16")
     assert one.model.dtype == torch.float16
     assert len(one.reply(DIALOGUES)) == len(DIALOGUES)
@@ -301,11 +299,11 @@ def test_half_precision_answers_on_a_cpu(qwen2_5: Path) -> None:
         {"max_cache_tokens": 0},
     ],
 )
-def test_impossible_sampling_is_refused(wrong: dict[str, Any]) -> None:
+def test_sampling_params_out_of_range_raise(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="sampling"):
         SamplingParams(**wrong)
 
 
-def test_images_of_other_sizes_are_refused(qwen2_5: Path) -> None:
+def test_reply_image_of_other_size_raises(qwen2_5: Path) -> None:
     with pytest.raises(ModelError, match="multiples of 28"):
         policy(qwen2_5).reply([(asked("?", [picture(0, (30, 30))]),)])

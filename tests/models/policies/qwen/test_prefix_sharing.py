@@ -22,7 +22,7 @@ def engine(qwen2_5: Path) -> Engine:
 
 @pytest.fixture
 def fed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Shapes of what the model reads, but for single tokens."""
+    """Shapes of the prefill inputs of the model."""
     shapes: list[tuple[int, ...]] = []
     forward = engine.model.forward
 
@@ -35,7 +35,7 @@ def fed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]
     return shapes
 
 
-def test_equal_first_turns_become_one() -> None:
+def test_share_turns_makes_equal_first_turns_identical() -> None:
     one, same, other = asked("Who?", [A]), asked("Who?", [A.copy()]), asked("Who?", [B])
     words = Turn(("Who?",))
     found = share_turns([(one,), (same, "He.", words), (other,), (words,), (words, "x")])
@@ -45,7 +45,7 @@ def test_equal_first_turns_become_one() -> None:
 
 
 @torch.no_grad()
-def test_equal_dialogues_are_read_once(engine: Engine, fed: list[tuple[int, ...]]) -> None:
+def test_chat_generator_prefills_equal_dialogues_once(engine: Engine, fed: list[tuple[int, ...]]) -> None:
     generator = ChatGenerator(engine, SamplingParams(temperature=1.0, max_new_tokens=3))
     dialogues: list[Dialogue] = [(asked("Who?", [A.copy()]),) for _ in range(5)]
     later = asked("And now?", [B])
@@ -56,7 +56,7 @@ def test_equal_dialogues_are_read_once(engine: Engine, fed: list[tuple[int, ...]
 
 
 @torch.no_grad()
-def test_replies_in_the_same_words_of_other_tokens_are_told_apart(engine: Engine, fed: list[tuple[int, ...]]) -> None:
+def test_chat_generator_equal_texts_of_other_tokens_are_distinct(engine: Engine, fed: list[tuple[int, ...]]) -> None:
     generator = ChatGenerator(engine, SamplingParams(0.0, 2))
     end = engine.encoder.end_id
     said = [GeneratedText("He", [40, end]), GeneratedText("He", [41, 42, end])]
@@ -66,7 +66,7 @@ def test_replies_in_the_same_words_of_other_tokens_are_told_apart(engine: Engine
 
 
 @torch.no_grad()
-def test_a_first_turn_and_one_that_follows_it_can_be_answered_together(engine: Engine) -> None:
+def test_chat_generator_first_and_second_turn_in_one_batch(engine: Engine) -> None:
     plain = ChatGenerator(engine, SamplingParams(0.0, 4))
     turn, later = asked("Who?", [A]), asked("Where?", [B])
     both: list[Dialogue] = [(turn,), (turn, "He.", later)]

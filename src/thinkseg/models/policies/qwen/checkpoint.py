@@ -1,4 +1,4 @@
-"""Qwen-VL models on disk: loading, creating small ones, and saving so that stock tools load them again."""
+"""Loads, creates and saves Qwen-VL checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.loading import Precision, kind_of, load_checkpoint
+from thinkseg.models.loading import Precision, load_checkpoint, model_type_of
 from thinkseg.models.policies.qwen.encoder import END_OF_TURN, IMAGE_PAD, Encoder
 from thinkseg.types import Coordinates, View
 
@@ -27,7 +27,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-# The part of Qwen's chat template that dialogues of texts and images use.
+# The part of Qwen's chat template for dialogues of texts and images.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message['role'] }}
@@ -46,44 +46,37 @@ MODEL_CLASSES = {
 }
 PROCESSOR_CLASSES = {"qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
 COORDINATES: dict[str, Coordinates] = {"qwen2_5_vl": "pixels", "qwen3_vl": "normalized_1000"}
-"""How each kind of model was taught to write boxes."""
+"""How each model type is trained to write boxes."""
 
 VIEW_FILE = "thinkseg.json"
 DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560), overview_wh=(448, 448), closeup_wh=(840, 840))
-"""How a checkpoint that does not say is shown videos: in the sizes of Veason-R1 and, for two turns, of ReVSeg."""
+"""View of a checkpoint without `VIEW_FILE`, with the sizes of Veason-R1 and, for two turns, of ReVSeg."""
 
 _SIZES = ("frame_wh", "overview_wh", "closeup_wh")
 
 
 def load_model(name: str | Path, precision: Precision = "auto", device: str = "cpu") -> PreTrainedModel:
-    """A Qwen2.5-VL or Qwen3-VL from a folder or hub name, ready to be run. Raises ModelError saying what is missing.
-
-    precision: "auto" keeps what the checkpoint was saved in on a GPU, and computes in fp32 on a CPU.
-    """
+    """Loads a Qwen2.5-VL or Qwen3-VL; see `thinkseg.models.loading.load_checkpoint`."""
     return load_checkpoint(name, MODEL_CLASSES, "policies", precision, device)
 
 
 def model_type(name: str | Path) -> str:
-    """The `model_type` of a checkpoint. Raises ModelError if there is none or it is not one of ours."""
-    return kind_of(name, MODEL_CLASSES, "policies")
+    """The `model_type` of a checkpoint. Raises ModelError if it is not a supported policy."""
+    return model_type_of(name, MODEL_CLASSES, "policies")
 
 
 def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: Any, seed: int) -> PreTrainedModel:
-    """A Qwen2.5-VL with fresh weights, sized by the two halves of its configuration, for a tokenizer of ours.
+    """Creates a Qwen2.5-VL with random weights.
 
-    Raises SettingsError for a setting that there is not, or that cannot be.
+    vision, text: fields of the two parts of its configuration. tokenizer: of `create_tokenizer`.
+    Raises SettingsError for unknown, missing or invalid fields.
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    for half, settings, needed in (
-        ("vision", vision, {"hidden_size", "num_heads", "patch_size"}),
-        ("text", text, {"hidden_size", "num_attention_heads"}),
-    ):
-        known = {spec.name for spec in fields(Qwen2_5_VLConfig.sub_configs[f"{half}_config"])}
-        if wrong := (settings.keys() - known) or (needed - settings.keys()):
-            raise SettingsError(f"the {half} half of a model: {sorted(wrong)[0]!r} is unknown, or needed and missing")
+    _check_fields("vision", vision, {"hidden_size", "num_heads", "patch_size"})
+    _check_fields("text", text, {"hidden_size", "num_attention_heads"})
     token = tokenizer.convert_tokens_to_ids
     head = text["hidden_size"] // text["num_attention_heads"]
     section = [head // 2 - 2 * (3 * head // 16), 3 * head // 16, 3 * head // 16]
@@ -107,7 +100,7 @@ def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: 
             tie_word_embeddings=True,
         )
     except StrictDataclassError as error:
-        raise SettingsError(f"no such model can be: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"model.create: {' '.join(str(error).split())}") from None
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = token(END_OF_TURN)
@@ -115,11 +108,21 @@ def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: 
     return model
 
 
-def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int, tenths: int) -> Any:
-    """A byte-level BPE tokenizer with Qwen's special tokens and chat template, learned from a corpus.
+def _check_fields(part: str, settings: Mapping[str, Any], needed: set[str]) -> None:
+    from transformers import Qwen2_5_VLConfig
 
-    Any text can be written with it. Each of the numbers 0..whole_numbers is one token, which makes coordinates easy.
-    So is each of the decimals 0.0, 0.1, ... below tenths / 10, which makes timestamps easy.
+    known = {spec.name for spec in fields(Qwen2_5_VLConfig.sub_configs[f"{part}_config"])}
+    if unknown := settings.keys() - known:
+        raise SettingsError(f"model.create.{part}: unknown field {min(unknown)!r}; remove it")
+    if missing := needed - settings.keys():
+        raise SettingsError(f"model.create.{part}: missing field {min(missing)!r}; add it")
+
+
+def create_tokenizer(corpus: Sequence[str], vocab_size: int, max_integer_token: int, num_decimal_tokens: int) -> Any:
+    """Trains a byte-level BPE tokenizer with Qwen's special tokens and chat template.
+
+    max_integer_token: each of the integers from 0 to it is one token, which makes coordinates easy to learn.
+    num_decimal_tokens: so many of the decimals 0.0, 0.1, ... are one token each, which makes timestamps easy to learn.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -136,9 +139,9 @@ def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # Numbers and roles are repeated until every one of them outweighs the rarest word.
-    decimals = [f"{n // 10}.{n % 10}" for n in range(tenths)]
-    always = "\n".join(["user", "assistant", *map(str, range(whole_numbers + 1)), *decimals])
+    # Numbers and roles are repeated so that each is more frequent than the rarest word.
+    decimals = [f"{n // 10}.{n % 10}" for n in range(num_decimal_tokens)]
+    always = "\n".join(["user", "assistant", *map(str, range(max_integer_token + 1)), *decimals])
     tokenizer.train_from_iterator([*corpus, *[always] * max(50, len(corpus) // 20)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -151,7 +154,7 @@ def create_tokenizer(corpus: Sequence[str], vocab_size: int, whole_numbers: int,
 
 
 def create_encoder(tokenizer: Any, vision: Mapping[str, Any]) -> Encoder:
-    """The encoder of a created model: patches as its vision tower wants them, at any size."""
+    """The encoder of a created model, for images of any size."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     merge = vision.get("spatial_merge_size", 2)
@@ -165,34 +168,35 @@ def create_encoder(tokenizer: Any, vision: Mapping[str, Any]) -> Encoder:
 
 
 def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> None:
-    """Writes a checkpoint in the ordinary layout: stock `transformers` and vLLM load it, as does `load_model`.
+    """Writes a `save_pretrained` folder, which stock `transformers`, vLLM and `load_model` can load.
 
-    The class names written are the stock ones, and the video half of the preprocessor, which ThinkSeg does not use,
-    is written too, because stock `AutoProcessor` asks for it.
+    It names the stock classes, and has the video preprocessor that stock `AutoProcessor` needs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
     encoder.image_processor.save_pretrained(folder)
-    kind = model.config.model_type
+    model_type = model.config.model_type
     settings = json.loads((folder / "preprocessor_config.json").read_text())
-    settings |= {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": PROCESSOR_CLASSES[kind]}
+    settings |= {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": PROCESSOR_CLASSES[model_type]}
     video = {k: v for k, v in settings.items() if k not in ("image_processor_type", "data_format")}
-    video |= {"video_processor_type": "Qwen2VLVideoProcessor" if kind == "qwen2_5_vl" else "Qwen3VLVideoProcessor"}
+    video |= {
+        "video_processor_type": "Qwen2VLVideoProcessor" if model_type == "qwen2_5_vl" else "Qwen3VLVideoProcessor"
+    }
     for name, content in (("preprocessor_config.json", settings), ("video_preprocessor_config.json", video)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     save_view(folder, view)
 
 
 def save_view(folder: Path, view: View) -> None:
-    """Records how a checkpoint was trained to be shown videos."""
+    """Writes the view that a checkpoint was trained with."""
     sizes = {name: list(size) for name in _SIZES if (size := getattr(view, name))}
     content = {"num_frames": view.num_frames, **sizes}
     (folder / VIEW_FILE).write_text(json.dumps({"view": content}, indent=2) + "\n")
 
 
 def load_view(name: str | Path) -> View:
-    """How a checkpoint likes to be shown videos: what `save_view` wrote, else `DEFAULT_VIEW`."""
+    """The view that `save_view` wrote; `DEFAULT_VIEW` if there is none. Raises ModelError if the file is invalid."""
     coordinates = COORDINATES[model_type(name)]
     path = Path(name) / VIEW_FILE
     if not path.is_file():
@@ -204,10 +208,10 @@ def load_view(name: str | Path) -> View:
         }
         view = View(int(recorded["num_frames"]), coordinates=coordinates, **sizes)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not a view as `save_view` writes it: {error!r}") from None
+        raise ModelError(f"{path}: invalid view: {error!r}") from None
     for width, height in sizes.values():
         if min(view.num_frames, width, height) < 1:
-            raise ModelError(f"{path}: {view.num_frames} frames of {width}x{height} cannot be shown")
+            raise ModelError(f"{path}: {view.num_frames} frames of {width}x{height}: all must be >= 1")
     return view
 
 
@@ -217,7 +221,7 @@ def _size(sides: Any) -> tuple[int, int]:
 
 
 def supports_bf16(device: str) -> bool:
-    """Whether bf16 arithmetic is quick on a device, not merely possible."""
+    """Whether a device has instructions for bf16, which would be slow without."""
     import torch
 
     if device.startswith("cuda"):
