@@ -356,7 +356,7 @@ class TestBadInput:
                 '{"model_type": "qwen2_5_vl"}',
                 "model type 'qwen2_5_vl'; trackers must be one of edgetam_video, sam2_video",
             ),
-            ('{"model_type": "sam2_video"}', "its weights could not be loaded"),
+            ('{"model_type": "sam2_video"}', "cannot load its weights"),
         ],
     )
     def test_tracker_folder_of_something_else(self, refused, clip, tmp_path, config, complaint):

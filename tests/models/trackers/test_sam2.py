@@ -99,7 +99,7 @@ def test_load_missing_package_raises_with_its_name(tmp_path: Path) -> None:
         "backbone_config": {"model_type": "timm_wrapper", "architecture": "repvit_m1.dist_in1k"},
     }
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "edgetam_video", "vision_config": encoder}))
-    message = "timm|its weights could not be loaded|hub name that can be reached"
+    message = "timm|cannot load its weights|hub name that can be reached"
     with pytest.raises(ModelError, match=message) as caught:
         Sam2Tracker.load(tmp_path, device="cpu")
     assert "\n" not in str(caught.value)
@@ -341,7 +341,7 @@ def change_size(folder: Path) -> None:
     [
         (change_model_type, "model type 'bert'; trackers must be one of edgetam_video, sam2_video"),
         (remove_config, "not a model folder"),
-        (remove_weights, "its weights could not be loaded"),
+        (remove_weights, "cannot load its weights"),
         (change_size, "weights are missing or do not fit its config.json"),
     ],
 )
