@@ -5,17 +5,18 @@ from collections import Counter
 import pytest
 
 from thinkseg.annotation.annotators import RuleAnnotator
-from thinkseg.annotation.candidates import ShapesSource
+from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.prompts import parse_steps
 from thinkseg.annotation.sampling import draw
 from thinkseg.annotation.tasks import box_limits, prepare
 from thinkseg.annotation.verify import Truth, check_reply
+from thinkseg.data import open_benchmark
 from thinkseg.types import View
 
 
 @pytest.fixture(scope="module")
 def source():
-    return ShapesSource("train", 0, 48)
+    return AnnotationSource(open_benchmark("shapes", split="train", limit=48))
 
 
 @pytest.mark.parametrize(

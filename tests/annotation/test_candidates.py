@@ -6,28 +6,23 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from thinkseg.annotation.candidates import BenchmarkSource, ShapesSource
+from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.shapes import load
 from thinkseg.data.shapes.writer import write_dataset
-from thinkseg.errors import DatasetError, SettingsError
+from thinkseg.errors import SettingsError
 
 
-def test_shapes_source_lists_first_questions():
-    steps = []
-    source = ShapesSource("val", 5, 3, lambda done, total: steps.append((done, total)))
-    assert [one.id for one in source.candidates] == ["val-000005", "val-000006", "val-000007"]
-    assert steps == [(1, 3), (2, 3), (3, 3)]
+def test_source_of_shapes_lists_first_questions():
+    source = AnnotationSource(open_benchmark("shapes", split="val", start=5, limit=3))
+    assert [one.id for one in source.candidates] == ["val-000005/0", "val-000006/0", "val-000007/0"]
     for index, candidate in enumerate(source.candidates, start=5):
         sample, annotated = source.sample(candidate.id)
-        true = load("val", index)
-        assert (sample.id, sample.query) == (true.id, true.query)
-        assert candidate.video == candidate.id
-        assert (candidate.targets == "none") == (true.truth.num_objects == 0)
-        assert (candidate.type == "referring") == (true.category in ("referring", "none"))
-        assert list(annotated) == list(range(len(true.video)))
-    with pytest.raises(DatasetError, match="unknown split"):
-        ShapesSource("best", 0, 1)
+        expected = load("val", index)
+        assert (sample.query, candidate.video) == (expected.query, expected.id)
+        assert (candidate.targets == "none") == (expected.truth.num_objects == 0)
+        assert (candidate.type == "referring") == (expected.category in ("referring", "none"))
+        assert list(annotated) == list(range(len(expected.video)))
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +33,9 @@ def tree(tmp_path_factory):
     return root
 
 
-def test_benchmark_source_lists_expressions(tree):
+def test_source_lists_expressions(tree):
     opened = open_benchmark("revos", tree)
-    source = BenchmarkSource(opened)
+    source = AnnotationSource(opened)
     assert [one.id for one in source.candidates] == [one.key for one in opened.expressions]
     for candidate, expression in zip(source.candidates, opened.expressions, strict=True):
         sample, annotated = source.sample(candidate.id)
@@ -55,13 +50,13 @@ def test_benchmark_source_lists_expressions(tree):
     assert source.settings == {"data": "revos", "split": "valid", "fps": None}
 
 
-def test_benchmark_source_fps_gives_times(tree):
-    source = BenchmarkSource(open_benchmark("revos", tree), fps=4.0)
+def test_source_fps_gives_times(tree):
+    source = AnnotationSource(open_benchmark("revos", tree), fps=4.0)
     assert source.sample(source.candidates[0].id)[0].video.time_of(1) == 0.25
     assert source.settings["fps"] == 4.0
 
 
-def test_benchmark_source_unknown_targets_are_left_out(tmp_path):
+def test_source_unknown_targets_are_left_out(tmp_path):
     for folder, names in (("clip", "012"), ("dog", "02")):
         (tmp_path / folder).mkdir()
         for name in names:
@@ -69,8 +64,8 @@ def test_benchmark_source_unknown_targets_are_left_out(tmp_path):
     rows = [{"video": "clip", "query": "the dog", "masks": ["dog"]}, {"video": "clip", "query": "who knows"}]
     (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
     opened = open_benchmark("folder", tmp_path)
-    (candidate,) = BenchmarkSource(opened).candidates
-    assert list(BenchmarkSource(opened).sample(candidate.id)[1]) == [0, 2]
+    (candidate,) = AnnotationSource(opened).candidates
+    assert list(AnnotationSource(opened).sample(candidate.id)[1]) == [0, 2]
     untold = tuple(replace(one, objects=None) for one in opened.expressions)
     with pytest.raises(SettingsError, match="targets are not public"):
-        BenchmarkSource(replace(opened, expressions=untold))
+        AnnotationSource(replace(opened, expressions=untold))

@@ -74,7 +74,7 @@ def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
 
 
 class RuleAnnotator:
-    """Writes thinking from the state of the simulation, for samples of `thinkseg.data.shapes.load`.
+    """Writes thinking from the state of the simulation, for samples of the benchmark `shapes`.
 
     view: defines the coordinates of the boxes in the thinking.
     """
@@ -89,7 +89,7 @@ class RuleAnnotator:
 
     def submit(self, task: Task, template: int) -> Future[Reply]:
         draft = task.draft
-        split, _, index = draft.id.rpartition("-")
+        split, _, index = draft.video.rpartition("-")
         one = episode(split, int(index))
         observation = observe(one.clip, draft.indices, draft.labels, self._limit_wh)
         if draft.keyframe is not None:

@@ -1,16 +1,16 @@
-"""Questions whose targets are known, from the shapes world or a benchmark."""
+"""Questions of a benchmark whose targets are known."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark
 from thinkseg.data.cot import Targets, Type
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.errors import SettingsError
-from thinkseg.types import Progress, VideoSample
+from thinkseg.types import VideoSample
 
 NO_TARGET_STRATUM = "no target"
 
@@ -32,59 +32,25 @@ class Candidate:
         return NO_TARGET_STRATUM if self.targets == "none" else f"{self.type}, {self.targets}"
 
 
-class AnnotationSource(Protocol):
-    """Questions with a ground truth.
-
-    settings: identify the source; plain JSON values. candidates: all questions, grouped by video.
-    """
-
-    settings: dict[str, Any]
-    candidates: list[Candidate]
-
-    def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
-        """Returns the question with this id, which has a ground truth, and the frames that are annotated."""
-        ...
-
-
-class ShapesSource:
-    """The first questions about clips `start` .. `start` + `pool` - 1 of a split of the shapes world."""
-
-    def __init__(self, split: str, start: int, pool: int, progress: Progress | None = None) -> None:
-        from thinkseg.data.shapes import episode
-
-        self.settings: dict[str, Any] = {"data": "shapes", "split": split, "start": start}
-        self._split = split
-        self._indices: dict[str, int] = {}
-        self.candidates: list[Candidate] = []
-        for done, index in enumerate(range(start, start + pool), start=1):
-            one = episode(split, index)
-            question = one.questions[0]
-            targets = target_count(len(question.targets))
-            self.candidates.append(Candidate(one.id, one.id, question_type(question.category), targets))
-            self._indices[one.id] = index
-            if progress:
-                progress(done, pool)
-
-    def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
-        from thinkseg.data.shapes import load
-
-        sample = load(self._split, self._indices[name])
-        return sample, range(len(sample.video))
-
-
-class BenchmarkSource:
+class AnnotationSource:
     """The expressions of a benchmark whose target objects are known.
 
+    settings: identify the source; plain JSON values. candidates: all questions, grouped by video.
     fps: frames per second of videos without times, whose frames are then labeled in seconds (default: by index).
     Raises SettingsError if the benchmark has no such expression.
     """
 
     def __init__(self, benchmark: Benchmark, fps: float | None = None) -> None:
-        self.settings: dict[str, Any] = {"data": benchmark.name, "split": benchmark.split, "fps": fps}
+        self.settings: dict[str, Any] = {
+            "data": benchmark.name,
+            "split": benchmark.split,
+            "fps": fps,
+            **benchmark.settings,
+        }
         self._benchmark = benchmark
         self._fps = fps
         self._expressions = {one.key: one for one in benchmark.expressions if one.objects is not None}
-        self.candidates = [
+        self.candidates: list[Candidate] = [
             Candidate(key, one.video, question_type(one.category), target_count(len(one.objects or ())))
             for key, one in self._expressions.items()
         ]
@@ -94,6 +60,7 @@ class BenchmarkSource:
             )
 
     def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
+        """Returns the question with this id, which has a ground truth, and the frames that are annotated."""
         expression = self._expressions[name]
         sample = self._benchmark.sample(expression)
         # No cache: a question shows few frames of its video, each once.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from thinkseg.cli import options
 from thinkseg.cli.declare import choice, command, flag, new_group, option, suggested
 from thinkseg.console import Progress, TimeLeft
-from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS
+from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -110,15 +110,11 @@ def shapes(
     Keeps valid explanations as a set for `thinkseg train sft` and `thinkseg export`. Rerun with the same settings and
     folder, it resumes, and requests nothing twice.
     """
-    from thinkseg.annotation.candidates import ShapesSource
-    from thinkseg.data.shapes import episode
-
-    clips = pool or 2 * draw.count
-    episode(split, start)
+    from thinkseg.annotation.candidates import AnnotationSource
 
     def source(progress: Progress) -> AnnotationSource:
         progress.show("drawing clips")
-        return ShapesSource(split, start, clips, progress)
+        return AnnotationSource(open_benchmark("shapes", split=split, start=start, limit=pool or 2 * draw.count))
 
     return _annotate(draw, asking, out, "the shapes world", source, None)
 
@@ -136,7 +132,7 @@ def benchmark(
     Keeps valid explanations as a set for `thinkseg train sft` and `thinkseg export`. Rerun with the same settings and
     folder, it resumes, and requests nothing twice.
     """
-    from thinkseg.annotation.candidates import BenchmarkSource
+    from thinkseg.annotation.candidates import AnnotationSource
 
     if not asking.annotator.startswith("openai:"):
         raise SettingsError(
@@ -144,7 +140,7 @@ def benchmark(
         )
     with Progress() as progress:
         opened = dataset.open(progress, keep_going)
-    source = BenchmarkSource(opened, fps)
+    source = AnnotationSource(opened, fps)
     status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, lambda _: source, opened.issues)
     options.print_issues(opened)
     return status

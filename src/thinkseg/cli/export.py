@@ -13,7 +13,7 @@ import typer
 from thinkseg.cli import options
 from thinkseg.cli.declare import chosen_argument, command, new_group, option
 from thinkseg.console import Progress
-from thinkseg.data import FILE_BENCHMARKS
+from thinkseg.data import FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
 
@@ -100,7 +100,7 @@ def shapes(
     from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.sources import ShapesSource
 
-    source = ShapesSource(split, start, settings.limit)
+    source = ShapesSource(open_benchmark("shapes", split=split, start=start, limit=settings.limit))
     return _export(context.obj, settings, lambda _: source, DatasetIssues())
 
 

@@ -1,4 +1,4 @@
-"""Sources of samples: the shapes world, a benchmark or a chain-of-thought set."""
+"""Sources of samples: a benchmark or a chain-of-thought set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from thinkseg.chains.parsing import Choice, write_answer
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.cot import CotSet
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
-from thinkseg.data.shapes import Episode, episode, episode_masklets
-from thinkseg.data.shapes.episodes import SOURCE_WH
-from thinkseg.data.shapes.render import ShapesVideo
+from thinkseg.data.shapes import Episode, episode
 from thinkseg.data.shapes.traces import TEMPLATES
 from thinkseg.demonstrations import true_boxes, true_choice, true_reply
 from thinkseg.errors import SettingsError
@@ -35,7 +33,7 @@ from thinkseg.export.samples import (
     write_or_skip,
 )
 from thinkseg.rewards import Prompt
-from thinkseg.types import Frames, VideoSample, View
+from thinkseg.types import Frames, View
 
 NO_GROUND_TRUTH, NOT_VISIBLE = "no ground truth", "target not visible"
 """Reasons to skip a question."""
@@ -54,31 +52,6 @@ class ExportSource(Protocol):
         Raises SkipSampleError if it cannot be exported, VideoError or DatasetFileError for invalid files.
         """
         ...
-
-
-class ShapesSource:
-    """Samples `start` .. `start` + `count` - 1 of a split of the shapes world, with the replies of `train sft`."""
-
-    name = "shapes"
-
-    def __init__(self, split: str, start: int, count: int) -> None:
-        self._split = split
-        self._start = start
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def sample(self, number: int, settings: ExportSettings) -> ExportSample:
-        index = self._start + number
-        one = episode(self._split, index)
-        video = ShapesVideo(one.clip, SOURCE_WH, one.id)
-        truth = episode_masklets(one.clip, one.questions[0].targets, SOURCE_WH)
-        sample = VideoSample(one.id, video, one.texts[0], one.questions[0].category, truth)
-        frame_indices = sample_indices(len(video), settings.view.num_frames)
-        # The wording of the thinking differs between clips, as in training.
-        replies = _ShapesReplies(one, index % len(TEMPLATES))
-        return _sample(Prompt(sample, frame_indices), ExportVideo(one.id, partial(show, video)), replies, settings)
 
 
 class BenchmarkSource:
@@ -107,8 +80,21 @@ class BenchmarkSource:
         sample = replace(sample, video=CachedFrames(sample.video, ByteBudget(0), self._fps))
         prompt = Prompt(sample, _annotated_frames(expression, settings.view.num_frames))
         video = ExportVideo(expression.video, partial(self._show, expression.video, sample.video))
-        replies = None if sample.truth is None else _MaskReplies(prompt)
+        replies = None if sample.truth is None else self._replies(expression, prompt)
         return _sample(prompt, video, replies, settings)
+
+    def _replies(self, expression: Expression, prompt: Prompt) -> TrueReplies:
+        return _MaskReplies(prompt)
+
+
+class ShapesSource(BenchmarkSource):
+    """The samples of the benchmark `shapes`, with the true replies of `train sft`."""
+
+    def _replies(self, expression: Expression, prompt: Prompt) -> TrueReplies:
+        split, _, index = expression.video.rpartition("-")
+        clip = episode(split, int(index), category_weights=self._benchmark.settings["category_weights"])
+        # The wording of the thinking differs between clips, as in training.
+        return _ShapesReplies(clip, int(index) % len(TEMPLATES))
 
 
 class CotSource:

@@ -11,8 +11,9 @@ import yaml
 from recipefiles import changed_recipe
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
-from thinkseg.annotation.candidates import ShapesSource
+from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.costs import CostBudget, CostTracker
+from thinkseg.data import open_benchmark
 from thinkseg.data.cot import CotSet, read_cot_set
 from thinkseg.demonstrations import dialogue
 from thinkseg.errors import DatasetError, SettingsError
@@ -32,7 +33,7 @@ VIEW = View(2, (56, 56))
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of five samples of the shapes world, explained by rules."""
     out = tmp_path_factory.mktemp("sets") / "shapes"
-    source = ShapesSource("train", 0, 6)
+    source = AnnotationSource(open_benchmark("shapes", split="train", limit=6))
     annotator, settings, costs = RuleAnnotator(VIEW), AnnotationSettings(VIEW, 0, {}), CostTracker(CostBudget(), 0)
     result = annotate(source, source.candidates, annotator, settings, costs, out)
     assert sum(one.sample is not None for one in result.verifications) >= 5
