@@ -4,10 +4,9 @@ import sys
 
 import pytest
 
-from thinkseg.chains.parsing import REASONS
 from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replace_json
-from thinkseg.storage.run_folder import OLD_FAILURES, ResultFolder, read_rows, read_settings
+from thinkseg.storage.run_folder import ResultFolder, read_rows, read_settings
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
@@ -80,14 +79,7 @@ def test_replace_json_invalid_value_keeps_old_file(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_read_rows_failures_of_earlier_version_are_renamed(tmp_path):
-    path = tmp_path / "results.jsonl"
-    failures = [*OLD_FAILURES, "truncated", None]
-    path.write_text("".join(json.dumps({"id": str(i), "failure": name}) + "\n" for i, name in enumerate(failures)))
-    assert {row["failure"] for row in read_rows(path).values()} == {*REASONS, None} - {"too_many_boxes"}
-
-
-@pytest.mark.parametrize("line", ["{", "3", "[1]", '"id"', "{}", '{"id": "a", "failure": {}}'])
+@pytest.mark.parametrize("line", ["{", "3", "[1]", '"id"', "{}"])
 def test_read_rows_line_without_row_raises(tmp_path, line):
     path = tmp_path / "results.jsonl"
     path.write_text(f'{{"id": "a"}}\n{line}\n')

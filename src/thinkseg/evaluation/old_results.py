@@ -19,7 +19,20 @@ KEYS = {
 }
 """Keys of a row, old and new."""
 
-FAILURES = {"size": "size_mismatch", "broken": "unreadable"}
+FAILURES = {
+    "size": "size_mismatch",
+    "broken": "unreadable",
+    "tags": "invalid_tags",
+    "json": "invalid_json",
+    "fields": "invalid_fields",
+    "boxes": "invalid_boxes",
+    "description": "invalid_description",
+    "keyframe": "unknown_keyframe",
+    "empty_box": "zero_area_box",
+    "too_long": "answer_too_long",
+    "no_box": "missing_boxes",
+    "no_keyframe": "missing_keyframe",
+}
 """Values of a row's "failure", old and new."""
 
 

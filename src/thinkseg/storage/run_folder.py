@@ -125,21 +125,6 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-OLD_FAILURES = {
-    "tags": "invalid_tags",
-    "json": "invalid_json",
-    "fields": "invalid_fields",
-    "boxes": "invalid_boxes",
-    "description": "invalid_description",
-    "keyframe": "unknown_keyframe",
-    "empty_box": "zero_area_box",
-    "too_long": "answer_too_long",
-    "no_box": "missing_boxes",
-    "no_keyframe": "missing_keyframe",
-}
-"""Values of a row's "failure" in version 0.1.0, and their present names."""
-
-
 def read_rows(path: Path) -> dict[str, Row]:
     """Reads the complete lines of a results.jsonl as rows by id; {} if there is no file.
 
@@ -151,17 +136,10 @@ def read_rows(path: Path) -> dict[str, Row]:
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             row = json.loads(line)
-            name = row["id"]
-            rows[name] = _renamed_failure(row)
+            rows[row["id"]] = row
         except (ValueError, TypeError, KeyError) as error:
             raise SettingsError(f"{path}, line {number}: not a row; delete the line to compute it again") from error
     return rows
-
-
-def _renamed_failure(row: Row) -> Row:
-    """Replaces a failure of an earlier version by its present name."""
-    failure = row.get("failure")
-    return row if failure not in OLD_FAILURES else {**row, "failure": OLD_FAILURES[failure]}
 
 
 def _drop_partial_line(path: Path) -> None:
