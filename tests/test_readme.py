@@ -1,14 +1,17 @@
 """What the README and the guides say is true: commands parse, files exist, examples run."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from commandline import parse
 from thinkseg import segment
+from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
 from thinkseg.rewards import Prompt, Rollout
@@ -96,4 +99,18 @@ def test_the_guide_to_adding_parts_works(policy, frames):
     assert result.masklets.union(5).sum() == 18 * 18
     assert policy.dialogues[0][0].content[-1] == "Box this: it"
     outcome = Outcome(result.answer, result.failure, result.dialogue)
-    assert names["few_words"](Rollout(Prompt(result.sample, (0,)), outcome)) == 1.0
+    assert names["SHORT_THINKING"].function(Rollout(Prompt(result.sample, (0,)), outcome)) == 1.0
+
+
+def test_guide_loader_reads_frames_and_ground_truth(frames, tmp_path):
+    names: dict = {}
+    exec(blocks((ROOT / "docs" / "add-your-own.md").read_text("utf-8"), "python")[0], names)
+    labels = np.zeros((32, 32), np.uint8)
+    labels[:4] = 7
+    for folder, image, suffix in (("frames", frames[0], "jpg"), ("masks", labels, "png")):
+        (tmp_path / folder / "clip").mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / folder / "clip" / f"00000.{suffix}")
+    lists = {"videos": {"clip": ["00000"]}, "queries": [["clip", "the bar", [7]], ["clip", "the dog", []]]}
+    (tmp_path / "val.json").write_text(json.dumps(lists))
+    target, no_target = names["load"](tmp_path, "val", DatasetIssues()).samples()
+    assert (target.id, target.query, target.truth.area(0), no_target.truth.num_objects) == ("clip/0", "the bar", 128, 0)
