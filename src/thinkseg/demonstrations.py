@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.chains.frames import Shown, checked_query, fit, show
+from thinkseg.chains.frames import Shown, box_limits, checked_query, fit, show
 from thinkseg.chains.parsing import Choice, write_answer, write_boxes, write_choice
 from thinkseg.chains.revseg import ask_when, ask_where
 from thinkseg.chains.veason import ask
@@ -93,7 +93,7 @@ def true_reply(
     clip: Episode, question_index: int, shown: Shown, template: int, thinking: bool = True, first: bool = False
 ) -> str:
     """Writes the correct reply of the chain `veason` to a question of an episode."""
-    units = _units(shown)
+    units = box_limits(shown)
     sight = observe(clip.clip, shown.indices, shown.labels, units)
     thought = trace(sight, clip.questions[question_index], template, first)
     keyframe = None if thought.position is None else shown.indices[thought.position]
@@ -120,7 +120,7 @@ def two_turns(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialo
 def true_choice(clip: Episode, question_index: int, shown: Shown, template: int) -> tuple[Choice, list[int]]:
     """Returns the correct first reply of the chain `revseg`, and the targets visible in its keyframe."""
     question = clip.questions[question_index]
-    sight = observe(clip.clip, shown.indices, shown.labels, _units(shown))
+    sight = observe(clip.clip, shown.indices, shown.labels, box_limits(shown))
     thought = trace(sight, question, template)
     if thought.position is None:
         return Choice(thought.thinking, None, ""), []
@@ -131,7 +131,7 @@ def true_choice(clip: Episode, question_index: int, shown: Shown, template: int)
 
 def true_boxes(clip: Episode, targets: list[int], shown: Shown) -> np.ndarray:
     """Returns boxes of objects in the only frame shown, (N, 4) xyxy in pixels of the source frame."""
-    units = _units(shown)
+    units = box_limits(shown)
     boxes = observe(clip.clip, shown.indices, shown.labels, units).boxes[0, targets]
     return boxes * (np.array(shown.source_wh * 2) / np.array(units * 2))
 
@@ -149,7 +149,7 @@ def list_objects(clip: Episode, view: View, rng: np.random.Generator, count: int
     """Makes dialogues that list the objects of up to `count` of the shown frames, without a chain's instruction."""
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view, _random_frame(view, video, rng))
-    sight = observe(clip.clip, shown.indices, shown.labels, _units(shown))
+    sight = observe(clip.clip, shown.indices, shown.labels, box_limits(shown))
     frames: list[str | np.ndarray] = []
     for label, image in zip(shown.labels, images, strict=True):
         frames += (f"{label} s:", image)
@@ -159,8 +159,3 @@ def list_objects(clip: Episode, view: View, rng: np.random.Generator, count: int
 def _random_frame(view: View, video: ShapesVideo, rng: np.random.Generator) -> list[int] | None:
     """Returns a random frame for a view of one frame, whose default is always the middle one; None for other views."""
     return [int(rng.integers(len(video)))] if view.num_frames == 1 else None
-
-
-def _units(shown: Shown) -> tuple[int, int]:
-    """Returns the width and height of the frame in the policy's coordinates."""
-    return (1000, 1000) if shown.coordinates == "normalized_1000" else shown.frame_wh

@@ -8,8 +8,9 @@ from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.prompts import parse_steps
 from thinkseg.annotation.sampling import draw
-from thinkseg.annotation.tasks import box_limits, prepare
+from thinkseg.annotation.tasks import prepare
 from thinkseg.annotation.verify import Truth, check_reply
+from thinkseg.chains.frames import box_limits
 from thinkseg.data import open_benchmark
 from thinkseg.types import View
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotating import VIEW
-from thinkseg.annotation.tasks import SkippedQuestion, box_limits, choose_keyframe, frames_with, prepare
+from thinkseg.annotation.tasks import SkippedQuestion, choose_keyframe, frames_with, prepare
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import sample_from_json, sample_to_json
 from thinkseg.errors import DatasetError
@@ -89,11 +89,6 @@ def test_prepare_unsafe_id_raises(clips):
     source = clips("single/../../x")
     with pytest.raises(DatasetError, match="lead out"):
         prepare(source.candidates[0], *source.sample("single/../../x"), VIEW, 0)
-
-
-def test_box_limits_by_coordinates():
-    assert box_limits(VIEW) == (16, 16)
-    assert box_limits(replace(VIEW, coordinates="normalized_1000")) == (1000, 1000)
 
 
 def with_areas(areas):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.chains.frames import MAX_QUERY_CHARS, checked_query, describe, fit, sample_indices, show
+from thinkseg.chains.frames import MAX_QUERY_CHARS, box_limits, checked_query, describe, fit, sample_indices, show
 from thinkseg.errors import SettingsError
 from thinkseg.types import View
 
@@ -110,3 +110,8 @@ def test_a_query_that_cannot_be_asked(query, words):
 
 def test_the_longest_query_is_taken():
     assert len(checked_query("x" * MAX_QUERY_CHARS)) == MAX_QUERY_CHARS
+
+
+def test_box_limits_by_coordinates():
+    assert box_limits(VIEW) == (8, 6)
+    assert box_limits(View(4, (8, 6), "normalized_1000")) == (1000, 1000)

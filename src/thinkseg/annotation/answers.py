@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.annotation.candidates import STRATA, Candidate
-from thinkseg.annotation.tasks import SkippedQuestion, Task, box_limits
+from thinkseg.annotation.tasks import SkippedQuestion, Task
 from thinkseg.annotation.verify import REASONS, Truth, check_reply
+from thinkseg.chains.frames import box_limits
 from thinkseg.data.cot import SAMPLES, CotSample, sample_from_json, sample_to_json, write_samples
 from thinkseg.storage.atomic import replace_json, replacing
 from thinkseg.storage.run_folder import Row

@@ -54,11 +54,6 @@ def keyframe_label(draft: CotSample) -> str | None:
     return None if draft.keyframe is None else draft.labels[draft.indices.index(draft.keyframe)]
 
 
-def box_limits(view: View) -> tuple[int, int]:
-    """Returns the largest x and y of a box in the view's coordinates."""
-    return (1000, 1000) if view.coordinates == "normalized_1000" else view.frame_wh
-
-
 def prepare(
     candidate: Candidate, sample: VideoSample, annotated: Sequence[int], view: View, seed: int
 ) -> Task | SkippedQuestion:

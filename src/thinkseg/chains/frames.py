@@ -61,6 +61,11 @@ def sample_indices(total: int, count: int) -> tuple[int, ...]:
     return tuple((2 * i * (total - 1) + count - 1) // (2 * (count - 1)) for i in range(count))
 
 
+def box_limits(view: View | Shown) -> tuple[int, int]:
+    """Returns the largest x and y of a box in the coordinates of a view."""
+    return (1000, 1000) if view.coordinates == "normalized_1000" else view.frame_wh
+
+
 def describe(video: Frames, view: View, indices: Sequence[int] | None = None) -> Shown:
     """Returns the record of the frames that `show` returns, without decoding a frame.
 

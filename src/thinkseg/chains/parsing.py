@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.chains.frames import MAX_QUERY_CHARS, Shown
+from thinkseg.chains.frames import MAX_QUERY_CHARS, Shown, box_limits
 from thinkseg.errors import AnswerError
 from thinkseg.types import Answer
 
@@ -292,5 +292,4 @@ def _to_model(boxes: np.ndarray, shown: Shown) -> np.ndarray:
 
 def _limits(shown: Shown) -> tuple[np.ndarray, np.ndarray]:
     """Returns the maxima of (x1, y1, x2, y2) in the policy's coordinates and in source pixels."""
-    limit = (1000, 1000) if shown.coordinates == "normalized_1000" else shown.frame_wh
-    return np.array(limit * 2, np.float64), np.array(shown.source_wh * 2, np.float64)
+    return np.array(box_limits(shown) * 2, np.float64), np.array(shown.source_wh * 2, np.float64)
