@@ -30,6 +30,7 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # Pairs of folders of which the first does not import the second.
 STRANGERS = (
     ("training.sft", "training.grpo"),
+    ("training.grpo", "training.sft"),
     ("data.readers", "data.benchmarks"),
     ("data.readers", "data.shapes"),
     ("models.policies", "models.trackers"),
