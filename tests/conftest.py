@@ -9,6 +9,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -96,3 +98,33 @@ def question() -> Callable[..., VideoSample]:
         return VideoSample(name, Film(4, (8, 8), fps=1.0), f"the {name}", category, truth)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    from tinymodels import tiny_tokenizer
+
+    return tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def qwen2_5(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """The folder of a tiny Qwen2.5-VL, made once per session; tests do not change it."""
+    from tinymodels import save_qwen2_5
+
+    return save_qwen2_5(tmp_path_factory.mktemp("models") / "qwen2_5", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """The folder of a tiny Qwen3-VL, made once per session; tests do not change it."""
+    from tinymodels import save_qwen3
+
+    return save_qwen3(tmp_path_factory.mktemp("models") / "qwen3", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def encoder(qwen2_5: Path) -> Any:
+    from thinkseg.models.policies.qwen.encoder import Encoder
+
+    return Encoder.load(qwen2_5)

@@ -1,4 +1,4 @@
-"""Anybody's masks against small trees of every benchmark: right ones, wrong ones and missing ones."""
+"""Mask files of any method scored on small trees of every benchmark: correct, invalid and missing ones."""
 
 import csv
 import multiprocessing
@@ -7,7 +7,6 @@ import pytest
 
 import layouts
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.offline import COLUMNS, score, write_csv
@@ -16,38 +15,15 @@ from thinkseg.evaluation.scores import aggregate, describe
 from thinkseg.evaluation.validation import TruthAsPng
 from thinkseg.ops.metrics import j_and_f
 
-SPLITS = {
-    "revos": "valid",
-    "reasonvos": "test",
-    "mevis": "valid_u",
-    "vicas": "val",
-    "refytvos": "train",
-    "refdavis": "valid",
-    "folder": "all",
-}
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A small tree of a benchmark, opened: tree(name)."""
-
-    def tree(name, keep_going=False):
-        root = tmp_path / name
-        if not root.exists():
-            getattr(layouts, name)(root)
-        return open_benchmark(name, root, SPLITS[name], DatasetIssues(keep_going))
-
-    return tree
-
 
 def hand_in(folder, names, *pictures):
     for name, picture in zip(names, pictures, strict=True):
         layouts.write_mask(folder / f"{name}.png", picture)
 
 
-@pytest.mark.parametrize("name", SPLITS)
-def test_the_truth_gets_full_marks(tree, name):
-    benchmark = tree(name)
+@pytest.mark.parametrize("name", layouts.SPLITS)
+def test_the_truth_gets_full_marks(opened, name):
+    benchmark = opened(name)
     everything = score(benchmark, TruthAsPng(benchmark))
     rows = expression_rows(everything)
     assert [row["id"] for row in rows] == [expression.key for expression in benchmark.expressions]
@@ -61,8 +37,8 @@ def test_the_truth_gets_full_marks(tree, name):
     assert sum(row["j"] is not None for row in rows) >= 2
 
 
-def test_what_is_handed_in_is_scored(tree, tmp_path):
-    benchmark, out = tree("revos"), tmp_path / "masks"
+def test_what_is_handed_in_is_scored(opened, tmp_path):
+    benchmark, out = opened("revos"), tmp_path / "masks"
     hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "2", layouts.FRAMES, layouts.NOTHING, layouts.LEFT, layouts.NOTHING)
     hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES[:2], layouts.LEFT, layouts.LEFT)
@@ -82,8 +58,8 @@ def test_what_is_handed_in_is_scored(tree, tmp_path):
     assert "incomplete 1, missing 1" in describe(scores)
 
 
-def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(tree, tmp_path):
-    benchmark, out = tree("revos"), tmp_path / "masks"
+def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(opened, tmp_path):
+    benchmark, out = opened("revos"), tmp_path / "masks"
     hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, *[layouts.LEFT | layouts.RIGHT] * 2, layouts.LOW)
     figures = aggregate(benchmark, score(benchmark, PngPredictions(out)))["metrics"]
@@ -93,8 +69,8 @@ def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(tree, tmp_
     assert figures["overall"]["J"]["value"] == pytest.approx((66.67 / 2 + 83.33) / 2, abs=1e-9)
 
 
-def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(tree, tmp_path):
-    benchmark, out = tree("reasonvos"), tmp_path / "masks"
+def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(opened, tmp_path):
+    benchmark, out = opened("reasonvos"), tmp_path / "masks"
     hand_in(out / "race" / "0", ("00000", "00002"), layouts.LEFT, layouts.NOTHING)
     rows = score(benchmark, PngPredictions(out))
     assert [(row["j"], row["failure"]) for row in rows] == [(0.5, None), (0.0, "missing")]
@@ -103,8 +79,8 @@ def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(tr
     assert "missing ones are skipped: missing 1" in describe(scores)
 
 
-def test_robustness_of_revos_on_both_scales(tree, tmp_path):
-    benchmark, out = tree("revos"), tmp_path / "masks"
+def test_robustness_of_revos_on_both_scales(opened, tmp_path):
+    benchmark, out = opened("revos"), tmp_path / "masks"
     # The floor is all there is in this video: a mask of the left quarter besides is 4 pixels wrong of 5.
     hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
     hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
@@ -117,8 +93,8 @@ def test_robustness_of_revos_on_both_scales(tree, tmp_path):
     assert figures["overall"]["robustness_visa255"]["value"] == pytest.approx((25 + 100) / 2)
 
 
-def test_refdavis_by_both_protocols(tree, tmp_path):
-    benchmark, out = tree("refdavis"), tmp_path / "masks"
+def test_refdavis_by_both_protocols(opened, tmp_path):
+    benchmark, out = opened("refdavis"), tmp_path / "masks"
     # Run 0 swaps the objects, run 1 has both of them at the left, run 2 the right one alone, run 3 broken pictures.
     for number, masks in enumerate([layouts.RIGHT, layouts.LEFT, None, layouts.LEFT, layouts.LEFT, layouts.LEFT]):
         if masks is not None:
@@ -134,8 +110,8 @@ def test_refdavis_by_both_protocols(tree, tmp_path):
     assert "A (ReferFormer)" in describe(scores)
 
 
-def test_tracks_of_vicas(tree, tmp_path):
-    benchmark, out = tree("vicas"), tmp_path / "masks"
+def test_tracks_of_vicas(opened, tmp_path):
+    benchmark, out = opened("vicas"), tmp_path / "masks"
     hand_in(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
     hand_in(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
     scores = aggregate(benchmark, score(benchmark, PngPredictions(out)))
@@ -148,16 +124,16 @@ def test_tracks_of_vicas(tree, tmp_path):
     assert "quirks" not in aggregate(benchmark, score(benchmark, PngPredictions(out)), corrected=True)["protocol"]
 
 
-def test_a_split_without_truth_has_no_scores(tree, tmp_path):
-    tree("mevis")
+def test_a_split_without_truth_has_no_scores(opened, tmp_path):
+    opened("mevis")
     benchmark = open_benchmark("mevis", tmp_path / "mevis", "valid")
     rows = score(benchmark, PngPredictions(tmp_path))
     assert [(row["j"], row["has_target"], row["failure"]) for row in rows] == [(None, None, "missing")]
     assert aggregate(benchmark, rows)["metrics"] == {}
 
 
-def test_several_processes_find_the_same(tree):
-    benchmark = tree("revos")
+def test_several_processes_find_the_same(opened):
+    benchmark = opened("revos")
     seen = []
     rows = score(benchmark, TruthAsPng(benchmark), 2, lambda row, done: seen.append((row["id"], done)))
     assert rows == score(benchmark, TruthAsPng(benchmark))
@@ -166,20 +142,20 @@ def test_several_processes_find_the_same(tree):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(tree, tmp_path, workers):
-    benchmark = tree("revos")
+def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(opened, tmp_path, workers):
+    benchmark = opened("revos")
     with layouts.editing(tmp_path / "revos" / "mask_dict.json") as masks:
         masks["2"][1]["counts"] = "?"
     (tmp_path / "revos" / "JPEGImages" / "lvos" / "clip" / "00000.jpg").write_bytes(b"no picture")
     with pytest.raises((DatasetError, VideoError), match=r"00000\.jpg"):
         score(benchmark, TruthAsPng(benchmark), workers)
-    benchmark = tree("revos", keep_going=True)
+    benchmark = opened("revos", keep_going=True)
     assert score(benchmark, TruthAsPng(benchmark), workers) == []
     assert benchmark.issues.counts == {"missing_frame": 3, "invalid_rle": 1}
 
 
-def test_a_csv_has_a_line_for_each_expression(tree, tmp_path):
-    benchmark = tree("revos")
+def test_a_csv_has_a_line_for_each_expression(opened, tmp_path):
+    benchmark = opened("revos")
     write_csv(score(benchmark, TruthAsPng(benchmark)), tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -4,39 +4,11 @@ import numpy as np
 import pytest
 
 import layouts
-from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import DatasetError
 from thinkseg.evaluation.validation import TruthAsPng, validate
 
-SPLITS = {
-    "shapes": "val",
-    "revos": "valid",
-    "reasonvos": "test",
-    "mevis": "valid_u",
-    "vicas": "val",
-    "refytvos": "train",
-    "refdavis": "valid",
-    "folder": "all",
-}
 
-
-@pytest.fixture
-def opened(tmp_path):
-    """A small benchmark: opened(name)."""
-
-    def opened(name, keep_going=False):
-        if name == "shapes":
-            return open_benchmark("shapes", limit=3)
-        root = tmp_path / name
-        if not root.exists():
-            getattr(layouts, name)(root)
-        return open_benchmark(name, root, SPLITS[name], DatasetIssues(keep_going))
-
-    return opened
-
-
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", ["shapes", *layouts.SPLITS])
 def test_validate_small_benchmark_finds_100(opened, name):
     benchmark = opened(name)
     result = validate(benchmark)

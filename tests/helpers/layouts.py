@@ -19,6 +19,17 @@ from thinkseg.rle import Rle, encode
 SIZE_WH = (5, 4)
 FRAMES = ("00000", "00001", "00002")
 
+SPLITS = {
+    "revos": "valid",
+    "reasonvos": "test",
+    "mevis": "valid_u",
+    "vicas": "val",
+    "refytvos": "train",
+    "refdavis": "valid",
+    "folder": "all",
+}
+"""A split with ground truth of each tree that this module writes."""
+
 
 def mask(*rows: str) -> np.ndarray:
     """A mask drawn with # for inside."""
