@@ -26,7 +26,7 @@ from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
-from thinkseg.types import Dialogue, Frames, Masklets, Progress, Turn, View
+from thinkseg.types import Dialogue, Frames, Masklets, ProgressCallback, Turn, View
 
 SIZE_WH = (32, 24)
 
@@ -39,7 +39,9 @@ class BoxTracker:
 
     name = "boxes"
 
-    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+    def track(
+        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
+    ) -> Masklets:
         width, height = video.size_wh
         masks = np.zeros((len(boxes), len(video), height, width), bool)
         for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int), strict=True):

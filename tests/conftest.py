@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from thinkseg.ops.masks import from_stacks
-from thinkseg.types import Frames, Masklets, Progress, VideoSample
+from thinkseg.types import Frames, Masklets, ProgressCallback, VideoSample
 
 cv2.setNumThreads(1)
 settings.register_profile("busy machine", deadline=None)
@@ -60,7 +60,9 @@ class BoxTracker:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+    def track(
+        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
+    ) -> Masklets:
         self.calls.append(keyframe)
         width, height = video.size_wh
         masks = np.zeros((len(boxes), len(video), height, width), bool)

@@ -8,7 +8,7 @@ CORNER = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool
 NOTHING = np.zeros((4, 4), bool)
 
 
-def test_masks_of_one_frame_by_hand() -> None:
+def test_masklets_of_one_frame() -> None:
     masklets = from_stacks(np.array([[LEFT, CORNER], [NOTHING, CORNER]]))
     assert masklets.num_objects == 2
     assert (masklets.masks(0) == [LEFT, NOTHING]).all()
@@ -18,11 +18,11 @@ def test_masks_of_one_frame_by_hand() -> None:
     assert masklets.boxes(0).tolist() == [[0, 0, 2, 4]]
 
 
-def test_no_objects_have_no_masks_and_still_a_size() -> None:
+def test_masklets_without_objects_have_a_size() -> None:
     assert empty((8, 6), 4).masks(2).shape == (0, 6, 8)
 
 
-def test_views_of_a_chain_that_looks_twice() -> None:
+def test_view_overview_and_closeup_sizes() -> None:
     view = View(6, (56, 28))
     assert (view.overview.num_frames, view.overview.frame_wh) == (6, (56, 28))
     assert (view.closeup.num_frames, view.closeup.frame_wh) == (1, (112, 56))

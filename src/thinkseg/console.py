@@ -26,8 +26,8 @@ class Progress:
             progress.show("tracking")
             tracker.track(video, keyframe, boxes, progress)
 
-    As a `thinkseg.types.Progress`, it is called with (done, total); a total of 0 is unknown. Print to standard output
-    only outside of the block. If standard error is not a terminal, nothing is written.
+    As a `thinkseg.types.ProgressCallback`, it is called with (done, total); a total of 0 is unknown. Print to standard
+    output only outside of the block. If standard error is not a terminal, nothing is written.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from thinkseg.types import (
     Frames,
     Outcome,
     Policy,
-    Progress,
+    ProgressCallback,
     Reply,
     Segmentation,
     Tracker,
@@ -83,7 +83,7 @@ def segment_samples(
     tracker: Tracker,
     view: View | None = None,
     batch_size: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Iterator[Segmentation]:
     """Answers and tracks samples in order, `batch_size` of them at a time in the policy, one at a time in the tracker.
 
@@ -103,7 +103,7 @@ def segment_sample(
     policy: Policy,
     tracker: Tracker,
     view: View | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Segmentation:
     """Answers and tracks one sample; see `segment_samples`."""
     return next(segment_samples([sample], chain, policy, tracker, view, progress=progress))
@@ -116,7 +116,7 @@ def segment(
     tracker: str | Tracker = "flow",
     chain: str | ChainFn = "veason",
     view: View | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Segmentation:
     """Segments what a sentence means in a video.
 
@@ -239,7 +239,9 @@ class _Run:
         )
 
 
-def _followed(sample: VideoSample, outcome: Outcome, tracker: Tracker, progress: Progress | None) -> Segmentation:
+def _followed(
+    sample: VideoSample, outcome: Outcome, tracker: Tracker, progress: ProgressCallback | None
+) -> Segmentation:
     """The outcome with its boxes followed through the video; no masks if there is nothing to follow."""
     started = time.perf_counter()
     answer, video = outcome.answer, sample.video

@@ -266,7 +266,7 @@ class Outcome:
         return tuple(message for message in self.dialogue if isinstance(message, str))
 
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with (done, total) during a long operation."""
 
 
@@ -275,7 +275,9 @@ class Tracker(Protocol):
 
     name: str
 
-    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+    def track(
+        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
+    ) -> Masklets:
         """Tracks boxes on `keyframe`, float32 (N, 4), xyxy in pixels of the source frame.
 
         Returns masks of N objects in the same order, in all frames.

@@ -11,7 +11,7 @@ VIEW = View(num_frames=4, frame_wh=(8, 6))
 
 
 @given(total=st.integers(1, 5_000), count=st.integers(1, 200))
-def test_samples_are_spread_over_the_whole_video(total, count):
+def test_sample_indices_are_evenly_spaced(total, count):
     indices = sample_indices(total, count)
     assert len(indices) == min(count, total)
     steps = np.diff(indices)
@@ -21,48 +21,48 @@ def test_samples_are_spread_over_the_whole_video(total, count):
         assert steps.max() - steps.min() <= 1
 
 
-def test_samples_by_hand():
+def test_sample_indices_small_counts():
     assert sample_indices(7, 3) == (0, 3, 6)
     assert sample_indices(10, 1) == (5,)
     assert sample_indices(3, 6) == (0, 1, 2)
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 4), (4, 0), (-1, 2)])
-def test_nothing_to_sample(total, count):
+def test_sample_indices_zero_raises(total, count):
     with pytest.raises(ValueError, match="cannot sample"):
         sample_indices(total, count)
 
 
-def test_labels_are_seconds_with_one_decimal_where_that_is_enough(film):
+def test_describe_distinct_times_have_one_decimal(film):
     shown = describe(film(num_frames=31, fps=10.0), VIEW)
     assert shown.indices == (0, 10, 20, 30)
     assert shown.labels == ("0.0", "1.0", "2.0", "3.0")
     assert shown.label_unit == "seconds"
 
 
-def test_labels_take_as_many_decimals_as_keep_them_apart(film):
+def test_describe_close_times_have_more_decimals(film):
     assert describe(film(num_frames=4, fps=100.0), VIEW).labels == ("0.00", "0.01", "0.02", "0.03")
 
 
 @pytest.mark.parametrize("fps", [None, 1e9])
-def test_frames_without_usable_times_are_labelled_by_index(film, fps):
+def test_describe_without_times_labels_are_indices(film, fps):
     shown = describe(film(num_frames=10, fps=fps), VIEW)
     assert shown.labels == ("0", "3", "6", "9")
     assert shown.label_unit == "index"
 
 
-def test_a_view_can_ask_for_indices(film):
+def test_describe_index_view_labels_are_indices(film):
     shown = describe(film(num_frames=10), View(2, (8, 6), label_unit="index"))
     assert (shown.labels, shown.label_unit) == (("0", "9"), "index")
 
 
 @given(fps=st.floats(0.01, 2_000), total=st.integers(1, 400), count=st.integers(1, 40))
-def test_no_two_labels_are_the_same_number(film, fps, total, count):
+def test_describe_labels_are_distinct(film, fps, total, count):
     labels = describe(film(num_frames=total, fps=fps), View(count, (8, 6))).labels
     assert len({float(label) for label in labels}) == min(count, total)
 
 
-def test_only_the_frames_shown_are_read(film):
+def test_show_reads_frames_shown_only(film):
     video = film(num_frames=30)
     shown, images = show(video, VIEW, indices=(2, 3, 29))
     assert video.reads == [2, 3, 29]
@@ -71,31 +71,31 @@ def test_only_the_frames_shown_are_read(film):
 
 
 @pytest.mark.parametrize("indices", [(), (3, 3), (5, 2), (-1, 2), (0, 30)])
-def test_indices_must_ascend_within_the_video(film, indices):
+def test_describe_invalid_indices_raise(film, indices):
     with pytest.raises(ValueError, match="must be strictly ascending"):
         describe(film(num_frames=30), VIEW, indices)
 
 
 @pytest.mark.parametrize("size_wh", [(4, 3), (16, 12), (5, 20)])
-def test_images_have_the_size_of_the_view(film, size_wh):
+def test_show_images_have_size_of_view(film, size_wh):
     shown, images = show(film(), View(2, size_wh))
     assert {image.shape for image in images} == {(size_wh[1], size_wh[0], 3)}
     assert all(image.dtype == np.uint8 for image in images)
     assert (shown.frame_wh, shown.source_wh) == (size_wh, (8, 6))
 
 
-def test_a_frame_of_the_right_size_is_passed_on_untouched():
+def test_fit_equal_size_returns_frame():
     frame = np.zeros((6, 8, 3), np.uint8)
     assert fit(frame, (8, 6)) is frame
 
 
-def test_shrinking_averages():
+def test_fit_shrinking_averages():
     stripes = np.zeros((4, 4, 3), np.uint8)
     stripes[:, ::2] = 200
     assert (fit(stripes, (2, 2)) == 100).all()
 
 
-def test_a_query_is_put_on_one_line():
+def test_checked_query_is_one_line():
     assert checked_query("  the red\n\tstar ") == "the red star"
 
 
@@ -103,12 +103,12 @@ def test_a_query_is_put_on_one_line():
     ("query", "words"),
     [("", "empty"), (" \n", "empty"), ("x" * 100_000, "2,000"), ("caf\udce9", "Unicode")],
 )
-def test_a_query_that_cannot_be_asked(query, words):
+def test_checked_query_invalid_raises(query, words):
     with pytest.raises(SettingsError, match=words):
         checked_query(query)
 
 
-def test_the_longest_query_is_taken():
+def test_checked_query_maximum_length_is_valid():
     assert len(checked_query("x" * MAX_QUERY_CHARS)) == MAX_QUERY_CHARS
 
 

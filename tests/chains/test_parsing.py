@@ -40,7 +40,7 @@ def reason(text, shown=PIXELS, parse=parse_answer):
     return caught.value.reason
 
 
-def test_an_answer_in_pixels_of_the_image_shown():
+def test_parse_answer_pixel_boxes_scale_to_source():
     answer = parse_answer(reply(), PIXELS)
     assert (answer.thinking, answer.keyframe) == ("it is red", 8)
     assert answer.boxes.dtype == np.float32
@@ -52,30 +52,30 @@ def test_parse_answer_normalized_boxes_scale_to_source():
     np.testing.assert_array_equal(answer.boxes, [[10, 10, 30, 20], [0, 0, 100, 50]])
 
 
-def test_there_is_no_such_object():
+def test_parse_answer_null_keyframe_is_no_target():
     answer = parse_answer(NONE, PIXELS)
     assert (answer.thinking, answer.keyframe) == ("no bar", None)
     assert (answer.boxes.shape, answer.boxes.dtype) == ((0, 4), np.float32)
 
 
-def test_white_space_around_and_between_the_tags():
+def test_parse_answer_whitespace_around_tags_is_valid():
     spaced = reply().replace("</think><answer>", " </think>\n\n<answer> \n").replace("{", "{\n")
     answer = parse_answer(f"\n {spaced}\t\n", PIXELS)
     assert (answer.thinking, answer.keyframe) == ("it is red", 8)
 
 
 @pytest.mark.parametrize("keyframe", ["0.8", "0.80", "8e-1", "0.8000"])
-def test_timestamps_are_compared_as_numbers(keyframe):
+def test_parse_answer_timestamps_compare_as_numbers(keyframe):
     assert parse_answer(reply(keyframe), PIXELS).keyframe == 8
 
 
 @pytest.mark.parametrize("keyframe", ["12", "12.0"])
-def test_frame_indices_as_labels(keyframe):
+def test_parse_answer_index_labels(keyframe):
     shown = Shown((4, 12), ("4", "12"), (200, 200), (100, 50), "pixels", "index")
     assert parse_answer(reply(keyframe), shown).keyframe == 12
 
 
-def test_boxes_are_clipped_to_the_frame():
+def test_parse_answer_boxes_are_clipped():
     answer = parse_answer(reply(boxes="[[-50, -1e300, 60.5, 1e308]]"), PIXELS)
     np.testing.assert_array_equal(answer.boxes, [[0, 0, 30.25, 50]])
 
@@ -102,7 +102,7 @@ def test_boxes_are_clipped_to_the_frame():
         reply(thinking="a </think> b"),
     ],
 )
-def test_tags_once_and_in_order_with_nothing_around_them(text):
+def test_parse_answer_invalid_tags(text):
     assert reason(text) == "invalid_tags"
 
 
@@ -124,7 +124,7 @@ def test_tags_once_and_in_order_with_nothing_around_them(text):
         '\x00{"keyframe_timestamp": null, "bbox_2d_list": []}',
     ],
 )
-def test_not_a_json_object(body):
+def test_parse_answer_invalid_json(body):
     assert reason(f"<think></think><answer>{body}</answer>") == "invalid_json"
 
 
@@ -140,14 +140,14 @@ def test_not_a_json_object(body):
         '{"Keyframe_timestamp": null, "bbox_2d_list": []}',
     ],
 )
-def test_exactly_the_two_fields(body):
+def test_parse_answer_invalid_fields(body):
     assert reason(f"<think></think><answer>{body}</answer>") == "invalid_fields"
 
 
 @pytest.mark.parametrize(
     "keyframe", ["0.7", "8", '"0.8"', "true", "false", "[0.8]", "NaN", "Infinity", "-Infinity", "1e999", "9" * 10_000]
 )
-def test_a_keyframe_that_was_not_shown(keyframe):
+def test_parse_answer_unknown_keyframe(keyframe):
     assert reason(reply(keyframe)) == "unknown_keyframe"
 
 
@@ -172,7 +172,7 @@ def test_a_keyframe_that_was_not_shown(keyframe):
         "[[20, 40, 60, 80], 3]",
     ],
 )
-def test_boxes_are_lists_of_four_finite_numbers(boxes):
+def test_parse_answer_invalid_boxes(boxes):
     assert reason(reply(boxes=boxes)) == "invalid_boxes"
 
 
@@ -187,22 +187,22 @@ def test_boxes_are_lists_of_four_finite_numbers(boxes):
         [20, 40, 20 + 1e-9, 80],
     ],
 )
-def test_a_box_without_area_in_the_frame(box):
+def test_parse_answer_zero_area_box(box):
     assert reason(reply(boxes=json.dumps([[1, 1, 9, 9], box]))) == "zero_area_box"
 
 
-def test_boxes_and_keyframe_come_together():
+def test_parse_answer_missing_boxes_or_keyframe():
     assert reason(reply(boxes="[]")) == "missing_boxes"
     assert reason(reply(keyframe="null")) == "missing_keyframe"
 
 
-def test_number_of_boxes_is_bounded():
+def test_parse_answer_too_many_boxes():
     box = [1, 1, 9, 9]
     assert len(parse_answer(reply(boxes=json.dumps([box] * MAX_BOXES)), PIXELS).boxes) == MAX_BOXES
     assert reason(reply(boxes=json.dumps([box] * (MAX_BOXES + 1)))) == "too_many_boxes"
 
 
-def test_the_fullest_answer_fits_the_length_limit():
+def test_parse_answer_longest_answer_is_valid():
     boxes = [[math.pi * 1e-100] * 2 + [math.pi * 1e-5] * 2] * MAX_BOXES
     text = json.dumps({"keyframe_timestamp": 0.8, "bbox_2d_list": boxes}, indent=2)
     assert len(text) <= MAX_ANSWER_CHARS
@@ -220,14 +220,14 @@ def test_the_fullest_answer_fits_the_length_limit():
         ("\x00" * 1_000_000, "answer_too_long"),
     ],
 )
-def test_bombs(body, expected):
+def test_parse_answer_deep_or_long_text_is_rejected(body, expected):
     assert reason(f"<think></think><answer>{body}</answer>") == expected
 
 
 @pytest.mark.parametrize(
     "junk", ["<think>", "<", "</think><answer>", "{", "\ud800", "\x00", "a b\n", "<think></think><answer>"]
 )
-def test_a_megabyte_of_junk_takes_no_time(junk):
+def test_parse_answer_long_text_is_fast(junk):
     junk *= 1_000_000 // len(junk)
     started = time.process_time()
     for text in (junk, reply() + junk, junk + reply(), reply().replace("0.8", junk)):
@@ -236,7 +236,7 @@ def test_a_megabyte_of_junk_takes_no_time(junk):
     assert time.process_time() - started < 1
 
 
-def test_long_thinking_is_fine():
+def test_parse_answer_long_thinking_is_valid():
     assert len(parse_answer(reply(thinking="hm " * 300_000), PIXELS).thinking) == 899_999
 
 
@@ -256,7 +256,7 @@ ANY_TEXT = st.one_of(
 
 
 def read_or_reject(text, shown):
-    """Parses text that may be anything, and checks what comes back if something does."""
+    """Parses any text, and checks the answer if there is one."""
     try:
         answer = parse_answer(text, shown)
     except AnswerError as rejected:
@@ -273,12 +273,12 @@ def read_or_reject(text, shown):
 
 
 @given(ANY_TEXT, st.sampled_from([PIXELS, NORMALIZED]))
-def test_any_text_is_an_answer_or_an_answer_error(text, shown):
+def test_parse_answer_any_text_raises_only_answer_error(text, shown):
     read_or_reject(text, shown)
 
 
 @given(st.data(), st.sampled_from([PIXELS, NORMALIZED]))
-def test_mutated_answers_are_answers_or_answer_errors(data, shown):
+def test_parse_answer_mutated_reply_raises_only_answer_error(data, shown):
     text = data.draw(st.sampled_from([NONE, reply(), reply(boxes="[[1, 2, 3, 4], [5, 6, 7, 8]]")]))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
@@ -294,13 +294,13 @@ NUMBERS = st.one_of(st.integers(), st.floats(), st.booleans(), st.none(), st.tex
     st.one_of(NUMBERS, st.sampled_from([0.0, 0.8])),
     st.one_of(NUMBERS, st.lists(st.one_of(NUMBERS, st.lists(NUMBERS, max_size=5)), max_size=4)),
 )
-def test_any_json_values_are_an_answer_or_an_answer_error(keyframe, boxes):
+def test_parse_answer_any_json_raises_only_answer_error(keyframe, boxes):
     read_or_reject(reply(json.dumps(keyframe), json.dumps(boxes)), PIXELS)
 
 
 @st.composite
 def truths(draw):
-    """What a video showed and a true answer about it, its boxes anywhere in the source frame."""
+    """A record of frames and an answer, with boxes anywhere in the source frame."""
     size = st.tuples(st.integers(28, 2_000), st.integers(28, 2_000))
     width, height = source = draw(size)
     indices = sorted(draw(st.sets(st.integers(0, 500), min_size=1, max_size=8)))
@@ -316,7 +316,7 @@ def truths(draw):
 
 
 @given(truths())
-def test_what_is_written_reads_back(truth):
+def test_write_answer_parses_back(truth):
     shown, thinking, keyframe, boxes = truth
     answer = parse_answer(write_answer(thinking, keyframe, boxes, shown), shown)
     assert (answer.thinking, answer.keyframe) == (thinking.strip(), keyframe)
@@ -329,20 +329,20 @@ def test_what_is_written_reads_back(truth):
 
 
 @given(truths())
-def test_what_was_read_writes_the_same_again(truth):
+def test_write_answer_parsed_answer_is_written_the_same(truth):
     shown, thinking, keyframe, boxes = truth
     text = write_answer(thinking.strip(), keyframe, boxes, shown)
     answer = parse_answer(text, shown)
     assert write_answer(answer.thinking, answer.keyframe, answer.boxes, shown) == text
 
 
-def test_what_is_written_is_the_format_asked_for():
+def test_write_answer_text():
     written = write_answer("it is red", 8, np.array([[10, 10, 30, 20]]), PIXELS)
     assert written == reply()
     assert write_answer("no bar", None, np.zeros((0, 4)), PIXELS) == NONE
 
 
-def test_a_box_thinner_than_a_unit_becomes_the_unit_around_its_middle():
+def test_write_answer_thin_box_is_widened():
     coarse = Shown((0,), ("0.0",), (10, 10), (100, 100), "pixels")
     boxes = np.array([[6, 40, 9, 80], [96, 99, 100, 100], [14, 0, 16, 1]])
     read = parse_answer(write_answer("", 0, boxes, coarse), coarse).boxes
@@ -365,7 +365,7 @@ BOX = np.array([[10.0, 10, 30, 20]])
         ("", 8, BOX + 100, "boxes must be finite"),
     ],
 )
-def test_what_would_not_read_back_is_not_written(thinking, keyframe, boxes, words):
+def test_write_answer_invalid_answer_raises(thinking, keyframe, boxes, words):
     with pytest.raises(ValueError, match=words):
         write_answer(thinking, keyframe, boxes, PIXELS)
 
@@ -375,14 +375,14 @@ def choice(frame="1", description='"the red one"', more="", thinking="it is red"
     return f"<think>{thinking}</think><answer>[{entry}{more}]</answer>"
 
 
-def test_a_choice_of_one_of_the_frames_shown():
+def test_parse_choice_returns_frame_index():
     assert parse_choice(choice(), PIXELS) == Choice("it is red", 8, "the red one")
     assert parse_choice(choice("2.0"), PIXELS).keyframe == 16
     assert parse_choice(choice(description='" the\\n red\\tone "'), PIXELS).description == "the red one"
     assert parse_choice(choice(description='"[it], {one} of <them>"'), PIXELS).description == "[it], {one} of <them>"
 
 
-def test_a_choice_of_none():
+def test_parse_choice_empty_list_is_no_target():
     assert parse_choice("<think>no bar</think> <answer> [ ] </answer>", PIXELS) == Choice("no bar", None, "")
 
 
@@ -415,11 +415,11 @@ def test_a_choice_of_none():
         ("<think></think><answer>" + '{"a":' * 3_000 + "</answer>", "invalid_json"),
     ],
 )
-def test_a_choice_that_cannot_be_used(text, expected):
+def test_parse_choice_invalid_reply_raises(text, expected):
     assert reason(text, parse=parse_choice) == expected
 
 
-def test_boxes_on_the_frame_shown():
+def test_parse_boxes_scale_to_source():
     read = parse_boxes('[{"bbox_2d": [20, 40, 60, 80]}, {"bbox_2d": [-9, 0, 999, 20.5]}]', PIXELS)
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, [[10, 10, 30, 20], [0, 0, 100, 5.125]])
@@ -434,7 +434,7 @@ def test_boxes_on_the_frame_shown():
         '[{"bbox_2d": [20, 40, 60, 80], "label": null}]',
     ],
 )
-def test_boxes_as_qwen_models_write_them(text):
+def test_parse_boxes_labels_and_code_fence_are_valid(text):
     np.testing.assert_array_equal(parse_boxes(text, PIXELS), [[10, 10, 30, 20]])
 
 
@@ -467,11 +467,11 @@ def test_boxes_as_qwen_models_write_them(text):
         (" " * 20 + "x" * 1_000_000, "answer_too_long"),
     ],
 )
-def test_boxes_that_cannot_be_used(text, expected):
+def test_parse_boxes_invalid_reply_raises(text, expected):
     assert reason(text, parse=parse_boxes) == expected
 
 
-def test_number_of_boxes_on_a_frame_is_bounded():
+def test_parse_boxes_too_many_boxes():
     box = {"bbox_2d": [math.pi * 1e-100] * 2 + [math.pi * 1e-5] * 2, "label": "the red one"}
     text = json.dumps([box] * MAX_BOXES, indent=2)
     assert len(parse_boxes(text, PIXELS)) == MAX_BOXES
@@ -489,7 +489,7 @@ ANY_TURN = st.one_of(
 
 
 def read_turns_or_reject(text, shown):
-    """Parses text as a choice and as boxes, and checks what comes back if something does."""
+    """Parses any text as a choice and as boxes, and checks the results if there are any."""
     for parse in (parse_choice, parse_boxes):
         read = why = None
         try:
@@ -512,12 +512,12 @@ def read_turns_or_reject(text, shown):
 
 
 @given(ANY_TURN, st.sampled_from([PIXELS, NORMALIZED]))
-def test_any_text_is_a_choice_boxes_or_an_answer_error(text, shown):
+def test_parse_choice_and_boxes_any_text_raises_only_answer_error(text, shown):
     read_turns_or_reject(text, shown)
 
 
 @given(st.data(), st.sampled_from([PIXELS, NORMALIZED]))
-def test_mutated_turns_are_read_or_answer_errors(data, shown):
+def test_parse_choice_and_boxes_mutated_reply_raises_only_answer_error(data, shown):
     text = data.draw(st.sampled_from([choice(), "<think></think><answer>[]</answer>", BOXES, f"```json\n{BOXES}\n```"]))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
@@ -527,7 +527,7 @@ def test_mutated_turns_are_read_or_answer_errors(data, shown):
 
 
 @given(truths(), st.text())
-def test_what_is_written_in_two_turns_reads_back(truth, description):
+def test_write_choice_and_boxes_parse_back(truth, description):
     shown, thinking, keyframe, boxes = truth
     description = " ".join(description.split())
     if keyframe is None or not description or any(tag in description for tag in TAGS):
@@ -542,7 +542,7 @@ def test_what_is_written_in_two_turns_reads_back(truth, description):
     np.testing.assert_array_equal(parse_boxes(write_boxes(boxes, closeup), closeup), one_turn)
 
 
-def test_what_is_written_in_two_turns_is_the_format_asked_for():
+def test_write_choice_and_boxes_text():
     assert write_choice(Choice("it is red", 8, "the red one"), PIXELS) == choice()
     assert write_boxes(np.array([[10, 10, 30, 20]]), PIXELS) == '[{"bbox_2d": [20, 40, 60, 80]}]'
 
@@ -559,12 +559,12 @@ def test_what_is_written_in_two_turns_is_the_format_asked_for():
         (Choice("", 8, "[" * 100), "cannot be written"),
     ],
 )
-def test_a_choice_that_would_not_read_back_is_not_written(wrong, words):
+def test_write_choice_invalid_choice_raises(wrong, words):
     with pytest.raises(ValueError, match=words):
         write_choice(wrong, PIXELS)
 
 
 @pytest.mark.parametrize("boxes", [BOX[:0], np.repeat(BOX, MAX_BOXES + 1, axis=0), BOX[:, ::-1]])
-def test_boxes_that_would_not_read_back_are_not_written(boxes):
+def test_write_boxes_invalid_boxes_raise(boxes):
     with pytest.raises(ValueError, match=r"boxes"):
         write_boxes(boxes, PIXELS)

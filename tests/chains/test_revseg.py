@@ -25,7 +25,7 @@ def run(film, replies, view=VIEW):
     return outcome, policy
 
 
-def test_first_when_then_where(film):
+def test_revseg_two_turns_give_answer(film):
     outcome, policy = run(film, [CHOICE, BOXES])
     assert (outcome.failure, outcome.keyframe, outcome.replies) == (None, 10, (CHOICE, BOXES))
     assert (outcome.answer.thinking, outcome.answer.keyframe) == ("grey", 10)
@@ -35,7 +35,7 @@ def test_first_when_then_where(film):
     assert policy.dialogues[1][:2] == (policy.dialogues[0][0], CHOICE)
 
 
-def test_instruction_then_numbered_frames_then_nothing_but_the_question(film):
+def test_ask_when_content_order(film):
     turn = next(revseg(sample(film), VIEW))
     texts = [part for part in turn.content if isinstance(part, str)]
     assert texts[1:] == ["frame 0, 0.0 s:", "frame 1, 1.0 s:", "frame 2, 2.0 s:", "Question: the grey one"]
@@ -44,7 +44,7 @@ def test_instruction_then_numbered_frames_then_nothing_but_the_question(film):
     assert [int(image[0, 0, 0]) for image in turn.images] == [0, 10, 20]
 
 
-def test_the_second_turn_is_the_chosen_frame_alone_and_large(film):
+def test_revseg_second_turn_shows_chosen_frame_larger(film):
     _, policy = run(film, [CHOICE, BOXES])
     image, words = policy.dialogues[1][-1].content
     assert image.shape == (24, 32, 3)
@@ -52,24 +52,24 @@ def test_the_second_turn_is_the_chosen_frame_alone_and_large(film):
     assert '"the grey one, on the left"' in words
 
 
-def test_sizes_of_a_view_that_names_them_all(film):
+def test_revseg_sizes_of_view(film):
     _, policy = run(film, [CHOICE, BOXES], View(3, (20, 20), overview_wh=(8, 8), closeup_wh=(12, 10)))
     (first,), (*_, second) = policy.dialogues
     assert {image.shape for image in first.images} == {(8, 8, 3)}
     assert [image.shape for image in second.images] == [(10, 12, 3)]
 
 
-def test_a_closeup_is_twice_as_large_unless_the_view_says_otherwise(film):
+def test_revseg_closeup_default_is_twice_as_large(film):
     _, policy = run(film, [CHOICE, BOXES], View(3, (16, 12)))
     assert policy.dialogues[1][-1].images[0].shape == (24, 32, 3)
 
 
-def test_frames_without_times_have_their_numbers_alone(film):
+def test_ask_when_without_times_has_numbers_only(film):
     turn = next(revseg(sample(film, fps=None), VIEW))
     assert [part for part in turn.content if isinstance(part, str)][1:4] == ["frame 0:", "frame 1:", "frame 2:"]
 
 
-def test_frames_can_be_chosen(film):
+def test_revseg_indices_select_frames(film):
     chain = revseg(sample(film), VIEW, indices=(3, 7, 8))
     turn = next(chain)
     assert [int(image[0, 0, 0]) for image in turn.images] == [3, 7, 8]
@@ -77,7 +77,7 @@ def test_frames_can_be_chosen(film):
 
 
 @pytest.mark.parametrize(("coordinates", "unit"), [("pixels", "pixels"), ("normalized_1000", "0 to 1000")])
-def test_the_second_turn_names_the_units_of_boxes(film, coordinates, unit):
+def test_ask_where_names_coordinates(film, coordinates, unit):
     chain = revseg(sample(film), View(3, (16, 12), coordinates))
     assert "pixels" not in next(chain).content[0]
     assert unit in chain.send(CHOICE).content[-1]
@@ -89,27 +89,27 @@ def test_revseg_normalized_boxes_refer_to_closeup(film):
     np.testing.assert_array_equal(outcome.answer.boxes, [[1, 3, 2, 6]])
 
 
-def test_a_description_is_said_again_as_it_is(film):
+def test_revseg_description_is_in_second_turn(film):
     odd = CHOICE.replace("the grey one, on the left", "{left} %s {0} \\u00e9")
     chain = revseg(sample(film), VIEW)
     next(chain)
     assert '"{left} %s {0} é"' in chain.send(odd).content[-1]
 
 
-def test_no_such_object_ends_the_dialogue(film):
+def test_revseg_no_target_ends_dialogue(film):
     outcome, policy = run(film, [NONE])
     assert (outcome.failure, outcome.keyframe, outcome.answer.keyframe) == (None, None, None)
     assert (outcome.answer.thinking, outcome.answer.boxes.shape) == ("not here", (0, 4))
     assert len(policy.dialogues) == 1
 
 
-def test_no_such_object_gives_empty_masks(film, box_tracker):
+def test_revseg_no_target_has_no_masks(film, box_tracker):
     policy = ScriptedPolicy([NONE], view=VIEW)
     result = segment(film(num_frames=21), "the grey one", policy=policy, tracker=box_tracker, chain="revseg")
     assert (result.masklets.num_objects, result.masklets.num_frames, box_tracker.calls) == (0, 21, [])
 
 
-def test_boxes_are_followed_from_the_chosen_frame(film, box_tracker):
+def test_revseg_boxes_are_tracked_from_keyframe(film, box_tracker):
     policy = ScriptedPolicy([CHOICE, BOXES], view=VIEW)
     result = segment(film(num_frames=21), "the grey one", policy=policy, tracker=box_tracker, chain="revseg")
     assert (box_tracker.calls, result.masklets.num_objects, result.masklets.area(0)) == ([10], 2, 48)
@@ -119,7 +119,7 @@ def test_boxes_are_followed_from_the_chosen_frame(film, box_tracker):
     ("reply", "reason"),
     [("the second one", "invalid_tags"), (CHOICE.replace("1", "3"), "unknown_keyframe"), (BOXES, "invalid_tags")],
 )
-def test_a_first_reply_that_cannot_be_used_ends_the_dialogue(film, reply, reason):
+def test_revseg_invalid_first_reply_ends_dialogue(film, reply, reason):
     outcome, policy = run(film, [reply])
     assert (outcome.answer, outcome.failure) == (None, reason)
     assert (outcome.keyframe, outcome.num_unasked_turns, outcome.replies) == (None, 1, (reply,))
@@ -135,14 +135,14 @@ def test_a_first_reply_that_cannot_be_used_ends_the_dialogue(film, reply, reason
         ('[{"box": [1, 2, 3, 4]}]', "invalid_fields"),
     ],
 )
-def test_a_second_reply_that_cannot_be_used_leaves_the_frame_chosen(film, reply, reason):
+def test_revseg_invalid_second_reply_keeps_keyframe(film, reply, reason):
     outcome, _ = run(film, [CHOICE, reply])
     assert (outcome.answer, outcome.failure) == (None, reason)
     assert (outcome.keyframe, outcome.num_unasked_turns, outcome.replies) == (10, 0, (CHOICE, reply))
 
 
-def test_dialogues_of_one_and_two_turns_are_asked_together(film):
-    """One says none and one fails at once; the others go on without them."""
+def test_revseg_dialogues_of_one_and_two_turns_are_batched(film):
+    """One abstains and one fails in the first turn; the others continue."""
     replies = {"a": [CHOICE, BOXES], "b": [NONE], "c": ["junk"], "d": [CHOICE.replace("1", "2"), BOXES]}
     chains = [revseg(VideoSample(name, film(), name), VIEW) for name in replies]
     calls = []
@@ -159,7 +159,7 @@ def test_dialogues_of_one_and_two_turns_are_asked_together(film):
     assert [outcome.keyframe for outcome in outcomes] == [15, None, None, 29]
 
 
-def test_repeating_the_prompts_is_no_answer(film):
+def test_revseg_copied_prompt_is_invalid(film):
     chain = revseg(sample(film), VIEW)
     first = next(chain).content[0]
     second = chain.send(CHOICE).content[-1]
@@ -172,13 +172,13 @@ def test_repeating_the_prompts_is_no_answer(film):
             parse_boxes(line, shown)
 
 
-def test_the_instruction_is_short(film):
+def test_ask_when_instruction_is_short(film):
     chain = revseg(sample(film), VIEW)
     assert len(next(chain).content[0].split()) <= 100
     assert len(chain.send(CHOICE).content[-1].split()) <= 40
 
 
-def test_questions_about_one_video_share_everything_but_the_question(film):
+def test_ask_when_same_video_shares_prefix(film):
     video = film()
     first, second = (next(revseg(VideoSample(query, video, query), VIEW)) for query in ("the red star", "whoever"))
     for ours, theirs in zip(first.content[:-1], second.content[:-1], strict=True):
@@ -187,12 +187,12 @@ def test_questions_about_one_video_share_everything_but_the_question(film):
 
 
 @pytest.mark.parametrize("query", ["", "  ", "x" * 100_000])
-def test_a_query_that_cannot_be_asked_reads_no_frame(film, query):
+def test_revseg_invalid_query_reads_no_frame(film, query):
     video = film()
     with pytest.raises(SettingsError):
         next(revseg(VideoSample("a", video, query), VIEW))
     assert video.reads == []
 
 
-def test_the_chain_is_found_by_its_name():
+def test_get_chain_returns_revseg():
     assert CHAINS["revseg"] is revseg

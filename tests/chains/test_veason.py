@@ -22,14 +22,14 @@ def end_of(chain, reply):
     return end.value.value
 
 
-def test_one_turn_then_the_answer_in_source_pixels_and_whole_video_frames(film):
+def test_veason_one_turn_gives_answer(film):
     chain, _ = ask(VideoSample("a", film(num_frames=21), "the grey one"))
     answer = end_of(chain, REPLY)
     assert (answer.thinking, answer.keyframe) == ("grey", 10)
     np.testing.assert_array_equal(answer.boxes, [[1, 1, 4, 3]])
 
 
-def test_instruction_then_labelled_frames_then_nothing_but_the_question(film):
+def test_ask_content_order(film):
     _, turn = ask(VideoSample("a", film(num_frames=21), " the  grey\none "))
     texts = [part for part in turn.content if isinstance(part, str)]
     assert texts[1:] == ["0.0 s:", "1.0 s:", "2.0 s:", "Question: the grey one"]
@@ -38,7 +38,7 @@ def test_instruction_then_labelled_frames_then_nothing_but_the_question(film):
     assert [int(image[0, 0, 0]) for image in turn.images] == [0, 10, 20]
 
 
-def test_questions_about_one_video_share_everything_but_the_question(film):
+def test_ask_same_video_shares_prefix(film):
     video = film()
     _, first = ask(VideoSample("a", video, "the red star"))
     _, second = ask(VideoSample("b", video, "whoever leaves first"))
@@ -49,7 +49,7 @@ def test_questions_about_one_video_share_everything_but_the_question(film):
 
 @pytest.mark.parametrize("fps", [10.0, None])
 @pytest.mark.parametrize(("coordinates", "unit"), [("pixels", "pixels"), ("normalized_1000", "0 to 1000")])
-def test_the_instruction_names_what_is_asked_for_and_is_short(film, fps, coordinates, unit):
+def test_ask_instruction_names_units_and_is_short(film, fps, coordinates, unit):
     _, turn = ask(VideoSample("a", film(fps=fps), "it"), View(3, (16, 12), coordinates))
     instruction = turn.content[0]
     assert unit in instruction
@@ -58,7 +58,7 @@ def test_the_instruction_names_what_is_asked_for_and_is_short(film, fps, coordin
     assert len(instruction.split()) <= 80
 
 
-def test_repeating_the_prompt_is_no_answer(film):
+def test_veason_copied_prompt_is_invalid(film):
     video = film()
     _, turn = ask(VideoSample("a", video, "it"))
     with pytest.raises(AnswerError):
@@ -68,25 +68,25 @@ def test_repeating_the_prompt_is_no_answer(film):
         parse_answer(example, describe(video, VIEW))
 
 
-def test_frames_can_be_chosen(film):
+def test_veason_indices_select_frames(film):
     chain, turn = ask(VideoSample("a", film(num_frames=21), "it"), indices=(3, 10))
     assert [int(image[0, 0, 0]) for image in turn.images] == [3, 10]
     assert end_of(chain, REPLY).keyframe == 10
 
 
-def test_a_reply_that_cannot_be_used(film):
+def test_veason_invalid_reply_raises(film):
     chain, _ = ask(VideoSample("a", film(), "it"))
     with pytest.raises(AnswerError, match="invalid_tags"):
         chain.send("it is the grey one")
 
 
 @pytest.mark.parametrize("query", ["", "  ", "x" * 100_000])
-def test_a_query_that_cannot_be_asked_reads_no_frame(film, query):
+def test_veason_invalid_query_reads_no_frame(film, query):
     video = film()
     with pytest.raises(SettingsError):
         ask(VideoSample("a", video, query))
     assert video.reads == []
 
 
-def test_the_chain_is_found_by_its_name():
+def test_get_chain_returns_veason():
     assert CHAINS["veason"] is veason

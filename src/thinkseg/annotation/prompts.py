@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thinkseg.annotation.tasks import Task
-from thinkseg.chains.veason import CLOCKS, LABELS
+from thinkseg.chains.veason import LABELS, UNIT_NAMES
 from thinkseg.types import LabelUnit, Turn
 
 STEPS = ("summary", "reason", "place")
@@ -91,7 +91,7 @@ def frame_phrase(label: str, label_unit: LabelUnit) -> str:
 def annotation_turn(task: Task, template: int) -> Turn:
     """Returns the prompt for a task. template: index into `TEMPLATES`, modulo their number."""
     wording, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
-    content: list[str | np.ndarray] = [wording.opening.format(query=draft.query, clock=CLOCKS[draft.label_unit])]
+    content: list[str | np.ndarray] = [wording.opening.format(query=draft.query, clock=UNIT_NAMES[draft.label_unit])]
     for label, image, masks in zip(draft.labels, task.images, task.masks, strict=True):
         content += (LABELS[draft.label_unit].format(label), outlined(image, masks))
     steps = wording.no_target

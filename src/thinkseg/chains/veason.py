@@ -15,7 +15,7 @@ from thinkseg.chains.parsing import BOXES, KEYFRAME, parse_answer
 from thinkseg.types import Chain, LabelUnit, Turn, VideoSample, View
 
 INSTRUCTION = (
-    "Look at these video frames; before each stands its {clock}. "
+    "Look at these video frames; before each stands its {unit}. "
     "Inside <think> tags, reason about what the question means and which object or objects it asks for. "
     "Choose the frame that shows them best. "
     "Then answer inside <answer> tags with one box for each target, in {units}:\n"
@@ -24,7 +24,7 @@ INSTRUCTION = (
 )
 """Its example does not parse, so that copying it is not an answer."""
 
-CLOCKS: dict[LabelUnit, str] = {"seconds": "time in seconds", "index": "number"}
+UNIT_NAMES: dict[LabelUnit, str] = {"seconds": "time in seconds", "index": "number"}
 LABELS: dict[LabelUnit, str] = {"seconds": "{} s:", "index": "frame {}:"}
 
 
@@ -43,7 +43,7 @@ def veason(sample: VideoSample, view: View, indices: Sequence[int] | None = None
 def ask(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
     """Makes the turn: the instruction, label and image per frame, and the query."""
     content: list[str | np.ndarray] = [
-        INSTRUCTION.format(clock=CLOCKS[shown.label_unit], units=UNITS[shown.coordinates])
+        INSTRUCTION.format(unit=UNIT_NAMES[shown.label_unit], units=UNITS[shown.coordinates])
     ]
     for label, image in zip(shown.labels, images, strict=True):
         content += (LABELS[shown.label_unit].format(label), image)

@@ -11,7 +11,7 @@ from functools import partial
 from thinkseg.data.benchmarks.base import Benchmark, Video
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_tracks import LazyTrack
-from thinkseg.types import Progress
+from thinkseg.types import ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def count_dataset(benchmark: Benchmark) -> DatasetStats:
     )
 
 
-def check(benchmark: Benchmark, progress: Progress | None = None) -> None:
+def check(benchmark: Benchmark, progress: ProgressCallback | None = None) -> None:
     """Checks the header of every frame and every mask of a target; issues go to `benchmark.issues`.
 
     The frames of a video must exist, be images, and share one size. Masks must exist, belong to a known object, have

@@ -21,7 +21,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.boxes import mean_matched_iou
 from thinkseg.pipeline import resolve_view, run_chains
-from thinkseg.types import ChainFn, Coordinates, Outcome, Policy, Progress, Turn, VideoSample, View
+from thinkseg.types import ChainFn, Coordinates, Outcome, Policy, ProgressCallback, Turn, VideoSample, View
 
 CONVENTIONS: tuple[Coordinates, ...] = get_args(Coordinates)
 
@@ -77,7 +77,7 @@ class PolicyCheck:
 
 
 def check(
-    policy: Policy, chain: ChainFn, clips: int, view: View | None = None, progress: Progress | None = None
+    policy: Policy, chain: ChainFn, clips: int, view: View | None = None, progress: ProgressCallback | None = None
 ) -> PolicyCheck:
     """Prompts a policy about the first `clips` easy samples of the val split.
 

@@ -20,10 +20,10 @@ from thinkseg.evaluation.predictions import Masks, encode_png, open_predictions
 from thinkseg.ops.masks import empty
 from thinkseg.storage.atomic import replacing, writing
 from thinkseg.storage.run_folder import ROWS, read_rows
-from thinkseg.types import Progress
+from thinkseg.types import ProgressCallback
 
 
-def write_submission(benchmark: Benchmark, folder: Path, out: Path, progress: Progress | None = None) -> int:
+def write_submission(benchmark: Benchmark, folder: Path, out: Path, progress: ProgressCallback | None = None) -> int:
     """Writes the zip file; returns how many expressions have empty masks because of a failure.
 
     folder: mask images in the benchmark's layout, or the folder of an evaluation. progress: called with (done, total)

@@ -14,7 +14,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
 from thinkseg.export.samples import ExportSample, ExportSettings, SkipSampleError, check_placeholders
 from thinkseg.export.sources import ExportSource
-from thinkseg.types import Progress
+from thinkseg.types import ProgressCallback
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,11 @@ def checked_format(format_name: str, chain: str) -> Format:
 
 
 def export(
-    source: ExportSource, format_name: str, job: ExportJob, issues: DatasetIssues, progress: Progress | None = None
+    source: ExportSource,
+    format_name: str,
+    job: ExportJob,
+    issues: DatasetIssues,
+    progress: ProgressCallback | None = None,
 ) -> ExportResult:
     """Writes all samples of a source that a format can use.
 
@@ -82,7 +86,7 @@ class _Samples:
     """Iterates over the usable samples of a source. written, skipped: as in `ExportResult`, so far."""
 
     def __init__(
-        self, source: ExportSource, settings: ExportSettings, issues: DatasetIssues, progress: Progress | None
+        self, source: ExportSource, settings: ExportSettings, issues: DatasetIssues, progress: ProgressCallback | None
     ) -> None:
         self._source = source
         self._settings = settings

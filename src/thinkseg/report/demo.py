@@ -27,7 +27,7 @@ from thinkseg.report.result_files import write_files
 from thinkseg.report.results_page import ReportItem, format_score, mean_scores, verdict, write_page
 from thinkseg.storage.atomic import result_folder, write_json
 from thinkseg.storage.run_folder import Row
-from thinkseg.types import Policy, Progress, Tracker
+from thinkseg.types import Policy, ProgressCallback, Tracker
 
 POOL = 20
 """Samples to choose from: enough to hold every category."""
@@ -37,7 +37,7 @@ EXTRA = 1
 
 
 def run(
-    out: Path, policy: Policy, tracker: Tracker, progress: Progress | None = None, chain: str = "veason"
+    out: Path, policy: Policy, tracker: Tracker, progress: ProgressCallback | None = None, chain: str = "veason"
 ) -> list[Row]:
     """Answers, tracks and scores the samples, writes the folder `out`, and returns one row per sample.
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from thinkseg import __version__
 from thinkseg.storage.atomic import result_folder, write_json
-from thinkseg.types import Masklets, Progress, Segmentation
+from thinkseg.types import Masklets, ProgressCallback, Segmentation
 
 FOLDER_FPS = 12.0
 """Frames per second of the overlay of a video without timestamps."""
@@ -31,7 +31,7 @@ PACKAGES = ("torch", "transformers", "numpy", "av", "opencv-python-headless")
 
 
 def write_result(
-    result: Segmentation, out: Path, settings: Mapping[str, Any], progress: Progress | None = None
+    result: Segmentation, out: Path, settings: Mapping[str, Any], progress: ProgressCallback | None = None
 ) -> None:
     """Writes a segmentation to the folder `out`. Raises SettingsError as `result_folder` does.
 
@@ -42,7 +42,7 @@ def write_result(
 
 
 def write_files(
-    result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: Progress | None = None
+    result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: ProgressCallback | None = None
 ) -> None:
     """Writes the files of a segmentation to an existing folder."""
     from thinkseg.ops.masks import json_of
@@ -121,7 +121,7 @@ def _write_masks(masklets: Masklets, folder: Path) -> None:
         Image.fromarray(mask).save(folder / f"{frame:0{digits}d}.png", compress_level=3)
 
 
-def _overlays(result: Segmentation, progress: Progress | None) -> Iterator[np.ndarray]:
+def _overlays(result: Segmentation, progress: ProgressCallback | None) -> Iterator[np.ndarray]:
     """Yields the frames with their masks, and with the boxes on the keyframe."""
     from thinkseg.ops.draw import overlay
 

@@ -1,7 +1,7 @@
 """Rewards for the format of replies, whatever their content.
 
 The tags around thinking and answer are one half of a reply's format, the fields of the answer the other. The second
-reply of the chain `revseg` has no tags, so its fields are its whole format. A keyframe that was not shown, or a box
+reply of the chain `revseg` has no tags, so its fields are all of its format. A keyframe that was not shown, or a box
 without area, is content: other rewards score it.
 """
 

@@ -30,7 +30,7 @@ from thinkseg.data.shapes.episodes import SOURCE_WH, Episode, episode, episode_m
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.simulation import FPS
 from thinkseg.ops.masks import encode
-from thinkseg.types import Masklets, Progress
+from thinkseg.types import Masklets, ProgressCallback
 
 REFERRING, REASONING, NO_TARGET = 0, 1, 2
 """ReVOS's type_id."""
@@ -44,7 +44,7 @@ def write_dataset(
     indices: Sequence[int],
     size_wh: tuple[int, int] = SOURCE_WH,
     num_questions: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> int:
     """Writes clips (split, index) with up to `num_questions` questions each; returns the number of questions.
 

@@ -23,7 +23,7 @@ from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureC
 from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
 from thinkseg.storage.mask_spool import MaskSpool
-from thinkseg.types import Frames, Masklets, Progress, Rle
+from thinkseg.types import Frames, Masklets, ProgressCallback, Rle
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,9 @@ class Sam2Tracker:
         """Frees the cached features. This also happens when their video is deleted or another video is tracked."""
         self._latest.clear()
 
-    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+    def track(
+        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
+    ) -> Masklets:
         """Tracks boxes float32 (N, 4) xyxy (source pixels, on `keyframe`) through the complete video.
 
         Calls from several threads run one after the other. Raises SettingsError if the keyframe is not in the video or

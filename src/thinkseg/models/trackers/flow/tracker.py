@@ -20,7 +20,7 @@ from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask
 from thinkseg.models.trackers.flow.tracked_object import TrackedObject
 from thinkseg.ops.masks import encode
 from thinkseg.storage.mask_spool import MaskSpool
-from thinkseg.types import Frames, Masklets, Progress, Rle
+from thinkseg.types import Frames, Masklets, ProgressCallback, Rle
 
 MIN_REMAINING_SHARE = 0.3
 """Share of a mask that must remain behind a smaller one on the keyframe; otherwise it keeps the common pixels."""
@@ -42,7 +42,9 @@ class FlowTracker:
             raise SettingsError(f"flow tracker: working_side is {working_side}; must be >= 32")
         self.working_side = working_side
 
-    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Progress | None = None) -> Masklets:
+    def track(
+        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
+    ) -> Masklets:
         """Tracks boxes float32 (N, 4) xyxy (source pixels, on `keyframe`) through the complete video.
 
         Raises SettingsError if the keyframe is not in the video or a box has no area inside the frame.
