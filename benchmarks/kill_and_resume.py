@@ -1,9 +1,9 @@
-"""An evaluation killed at random moments, and what is left of it: `python benchmarks/kill_and_resume.py --kills 20`.
+"""Resumes an evaluation that is killed at random times: `python benchmarks/kill_and_resume.py --kills 20`.
 
-Evaluates a small tree in the layout of ReVOS in a process of its own, kills that (SIGKILL) at a random moment after it
-has got a little further, starts it again, and so on. What it comes to in the end must be what an evaluation without
-interruption comes to: the same rows in the same order, none lost and none twice, the same scores and the same masks.
-Prints how far each run got and ends with one JSON line; the status is 1 if anything differs.
+Evaluates a small data set in the layout of ReVOS in a separate process, kills the process (SIGKILL) at a random time
+after it has written a row, and starts it again. The final results must equal those of an uninterrupted evaluation: the
+same rows in the same order, the same scores and the same masks. Prints the progress of each run and ends with one JSON
+line. Exits with status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from thinkseg.types import Dialogue, Frames, Masklets, ProgressCallback, Turn, V
 
 SIZE_WH = (32, 24)
 
-SECONDS = 0.02
-"""What a reply takes."""
+REPLY_SECONDS = 0.02
 
 
 class BoxTracker:
-    """Fills the boxes in every frame."""
+    """Returns the filled boxes as masks of every frame."""
 
     name = "boxes"
 
@@ -50,10 +49,10 @@ class BoxTracker:
 
 
 def reply(dialogue: Dialogue) -> str:
-    """A reply that the question alone decides; one in eight cannot be used."""
-    time.sleep(SECONDS)
+    """Returns a reply that depends on the question only; one in eight is unusable."""
+    time.sleep(REPLY_SECONDS)
     question = dialogue[0]
-    assert isinstance(question, Turn)  # every dialogue begins with one
+    assert isinstance(question, Turn)  # every dialogue begins with a turn
     random_bits = zlib.crc32(str(question.content[-1]).encode())
     if random_bits % 8 == 0:
         return "no idea"
@@ -72,28 +71,28 @@ def start(root: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, "--root", str(root), "--out", str(out)])
 
 
-def lines(out: Path) -> int:
+def count_rows(out: Path) -> int:
     path = out / "results.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def killed(root: Path, out: Path, kills: int) -> int:
-    """Kills an evaluation this often, or until it ends before it could be; returns how often it was killed."""
+def kill_repeatedly(root: Path, out: Path, kills: int) -> int:
+    """Starts and kills an evaluation up to `kills` times. Returns the number of kills; a run may finish first."""
     for count in range(kills):
-        before, process = lines(out), start(root, out)
-        while process.poll() is None and lines(out) == before:
+        before, process = count_rows(out), start(root, out)
+        while process.poll() is None and count_rows(out) == before:
             time.sleep(0.005)
-        time.sleep(random.uniform(0, 6 * SECONDS))
+        time.sleep(random.uniform(0, 6 * REPLY_SECONDS))
         if process.poll() is not None:
             return count
         process.kill()
         process.wait()
-        print(f"kill {count + 1}: {before} -> {lines(out)} rows")
+        print(f"kill {count + 1}: {before} -> {count_rows(out)} rows")
     return kills
 
 
 def contents(out: Path) -> dict[str, Any]:
-    """Everything an evaluation left that has no time in it."""
+    """Reads the results of an evaluation, without times."""
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     for row in rows:
         del row["seconds"]
@@ -114,13 +113,13 @@ def main() -> int:
         return 0
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
-        root, whole, parts = (Path(name) / part for part in ("tree", "whole", "parts"))
+        root, uninterrupted, resumed = (Path(name) / part for part in ("data", "uninterrupted", "resumed"))
         root.mkdir()
         write_dataset(root, "val", range(arguments.clips), SIZE_WH, num_questions=3)
-        run(root, whole)
-        kills = killed(root, parts, arguments.kills)
-        start(root, parts).wait()
-        expected, found = contents(whole), contents(parts)
+        run(root, uninterrupted)
+        kills = kill_repeatedly(root, resumed, arguments.kills)
+        start(root, resumed).wait()
+        expected, found = contents(uninterrupted), contents(resumed)
     same = {part: expected[part] == found[part] for part in expected}
     print(json.dumps({"kills": kills, "rows": len(found["rows"]), "same": same}))
     return 0 if all(same.values()) and kills == arguments.kills else 1

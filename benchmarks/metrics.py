@@ -1,10 +1,11 @@
-"""How fast J and F are scored, against the DAVIS way in plain OpenCV and NumPy: `python benchmarks/metrics.py`.
+"""Speed of J and F, compared with the steps of DAVIS's evaluator in OpenCV and NumPy: `python benchmarks/metrics.py`.
 
-Both score the same masks in turn, in one process and on one thread, at 480x854 and 1080x1920, and must agree in every
-bit. Times are milliseconds of CPU for J and F of one object in one frame, the best of several rounds. Three kinds of
-frames: an object of ordinary size and outline in another place than predicted, noise, which is all contour, and empty
-ones. Ours is measured from arrays and from run lengths, the plain way from arrays and from run lengths it decodes.
-Prints a table, ends with one JSON line, and with --out writes that to a file.
+Both implementations score the same masks in one process on one thread, at 480x854 and 1080x1920; their results must be
+bit-identical. Frames are of three types: an object of typical size whose prediction is shifted, noise, which has the
+longest contours, and empty frames. Masks are given as arrays and as RLEs, which the plain implementation decodes.
+
+Times are CPU milliseconds per object and frame, the best of several rounds. Prints a table, ends with one JSON line,
+and writes that line to the file of --out.
 """
 
 from __future__ import annotations
@@ -30,28 +31,28 @@ Scores = tuple[np.ndarray, np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7, help="of which the best counts")
-    parser.add_argument("--out", type=Path, help="file to write the figures to as well")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds, of which the best counts (default: 7)")
+    parser.add_argument("--out", type=Path, help="file for the JSON line")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    figures: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     print(f"{'frames':<22}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain, RLE':>13}{'ours, RLE':>11}{'ratio':>8}")
     for size, (height, width) in SIZES.items():
-        for kind, make in KINDS.items():
+        for name, make in FRAMES.items():
             row = measure(*make(height, width), args.rounds)
-            figures[f"{size} {kind}"] = row
+            results[f"{size} {name}"] = row
             cells = f"{row['plain_ms']:>9.3f}{row['ours_ms']:>9.4f}{row['ratio']:>8.1f}"
             cells += f"{row['plain_rle_ms']:>13.3f}{row['ours_rle_ms']:>11.4f}{row['ratio_rle']:>8.1f}"
-            print(f"{size + ' ' + kind:<22}{cells}", flush=True)
+            print(f"{size + ' ' + name:<22}{cells}", flush=True)
     machine = {"cpu": cpu_name(), "python": platform.python_version(), "opencv": cv2.__version__}
-    line = json.dumps({"benchmark": "metrics", **machine, "figures": figures})
+    line = json.dumps({"benchmark": "metrics", **machine, "figures": results})
     if args.out:
         args.out.write_text(line + "\n", "utf-8")
     print(line)
 
 
 def measure(predicted: np.ndarray, truth: np.ndarray, rounds: int) -> dict[str, float]:
-    """Milliseconds an object-frame by each way, and how many times as long the plain ways take."""
+    """Milliseconds per object and frame of each implementation, and the ratios of plain to ours."""
     from thinkseg.rle import decode
 
     ours, true = from_stacks(predicted[None]), from_stacks(truth[None])
@@ -60,20 +61,20 @@ def measure(predicted: np.ndarray, truth: np.ndarray, rounds: int) -> dict[str, 
     def decoded(track) -> np.ndarray:
         return np.stack([blank if rle is None else decode(rle) for rle in track])
 
-    ways: dict[str, Callable[[], Scores]] = {
+    implementations: dict[str, Callable[[], Scores]] = {
         "plain_ms": lambda: plain_j_and_f(predicted, truth),
         "ours_ms": lambda: j_and_f(predicted, truth),
         "plain_rle_ms": lambda: plain_j_and_f(decoded(ours.rles[0]), decoded(true.rles[0])),
         "ours_rle_ms": lambda: masklets_j_and_f(ours, true),
     }
     expected = plain_j_and_f(predicted, truth)
-    for name, way in ways.items():
-        assert np.array_equal(way(), expected), f"{name} scores otherwise than the plain way"
-    best = dict.fromkeys(ways, float("inf"))
+    for name, implementation in implementations.items():
+        assert np.array_equal(implementation(), expected), f"{name}: differs from plain_ms"
+    best = dict.fromkeys(implementations, float("inf"))
     for _ in range(rounds):
-        for name, way in ways.items():
+        for name, implementation in implementations.items():
             start = time.process_time()
-            way()
+            implementation()
             best[name] = min(best[name], (time.process_time() - start) * 1e3 / len(truth))
     best["ratio"] = best["plain_ms"] / best["ours_ms"]
     best["ratio_rle"] = best["plain_rle_ms"] / best["ours_rle_ms"]
@@ -81,9 +82,9 @@ def measure(predicted: np.ndarray, truth: np.ndarray, rounds: int) -> dict[str, 
 
 
 def plain_j_and_f(predicted: np.ndarray, truth: np.ndarray) -> Scores:
-    """J and F in the steps that DAVIS's evaluator takes: whole arrays, a mask of void pixels, contours dilated.
+    """J and F in the steps of DAVIS's evaluator: full arrays, a mask of void pixels, dilated contours.
 
-    Its copies and conversions are kept, for they are part of what it costs: those of masks that are bool already, too.
+    Keeps all of its copies and conversions, because they are part of its cost.
     """
     ours, true = predicted.astype(bool), truth.astype(bool)
     void = np.zeros_like(ours)
@@ -124,7 +125,7 @@ def plain_contour(mask: np.ndarray) -> np.ndarray:
 
 
 def moving_object(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A lobed object that drifts and turns, about a third of the frame high, and its prediction a few pixels away."""
+    """A lobed object that moves and turns, about a third of the frame high, and a prediction shifted by some pixels."""
     truth, predicted = np.zeros((2, NUM_FRAMES, height, width), np.uint8)
     angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     for frame in range(NUM_FRAMES):
@@ -142,16 +143,16 @@ def noise(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return predicted, truth
 
 
-def nothing(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def empty(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     predicted, truth = np.zeros((2, NUM_FRAMES, height, width), bool)
     return predicted, truth
 
 
-KINDS = {"object": moving_object, "noise": noise, "empty": nothing}
+FRAMES = {"object": moving_object, "noise": noise, "empty": empty}
 
 
 def cpu_name() -> str:
-    """The processor's name where the system tells, e.g. "AMD EPYC"."""
+    """The processor's name, e.g. "AMD EPYC", or its architecture if the system does not report a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""How fast one core makes training samples of the shapes world: `python benchmarks/shapes.py`.
+"""Speed of making training samples of shapes on one core: `python benchmarks/shapes.py`.
 
-A sample is what one packed row asks of the world: a clip with its questions, its frames drawn at 224x224 and shrunk to
-the view, and the true replies. Turning it into tokens and patches is not counted. Prints a table over kinds of data and
-views, and ends with one JSON line.
+A sample is the content of one packed row: a clip with its questions, its frames, drawn at 224x224 and resized to the
+view, and the true replies. Encoding is excluded. Prints a table over kinds of data and views, and ends with one JSON
+line.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ CASES: tuple[tuple[str, Make, View], ...] = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=300, help="samples a case")
-    parser.add_argument("--questions", type=int, default=3, help="questions a clip")
+    parser.add_argument("--count", type=int, default=300, help="samples per case (default: 300)")
+    parser.add_argument("--questions", type=int, default=3, help="questions per clip (default: 3)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     print(f"{'data':<10}{'frames':>6}{'size':>10}{'samples/s':>12}")
     speeds = {}
     for name, make, view in CASES:
-        speed = samples_a_second(make, view, args.count, args.questions)
+        speed = samples_per_second(make, view, args.count, args.questions)
         width, height = view.frame_wh
         print(f"{name:<10}{view.num_frames:>6}{f'{width}x{height}':>10}{speed:>12.0f}")
         speeds[f"{name} {view.num_frames}x{width}"] = round(speed, 1)
     print(json.dumps({"samples_per_second": speeds}))
 
 
-def samples_a_second(make: Make, view: View, count: int, questions: int) -> float:
-    """Samples a second of CPU time, after a few to warm up."""
+def samples_per_second(make: Make, view: View, count: int, questions: int) -> float:
+    """Samples per second of CPU time. Excludes the first samples, which fill caches."""
     for index in range(5):
         make(episode("val", index, questions), view, np.random.default_rng(index))
     started = time.process_time()

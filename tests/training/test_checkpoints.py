@@ -15,20 +15,20 @@ def write(folder: Path) -> None:
     (folder / "config.json").write_text("{}")
 
 
-def test_a_published_model_is_for_whoever_may_read_the_folder(tmp_path: Path) -> None:
+def test_publish_gives_weights_the_mode_of_other_files(tmp_path: Path) -> None:
     publish(tmp_path / "model", write)
     modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "model").iterdir()}
     assert modes["model.safetensors"] == modes["config.json"]
 
 
-def test_a_model_is_published_once_and_takes_the_place_of_its_checkpoints(tmp_path: Path) -> None:
+def test_publish_writes_once_and_removes_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-3").mkdir()
     publish(tmp_path / "model", write)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     publish(tmp_path / "model", lambda folder: pytest.fail(f"{folder} was written again"))
 
 
-def test_a_model_half_written_has_no_name(tmp_path: Path) -> None:
+def test_publish_failing_write_creates_no_model(tmp_path: Path) -> None:
     def failing(folder: Path) -> None:
         folder.mkdir()
         raise OSError("disk full")
@@ -38,13 +38,13 @@ def test_a_model_half_written_has_no_name(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
-def test_two_runs_never_work_in_one_folder(tmp_path: Path) -> None:
+def test_claimed_second_run_raises(tmp_path: Path) -> None:
     recipe = Lora(rank=2)
     with claimed(recipe, tmp_path), pytest.raises(SettingsError, match="is in use by another run"):
         claimed(recipe, tmp_path).__enter__()
     with pytest.raises(ZeroDivisionError), claimed(recipe, tmp_path):
         _ = 1 / 0
-    with claimed(recipe, tmp_path):  # however the one before ended
+    with claimed(recipe, tmp_path):  # after an exception in the previous block
         pass
     with pytest.raises(SettingsError, match="another recipe"):
         claimed(Lora(rank=4), tmp_path).__enter__()

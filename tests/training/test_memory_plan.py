@@ -1,4 +1,4 @@
-"""Counted parameters and bytes against models that are really built, and by hand."""
+"""Compares the estimates with real models, and with values calculated by hand."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ def test_model_stats_of_a_model_to_create_equal_those_of_its_checkpoint(qwen2_5:
 def test_model_stats_of_an_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # no waiting for a hub
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # avoids network access
     with pytest.raises(ModelError, match="not a model folder"):
         model_stats(Path("no") / "such")
 
@@ -126,7 +126,7 @@ def test_model_states_in_bf16_by_hand(qwen2_5: Path) -> None:
 
 @contextmanager
 def kept_bytes(model: Any) -> Iterator[list[int]]:
-    """Sizes of the tensors that autograd saves, each storage once, those of the model's weights left out."""
+    """Sizes of the tensors that autograd saves, without the model's weights. Counts each storage once."""
     weights = {p.data_ptr() for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -137,29 +137,31 @@ def kept_bytes(model: Any) -> Iterator[list[int]]:
     sizes: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield sizes
-    sizes += [t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights]
+    sizes += [t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in weights]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_activations_are_what_autograd_keeps(tokenizer: Any, bf16: bool) -> None:
-    """Of a layer more, so that what the ends of the model keep does not count."""
+def test_activations_match_tensors_saved_by_autograd(tokenizer: Any, bf16: bool) -> None:
+    """Compares the difference of one layer, which excludes embeddings and head."""
     tokens, totals, found = 96, [], []
     for layers in (2, 3):
         text = TEXT | {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": layers}
         model = create_model(VISION, text, tokenizer, 0)
-        seen = torch.ones(tokens, tokens, dtype=torch.bool).tril()[None, None]
+        mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()[None, None]
         positions = torch.arange(tokens).expand(3, 1, tokens)
         ids = torch.full((1, tokens), 50)
         with kept_bytes(model) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            model.model(input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=False)
+            model.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
         tower = created_model_stats(Create(vision=VISION, text=text, vocab_size=len(tokenizer))).language
-        totals.append(sum(sizes) - (2 * tower.matrix_params if bf16 else 0))  # copies of weights are counted elsewhere
+        totals.append(
+            sum(sizes) - (2 * tower.matrix_params if bf16 else 0)
+        )  # bf16 copies of weights are not activations
         found.append(activations(tower, tokens, bf16, checkpointing=False))
     assert found[1] - found[0] == pytest.approx(totals[1] - totals[0], rel=0.15)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_activations_of_the_vision_tower_are_what_autograd_keeps(tokenizer: Any, bf16: bool) -> None:
+def test_activations_of_vision_tower_match_tensors_saved_by_autograd(tokenizer: Any, bf16: bool) -> None:
     grid, totals, found = 12, [], []
     for layers in (2, 3):
         vision = VISION | {"hidden_size": 64, "intermediate_size": 192, "depth": layers}
@@ -172,7 +174,7 @@ def test_activations_of_the_vision_tower_are_what_autograd_keeps(tokenizer: Any,
     assert found[1] - found[0] == pytest.approx(totals[1] - totals[0], rel=0.2)
 
 
-def test_checkpointing_keeps_one_layer_and_what_goes_into_each(qwen2_5: Path) -> None:
+def test_activations_with_checkpointing_are_one_layer_and_all_inputs(qwen2_5: Path) -> None:
     tower = replace(model_stats(qwen2_5).language, layers=10)
     one = activations(replace(tower, layers=1), 7, False, checkpointing=False)
     assert activations(tower, 7, False, checkpointing=False) == 10 * one
@@ -195,7 +197,7 @@ def test_packed_row_counts_shared_frames_once(qwen2_5: Path) -> None:
     model = model_stats(qwen2_5)
     image = np.zeros((56, 56, 3), np.uint8)
     dialogues = [(Turn(("Look.", image, question)), reply) for question, reply in (("a" * 10, "b" * 19), ("c" * 6, ""))]
-    # A text has a token more than a third of its letters, an image of 4 visual tokens has two more.
+    # A text has one token per three characters plus one, an image has its 4 visual tokens plus two.
     prompt, labels = (1 + 1) + (2 + 4), (1 + 6) + 1
     assert packed_row(dialogues, model) == RowSize(prompt + (1 + 3) + (1 + 2) + labels, 16, labels)
     assert packed_row(dialogues[:1], model) == RowSize(prompt + (1 + 3) + 7, 16, 7)
@@ -210,17 +212,17 @@ def test_plan_of_grpo_counts_the_cache_by_formula(qwen2_5: Path) -> None:
     (made,), (first,) = plan(recipe), turn_sizes("veason", recipe.view, model)
     assert made.row.tokens == first.tokens + 4 * 8
     assert made.kv_cache == (3 * first.tokens + 12 * 8) * 4 * model.kv_per_token
-    (less,) = plan(grpo(qwen2_5, max_cache_tokens=1))  # one group is the least
+    (less,) = plan(grpo(qwen2_5, max_cache_tokens=1))  # at least one group
     assert less.kv_cache == (3 * first.tokens + 4 * 8) * 4 * model.kv_per_token
     (half,) = plan(grpo(qwen2_5, precision="bf16"))
     assert half.kv_cache == made.kv_cache // 2
 
 
-def test_plan_of_grpo_holds_a_reference_only_if_it_is_needed(qwen2_5: Path) -> None:
+def test_plan_of_grpo_has_reference_only_if_needed(qwen2_5: Path) -> None:
     assert plan(grpo(qwen2_5))[0].states.reference == 4 * model_stats(qwen2_5).params
     assert plan(grpo(qwen2_5, beta=0.0))[0].states.reference == 0
     lora = ModelRecipe(name=str(qwen2_5), lora=Lora(rank=2))
-    assert plan(grpo(qwen2_5, model=lora))[0].states.reference == 0  # the adapter is turned off instead
+    assert plan(grpo(qwen2_5, model=lora))[0].states.reference == 0  # the adapter is disabled instead
 
 
 def test_plan_of_two_turns_counts_the_second_for_each_rollout(qwen2_5: Path) -> None:
@@ -242,14 +244,14 @@ def test_plan_of_sft_has_one_entry_per_stage() -> None:
         Recipe(model=ModelRecipe(create=create), stages=stages, num_frames=2, frame_wh=(56, 56), precision="fp32")
     )
     model = created_model_stats(create)
-    assert (see.name, see.rows, see.row.tokens) == ("see", 2, 4 * 4)  # four frames a clip, 2 x 2 each
+    assert (see.name, see.rows, see.row.tokens) == ("see", 2, 4 * 4)  # four frames per clip, 2 x 2 tokens each
     assert see.states.weights == 4 * model.vision.params
     assert see.states.optimizer == 8 * model.vision.params - 4 * model.vision.matrix_params
     assert (say.name, say.rows) == ("say", 3)
-    assert say.states.optimizer == 8 * model.params  # all of a created model is trained
+    assert say.states.optimizer == 8 * model.params  # a created model is trained completely
 
 
-def test_plan_of_keyframes_needs_no_tokenizer() -> None:
+def test_plan_of_keyframe_only_without_tokenizer_equals_traces() -> None:
     stage = Stage(
         name="one", objective="causal_lm", data={"keyframe_only": 1.0}, steps=4, batch_size=3, learning_rate=1e-3
     )
@@ -259,12 +261,12 @@ def test_plan_of_keyframes_needs_no_tokenizer() -> None:
     assert plan(recipe) == plan(traces)
 
 
-def test_plan_with_frames_that_the_model_cannot_take_raises(qwen2_5: Path) -> None:
+def test_plan_with_unsupported_frame_size_raises(qwen2_5: Path) -> None:
     with pytest.raises(SettingsError, match="frame_wh: \\[60, 56\\] are not multiples of 28"):
         plan(grpo(qwen2_5, frame_wh=(60, 56)))
 
 
-def test_per_device_shares_the_states_but_not_the_micro_batch(qwen2_5: Path) -> None:
+def test_per_device_divides_states_but_not_activations(qwen2_5: Path) -> None:
     (made,) = plan(grpo(qwen2_5))
     states = replace(made.states, weights=80, gradients=16, optimizer=160, reference=40)
     updating = replace(made, states=states, activations=1000, kv_cache=500, prefill=100)
@@ -277,10 +279,10 @@ def test_per_device_shares_the_states_but_not_the_micro_batch(qwen2_5: Path) -> 
 # ---- the report
 
 
-def test_report_of_every_shipped_grpo_recipe(qwen2_5: Path) -> None:
-    reinforced = [path for path in sorted(RECIPES.glob("*.yaml")) if "rewards:" in path.read_text()]
-    assert len(reinforced) >= 4
-    for path in reinforced:
+def test_report_of_bundled_grpo_recipes(qwen2_5: Path) -> None:
+    paths = [path for path in sorted(RECIPES.glob("*.yaml")) if "rewards:" in path.read_text()]
+    assert len(paths) >= 4
+    for path in paths:
         recipe = load(path, str(qwen2_5))
         model = stats_of(recipe.model)
         assert "KV cache" in report(model, memory_plan.plan(recipe, model))
@@ -294,7 +296,7 @@ def test_report_of_lora_has_the_adapter(qwen2_5: Path) -> None:
     assert [line.split("  ")[-1].strip() for line in lines if line.startswith("LoRA adapter")] == [adapter]
 
 
-def test_command_needs_a_configuration_and_no_weights(
+def test_command_with_configuration_only_prints_report(
     qwen2_5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = json.loads((qwen2_5 / "config.json").read_text())

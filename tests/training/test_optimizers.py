@@ -8,7 +8,7 @@ from thinkseg.training.optimizers import create_optimizer
 
 
 class Net(nn.Module):
-    """An embedding, one layer, and a head, as far as names go."""
+    """A network with the parameter names of an embedding, one layer and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Net(nn.Module):
 DECAYED = ["embed.weight", "layers.0.weight", "head.weight"]
 
 
-def made(name: str, net: Net, learning_rate: float = 0.01) -> torch.optim.Optimizer:
+def optimizer_of(name: str, net: Net, learning_rate: float = 0.01) -> torch.optim.Optimizer:
     return create_optimizer(name, net, learning_rate, 0.1, DECAYED)
 
 
@@ -40,7 +40,7 @@ def same(one: Net, other: Net) -> bool:
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_steps_are_those_of_the_stock_optimizers(name: str) -> None:
+def test_step_matches_torch_optimizers(name: str) -> None:
     net, twin = Net(), Net()
     hidden = [twin.layers[0].weight] if name == "muon" else []
     rest = [p for n, p in twin.named_parameters() if n in DECAYED and all(p is not h for h in hidden)]
@@ -51,7 +51,7 @@ def test_steps_are_those_of_the_stock_optimizers(name: str) -> None:
     ]
     if hidden:
         stock.append(torch.optim.Muon(hidden, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
-    ours = made(name, net)
+    ours = optimizer_of(name, net)
     for _ in range(3):
         step(net, ours)
         step(twin, *stock)
@@ -59,23 +59,23 @@ def test_steps_are_those_of_the_stock_optimizers(name: str) -> None:
     assert not same(net, Net())
 
 
-def test_every_parameter_has_one_optimizer() -> None:
+def test_create_optimizer_muon_has_each_parameter_once() -> None:
     net = Net()
-    held = [p for group in made("muon", net).param_groups for p in group["params"]]
+    held = [p for group in optimizer_of("muon", net).param_groups for p in group["params"]]
     assert len(held) == len({id(p) for p in held}) == len(list(net.parameters()))
 
 
-def test_frozen_parameters_are_left_out() -> None:
+def test_step_keeps_frozen_parameters() -> None:
     net = Net()
     net.layers.requires_grad_(False)
     before = copy.deepcopy(net.layers[0].weight)
-    step(net, made("muon", net))
+    step(net, optimizer_of("muon", net))
     assert torch.equal(net.layers[0].weight, before)
 
 
-def test_a_schedule_reaches_both_optimizers() -> None:
+def test_scheduler_sets_learning_rate_of_both_parts() -> None:
     net = Net()
-    optimizer = made("muon", net)
+    optimizer = optimizer_of("muon", net)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda count: 0.0 if count else 1.0)
     step(net, optimizer)
     schedule.step()
@@ -84,12 +84,12 @@ def test_a_schedule_reaches_both_optimizers() -> None:
     assert same(net, before)
 
 
-def test_a_saved_state_goes_on_as_if_nothing_had_happened() -> None:
+def test_load_state_dict_resumes_identically() -> None:
     net = Net()
-    optimizer = made("muon", net)
+    optimizer = optimizer_of("muon", net)
     step(net, optimizer)
     twin, state = copy.deepcopy(net), copy.deepcopy(optimizer.state_dict())
-    other = made("muon", twin, learning_rate=9.0)  # a loaded state brings its own rate
+    other = optimizer_of("muon", twin, learning_rate=9.0)  # replaced by the rate of the loaded state
     other.load_state_dict(state)
     for _ in range(2):
         step(net, optimizer)

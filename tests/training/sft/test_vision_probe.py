@@ -22,7 +22,7 @@ def cells(encoder: Encoder) -> VisionProbeData:
     return VisionProbeData(encoder, VIEW, clip_offset=20, length=9)
 
 
-def test_items_are_a_pure_function_of_their_index(encoder: Encoder, cells: VisionProbeData) -> None:
+def test_getitem_depends_on_index_only(encoder: Encoder, cells: VisionProbeData) -> None:
     assert len(cells) == 9
     one, again, shifted = cells[3], cells[3], VisionProbeData(encoder, VIEW, clip_offset=22, length=9)[1]
     for name, value in one.items():
@@ -31,15 +31,15 @@ def test_items_are_a_pure_function_of_their_index(encoder: Encoder, cells: Visio
     assert not np.array_equal(one["pixels"], cells[4]["pixels"])
 
 
-def test_shapes_of_an_item(cells: VisionProbeData) -> None:
+def test_getitem_has_expected_shapes(cells: VisionProbeData) -> None:
     item = cells[0]
     assert item["grids"].tolist() == [[1, 2 * ROWS, 2 * COLUMNS]] * FRAMES_PER_CLIP
     assert item["color"].shape == item["shape"].shape == (FRAMES_PER_CLIP, ROWS * COLUMNS)
     assert item["box"].shape == (FRAMES_PER_CLIP, ROWS * COLUMNS, 4)
 
 
-def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: VisionProbeData) -> None:
-    """Cell by cell, counted again in plain loops."""
+def test_getitem_targets_are_objects_that_cover_most_of_each_cell(cells: VisionProbeData) -> None:
+    """Compares with plain loops over cells."""
     named = 0
     for index in range(3):
         item, one = cells[index], episode("train", 20 + index)
@@ -64,8 +64,8 @@ def test_each_cell_is_asked_for_the_object_that_fills_most_of_it(cells: VisionPr
     assert named > 20
 
 
-def test_cells_are_in_the_order_of_visual_tokens(encoder: Encoder, qwen2_5: Path) -> None:
-    """A change in one cell of a picture changes the patches of the token of that number: reading order, merged 2x2."""
+def test_cells_have_the_order_of_visual_tokens(encoder: Encoder, qwen2_5: Path) -> None:
+    """A change in one cell changes only the patches of the visual token with the same index."""
     plain = np.full((84, 112, 3), 90, np.uint8)
     for cell in (0, 1, 5, 11):
         marked = plain.copy()
@@ -81,7 +81,7 @@ def batch_of(cells: VisionProbeData) -> dict[str, torch.Tensor]:
     return collate_cells([cells[0], cells[1]])
 
 
-def test_a_batch_joins_clips(cells: VisionProbeData) -> None:
+def test_collate_cells_concatenates_clips(cells: VisionProbeData) -> None:
     batch = batch_of(cells)
     tokens = 2 * FRAMES_PER_CLIP * ROWS * COLUMNS
     assert batch["color"].shape == batch["shape"].shape == (tokens,)
@@ -92,16 +92,16 @@ def test_a_batch_joins_clips(cells: VisionProbeData) -> None:
     assert batch["color"][: tokens // 2].tolist() == cells[0]["color"].ravel().tolist()
 
 
-def test_the_probe_learns_what_and_where(qwen2_5: Path, cells: VisionProbeData) -> None:
-    """A few steps on one batch lower its loss, in the vision tower too."""
+def test_probe_training_lowers_loss_and_changes_tower(qwen2_5: Path, cells: VisionProbeData) -> None:
+    """Trains for a few steps on one batch."""
     model = load_model(qwen2_5, "fp32")
     torch.manual_seed(0)
-    asked: Any = probe(model.model.visual, width=model.config.text_config.hidden_size)
+    probed: Any = probe(model.model.visual, width=model.config.text_config.hidden_size)
     batch, before = batch_of(cells), model.model.visual.patch_embed.proj.weight.clone()
-    optimizer = torch.optim.AdamW(asked.parameters(), 3e-3)
+    optimizer = torch.optim.AdamW(probed.parameters(), 3e-3)
     losses = []
     for _ in range(40):
-        outputs = asked(**batch)
+        outputs = probed(**batch)
         outputs["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -112,25 +112,25 @@ def test_the_probe_learns_what_and_where(qwen2_5: Path, cells: VisionProbeData) 
     assert outputs["box_error"] < 0.5
 
 
-def test_the_loss_by_hand(qwen2_5: Path) -> None:
-    """Perfect heads: only what nobody can be sure of is left."""
+def test_probe_loss_equals_value_by_hand(qwen2_5: Path) -> None:
+    """The classes are predicted perfectly, so that the loss is the error of boxes."""
 
     class Tower(torch.nn.Module):
         def forward(self, pixels: torch.Tensor, grid_thw: torch.Tensor) -> Any:
             return type("Out", (), {"pooler_output": pixels})
 
-    asked: Any = probe(Tower(), width=2)
+    probed: Any = probe(Tower(), width=2)
     with torch.no_grad():
-        for head in (asked.what, asked.where):
+        for head in (probed.what, probed.where):
             head.weight.zero_()
             head.bias.zero_()
-        asked.what.weight[0] = torch.tensor([50.0, -50.0])  # an object where the first feature is on
-        asked.what.bias[1 + 2] = asked.what.bias[1 + len(COLORS) + 3] = 50.0  # always yellow, always a star
-        asked.where.bias[:] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+        probed.what.weight[0] = torch.tensor([50.0, -50.0])  # an object where the first feature is on
+        probed.what.bias[1 + 2] = probed.what.bias[1 + len(COLORS) + 3] = 50.0  # always yellow, always a star
+        probed.where.bias[:] = torch.tensor([0.1, 0.2, 0.3, 0.4])
     pixels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     color, shape = torch.tensor([2, IGNORED]), torch.tensor([3, IGNORED])
     box = torch.tensor([[0.2, 0.2, 0.3, 0.6], [0.0, 0.0, 0.0, 0.0]])
-    outputs = asked(pixels, torch.zeros(1, 3), color, shape, box)
+    outputs = probed(pixels, torch.zeros(1, 3), color, shape, box)
     assert outputs["loss"].item() == pytest.approx(10 * (0.1 + 0.2) / 4, abs=1e-4)
     assert outputs["box_error"].item() == pytest.approx(0.075)
     assert outputs["accuracy"].item() == 1
