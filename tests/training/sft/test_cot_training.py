@@ -1,4 +1,4 @@
-"""Training on a set on disk."""
+"""Training on a chain-of-thought set."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ VIEW = View(2, (56, 56))
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of five samples of the shapes world, explained by rules."""
+    """A set of samples of shapes, written by the rule annotator."""
     out = tmp_path_factory.mktemp("sets") / "shapes"
     source = AnnotationSource(open_benchmark("shapes", split="train", limit=6))
     annotator, settings, costs = RuleAnnotator(VIEW), AnnotationSettings(VIEW, 0, {}), CostTracker(CostBudget(), 0)
@@ -78,25 +78,25 @@ def mixture(cot: CotSet, encoder: Any, **changes: Any) -> Mixture:
     return Mixture(encoder, VIEW, **settings | changes)
 
 
-def test_a_pass_shows_each_sample_once_and_the_next_in_another_order(cot: CotSet) -> None:
+def test_cot_epochs_are_permutations_of_set(cot: CotSet) -> None:
     count, data = len(cot.samples), mixture(cot, None)
     replies = [KINDS["cot"](data, 30 + at, np.random.default_rng(0))[0][1] for at in range(3 * count)]
-    passes = [replies[at : at + count] for at in (0, count, 2 * count)]
-    assert {tuple(sorted(map(str, one))) for one in passes} == {
+    epochs = [replies[at : at + count] for at in (0, count, 2 * count)]
+    assert {tuple(sorted(map(str, one))) for one in epochs} == {
         tuple(sorted(str(dialogue(cot, sample, VIEW)[1]) for sample in cot.samples))
     }
-    assert len({tuple(map(str, one)) for one in passes}) > 1
+    assert len({tuple(map(str, one)) for one in epochs}) > 1
     assert replies == [KINDS["cot"](data, 30 + at, np.random.default_rng(1))[0][1] for at in range(3 * count)]
 
 
-def test_only_the_reply_is_learnt(cot: CotSet, encoder: Encoder) -> None:
+def test_labels_cover_reply_only(cot: CotSet, encoder: Encoder) -> None:
     row = mixture(cot, encoder, length=1)[0]
-    learnt = encoder.tokenizer.decode(row.labels[row.labels >= 0])
-    assert learnt.startswith("<think>")
-    assert learnt.removesuffix("<|im_end|>").endswith("</answer>")
+    trained = encoder.tokenizer.decode(row.labels[row.labels >= 0])
+    assert trained.startswith("<think>")
+    assert trained.removesuffix("<|im_end|>").endswith("</answer>")
 
 
-def test_training_on_a_set(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
+def test_train_on_set_changes_weights_and_logs_loss(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
     made = train(recipe_for(root, qwen2_5), tmp_path)
     assert changed(qwen2_5, made)
     (logged,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"loss"' in line]
@@ -104,21 +104,21 @@ def test_training_on_a_set(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"num_frames": 3}, "num_frames: 2"),
         ({"frame_wh": (84, 84)}, "its thinking has boxes in pixels of frames of 56x56"),
     ],
 )
-def test_a_set_that_does_not_fit_is_refused_before_anything_is_loaded(
-    root: Path, qwen2_5: Path, tmp_path: Path, changes: dict[str, Any], told: str
+def test_train_set_of_other_view_raises_before_training(
+    root: Path, qwen2_5: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         train(recipe_for(root, qwen2_5, **changes), tmp_path)
     assert not (tmp_path / "stages" / "01-sft" / "model").exists()
 
 
-def test_a_folder_without_a_set(tmp_path: Path, qwen2_5: Path) -> None:
+def test_train_folder_without_set_raises(tmp_path: Path, qwen2_5: Path) -> None:
     with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
         train(recipe_for(tmp_path, qwen2_5), tmp_path / "out")
 

@@ -67,12 +67,12 @@ CREATED = Recipe(
     precision="fp32",
 )
 
-LOOKING = changed_recipe(CREATED, stages=CREATED.stages[:1])
-TALKING = changed_recipe(CREATED, stages=CREATED.stages[:2])
+FIRST_STAGE = changed_recipe(CREATED, stages=CREATED.stages[:1])
+TWO_STAGES = changed_recipe(CREATED, stages=CREATED.stages[:2])
 
 
 def tuned(folder: Path, lora: Lora | None = None, **changes: Any) -> Recipe:
-    """A recipe that tunes a saved model for two steps."""
+    """A recipe that fine-tunes a saved model for two steps."""
     changes = {"steps": 2, "data": {"traces": 1.0}, **changes}
     multiple = Encoder.load(folder).size_multiple
     return Recipe(
@@ -85,11 +85,11 @@ def tuned(folder: Path, lora: Lora | None = None, **changes: Any) -> Recipe:
 
 
 class Killed(BaseException):
-    """Like a kill, it is caught by nobody."""
+    """Not an Exception, so that no handler catches it."""
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
-    """Lets a training die at the end of a step, before anything of it is saved."""
+    """Interrupts a training at the end of a step, before a checkpoint of that step is saved."""
 
     def on_step_end(self: JsonLines, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.stage == stage and state.global_step == step:
@@ -100,34 +100,34 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all stages that nothing interrupted."""
+    """An uninterrupted run of all stages."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     assert train(CREATED, out) == out / "model"
     return out
 
 
-def test_a_run_leaves_a_policy(finished: Path) -> None:
+def test_train_returns_folder_of_policy(finished: Path) -> None:
     policy = QwenPolicy.load(finished / "model", device="cpu", max_new_tokens=4)
     assert policy.view == View(2, (56, 56))
     assert policy.reply([(asked("Where?", [picture(0)]),)])[0].num_tokens <= 4
     assert changed(finished / "model", finished / "stages" / "03-reason" / "model") == set()
 
 
-def test_a_run_begins_at_its_first_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    begun: list[int] = []
+def test_train_uses_clip_offset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    offsets: list[int] = []
 
     def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, *_: Any, **__: Any) -> None:
-        begun.append(data.clip_offset)
+        offsets.append(data.clip_offset)
         raise Killed
 
     monkeypatch.setattr(sft, "stage_trainer", stop)
-    for first in (0, 60_000_000):
+    for offset in (0, 60_000_000):
         with pytest.raises(Killed):
-            train(changed_recipe(CREATED, clip_offset=first), tmp_path / str(first))
-    assert begun == [0, 60_000_000]
+            train(changed_recipe(CREATED, clip_offset=offset), tmp_path / str(offset))
+    assert offsets == [0, 60_000_000]
 
 
-def test_a_run_leaves_its_settings_and_logs(finished: Path) -> None:
+def test_train_writes_recipe_and_logs(finished: Path) -> None:
     assert json.loads((finished / "recipe.json").read_text())["stages"][0]["name"] == "see"
     records = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     losses = [(r["stage"], r["step"]) for r in records if "loss" in r]
@@ -137,21 +137,20 @@ def test_a_run_leaves_its_settings_and_logs(finished: Path) -> None:
     assert all(list(folder.glob("events.*")) for folder in (finished / "tensorboard").iterdir())
 
 
-def test_a_run_leaves_nothing_half_done(finished: Path) -> None:
+def test_train_removes_checkpoints_and_partial_files(finished: Path) -> None:
     assert not list(finished.rglob("checkpoint-*"))
     assert not list(finished.rglob("*.part"))
 
 
-def test_a_stage_trains_what_it_is_meant_to(finished: Path) -> None:
-    """Words change all there is."""
+def test_causal_lm_stage_of_created_model_changes_all_weights(finished: Path) -> None:
     folders = [finished / "stages" / name / "model" for name in ("01-see", "02-name", "03-reason")]
     for before, after in ((folders[0], folders[1]), (folders[1], folders[2])):
         assert changed(before, after) == set(weights(after))
-    # The heads are thrown away, so that a stage's folder is a plain model.
+    # The heads of the vision probe are not saved.
     assert weights(folders[0]).keys() == weights(folders[2]).keys()
 
 
-def test_a_policy_that_ships_can_be_tuned_by_its_name(tmp_path: Path) -> None:
+def test_train_bundled_policy_by_name_changes_weights(tmp_path: Path) -> None:
     recipe = Recipe(
         model=ModelRecipe(name="shapes"),
         stages=(stage("sft", steps=2, batch_size=1, data={"traces": 1.0}),),
@@ -163,7 +162,7 @@ def test_a_policy_that_ships_can_be_tuned_by_its_name(tmp_path: Path) -> None:
     assert changed(BUNDLED["shapes"], made)
 
 
-def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_finished_run_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sft, "_run_stage", None)
     before = (finished / "log.jsonl").read_text()
     assert train(CREATED, finished) == finished / "model"
@@ -171,7 +170,7 @@ def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("name", "step"), [("see", 1), ("reason", 3)])
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+def test_train_resumed_run_matches_uninterrupted_run(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: int
 ) -> None:
     with monkeypatch.context() as patch:
@@ -187,60 +186,60 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the first stage that was killed after its checkpoint of step 2."""
+    """A run of the first stage, interrupted after its checkpoint of step 2."""
     out = tmp_path_factory.mktemp("runs") / "interrupted"
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, "see", 3)
         with pytest.raises(Killed):
-            train(LOOKING, out)
+            train(FIRST_STAGE, out)
     return out
 
 
 @pytest.mark.parametrize("state", [None, "", '{"epoch": 1'], ids=["no state", "empty state", "half a state"])
-def test_a_checkpoint_that_was_being_written_is_passed_over(
+def test_train_incomplete_checkpoint_is_skipped(
     finished: Path, interrupted: Path, tmp_path: Path, state: str | None
 ) -> None:
     out = Path(shutil.copytree(interrupted, tmp_path / "run"))
-    whole = out / "stages" / "01-see" / "checkpoint-2"
-    torn = Path(shutil.copytree(whole, whole.with_name("checkpoint-3")))
-    (torn / "model.safetensors").write_bytes(b"torn")
-    (torn / "trainer_state.json").unlink()
+    complete = out / "stages" / "01-see" / "checkpoint-2"
+    incomplete = Path(shutil.copytree(complete, complete.with_name("checkpoint-3")))
+    (incomplete / "model.safetensors").write_bytes(b"incomplete")
+    (incomplete / "trainer_state.json").unlink()
     if state is not None:
-        (torn / "trainer_state.json").write_text(state)
-    assert changed(finished / "stages" / "01-see" / "model", train(LOOKING, out)) == set()
+        (incomplete / "trainer_state.json").write_text(state)
+    assert changed(finished / "stages" / "01-see" / "model", train(FIRST_STAGE, out)) == set()
 
 
-def test_sigkill(finished: Path, tmp_path: Path) -> None:
-    """The real thing: the process is gone, with files open and buffers full."""
+def test_train_after_sigkill_matches_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
+    """The killed process flushes no buffers and closes no files."""
     script = f"""
 import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / "helpers")]!r}
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from test_train import TALKING
+from test_train import TWO_STAGES
 from thinkseg.training.log import JsonLines
 from thinkseg.training.sft.train import train
 def on_step_end(self, args, state, control, **_):
     if self.stage == "name" and state.global_step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 JsonLines.on_step_end = on_step_end
-train(TALKING, Path({str(tmp_path)!r}))
+train(TWO_STAGES, Path({str(tmp_path)!r}))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert (tmp_path / "stages" / "02-name" / "checkpoint-2").is_dir()
-    assert changed(finished / "stages" / "02-name" / "model", train(TALKING, tmp_path)) == set()
+    assert changed(finished / "stages" / "02-name" / "model", train(TWO_STAGES, tmp_path)) == set()
 
 
-def test_a_folder_holds_one_run(finished: Path) -> None:
+def test_train_folder_of_other_recipe_raises(finished: Path) -> None:
     other = changed_recipe(CREATED, seed=1)
     with pytest.raises(SettingsError, match="holds the run of another recipe"):
         train(other, finished)
     assert train(CREATED, finished).is_dir()
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_train_unwritable_folder_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SettingsError, match="file: cannot be written"):
         train(CREATED, tmp_path / "file")
@@ -270,20 +269,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (changed_recipe(CREATED, closeup_wh=(56, 60)), r"closeup_wh: \[56, 60\] are not multiples of 28"),
     ],
 )
-def test_recipes_that_cannot_be_run_are_refused_at_once(tmp_path: Path, recipe: Recipe, complaint: str) -> None:
+def test_train_invalid_recipe_raises_before_first_stage(tmp_path: Path, recipe: Recipe, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint) as caught:
         train(recipe, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "stages").exists()
 
 
-def test_a_step_that_cannot_be_shared_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_accumulation_steps_not_divisible_by_processes_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingsError, match="gradient_accumulation_steps: 1 is not a multiple of 2"):
         train(CREATED, tmp_path)
 
 
-def test_several_devices_want_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_one_process_with_several_gpus_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SettingsError, match="torchrun --nproc-per-node 2"):
         train(CREATED, tmp_path)
@@ -293,16 +294,16 @@ def test_several_devices_want_several_processes(tmp_path: Path, monkeypatch: pyt
     ("which", "stock"),
     [("qwen2_5", Qwen2_5_VLForConditionalGeneration), ("qwen3", Qwen3VLForConditionalGeneration)],
 )
-def test_lora_changes_the_language_model_alone(
+def test_train_lora_changes_linear_layers_of_language_model_only(
     request: pytest.FixtureRequest, tmp_path: Path, which: str, stock: Any
 ) -> None:
-    """Its linear layers, all of them, and nothing else; what is left is a plain model."""
+    """The result is a model without an adapter."""
     folder = request.getfixturevalue(which)
     result = train(tuned(folder, Lora(rank=2), learning_rate=1e-2), tmp_path)
     linear = re.compile(r"model\..*layers\.\d\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight")
-    aimed_at = {name for name in weights(folder) if linear.fullmatch(name) and "visual" not in name}
-    assert len(aimed_at) == 7 * TEXT["num_hidden_layers"]
-    assert changed(folder, result) == aimed_at
+    targets = {name for name in weights(folder) if linear.fullmatch(name) and "visual" not in name}
+    assert len(targets) == 7 * TEXT["num_hidden_layers"]
+    assert changed(folder, result) == targets
     model = stock.from_pretrained(result)
     assert torch.equal(model.lm_head.weight, load_model(folder).lm_head.weight)
     assert AutoTokenizer.from_pretrained(result).get_vocab() == AutoTokenizer.from_pretrained(folder).get_vocab()
@@ -310,89 +311,89 @@ def test_lora_changes_the_language_model_alone(
     assert len(QwenPolicy.load(result, device="cpu", max_new_tokens=2).reply([(asked("Where?", []),)])) == 1
 
 
-def test_a_low_rank_is_what_lora_adds(qwen2_5: Path, tmp_path: Path) -> None:
+def test_train_lora_update_has_its_rank(qwen2_5: Path, tmp_path: Path) -> None:
     result = train(tuned(qwen2_5, Lora(rank=2), learning_rate=1e-2), tmp_path)
     name = "model.layers.0.mlp.up_proj.weight"
     assert torch.linalg.matrix_rank(weights(result)[name] - weights(qwen2_5)[name], rtol=1e-3) == 2
 
 
 @pytest.mark.parametrize("steps_before", [1, 2], ids=["before a checkpoint", "after one"])
-def test_lora_goes_on_after_a_kill(
+def test_train_lora_resumed_matches_uninterrupted_run(
     qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
 ) -> None:
     recipe = tuned(qwen2_5, Lora(rank=2), steps=3, batch_size=1, save_steps=1)
-    whole = train(recipe, tmp_path / "whole")
+    uninterrupted = train(recipe, tmp_path / "uninterrupted")
     with monkeypatch.context() as patch:
         kill_at(patch, "sft", steps_before)
         with pytest.raises(Killed):
             train(recipe, tmp_path / "killed")
-    torch.manual_seed(steps_before)  # another process would start with other random numbers
-    assert changed(whole, train(recipe, tmp_path / "killed")) == set()
+    torch.manual_seed(steps_before)  # a new process has another random state
+    assert changed(uninterrupted, train(recipe, tmp_path / "killed")) == set()
 
 
-def test_a_saved_models_vision_tower_is_frozen(qwen2_5: Path, tmp_path: Path) -> None:
+def test_train_saved_model_keeps_vision_tower(qwen2_5: Path, tmp_path: Path) -> None:
     result = train(tuned(qwen2_5), tmp_path)
     assert changed(qwen2_5, result) == {name for name in weights(qwen2_5) if "visual." not in name}
 
 
-def test_a_saved_models_vision_tower_is_trained_if_asked_for(qwen2_5: Path, tmp_path: Path) -> None:
+def test_train_saved_model_with_train_vision_changes_vision_tower(qwen2_5: Path, tmp_path: Path) -> None:
     recipe = tuned(qwen2_5)
     recipe = changed_recipe(recipe, model=changed_recipe(recipe.model, train_vision=True))
     assert changed(qwen2_5, train(recipe, tmp_path)) == set(weights(qwen2_5))
 
 
 @pytest.mark.parametrize(("which", "coordinates"), [("qwen2_5", "pixels"), ("qwen3", "normalized_1000")])
-def test_boxes_are_taught_in_the_models_own_units(
+def test_train_data_has_coordinates_of_model(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, coordinates: str
 ) -> None:
-    seen: list[View] = []
+    views: list[View] = []
 
-    def watching(encoder: Encoder, view: View, *rest: Any) -> Mixture:
-        seen.append(view)
+    def recording(encoder: Encoder, view: View, *rest: Any) -> Mixture:
+        views.append(view)
         return Mixture(encoder, view, *rest)
 
-    monkeypatch.setattr(sft, "Mixture", watching)
+    monkeypatch.setattr(sft, "Mixture", recording)
     folder = request.getfixturevalue(which)
     train(tuned(folder, Lora(rank=1), steps=1), tmp_path)
-    assert [view.coordinates for view in seen] == [coordinates]
+    assert [view.coordinates for view in views] == [coordinates]
 
 
-def near(one: Path, other: Path) -> None:
-    """Up to rounding, which Adam blows up where a gradient is all but zero."""
+def assert_close(one: Path, other: Path) -> None:
+    """Allows for rounding errors, which Adam amplifies where a gradient is almost zero."""
     first, second = weights(one), weights(other)
     for name, value in first.items():
         assert (second[name] - value).abs().mean() < 2e-6, name
 
 
-def test_accumulated_batches_weigh_as_one(qwen2_5: Path, tmp_path: Path) -> None:
-    """Each learnt token of a step counts alike, in however many passes the step is taken.
+def test_train_accumulated_batches_match_one_batch(qwen2_5: Path, tmp_path: Path) -> None:
+    """Each label of a step has the same weight for every number of micro-batches.
 
-    A single step, because batches of another size are sorted into other steps.
+    Trains for one step, because the batch size changes the assignment of rows to steps.
     """
     one = tuned(qwen2_5, steps=1, batch_size=4, gradient_accumulation_steps=1, warmup_steps=0.0)
     many = tuned(qwen2_5, steps=1, batch_size=1, gradient_accumulation_steps=4, warmup_steps=0.0)
-    near(train(one, tmp_path / "one"), train(many, tmp_path / "many"))
+    assert_close(train(one, tmp_path / "one"), train(many, tmp_path / "many"))
     losses = [
         json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["loss"] for name in ("one", "many")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_recomputed_activations_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
+def test_train_with_gradient_checkpointing_matches_without(qwen2_5: Path, tmp_path: Path) -> None:
     kept = tuned(qwen2_5, Lora(rank=2), warmup_steps=0.0)
     again = tuned(qwen2_5, Lora(rank=2), warmup_steps=0.0, gradient_checkpointing=True)
-    near(train(kept, tmp_path / "kept"), train(again, tmp_path / "again"))
+    assert_close(train(kept, tmp_path / "kept"), train(again, tmp_path / "again"))
     assert changed(qwen2_5, tmp_path / "again" / "model")
 
 
-def test_loader_processes_change_nothing(qwen2_5: Path, tmp_path: Path) -> None:
-    here, elsewhere = tuned(qwen2_5, Lora(rank=1)), tuned(qwen2_5, Lora(rank=1), dataloader_num_workers=1)
-    assert changed(train(here, tmp_path / "here"), train(elsewhere, tmp_path / "elsewhere")) == set()
+def test_train_with_loader_processes_matches_without(qwen2_5: Path, tmp_path: Path) -> None:
+    without, with_loader = tuned(qwen2_5, Lora(rank=1)), tuned(qwen2_5, Lora(rank=1), dataloader_num_workers=1)
+    assert changed(train(without, tmp_path / "without"), train(with_loader, tmp_path / "with")) == set()
 
 
 @pytest.mark.parametrize("size", ["3b", "7b"])
-def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> None:
-    """With a tiny model of the same layout under tiny frames, for a few steps."""
+def test_train_veason_recipes_with_tiny_model(qwen2_5: Path, tmp_path: Path, size: str) -> None:
+    """Replaces the model by a tiny one of the same architecture, with small frames and one step."""
     recipe = load_recipe(RECIPES / f"veason-{size}-sft.yaml")
     short = changed_recipe(recipe.stages[0], steps=1, gradient_accumulation_steps=2, dataloader_num_workers=0)
     recipe = changed_recipe(
@@ -402,8 +403,8 @@ def test_the_published_recipes_run(qwen2_5: Path, tmp_path: Path, size: str) -> 
 
 
 @pytest.mark.parametrize("which", ["qwen2_5", "qwen3"])
-def test_two_turns_are_trained_on_closeups(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
-    """Branches with images of their own, through the whole trainer; the policy that is left knows both sizes."""
+def test_train_two_turns_saves_both_frame_sizes(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
+    """Branches of the rows have images of their own."""
     recipe = tuned(request.getfixturevalue(which), data={"two_turns": 0.7, "traces": 0.3}, questions_per_clip=2)
     width, height = recipe.frame_wh
     recipe = changed_recipe(recipe, closeup_wh=(2 * width, height))
@@ -413,15 +414,15 @@ def test_two_turns_are_trained_on_closeups(request: pytest.FixtureRequest, tmp_p
     assert (view.num_frames, view.frame_wh, view.closeup_wh) == (2, (width, height), (2 * width, height))
 
 
-def test_a_setting_that_is_not_used_does_not_tell_runs_apart(finished: Path) -> None:
-    """A run that was begun before there was such a setting goes on."""
+def test_recipe_of_run_omits_unset_fields(finished: Path) -> None:
+    """Runs that started before a field existed can resume."""
     assert "closeup_wh" not in json.loads((finished / "recipe.json").read_text())
     with pytest.raises(SettingsError, match="another recipe"):
         train(changed_recipe(CREATED, closeup_wh=(56, 56)), finished)
 
 
-def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
-    """Gradient descent on the loss makes the true words likelier: the labels are where they should be."""
+def test_causal_lm_loss_falls_in_training(qwen2_5: Path, encoder: Encoder) -> None:
+    """Gradient descent makes the labels more probable."""
     model = load_model(qwen2_5, "fp32")
     data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions_per_clip=1, clip_offset=0, length=1)
     batch = collate([data[0]], encoder.tokenizer.pad_token_id)
@@ -436,7 +437,7 @@ def test_a_losing_answer_is_unlearnt(qwen2_5: Path, encoder: Encoder) -> None:
     assert losses[-1] < 0.75 * losses[0]
 
 
-def test_the_trainer_can_give_its_outputs(qwen2_5: Path, encoder: Encoder) -> None:
+def test_compute_loss_with_return_outputs_returns_same_loss(qwen2_5: Path, encoder: Encoder) -> None:
     model = load_model(qwen2_5, "fp32")
     data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions_per_clip=1, clip_offset=0, length=1)
     batch = collate([data[0]], encoder.tokenizer.pad_token_id)
