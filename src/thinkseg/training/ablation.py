@@ -1,10 +1,10 @@
-"""Ablations: a file of variants in, one table like the papers' out, every variant trained and scored on shapes.
+"""Ablations: trains and scores the variants of a file on shapes, and prints a table like the papers'.
 
-    runs/METHOD-DIGEST/       a training run; variants that begin alike share it, whatever table they are of
-    out/rows/NAME/           the scores of one variant
-    out/table.txt, .json     all of them beside the paper's figures
+    runs/METHOD-DIGEST/       one training run, shared by all variants and tables that start with it
+    out/rows/NAME/            the results of one variant
+    out/table.txt, .json      the metrics of all variants next to the paper's values
 
-Started again with the same file and folders, it goes on where it was.
+A rerun with the same file and folders resumes.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def load_ablation(path: Path) -> Ablation:
 def ablate(path: Path, out: Path, runs: Path | None = None, say: Callable[[str], None] = lambda _: None) -> str:
     """Trains and scores all variants, and returns the table.
 
-    runs: where trainings are, `out / "runs"` unless given: tables whose variants begin alike may share it, one after
-    another. say: is told what is being done.
+    runs: folder of the training runs, which tables can share, one after another (default: `out / "runs"`).
+    say: called with the name of each step.
 
-    Raises SettingsError as `load_ablation`, and whatever training and scoring raise.
+    Raises SettingsError as `load_ablation`, and the errors of training and scoring.
     """
     ablation = load_ablation(path)
     rows, runs = out / "rows", runs or out / "runs"
