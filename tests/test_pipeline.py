@@ -140,7 +140,7 @@ def test_what_breaks_is_raised():
 
 
 def test_batched_refuses_a_size_below_one():
-    with pytest.raises(SettingsError, match="batch size is 0"):
+    with pytest.raises(SettingsError, match="batch size: 0"):
         list(batched([1], 0))
 
 
@@ -211,7 +211,7 @@ def test_all_sizes_of_a_view_are_fitted():
     ],
 )
 def test_views_that_show_nothing(view):
-    with pytest.raises(SettingsError, match="at least 1"):
+    with pytest.raises(SettingsError, match="must be >= 1"):
         resolve_view(ScriptedPolicy([]), view)
 
 

@@ -1,10 +1,7 @@
-"""Chain, policy and tracker joined: a question about a video in, masks out.
+"""Segmentation of videos with a chain, a policy and a tracker.
 
-`run_chains` runs any number of chains against a policy and knows nothing of videos; `segment_samples` and
-`segment_sample`
-run samples through chain, policy and tracker; `segment` is the front door, which takes files and names.
-
-A reply that cannot be used is data: the outcome carries its reason. Everything else that goes wrong is raised.
+`run_chains` runs chains with a policy; `segment_samples` and `segment_sample` add the tracker; `segment` takes files or
+names. A reply that cannot be used is no error: the outcome has its failure. All other errors are raised.
 """
 
 from __future__ import annotations
@@ -45,12 +42,10 @@ T = TypeVar("T")
 def run_chains(
     chains: Iterable[Chain], policy: Policy, batch_size: int | None = None, seeds: Iterable[int] | None = None
 ) -> list[Outcome]:
-    """Runs chains to their end in lock step, so that the policy answers many turns at once.
+    """Runs chains in lockstep, so that the policy answers turns in batches; returns one outcome per chain, in order.
 
-    chains: fresh generators; one is first advanced when its batch is due.
-    batch_size: chains run together, hence turns in one call to the policy; all of them unless given.
+    chains: new generators, started with their batch. batch_size: turns per call of the policy (default: all).
     seeds: one integer per chain, from which the seeds of its replies are derived (default: the chain's index).
-    Returns one outcome a chain, in order.
     """
     outcomes: list[Outcome] = []
     for group in batched(zip(chains, count() if seeds is None else seeds, strict=False), batch_size):
@@ -85,16 +80,16 @@ def segment_samples(
     batch_size: int = 1,
     progress: ProgressCallback | None = None,
 ) -> Iterator[Segmentation]:
-    """Answers and tracks samples in order, `batch_size` of them at a time in the policy, one at a time in the tracker.
+    """Answers samples in batches, and tracks the answers one at a time; yields one result per sample, in order.
 
-    view: how the policy is shown videos; its own choice unless given. `progress` follows the tracker in each sample.
+    view: (default: the policy's own). progress: called with (done, total) frames while a target is tracked.
     """
     view = resolve_view(policy, view)
     for group in batched(samples, batch_size):
         seeds = [mixed_seed(sample.id) for sample in group]
         outcomes = run_chains((chain(sample, view) for sample in group), policy, seeds=seeds)
         for sample, outcome in zip(group, outcomes, strict=True):
-            yield _followed(sample, outcome, tracker, progress)
+            yield _tracked(sample, outcome, tracker, progress)
 
 
 def segment_sample(
@@ -105,7 +100,7 @@ def segment_sample(
     view: View | None = None,
     progress: ProgressCallback | None = None,
 ) -> Segmentation:
-    """Answers and tracks one sample; see `segment_samples`."""
+    """Answers and tracks one sample, see `segment_samples`."""
     return next(segment_samples([sample], chain, policy, tracker, view, progress=progress))
 
 
@@ -118,19 +113,17 @@ def segment(
     view: View | None = None,
     progress: ProgressCallback | None = None,
 ) -> Segmentation:
-    """Segments what a sentence means in a video.
+    """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
-    video: a file, a folder of frames, frames already open, or an array uint8 RGB (T, H, W, 3) without times
-        (`thinkseg.ops.video.ArrayFrames` gives it some).
-    query: what to segment, in words.
-    policy, tracker: one that is loaded, or a name or folder that `thinkseg.models` can load. Without a policy, the one
-        that comes along for the chain answers.
-    chain: how the policy is asked, a name from `thinkseg.chains.CHAINS` or a function of one's own.
-    view: how many frames the policy sees, and at what size; its own choice unless given.
-    progress: called with (done, total) while the target is tracked.
+    video: a file, a folder of frames, open frames, or an array uint8 RGB (T, H, W, 3) without times
+        (`thinkseg.ops.video.ArrayFrames` adds them).
+    policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
+    chain: a name from `thinkseg.chains.CHAINS`, or a function.
+    view: number and size of the frames that the policy sees (default: the policy's own).
+    progress: called with (done, total) frames while the target is tracked.
 
-    Returns masks for every frame, with the answer they came from; `failure` says why if the reply could not be used.
-    Raises SettingsError, VideoError or ModelError, before anything is loaded where that can be.
+    Raises SettingsError, VideoError or ModelError, before models are loaded if possible. A reply that cannot be used is
+    no error: see `Segmentation.failure`.
     """
     query = checked_query(query)
     chain_fn = get_chain(chain) if isinstance(chain, str) else chain
@@ -140,16 +133,16 @@ def segment(
     if policy is None:
         policy = models.bundled_policy_for(chain)
     policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
-    # One question: no other could use what the tracker makes of the frames.
+    # There is no second query that could use cached features.
     tracker = models.load_tracker(tracker, feature_cache_bytes=0) if isinstance(tracker, str) else tracker
     sample = VideoSample(id=frames.name, video=frames, query=query)
     return segment_sample(sample, chain_fn, policy, tracker, view, progress)
 
 
 def resolve_view(policy: Policy, view: View | None = None) -> View:
-    """A view a policy can be shown: its own unless one is given, with sides rounded to what the policy can take.
+    """Returns a view (default: the policy's own) with sizes rounded to the policy's multiple.
 
-    The coordinates are always the policy's: how it writes boxes is a fact about it, not a choice.
+    The coordinates are always those of the policy, which are not a choice. Raises SettingsError for numbers below 1.
     """
     view = view or policy.view
     unit = policy.size_multiple
@@ -157,7 +150,7 @@ def resolve_view(policy: Policy, view: View | None = None) -> View:
     def fitted(size_wh: tuple[int, int]) -> tuple[int, int]:
         width, height = size_wh
         if min(view.num_frames, width, height) < 1:
-            raise SettingsError(f"cannot show {view.num_frames} frames of {width}x{height}: all must be at least 1")
+            raise SettingsError(f"view: {view.num_frames} frames of {width}x{height}; all numbers must be >= 1")
         return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
 
     return replace(
@@ -170,9 +163,9 @@ def resolve_view(policy: Policy, view: View | None = None) -> View:
 
 
 def batched(items: Iterable[T], size: int | None) -> Iterator[list[T]]:
-    """Lists of up to `size` consecutive items, read no earlier than needed; one list of all if size is None."""
+    """Yields lists of up to `size` consecutive items, read on demand; one list of all items for None."""
     if size is not None and size < 1:
-        raise SettingsError(f"the batch size is {size}: it must be at least 1")
+        raise SettingsError(f"batch size: {size}; must be >= 1")
     items = iter(items)
     while group := list(islice(items, size)):
         yield group
@@ -180,7 +173,7 @@ def batched(items: Iterable[T], size: int | None) -> Iterator[list[T]]:
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """A chain on its way: what has been said in it, and how it ended once it has."""
+    """The state of a running chain."""
 
     chain: Chain
     seed: int
@@ -201,7 +194,7 @@ class _Run:
         return mixed_seed(self.seed, len(self.dialogue) // 2)
 
     def advance(self, reply: Reply | None) -> None:
-        """Hands the chain a reply, or None to start it, and takes its next turn or its end."""
+        """Sends the chain a reply, or None to start it, and receives its next turn or its end."""
         started = time.perf_counter()
         try:
             if reply is None:
@@ -217,9 +210,9 @@ class _Run:
         except StopIteration as end:
             self.finished, self.answer, self.keyframe = True, end.value, end.value.keyframe
         except AnswerError as error:
-            # An answer cut short fails to parse in many ways, all for one reason.
-            cut_short = reply is not None and reply.truncated
-            self.finished, self.failure = True, "truncated" if cut_short else error.reason
+            # A truncated reply can fail in any way; the cause is the truncation.
+            is_truncated = reply is not None and reply.truncated
+            self.finished, self.failure = True, "truncated" if is_truncated else error.reason
             self.keyframe, self.num_unasked_turns = error.keyframe, error.num_unasked_turns
         else:
             self.dialogue.append(turn)
@@ -239,10 +232,10 @@ class _Run:
         )
 
 
-def _followed(
+def _tracked(
     sample: VideoSample, outcome: Outcome, tracker: Tracker, progress: ProgressCallback | None
 ) -> Segmentation:
-    """The outcome with its boxes followed through the video; no masks if there is nothing to follow."""
+    """Returns the outcome with masks tracked from its boxes; no objects without boxes."""
     started = time.perf_counter()
     answer, video = outcome.answer, sample.video
     if answer is None or answer.keyframe is None:
