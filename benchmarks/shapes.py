@@ -26,9 +26,9 @@ CASES: tuple[tuple[str, Make, View], ...] = (
     ("traces", traces, View(6, (112, 112))),
     ("traces", traces, View(4, (112, 112))),
     ("traces", traces, View(6, (224, 224))),
-    ("closeups", two_turns, View(4, (112, 112), closeup_wh=(224, 224))),
-    ("lists", partial(list_objects, count=3), View(4, (112, 112))),
-    ("lists", partial(list_objects, count=1), View(1, (112, 112))),
+    ("two_turns", two_turns, View(4, (112, 112), closeup_wh=(224, 224))),
+    ("list_objects", partial(list_objects, count=3), View(4, (112, 112))),
+    ("list_objects_single_frame", partial(list_objects, count=1), View(1, (112, 112))),
 )
 
 
@@ -38,12 +38,12 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=3, help="questions per clip (default: 3)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    print(f"{'data':<10}{'frames':>6}{'size':>10}{'samples/s':>12}")
+    print(f"{'data':<26}{'frames':>6}{'size':>10}{'samples/s':>12}")
     speeds = {}
     for name, make, view in CASES:
         speed = samples_per_second(make, view, args.count, args.questions)
         width, height = view.frame_wh
-        print(f"{name:<10}{view.num_frames:>6}{f'{width}x{height}':>10}{speed:>12.0f}")
+        print(f"{name:<26}{view.num_frames:>6}{f'{width}x{height}':>10}{speed:>12.0f}")
         speeds[f"{name} {view.num_frames}x{width}"] = round(speed, 1)
     print(json.dumps({"samples_per_second": speeds}))
 
