@@ -69,7 +69,7 @@ def test_the_demo_in_two_turns(loads, tmp_path, monkeypatch):
 
 def test_an_unknown_chain_loads_no_policy(loads, tmp_path, capsys):
     assert app.main(["demo", "--chain", "thinkhard", "--out", str(tmp_path / "demo")]) == 2
-    assert "no chain 'thinkhard'" in one_line(capsys)
+    assert "unknown chain 'thinkhard'" in one_line(capsys)
     assert loads == []
 
 

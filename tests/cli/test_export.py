@@ -83,7 +83,7 @@ def test_a_dataset_info_of_others(root, tmp_path):
     [
         (["verll", "shapes"], "FORMAT: 'verll' must be one of"),
         (["trl", "shapes", "--chain", "revseg"], "TRL: the chain 'revseg' shows an image in its second turn"),
-        (["trl", "shapes", "--chain", "hard"], "no chain 'hard'"),
+        (["trl", "shapes", "--chain", "hard"], "unknown chain 'hard'"),
         (["trl", "shapes", "--model", "owner/other-vl"], "owner/other-vl: how it writes boxes is not known"),
         (["trl", "shapes", "--info", "x.json"], "--info: trl reads no dataset_info.json"),
         (["trl", "shapes", "--name", "a b"], "--name: 'a b' is not valid"),
