@@ -40,7 +40,7 @@ def text_of(reply):
 
 
 def soon(response):
-    """The response with a header that has the client retry at once."""
+    """The response with a header that makes the client retry immediately."""
     return replace(response, headers={"Retry-After-Ms": "1"})
 
 

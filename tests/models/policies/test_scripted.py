@@ -15,8 +15,8 @@ def test_scripted_policy_replies_in_order_and_records_dialogues():
 
 
 def test_scripted_policy_function_replies_to_dialogue():
-    policy = ScriptedPolicy(lambda dialogue: f"you said {dialogue[-1].content[0]}")
-    assert [reply.text for reply in policy.reply([ONE, TWO])] == ["you said one", "you said two"]
+    policy = ScriptedPolicy(lambda dialogue: f"echo {dialogue[-1].content[0]}")
+    assert [reply.text for reply in policy.reply([ONE, TWO])] == ["echo one", "echo two"]
 
 
 def test_scripted_policy_accepts_replies_with_counts():

@@ -39,7 +39,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[Path, tuple[int, int]]:
 
 
 @torch.no_grad()
-def whole(one: Engine, encoded: EncodedDialogue) -> torch.Tensor:
+def full_logits(one: Engine, encoded: EncodedDialogue) -> torch.Tensor:
     """Logits after a dialogue, from one plain forward pass of the stock model."""
     ids = torch.from_numpy(encoded.input_ids)[None]
     images: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def test_prefill_logits_match_plain_forward(kind: tuple[Path, tuple[int, int]]) 
     encoded = [one.encoder.encode(dialogue) for dialogue in prompts(kind[1])]
     prefix = one.prefill(encoded)
     for row, each in enumerate(encoded):
-        torch.testing.assert_close(prefix.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(prefix.logits[row], full_logits(one, each), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def test_prefill_second_turn_extends_first(kind: tuple[Path, tuple[int, int]]) -
     encoded = [encoder.encode(dialogue) for dialogue in later]
     again = one.prefill(encoded, prefix, rows, [lengths[row] for row in rows])
     for row, each in enumerate(encoded):
-        torch.testing.assert_close(again.logits[row], whole(one, each), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(again.logits[row], full_logits(one, each), atol=1e-5, rtol=1e-4)
     assert one.decode(again, [0, 1, 2], GREEDY) == [stock(one, dialogue) for dialogue in later]
 
 

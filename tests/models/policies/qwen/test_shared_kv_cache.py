@@ -70,7 +70,7 @@ def test_layer_keeps_suffix_in_order_and_rarely_moves_it(monkeypatch: pytest.Mon
     cache, _ = shared_kv_cache.shared_cache(prompts_cache(1, 5), torch.ones(1, 5, dtype=torch.bool), [0, 0, 0])
     cache.batch_select_indices(torch.tensor([0, 1, 2]))  # there is no token yet
     written = torch.randn(9, 2, 3, HEADS, 1, CHANNELS)
-    rows, places = [0, 1, 2], []
+    rows, addresses = [0, 1, 2], []
     for number, token in enumerate(written):
         if number == 5:
             rows = [0, 2]
@@ -80,8 +80,8 @@ def test_layer_keeps_suffix_in_order_and_rarely_moves_it(monkeypatch: pytest.Mon
         assert torch.equal(key.suffix, expected[0])
         assert torch.equal(value.suffix, expected[1])
         assert cache.get_seq_length() == number + 1
-        places.append(key.suffix.data_ptr())
-    moves = [number for number in range(1, 9) if places[number] != places[number - 1]]
+        addresses.append(key.suffix.data_ptr())
+    moves = [number for number in range(1, 9) if addresses[number] != addresses[number - 1]]
     assert moves == [3, 5, 6]
 
 

@@ -205,7 +205,7 @@ class Encoder:
 
 
 def concat_images(images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Concatenates the patches of images; without images, an empty tensor that `torch.cat` accepts beside any other."""
+    """Concatenates the patches of images; without images, an empty tensor that `torch.cat` accepts with any other."""
     import torch
 
     return torch.cat(list(images)) if images else torch.empty(0)

@@ -196,7 +196,7 @@ class _Batch:
         """Removes the rows of ended completions once they are half of all; returns the tokens of the other rows."""
         import torch
 
-        # Not at once: dropping rows copies the cache of the others.
+        # Not one at a time: dropping rows copies the cache of the others.
         if 2 * sum(number in self.ended for number in self.active) < len(self.active):
             return tokens
         rows = [row for row, number in enumerate(self.active) if number not in self.ended]
