@@ -266,7 +266,7 @@ class TestBadInput:
 
     def test_not_a_video(self, refused, tmp_path):
         (tmp_path / "notes.mp4").write_text("These are notes. " * 200)
-        assert "notes.mp4 is not a video" in refused(tmp_path / "notes.mp4", "the cat")
+        assert "notes.mp4 is not a readable video" in refused(tmp_path / "notes.mp4", "the cat")
 
     def test_no_frames(self, refused, tmp_path):
         (tmp_path / "empty.mp4").write_bytes(b"")
@@ -283,7 +283,7 @@ class TestBadInput:
         clip.write_bytes(content[: content.index(b"mdat") + 20])
         line = refused(clip, "the cat")
         assert "clip.mp4" in line
-        assert "is the file complete?" in line
+        assert "check that the file is complete" in line
 
     def test_file_truncated_in_its_header(self, refused, clip):
         clip.write_bytes(clip.read_bytes()[:200])

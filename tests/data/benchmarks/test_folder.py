@@ -111,7 +111,7 @@ def test_folder_invalid_line_raises_with_line_and_field(root, row, kind, complai
 def test_folder_invalid_video_raises(root):
     (root / "a.mp4").write_text("not a video")
     write_rows(root, {"video": "a.mp4", "query": "x"}, YARD)
-    with pytest.raises(VideoError, match=r"a\.mp4 is not a video"):
+    with pytest.raises(VideoError, match=r"a\.mp4 is not a readable video"):
         open_benchmark("folder", root)
     issues = DatasetIssues(keep_going=True)
     assert len(open_benchmark("folder", root, issues=issues).expressions) == 1
