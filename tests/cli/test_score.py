@@ -43,7 +43,7 @@ def of_masks(metrics):
     return {name: value for name, value in metrics.items() if name not in ("R_k", "R_s", "parse rate")}
 
 
-def test_an_evaluation_and_the_score_of_its_masks_agree(evaluated, root, tmp_path, capsys):
+def test_evaluate_and_score_of_its_masks_agree(evaluated, root, tmp_path, capsys):
     assert evaluated("run", [LEFT, LEFT, NONE, "junk"], "--png") == 0
     table = capsys.readouterr().out
     assert "without masks, score 0: invalid_tags 1" in table
@@ -62,7 +62,7 @@ def test_an_evaluation_and_the_score_of_its_masks_agree(evaluated, root, tmp_pat
         assert "J&F differs in 0" in capsys.readouterr().out
 
 
-def test_masks_of_nothing_are_refused(root, tmp_path, capsys):
+def test_score_without_any_masks_exits_2(root, tmp_path, capsys):
     command = ["score", "revos", "--root", str(root), "--workers", "1", "--predictions"]
     assert app.main([*command, str(root), "--out", str(tmp_path / "out")]) == 2
     assert "check that there is a folder" in one_line(capsys)
@@ -71,13 +71,13 @@ def test_masks_of_nothing_are_refused(root, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["revos"]
 
 
-def test_the_truth_is_validated(root, capsys):
+def test_validate_prints_100(root, capsys):
     command = ["validate", "revos", "--root", str(root), "--workers", "1"]
     assert app.main(command) == 0
     assert "J and F are 100 for 4 of 4 expressions" in capsys.readouterr().out
 
 
-def test_a_broken_truth_is_one_line_or_passed_over(root, capsys):
+def test_validate_invalid_truth_exits_2_or_skips(root, capsys):
     with layouts.editing(root / "mask_dict.json") as masks:
         masks["2"][1]["counts"] = "?"
     command = ["validate", "revos", "--root", str(root), "--workers", "1"]
@@ -90,7 +90,7 @@ def test_a_broken_truth_is_one_line_or_passed_over(root, capsys):
     assert "invalid_rle (1)" in printed.err
 
 
-def test_a_truth_below_full_marks_is_listed(root, capsys, monkeypatch):
+def test_validate_imperfect_truth_is_listed(root, capsys, monkeypatch):
     monkeypatch.setattr("thinkseg.evaluation.validation.TruthAsPng.of", lambda self, expression, video, size_wh: None)
     assert app.main(["validate", "revos", "--root", str(root), "--workers", "1"]) == 2
     printed = capsys.readouterr()
@@ -98,7 +98,7 @@ def test_a_truth_below_full_marks_is_listed(root, capsys, monkeypatch):
     assert "does not score 100 everywhere" in printed.err
 
 
-def test_tracks_with_quirks_and_without(tmp_path, capsys):
+def test_score_vicas_with_and_without_quirks(tmp_path, capsys):
     layouts.vicas(tmp_path / "vicas")
     for prompt in "01":
         for name in ("00000", "00002"):
@@ -114,7 +114,7 @@ def test_tracks_with_quirks_and_without(tmp_path, capsys):
     assert app.main(["score", "revos", "--root", ".", "--predictions", ".", "--corrected"]) == 2
 
 
-def test_a_submission(tmp_path, capsys):
+def test_submit(tmp_path, capsys):
     layouts.mevis(tmp_path / "mevis")
     for name in layouts.FRAMES:
         layouts.write_mask(tmp_path / "masks" / "0ab4" / "0" / f"{name}.png", layouts.LEFT)
@@ -125,6 +125,6 @@ def test_a_submission(tmp_path, capsys):
     assert "have no masks" in one_line(capsys)
 
 
-def test_runs_of_other_data_are_not_compared(tmp_path, capsys):
+def test_compare_without_results_exits_2(tmp_path, capsys):
     assert app.main(["compare", str(tmp_path), str(tmp_path)]) == 2
     assert "has no results" in one_line(capsys)

@@ -1,4 +1,4 @@
-"""Figures and their intervals, by hand and against a plain bootstrap."""
+"""Metrics and their intervals, by hand and against a plain bootstrap."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ def row(video, j, kind="a", failure=None):
     return {"video": video, "j": j, "kind": kind, "failure": failure}
 
 
-def test_a_mean_over_rows_in_percent():
+def test_mean_is_in_percent():
     figures = compute_metrics([row("x", 0.5), row("x", 1.0), row("y", 0.0, "b"), row("y", None)], METRICS)
     assert (figures["a"].value, figures["b"].value, figures["both"].value) == (75, 0, 37.5)
 
 
-def test_nothing_to_measure_is_no_number():
+def test_compute_metrics_without_rows_returns_none():
     figures = compute_metrics([row("x", 0.5)], METRICS)
     assert figures["a"] == Estimate(50, 50, 50)
     assert figures["b"] == figures["both"] == Estimate(None)
     assert compute_metrics([], METRICS)["a"] == Estimate(None)
 
 
-def test_the_interval_is_that_of_a_plain_bootstrap_over_videos():
+def test_interval_matches_plain_bootstrap_over_videos():
     random = np.random.default_rng(1)
     videos = {f"v{n}": list(np.clip(random.normal(0.6, 0.2, 4) + random.normal(0, 0.2), 0, 1)) for n in range(30)}
     rows = [row(video, j) for video, js in videos.items() for j in js]
@@ -44,12 +44,12 @@ def test_the_interval_is_that_of_a_plain_bootstrap_over_videos():
     assert figure.high - figure.low > 1.3 * (alone.high - alone.low)
 
 
-def test_intervals_are_the_same_every_time():
+def test_intervals_are_deterministic():
     rows = [row(f"v{n}", n / 10) for n in range(10)]
     assert compute_metrics(rows, METRICS) == compute_metrics(rows, METRICS)
 
 
-def test_a_difference_is_paired():
+def test_difference_is_paired():
     random = np.random.default_rng(2)
     before = [row(f"v{n}", j) for n, j in enumerate(random.random(20) * 0.9)]
     after = [row(r["video"], r["j"] + 0.1) for r in before]
@@ -57,11 +57,11 @@ def test_a_difference_is_paired():
     assert (figure.value, figure.low, figure.high) == pytest.approx((10, 10, 10))
 
 
-def test_failures_are_counted():
+def test_count_failures():
     assert count_failures([row("x", 0, failure="tags"), row("x", 0), row("y", 0, failure="tags")]) == {"tags": 2}
 
 
-def test_a_table_has_a_column_for_each_figure():
+def test_table_has_one_column_per_metric():
     lines = table(
         {"a": {"J": Estimate(50, 40, 60)}, "none": {"N-acc": Estimate(100.0, 100.0, 100.0), "J": Estimate(None)}}
     )

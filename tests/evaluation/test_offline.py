@@ -16,13 +16,13 @@ from thinkseg.evaluation.validation import TruthAsPng
 from thinkseg.ops.metrics import j_and_f
 
 
-def hand_in(folder, names, *pictures):
+def write_masks(folder, names, *pictures):
     for name, picture in zip(names, pictures, strict=True):
         layouts.write_mask(folder / f"{name}.png", picture)
 
 
 @pytest.mark.parametrize("name", layouts.SPLITS)
-def test_the_truth_gets_full_marks(opened, name):
+def test_score_ground_truth_returns_100(opened, name):
     benchmark = opened(name)
     everything = score(benchmark, TruthAsPng(benchmark))
     rows = expression_rows(everything)
@@ -37,11 +37,11 @@ def test_the_truth_gets_full_marks(opened, name):
     assert sum(row["j"] is not None for row in rows) >= 2
 
 
-def test_what_is_handed_in_is_scored(opened, tmp_path):
+def test_score_predictions_and_failures(opened, tmp_path):
     benchmark, out = opened("revos"), tmp_path / "masks"
-    hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LEFT)
-    hand_in(out / "lvos" / "clip" / "2", layouts.FRAMES, layouts.NOTHING, layouts.LEFT, layouts.NOTHING)
-    hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES[:2], layouts.LEFT, layouts.LEFT)
+    write_masks(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LEFT)
+    write_masks(out / "lvos" / "clip" / "2", layouts.FRAMES, layouts.NOTHING, layouts.LEFT, layouts.NOTHING)
+    write_masks(out / "lvos" / "clip" / "0", layouts.FRAMES[:2], layouts.LEFT, layouts.LEFT)
     rows = {row["id"]: row for row in score(benchmark, PngPredictions(out))}
     second = j_and_f(layouts.LEFT[None], layouts.LOW[None])
     assert rows["solo/0"]["j"] == 0.5
@@ -58,10 +58,10 @@ def test_what_is_handed_in_is_scored(opened, tmp_path):
     assert "incomplete 1, missing 1" in describe(scores)
 
 
-def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(opened, tmp_path):
+def test_score_revos_rounds_expressions_and_averages_two_categories(opened, tmp_path):
     benchmark, out = opened("revos"), tmp_path / "masks"
-    hand_in(out / "lvos" / "clip" / "0", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
-    hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, *[layouts.LEFT | layouts.RIGHT] * 2, layouts.LOW)
+    write_masks(out / "lvos" / "clip" / "0", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
+    write_masks(out / "lvos" / "clip" / "1", layouts.FRAMES, *[layouts.LEFT | layouts.RIGHT] * 2, layouts.LOW)
     figures = aggregate(benchmark, score(benchmark, PngPredictions(out)))["metrics"]
     # 2/3 of the first and nothing of the second referring question; 5/6 of the reasoning one.
     assert figures["referring"]["J"]["value"] == pytest.approx(66.67 / 2, abs=1e-9)
@@ -69,9 +69,9 @@ def test_revos_rounds_each_expression_and_takes_the_mean_of_two_kinds(opened, tm
     assert figures["overall"]["J"]["value"] == pytest.approx((66.67 / 2 + 83.33) / 2, abs=1e-9)
 
 
-def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(opened, tmp_path):
+def test_score_reasonvos_skips_missing_predictions(opened, tmp_path):
     benchmark, out = opened("reasonvos"), tmp_path / "masks"
-    hand_in(out / "race" / "0", ("00000", "00002"), layouts.LEFT, layouts.NOTHING)
+    write_masks(out / "race" / "0", ("00000", "00002"), layouts.LEFT, layouts.NOTHING)
     rows = score(benchmark, PngPredictions(out))
     assert [(row["j"], row["failure"]) for row in rows] == [(0.5, None), (0.0, "missing")]
     scores = aggregate(benchmark, rows)
@@ -79,11 +79,11 @@ def test_reasonvos_looks_at_frames_with_a_mask_and_leaves_out_what_is_missing(op
     assert "missing ones are skipped: missing 1" in describe(scores)
 
 
-def test_robustness_of_revos_on_both_scales(opened, tmp_path):
+def test_score_revos_robustness_on_both_scales(opened, tmp_path):
     benchmark, out = opened("revos"), tmp_path / "masks"
     # The floor is all there is in this video: a mask of the left quarter besides is 4 pixels wrong of 5.
-    hand_in(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
-    hand_in(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
+    write_masks(out / "solo" / "0", layouts.FRAMES[:2], layouts.LOW, layouts.LOW | layouts.LEFT)
+    write_masks(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.NOTHING, layouts.NOTHING, layouts.NOTHING)
     rows = {row["id"]: row for row in score(benchmark, PngPredictions(out))}
     assert (rows["solo/0"]["robustness_visa255"], rows["solo/0"]["robustness_area"]) == (0.5, pytest.approx(0.6))
     assert (rows["lvos/clip/1"]["robustness_visa255"], rows["lvos/clip/0"]["robustness_visa255"]) == (1, 0)
@@ -93,13 +93,13 @@ def test_robustness_of_revos_on_both_scales(opened, tmp_path):
     assert figures["overall"]["robustness_visa255"]["value"] == pytest.approx((25 + 100) / 2)
 
 
-def test_refdavis_by_both_protocols(opened, tmp_path):
+def test_score_refdavis_follows_both_protocols(opened, tmp_path):
     benchmark, out = opened("refdavis"), tmp_path / "masks"
     # Run 0 swaps the objects, run 1 has both of them at the left, run 2 the right one alone, run 3 broken pictures.
     for number, masks in enumerate([layouts.RIGHT, layouts.LEFT, None, layouts.LEFT, layouts.LEFT, layouts.LEFT]):
         if masks is not None:
-            hand_in(out / "dogs" / str(number), layouts.FRAMES, *[masks] * 3)
-    hand_in(out / "dogs" / "6", layouts.FRAMES, *[layouts.RIGHT] * 3)
+            write_masks(out / "dogs" / str(number), layouts.FRAMES, *[masks] * 3)
+    write_masks(out / "dogs" / "6", layouts.FRAMES, *[layouts.RIGHT] * 3)
     (out / "dogs" / "3" / "00002.png").write_bytes(b"no picture")
     scores = aggregate(benchmark, score(benchmark, PngPredictions(out)))
     found = {group: of["J"]["value"] for group, of in scores["metrics"].items()}
@@ -110,10 +110,10 @@ def test_refdavis_by_both_protocols(opened, tmp_path):
     assert "A (ReferFormer)" in describe(scores)
 
 
-def test_tracks_of_vicas(opened, tmp_path):
+def test_score_vicas_compares_tracks(opened, tmp_path):
     benchmark, out = opened("vicas"), tmp_path / "masks"
-    hand_in(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
-    hand_in(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
+    write_masks(out / "000042" / "0", ("00000", "00002"), layouts.LEFT, layouts.RIGHT)
+    write_masks(out / "000042" / "1", ("00000", "00002"), layouts.NOTHING, layouts.RIGHT)
     scores = aggregate(benchmark, score(benchmark, PngPredictions(out)))
     # One of three true tracks is found, another to half.
     assert scores["metrics"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
@@ -124,7 +124,7 @@ def test_tracks_of_vicas(opened, tmp_path):
     assert "quirks" not in aggregate(benchmark, score(benchmark, PngPredictions(out)), corrected=True)["protocol"]
 
 
-def test_a_split_without_truth_has_no_scores(opened, tmp_path):
+def test_score_hidden_truth_has_no_metrics(opened, tmp_path):
     opened("mevis")
     benchmark = open_benchmark("mevis", tmp_path / "mevis", "valid")
     rows = score(benchmark, PngPredictions(tmp_path))
@@ -132,7 +132,7 @@ def test_a_split_without_truth_has_no_scores(opened, tmp_path):
     assert aggregate(benchmark, rows)["metrics"] == {}
 
 
-def test_several_processes_find_the_same(opened):
+def test_score_two_processes_return_equal_rows(opened):
     benchmark = opened("revos")
     seen = []
     rows = score(benchmark, TruthAsPng(benchmark), 2, lambda row, done: seen.append((row["id"], done)))
@@ -142,7 +142,7 @@ def test_several_processes_find_the_same(opened):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(opened, tmp_path, workers):
+def test_score_invalid_benchmark_raises_or_skips(opened, tmp_path, workers):
     benchmark = opened("revos")
     with layouts.editing(tmp_path / "revos" / "mask_dict.json") as masks:
         masks["2"][1]["counts"] = "?"
@@ -154,7 +154,7 @@ def test_what_is_broken_in_the_benchmark_stops_it_unless_told_otherwise(opened, 
     assert benchmark.issues.counts == {"missing_frame": 3, "invalid_rle": 1}
 
 
-def test_a_csv_has_a_line_for_each_expression(opened, tmp_path):
+def test_write_csv_has_one_line_per_expression(opened, tmp_path):
     benchmark = opened("revos")
     write_csv(score(benchmark, TruthAsPng(benchmark)), tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="") as file:

@@ -46,7 +46,7 @@ def policy(answer, coordinates="pixels"):
     ("taught", "sound"),
     [("pixels", ["pixels"]), ("normalized_1000", ["normalized_1000"]), (None, ["normalized_1000", "pixels"])],
 )
-def test_the_convention_in_which_boxes_make_sense_is_found(taught, sound):
+def test_check_finds_matching_convention(taught, sound):
     seen = []
     found = check(policy(Knowing(taught)), veason, CLIPS, progress=lambda *done: seen.append(done))
     assert sorted(found.matching) == sound
@@ -60,13 +60,13 @@ def test_the_convention_in_which_boxes_make_sense_is_found(taught, sound):
         assert min(found.iou[asked, taught] for asked in ("pixels", "normalized_1000")) > 0.9
 
 
-def test_boxes_that_lie_elsewhere_make_sense_in_neither():
+def test_check_misplaced_boxes_match_no_convention():
     found = check(policy(Knowing("pixels", scale=0.4)), veason, CLIPS)
     assert found.matching == []
     assert found.verdict().endswith("failures: none")
 
 
-def test_replies_that_do_not_keep_the_format_are_counted():
+def test_check_counts_failures():
     found = check(policy(lambda _: "It is over there."), veason, CLIPS)
     assert (found.matching, found.parse_rate, found.failures) == (
         [],
@@ -77,7 +77,7 @@ def test_replies_that_do_not_keep_the_format_are_counted():
     assert found.table().count("0 of 2") == 2
 
 
-def test_both_turns_of_a_chain_are_read():
+def test_check_parses_both_turns():
     choice = '<think></think><answer>[{"frame_idx": 1, "object description": "it"}]</answer>'
     replies = [choice, '[{"bbox_2d": [0, 0, 224, 224]}]', choice, '[{"bbox_2d": [0, 0, 1000, 1000]}]']
     found = check(ScriptedPolicy(replies, view=VIEW), revseg, 1)
@@ -87,12 +87,12 @@ def test_both_turns_of_a_chain_are_read():
     assert found.iou["pixels", "normalized_1000"] != found.iou["pixels", "pixels"]
 
 
-def test_frames_that_tell_nothing_apart_are_refused():
+def test_check_policy_frames_near_1000px_raises():
     with pytest.raises(SettingsError, match="1000x980: pixels and normalized_1000 are nearly the same"):
         check(policy(Knowing()), veason, 1, View(3, (1000, 980)))
 
 
-def test_the_best_convention_comes_first():
+def test_matching_is_sorted_by_iou():
     ious = {("pixels", "pixels"): 0.5, ("normalized_1000", "normalized_1000"): 0.7}
     ious |= {("pixels", "normalized_1000"): 0.1, ("normalized_1000", "pixels"): 0.1}
     parse_rate = {"pixels": 1.0, "normalized_1000": 0.5}
@@ -114,18 +114,18 @@ def run(monkeypatch, capsys, answer, coordinates="pixels"):
         ("normalized_1000", 1, "it is set up for normalized_1000: give --coordinates pixels\n"),
     ],
 )
-def test_the_command_compares_with_how_the_policy_is_set_up(monkeypatch, capsys, coordinates, status, advice):
+def test_check_policy_compares_with_the_policys_coordinates(monkeypatch, capsys, coordinates, status, advice):
     got, out = run(monkeypatch, capsys, Knowing("pixels"), coordinates)
     assert (got, out.endswith(f"boxes match the targets in pixels\n{advice}")) == (status, True)
 
 
-def test_the_command_fails_where_nothing_makes_sense(monkeypatch, capsys):
+def test_check_policy_no_match_exits_1(monkeypatch, capsys):
     status, out = run(monkeypatch, capsys, lambda _: "?")
     assert status == 1
     assert out.endswith("failures: invalid_tags 4\n")
 
 
-def test_a_served_model_of_which_nothing_is_known_can_be_checked(monkeypatch, capsys):
+def test_check_policy_unknown_served_model(monkeypatch, capsys):
     monkeypatch.delenv(KEY, raising=False)
     knowing = Knowing("normalized_1000")
 

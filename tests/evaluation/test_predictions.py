@@ -1,4 +1,4 @@
-"""Predicted masks as files, whole and broken."""
+"""Predicted masks as files."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def test_run_lengths_come_back_as_they_were(tmp_path):
+def test_write_masklets_round_trip(tmp_path):
     path = tmp_path / "masks" / "clip" / "3.json"
     write_masklets(from_stacks(MASKS), path)
     back = read_masklets(path, 2, (4, 3))
@@ -53,7 +53,7 @@ def test_run_lengths_come_back_as_they_were(tmp_path):
         ('{"objects": 3}', "unreadable"),
     ],
 )
-def test_run_lengths_that_cannot_be_used(tmp_path, text, reason):
+def test_read_masklets_invalid_file_raises(tmp_path, text, reason):
     path = tmp_path / "3.json"
     path.write_text(text)
     with pytest.raises(PredictionError, match=r"3\.json") as caught:
@@ -61,7 +61,7 @@ def test_run_lengths_that_cannot_be_used(tmp_path, text, reason):
     assert caught.value.reason == reason
 
 
-def test_pictures_hold_all_objects_in_black_and_white(pictures):
+def test_write_pngs_merges_objects(pictures):
     with Image.open(pictures / "lvos" / "clip" / "3" / "00000.png") as picture:
         assert picture.mode == "L"
         np.testing.assert_array_equal(np.array(picture), MASKS[:, 0].any(0) * 255)
@@ -69,13 +69,13 @@ def test_pictures_hold_all_objects_in_black_and_white(pictures):
     np.testing.assert_array_equal(masks.union(1), MASKS[:, 1].any(0))
 
 
-def test_the_first_folder_that_is_there_counts(pictures):
+def test_png_predictions_first_existing_folder_wins(pictures):
     write_pngs(from_stacks(MASKS[:1]), range(2), VIDEO, pictures / "burst_clip_1" / "3")
     masks = PngPredictions(pictures).of(ASKED, VIDEO, (4, 3))
     np.testing.assert_array_equal(masks.union(0), MASKS[0, 0])
 
 
-def test_no_pictures(tmp_path):
+def test_png_predictions_without_folder_returns_none(tmp_path):
     assert PngPredictions(tmp_path).of(ASKED, VIDEO, (4, 3)) is None
 
 
@@ -83,7 +83,7 @@ def test_no_pictures(tmp_path):
     ("content", "reason"),
     [(None, "incomplete"), (b"no picture", "unreadable"), (encode_png(np.eye(5, dtype=bool)), "size_mismatch")],
 )
-def test_pictures_that_cannot_be_used(pictures, content, reason):
+def test_png_predictions_invalid_image_raises(pictures, content, reason):
     path = pictures / "lvos" / "clip" / "3" / "00005.png"
     path.unlink()
     if content is not None:
@@ -94,6 +94,6 @@ def test_pictures_that_cannot_be_used(pictures, content, reason):
     assert caught.value.reason == reason
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_open_predictions_missing_folder_raises(tmp_path):
     with pytest.raises(SettingsError, match="no such folder"):
         open_predictions(tmp_path / "none", "revos")

@@ -1,4 +1,4 @@
-"""What predicted masks are worth, whatever form they come in."""
+"""Metrics of one expression."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def asked(scored):
 
 
 @pytest.mark.parametrize("scored", [range(5), (0, 3), (4,)])
-def test_run_lengths_and_pictures_are_worth_the_same_to_the_last_bit(scored):
+def test_mask_metrics_rles_and_images_are_bit_identical(scored):
     rows = [
         mask_metrics(asked(scored), masks, from_stacks(TRUE[None]))
         for masks in (from_stacks(OURS[None]), Pictures(OURS))
@@ -47,19 +47,19 @@ def test_run_lengths_and_pictures_are_worth_the_same_to_the_last_bit(scored):
     assert rows[0] == {"j": j.mean(), "f": f.mean(), "intersection": both, "union": either, "is_empty": False}
 
 
-def test_empty_in_the_scored_frames_is_empty():
+def test_mask_metrics_is_empty_covers_scored_frames():
     for masks in (from_stacks(OURS[None]), Pictures(OURS)):
         assert mask_metrics(asked((0,)), masks, from_stacks(TRUE[None]))["is_empty"] is True
         assert mask_metrics(asked((0,)), masks, None) == {**UNKNOWN, "is_empty": True}
         assert mask_metrics(asked((0, 1)), masks, None) == {**UNKNOWN, "is_empty": False}
 
 
-def test_no_target_and_no_masks_is_right():
+def test_mask_metrics_no_target_and_empty_masks_score_1():
     row = mask_metrics(asked(range(5)), empty((7, 6), 5), empty((7, 6), 5))
     assert row == {"j": 1.0, "f": 1.0, "intersection": 0, "union": 0, "is_empty": True}
 
 
-def test_no_masks_at_all_are_worth_nothing():
+def test_mask_metrics_without_masks_scores_0():
     nothing = {"j": 0.0, "f": 0.0, "intersection": 0, "is_empty": False}
     assert mask_metrics(asked(range(5)), None, empty((7, 6), 5)) == {**nothing, "union": 0}
     true = from_stacks(TRUE[None])
@@ -73,7 +73,7 @@ def test_no_masks_at_all_are_worth_nothing():
 
 
 @pytest.mark.parametrize("scored", [range(5), (1, 3)])
-def test_robustness_is_that_of_wrapping_bytes(scored):
+def test_mask_metrics_robustness_matches_wrapping_bytes(scored):
     """As VISA's evaluator is described, with pictures of 0 and 255, and two objects that share pixels."""
     other, frames = np.roll(TRUE, 1, axis=2), list(scored)
     seen = TRUE | other | np.roll(TRUE, -2, axis=1)
@@ -90,12 +90,12 @@ def test_robustness_is_that_of_wrapping_bytes(scored):
         assert 0 < row["robustness_area"] < 1
 
 
-def test_a_question_without_a_target_has_no_robustness():
+def test_mask_metrics_without_target_has_no_robustness():
     row = mask_metrics(asked(range(5)), from_stacks(OURS[None]), empty((7, 6), 5), from_stacks(TRUE[None]))
     assert "robustness_area" not in row
 
 
-def test_tracks_are_kept_apart_and_merged_pictures_are_one():
+def test_track_metrics_images_hold_one_track():
     truth = from_stacks(np.array([TRUE, OURS]))
     both = track_metrics(asked((1, 2)), from_stacks(np.array([OURS, TRUE])), truth)
     overlap = np.float32((TRUE & OURS)[1:3].sum() / (TRUE | OURS)[1:3].sum())
@@ -107,12 +107,12 @@ def test_tracks_are_kept_apart_and_merged_pictures_are_one():
     assert track_metrics(asked((0,)), Pictures(OURS), None) == {"ious": None, "tracks": None}
 
 
-def test_masks_of_another_size_are_a_bug():
+def test_mask_metrics_other_size_raises():
     with pytest.raises(ValueError, match="cannot be compared"):
         mask_metrics(asked(range(5)), empty((6, 7), 5), empty((7, 6), 5))
 
 
-def test_without_a_scored_frame_nothing_is_known():
+def test_mask_metrics_without_scored_frames_returns_none():
     assert mask_metrics(asked(()), from_stacks(OURS[None]), from_stacks(TRUE[None]))["j"] is None
 
 

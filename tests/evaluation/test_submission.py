@@ -36,7 +36,7 @@ def unpacked(path):
         return {name: np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()}
 
 
-def test_mevis_wants_videos_at_the_root(mevis, pictures, tmp_path):
+def test_write_submission_mevis_has_videos_at_root(mevis, pictures, tmp_path):
     # What is 0 and 1, as many write it, becomes 0 and 255.
     Image.fromarray(layouts.LEFT.astype(np.uint8)).save(pictures / "0ab4" / "0" / "00000.png")
     assert write_submission(mevis, pictures, tmp_path / "out.zip") == 0
@@ -50,7 +50,7 @@ def test_mevis_wants_videos_at_the_root(mevis, pictures, tmp_path):
     assert (tmp_path / "out.zip").read_bytes() == first
 
 
-def test_refytvos_wants_them_below_annotations(tmp_path):
+def test_write_submission_refytvos_has_annotations_folder(tmp_path):
     layouts.refytvos(tmp_path / "tree")
     benchmark = open_benchmark("refytvos", tmp_path / "tree")
     frames = ("00000", "00005", "00010")
@@ -60,7 +60,7 @@ def test_refytvos_wants_them_below_annotations(tmp_path):
     assert list(unpacked(tmp_path / "out.zip")) == [f"Annotations/ice/0/{name}.png" for name in frames]
 
 
-def test_an_evaluation_is_packed_with_empty_masks_for_unusable_replies(mevis, tmp_path):
+def test_write_submission_failures_become_empty_masks(mevis, tmp_path):
     run = tmp_path / "run"
     (run / "masks").mkdir(parents=True)
     (run / "settings.json").write_text("{}")
@@ -75,7 +75,7 @@ def test_an_evaluation_is_packed_with_empty_masks_for_unusable_replies(mevis, tm
     np.testing.assert_array_equal(unpacked(tmp_path / "out.zip")["0ab4/0/00002.png"], layouts.LOW * 255)
 
 
-def test_nothing_is_written_where_something_is_missing(mevis, pictures, tmp_path):
+def test_write_submission_missing_masks_raises_and_writes_nothing(mevis, pictures, tmp_path):
     (pictures / "0ab4" / "0" / "00002.png").unlink()
     with pytest.raises(DatasetError, match=r"00002\.png"):
         write_submission(mevis, pictures, tmp_path / "out.zip")
@@ -84,12 +84,12 @@ def test_nothing_is_written_where_something_is_missing(mevis, pictures, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "mevis"]
 
 
-def test_only_servers_take_submissions(tmp_path):
+def test_write_submission_without_server_raises(tmp_path):
     layouts.revos(tmp_path / "tree")
     with pytest.raises(SettingsError, match="score it with thinkseg score"):
         write_submission(open_benchmark("revos", tmp_path / "tree"), tmp_path, tmp_path / "out.zip")
 
 
-def test_a_place_that_cannot_be(mevis, pictures, tmp_path):
+def test_write_submission_missing_folder_raises(mevis, pictures, tmp_path):
     with pytest.raises(SettingsError, match="cannot write results"):
         write_submission(mevis, pictures, tmp_path / "none" / "out.zip")

@@ -37,7 +37,7 @@ def predicted(benchmark, path, prompt=0):
     return VicasPredictions(path.parent).of(expression, benchmark.videos[expression.video], layouts.SIZE_WH)
 
 
-def test_prompts_go_by_their_place(benchmark, path):
+def test_vicas_predictions_are_found_by_position(benchmark, path):
     first, second = (predicted(benchmark, path, prompt) for prompt in (0, 1))
     assert (first.num_objects, second.num_objects) == (2, 2)
     assert first.mask(2, 0).tolist() == LOW.tolist()
@@ -46,7 +46,7 @@ def test_prompts_go_by_their_place(benchmark, path):
     assert second.mask(1, 0).tolist() == LOW.tolist()
 
 
-def test_they_are_scored_by_the_official_protocol(benchmark, path):
+def test_vicas_predictions_score_by_official_protocol(benchmark, path):
     predictions = open_predictions(path.parent, "vicas")
     rows = score(benchmark, pickle.loads(pickle.dumps(predictions)))
     assert rows[0]["ious"] == [[0, 1], [1, 0]]
@@ -57,7 +57,7 @@ def test_they_are_scored_by_the_official_protocol(benchmark, path):
     assert rows[0]["j"] == 1
 
 
-def test_what_is_not_there_is_missing(benchmark, path):
+def test_vicas_predictions_missing_prompt_returns_none(benchmark, path):
     with editing(path) as value:
         value["pred_lgvis_masks"].pop()
     assert predicted(benchmark, path, 1) is None
@@ -79,7 +79,7 @@ def test_what_is_not_there_is_missing(benchmark, path):
         (lambda prompt: prompt[0].pop("filename"), "unreadable", "has no field 'filename'"),
     ],
 )
-def test_what_cannot_be_used(benchmark, path, change, reason, complaint):
+def test_vicas_predictions_invalid_prompt_raises(benchmark, path, change, reason, complaint):
     with editing(path) as value:
         change(value["pred_lgvis_masks"][0])
     with pytest.raises(PredictionError, match=complaint) as caught:
@@ -88,7 +88,7 @@ def test_what_cannot_be_used(benchmark, path, change, reason, complaint):
     assert "000042.json" in str(caught.value)
 
 
-def test_a_file_that_is_no_json(benchmark, path):
+def test_vicas_predictions_invalid_json_raises(benchmark, path):
     path.write_text("{")
     with pytest.raises(PredictionError, match=": not JSON"):
         predicted(benchmark, path)

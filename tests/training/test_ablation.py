@@ -71,7 +71,7 @@ def rows(start: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ablate_trains_scores_and_tabulates(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[tuple[str, Any]] = []
     for module in (sft, grpo):
 
@@ -118,7 +118,7 @@ def test_variants_are_trained_scored_and_tabled(tiny: str, tmp_path: Path, monke
         ablate(written(tmp_path, rows(tiny)), tmp_path / "out")
 
 
-def test_a_row_may_be_scored_in_a_chain_of_its_own(tiny: str, tmp_path: Path) -> None:
+def test_ablate_row_has_chain_of_its_own(tiny: str, tmp_path: Path) -> None:
     one = {"name": "one", "title": "one turn", "init_policy": tiny}
     ablate(written(tmp_path, [one, one | {"name": "two", "chain": "revseg"}]), tmp_path / "out")
     chains = {name: read_settings(tmp_path / "out" / "rows" / name)["chain"] for name in ("one", "two")}
@@ -126,13 +126,13 @@ def test_a_row_may_be_scored_in_a_chain_of_its_own(tiny: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.name)
-def test_ablations_that_ship_are_read(path: Path) -> None:
+def test_load_ablation_bundled_files(path: Path) -> None:
     assert f"thinkseg ablate recipes/ablations/{path.name}" in path.read_text()
     # The paper's table of joint training has three rows.
     assert len(load_ablation(path).rows) >= (3 if path.stem == "shapes-joint" else 4)
 
 
-def test_all_rows_of_the_training_table_end_as_they_say() -> None:
+def test_training_table_rows_end_with_named_method() -> None:
     path = next(path for path in BUNDLED if path.name == "shapes-training.yaml")
     ends = {row.name: row.runs[-1].method for row in load_ablation(path).rows}
     assert {name for name, way in ends.items() if way == "grpo"} == {"grpo", "sft-grpo", "cot-sft-grpo"}
@@ -164,7 +164,7 @@ def run(**settings: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_bad_file_is_refused_before_anything_is_trained(
+def test_ablate_invalid_file_raises_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
     monkeypatch.setattr(ablation, "_trained", None)
@@ -195,7 +195,7 @@ def shrunk(path: Path, folder: Path, start: str) -> Path:
     return file
 
 
-def test_numbers_of_frames_are_compared(tiny: str, tmp_path: Path) -> None:
+def test_ablate_compares_numbers_of_frames(tiny: str, tmp_path: Path) -> None:
     path = next(path for path in BUNDLED if path.name == "shapes-revseg-frames.yaml")
     text = ablate(shrunk(path, tmp_path, tiny), tmp_path / "out")
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["4", "3", "4", "5"]
@@ -205,7 +205,7 @@ def test_numbers_of_frames_are_compared(tiny: str, tmp_path: Path) -> None:
     assert shown == [(False, 4), (False, 4), (True, 3), (True, 4), (True, 5)]
 
 
-def test_tables_can_share_their_trainings(tiny: str, tmp_path: Path) -> None:
+def test_ablate_tables_share_runs(tiny: str, tmp_path: Path) -> None:
     path = written(tmp_path, rows(tiny))
     texts = [ablate(path, tmp_path / name, tmp_path / "runs") for name in ("one", "other")]
     assert texts[0] == texts[1]
@@ -216,7 +216,7 @@ def test_tables_can_share_their_trainings(tiny: str, tmp_path: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in trained} == trained
 
 
-def test_who_is_told_of_a_run_makes_it_no_other_run(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_to_does_not_change_run(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
 
     def train(recipe: Any, out: Path) -> Path:

@@ -45,7 +45,7 @@ ROWS = st.lists(
 
 @settings(max_examples=25)
 @given(ROWS)
-def test_revos_figures_are_those_of_rounded_rows(rows):
+def test_revos_metrics_match_rounded_rows(rows):
     """A table of rounded percentages, subset means by NumPy, overall halfway between them: to the last bit."""
     keys = {"J": "j", "F": "f", "robustness_visa255": "robustness_visa255", "robustness_area": "robustness_area"}
     expected = {}
@@ -84,14 +84,14 @@ def test_revos_by_hand():
     assert "VISA" in protocol_of("revos", rows).rules
 
 
-def test_revos_kinds_go_by_the_list():
+def test_revos_categories_are_those_of_the_list():
     found = figures("revos", [row("referring", 1.0, 1.0, has_target=False, is_empty=True), row("no-target", 0.5, 0.5)])
     assert found["referring/J"] == 100
     assert "no-target/J" not in found
     assert "overall/J" not in found
 
 
-def test_reasonvos_leaves_out_what_has_no_predictions():
+def test_reasonvos_skips_missing_predictions():
     rows = [row("phrase", 0.5, 0.7), row("sentence", None), row("phrase", 0.0, 0.1), row("phrase", 0.0, 0.0)]
     rows[-1]["failure"] = "unreadable"
     found = figures("reasonvos", rows)
@@ -100,13 +100,13 @@ def test_reasonvos_leaves_out_what_has_no_predictions():
     assert "sentence/J" not in found
 
 
-def test_elsewhere_missing_predictions_count_0():
+def test_protocol_missing_predictions_count_0():
     found = figures("mevis", [row("", 0.5, 0.7), row("", None)])
     assert [found[f"overall/{head}"] for head in ("J", "F", "J&F")] == pytest.approx([25, 35, 30])
     assert figures("mevis", []) == {}
 
 
-def test_means_are_added_up_as_numpy_does():
+def test_means_match_numpy():
     values = np.random.default_rng(3).random(1000)
     rows = [row("", value, value) for value in values.tolist()]
     assert figures("mevis", rows)["overall/J"] == 100 * np.mean(values)
@@ -163,14 +163,14 @@ def test_refdavis_pools_objects_and_averages_runs():
     assert {name for name in figures("refdavis", asked) if name.startswith("A")} == set()
 
 
-def test_vicas_says_whether_it_has_quirks():
+def test_vicas_rules_state_quirks():
     rows = [row("referring", 0.5, 0.5, ious=[[1.0]], tracks=1)]
     for corrected in (False, True):
         assert ("quirks" in protocol_of("vicas", rows, corrected).rules) != corrected
         assert figures("vicas", rows, corrected)["LG-VIS/mAP"] == 100
 
 
-def test_every_figure_is_measured_in_every_draw():
+def test_every_metric_covers_every_resample():
     rows = [row(kind, 0.5, 0.5, annotation_run="anno_0", ious=[[1.0]], tracks=1) for kind in SUBSETS]
     draws = Bootstrap(rows)
     for name in ("revos", "reasonvos", "mevis", "mevis-v2", "refdavis", "vicas", "refytvos", "folder"):

@@ -17,7 +17,7 @@ def maps(*rows_of_frames):
     return np.array([[[label] * 4 for label in rows] for rows in rows_of_frames], np.uint8)
 
 
-def test_the_first_of_overlapping_objects_has_the_pixel():
+def test_merge_labels_first_object_wins():
     first, second = np.zeros((2, 4, 6), bool)
     first[:2], second[1:3] = True, True
     labels = merge_labels([first, second], (4, 6))
@@ -25,31 +25,31 @@ def test_the_first_of_overlapping_objects_has_the_pixel():
     assert merge_labels([], (4, 6)).tolist() == [[0] * 6] * 4
 
 
-def test_labels_are_matched_and_not_compared():
+def test_object_scores_ignore_label_order():
     truth = maps([1, 1, 2, 0], [1, 1, 2, 0])
     swapped = np.array([0, 2, 1], np.uint8)[truth]
     j, f = object_scores(swapped, truth)
     assert j.tolist() == f.tolist() == [1, 1]
 
 
-def test_void_counts_for_neither_side():
+def test_object_scores_ignore_void():
     j, _ = object_scores(maps([1, 1, 1, 0]), maps([1, 255, 0, 0]))
     assert j.tolist() == [0.5]  # of the three predicted rows one is right, one wrong, one void
 
 
-def test_objects_are_those_of_the_first_frame():
+def test_object_scores_cover_objects_of_first_frame():
     j, _ = object_scores(maps([1, 0, 0, 0], [1, 2, 0, 0]), maps([1, 0, 0, 0], [1, 2, 0, 0]))
     assert j.tolist() == [1]
 
 
-def test_a_missing_object_is_an_empty_one():
+def test_object_scores_missing_object_is_empty():
     j, f = object_scores(maps([0, 0, 1, 0], [0, 0, 1, 0]), maps([1, 0, 2, 0], [0, 0, 2, 0]))
     # Object 1 is matched with nothing, and is not there in the second frame.
     assert j.tolist() == [0.5, 1]
     assert f.tolist() == [0.5, 1]
 
 
-def test_a_video_without_objects_has_no_scores():
+def test_object_scores_without_objects_returns_none():
     j, f = object_scores(maps([1, 0, 0, 0]), maps([0, 0, 0, 0]))
     assert len(j) == len(f) == 0
 
@@ -61,7 +61,7 @@ def test_a_video_without_objects_has_no_scores():
         arrays.arrays(np.uint8, (2, 5, 5), elements=st.sampled_from([0, 1, 2, 255])),
     )
 )
-def test_no_other_matching_is_better(labels):
+def test_object_scores_matching_is_optimal(labels):
     predicted, truth = labels
     void, num_true = truth == 255, int(np.where(truth == 255, 0, truth)[0].max())
     j, f = object_scores(predicted, truth)
@@ -74,12 +74,12 @@ def test_no_other_matching_is_better(labels):
     assert (j + f).sum() == pytest.approx(best)
 
 
-def test_too_many_proposals():
+def test_object_scores_more_than_20_objects_raises():
     with pytest.raises(ValueError, match="21 predicted objects"):
         object_scores(np.full((1, 4, 4), 21, np.uint8), maps([1, 0, 0, 0]))
 
 
-def test_maps_must_share_a_shape():
+def test_object_scores_other_shapes_raises():
     with pytest.raises(ValueError, match="shapes must be one"):
         object_scores(maps([1, 0, 0, 0]), maps([1, 0, 0]))
     with pytest.raises(ValueError, match="shapes must be one"):

@@ -34,7 +34,7 @@ def counted(predicted, num_true, foreground):
         )
     )
 )
-def test_robustness_visa255_is_that_of_wrapping_bytes(masks):
+def test_robustness_visa255_matches_wrapping_bytes(masks):
     predicted, num_true, foreground = masks
     expected = [
         frame_in_bytes(ours.view(np.uint8) * np.uint8(255), true, others.view(np.uint8))
@@ -52,13 +52,13 @@ def masks_4x4():
     return predicted, truth, foreground
 
 
-def test_one_wrong_pixel_is_all_or_a_sixteenth():
+def test_robustness_one_wrong_pixel():
     outside, surplus, foreground = counted(*masks_4x4())
     assert robustness_visa255(outside, surplus, foreground).tolist() == [0.0]
     assert robustness_area(outside, foreground).tolist() == [pytest.approx(15 / 16)]
 
 
-def test_a_right_pixel_of_two_objects_counts_as_one_wrong():
+def test_robustness_visa255_shared_pixel_counts_as_wrong():
     predicted, truth, foreground = masks_4x4()
     truth[0, 0] = 2
     outside, surplus, area = counted(predicted, truth, foreground)
@@ -66,7 +66,7 @@ def test_a_right_pixel_of_two_objects_counts_as_one_wrong():
     assert robustness_area(outside, area).tolist() == [1.0]
 
 
-def test_frames_without_foreground():
+def test_robustness_without_foreground():
     nothing, one = np.zeros(1, np.int64), np.ones(1, np.int64)
     assert robustness_visa255(one, nothing, nothing).tolist() == robustness_area(one, nothing).tolist() == [0.0]
     assert robustness_visa255(nothing, nothing, nothing).tolist() == robustness_area(nothing, nothing).tolist() == [1.0]

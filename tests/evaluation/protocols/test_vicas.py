@@ -67,7 +67,7 @@ def figures(some, corrected=False):
 
 @settings(max_examples=30)
 @given(st.lists(prompts(), min_size=1, max_size=4))
-def test_figures_are_those_of_the_evaluator(some):
+def test_average_precision_matches_evaluator(some):
     num_true = sum(ious.shape[1] for ious in some)
     precisions = []
     for threshold in np.arange(0.5, 0.95 + 1e-4, 0.05):
@@ -84,7 +84,7 @@ def test_figures_are_those_of_the_evaluator(some):
         assert found == pytest.approx(precisions[place], rel=1e-5, abs=1e-4)
 
 
-def test_a_video_drawn_alone_scores_what_it_scores_alone():
+def test_average_precision_resampled_video_matches_it_alone():
     some = [np.array([[1, 0], [0, 0]], np.float32), np.array([[1]], np.float32)]
     rows = rows_of(some)
     draws = Bootstrap(rows)
@@ -94,7 +94,7 @@ def test_a_video_drawn_alone_scores_what_it_scores_alone():
     assert values[drawn] == figures(some[:1], corrected=True)["AP@50"]
 
 
-def test_the_last_fitting_track_is_taken_or_the_best():
+def test_match_prompt_takes_last_or_best_track():
     # Both tracks fit both; the first takes what the second would need at higher thresholds.
     ious = np.array([[0.9, 0.6], [0.55, 0.2]], np.float32)
     quirky, corrected = match_prompt(ious), match_prompt(ious, corrected=True)
@@ -104,18 +104,18 @@ def test_the_last_fitting_track_is_taken_or_the_best():
     assert quirky[3].tolist() == corrected[3].tolist() == [True, False]
 
 
-def test_a_perfect_answer_is_100_either_way():
+def test_average_precision_perfect_answer_is_100():
     for corrected in (False, True):
         assert figures([np.eye(3, dtype=np.float32)] * 2, corrected) == {"mAP": 100, "AP@50": 100}
 
 
-def test_half_found_by_hand():
+def test_average_precision_half_found():
     # Right, wrong, right of two true tracks: recall 1/2 at precision 1, and 1 at 2/3.
     ious = np.array([[1, 0], [0, 0], [0, 1]], np.float32)
     assert figures([ious], corrected=True)["mAP"] == pytest.approx(100 * (0.5 + 0.5 * 2 / 3))
 
 
-def test_no_predictions_and_no_truth():
+def test_average_precision_without_predictions_or_truth():
     nothing, spurious = np.zeros((0, 2), np.float32), np.zeros((2, 0), np.float32)
     assert figures([nothing])["mAP"] == 0
     assert figures([spurious])["mAP"] == 100
@@ -125,7 +125,7 @@ def test_no_predictions_and_no_truth():
     )
 
 
-def test_more_than_ten_tracks():
+def test_match_prompt_more_than_ten_tracks():
     ious = np.zeros((11, 1), np.float32)
     ious[10] = 1
     with pytest.raises(SettingsError, match=r"11 predicted tracks.*--corrected"):
@@ -135,7 +135,7 @@ def test_more_than_ten_tracks():
     assert match_prompt(ious[:, :0]).shape == (10, 11)
 
 
-def test_tracks_overlap_over_all_frames_at_once():
+def test_track_ious_cover_all_frames():
     truth, predicted = np.zeros((1, 3, 4, 4), bool), np.zeros((2, 3, 4, 4), bool)
     truth[0, :, :2] = True
     predicted[0, 0] = True
