@@ -264,6 +264,16 @@ def test_unwritable_place_is_named(tmp_path, place):
         write_video(tmp_path / place, frames(3), 10)
 
 
+def test_write_video_source_raises_oserror_propagates_unchanged(tmp_path):
+    def frames():
+        yield np.zeros((4, 4, 3), np.uint8)
+        raise FileNotFoundError(2, "No such file", "input.png")
+
+    with pytest.raises(FileNotFoundError, match=r"input\.png"):
+        write_video(tmp_path / "out.mp4", frames(), 5.0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_write_video_source_raises_keeps_old_file(tmp_path):
     path = tmp_path / "out.mp4"
     write_video(path, frames(5), 10)

@@ -156,12 +156,29 @@ def write_video(
         raise VideoError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        _encode(partial, itertools.chain([first], frames), rate, size_wh)
+        _encode(partial, itertools.chain([first], _guarded(frames)), rate, size_wh)
         partial.replace(path)
+    except _SourceError as error:
+        raise error.cause from None
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"cannot write {path} ({error.strerror}); check that its folder is writable") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+class _SourceError(Exception):
+    """Carries an error of the frames past the handler of errors of the file that is written."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _guarded(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    try:
+        yield from frames
+    except OSError as error:
+        raise _SourceError(error) from error
 
 
 def _encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, size_wh: tuple[int, int] | None) -> None:
