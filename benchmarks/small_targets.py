@@ -17,7 +17,7 @@ from thinkseg.data.shapes import load
 from thinkseg.errors import ThinkSegError
 from thinkseg.evaluation.aggregation import Mean, compute_metrics, difference
 from thinkseg.evaluation.old_results import read_results
-from thinkseg.evaluation.scores import table
+from thinkseg.evaluation.scores import metrics_table
 from thinkseg.storage.run_folder import read_settings
 
 THIRDS = ("small", "medium", "large")
@@ -50,7 +50,7 @@ def main() -> None:
         for run, own in zip(runs[1:], others, strict=True):
             gained = {f"{name} gained": value for name, value in difference(first, own, METRICS).items()}
             metrics[f"{third}: {run}"] = compute_metrics(own, METRICS) | gained
-    print(table(metrics))
+    print(metrics_table(metrics))
 
 
 def area(split: str, video: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.veason import veason
 from thinkseg.data.shapes import episode, load
 from thinkseg.demonstrations import true_reply
@@ -27,7 +27,7 @@ IMAGE = Path(__file__).parent / "images" / "filmstrip.png"
 def truth_policy(index: int, sample: VideoSample) -> Policy:
     """Returns a policy that gives the ground-truth reply to the question of one val clip."""
     view = View(num_frames=4, frame_wh=(112, 112))
-    reply = true_reply(episode("val", index), 0, describe(sample.video, view), template=0)
+    reply = true_reply(episode("val", index), 0, select_frames(sample.video, view), template=0)
     return ScriptedPolicy([reply], view=view)
 
 

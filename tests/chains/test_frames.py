@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.chains.frames import MAX_QUERY_CHARS, box_limits, checked_query, describe, fit, sample_indices, show
+from thinkseg.chains.frames import MAX_QUERY_CHARS, box_limits, checked_query, fit, sample_indices, select_frames, show
 from thinkseg.errors import SettingsError
 from thinkseg.types import View
 
@@ -34,31 +34,31 @@ def test_sample_indices_zero_raises(total, count):
 
 
 def test_describe_distinct_times_have_one_decimal(film):
-    shown = describe(film(num_frames=31, fps=10.0), VIEW)
+    shown = select_frames(film(num_frames=31, fps=10.0), VIEW)
     assert shown.indices == (0, 10, 20, 30)
     assert shown.labels == ("0.0", "1.0", "2.0", "3.0")
     assert shown.label_unit == "seconds"
 
 
 def test_describe_close_times_have_more_decimals(film):
-    assert describe(film(num_frames=4, fps=100.0), VIEW).labels == ("0.00", "0.01", "0.02", "0.03")
+    assert select_frames(film(num_frames=4, fps=100.0), VIEW).labels == ("0.00", "0.01", "0.02", "0.03")
 
 
 @pytest.mark.parametrize("fps", [None, 1e9])
 def test_describe_without_times_labels_are_indices(film, fps):
-    shown = describe(film(num_frames=10, fps=fps), VIEW)
+    shown = select_frames(film(num_frames=10, fps=fps), VIEW)
     assert shown.labels == ("0", "3", "6", "9")
     assert shown.label_unit == "index"
 
 
 def test_describe_index_view_labels_are_indices(film):
-    shown = describe(film(num_frames=10), View(2, (8, 6), label_unit="index"))
+    shown = select_frames(film(num_frames=10), View(2, (8, 6), label_unit="index"))
     assert (shown.labels, shown.label_unit) == (("0", "9"), "index")
 
 
 @given(fps=st.floats(0.01, 2_000), total=st.integers(1, 400), count=st.integers(1, 40))
 def test_describe_labels_are_distinct(film, fps, total, count):
-    labels = describe(film(num_frames=total, fps=fps), View(count, (8, 6))).labels
+    labels = select_frames(film(num_frames=total, fps=fps), View(count, (8, 6))).labels
     assert len({float(label) for label in labels}) == min(count, total)
 
 
@@ -73,7 +73,7 @@ def test_show_reads_frames_shown_only(film):
 @pytest.mark.parametrize("indices", [(), (3, 3), (5, 2), (-1, 2), (0, 30)])
 def test_describe_invalid_indices_raise(film, indices):
     with pytest.raises(ValueError, match="must be strictly ascending"):
-        describe(film(num_frames=30), VIEW, indices)
+        select_frames(film(num_frames=30), VIEW, indices)
 
 
 @pytest.mark.parametrize("size_wh", [(4, 3), (16, 12), (5, 20)])

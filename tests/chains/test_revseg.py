@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from thinkseg.chains import CHAINS, revseg
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import parse_boxes, parse_choice
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
@@ -163,7 +163,7 @@ def test_revseg_copied_prompt_is_invalid(film):
     chain = revseg(sample(film), VIEW)
     first = next(chain).content[0]
     second = chain.send(CHOICE).content[-1]
-    shown = describe(film(), VIEW)
+    shown = select_frames(film(), VIEW)
     for line in (first, *first.splitlines(), "<think></think><answer>" + second + "</answer>"):
         with pytest.raises(AnswerError):
             parse_choice(line, shown)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from thinkseg.chains import CHAINS, veason
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import parse_answer
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.types import VideoSample, View
@@ -62,10 +62,10 @@ def test_veason_copied_prompt_is_invalid(film):
     video = film()
     _, turn = ask(VideoSample("a", video, "it"))
     with pytest.raises(AnswerError):
-        parse_answer(turn.content[0], describe(video, VIEW))
+        parse_answer(turn.content[0], select_frames(video, VIEW))
     example = next(line for line in turn.content[0].splitlines() if line.startswith("<think>"))
     with pytest.raises(AnswerError, match="invalid_json"):
-        parse_answer(example, describe(video, VIEW))
+        parse_answer(example, select_frames(video, VIEW))
 
 
 def test_veason_indices_select_frames(film):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thinkseg.evaluation.aggregation import Estimate, Mean, MeanOfMetrics, compute_metrics, count_failures, difference
-from thinkseg.evaluation.scores import table
+from thinkseg.evaluation.scores import metrics_table
 
 J = Mean(lambda row: row["j"])
 METRICS = {
@@ -62,7 +62,7 @@ def test_count_failures():
 
 
 def test_table_has_one_column_per_metric():
-    lines = table(
+    lines = metrics_table(
         {"a": {"J": Estimate(50, 40, 60)}, "none": {"N-acc": Estimate(100.0, 100.0, 100.0), "J": Estimate(None)}}
     )
     assert lines.splitlines() == [

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from thinkseg.errors import SettingsError
-from thinkseg.evaluation.comparison import compare, describe
+from thinkseg.evaluation.comparison import compare, format_comparison
 
 
 def row(name, j, **others):
@@ -37,7 +37,7 @@ def test_compare_uses_expressions_of_both(run):
     assert found.unshared == (1, 0)
     assert found.metrics["referring"]["J&F"].value == pytest.approx(20)
     assert found.metrics["overall"]["N-acc"].value == 100
-    lines = describe(found, most=2).splitlines()
+    lines = format_comparison(found, most=2).splitlines()
     assert lines[0] == "4 expressions in both; 1 only in the first, 0 only in the second, skipped"
     assert lines[-3:] == [
         "J&F differs in 3, most in",
@@ -50,7 +50,7 @@ def test_compare_with_itself_returns_0(run):
     folder = run("a", [row("x/0", 0.5), row("y/0", 0.7)])
     found = compare(folder, folder)
     assert {(one.value, one.low, one.high) for one in found.metrics["overall"].values()} == {(0, 0, 0)}
-    assert describe(found, most=3).splitlines()[-1] == "J&F differs in 0"
+    assert format_comparison(found, most=3).splitlines()[-1] == "J&F differs in 0"
 
 
 def test_compare_reads_rows_of_old_version(run):

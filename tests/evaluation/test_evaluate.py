@@ -7,7 +7,7 @@ import pytest
 
 import layouts
 from memory_benchmark import benchmark_of
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import write_answer
 from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetIssues
@@ -223,7 +223,7 @@ def test_evaluate_ground_truth_of_shapes_returns_100(tmp_path, box_tracker):
 
 def true_reply(sample, view):
     """The reply that chooses the frame with most of the target, and boxes it there."""
-    shown = describe(sample.video, view)
+    shown = select_frames(sample.video, view)
     if sample.truth.num_objects == 0:
         return write_answer("as simulated", None, np.zeros((0, 4)), shown)
     keyframe = max(shown.indices, key=sample.truth.area)

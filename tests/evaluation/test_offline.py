@@ -11,7 +11,7 @@ from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.offline import COLUMNS, score, write_csv
 from thinkseg.evaluation.predictions import PngPredictions
-from thinkseg.evaluation.scores import aggregate, describe
+from thinkseg.evaluation.scores import aggregate, format_scores
 from thinkseg.evaluation.validation import TruthAsPng
 from thinkseg.ops.metrics import j_and_f
 
@@ -55,7 +55,7 @@ def test_score_predictions_and_failures(opened, tmp_path):
     assert scores["failures"] == {"incomplete": 1, "missing": 1}
     assert scores["metrics"]["referring"]["J"]["value"] == 25
     assert scores["metrics"]["no-target"]["N-acc"]["value"] == 0
-    assert "incomplete 1, missing 1" in describe(scores)
+    assert "incomplete 1, missing 1" in format_scores(scores)
 
 
 def test_score_revos_rounds_expressions_and_averages_two_categories(opened, tmp_path):
@@ -76,7 +76,7 @@ def test_score_reasonvos_skips_missing_predictions(opened, tmp_path):
     assert [(row["j"], row["failure"]) for row in rows] == [(0.5, None), (0.0, "missing")]
     scores = aggregate(benchmark, rows)
     assert scores["metrics"]["overall"]["J"]["value"] == 50
-    assert "missing ones are skipped: missing 1" in describe(scores)
+    assert "missing ones are skipped: missing 1" in format_scores(scores)
 
 
 def test_score_revos_robustness_on_both_scales(opened, tmp_path):
@@ -107,7 +107,7 @@ def test_score_refdavis_follows_both_protocols(opened, tmp_path):
     assert found == {"A, anno_0": 100, "A, anno_1": 50, "A, anno_2": 50, "A, anno_3": 0, "A": 50, "B": 25}
     assert scores["expressions"] == 8
     assert scores["failures"] == {"missing": 2, "unreadable": 1}
-    assert "A (ReferFormer)" in describe(scores)
+    assert "A (ReferFormer)" in format_scores(scores)
 
 
 def test_score_vicas_compares_tracks(opened, tmp_path):
@@ -119,7 +119,7 @@ def test_score_vicas_compares_tracks(opened, tmp_path):
     assert scores["metrics"]["LG-VIS"]["AP@50"]["value"] == pytest.approx(200 / 3)
     assert scores["metrics"]["LG-VIS"]["AP@75"]["value"] == pytest.approx(100 / 3)
     assert "quirks included" in scores["protocol"]
-    table = describe(scores)
+    table = format_scores(scores)
     assert "AP@50" in table
     assert "quirks" not in aggregate(benchmark, score(benchmark, PngPredictions(out)), corrected=True)["protocol"]
 

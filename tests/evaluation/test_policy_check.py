@@ -5,7 +5,7 @@ import pytest
 
 from scriptedserver import ScriptedServer, said
 from thinkseg.chains import revseg, veason
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import write_answer
 from thinkseg.cli import app
 from thinkseg.errors import SettingsError
@@ -30,7 +30,7 @@ class Knowing:
     def __call__(self, asked_for):
         sample = self.samples[self.calls % CLIPS]
         self.calls += 1
-        shown = describe(sample.video, View(3, (112, 112), self.taught or asked_for))
+        shown = select_frames(sample.video, View(3, (112, 112), self.taught or asked_for))
         keyframe = max(shown.indices, key=sample.truth.area)
         return write_answer("Here.", keyframe, self.scale * sample.truth.boxes(keyframe), shown)
 

@@ -4,7 +4,7 @@ import pytest
 
 from thinkseg.data import open_benchmark
 from thinkseg.evaluation.aggregation import Estimate
-from thinkseg.evaluation.scores import MAX_COLUMNS, aggregate, describe, table
+from thinkseg.evaluation.scores import MAX_COLUMNS, aggregate, format_scores, metrics_table
 
 
 def row(category, score, **others):
@@ -67,7 +67,7 @@ def test_aggregate_masks_of_files_have_no_parse_rate(shapes):
 
 
 def test_describe_names_failures_and_protocol(shapes):
-    text = describe(aggregate(shapes, [row("cause", 0.75), row("cause", 0.0, **FAILED)]))
+    text = format_scores(aggregate(shapes, [row("cause", 0.75), row("cause", 0.0, **FAILED)]))
     assert text.startswith("shapes, val: 2 expressions, 2 videos\n")
     assert "protocol: mean over all expressions with a target" in text
     assert "without masks, score 0: invalid_tags 1" in text
@@ -76,6 +76,6 @@ def test_describe_names_failures_and_protocol(shapes):
 
 def test_table_splits_wide_groups_and_drops_rows_without_values():
     metrics = {f"m{number}": Estimate(float(number)) for number in range(MAX_COLUMNS + 1)}
-    first, second = table({"a": metrics, "b": {"m0": Estimate(1.0)}}).split("\n\n")
+    first, second = metrics_table({"a": metrics, "b": {"m0": Estimate(1.0)}}).split("\n\n")
     assert [line.split() for line in second.splitlines()] == [[f"m{MAX_COLUMNS}"], ["a", f"{MAX_COLUMNS}.0"]]
     assert len(first.splitlines()) == 3

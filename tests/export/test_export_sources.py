@@ -9,7 +9,7 @@ from PIL import Image
 
 from thinkseg import demonstrations
 from thinkseg.chains import CHAINS
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import parse_answer
 from thinkseg.data import open_benchmark
 from thinkseg.data.cot import CotSample, CotSet, frame_names, write_frames
@@ -58,7 +58,7 @@ def test_benchmark_source_dialogue_equals_chain_and_parses_back(source, job, cha
 def test_benchmark_source_true_reply_has_true_boxes(source, job):
     made = job(for_sft=True)
     exported = source.sample(0, made.settings)
-    shown = describe(source._benchmark.frames("clip"), made.settings.view)
+    shown = select_frames(source._benchmark.frames("clip"), made.settings.view)
     answer = parse_answer(exported.dialogue[1], shown)
     assert answer.boxes.tolist() == [[0, 0, 2, 2], [1, 3, 5, 4]]
 
@@ -126,7 +126,7 @@ def test_shapes_source_replies_as_in_training(job):
     made = job(for_sft=True)
     exported = ShapesSource(open_benchmark("shapes", split="train", start=3, limit=1)).sample(0, made.settings)
     one = episode("train", 3)
-    shown = describe(load("train", 3).video, made.settings.view)
+    shown = select_frames(load("train", 3).video, made.settings.view)
     assert exported.dialogue[1] in {true_reply(one, 0, shown, template) for template in range(3)}
     assert exported.query == one.texts[0]
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from thinkseg.chains import CHAINS
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.export.samples import ExportSettings, ground_truth
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
@@ -57,7 +57,7 @@ def random_replies(rng, made, chain):
     position = int(rng.integers(3))
     if chain == "veason":
         label = rng.choice(
-            [describe(made.sample.video, View(3, (80, 60)), SHOWN).labels[position], "null", "7", "true"]
+            [select_frames(made.sample.video, View(3, (80, 60)), SHOWN).labels[position], "null", "7", "true"]
         )
         listed = [] if rng.random() < 0.3 else boxes(rng, made, SHOWN[position])
         return [mutated(rng, ANSWER.format(label, json.dumps(listed)))]
@@ -77,7 +77,7 @@ def test_rewards_equal_thinkseg_rewards(rewards, film, chain, coordinates):
     failures = set()
     for number in range(600):
         made = prompt(film, rng, targets=number % 5)
-        truth = json.loads(json.dumps(ground_truth(made, describe(made.sample.video, view, SHOWN), settings)))
+        truth = json.loads(json.dumps(ground_truth(made, select_frames(made.sample.video, view, SHOWN), settings)))
         replies = random_replies(rng, made, chain)
         (outcome,) = run_chains([CHAINS[chain](made.sample, view, SHOWN)], ScriptedPolicy(replies))
         rollout = rewards.parse_rollout(replies[: len(outcome.replies)], truth)

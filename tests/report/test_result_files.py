@@ -5,7 +5,7 @@ import pytest
 
 from thinkseg.ops.masks import empty, from_stacks
 from thinkseg.ops.video import open_video
-from thinkseg.report.result_files import answer_record, describe, write_result
+from thinkseg.report.result_files import answer_record, format_result, write_result
 from thinkseg.types import Answer, Outcome, Segmentation, Turn, VideoSample
 
 
@@ -47,16 +47,17 @@ def test_answer_record_no_target_and_invalid_reply_differ(result):
 
 
 def test_describe_target_found_prints_keyframe_and_boxes(result):
-    assert describe(result) == "Left and right.\nkeyframe 2 (0.20 s)\nbox 0.0,0.0,4.0,6.0\nbox 7.0,5.0,8.0,6.0"
+    assert format_result(result) == "Left and right.\nkeyframe 2 (0.20 s)\nbox 0.0,0.0,4.0,6.0\nbox 7.0,5.0,8.0,6.0"
 
 
 def test_describe_no_target_prints_no_such_object(result):
-    assert describe(make(result, Answer("", None, np.zeros((0, 4), np.float32)))) == "no such object"
+    assert format_result(make(result, Answer("", None, np.zeros((0, 4), np.float32)))) == "no such object"
 
 
 def test_describe_invalid_reply_names_reason_and_file(result):
     assert (
-        describe(make(result, failure="invalid_json")) == 'invalid reply (invalid_json): see "replies" in answer.json'
+        format_result(make(result, failure="invalid_json"))
+        == 'invalid reply (invalid_json): see "replies" in answer.json'
     )
 
 

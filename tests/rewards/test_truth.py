@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thinkseg.chains import CHAINS
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import Choice, write_answer, write_boxes, write_choice
 from thinkseg.data import shapes
 from thinkseg.models.policies.scripted import ScriptedPolicy
@@ -42,14 +42,14 @@ def best(prompt, value):
 
 def true_veason(prompt, view):
     keyframe, boxes = best(prompt, prompt.areas.__getitem__)
-    return [write_answer("because", keyframe, boxes, describe(prompt.sample.video, view))]
+    return [write_answer("because", keyframe, boxes, select_frames(prompt.sample.video, view))]
 
 
 def true_revseg(prompt, view):
     keyframe, boxes = best(prompt, lambda frame: sum((b[2] - b[0]) * (b[3] - b[1]) for b in prompt.boxes[frame]))
     video = prompt.sample.video
-    first = write_choice(Choice("because", keyframe, prompt.sample.query), describe(video, view.overview))
-    return [first] if keyframe is None else [first, write_boxes(boxes, describe(video, view.closeup, [keyframe]))]
+    first = write_choice(Choice("because", keyframe, prompt.sample.query), select_frames(video, view.overview))
+    return [first] if keyframe is None else [first, write_boxes(boxes, select_frames(video, view.closeup, [keyframe]))]
 
 
 METHODS = [("veason", true_veason, VEASON), ("revseg", true_revseg, REVSEG)]
@@ -60,7 +60,7 @@ def test_ground_truth_of_shapes_scores_1(chain, write, weights):
     seen = set()
     for index in range(60):
         sample = shapes.load("val", index, SIZE_WH)
-        prompt = Prompt(sample, describe(sample.video, VIEW).indices)
+        prompt = Prompt(sample, select_frames(sample.video, VIEW).indices)
         (outcome,) = run_chains([CHAINS[chain](sample, VIEW)], ScriptedPolicy(write(prompt, VIEW)))
         (scored,) = score_group(prompt, [outcome], weights, TrueTracker(prompt))
         applies = prompt.shows_target or sample.truth.num_objects == 0
@@ -77,7 +77,7 @@ def test_ground_truth_of_shapes_scores_1(chain, write, weights):
 def test_ground_truth_in_both_coordinates_scores_1(chain, write, weights, coordinates, two, absent):
     view = View(4, (8, 8), coordinates)
     for given in (two, absent):
-        prompt = Prompt(given.sample, describe(given.sample.video, view).indices)
+        prompt = Prompt(given.sample, select_frames(given.sample.video, view).indices)
         (outcome,) = run_chains([CHAINS[chain](given.sample, view)], ScriptedPolicy(write(prompt, view)))
         (scored,) = score_group(prompt, [outcome], weights, TrueTracker(prompt))
         assert set(scored.terms.values()) == {1.0}

@@ -24,7 +24,7 @@ MARGIN, LINE = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PromptTemplate:
     """opening: introduces the frames. targets, no_target: request the steps, with and without targets."""
 
     opening: str
@@ -37,7 +37,7 @@ _FORMAT = "Answer in exactly this form, in plain English and without lists:\n" +
 )
 
 TEMPLATES = (
-    Template(
+    PromptTemplate(
         'You write reasoning from which others learn to find things in videos. Somebody asked: "{query}". '
         "Here are frames of the video, before each its {clock}.",
         "What is asked for, {count}, is outlined in the frames. The outlines are a hint for you alone: your readers "
@@ -52,7 +52,7 @@ TEMPLATES = (
         "reason: what the question means, and what comes nearest to it.\n"
         "place: why nothing that is to be seen fits.",
     ),
-    Template(
+    PromptTemplate(
         "Below are frames of a video; each stands after its {clock}. "
         'Explain step by step how one comes from the question "{query}" to its answer.',
         "The answer is known: {count}, marked in these frames by an outline. Explain it as if you had found it by "
@@ -67,7 +67,7 @@ TEMPLATES = (
         "Then, as reason, say what the question is looking for, and what in the video might be taken for it.\n"
         "At last, as place, say why nothing in the frames is it.",
     ),
-    Template(
+    PromptTemplate(
         'Think aloud about the question "{query}", which is about a video. You see some of its frames, each with its '
         "{clock} before it.",
         "You may know more than your readers: the targets ({count}) have an outline in what you see, and none in what "

@@ -10,7 +10,7 @@ import numpy as np
 
 from thinkseg.annotation.candidates import Candidate
 from thinkseg.annotation.sampling import seeded_hash
-from thinkseg.chains.frames import Shown, checked_query, describe, fit, sample_indices
+from thinkseg.chains.frames import Shown, checked_query, fit, sample_indices, select_frames
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import CotSample, frame_names
 from thinkseg.errors import SettingsError
@@ -73,7 +73,7 @@ def prepare(
     boxes = np.zeros((0, 4), np.float32) if keyframe is None else truth.boxes(keyframe)
     if len(boxes) > MAX_BOXES:
         return SkippedQuestion(candidate, query, "too_many_targets")
-    shown = describe(sample.video, view, frames_with(keyframe, len(sample.video), view.num_frames))
+    shown = select_frames(sample.video, view, frames_with(keyframe, len(sample.video), view.num_frames))
     draft = _draft(candidate, query, sample.category, shown, keyframe, boxes)
     images = [fit(frame, view.frame_wh) for frame in sample.video.read(shown.indices)]
     known = set(annotated)

@@ -66,7 +66,7 @@ def box_limits(view: View | Shown) -> tuple[int, int]:
     return (1000, 1000) if view.coordinates == "normalized_1000" else view.frame_wh
 
 
-def describe(video: Frames, view: View, indices: Sequence[int] | None = None) -> Shown:
+def select_frames(video: Frames, view: View, indices: Sequence[int] | None = None) -> Shown:
     """Returns the record of the frames that `show` returns, without decoding a frame.
 
     Raises ValueError if `indices` are not strictly ascending frame indices of the video.
@@ -95,7 +95,7 @@ def show(video: Frames, view: View, indices: Sequence[int] | None = None) -> tup
     indices: strictly ascending frames (default: `view.num_frames` evenly spaced ones).
     Returns their record and one image per frame, uint8 RGB (H, W, 3) of size `view.frame_wh`.
     """
-    shown = describe(video, view, indices)
+    shown = select_frames(video, view, indices)
     return shown, [fit(frame, view.frame_wh) for frame in video.read(shown.indices)]
 
 

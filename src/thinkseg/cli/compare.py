@@ -24,7 +24,7 @@ def compare(
 
     Prints differences with 95 % confidence intervals over videos, and the samples whose scores differ most.
     """
-    from thinkseg.evaluation.comparison import compare, describe
+    from thinkseg.evaluation.comparison import compare, format_comparison
 
-    print(describe(compare(first, second, corrected), top))
+    print(format_comparison(compare(first, second, corrected), top))
     return 0

@@ -21,7 +21,7 @@ def demo(
     scores them. Writes index.html, which opens from disk.
     """
     from thinkseg.chains import get_chain
-    from thinkseg.report.demo import run, table
+    from thinkseg.report.demo import demo_table, run
     from thinkseg.storage.atomic import check_out
 
     check_out(out)
@@ -31,6 +31,6 @@ def demo(
         policy = models.load_policy(chain, progress)
         progress.show("answering")
         rows = run(out, policy, tracker, progress, chain)
-    print(table(rows))
+    print(demo_table(rows))
     print(f"open {out / 'index.html'}")
     return 0

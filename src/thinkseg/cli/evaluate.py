@@ -31,7 +31,7 @@ def benchmark(
     from thinkseg.chains import get_chain
     from thinkseg.console import Meter
     from thinkseg.evaluation.evaluate import Method, evaluate
-    from thinkseg.evaluation.scores import describe
+    from thinkseg.evaluation.scores import format_scores
     from thinkseg.storage.atomic import check_writable
 
     check_writable(out)
@@ -51,7 +51,7 @@ def benchmark(
             settings=asking.settings(),
             on_row=Meter(progress, len(opened.expressions)),
         )
-    print(describe(scores))
+    print(format_scores(scores))
     options.print_issues(opened)
     print(f"wrote {out / 'scores.json'}")
     return 0

@@ -46,7 +46,7 @@ def score(
     from thinkseg.evaluation.aggregation import expression_rows
     from thinkseg.evaluation.offline import score, write_csv
     from thinkseg.evaluation.predictions import MISSING, open_predictions
-    from thinkseg.evaluation.scores import aggregate, describe
+    from thinkseg.evaluation.scores import aggregate, format_scores
     from thinkseg.storage.atomic import check_out
 
     masks = open_predictions(predictions, dataset.name)
@@ -65,7 +65,7 @@ def score(
     if out:
         settings = {"data": dataset.name, "split": dataset.split, **opened.settings, "predictions": str(predictions)}
         _write(out, settings, rows, scores)
-    print(describe(scores))
+    print(format_scores(scores))
     options.print_issues(opened)
     return 0
 

@@ -44,7 +44,7 @@ def segment(
     With --keyframe and --box, the tracker follows these boxes, and no policy is loaded. The status is 1 if the policy's
     reply could not be used; answer.json has the reason.
     """
-    from thinkseg.report.result_files import describe, write_result
+    from thinkseg.report.result_files import format_result, write_result
     from thinkseg.storage.atomic import check_out
 
     check_out(out)
@@ -61,7 +61,7 @@ def segment(
             result, settings = _track(video, query, keyframe, boxes or [], load_tracker, progress)
         progress.show("writing")
         write_result(result, out, settings, progress)
-    print(describe(result))
+    print(format_result(result))
     print(f"wrote {out}")
     return UNUSABLE if result.failure else 0
 

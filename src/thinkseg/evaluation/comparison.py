@@ -9,7 +9,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.evaluation.aggregation import Estimate, difference, expression_rows
 from thinkseg.evaluation.old_results import read_results
 from thinkseg.evaluation.protocols import protocol_of
-from thinkseg.evaluation.scores import nested, table
+from thinkseg.evaluation.scores import metrics_table, nested
 from thinkseg.storage.run_folder import Row, read_settings
 
 SAME = ("data", "split", "category_weights")
@@ -49,14 +49,17 @@ def compare(first: Path, second: Path, corrected: bool = False) -> Comparison:
     return Comparison(*both, (unshared[0], unshared[1]), metrics, protocol.rules)
 
 
-def describe(comparison: Comparison, most: int) -> str:
+def format_comparison(comparison: Comparison, most: int) -> str:
     """Returns a comparison as text for a terminal, with the `most` expressions whose J&F changed most."""
     lines = [f"{len(comparison.before)} expressions in both"]
     if any(comparison.unshared):
         lines[0] += (
             f"; {comparison.unshared[0]} only in the first, {comparison.unshared[1]} only in the second, skipped"
         )
-    lines += [table(comparison.metrics), "second minus first, percentage points, with 95 % intervals over videos"]
+    lines += [
+        metrics_table(comparison.metrics),
+        "second minus first, percentage points, with 95 % intervals over videos",
+    ]
     lines += [f"protocol: {comparison.protocol}"]
     pairs = zip(comparison.before, comparison.after, strict=True)
     changes = [(after, old, new) for before, after in pairs if (old := _j_and_f(before)) != (new := _j_and_f(after))]

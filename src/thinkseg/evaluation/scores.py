@@ -47,14 +47,14 @@ def aggregate(benchmark: Benchmark, rows: Sequence[Row], corrected: bool = False
     }
 
 
-def describe(scores: Mapping[str, Any]) -> str:
+def format_scores(scores: Mapping[str, Any]) -> str:
     """Returns the content of scores.json as text for a terminal."""
     groups = {
         group: {name: Estimate(**one) for name, one in metrics.items()} for group, metrics in scores["metrics"].items()
     }
     lines = [
         f"{scores['benchmark']}, {scores['split']}: {scores['expressions']} expressions, {scores['videos']} videos",
-        table(groups),
+        metrics_table(groups),
         f"percent, with 95 % intervals over videos; protocol: {scores['protocol']}",
     ]
     if scores["failures"]:
@@ -77,7 +77,7 @@ def nested(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
     return groups
 
 
-def table(groups: Groups) -> str:
+def metrics_table(groups: Groups) -> str:
     """Returns one row per group and one column per metric; groups without a common metric get a table of their own."""
     parts: list[dict[str, Mapping[str, Estimate]]] = []
     columns: dict[str, None] = {}

@@ -70,7 +70,7 @@ def choose(benchmark: Benchmark) -> tuple[Expression, ...]:
     return (*chosen, *others[:EXTRA])
 
 
-def table(rows: list[Row]) -> str:
+def demo_table(rows: list[Row]) -> str:
     """Returns one line per sample, and the means of those with a target, as text for a terminal."""
     lines = []
     for row in rows:

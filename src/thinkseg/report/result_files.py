@@ -95,7 +95,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def describe(result: Segmentation) -> str:
+def format_result(result: Segmentation) -> str:
     """Returns a short text about a segmentation, for a terminal."""
     answer, video = result.answer, result.sample.video
     if answer is None:

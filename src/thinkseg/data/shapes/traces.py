@@ -292,7 +292,7 @@ ORDERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class TraceTemplate:
     """Sentences of a trace."""
 
     opening: str
@@ -303,21 +303,21 @@ class Template:
 
 
 TEMPLATES = (
-    Template(
+    TraceTemplate(
         "I see {seen}.",
         "So it is {names}.",
         "Nothing here is what is asked for.",
         "It shows best at {label} s: {places}.",
         "It is first seen at {label} s: {places}.",
     ),
-    Template(
+    TraceTemplate(
         "The frames show {seen}.",
         "The question says it is {names}.",
         "So nothing fits the question.",
         "The clearest view is at {label} s: {places}.",
         "The first view is at {label} s: {places}.",
     ),
-    Template(
+    TraceTemplate(
         "Let me look: {seen}.",
         "That shows it is {names}.",
         "No object matches that.",

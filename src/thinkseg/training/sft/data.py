@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import BOXES
 from thinkseg.chains.veason import ask
 from thinkseg.data.cot import CotSet
@@ -188,7 +188,7 @@ def corpus(view: View, count: int) -> list[str]:
     for index in range(count):
         clip = episode("train", index, 4)
         video = ShapesVideo(clip.clip, (8, 8), clip.id)
-        shown = describe(video, view)
+        shown = select_frames(video, view)
         blank = [np.zeros((1, 1, 3), np.uint8)] * len(shown.indices)
         rng = np.random.default_rng(index)
         sight = observe(clip.clip, shown.indices, shown.labels, view.frame_wh)
