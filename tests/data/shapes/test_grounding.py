@@ -1,6 +1,6 @@
 import numpy as np
 
-from thinkseg.chains.frames import describe
+from thinkseg.chains.frames import select_frames
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.grounding import object_lists
 from thinkseg.data.shapes.render import ShapesVideo
@@ -85,7 +85,7 @@ def test_object_lists_without_visible_objects_is_empty() -> None:
 def test_object_lists_clip_lists_each_frame_once() -> None:
     for index in range(10):
         one = episode("train", index)
-        shown = describe(ShapesVideo(one.clip, (56, 56), one.id), View(4, (56, 56)))
+        shown = select_frames(ShapesVideo(one.clip, (56, 56), one.id), View(4, (56, 56)))
         observed = observe(one.clip, shown.indices, shown.labels, (56, 56))
         requests = [request.partition(" from")[0] for request, _ in object_lists(observed, rng(index), 9)[1:]]
         assert sorted(requests) == sorted(f"list {label} s" for label in shown.labels)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thinkseg.chains.frames import Shown, describe
+from thinkseg.chains.frames import Shown, select_frames
 from thinkseg.chains.parsing import parse_answer, write_answer
 from thinkseg.data.shapes import Episode, episode, load
 from thinkseg.data.shapes.questions import ShapesQuestion
@@ -133,7 +133,7 @@ def test_criterion_matches_changes_of_targets_only() -> None:
             continue
         asked = criterion_of(question)
         assert asked is not None
-        shown = describe(ShapesVideo(one.clip, SIZE, one.id), replace(VIEW, num_frames=4))
+        shown = select_frames(ShapesVideo(one.clip, SIZE, one.id), replace(VIEW, num_frames=4))
         observed = observe(one.clip, shown.indices, shown.labels, SIZE)
         words = {obj: found(observed.changes[:, obj].tolist()) for obj in observed.order}
         values += [words.get(target) == asked.word for target in question.targets]
@@ -281,7 +281,7 @@ def test_trace_every_kind_in_every_template() -> None:
 
 
 def observe_episode(one: Episode) -> tuple[Shown, Observation]:
-    shown = describe(ShapesVideo(one.clip, SIZE, one.id), VIEW)
+    shown = select_frames(ShapesVideo(one.clip, SIZE, one.id), VIEW)
     return shown, observe(one.clip, shown.indices, shown.labels, SIZE)
 
 
@@ -346,7 +346,7 @@ def test_observe_changes_match_boxes() -> None:
 
 
 def frame_indices(one: Episode) -> tuple[int, ...]:
-    return describe(ShapesVideo(one.clip, SIZE, one.id), VIEW).indices
+    return select_frames(ShapesVideo(one.clip, SIZE, one.id), VIEW).indices
 
 
 def test_observe_changes_match_visibility() -> None:
