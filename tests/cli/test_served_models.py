@@ -73,7 +73,7 @@ def test_settings_reach_the_server(clip, tmp_path):
     assert (answer["settings"]["jpeg_quality"], answer["settings"]["coordinates"]) == (80, "pixels")
 
 
-def test_an_evaluation_that_lost_its_server_goes_on_where_it_was(tmp_path, capsys):
+def test_evaluate_server_lost_resumes(tmp_path, capsys):
     run = ["evaluate", "shapes", "--limit", "4", "--batch-size", "2", *VIEW, "--out", str(tmp_path / "scores")]
     script = [said(FOUND), said(FOUND), failed(401, f"your key {SECRET} has run out"), said(FOUND)]
     script += [said(FOUND), said(FOUND)]
@@ -90,7 +90,7 @@ def test_an_evaluation_that_lost_its_server_goes_on_where_it_was(tmp_path, capsy
     rows = [json.loads(row) for row in (tmp_path / "scores" / "results.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     assert all(row["seconds"]["latency"] > 0 for row in rows)
-    assert [row["tokens"] for row in rows] == [{"read": 7, "written": 3}] * 4
+    assert [row["usage"] for row in rows] == [{"prompt_tokens": 7, "completion_tokens": 3}] * 4
     assert SECRET not in all_text(tmp_path / "scores")
 
 
