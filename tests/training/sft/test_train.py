@@ -250,7 +250,7 @@ def test_train_unwritable_folder_raises(tmp_path: Path) -> None:
     [
         (
             changed_recipe(CREATED, model=ModelRecipe(create=Create(vision={}, text=TEXT, tokenizer_clips=1))),
-            "vision half .* 'hidden_size'",
+            "model.create.vision: missing field 'hidden_size'",
         ),
         (
             changed_recipe(
