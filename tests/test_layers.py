@@ -27,10 +27,12 @@ LAYERS = (
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
-# Pairs of folders of which the first does not import the second.
+# Pairs of folders or files of which the first does not import the second.
 STRANGERS = (
     ("training.sft", "training.grpo"),
     ("training.grpo", "training.sft"),
+    ("training.trainer", "training.sft"),
+    ("training.trainer", "training.grpo"),
     ("data.readers", "data.benchmarks"),
     ("data.readers", "data.shapes"),
     ("models.policies", "models.trackers"),
@@ -100,7 +102,7 @@ def test_every_part_has_its_layer() -> None:
 
 @pytest.mark.parametrize(("folder", "stranger"), STRANGERS)
 def test_strangers_do_not_import_one_another(folder: str, stranger: str) -> None:
-    inside = [name for name in FILES if name.startswith(f"{folder}.")]
+    inside = [name for name in FILES if f"{name}.".startswith(f"{folder}.")]
     assert inside
     for name in inside:
         assert not [other for other in imports(name) if f"{other}.".startswith(f"{stranger}.")], name

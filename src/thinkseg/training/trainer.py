@@ -15,7 +15,6 @@ from thinkseg.training import distributed
 from thinkseg.training.log_probs import causal_lm_loss
 from thinkseg.training.optimizers import create_optimizer
 from thinkseg.training.recipes import ModelRecipe, OptimizationRecipe
-from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.types import View
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def training_arguments(
     seed: int,
     precision: str,
     report_to: Sequence[str] | None,
+    gradient_checkpointing: bool = False,
     **own: Any,
 ) -> TrainingArguments:
     """Makes the Trainer's arguments from the settings of a recipe.
@@ -80,6 +80,9 @@ def training_arguments(
     from transformers import TrainingArguments
 
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(tensorboard)
+    # transformers renamed it after 5.19, and warns about the earlier name.
+    is_renamed = "activation_checkpointing" in TrainingArguments.__dataclass_fields__
+    own["activation_checkpointing" if is_renamed else "gradient_checkpointing"] = gradient_checkpointing
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=settings.steps,
@@ -101,40 +104,6 @@ def training_arguments(
         ddp_find_unused_parameters=False,
         **own,
     )
-
-
-def stage_trainer(
-    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any, **own: Any
-) -> Trainer:
-    """Makes the Trainer of one stage, with its checkpoints in `folder` and its log in `out`.
-
-    own: further `TrainingArguments`.
-    """
-    from transformers import PrinterCallback
-
-    from thinkseg.training.log import JsonLines
-
-    arguments = training_arguments(
-        stage,
-        folder,
-        out / "tensorboard" / stage.name,
-        seed=recipe.seed,
-        precision=recipe.precision,
-        report_to=recipe.report_to,
-        logging_steps=min(20, stage.steps),
-        dataloader_num_workers=stage.dataloader_num_workers,
-        dataloader_persistent_workers=stage.dataloader_num_workers > 0,
-        **own,
-    )
-    trainer = trainer_class(stage.optimizer)(
-        model=model,
-        args=arguments,
-        train_dataset=data,
-        data_collator=collator,
-        callbacks=[JsonLines(out, stage.name)] if distributed.rank() == 0 else [],
-    )
-    trainer.remove_callback(PrinterCallback)  # JsonLines prints the same
-    return trainer
 
 
 def trainer_class(optimizer: str) -> type[Trainer]:

@@ -23,13 +23,13 @@ from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish, run_stages, stage_folder
 from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
-from thinkseg.training.sft.recipe import Recipe
+from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
-from thinkseg.training.trainer import resolve_view, stage_trainer, trainable, uses_bf16
+from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, Trainer
 
 STAGE_STRIDE = 10_000_000
 """Clips of the train split that are reserved for each stage."""
@@ -132,3 +132,37 @@ class _Collate:
 
     def __call__(self, rows: Sequence[PackedRow]) -> dict[str, torch.Tensor]:
         return collate(rows, self.pad_id)
+
+
+def stage_trainer(
+    recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, collator: Any, **own: Any
+) -> Trainer:
+    """Makes the Trainer of one stage, with its checkpoints in `folder` and its log in `out`.
+
+    own: further `TrainingArguments`.
+    """
+    from transformers import PrinterCallback
+
+    from thinkseg.training.log import JsonLines
+
+    arguments = training_arguments(
+        stage,
+        folder,
+        out / "tensorboard" / stage.name,
+        seed=recipe.seed,
+        precision=recipe.precision,
+        report_to=recipe.report_to,
+        logging_steps=min(20, stage.steps),
+        dataloader_num_workers=stage.dataloader_num_workers,
+        dataloader_persistent_workers=stage.dataloader_num_workers > 0,
+        **own,
+    )
+    trainer = trainer_class(stage.optimizer)(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=collator,
+        callbacks=[JsonLines(out, stage.name)] if distributed.rank() == 0 else [],
+    )
+    trainer.remove_callback(PrinterCallback)  # JsonLines prints the same
+    return trainer
