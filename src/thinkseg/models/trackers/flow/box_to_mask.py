@@ -15,7 +15,7 @@ from thinkseg.models.trackers.flow.guided_filter import apply_coefficients, as_g
 from thinkseg.models.trackers.flow.mask_geometry import dilated, extent, outline_points, signed_distance
 
 CROP_SIDE = 240
-"""Pixels of the crop's long side: GrabCut takes about 0.1 s there and 1 s at 720p."""
+"""Pixels of the crop's long side: GrabCut takes about 0.1 s there and 1 s at 720p. J x0.7 and x1.4: 0."""
 
 CROP_MARGIN = 0.4
 """Surroundings in the crop on each side of the box, as a share of the box's side. J x0.7: -0.05, x1.4: -0.06."""
@@ -24,7 +24,7 @@ MIN_CROP_MARGIN = 4
 """Pixels added to that margin, for small boxes."""
 
 COVERED_SHARE = 0.25
-"""Share of a pixel's row or column that a box must cover for the pixel to be inside."""
+"""Share of a pixel's row or column that a box must cover for the pixel to be inside. J x0.7 and x1.4: 0."""
 
 MIN_BOX_SIDE = 4
 """Pixels: a box with a smaller side is the mask."""
@@ -37,45 +37,49 @@ UPSAMPLE_BAND, UPSAMPLE_RADIUS, UPSAMPLE_EPS = 2.0, 2, 1e-3
 """Guided filter that enlarges the mask of a reduced crop: crop pixels of soft edge, half window, color variance."""
 
 ELLIPSE_RADIUS = 0.84
-"""Radius of the initial ellipse, 1 for the ellipse that touches the box's sides."""
+"""Radius of the initial ellipse, 1 for the ellipse that touches the box's sides. J x0.7: -0.03, x1.4: -0.25."""
 
 RARE_LEVELS = ((0.3, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5))
 """Initial guesses by color: log ratio (inside to outside of the box) from which a pixel is probably and surely object.
 Several pairs, because how much the background shares the object's colors is unknown. J x0.7: -0.34, x1.4: -0.03."""
 
 GRABCUT_STEPS = 3
-"""Iterations of GrabCut per guess; each costs about a third of its time."""
+"""Iterations of GrabCut per guess; each costs about a third of its time. J x0.7: +0.03, x1.4: -0.04."""
 
 CENTER_WEIGHTS = (0.1, 0.3, 0.6)
 """Weight of being near the center of the box against color (-1..1), one histogram candidate for each. J x0.7 and x1.4:
 0."""
 
 CENTER_RADIUS = 0.95
-"""Radius in the box at which being near the center is neutral evidence, 1 on the inscribed ellipse."""
+"""Radius in the box at which being near the center is neutral evidence, 1 on the inscribed ellipse. J x0.7: +0.06,
+x1.4: 0."""
 
 CENTER_SLOPE = 2.0
-"""Evidence for being near the center, per unit of radius."""
+"""Evidence for being near the center, per unit of radius. J x0.7 and x1.4: 0."""
 
 CENTER_START = 0.3
-"""Evidence for being near the center from which a pixel is in the first mask of a histogram candidate."""
+"""Evidence for being near the center from which a pixel is in the first mask of a histogram candidate. J x0.7 and x1.4:
+0."""
 
 HISTOGRAM_STEPS = 4
-"""Iterations of a histogram candidate."""
+"""Iterations of a histogram candidate. J x0.7 and x1.4: 0."""
 
 HISTOGRAM_RANGE = 2.0
-"""Log ratio (natural) of object to background that counts as full evidence in a histogram candidate."""
+"""Log ratio (natural) of object to background that counts as full evidence in a histogram candidate. J x0.7: 0, x1.4:
+-0.03."""
 
 HISTOGRAM_RADIUS, HISTOGRAM_EPS = 4, 1e-3
-"""Guided filter of a histogram candidate: half window in crop pixels, color variance of the 0..1 range."""
+"""Guided filter of a histogram candidate: half window in crop pixels, color variance of the 0..1 range. J of
+HISTOGRAM_RADIUS x0.7 and x1.4: 0; of HISTOGRAM_EPS x0.7 and x1.4: 0."""
 
 WATERSHED_SEEDS = (0.25, 0.4)
 """Radius in the box of the object's seed, one watershed candidate for each. J x0.7 and x1.4: 0."""
 
 MIN_PART_SHARE = 0.1
-"""Parts of a candidate below this share of its largest part are dropped."""
+"""Parts of a candidate below this share of its largest part are dropped. J x0.7 and x1.4: 0."""
 
 MAX_HOLE_SHARE = 0.02
-"""Holes below this share of the candidate's area are filled."""
+"""Holes below this share of the candidate's area are filled. J x0.7 and x1.4: 0."""
 
 STRONG_EDGE_PERCENTILE = 80
 """Percentile of color contrast inside the box that counts as a full edge. J x0.7: -0.71, x1.4: -0.28."""
@@ -85,7 +89,7 @@ MIN_SOLIDITY = 0.3
 and x1.4: 0."""
 
 MIN_SCORE = 0.03
-"""Score (0..1) that the best candidate needs; otherwise the complete box is the mask."""
+"""Score (0..1) that the best candidate needs; otherwise the complete box is the mask. J x0.7 and x1.4: 0."""
 
 CORNER_SHARE = 0.75
 """Share of the gap between a candidate and its box by which the candidate grows: corners protrude more than sides. J

@@ -10,32 +10,35 @@ from thinkseg.models.trackers.flow.object_state import COLOR_WEIGHT, SEARCH_MARG
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask, snap_to_edges
 
 MIN_MATCH_RIGIDITY = 0.5
-"""Rigidity that template matching of the silhouette needs."""
+"""Rigidity that template matching of the silhouette needs. J x0.7 and x1.4: 0."""
 
 MAX_MATCH_FRAMES = 3
-"""Frames after the loss in which the silhouette is matched; later it may look different."""
+"""Frames after the loss in which the silhouette is matched; later it may look different. J x0.7 and x1.4: 0."""
 
 MATCH_REACH = 0.8
-"""Distance from the last position that is matched, as a share of the object's size; the speed adds to it."""
+"""Distance from the last position that is matched, as a share of the object's size; the speed adds to it. J x0.7 and
+x1.4: 0."""
 
 MATCH_DISTRACTOR_WEIGHT = 0.5
-"""Evidence taken from pixels of a distractor while the silhouette is matched."""
+"""Evidence taken from pixels of a distractor while the silhouette is matched. J x0.7 and x1.4: 0."""
 
 MIN_MATCH_SCORE = 0.6
 """Score of a match, as a share of the pose score on the keyframe, from which the object counts as found. J x0.7 and
 x1.4: 0."""
 
 REDETECTED_BAND = 2.0
-"""Working pixels over which the edge of a re-detected object is uncertain."""
+"""Working pixels over which the edge of a re-detected object is uncertain. J x0.7 and x1.4: 0."""
 
 SLIVER_SHARE = 0.3
-"""Share of the object's area below which a part next to a distractor counts as the distractor's own edge."""
+"""Share of the object's area below which a part next to a distractor counts as the distractor's own edge. J x0.7 and
+x1.4: 0."""
 
 MIN_REDETECTED_PIXELS = 6.0
 """Smallest part, in working pixels, that can be the object."""
 
 MIN_REDETECTED_SHARE, MAX_REDETECTED_SHARE = 0.04, 1.8
-"""Area of a part that can be the object, as a share of the object's area."""
+"""Area of a part that can be the object, as a share of the object's area. J of MIN_REDETECTED_SHARE x0.7 and x1.4: 0;
+of MAX_REDETECTED_SHARE x0.7 and x1.4: 0."""
 
 MIN_REDETECTION_SCORE = 0.45
 """Score (0..1) from which a part counts as the object. J x0.7 and x1.4: 0."""
@@ -45,10 +48,11 @@ REDETECTION_REACH = 1.2
 and x1.4: 0."""
 
 SPEED_REACH = 2.0
-"""Frames of motion at the last speed that add to this distance."""
+"""Frames of motion at the last speed that add to this distance. J x0.7 and x1.4: 0."""
 
 DRIFT_REACH, SPEED_DRIFT_REACH = 2.0, 0.5
-"""Working pixels, and share of the last speed, that add to this distance per hidden frame."""
+"""Working pixels, and share of the last speed, that add to this distance per hidden frame. J of DRIFT_REACH x0.7 and
+x1.4: 0; of SPEED_DRIFT_REACH x0.7 and x1.4: 0."""
 
 
 def redetect(state: ObjectState, frame: ScaledFrame) -> SoftMask | None:
