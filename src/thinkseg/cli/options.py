@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
@@ -138,7 +138,10 @@ def corrected_for(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """A part of a benchmark. `dataset_options` makes the class for one of them."""
+    """A part of a benchmark. `dataset_options` makes the class for one of them.
+
+    Fields are keyword arguments of `thinkseg.data.open_benchmark`.
+    """
 
     split: str
     name: ClassVar[str]
@@ -149,11 +152,8 @@ class DatasetOptions:
         from thinkseg.data.readers.issues import DatasetIssues
 
         progress.show("reading annotations")
-        return open_benchmark(self.name, split=self.split, issues=DatasetIssues(keep_going), **self.loader_options())
-
-    def loader_options(self) -> dict[str, Any]:
-        """Further keyword arguments of `thinkseg.data.open_benchmark`."""
-        raise NotImplementedError
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        return open_benchmark(self.name, issues=DatasetIssues(keep_going), **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +162,6 @@ class FileDatasetOptions(DatasetOptions):
 
     root: Annotated[Path, option(Path, "DIR", "folder that holds the data set")]
 
-    def loader_options(self) -> dict[str, Any]:
-        return {"root": self.root}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ShapesOptions(DatasetOptions):
@@ -172,9 +169,6 @@ class ShapesOptions(DatasetOptions):
 
     start: ShapesStart = 0
     limit: Annotated[int, option(count, "N", "number of samples")] = 300
-
-    def loader_options(self) -> dict[str, Any]:
-        return {"start": self.start, "limit": self.limit}
 
 
 @cache

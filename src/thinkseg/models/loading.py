@@ -24,13 +24,18 @@ def model_type_of(name: str | Path, classes: Mapping[str, str], role: str) -> st
 
     role: plural noun for such models in messages.
     """
+    return str(_config(name, classes, role).model_type)
+
+
+def _config(name: str | Path, classes: Mapping[str, str], role: str) -> PreTrainedConfig:
+    """The configuration of a checkpoint, with each part in its own class. Raises ModelError, see `model_type_of`."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     if str(name).count("/") > 1 and not os.path.isdir(name):
         raise ModelError(f"{name}: no such folder; a name on the hub has the form owner/model")
     try:
-        model_type = AutoConfig.from_pretrained(name).model_type
+        config = AutoConfig.from_pretrained(name)
     except ImportError as error:
         # The image encoder of EdgeTAM is in another package.
         raise ModelError(f"{name}: a required package is not installed: {first_line(error)}") from None
@@ -38,9 +43,15 @@ def model_type_of(name: str | Path, classes: Mapping[str, str], role: str) -> st
         raise ModelError(
             f"{name}: not a model folder, and no model could be loaded from the hub: {first_line(error)}"
         ) from None
-    if model_type not in classes:
-        raise ModelError(f"{name}: model type {model_type!r}; {role} must be one of {', '.join(sorted(classes))}")
-    return model_type
+    if config.model_type not in classes:
+        supported = ", ".join(sorted(classes))
+        raise ModelError(f"{name}: model type {config.model_type!r}; {role} must be one of {supported}")
+    for part, part_class in config.sub_configs.items():
+        value = getattr(config, part)
+        # transformers 5.19 reads the mask decoder of SAM 2 as a prompt encoder, without the defaults of a decoder.
+        if part_class is not AutoConfig and not isinstance(value, part_class):
+            setattr(config, part, part_class(**value.to_dict()))
+    return config
 
 
 def load_checkpoint(
@@ -59,12 +70,12 @@ def load_checkpoint(
     if precision not in get_args(Precision):
         raise SettingsError(f"unknown precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
     target = _device(device)
-    model_type = model_type_of(name, classes, role)
+    config = _config(name, classes, role)
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     dtype: Any = dtypes.get(precision, torch.float32 if target.type == "cpu" else "auto")
     try:
-        model, report = getattr(transformers, classes[model_type]).from_pretrained(
-            name, config=_config_of(name), dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        model, report = getattr(transformers, classes[config.model_type]).from_pretrained(
+            name, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot load its weights: {first_line(error)}") from None
@@ -77,19 +88,6 @@ def load_checkpoint(
         raise ModelError(
             f"{name}: out of memory on {device} while loading; try --precision bf16, or the device cpu"
         ) from None
-
-
-def _config_of(name: str | Path) -> PreTrainedConfig:
-    """The configuration of a checkpoint, with each part in its own class."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(name)
-    for part, part_class in config.sub_configs.items():
-        value = getattr(config, part)
-        # transformers 5.19 reads the mask decoder of SAM 2 as a prompt encoder, without the defaults of a decoder.
-        if part_class is not AutoConfig and not isinstance(value, part_class):
-            setattr(config, part, part_class(**value.to_dict()))
-    return config
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
