@@ -1,7 +1,7 @@
 """The content of scores.json: metrics by group, and the rules of the protocol that they follow.
 
     {"benchmark": "revos", "split": "valid", "protocol": "...", "videos": 416, "expressions": 9473, "skipped": 0,
-     "failures": {"tags": 3}, "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, "high": 52.4}, ...}, ...}}
+     "failures": {"invalid_tags": 3}, "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, ...}, ...}, ...}}
 
 `thinkseg.evaluation.protocols.base` documents the metrics.
 """

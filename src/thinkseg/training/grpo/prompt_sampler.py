@@ -60,10 +60,10 @@ class PromptDataset:
 
 
 def _prompt(sample: VideoSample, shown: tuple[int, ...]) -> Prompt:
-    return Prompt(replace(sample, video=_CachedFrames(sample.video)), shown)
+    return Prompt(replace(sample, video=_PromptFrames(sample.video)), shown)
 
 
-class _CachedFrames:
+class _PromptFrames:
     """A video whose frames are decoded once for all rollouts of a group and their rewards. Satisfies `types.Frames`."""
 
     def __init__(self, inner: Frames) -> None:
