@@ -12,6 +12,9 @@ STAMP := .venv/.installed
 OLDEST := transformers==5.19.0
 OLDEST_DIR := .venv/oldest
 
+# One process per core, up to 8: each loads torch and takes about 1 GB.
+PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 .PHONY: demo test test-oldest setup clean
 
 demo: $(STAMP)
@@ -21,11 +24,11 @@ test: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-oldest: $(OLDEST_DIR)
 	PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -c 'import transformers; assert "transformers==" + transformers.__version__ == "$(OLDEST)"'
-	PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -m pytest tests/models tests/training
+	PYTHONPATH=$(OLDEST_DIR) $(PYTEST) tests/models tests/training
 
 $(OLDEST_DIR): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ '$(OLDEST)'
