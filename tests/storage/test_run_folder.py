@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -54,6 +56,89 @@ def test_result_folder_killed_run_releases_lock(tmp_path):
         process.kill()
     with ResultFolder(tmp_path / "out", {}) as folder:
         assert folder.rows == {}
+
+
+@pytest.mark.parametrize("fork", ["os.fork()", "multiprocessing.get_context('fork').Process(target=wait).start()"])
+def test_result_folder_killed_run_with_forked_worker_releases_lock(tmp_path, fork):
+    code = f"""
+import multiprocessing, os, signal, sys
+from pathlib import Path
+from thinkseg.storage.run_folder import ResultFolder
+
+def wait():
+    os.write(1, f"{{os.getpid()}}\\n".encode())
+    signal.pause()
+
+folder = ResultFolder(Path(sys.argv[1]), {{}})
+{fork}
+wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        (worker,) = {int(process.stdout.readline()), int(process.stdout.readline())} - {process.pid}
+        try:
+            with pytest.raises(SettingsError, match="another run"):
+                ResultFolder(tmp_path, {})
+            process.kill()
+            process.wait()
+            with ResultFolder(tmp_path, {}) as folder:
+                assert folder.rows == {}
+        finally:
+            os.kill(worker, signal.SIGKILL)  # which fails unless it outlived the run
+
+
+def test_result_folder_forked_worker_ends_keeps_lock(tmp_path):
+    with ResultFolder(tmp_path, {}):
+        worker = os.fork()
+        if not worker:
+            os._exit(0)
+        os.waitpid(worker, 0)
+        with pytest.raises(SettingsError, match="another run"):
+            ResultFolder(tmp_path, {})
+
+
+NEW_ROWS = [{"id": "a", "text": "\u0000\n"}, {"id": "é"}, {"id": "c", "j": None}]
+
+
+def filled(out):
+    """Adds the rows that are missing. Returns the file."""
+    with ResultFolder(out, {}) as folder:
+        for row in NEW_ROWS:
+            if row["id"] not in folder.rows:
+                folder.add(row)
+    return (out / "results.jsonl").read_bytes()
+
+
+def test_result_folder_file_cut_anywhere_is_completed(tmp_path):
+    complete = filled(tmp_path)
+    for size in range(len(complete)):
+        (tmp_path / "results.jsonl").write_bytes(complete[:size])
+        assert filled(tmp_path) == complete
+
+
+def test_result_folder_zeros_of_power_loss_are_computed_again(tmp_path):
+    complete = filled(tmp_path)
+    expected = read_rows(tmp_path / "results.jsonl")
+    for begin in range(len(complete)):
+        for end in range(begin + 1, len(complete) + 1):
+            zeroed = complete[:begin] + bytes(end - begin) + complete[end:]
+            (tmp_path / "results.jsonl").write_bytes(zeroed)
+            assert read_rows(tmp_path / "results.jsonl").items() <= expected.items()
+            if begin % 9 == end % 9 == 0:
+                filled(tmp_path)
+                assert read_rows(tmp_path / "results.jsonl") == expected
+
+
+def test_result_folder_zeros_after_last_row_are_dropped(tmp_path):
+    complete = filled(tmp_path)
+    for zeros in (bytes(5), bytes(4096) + b"\n"):
+        (tmp_path / "results.jsonl").write_bytes(complete + zeros)
+        assert filled(tmp_path) == complete
+
+
+def test_read_rows_repeated_id_last_row_counts(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"id": "a", "j": 0}\n{"id": "b"}\n{"id": "a", "j": 1}\n')
+    assert read_rows(path) == {"a": {"id": "a", "j": 1}, "b": {"id": "b"}}
 
 
 def test_read_rows_incomplete_last_line_is_skipped(tmp_path):

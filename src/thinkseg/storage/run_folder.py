@@ -4,22 +4,25 @@
     results.jsonl   one row per line, appended when it is known
     scores.json     metrics of all rows, written at the end
 
-A last line that is incomplete is dropped, and its row computed again. The other files are written atomically. A run
-locks its folder; the lock of a run that was killed is released.
+A last line that is incomplete is dropped, and its row computed again; so are lines with NUL bytes, which a power loss
+can leave. The other files are written atomically. A run locks its folder; the lock of a run that was killed is
+released, whatever became of its worker processes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.storage.atomic import replace_json, writing
+from thinkseg.storage.atomic import replace_json, replacing, writing
 from thinkseg.types import RENAMED_COORDINATES
 
 Row = dict[str, Any]
@@ -49,7 +52,7 @@ class ResultFolder:
             out.mkdir(parents=True, exist_ok=True)
             self._lock = undo.enter_context(locked(out))
             self._check_settings(settings)
-            _drop_partial_line(self._path)
+            _drop_damaged_lines(self._path)
             self.rows = read_rows(self._path)
             undo.pop_all()
 
@@ -87,17 +90,38 @@ class ResultFolder:
 def locked(out: Path) -> IO[bytes]:
     """Locks a folder for this process until the returned file is closed or the process ends.
 
-    Raises SettingsError if another process has the lock.
+    Forked processes, such as the workers of a data loader, do not share it. Raises SettingsError if another process has
+    the lock.
     """
     import fcntl
 
+    _close_locks_in_children()
     file = (out / LOCK).open("ab")
+    _locks.add(file)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise SettingsError(f"{out} is in use by another run: wait for it, or choose another folder") from None
     return file
+
+
+_locks: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
+"""The locks of this process."""
+
+
+@cache
+def _close_locks_in_children() -> None:
+    """Makes forked processes close their copies of the locks.
+
+    A lock is held until all copies are closed, so workers that outlive a killed run would keep it.
+    """
+    os.register_at_fork(after_in_child=_close_locks)
+
+
+def _close_locks() -> None:
+    for file in _locks:
+        file.close()
 
 
 def read_settings(out: Path) -> dict[str, Any]:
@@ -126,14 +150,14 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """Reads the complete lines of a results.jsonl as rows by id; {} if there is no file.
+    """Reads the complete lines of a results.jsonl as rows by id; {} if there is no file. The last row of an id counts.
 
     Raises SettingsError for a line that is not a row.
     """
-    if not path.exists():
-        return {}
     rows: dict[str, Row] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(_lines(path), start=1):
+        if _is_damaged(line):
+            continue
         try:
             row = json.loads(line)
             rows[row["id"]] = row
@@ -142,10 +166,21 @@ def read_rows(path: Path) -> dict[str, Row]:
     return rows
 
 
-def _drop_partial_line(path: Path) -> None:
-    """Drops the last line of a file if it is incomplete."""
+def _lines(path: Path) -> list[bytes]:
     if not path.exists():
-        return
-    complete, newline, partial = path.read_bytes().rpartition(b"\n")
-    if partial:
-        os.truncate(path, len(complete) + len(newline))
+        return []
+    with path.open("rb") as file:
+        return list(file)
+
+
+def _is_damaged(line: bytes) -> bool:
+    """Whether a line is incomplete or was not stored before a power loss, which leaves NUL bytes. JSON has none."""
+    return not line.endswith(b"\n") or b"\0" in line
+
+
+def _drop_damaged_lines(path: Path) -> None:
+    lines = _lines(path)
+    intact = [line for line in lines if not _is_damaged(line)]
+    if len(intact) < len(lines):
+        with replacing(path) as partial:
+            partial.write_bytes(b"".join(intact))
