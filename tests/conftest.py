@@ -55,7 +55,7 @@ class Film:
 class BoxTracker:
     """A tracker that fills each box in every frame. `calls` lists the keyframes it was given."""
 
-    name = "boxes"
+    name, device = "boxes", "cpu"
 
     def __init__(self) -> None:
         self.calls: list[int] = []

@@ -72,9 +72,11 @@ def test_an_error_is_one_line_and_status_2(failing, capsys, kind):
     assert printed.out == ""
 
 
-def test_a_bug_is_not_dressed_up_as_an_error(failing):
-    with pytest.raises(ZeroDivisionError):
-        failing(ZeroDivisionError())
+def test_a_bug_is_a_traceback_and_status_70(failing, capsys):
+    assert failing(ZeroDivisionError("by a bug")) == 70
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback")
+    assert printed.endswith("ZeroDivisionError: by a bug\n")
 
 
 def test_an_interruption_is_status_130_without_words(failing, capsys):

@@ -117,6 +117,7 @@ def test_evaluate_shapes(loads, tmp_path, capsys):
     assert [row["id"] for row in rows] == [f"val-{index:06d}/0" for index in range(3, 7)]
     settings = json.loads((out / "settings.json").read_text())
     assert (settings["data"], settings["split"], settings["seed"]) == ("shapes", "val", 5)
+    assert settings["device"] == "cpu"
     table = capsys.readouterr().out
     assert table.startswith("shapes, val: 4 expressions, 4 videos")
     assert "overall" in table

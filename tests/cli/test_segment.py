@@ -111,6 +111,20 @@ def test_a_chain_is_asked_of_the_policy_that_knows_it(models, segment, options, 
     assert [asked for asked, _ in loads] == [name]
 
 
+def test_the_record_names_the_device_used_if_none_is_requested(models, segment, out):
+    models()
+    segment("the grey one")
+    assert answer(out)["settings"]["device"] == "cpu"
+
+
+def test_a_device_that_is_not_there_is_status_2_before_anything_is_loaded(models, segment, out, capsys):
+    loads = models()
+    assert segment("the grey one", "--device", "cuda:63") == 2
+    assert "device 'cuda:63': PyTorch cannot use it here" in capsys.readouterr().err
+    assert not loads
+    assert not out.exists()
+
+
 def test_settings_reach_the_policy_and_the_record(models, segment, out):
     loads = models()
     options = ["--policy", "mine", "--device", "cpu", "--precision", "fp32", "--temperature", "0.5", "--seed", "3"]

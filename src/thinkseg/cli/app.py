@@ -1,7 +1,7 @@
 """The command line as a whole: from arguments to an exit status.
 
 0: success. 1: the model's reply could not be used. 2: user error, with a one-line message on standard error.
-130: interrupted.
+70: a bug, with its traceback on standard error. 130: interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -22,7 +23,7 @@ PROGRAM = "thinkseg"
 COMPLETE = "_THINKSEG_COMPLETE"
 """Environment variable by which the completion of a shell requests suggestions."""
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, BUG, INTERRUPTED = 2, os.EX_SOFTWARE, 130
 
 app = typer.Typer(
     name=PROGRAM,
@@ -84,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader closed our output early, which is its right. Python would report it once more on leaving.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:
+        # Python's own status would be 1, which says that a reply could not be used.
+        traceback.print_exc()
+        return BUG
 
 
 def _run(argv: list[str]) -> int:

@@ -32,6 +32,7 @@ def benchmark(
     from thinkseg.console import Meter
     from thinkseg.evaluation.evaluate import Method, evaluate
     from thinkseg.evaluation.scores import format_scores
+    from thinkseg.models.devices import device_of
     from thinkseg.storage.atomic import check_writable
 
     check_writable(out)
@@ -48,7 +49,7 @@ def benchmark(
             fps=fps,
             save_png=png,
             corrected=corrected,
-            settings=asking.settings(),
+            settings=asking.settings() | {"device": device_of(policy, tracker)},
             on_row=Meter(progress, len(opened.expressions)),
         )
     print(format_scores(scores))

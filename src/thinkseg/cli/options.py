@@ -237,7 +237,14 @@ class PolicyOptions(ViewOptions):
     ] = None
 
     def placement(self) -> dict[str, Any]:
-        """Device and precision, as keyword arguments of `thinkseg.models.load_tracker`."""
+        """Device and precision, as keyword arguments of `thinkseg.models.load_tracker`.
+
+        Raises ModelError for a device that cannot be used, also if neither model would run on it.
+        """
+        if self.device:
+            from thinkseg.models.devices import resolve_device
+
+            resolve_device(self.device)
         return {"device": self.device, "precision": self.precision}
 
     def settings(self) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def _answer(
     """Prompts the policy and tracks its boxes. Checks its arguments before it loads the policy."""
     from thinkseg.chains import get_chain
     from thinkseg.chains.frames import checked_query
+    from thinkseg.models.devices import device_of
     from thinkseg.ops.video import open_video
     from thinkseg.pipeline import segment_sample
     from thinkseg.types import VideoSample
@@ -97,6 +98,7 @@ def _answer(
         "overview_size": list(view.overview.frame_wh),
         "closeup_size": list(view.closeup.frame_wh),
         **asking.settings(),
+        "device": device_of(policy, tracker),
     }
     progress.show("prompting and tracking")
     sample = VideoSample(id=Path(path).name, video=video, query=query)
@@ -115,6 +117,7 @@ def _track(
     import numpy as np
 
     from thinkseg.chains.frames import checked_query
+    from thinkseg.models.devices import device_of
     from thinkseg.ops.boxes import clip
     from thinkseg.ops.video import open_video
     from thinkseg.types import Answer, Outcome, Segmentation, VideoSample
@@ -138,7 +141,7 @@ def _track(
         masklets=masklets,
         tracker_seconds=time.perf_counter() - started,
     )
-    return result, {"policy": None, "tracker": tracker.name}
+    return result, {"policy": None, "tracker": tracker.name, "device": device_of(tracker)}
 
 
 def _outside(box: options.Box, size_wh: tuple[int, int]) -> str:

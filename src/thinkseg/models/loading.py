@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.devices import resolve_device
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -55,12 +55,12 @@ def _config(name: str | Path, classes: Mapping[str, str], role: str) -> PreTrain
 
 
 def load_checkpoint(
-    name: str | Path, classes: Mapping[str, str], role: str, precision: Precision, device: str
+    name: str | Path, classes: Mapping[str, str], role: str, precision: Precision, device: str | None
 ) -> PreTrainedModel:
     """Loads the model of a folder or hub name in evaluation mode.
 
     classes: the class in `transformers` per `model_type`. role: see `model_type_of`.
-    precision: "auto" is the checkpoint's own on a GPU, and fp32 on a CPU.
+    precision: "auto" is the checkpoint's own on a GPU, and fp32 on a CPU. device: see `resolve_device`.
     Raises ModelError if the checkpoint is invalid or memory is exhausted, SettingsError for an unknown precision.
     """
     import torch
@@ -69,7 +69,7 @@ def load_checkpoint(
 
     if precision not in get_args(Precision):
         raise SettingsError(f"unknown precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
-    target = _device(device)
+    target = resolve_device(device)
     config = _config(name, classes, role)
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     dtype: Any = dtypes.get(precision, torch.float32 if target.type == "cpu" else "auto")
@@ -86,7 +86,7 @@ def load_checkpoint(
         return model.to(target).eval()
     except torch.OutOfMemoryError:
         raise ModelError(
-            f"{name}: out of memory on {device} while loading; try --precision bf16, or the device cpu"
+            f"{name}: out of memory on {target} while loading; try --precision bf16, or the device cpu"
         ) from None
 
 
@@ -95,19 +95,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _device(name: str) -> torch.device:
-    """The device of a name. Raises ModelError if it is unknown or absent."""
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ModelError(f"unknown device {name!r}: try cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"unknown device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs; try cpu")
-    return device
 
 
 def first_line(error: Exception) -> str:

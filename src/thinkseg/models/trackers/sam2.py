@@ -97,9 +97,6 @@ class Sam2Tracker:
         with `torch.compile`, which takes minutes and pays off for long videos. settings: arguments of the class.
         Raises ModelError if there is no such model or it cannot be loaded.
         """
-        import torch
-
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model: Any = load_checkpoint(name, TRACKER_CLASSES, "trackers", precision, device)
         if compile_encoder:
             model.vision_encoder.compile()
@@ -112,6 +109,10 @@ class Sam2Tracker:
         if self.model.config.model_type in SINGLE_OBJECT_MODELS:
             return 1
         return objects_per_batch or (1 if self.model.device.type == "cpu" else GPU_OBJECTS_PER_BATCH)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def independent(self) -> bool:

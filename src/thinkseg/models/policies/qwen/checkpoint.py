@@ -55,7 +55,7 @@ DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560), overview_wh=(448, 448), 
 _SIZES = ("frame_wh", "overview_wh", "closeup_wh")
 
 
-def load_model(name: str | Path, precision: Precision = "auto", device: str = "cpu") -> PreTrainedModel:
+def load_model(name: str | Path, precision: Precision = "auto", device: str | None = "cpu") -> PreTrainedModel:
     """Loads a Qwen2.5-VL or Qwen3-VL; see `thinkseg.models.loading.load_checkpoint`."""
     return load_checkpoint(name, MODEL_CLASSES, "policies", precision, device)
 

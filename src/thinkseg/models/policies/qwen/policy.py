@@ -16,6 +16,7 @@ from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Reply, View
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -52,13 +53,14 @@ class QwenPolicy:
         device: "cpu", "cuda", "cuda:1", ... (default: a GPU if there is one). sampling: fields of `SamplingParams`.
         Raises ModelError or SettingsError.
         """
-        import torch
-
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         params = SamplingParams(**sampling)
         view = load_view(name)
         encoder = Encoder.load(name)
         return cls(load_model(name, precision, device), encoder, view, str(name), params)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
         """Answers the last turn of each dialogue in one batch. Raises ModelError if memory is exhausted.

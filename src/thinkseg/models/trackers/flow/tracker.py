@@ -35,7 +35,7 @@ class FlowTracker:
     working_side: pixels of the long side at which flow and colors are computed; smaller videos keep their size.
     """
 
-    name = "flow"
+    name, device = "flow", "cpu"
 
     def __init__(self, working_side: int = 480) -> None:
         if working_side < 32:
