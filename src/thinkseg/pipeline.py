@@ -21,6 +21,7 @@ from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.sampling import mixed_seed
 from thinkseg.ops.masks import empty
 from thinkseg.types import (
+    MAX_SIDE,
     Answer,
     Chain,
     ChainFn,
@@ -142,7 +143,8 @@ def segment(
 def resolve_view(policy: Policy, view: View | None = None) -> View:
     """Returns a view (default: the policy's own) with sizes rounded to the policy's multiple.
 
-    The coordinates are always those of the policy, which are not a choice. Raises SettingsError for numbers below 1.
+    The coordinates are always those of the policy, which are not a choice. Raises SettingsError for numbers below 1
+    and for sides above `MAX_SIDE`.
     """
     view = view or policy.view
     unit = policy.size_multiple
@@ -151,6 +153,8 @@ def resolve_view(policy: Policy, view: View | None = None) -> View:
         width, height = size_wh
         if min(view.num_frames, width, height) < 1:
             raise SettingsError(f"view: {view.num_frames} frames of {width}x{height}; all numbers must be >= 1")
+        if max(width, height) > MAX_SIDE:
+            raise SettingsError(f"view: frames of {width}x{height}; sides must be <= {MAX_SIDE}")
         return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
 
     return replace(

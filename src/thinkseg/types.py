@@ -20,6 +20,9 @@ Coordinates = Literal["pixels", "normalized_1000"]
 RENAMED_COORDINATES: dict[str, Coordinates] = {"thousandths": "normalized_1000"}
 """Earlier names in stored settings, which are read for one more release."""
 
+MAX_SIDE = 4096
+"""Longest side of a frame shown to a policy. A larger one is likely a typing error, and would fill the memory."""
+
 LabelUnit = Literal["seconds", "index"]
 """Labels of frames in prompts: times in seconds, or frame indices, which some benchmarks define."""
 

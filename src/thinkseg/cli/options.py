@@ -31,9 +31,6 @@ COORDINATES: tuple[Convention, ...] = get_args(Convention)
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 
-MAX_SIDE = 4096
-"""Longest side of a frame that can be requested. A larger one is likely a typing error, and would fill the memory."""
-
 
 def count(text: str) -> int:
     """An integer >= 1. Raises ValueError for other text, like all parsers here."""
@@ -70,6 +67,8 @@ def device(text: str) -> str:
 
 def size(text: str) -> Size:
     """(width, height) of "560x420"."""
+    from thinkseg.types import MAX_SIDE
+
     found = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", text)
     if not found or max(int(found[1]), int(found[2])) > MAX_SIDE:
         raise ValueError(f"{text!r} is not a size; give width x height, e.g. 560x420, at most {MAX_SIDE} each")

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from thinkseg import console
 from thinkseg.chains import CHAINS
@@ -28,6 +28,7 @@ from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.recipes import (
     FROM_LIST,
     CategoryWeights,
+    Count,
     FolderName,
     Settings,
     check_names,
@@ -95,7 +96,7 @@ class Ablation(Settings):
     rows: Annotated[tuple[Variant, ...], FROM_LIST]
     chain: ChainName = "veason"
     split: str = "val"
-    limit: PositiveInt = 300
+    limit: Count = 300
     category_weights: CategoryWeights = Field(default_factory=dict)
 
     @field_validator("rows")

@@ -5,7 +5,6 @@ The fields that `training.sft.recipe` and `training.grpo.recipe` share are here.
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -18,9 +17,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -29,7 +25,8 @@ from pydantic_core import ErrorDetails
 from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
-from thinkseg.types import View
+from thinkseg.storage.yaml_file import load_yaml
+from thinkseg.types import MAX_SIDE, View
 
 # ---- types of fields
 
@@ -45,7 +42,7 @@ def one_of(names: Collection[str]) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in names:
-            raise ValueError(f"must be one of {', '.join(names)}; got {name!r}")
+            raise ValueError(f"must be one of {', '.join(names)}; got {reprlib.repr(name)}")
         return name
 
     return AfterValidator(check)
@@ -74,15 +71,38 @@ def check_names(names: Sequence[str]) -> None:
 FROM_LIST = Field(strict=False)
 """Lets YAML's lists become tuples; the types of their items stay strict."""
 
+MAX_NUMBER = 10**9
+"""Largest number of a recipe. A larger one is a typing error, and overflows in the libraries below."""
+
+Count = Annotated[int, Field(gt=0, le=MAX_NUMBER)]
+Index = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+Rate = Annotated[float, Field(gt=0, le=MAX_NUMBER)]
+Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
+Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+
 FolderName = Annotated[str, Field(pattern=r"^[\w-]+$")]
 Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-SizeWh = Annotated[tuple[PositiveInt, PositiveInt], FROM_LIST]
+SizeWh = Annotated[tuple[Side, Side], FROM_LIST]
 CategoryWeights = Annotated[
-    Mapping[Annotated[str, one_of(CATEGORIES)], NonNegativeFloat], AfterValidator(_check_category_weights)
+    Mapping[Annotated[str, one_of(CATEGORIES)], Weight], AfterValidator(_check_category_weights)
 ]
 Reporter = Annotated[Literal["tensorboard", "wandb", "mlflow", "trackio"], AfterValidator(_check_installed)]
 
 # ---- fields that recipes share
+
+
+MAX_SIZE = 1_000_000
+TokenCount = Annotated[int, Field(ge=0, le=MAX_SIZE)]
+
+
+def _check_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name, value in config.items():
+        if isinstance(value, int | float) and not 0 <= value <= MAX_SIZE:
+            raise ValueError(f"{name} must be from 0 to {MAX_SIZE}; got {reprlib.repr(value)}")
+    return config
+
+
+ModelConfig = Annotated[Mapping[str, Any], AfterValidator(_check_config)]
 
 
 class Create(Settings):
@@ -93,19 +113,19 @@ class Create(Settings):
     tokenizer_clips: number of clips whose texts the tokenizer is trained on.
     """
 
-    vision: Mapping[str, Any]
-    text: Mapping[str, Any]
-    vocab_size: int = 1500
-    max_integer_token: int = 224
-    num_decimal_tokens: int = 100
-    tokenizer_clips: int = 1500
+    vision: ModelConfig
+    text: ModelConfig
+    vocab_size: TokenCount = 1500
+    max_integer_token: TokenCount = 224
+    num_decimal_tokens: TokenCount = 100
+    tokenizer_clips: Count = 1500
 
 
 class Lora(Settings):
     """Low-rank adapters on the linear layers of the language model. They are merged into the weights at the end."""
 
-    rank: PositiveInt = 8
-    alpha: PositiveInt = 16
+    rank: Count = 8
+    alpha: Count = 16
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -135,15 +155,15 @@ class OptimizationRecipe(Settings):
     gradient_checkpointing: takes less memory and more time.
     """
 
-    steps: PositiveInt
-    learning_rate: PositiveFloat
+    steps: Count
+    learning_rate: Rate
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr_scheduler_type: Scheduler = "cosine"
-    warmup_steps: NonNegativeFloat = 0.05
-    weight_decay: NonNegativeFloat = 0.01
-    max_grad_norm: PositiveFloat = 1.0
+    warmup_steps: Weight = 0.05
+    weight_decay: Weight = 0.01
+    max_grad_norm: Rate = 1.0
     gradient_checkpointing: bool = False
-    save_steps: PositiveInt = 200
+    save_steps: Count = 200
 
 
 class RunRecipe(Settings):
@@ -155,7 +175,7 @@ class RunRecipe(Settings):
     """
 
     model: ModelRecipe
-    num_frames: PositiveInt
+    num_frames: Count
     frame_wh: SizeWh
     closeup_wh: SizeWh | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -185,25 +205,14 @@ def read_yaml(kind: type[AnySettings], path: Path, overrides: Mapping[str, Any] 
 
 
 def read_content(path: Path, overrides: Mapping[str, Any] | None = None) -> Any:
-    """Returns the content of a YAML file, unchecked. overrides: see `merged`. Raises SettingsError."""
-    content = _loaded(path)
+    """Returns the fields of a YAML file, unchecked. overrides: see `merged`. Raises SettingsError."""
+    content = load_yaml(path)
+    if not isinstance(content, Mapping):
+        raise SettingsError(f"{path}: must be a mapping of fields; got {reprlib.repr(content)}")
     try:
         return content if overrides is None else merged(content, overrides)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
-
-
-def _loaded(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}; recipes are in the folder recipes/") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: not a text file in UTF-8; save it as one") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from None
 
 
 def merged(content: Any, overrides: Any) -> Any:
@@ -269,8 +278,8 @@ RENAMED = {
 }
 """Fields and values of earlier versions, and their names now."""
 
-MAX_ERRORS = 5
-"""Errors that one message lists."""
+MAX_ERRORS, MAX_CHARS = 5, 500
+"""Errors that one message lists, and characters of each."""
 
 MESSAGES = {
     "model_type": "must be a mapping of fields",
@@ -289,6 +298,7 @@ def _explained(errors: Sequence[ErrorDetails], kind: type[Settings], content: An
     missing = [error for error in errors if error["type"] == "missing" and error["loc"] not in renamed]
     listed = [error for error in errors if error["type"] != "missing"] + missing
     lines = [": ".join(filter(None, (_dotted(error["loc"], content), _message(error, kind)))) for error in listed]
+    lines = [line if len(line) <= MAX_CHARS else f"{line[: MAX_CHARS - 3]}..." for line in lines]
     more = [f"and {len(lines) - MAX_ERRORS} more"] if len(lines) > MAX_ERRORS else []
     return "; ".join([*lines[:MAX_ERRORS], *more])
 
@@ -328,7 +338,7 @@ def _message(error: ErrorDetails, kind: type[Settings]) -> str:
     if error["type"] == "missing":
         return "missing; add it"
     value = reprlib.repr(error["input"])
-    return _renamed_value(error) or f"{_requirement(error)}; got {value}{_yaml_hint(error)}"
+    return _renamed_value(error) or f"{_requirement(error)}; got {value}"
 
 
 def _renamed_value(error: ErrorDetails) -> str | None:
@@ -362,13 +372,3 @@ def _model_in(annotation: Any) -> type[Settings] | None:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
-
-
-def _yaml_hint(error: ErrorDetails) -> str:
-    """YAML 1.1 reads a number with an exponent as text unless it has a point, and a sign in its exponent."""
-    value = error["input"]
-    parts = re.fullmatch(r"(\d+)(\.\d*)?e([+-]?)(\d+)", value, re.I) if isinstance(value, str) else None
-    if error["type"] != "float_type" or not parts:
-        return ""
-    whole, fraction, sign, exponent = parts.groups()
-    return f"; YAML reads {whole}{fraction or '.0'}e{sign or '+'}{exponent} as a number, but {value} as text"

@@ -91,7 +91,7 @@ def test_load_grpo_recipe_reads_bundled_recipes(path: Path) -> None:
         ("steps", 0, "steps: must be greater than 0; got 0"),
         ("num_generations", 1, "num_generations: must be greater than or equal to 2; got 1"),
         ("beta", -0.1, "beta: must be greater than or equal to 0; got -0.1"),
-        ("temperature", 0, "temperature: must be greater than 0; got 0"),
+        ("temperature", 0, "temperature: must be greater than or equal to 0.001; got 0"),
         ("learning_rate", float("inf"), "learning_rate: must be a finite number; got inf"),
         ("seed", -1, "seed: must be greater than or equal to 0; got -1"),
         ("chain", "veson", "chain: must be one of veason, revseg; got 'veson'"),

@@ -145,11 +145,7 @@ def test_veason_sft_recipe_has_published_settings(size: str) -> None:
             )
         ),
         ("stages.0.steps", 2.5, "stages.sft.steps: must be an integer; got 2.5"),
-        (
-            "stages.0.learning_rate",
-            "1e-4",
-            "stages.sft.learning_rate: must be a number; got '1e-4'; YAML reads 1.0e-4",
-        ),
+        ("stages.0.learning_rate", "fast", "stages.sft.learning_rate: must be a number; got 'fast'"),
         ("stages.0.learning_rate", float("nan"), "stages.sft.learning_rate: must be a finite number; got nan"),
         ("stages.0.max_grad_norm", -1, "stages.sft.max_grad_norm: must be greater than 0; got -1"),
         (
@@ -192,7 +188,7 @@ def test_load_recipe_missing_field_is_named(tmp_path: Path, field: str) -> None:
         ("1: 2", "must be a string; got 1"),
         ("a: [1", "invalid YAML"),
         ("a: b: c", "invalid YAML"),
-        ("!!python/object:os.system {}", "invalid YAML"),
+        ("!!python/object:os.system {}", "tag '!!python/object:os.system' is not supported"),
         ("\x00", "invalid YAML"),
     ],
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from thinkseg.errors import SettingsError
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 100.0
+"""Range of a temperature that is not 0. Outside of it, probabilities overflow or lose all differences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,9 @@ class SamplingParams:
     max_cache_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise SettingsError(f"sampling: temperature {self.temperature!r} must be a finite number >= 0")
+        if self.temperature != 0 and not MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE:
+            limits = f"0, or from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
+            raise SettingsError(f"sampling: temperature {self.temperature!r} must be {limits}")
         for name, least in (("max_new_tokens", 1), ("seed", 0), ("max_cache_tokens", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -6,30 +6,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from thinkseg.chains import CHAINS
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
+from thinkseg.models.policies.sampling import MAX_TEMPERATURE, MIN_TEMPERATURE
 from thinkseg.rewards import checked_weights
 from thinkseg.training.grpo.loss import LossType
 from thinkseg.training.recipes import (
     FROM_LIST,
+    MAX_NUMBER,
     CategoryWeights,
+    Count,
+    Index,
     ModelRecipe,
     OptimizationRecipe,
+    Rate,
     RunRecipe,
     Scheduler,
     Settings,
+    Weight,
     one_of,
     read_yaml,
 )
@@ -45,7 +43,7 @@ class PromptSource(Settings):
     name: Annotated[str, one_of(BENCHMARKS)]
     root: str | None = None
     split: str = "train"
-    clip_offset: NonNegativeInt = 0
+    clip_offset: Index = 0
     category_weights: CategoryWeights = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -70,23 +68,23 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     """
 
     data: Annotated[tuple[PromptSource, ...], FROM_LIST]
-    rewards: Mapping[str, NonNegativeFloat]
-    prompts_per_step: PositiveInt = 16
-    num_generations: int = Field(default=8, ge=2)
+    rewards: Mapping[str, Weight]
+    prompts_per_step: Count = 16
+    num_generations: int = Field(default=8, ge=2, le=MAX_NUMBER)
     chain: Annotated[str, one_of(CHAINS)] = "veason"
     tracker: str = "flow"
-    learning_rate: PositiveFloat = 1e-6
+    learning_rate: Rate = 1e-6
     lr_scheduler_type: Scheduler = "constant"
-    warmup_steps: NonNegativeFloat = 0.0
-    beta: NonNegativeFloat = 5e-3
+    warmup_steps: Weight = 0.0
+    beta: Weight = 5e-3
     loss_type: LossType = "grpo"
     scale_rewards: bool = True
-    temperature: PositiveFloat = 1.0
-    max_new_tokens: PositiveInt = 1024
+    temperature: float = Field(default=1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
+    max_new_tokens: Count = 1024
     mask_truncated_completions: bool = False
-    max_cache_tokens: PositiveInt = 200_000
-    save_steps: PositiveInt = 50
-    log_rollouts_steps: NonNegativeInt = 50
+    max_cache_tokens: Count = 200_000
+    save_steps: Count = 50
+    log_rollouts_steps: Index = 50
 
     @field_validator("model")
     @classmethod

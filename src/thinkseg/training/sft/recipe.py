@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from thinkseg.training.recipes import (
     FROM_LIST,
     CategoryWeights,
+    Count,
     FolderName,
+    Index,
     OptimizationRecipe,
+    Rate,
     RunRecipe,
     check_names,
     read_yaml,
@@ -48,13 +51,13 @@ class Stage(OptimizationRecipe):
 
     name: FolderName
     objective: Literal["vision_probe", "causal_lm"]
-    batch_size: PositiveInt
-    data: Mapping[DataKind, PositiveFloat] = Field(default_factory=dict)
-    questions_per_clip: PositiveInt = 1
+    batch_size: Count
+    data: Mapping[DataKind, Rate] = Field(default_factory=dict)
+    questions_per_clip: Count = 1
     category_weights: CategoryWeights = Field(default_factory=dict)
     noise_word_rate: float = Field(default=0.0, ge=0, le=1)
-    gradient_accumulation_steps: PositiveInt = 1
-    dataloader_num_workers: NonNegativeInt = 1
+    gradient_accumulation_steps: Count = 1
+    dataloader_num_workers: int = Field(default=1, ge=0, le=256)
 
     @model_validator(mode="after")
     def _check_data(self) -> Self:
@@ -71,7 +74,7 @@ class Recipe(RunRecipe):
     """
 
     stages: Annotated[tuple[Stage, ...], FROM_LIST]
-    clip_offset: NonNegativeInt = 0
+    clip_offset: Index = 0
     cot_set: str | None = None
 
     @field_validator("stages")

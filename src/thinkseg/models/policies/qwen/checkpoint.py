@@ -52,6 +52,12 @@ VIEW_FILE = "thinkseg.json"
 DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560), overview_wh=(448, 448), closeup_wh=(840, 840))
 """View of a checkpoint without `VIEW_FILE`, with the sizes of Veason-R1 and, for two turns, of ReVSeg."""
 
+LAYERS = {"vision": "depth", "text": "num_hidden_layers"}
+"""Fields of the numbers of layers."""
+
+MAX_LAYERS = 1000
+"""Layers are created one by one, which takes minutes for a number with a digit too many."""
+
 _SIZES = ("frame_wh", "overview_wh", "closeup_wh")
 
 
@@ -73,35 +79,42 @@ def create_model(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: 
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     _check_fields("vision", vision, {"hidden_size", "num_heads", "patch_size"})
     _check_fields("text", text, {"hidden_size", "num_attention_heads"})
+    torch.manual_seed(seed)
+    try:
+        return _created(vision, text, tokenizer)
+    except (StrictDataclassError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # The fields are the only input, and the library checks few of them before it uses them.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SettingsError(f"model.create: no model has these sizes ({reason}); correct vision or text") from None
+
+
+def _created(vision: Mapping[str, Any], text: Mapping[str, Any], tokenizer: Any) -> PreTrainedModel:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
     token = tokenizer.convert_tokens_to_ids
     head = text["hidden_size"] // text["num_attention_heads"]
     section = [head // 2 - 2 * (3 * head // 16), 3 * head // 16, 3 * head // 16]
-    try:
-        config = Qwen2_5_VLConfig(
-            text_config={
-                "vocab_size": len(tokenizer),
-                "max_position_embeddings": 4096,
-                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
-                "bos_token_id": token("<|endoftext|>"),
-                "eos_token_id": token(END_OF_TURN),
-                "pad_token_id": token("<|endoftext|>"),
-                "tie_word_embeddings": True,
-                **text,
-            },
-            vision_config={"out_hidden_size": text["hidden_size"], **vision},
-            image_token_id=token(IMAGE_PAD),
-            video_token_id=token("<|video_pad|>"),
-            vision_start_token_id=token("<|vision_start|>"),
-            vision_end_token_id=token("<|vision_end|>"),
-            tie_word_embeddings=True,
-        )
-    except StrictDataclassError as error:
-        raise SettingsError(f"model.create: {' '.join(str(error).split())}") from None
-    torch.manual_seed(seed)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
+            "bos_token_id": token("<|endoftext|>"),
+            "eos_token_id": token(END_OF_TURN),
+            "pad_token_id": token("<|endoftext|>"),
+            "tie_word_embeddings": True,
+            **text,
+        },
+        vision_config={"out_hidden_size": text["hidden_size"], **vision},
+        image_token_id=token(IMAGE_PAD),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
     model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = token(END_OF_TURN)
     model.generation_config.pad_token_id = token("<|endoftext|>")
@@ -116,6 +129,9 @@ def _check_fields(part: str, settings: Mapping[str, Any], needed: set[str]) -> N
         raise SettingsError(f"model.create.{part}: unknown field {min(unknown)!r}; remove it")
     if missing := needed - settings.keys():
         raise SettingsError(f"model.create.{part}: missing field {min(missing)!r}; add it")
+    layers = settings.get(LAYERS[part])
+    if isinstance(layers, int) and layers > MAX_LAYERS:
+        raise SettingsError(f"model.create.{part}.{LAYERS[part]}: must be <= {MAX_LAYERS}; got {layers}")
 
 
 def create_tokenizer(corpus: Sequence[str], vocab_size: int, max_integer_token: int, num_decimal_tokens: int) -> Any:
