@@ -313,3 +313,21 @@ def test_command_with_configuration_only_prints_report(
     assert lines["none"][1::2] == [lines["none"][1]] * 4
     assert float(lines["full"][7]) < float(lines["full"][1]) / 3
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("vision", "patch_size", 0, "model.create.vision.patch_size: must be an integer >= 1; got 0"),
+        ("vision", "depth", 1_000_000, "model.create.vision.depth: must be <= 1000; got 1000000"),
+        ("text", "num_attention_heads", "x", "model.create.text.num_attention_heads: must be an integer >= 1"),
+        ("text", "num_key_value_heads", [], "model.create: no model has these sizes"),
+    ],
+)
+def test_created_model_stats_impossible_sizes_raise(part: str, field: str, value: Any, message: str) -> None:
+    parts = {"vision": VISION, "text": TEXT}
+    parts[part] = {**parts[part], field: value}
+    with pytest.raises(SettingsError) as caught:
+        created_model_stats(Create(**parts))
+    assert str(caught.value).startswith(message)
+    assert len(str(caught.value).splitlines()) == 1

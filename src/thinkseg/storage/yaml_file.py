@@ -68,8 +68,9 @@ def _described(error: yaml.YAMLError) -> str:
 class _LimitError(yaml.YAMLError):
     """The file is beyond a limit of this module. problem: the message."""
 
-    def __init__(self, problem: str, node: yaml.Event | yaml.Node) -> None:
-        self.problem = f"line {node.start_mark.line + 1}: {problem}"
+    def __init__(self, problem: str, at: yaml.Event | yaml.Node) -> None:
+        line = f"line {at.start_mark.line + 1}: " if at.start_mark else ""
+        self.problem = line + problem
 
 
 class _Loader(yaml.SafeLoader):

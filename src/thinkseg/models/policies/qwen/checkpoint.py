@@ -129,6 +129,9 @@ def _check_fields(part: str, settings: Mapping[str, Any], needed: set[str]) -> N
         raise SettingsError(f"model.create.{part}: unknown field {min(unknown)!r}; remove it")
     if missing := needed - settings.keys():
         raise SettingsError(f"model.create.{part}: missing field {min(missing)!r}; add it")
+    for name in sorted({*needed, "spatial_merge_size"} & settings.keys()):
+        if type(settings[name]) is not int or settings[name] < 1:
+            raise SettingsError(f"model.create.{part}.{name}: must be an integer >= 1; got {settings[name]!r}")
     layers = settings.get(LAYERS[part])
     if isinstance(layers, int) and layers > MAX_LAYERS:
         raise SettingsError(f"model.create.{part}.{LAYERS[part]}: must be <= {MAX_LAYERS}; got {layers}")
