@@ -1,5 +1,6 @@
 # make demo   answers questions about a few clips and writes runs/demo/index.html
 # make test   formatter, linter, type checker and tests
+# make fuzz   damaged and hostile input for all that is read, half an hour; FUZZ="videos --seed 7" for a part
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
@@ -15,7 +16,7 @@ OLDEST_DIR := .venv/oldest
 # One process per core, up to 8: each loads torch and takes about 1 GB.
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-oldest setup clean
+.PHONY: demo test fuzz test-oldest setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -25,6 +26,9 @@ test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(PYTEST)
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz $(FUZZ)
 
 test-oldest: $(OLDEST_DIR)
 	PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -c 'import transformers; assert "transformers==" + transformers.__version__ == "$(OLDEST)"'

@@ -7,12 +7,33 @@
     ├── ModelError                a policy or a tracker cannot be loaded or run
     └── SettingsError             an argument, a recipe or an output path is invalid
 
-Messages state where and what is wrong, and what to do. Any other exception is a bug.
+Messages state where and what is wrong, and what to do, on one line of bounded length, whatever the values in them.
+Any other exception is a bug.
 """
+
+MAX_MESSAGE_CHARS = 1000
+"""Longer messages lose their middle."""
 
 
 class ThinkSegError(Exception):
-    """Base class of all errors that a user can fix."""
+    """Base class of all errors that a user can fix. `str` returns one printable line, see `one_line`."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
+    """Returns a text on one line of at most `limit` printable characters; the middle of a longer one is left out.
+
+    Line breaks become spaces, other characters that a terminal does not show become escapes.
+    """
+    if len(text) > limit:
+        half = (limit - 5) // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    if text.isprintable():
+        return text
+    line = " ".join(text.splitlines())
+    return one_line("".join(char if char.isprintable() else repr(char)[1:-1] for char in line), limit)
 
 
 class VideoError(ThinkSegError):

@@ -156,6 +156,13 @@ def test_read_settings_without_file_raises(tmp_path):
         read_settings(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "3", "[1]", "{", "[" * 100_000])
+def test_read_settings_damaged_file_raises(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(SettingsError, match="is not a JSON object"):
+        read_settings(tmp_path)
+
+
 def test_replace_json_invalid_value_keeps_old_file(tmp_path):
     path = tmp_path / "scores.json"
     replace_json({"a": 1}, path)
@@ -164,7 +171,7 @@ def test_replace_json_invalid_value_keeps_old_file(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-@pytest.mark.parametrize("line", ["{", "3", "[1]", '"id"', "{}"])
+@pytest.mark.parametrize("line", ["{", "3", "[1]", '"id"', "{}", "[" * 100_000])
 def test_read_rows_line_without_row_raises(tmp_path, line):
     path = tmp_path / "results.jsonl"
     path.write_text(f'{{"id": "a"}}\n{line}\n')

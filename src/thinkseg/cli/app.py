@@ -17,7 +17,7 @@ import typer
 
 from thinkseg import __version__
 from thinkseg.cli import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, train
-from thinkseg.errors import ThinkSegError
+from thinkseg.errors import ThinkSegError, one_line
 
 PROGRAM = "thinkseg"
 COMPLETE = "_THINKSEG_COMPLETE"
@@ -105,7 +105,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _report(message: str) -> int:
-    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{PROGRAM}: {one_line(' '.join(message.split()))}", file=sys.stderr)
     return USER_ERROR
 
 

@@ -25,13 +25,13 @@ import thinkseg
 from thinkseg.chains import get_chain
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
-from thinkseg.evaluation.old_results import converted
+from thinkseg.evaluation.old_results import checked_rows
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pngs
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import aggregate
 from thinkseg.pipeline import resolve_view, segment_samples
 from thinkseg.storage.atomic import writing
-from thinkseg.storage.run_folder import ResultFolder, Row
+from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
 from thinkseg.types import Policy, Segmentation, Tracker, VideoSample, View
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def evaluate(
     names = {"data": benchmark.name, "split": benchmark.split, "fps": fps, **benchmark.settings}
     expressions = {expression.key: expression for expression in benchmark.expressions}
     with ResultFolder(out, {**(settings or {}), **names, **method.settings()}) as folder:
-        folder.rows = {name: converted(row) for name, row in folder.rows.items()}
+        folder.rows = checked_rows(folder.rows.values(), out / ROWS)
         todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
 
         def keep(segmentation: Segmentation) -> Row | None:

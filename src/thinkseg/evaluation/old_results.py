@@ -5,8 +5,10 @@ This serves one release; then `thinkseg.storage.run_folder.read_rows` takes its 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from thinkseg.evaluation.stored_rows import check_row
 from thinkseg.storage.run_folder import ROWS, Row, read_rows
 
 KEYS = {
@@ -38,19 +40,27 @@ FAILURES = {
 
 def read_results(folder: Path) -> dict[str, Row]:
     """Returns the rows of a folder by id. Raises SettingsError for lines that are no rows."""
-    rows = map(converted, read_rows(folder / ROWS).values())
-    return {row["id"]: row for row in rows}
+    return checked_rows(read_rows(folder / ROWS).values(), folder / ROWS)
+
+
+def checked_rows(rows: Iterable[Row], path: Path) -> dict[str, Row]:
+    """Returns rows with today's keys, by id. Raises SettingsError for an invalid field, see `stored_rows.check_row`."""
+    found = {}
+    for row in map(converted, rows):
+        check_row(row, path)
+        found[row["id"]] = row
+    return found
 
 
 def converted(row: Row) -> Row:
     """Returns a row with today's keys."""
     row = {KEYS.get(key, key): value for key, value in row.items()}
-    if row.get("failure") in FAILURES:
-        row["failure"] = FAILURES[row["failure"]]
-    if tokens := row.pop("tokens", None):
-        row["usage"] = {"prompt_tokens": tokens["read"], "completion_tokens": tokens["written"]}
+    if "failure" in row:
+        row["failure"] = FAILURES.get(str(row["failure"]), row["failure"])
+    if isinstance(tokens := row.pop("tokens", None), dict):
+        row["usage"] = {"prompt_tokens": tokens.get("read"), "completion_tokens": tokens.get("written")}
     if "video" not in row and "has_target" in row:
         # A sample of the shapes world was not yet an expression of a video.
-        is_empty = row["failure"] is None and row["keyframe"] is None
+        is_empty = row.get("failure") is None and row.get("keyframe") is None
         row |= {"id": f"{row['id']}/0", "video": row["id"], "is_empty": is_empty}
     return row

@@ -131,7 +131,7 @@ def read_settings(out: Path) -> dict[str, Any]:
         return _renamed(dict(json.loads(path.read_text("utf-8"))))
     except FileNotFoundError:
         raise SettingsError(f"{out} has no results ({SETTINGS} is missing): give a folder of results") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise SettingsError(f"{path} is not a JSON object: choose another folder") from error
 
 
@@ -161,7 +161,7 @@ def read_rows(path: Path) -> dict[str, Row]:
         try:
             row = json.loads(line)
             rows[row["id"]] = row
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise SettingsError(f"{path}, line {number}: not a row; delete the line to compute it again") from error
     return rows
 

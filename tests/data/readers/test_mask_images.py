@@ -93,3 +93,15 @@ def test_readers_truncated_image_raises(tmp_path, read):
     check_size(tmp_path / "a.png", (64, 64))
     with pytest.raises(DatasetFileError, match=r"a\.png: mask is not a readable image"):
         read(tmp_path / "a.png", (64, 64))
+
+
+@pytest.mark.parametrize("damage", ["length", "checksum"])
+def test_mask_image_damaged_chunk_raises(tmp_path, damage):
+    write_mask(tmp_path / "a.png", LEFT)
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    at = data.index(b"IDAT")
+    position, value = (at - 4, b"\x7f\xff\xff\xff") if damage == "length" else (at + 8, b"\0\0\0\0")
+    data[position : position + 4] = value
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DatasetFileError, match="not a readable image"):
+        mask_image(tmp_path / "a.png", SIZE_WH)

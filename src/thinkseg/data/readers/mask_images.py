@@ -39,7 +39,9 @@ def mask_image(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
     """Reads the mask of one object, bool (H, W). Raises DatasetFileError for another size."""
     import cv2
 
-    check_size(path, size_wh)
+    with _opened(path, size_wh) as image:
+        # OpenCV allocates what a damaged chunk claims to be long, and decodes what is left of a damaged image.
+        image.verify()
     # The evaluators convert to gray with OpenCV; other libraries convert the colors of a palette differently.
     gray = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
     if gray is None:
