@@ -16,7 +16,8 @@ ROOT = Path(thinkseg.__file__).parent
 LAYERS = (
     ("errors", "rle", "console"),
     ("types",),
-    ("storage", "ops"),
+    ("storage",),
+    ("ops",),
     ("data", "chains", "models"),
     ("demonstrations", "rewards", "pipeline"),
     ("evaluation",),

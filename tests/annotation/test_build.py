@@ -33,7 +33,7 @@ def files(out):
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in out.rglob("*")
-        if path.is_file() and path.name not in ("answers.jsonl", ".lock")
+        if path.is_file() and path.name != "answers.jsonl"
     }
 
 
@@ -93,7 +93,7 @@ def test_annotate_after_kill_writes_same_set(clips, tmp_path, kept):
     run(clips(*NAMES[:kept]), parts, Script(good)) if kept else parts.mkdir()
     with (parts / "answers.jsonl").open("a") as file:
         file.write('{"id": "single/1", "vid')
-    (parts / "frames" / "single" / "1.partial").mkdir(parents=True)
+    (parts / "frames" / "single" / ".1.partial").mkdir(parents=True)
     annotator = Script(good)
     if not kept:
         (parts / "answers.jsonl").unlink()

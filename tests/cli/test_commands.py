@@ -112,7 +112,7 @@ def test_evaluate_shapes(loads, tmp_path, capsys):
     run = ["evaluate", "shapes", "--limit", "4", "--batch-size", "2", "--start", "3", "--seed", "5", "--out", str(out)]
     assert app.main(run) == 0
     assert loads == [("shapes", {"device": None, "precision": "auto", "temperature": 0.0, "seed": 5})]
-    assert names(out) == [".lock", "masks", "results.jsonl", "scores.json", "settings.json"]
+    assert names(out) == ["masks", "results.jsonl", "scores.json", "settings.json"]
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [f"val-{index:06d}/0" for index in range(3, 7)]
     settings = json.loads((out / "settings.json").read_text())

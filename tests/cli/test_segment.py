@@ -346,7 +346,7 @@ class TestBadInput:
         assert "choose another folder" in line
 
     def test_output_is_a_file(self, refused, clip):
-        assert "choose a folder" in refused(clip, "the cat", out=clip)
+        assert "choose another folder" in refused(clip, "the cat", out=clip)
 
     def test_output_holds_other_things(self, refused, clip, tmp_path):
         line = refused(clip, "the cat", out=tmp_path)

@@ -32,7 +32,8 @@ from thinkseg.evaluation.submission import write_submission
 from thinkseg.export.llamafactory import check_entry, entry
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.models.trackers.flow.tracker import FlowTracker
-from thinkseg.storage.atomic import check_out, write_json
+from thinkseg.storage.atomic import write_json
+from thinkseg.storage.result_folder import check_out
 from thinkseg.types import Dialogue, View
 
 NAMES = ("mevis", "revos", "refdavis", "vicas", "reasonvos")

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,24 @@ def test_result_folder_incomplete_line_is_dropped(tmp_path, cut):
         assert list(again.rows) == ["a"]
         again.add({"id": "b"})
     assert path.read_bytes() == complete
+
+
+def test_result_folder_disk_full_keeps_complete_lines(tmp_path):
+    with ResultFolder(tmp_path / "out", {}) as folder:
+        folder.add({"id": "a"})
+        path = tmp_path / "out" / "results.jsonl"
+        kept, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + 5, limits[1]))
+        try:
+            with pytest.raises(SettingsError, match=r"out \(File too large\)"):
+                folder.add({"id": "b", "text": "x" * 20_000})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert path.read_bytes() == kept
+        folder.add({"id": "c"})
+        assert list(read_rows(path)) == ["a", "c"]
 
 
 def test_result_folder_in_use_raises(tmp_path):
@@ -115,7 +134,8 @@ def test_result_folder_file_cut_anywhere_is_completed(tmp_path):
         assert filled(tmp_path) == complete
 
 
-def test_result_folder_zeros_of_power_loss_are_computed_again(tmp_path):
+def test_result_folder_zeros_of_power_loss_are_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # for speed
     complete = filled(tmp_path)
     expected = read_rows(tmp_path / "results.jsonl")
     for begin in range(len(complete)):

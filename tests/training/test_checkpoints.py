@@ -10,7 +10,6 @@ from thinkseg.training.recipes import Lora
 
 
 def write(folder: Path) -> None:
-    folder.mkdir()
     save_file({"one": torch.ones(2)}, folder / "model.safetensors")
     (folder / "config.json").write_text("{}")
 
@@ -30,12 +29,12 @@ def test_publish_writes_once_and_removes_checkpoints(tmp_path: Path) -> None:
 
 def test_publish_failing_write_creates_no_model(tmp_path: Path) -> None:
     def failing(folder: Path) -> None:
-        folder.mkdir()
+        write(folder)
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         publish(tmp_path / "model", failing)
-    assert not (tmp_path / "model").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_claimed_second_run_raises(tmp_path: Path) -> None:

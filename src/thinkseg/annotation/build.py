@@ -40,7 +40,7 @@ from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
 from thinkseg.data.cot import write_frames
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import ModelError, ThinkSegError
-from thinkseg.storage.atomic import writing
+from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Reply, View
 

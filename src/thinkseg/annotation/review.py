@@ -13,7 +13,7 @@ from thinkseg.annotation.prompts import frame_phrase
 from thinkseg.annotation.verify import REASONS
 from thinkseg.data.cot import sample_from_json
 from thinkseg.report.page import PageImage, jpeg_url, write_html
-from thinkseg.storage.atomic import writing
+from thinkseg.storage.outputs import writing
 
 REVIEW = "review.html"
 

@@ -163,10 +163,10 @@ def _annotate(
     from thinkseg.annotation.review import write_review
     from thinkseg.annotation.sampling import draw as draw_candidates
     from thinkseg.annotation.sampling import strata_table
-    from thinkseg.storage.atomic import check_writable
+    from thinkseg.storage.outputs import check_folder
     from thinkseg.types import View
 
-    check_writable(out)
+    check_folder(out)
     view = View(draw.frames, draw.frame_size, draw.coordinates)
     budget = CostBudget(asking.max_tokens_total, asking.max_cost, asking.price_in, asking.price_out)
     with Progress() as progress:

@@ -43,7 +43,7 @@ def shapes(
 ) -> int:
     """Writes clips of the shapes world as mp4 files and as a tree in the layout of ReVOS."""
     from thinkseg.data.shapes.writer import write_dataset
-    from thinkseg.storage.atomic import check_out, result_folder
+    from thinkseg.storage.result_folder import check_out, result_folder
 
     check_out(out)
     with Progress() as progress, result_folder(out) as folder:

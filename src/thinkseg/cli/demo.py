@@ -22,7 +22,7 @@ def demo(
     """
     from thinkseg.chains import get_chain
     from thinkseg.report.demo import demo_table, run
-    from thinkseg.storage.atomic import check_out
+    from thinkseg.storage.result_folder import check_out
 
     check_out(out)
     get_chain(chain)

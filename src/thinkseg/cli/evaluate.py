@@ -33,9 +33,9 @@ def benchmark(
     from thinkseg.evaluation.evaluate import Method, evaluate
     from thinkseg.evaluation.scores import format_scores
     from thinkseg.models.devices import device_of
-    from thinkseg.storage.atomic import check_writable
+    from thinkseg.storage.outputs import check_folder
 
-    check_writable(out)
+    check_folder(out)
     get_chain(asking.chain)
     with Progress() as progress:
         opened = dataset.open(progress, keep_going)

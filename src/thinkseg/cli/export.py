@@ -132,7 +132,7 @@ def _export(
     """Writes the folder, and prints the numbers of questions written and skipped."""
     from thinkseg.export.job import checked_format, export
     from thinkseg.export.llamafactory import add_entry, check_entry
-    from thinkseg.storage.atomic import check_out, result_folder
+    from thinkseg.storage.result_folder import check_out, result_folder
 
     checked_format(format, settings.chain)
     check_out(settings.out)

@@ -47,7 +47,7 @@ def score(
     from thinkseg.evaluation.offline import score, write_csv
     from thinkseg.evaluation.predictions import MISSING, open_predictions
     from thinkseg.evaluation.scores import aggregate, format_scores
-    from thinkseg.storage.atomic import check_out
+    from thinkseg.storage.result_folder import check_out
 
     masks = open_predictions(predictions, dataset.name)
     if out:
@@ -73,7 +73,8 @@ def score(
 def _write(out: Path, settings: dict[str, str], rows: Sequence[Row], scores: dict[str, Any]) -> None:
     """Writes the folder of results."""
     from thinkseg import __version__
-    from thinkseg.storage.atomic import replace_json, result_folder
+    from thinkseg.storage.atomic import replace_json
+    from thinkseg.storage.result_folder import result_folder
     from thinkseg.storage.run_folder import ROWS, SCORES, SETTINGS
 
     with result_folder(out) as folder:

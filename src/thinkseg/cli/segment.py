@@ -45,7 +45,7 @@ def segment(
     reply could not be used; answer.json has the reason.
     """
     from thinkseg.report.result_files import format_result, write_result
-    from thinkseg.storage.atomic import check_out
+    from thinkseg.storage.result_folder import check_out
 
     check_out(out)
     with Progress() as progress:

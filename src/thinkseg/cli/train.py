@@ -77,11 +77,11 @@ def ablate(
 
     Rerun with the same file and folder, it resumes.
     """
-    from thinkseg.storage.atomic import check_writable
+    from thinkseg.storage.outputs import check_folder
     from thinkseg.training.ablation import ablate
 
     for folder in filter(None, (out, runs)):
-        check_writable(folder)
+        check_folder(folder)
     print(ablate(file, out, runs, say=print))
     print(f"wrote {out / 'table.txt'}")
     return 0

@@ -23,9 +23,7 @@ file, line and field.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,6 +34,7 @@ import numpy as np
 
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, is_safe_name, read_json, read_lines
+from thinkseg.storage.atomic import new_folder
 from thinkseg.types import RENAMED_COORDINATES, Coordinates, LabelUnit, View
 
 Type = Literal["referring", "reasoning"]
@@ -169,13 +168,10 @@ def write_frames(root: Path, names: Sequence[str], images: Sequence[np.ndarray])
     folder = (root / names[0]).parent
     if folder.is_dir():
         return
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, image in zip(names, images, strict=True):
-        # Chroma subsampling blurs small colored objects.
-        Image.fromarray(image).save(partial / Path(name).name, quality=JPEG_QUALITY, subsampling=0)
-    os.replace(partial, folder)
+    with new_folder(folder) as partial:
+        for name, image in zip(names, images, strict=True):
+            # Chroma subsampling blurs small colored objects.
+            Image.fromarray(image).save(partial / Path(name).name, quality=JPEG_QUALITY, subsampling=0)
 
 
 def _json_number(side: float) -> float | int:

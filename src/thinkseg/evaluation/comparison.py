@@ -10,6 +10,7 @@ from thinkseg.evaluation.aggregation import Estimate, difference, expression_row
 from thinkseg.evaluation.old_results import read_results
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.evaluation.scores import metrics_table, nested
+from thinkseg.storage.result_folder import finish_interrupted
 from thinkseg.storage.run_folder import Row, read_settings
 
 SAME = ("data", "split", "category_weights")
@@ -71,6 +72,8 @@ def format_comparison(comparison: Comparison, most: int) -> str:
 
 def _common_benchmark(first: Path, second: Path) -> str:
     """Returns the benchmark of two runs. Raises SettingsError if they answered different expressions."""
+    for folder in (first, second):
+        finish_interrupted(folder)
     before, after = read_settings(first), read_settings(second)
     for key in SAME:
         one, other = (settings.get(key) or None for settings in (before, after))

@@ -30,7 +30,7 @@ from thinkseg.evaluation.predictions import open_predictions, rle_path, write_ma
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import aggregate
 from thinkseg.pipeline import resolve_view, segment_samples
-from thinkseg.storage.atomic import writing
+from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
 from thinkseg.types import Policy, Segmentation, Tracker, VideoSample, View
 

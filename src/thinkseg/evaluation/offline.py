@@ -23,7 +23,8 @@ from thinkseg.errors import VideoError
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.predictions import Predictions
 from thinkseg.evaluation.sample_metrics import object_rows, prediction_row
-from thinkseg.storage.atomic import replacing, writing
+from thinkseg.storage.atomic import replacing
+from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import Row
 
 EXPRESSION_COLUMNS = ("id", "video", "category", "annotation_run", "query", "has_target", "num_scored_frames")

@@ -18,7 +18,8 @@ from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.errors import SettingsError
 from thinkseg.evaluation.predictions import Masks, encode_png, open_predictions
 from thinkseg.ops.masks import empty
-from thinkseg.storage.atomic import replacing, writing
+from thinkseg.storage.atomic import replacing
+from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, read_rows
 from thinkseg.types import ProgressCallback
 

@@ -19,7 +19,8 @@ from thinkseg.errors import SettingsError
 from thinkseg.export.common import messages_of, prompt_tokens, response_tokens, write_lines
 from thinkseg.export.job import ExportJob
 from thinkseg.export.samples import ExportSample
-from thinkseg.storage.atomic import replace_json, writing
+from thinkseg.storage.atomic import replace_json
+from thinkseg.storage.outputs import writing
 
 INFO, ROWS, CONFIG = "dataset_info.json", "train.jsonl", "sft.yaml"
 

@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from thinkseg.errors import VideoError
 from thinkseg.ops.videofile import VideoFile
+from thinkseg.storage.atomic import replacing
 from thinkseg.types import Frames
 
 __all__ = ["ArrayFrames", "FrameFolder", "VideoFile", "open_video", "write_video"]
@@ -154,16 +155,13 @@ def write_video(
         raise VideoError(f"cannot write {path} at {fps!r} frames per second; give a number > 0")
     if not os.path.isdir(path.parent):
         raise VideoError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        _encode(partial, itertools.chain([first], _guarded(frames)), rate, size_wh)
-        partial.replace(path)
+        with replacing(path) as partial:
+            _encode(partial, itertools.chain([first], _guarded(frames)), rate, size_wh)
     except _SourceError as error:
         raise error.cause from None
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"cannot write {path} ({error.strerror}); check that its folder is writable") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class _SourceError(Exception):

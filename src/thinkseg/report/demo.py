@@ -25,7 +25,8 @@ from thinkseg.pipeline import segment_sample
 from thinkseg.report.film_strips import write_film_strips
 from thinkseg.report.result_files import write_files
 from thinkseg.report.results_page import ReportItem, format_score, mean_scores, verdict, write_page
-from thinkseg.storage.atomic import result_folder, write_json
+from thinkseg.storage.atomic import write_json
+from thinkseg.storage.result_folder import result_folder
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import Policy, ProgressCallback, Tracker
 

@@ -6,7 +6,7 @@
     overlay.mp4     the video with tinted objects, and boxes on the keyframe (H.264)
     .thinkseg       list of these files; marks a folder that a later result may replace
 
-The folder is written atomically. An invalid reply has only answer.json. Memory use does not grow with video length.
+The folder is written as a whole. An invalid reply has only answer.json. Memory use does not grow with video length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from thinkseg import __version__
-from thinkseg.storage.atomic import result_folder, write_json
+from thinkseg.storage.atomic import write_json
+from thinkseg.storage.result_folder import result_folder
 from thinkseg.types import Masklets, ProgressCallback, Segmentation
 
 FOLDER_FPS = 12.0

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.storage.atomic import replace_json, replacing, writing
+from thinkseg.storage.atomic import replace_json, replacing
+from thinkseg.storage.outputs import claimed, writing
 from thinkseg.types import RENAMED_COORDINATES
 
 Row = dict[str, Any]
@@ -34,7 +33,7 @@ A row with the key "object" is about one object of a video whose objects are sco
 RECORDED = ("device", "precision")
 """Settings that are recorded but not compared: where a model runs is no property of its results."""
 
-SETTINGS, ROWS, SCORES, LOCK = "settings.json", "results.jsonl", "scores.json", ".lock"
+SETTINGS, ROWS, SCORES = "settings.json", "results.jsonl", "scores.json"
 
 
 class ResultFolder:
@@ -49,23 +48,22 @@ class ResultFolder:
         self.out = out
         self._path = out / name
         with ExitStack() as undo, writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            self._lock = undo.enter_context(locked(out))
+            undo.enter_context(claimed(out))
             self._check_settings(settings)
             _drop_damaged_lines(self._path)
             self.rows = read_rows(self._path)
-            undo.pop_all()
+            self._claim = undo.pop_all()
 
     def __enter__(self) -> ResultFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._lock.close()
+        self._claim.close()
 
     def add(self, row: Row) -> None:
-        """Appends a row."""
-        with writing(self.out), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Appends a row. It is on the disk when the call returns, so that a power loss does not lose it."""
+        with writing(self.out):
+            _append_line(json.dumps(row).encode(), self._path)
         self.rows[row["id"]] = row
 
     def finish(self, scores: Any) -> None:
@@ -87,41 +85,18 @@ class ResultFolder:
             raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder")
 
 
-def locked(out: Path) -> IO[bytes]:
-    """Locks a folder for this process until the returned file is closed or the process ends.
-
-    Forked processes, such as the workers of a data loader, do not share it. Raises SettingsError if another process has
-    the lock.
-    """
-    import fcntl
-
-    _close_locks_in_children()
-    file = (out / LOCK).open("ab")
-    _locks.add(file)
+def _append_line(line: bytes, path: Path) -> None:
+    """Appends a line to a file. If the disk is full, the file stays as it is."""
+    end = path.stat().st_size if path.exists() else 0
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise SettingsError(f"{out} is in use by another run: wait for it, or choose another folder") from None
-    return file
-
-
-_locks: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
-"""The locks of this process."""
-
-
-@cache
-def _close_locks_in_children() -> None:
-    """Makes forked processes close their copies of the locks.
-
-    A lock is held until all copies are closed, so workers that outlive a killed run would keep it.
-    """
-    os.register_at_fork(after_in_child=_close_locks)
-
-
-def _close_locks() -> None:
-    for file in _locks:
-        file.close()
+        with path.open("ab") as file:
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        if path.exists():
+            os.truncate(path, end)
+        raise
 
 
 def read_settings(out: Path) -> dict[str, Any]:

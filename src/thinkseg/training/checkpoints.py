@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from thinkseg.errors import SettingsError
-from thinkseg.storage.atomic import replacing
-from thinkseg.storage.run_folder import locked
+from thinkseg.storage import outputs
+from thinkseg.storage.atomic import new_folder, replacing
 from thinkseg.training import distributed
 from thinkseg.training.recipes import Settings
 
@@ -24,25 +24,23 @@ def claimed(recipe: Settings, out: Path) -> Iterator[None]:
 
     Raises SettingsError if the folder belongs to another recipe, is in use by another run, or cannot be written.
     """
-    with distributed.main_process_first():
-        _claim(recipe, out)
-    with locked(out) if distributed.rank() == 0 else nullcontext():
+    with outputs.writing(out), ExitStack() as undo:
+        with distributed.main_process_first():
+            if distributed.rank() == 0:
+                undo.enter_context(outputs.claimed(out))
+            _check_recipe(recipe, out)
         yield
 
 
-def _claim(recipe: Settings, out: Path) -> None:
+def _check_recipe(recipe: Settings, out: Path) -> None:
     # Unset fields are omitted, so that runs of older recipes can resume.
     settings = recipe.model_dump_json(indent=2, exclude_none=True) + "\n"
     stamp = out / "recipe.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if stamp.exists() and stamp.read_text() != settings:
-            raise SettingsError(f"{out}: holds the run of another recipe; choose another folder, or remove it")
-        if not stamp.exists():
-            with replacing(stamp) as partial:
-                partial.write_text(settings)
-    except OSError as error:
-        raise SettingsError(f"{out}: cannot be written: {error.strerror}; choose another folder") from None
+    if stamp.exists() and stamp.read_text() != settings:
+        raise SettingsError(f"{out}: holds the run of another recipe; choose another folder, or remove it")
+    if not stamp.exists():
+        with replacing(stamp) as partial:
+            partial.write_text(settings)
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -84,11 +82,10 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` to write a model to the folder atomically, then removes the checkpoints next to it."""
     with distributed.main_process_first():
         if not folder.is_dir():
-            parts = folder.with_suffix(".part")
-            write(parts)
-            for weights in parts.glob("*.safetensors"):  # safetensors makes them readable by the owner only
-                weights.chmod(parts.stat().st_mode & 0o666)
-            parts.rename(folder)
+            with new_folder(folder) as parts:
+                write(parts)
+                for weights in parts.glob("*.safetensors"):  # safetensors makes them readable by the owner only
+                    weights.chmod(parts.stat().st_mode & 0o666)
             for checkpoint in folder.parent.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
 
@@ -98,7 +95,6 @@ def _finish(out: Path, result: Path) -> Path:
     final = out / "model"
     with distributed.main_process_first():
         if not final.is_dir():
-            parts = final.with_suffix(".part")
-            shutil.copytree(result, parts, dirs_exist_ok=True)
-            parts.rename(final)
+            with new_folder(final) as parts:
+                shutil.copytree(result, parts, dirs_exist_ok=True)
     return final
