@@ -11,7 +11,7 @@ Messages state where and what is wrong, and what to do, on one line of bounded l
 Any other exception is a bug.
 """
 
-MAX_MESSAGE_CHARS = 1000
+MAX_MESSAGE_CHARS = 2000
 """Longer messages lose their middle."""
 
 

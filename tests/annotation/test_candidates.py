@@ -69,3 +69,5 @@ def test_source_unknown_targets_are_left_out(tmp_path):
     untold = tuple(replace(one, objects=None) for one in opened.expressions)
     with pytest.raises(SettingsError, match="targets are not public"):
         AnnotationSource(replace(opened, expressions=untold))
+    with pytest.raises(SettingsError, match="no expression can be read"):
+        AnnotationSource(replace(opened, expressions=()))

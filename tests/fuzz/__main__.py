@@ -24,11 +24,12 @@ from results import Results
 from runlengths import RunLengths
 from servers import Servers
 from trees import Trees
+from uses import Uses
 from videos import Videos
 
 SUBJECTS: dict[str, type[Subject]] = {
     subject.name.replace(" ", "-"): subject
-    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Videos)
+    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Uses, Videos)
 }
 
 

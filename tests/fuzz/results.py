@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import cv2
 
 import layouts
 from fuzzing import allowing
 from mutation import mutated_bytes, mutated_json_file, mutated_lines
+from scripted import evaluated
 from thinkseg import demonstrations
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
@@ -24,20 +24,16 @@ from thinkseg.data.cot import read_cot_set
 from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.evaluation import aggregation
 from thinkseg.evaluation.comparison import compare, format_comparison
-from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.evaluation.offline import score
 from thinkseg.evaluation.predictions import open_predictions
 from thinkseg.evaluation.scores import aggregate, format_scores
 from thinkseg.evaluation.submission import write_submission
 from thinkseg.export.llamafactory import check_entry, entry
-from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.models.trackers.flow.tracker import FlowTracker
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import check_out
-from thinkseg.types import Dialogue, View
+from thinkseg.types import View
 
 NAMES = ("mevis", "revos", "refdavis", "vicas", "reasonvos")
-VIEW = View(3, (10, 8))
 SET_VIEW = View(2, (56, 56))
 """Of the chain-of-thought set."""
 
@@ -52,7 +48,7 @@ class Results:
         self.root = folder
         for name in NAMES:
             getattr(layouts, name)(folder / name)
-            _evaluate(self._open(name), folder / f"{name} run")
+            evaluated(self._open(name), folder / f"{name} run")
         _annotate(folder / "set")
         write_json({"mine": entry("mine/train.jsonl")}, folder / "dataset_info.json")
 
@@ -84,7 +80,7 @@ def _compare(self: Results, rng: Random, folder: Path) -> None:
 def _resume(self: Results, rng: Random, folder: Path) -> None:
     name = rng.choice(NAMES)
     with allowing(SettingsError, DatasetError):
-        format_scores(_evaluate(self._open(name), self._damaged(rng, f"{name} run", folder)))
+        format_scores(evaluated(self._open(name), self._damaged(rng, f"{name} run", folder)))
 
 
 def _score(self: Results, rng: Random, folder: Path) -> None:
@@ -133,22 +129,6 @@ USES = (
     + [_annotate_again] * 2
     + [_add_entry, _replace_result]
 )
-
-
-def _reply(dialogue: Dialogue) -> str:
-    seed = sum(
-        len(part) for turn in dialogue if not isinstance(turn, str) for part in turn.content if isinstance(part, str)
-    )
-    if seed % 4 == 0:
-        return "<think>none</think><answer>junk</answer>"
-    return (
-        '<think>there</think><answer>{"keyframe_timestamp": 0, "bbox_2d_list": [[0, 0, 4, 4], [4, 4, 8, 8]]}</answer>'
-    )
-
-
-def _evaluate(benchmark: Benchmark, out: Path) -> dict[str, Any]:
-    method = Method("veason", ScriptedPolicy(_reply, view=VIEW), FlowTracker())
-    return evaluate(benchmark, method, out, save_png=True)
 
 
 def _annotate(out: Path) -> None:

@@ -39,15 +39,13 @@ class Trees:
 
     def run(self, rng: Random, folder: Path) -> None:
         tree = rng.choice(sorted(TREES))
-        shutil.copytree(self.root / tree, folder / "tree")
-        files = sorted(path for path in (folder / "tree").rglob("*") if path.is_file())
-        damaged = [_damage(rng, files) for _ in range(rng.choice([1, 1, 2]))]
+        damaged = damage_tree(rng, self.root / tree, folder / "tree")
         issues = DatasetIssues(keep_going=rng.random() < 0.5)
         with allowing(DatasetError, VideoError):
             benchmark = open_benchmark(TREES[tree], folder / "tree", layouts.SPLITS[TREES[tree]], issues)
             count_dataset(benchmark)
             check(benchmark)
-            self._compare(tree, benchmark, masks_damaged=all(damaged))
+            self._compare(tree, benchmark, damaged)
             validate(benchmark).describe()
 
     def _compare(self, tree: str, benchmark: Benchmark, masks_damaged: bool) -> None:
@@ -72,6 +70,14 @@ def _areas(benchmark: Benchmark) -> dict[tuple[str, int], int]:
                 if sample.foreground:
                     sample.foreground.union(frame)
     return areas
+
+
+def damage_tree(rng: Random, source: Path, root: Path) -> bool:
+    """Copies a tree to `root` and damages one or two files. Returns whether these are mask images that still exist."""
+    shutil.copytree(source, root)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    kinds = [_damage(rng, files) for _ in range(rng.choice([1, 1, 2]))]
+    return all(kinds)
 
 
 def _damage(rng: Random, files: list[Path]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from random import Random
 
@@ -35,7 +37,7 @@ class Videos:
     def run(self, rng: Random, folder: Path) -> None:
         suffix, data = rng.choice(self.clips)
         other = rng.choice(self.clips)[1]
-        damaged = mutated_bytes(rng, data, other)
+        damaged = mutated_bytes(rng, data, other) if rng.random() < 0.9 else _resized(rng, data)
         path = folder / f"clip{rng.choice([suffix] * 9 + ['.mp4'])}"
         if suffix in (".png", ".jpg"):
             path = folder
@@ -46,6 +48,21 @@ class Videos:
             path.write_bytes(damaged)
         with allowing(VideoError):
             _read(path, rng)
+
+
+def _resized(rng: Random, data: bytes) -> bytes:
+    """Returns an image or a video of images with another size in its headers, and valid checksums."""
+    width, height = (rng.choice([0, 1, 47, 65, 4000, 30_000, 60_000, 65_535]) for _ in range(2))
+    jpeg_header = b"\xff\xc0\x00\x11\x08"
+    if jpeg_header in data:
+        start, *rest = data.split(jpeg_header)
+        return start + b"".join(jpeg_header + struct.pack(">HH", height, width) + part[4:] for part in rest)
+    if data.startswith(b"GIF"):
+        return data[:6] + struct.pack("<HH", width, height) + data[10:]
+    if data.startswith(b"\x89PNG"):
+        header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    return mutated_bytes(rng, data)
 
 
 def _read(path: Path, rng: Random) -> None:

@@ -23,7 +23,7 @@ from random import Random
 from typing import Any, Protocol
 
 import thinkseg
-from thinkseg.errors import ThinkSegError
+from thinkseg.errors import MAX_MESSAGE_CHARS, ThinkSegError
 
 MAX_SECONDS = 10.0
 """Processor time of a case. Its process is ended after `MAX_CLOCK_SECONDS`, which a busy machine does not reach."""
@@ -34,8 +34,6 @@ MAX_BYTES = 1 << 30
 """Memory that a case may add to that of the process."""
 
 ADDRESS_SPACE = 8 << 30
-
-MAX_MESSAGE_CHARS = 1000
 
 PROJECT = str(Path(thinkseg.__file__).parent)
 

@@ -24,6 +24,7 @@ STAGES = [{"name": "see", "steps": 3}, {"name": "say", "steps": 4, "data": {"lis
         ({"a": None}, {"b": 1}, {"a": None, "b": 1}),
         ({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}),
         ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ([{"name": {}}], {"see": {"steps": 5}}, {"see": {"steps": 5}}),
         ({"stages": STAGES}, {"stages": []}, {"stages": []}),
         ({"stages": STAGES}, {"stages": {"say": None}}, {"stages": STAGES[:1]}),
         (STAGES, {"see": {"steps": 5}}, [{"name": "see", "steps": 5}, STAGES[1]]),

@@ -55,9 +55,8 @@ class AnnotationSource:
             for key, one in self._expressions.items()
         ]
         if not self.candidates:
-            raise SettingsError(
-                f"{benchmark.name}, split {benchmark.split!r}: the targets are not public; choose another split"
-            )
+            problem = "the targets are not public" if benchmark.expressions else "no expression can be read"
+            raise SettingsError(f"{benchmark.name}, split {benchmark.split!r}: {problem}; choose another split")
 
     def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
         """Returns the question with this id, which has a ground truth, and the frames that are annotated."""

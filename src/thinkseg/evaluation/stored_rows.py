@@ -73,5 +73,5 @@ def check_row(row: Row, path: Path) -> None:
     except ValidationError as invalid:
         error = invalid.errors()[0]
         field = ".".join(map(str, error["loc"]))
-        what = ": ".join(filter(None, (field, error["msg"])))
+        what = ": ".join(filter(None, (field, error["msg"].replace("Input should be", "must be"))))
         raise SettingsError(f"{path}: row {row.get('id')!r}: {what}; delete its line to compute it again") from None

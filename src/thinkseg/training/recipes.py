@@ -223,11 +223,15 @@ def merged(content: Any, overrides: Any) -> Any:
     """
     if not isinstance(overrides, Mapping):
         return overrides
-    if isinstance(content, list) and content and all(isinstance(item, Mapping) and "name" in item for item in content):
+    if isinstance(content, list) and content and all(_has_name(item) for item in content):
         return _merged_by_name(content, overrides)
     before = content if isinstance(content, Mapping) else {}
     after = {**before, **{key: merged(before.get(key), value) for key, value in overrides.items()}}
     return {key: value for key, value in after.items() if value is not None or key not in overrides}
+
+
+def _has_name(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("name"), str)
 
 
 def _merged_by_name(items: list[Any], overrides: Mapping[str, Any]) -> list[Any]:
