@@ -68,6 +68,14 @@ def test_table_keeps_letters_of_all_kinds(text):
     assert text in table(("q",), [(text,)])
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The time in seconds, to be set: clock[0]."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
@@ -138,11 +146,42 @@ def test_progress_failure_removes_the_line():
     assert screens(terminal)[-1] == ""
 
 
-def test_progress_in_pipe_writes_nothing():
+def test_progress_in_pipe_short_work_writes_nothing():
     with redirect_stderr(io.StringIO()) as file, Progress() as progress:
         progress.show("tracking")
         progress(1, 1)
     assert file.getvalue() == ""
+
+
+def test_progress_in_pipe_long_work_writes_a_line_now_and_then_and_at_the_end(clock):
+    with redirect_stderr(io.StringIO()) as file, Progress() as progress:
+        progress.show("evaluating")
+        for done in range(1, 101):
+            clock[0] += 1
+            progress(done, 100)
+    assert file.getvalue().splitlines() == [
+        "thinkseg: evaluating 30/100, 70 s left",
+        "thinkseg: evaluating 60/100, 40 s left",
+        "thinkseg: evaluating 90/100, 10 s left",
+        "thinkseg: evaluating 100/100",
+    ]
+
+
+def test_progress_in_pipe_steps_without_numbers_are_written_as_well(clock):
+    with redirect_stderr(io.StringIO()) as file, Progress() as progress:
+        progress.show("loading")
+        clock[0] += 40
+        progress.show("prompting")
+    assert file.getvalue() == "thinkseg: prompting ...\n"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_progress_note_stays(stream, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    with redirect_stderr(stream()) as file, Progress() as progress:
+        progress.show("tracking")
+        progress.note("box 1,1,99,5 is clipped to the frame of 8x6 pixels")
+    assert "thinkseg: box 1,1,99,5 is clipped to the frame of 8x6 pixels\n" in file.getvalue()
 
 
 class Lines:
@@ -153,14 +192,6 @@ class Lines:
 
     def show(self, step):
         self.shown.append(step)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time in seconds, to be set: clock[0]."""
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    return now
 
 
 def row(j, f, target=True):

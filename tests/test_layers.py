@@ -123,7 +123,7 @@ def test_folders_stay_small() -> None:
 
 
 def test_imports_are_found() -> None:
-    assert imports("pipeline") >= {"chains", "errors", "ops.video", "types", "models"}
+    assert imports("pipeline") >= {"chains", "errors", "ops.inputs", "types", "models"}
 
 
 @pytest.mark.parametrize(

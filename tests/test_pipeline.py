@@ -208,6 +208,10 @@ def test_all_sizes_of_a_view_are_fitted():
         View(4, (8, -1)),
         View(4, (8, 8), overview_wh=(8, 0)),
         View(4, (8, 8), closeup_wh=(0, 8)),
+        View("4", (8, 8)),
+        View(4, (8.5, 8)),
+        View(4, (8, 8, 8)),
+        View(4, 8),
     ],
 )
 def test_views_that_show_nothing(view):
@@ -227,13 +231,13 @@ def named(monkeypatch, box_tracker):
 
 def test_segment_takes_names_and_frames(film, named):
     assert segment(film(21), " the grey\none").sample.query == "the grey one"
-    assert named == ["shapes", "flow"]
+    assert named == ["flow", "shapes"]
 
 
 def test_segment_asks_the_policy_that_knows_the_chain(film, named):
     segment(film(21), "the grey one", chain="revseg")
     segment(film(21), "the grey one", "shapes", chain="revseg")
-    assert named == ["shapes-revseg", "flow", "shapes", "flow"]
+    assert named == ["flow", "shapes-revseg", "flow", "shapes"]
 
 
 def test_segment_takes_models_already_loaded(film, named, box_tracker):
@@ -268,12 +272,35 @@ def test_segment_takes_paths(tmp_path, named):
         ({"video": "nowhere/at/all.mp4"}, VideoError, "all.mp4"),
         ({"video": np.zeros((0, 6, 8, 3), np.uint8)}, VideoError, "uint8"),
         ({"video": np.zeros((3, 6, 8), np.uint8)}, VideoError, "uint8"),
+        ({"video": None}, VideoError, "NoneType is no video"),
+        ({"query": None}, SettingsError, "the query is NoneType, not a str: give one text per call"),
+        ({"query": ["a", "b"]}, SettingsError, "the query is list"),
+        ({"policy": 7}, SettingsError, "policy: int is not valid"),
+        ({"policy": "oracle"}, ModelError, "unknown policy 'oracle'"),
+        ({"tracker": None}, SettingsError, "tracker: NoneType is not valid"),
+        ({"chain": 3}, SettingsError, "chain: int is not valid"),
+        ({"view": (4, 8)}, SettingsError, "view: tuple is not valid"),
+        ({"view": View(0, (8, 8))}, SettingsError, "must be >= 1"),
+        ({"view": View(4, (9999, 8))}, SettingsError, "sides must be <= 4096"),
+        ({"progress": "bar"}, SettingsError, "progress: str is not valid"),
+        ({"keyframe": 3}, SettingsError, "give both"),
+        ({"boxes": [[1, 1, 5, 5]]}, SettingsError, "give both"),
+        ({"keyframe": 30, "boxes": [[1, 1, 5, 5]]}, SettingsError, "frames 0 to 29"),
+        ({"keyframe": 3, "boxes": [[1, 1, 1.2, 5]]}, SettingsError, "less than one pixel"),
     ],
 )
 def test_bad_input_is_refused_before_a_model_is_loaded(film, named, arguments, error, words):
     with pytest.raises(error, match=words):
         segment(**{"video": film(), "query": "it", **arguments})
     assert named == []
+
+
+def test_segment_boxes_by_hand_need_no_policy_and_no_query(film, named, box_tracker):
+    with pytest.warns(UserWarning, match="box 1,1,99,5 is clipped to the frame of 8x6 pixels: 1,1,8,5"):
+        result = segment(film(10), keyframe=0.4, boxes=[[1, 1, 99, 5]])
+    assert (named, box_tracker.calls) == (["flow"], [4])
+    assert (result.answer.keyframe, result.answer.boxes.tolist()) == (4, [[1, 1, 8, 5]])
+    assert result.sample.query == ""
 
 
 def test_run_chains_seeds_depend_on_chain_and_turn():

@@ -1,7 +1,9 @@
+from collections.abc import Callable
+
 import numpy as np
 
 from thinkseg.ops.masks import empty, from_stacks
-from thinkseg.types import View
+from thinkseg.types import Answer, Frames, Outcome, Segmentation, Turn, VideoSample, View
 
 LEFT = np.array([[1, 1, 0, 0]] * 4, bool)
 CORNER = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)
@@ -29,3 +31,21 @@ def test_view_overview_and_closeup_sizes() -> None:
     told = View(6, (56, 28), overview_wh=(28, 28), closeup_wh=(84, 84))
     assert told.overview.frame_wh == (28, 28)
     assert told.closeup.frame_wh == (84, 84)
+
+
+def test_repr_of_a_result_is_a_few_lines(film: Callable[..., Frames]) -> None:
+    masklets = from_stacks(np.zeros((2, 30, 6, 8), bool))
+    answer = Answer("thought " * 100, 3, np.array([[1, 2, 3.04, 4]] * 50, np.float32))
+    turn = Turn(("Look: ", np.zeros((6, 8, 3), np.uint8), "what? " * 100))
+    outcome = Outcome(answer, None, (turn, "reply " * 1000), keyframe=3, num_tokens=7)
+    result = Segmentation(VideoSample("a", film(), "the one", truth=masklets), outcome, masklets)
+    lines = str(result).splitlines()
+    assert lines[1] == (
+        "    sample=VideoSample('a', 30 frames of 8x6, query='the one', truth=Masklets(2 objects, 30 frames of 8x6)),"
+    )
+    assert lines[2].startswith("    outcome=Outcome(answer=Answer(keyframe=3, boxes=[[1.0, 2.0, 3.0, 4.0], ")
+    assert lines[2].endswith(", 1 replies, 7 tokens),")
+    assert lines[3:] == ["    masklets=Masklets(2 objects, 30 frames of 8x6),", ")"]
+    assert max(map(len, lines)) < 400
+    assert repr(turn).startswith("Turn(1 images of 8x6, text='Look:  what? ")
+    assert str(Outcome(None, "truncated", ())) == "Outcome(failure='truncated', 0 replies, 0 tokens)"

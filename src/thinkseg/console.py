@@ -1,4 +1,4 @@
-"""Output for terminals: tables as plain text, and a progress line that is shown on a terminal only."""
+"""Output for people: tables as plain text, and progress: a line on a terminal, now and then a line in a log."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.1
 """Least time between two drawings of the line; more would slow the work it reports on."""
 
+LOG_SECONDS = 30.0
+"""Least time between two lines of progress if standard error is not a terminal."""
+
 UNLIMITED = 10_000
 """Width in columns at which no table is folded."""
 
 
 class Progress:
-    """A line on standard error with the current step and its progress. It is removed on exit.
+    """The current step and its progress, on standard error.
 
         with Progress() as progress:
             progress.show("loading the policy")
             progress.show("tracking")
             tracker.track(video, keyframe, boxes, progress)
 
-    As a `thinkseg.types.ProgressCallback`, it is called with (done, total); a total of 0 is unknown. Print to standard
-    output only outside of the block. If standard error is not a terminal, nothing is written.
+    As a `thinkseg.types.ProgressCallback`, it is called with (done, total); a total of 0 is unknown. A terminal shows
+    one line, which is removed on exit; print to standard output only outside of the block. If standard error is not a
+    terminal, work of more than `LOG_SECONDS` writes a plain line now and then, and one at the end.
     """
 
     def __init__(self) -> None:
         self._live: Live | None = None
         self._step = ""
         self._drawn = 0.0
+        self._time_left = TimeLeft(0)
+        self._text, self._logged_text = "", ""
+        self._logged = time.monotonic()
 
     def __enter__(self) -> Progress:
+        self._logged = time.monotonic()
         if sys.stderr.isatty():
             self._live = _live_line()
             self._live.start()
@@ -45,24 +53,47 @@ class Progress:
         if self._live:
             self._live.stop()
             self._live = None
+        elif self._logged_text and self._text != self._logged_text:
+            self._log()
 
     def show(self, step: str) -> None:
         """Shows the current step."""
-        self._step = step
+        self._step, self._time_left = step, TimeLeft(0)
         self._draw(f"{step} ...")
+
+    def note(self, text: str) -> None:
+        """Writes a line that stays."""
+        line = f"thinkseg: {text}"
+        if self._live:
+            from rich.text import Text
+
+            self._live.console.print(Text(line), soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        if self._time_left.total != total:
+            self._time_left = TimeLeft(total)
+        time_left = self._time_left(done) if total else None
         if done != total and now - self._drawn < REDRAW_SECONDS:
             return
         self._drawn = now
-        self._draw(f"{self._step} {done}/{total}" if total else f"{self._step} {done}")
+        count = f"{self._step} {done}/{total}" if total else f"{self._step} {done}"
+        self._draw(", ".join(filter(None, (count, time_left))))
 
     def _draw(self, text: str) -> None:
+        self._text = text
         if self._live:
             from rich.text import Text
 
             self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif time.monotonic() - self._logged >= LOG_SECONDS:
+            self._log()
+
+    def _log(self) -> None:
+        self._logged, self._logged_text = time.monotonic(), self._text
+        self.note(self._text)
 
 
 def _live_line() -> Live:
@@ -87,7 +118,7 @@ class TimeLeft:
     """
 
     def __init__(self, total: int) -> None:
-        self._total = total
+        self.total = total
         self._started = time.monotonic()
         self._early: int | None = None
 
@@ -98,9 +129,9 @@ class TimeLeft:
             self._early = done
         elif self._early is None:
             self._early = done - 1
-        if done <= self._early:
+        if done <= self._early or done >= self.total:
             return None
-        return f"{duration(passed * (self._total - done) / (done - self._early))} left"
+        return f"{duration(passed * (self.total - done) / (done - self._early))} left"
 
 
 class Meter:

@@ -7,11 +7,13 @@ names. A reply that cannot be used is no error: the outcome has its failure. All
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
+from numbers import Integral
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -36,6 +38,13 @@ from thinkseg.types import (
     VideoSample,
     View,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from PIL.Image import Image
+    from torch import Tensor
+
+    Video = str | Path | Frames | np.ndarray | Tensor | Sequence[str | Path | np.ndarray | Tensor | Image]
 
 T = TypeVar("T")
 
@@ -106,55 +115,124 @@ def segment_sample(
 
 
 def segment(
-    video: str | Path | Frames | np.ndarray,
-    query: str,
+    video: Video,
+    query: str | None = None,
     policy: str | Path | Policy | None = None,
-    tracker: str | Tracker = "flow",
+    tracker: str | Path | Tracker = "flow",
     chain: str | ChainFn = "veason",
     view: View | None = None,
     progress: ProgressCallback | None = None,
+    *,
+    keyframe: int | float | None = None,
+    boxes: ArrayLike | None = None,
 ) -> Segmentation:
     """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
-    video: a file, a folder of frames, open frames, or an array uint8 RGB (T, H, W, 3) without times
-        (`thinkseg.ops.video.ArrayFrames` adds them).
+    video: a file, a folder of images, open frames, an array or tensor, or a list of images; see
+        `thinkseg.ops.inputs.open_frames`. Arrays have no times: `thinkseg.ops.video.ArrayFrames` adds them.
     policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
     chain: a name from `thinkseg.chains.CHAINS`, or a function.
     view: number and size of the frames that the policy sees (default: the policy's own).
     progress: called with (done, total) frames while the target is tracked.
+    keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
+        the source frame. The tracker follows these, no policy is prompted, and the query may be None. A box that is
+        partly outside is clipped, with a warning.
 
     Raises SettingsError, VideoError or ModelError, before models are loaded if possible. A reply that cannot be used is
     no error: see `Segmentation.failure`.
     """
-    query = checked_query(query)
+    from thinkseg.ops.inputs import open_frames
+
+    by_hand = keyframe is not None or boxes is not None
+    text = "" if query is None and by_hand else checked_query(query)
     chain_fn = get_chain(chain) if isinstance(chain, str) else chain
-    frames = _opened(video)
+    _check_arguments(policy, tracker, chain_fn, view, progress)
+    frames = open_frames(video)
+    sample = VideoSample(id=frames.name, video=frames, query=text)
+    if by_hand:
+        return _segment_boxes(sample, keyframe, boxes, tracker, progress)
     from thinkseg import models
 
-    if policy is None:
-        policy = models.bundled_policy_for(chain)
-    policy = models.load_policy(str(policy)) if isinstance(policy, str | Path) else policy
+    name = models.bundled_policy_for(chain) if policy is None else policy
+    if isinstance(name, str | Path):
+        models.check_policy(str(name))
+    # The tracker is loaded first: it takes seconds, and a policy can take minutes.
+    loaded = _loaded_tracker(tracker)
+    prompted = models.load_policy(name) if isinstance(name, str | Path) else name
+    return segment_sample(sample, chain_fn, prompted, loaded, view, progress)
+
+
+def _segment_boxes(
+    sample: VideoSample,
+    keyframe: int | float | None,
+    boxes: ArrayLike | None,
+    tracker: str | Path | Tracker,
+    progress: ProgressCallback | None,
+) -> Segmentation:
+    from thinkseg.ops.inputs import boxes_in_frame, frame_at
+
+    if keyframe is None or boxes is None:
+        raise SettingsError("keyframe and boxes: to track boxes, give both")
+    index = frame_at(sample.video, keyframe)
+    inside, notes = boxes_in_frame(boxes, sample.video.size_wh)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return track_boxes(sample, index, inside, _loaded_tracker(tracker), progress)
+
+
+def track_boxes(
+    sample: VideoSample, keyframe: int, boxes: np.ndarray, tracker: Tracker, progress: ProgressCallback | None = None
+) -> Segmentation:
+    """Tracks boxes on a frame, float32 (N, 4) in pixels of the source frame; the answer is these boxes."""
+    outcome = Outcome(Answer("", keyframe, boxes), failure=None, dialogue=(), keyframe=keyframe)
+    return _tracked(sample, outcome, tracker, progress)
+
+
+def _loaded_tracker(tracker: str | Path | Tracker) -> Tracker:
+    from thinkseg import models
+
     # There is no second query that could use cached features.
-    tracker = models.load_tracker(tracker, feature_cache_bytes=0) if isinstance(tracker, str) else tracker
-    sample = VideoSample(id=frames.name, video=frames, query=query)
-    return segment_sample(sample, chain_fn, policy, tracker, view, progress)
+    return models.load_tracker(tracker, feature_cache_bytes=0) if isinstance(tracker, str | Path) else tracker
+
+
+def _check_arguments(policy: object, tracker: object, chain: object, view: object, progress: object) -> None:
+    """Raises SettingsError for an argument of another type than `segment` takes."""
+    for name, value, is_valid in (
+        ("policy", policy, policy is None or isinstance(policy, str | Path) or hasattr(policy, "reply")),
+        ("tracker", tracker, isinstance(tracker, str | Path) or hasattr(tracker, "track")),
+        ("chain", chain, callable(chain)),
+        ("view", view, view is None or isinstance(view, View)),
+        ("progress", progress, progress is None or callable(progress)),
+    ):
+        if not is_valid:
+            raise SettingsError(f"{name}: {type(value).__name__} is not valid; see the documentation of segment")
+    if isinstance(view, View):
+        check_view(view)
+
+
+def check_view(view: View) -> None:
+    """Raises SettingsError unless the numbers of a view are integers >= 1, and its sides at most `MAX_SIDE`."""
+    for size in filter(None, (view.frame_wh, view.overview_wh, view.closeup_wh)):
+        sides = tuple(size) if isinstance(size, Sequence) else (size,)
+        whole = all(isinstance(number, Integral) and number >= 1 for number in (view.num_frames, *sides))
+        if len(sides) != 2 or not whole:
+            text = f"{view.num_frames!r} frames of {'x'.join(map(str, sides))}"
+            raise SettingsError(f"view: {text}; give integers, which must be >= 1, and sizes as (width, height)")
+        if max(sides) > MAX_SIDE:
+            raise SettingsError(f"view: frames of {sides[0]}x{sides[1]}; sides must be <= {MAX_SIDE}")
 
 
 def resolve_view(policy: Policy, view: View | None = None) -> View:
     """Returns a view (default: the policy's own) with sizes rounded to the policy's multiple.
 
-    The coordinates are always those of the policy, which are not a choice. Raises SettingsError for numbers below 1
-    and for sides above `MAX_SIDE`.
+    The coordinates are always those of the policy, which are not a choice. Raises SettingsError as `check_view` does.
     """
     view = view or policy.view
+    check_view(view)
     unit = policy.size_multiple
 
     def fitted(size_wh: tuple[int, int]) -> tuple[int, int]:
         width, height = size_wh
-        if min(view.num_frames, width, height) < 1:
-            raise SettingsError(f"view: {view.num_frames} frames of {width}x{height}; all numbers must be >= 1")
-        if max(width, height) > MAX_SIDE:
-            raise SettingsError(f"view: frames of {width}x{height}; sides must be <= {MAX_SIDE}")
         return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
 
     return replace(
@@ -247,11 +325,3 @@ def _tracked(
     else:
         masklets = tracker.track(video, answer.keyframe, answer.boxes, progress)
     return Segmentation(sample, outcome, masklets, time.perf_counter() - started)
-
-
-def _opened(video: str | Path | Frames | np.ndarray) -> Frames:
-    from thinkseg.ops.video import ArrayFrames, open_video
-
-    if isinstance(video, str | Path):
-        return open_video(video)
-    return ArrayFrames(video) if isinstance(video, np.ndarray) else video

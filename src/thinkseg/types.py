@@ -6,6 +6,7 @@ Units: a frame is uint8 RGB (H, W, 3), a mask bool (H, W), a box float32 xyxy in
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -63,7 +64,17 @@ class Track(Protocol):
     def __iter__(self) -> Iterator[Rle | None]: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def _short(text: str) -> str:
+    """A text in quotes, for `repr`, at most 80 characters long."""
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _shape(num_frames: int, size_wh: tuple[int, int]) -> str:
+    """The extent of a video, for `repr`."""
+    return "{} frames of {}x{}".format(num_frames, *size_wh)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Masklets:
     """Masks of a video per object and frame, stored as RLEs and decoded on access.
 
@@ -78,6 +89,9 @@ class Masklets:
         for position, track in enumerate(self.rles):
             if len(track) != self.num_frames:
                 raise ValueError(f"object {position} has {len(track)} masks for {self.num_frames} frames")
+
+    def __repr__(self) -> str:
+        return f"Masklets({self.num_objects} objects, {_shape(self.num_frames, self.size_wh)})"
 
     @property
     def num_objects(self) -> int:
@@ -121,7 +135,7 @@ class Masklets:
         return np.array(found, np.float32).reshape(-1, 4)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VideoSample:
     """A video and a query, with the ground truth if it is known.
 
@@ -135,6 +149,10 @@ class VideoSample:
     category: str = ""
     truth: Masklets | None = None
     foreground: Masklets | None = None
+
+    def __repr__(self) -> str:
+        video = _shape(len(self.video), self.video.size_wh)
+        return f"VideoSample({self.id!r}, {video}, query={_short(self.query)}, truth={self.truth})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +184,7 @@ class View:
         return replace(self, num_frames=1, frame_wh=self.closeup_wh or (2 * width, 2 * height))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Answer:
     """A parsed answer.
 
@@ -178,12 +196,22 @@ class Answer:
     keyframe: int | None
     boxes: np.ndarray
 
+    def __repr__(self) -> str:
+        boxes = reprlib.repr(np.round(self.boxes, 1).tolist())
+        return f"Answer(keyframe={self.keyframe}, boxes={boxes}, thinking={_short(self.thinking)})"
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Turn:
     """A user message: texts and images (uint8 RGB, in the size shown) in reading order."""
 
     content: tuple[str | np.ndarray, ...]
+
+    def __repr__(self) -> str:
+        images = self.images
+        size = " of {}x{}".format(*images[0].shape[1::-1]) if images else ""
+        text = " ".join(part for part in self.content if isinstance(part, str))
+        return f"Turn({len(images)} images{size}, text={_short(text)})"
 
     @property
     def images(self) -> list[np.ndarray]:
@@ -237,7 +265,7 @@ class Policy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Outcome:
     """The result of a dialogue.
 
@@ -262,6 +290,10 @@ class Outcome:
     num_tokens: int = 0
     num_prompt_tokens: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        result = f"failure={self.failure!r}" if self.failure else f"answer={self.answer}"
+        return f"Outcome({result}, {len(self.replies)} replies, {self.num_tokens} tokens)"
 
     @property
     def replies(self) -> tuple[str, ...]:
@@ -288,7 +320,7 @@ class Tracker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Segmentation:
     """The outcome of a sample's dialogue, with the masks of its answer.
 
@@ -300,6 +332,11 @@ class Segmentation:
     outcome: Outcome
     masklets: Masklets
     tracker_seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"Segmentation(\n    sample={self.sample},\n    outcome={self.outcome},\n    masklets={self.masklets},\n)"
+        )
 
     @property
     def answer(self) -> Answer | None:

@@ -193,7 +193,9 @@ def test_boxes_by_hand_need_no_policy(models, segment, out, box_tracker, moment,
     assert record["boxes"] == [[1, 2, 9.5, 8], [20, 20, WIDTH, 30]]
     assert record["settings"]["policy"] is None
     assert len(json.loads((out / "masks.json").read_text())["objects"]) == 2
-    assert capsys.readouterr().out.startswith(f"keyframe {index} ({seconds:.2f} s)\nbox 1.0,2.0,9.5,8.0\n")
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"keyframe {index} ({seconds:.2f} s)\nbox 1.0,2.0,9.5,8.0\n")
+    assert printed.err == "thinkseg: box 20,20,90,30 is clipped to the frame of 48x32 pixels: 20,20,48,30\n"
 
 
 def test_a_sam2_runs_from_the_command_line(segment, out, tmp_path, monkeypatch):
@@ -318,6 +320,10 @@ class TestBadInput:
     def test_box_outside_the_frame(self, refused, clip):
         line = refused(clip, "--keyframe", 0, "--box", "48,0,60,20")
         assert "48,0,60,20 lies outside the frame of 48x32" in line
+
+    def test_box_of_less_than_a_pixel(self, refused, clip):
+        line = refused(clip, "--keyframe", 0, "--box", "1,1,1.2,1.2")
+        assert "box 1,1,1.2,1.2 covers less than one pixel of the frame of 48x32 pixels; give a larger box" in line
 
     @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "1,2,3,4,5", "5,5,5,9", "9,9,5,12", "nan,0,1,1", "0,0,inf,1"])
     def test_malformed_box(self, refused, clip, box):

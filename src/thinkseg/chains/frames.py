@@ -111,8 +111,13 @@ def fit(frame: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     return cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
-def checked_query(query: str) -> str:
-    """Returns a query on one line with single spaces. Raises SettingsError if it is empty, too long or not Unicode."""
+def checked_query(query: object) -> str:
+    """Returns a query on one line with single spaces.
+
+    Raises SettingsError if it is not a str, or is empty, too long or not Unicode.
+    """
+    if not isinstance(query, str):
+        raise SettingsError(f"the query is {type(query).__name__}, not a str: give one text per call")
     text = " ".join(query.split())
     if not text:
         raise SettingsError("the query is empty: say what to segment, e.g. 'the red car that turns left'")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +14,7 @@ from thinkseg.console import Progress
 from thinkseg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from thinkseg.types import Frames, Segmentation, Tracker
+    from thinkseg.types import Segmentation, Tracker
 
 UNUSABLE = 1
 """Exit status if the model's reply could not be used."""
@@ -114,65 +112,23 @@ def _track(
     progress: Progress,
 ) -> tuple[Segmentation, dict[str, Any]]:
     """Tracks boxes given by the user."""
-    import numpy as np
-
     from thinkseg.chains.frames import checked_query
     from thinkseg.models.devices import device_of
-    from thinkseg.ops.boxes import clip
+    from thinkseg.ops.inputs import boxes_in_frame, frame_at
     from thinkseg.ops.video import open_video
-    from thinkseg.types import Answer, Outcome, Segmentation, VideoSample
+    from thinkseg.pipeline import track_boxes
+    from thinkseg.types import VideoSample
 
     if moment is None or not given:
         raise SettingsError("to track a box, both are needed: --keyframe, and --box once per object")
     query = "" if query is None else checked_query(query)
     video = open_video(path)
     keyframe = frame_at(video, moment)
-    boxes = clip(np.array(given, np.float32), video.size_wh)
-    for box, (x1, y1, x2, y2) in zip(given, boxes, strict=True):
-        if x1 >= x2 or y1 >= y2:
-            raise SettingsError(f"{_outside(box, video.size_wh)}; give a box inside it")
+    boxes, notes = boxes_in_frame(given, video.size_wh)
     tracker = load_tracker()
+    for note in notes:
+        progress.note(note)
     progress.show("tracking")
-    started = time.perf_counter()
-    masklets = tracker.track(video, keyframe, boxes, progress)
-    result = Segmentation(
-        sample=VideoSample(id=Path(path).name, video=video, query=query),
-        outcome=Outcome(Answer("", keyframe, boxes), failure=None, dialogue=(), keyframe=keyframe),
-        masklets=masklets,
-        tracker_seconds=time.perf_counter() - started,
-    )
+    sample = VideoSample(id=Path(path).name, video=video, query=query)
+    result = track_boxes(sample, keyframe, boxes, tracker, progress)
     return result, {"policy": None, "tracker": tracker.name, "device": device_of(tracker)}
-
-
-def _outside(box: options.Box, size_wh: tuple[int, int]) -> str:
-    width, height = size_wh
-    return f"--box: {','.join(f'{side:g}' for side in box)} lies outside the frame of {width}x{height} pixels"
-
-
-def frame_at(video: Frames, moment: int | float) -> int:
-    """Index of a frame. An int is an index itself; a float is a time in seconds, and the nearest frame is returned.
-
-    Raises SettingsError if the moment is beyond the end, or is a time and the frames have none.
-    """
-    last = len(video) - 1
-    end = video.time_of(last)
-    if isinstance(moment, int):
-        if moment > last:
-            raise SettingsError(f"--keyframe: {moment} is beyond the end: {video.name} has frames 0 to {last}")
-        return moment
-    if end is None:
-        raise SettingsError(f"--keyframe: {video.name} has no times; give a frame index, 0 to {last}")
-    # The last frame lasts as long as the others.
-    length = end + (1 / video.fps if video.fps else 0.0)
-    if moment > length:
-        raise SettingsError(f"--keyframe: {moment:g}s is beyond the end: {video.name} is {length:.2f} s long")
-    return _nearest(video, moment)
-
-
-def _nearest(video: Frames, seconds: float) -> int:
-    def time_of(index: int) -> float:
-        return video.time_of(index) or 0.0
-
-    after = bisect_left(range(len(video)), seconds, key=time_of)
-    near = [index for index in (after - 1, after) if 0 <= index < len(video)]
-    return min(near, key=lambda index: abs(time_of(index) - seconds))

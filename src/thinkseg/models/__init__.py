@@ -26,7 +26,7 @@ def resolve_model(name: str) -> str | Path:
     return BUNDLED.get(name, name)
 
 
-def load_policy(name: str, coordinates: Coordinates | None = None, **settings: Any) -> Policy:
+def load_policy(name: str | Path, coordinates: Coordinates | None = None, **settings: Any) -> Policy:
     """Loads a policy: one of `BUNDLED`, a `save_pretrained` folder, a hub name ("owner/model"), or a served model
     ("openai:MODEL@BASE_URL").
 
@@ -35,6 +35,8 @@ def load_policy(name: str, coordinates: Coordinates | None = None, **settings: A
         `thinkseg.models.policies.endpoint.EndpointPolicy.connect` for a served one.
     Raises ModelError if the policy does not exist or cannot be loaded, SettingsError for invalid settings.
     """
+    name = str(name)
+    check_policy(name)
     if name.startswith("openai:"):
         return _served(name, coordinates, settings)
     if settings.pop("jpeg_quality", None) is not None:
@@ -56,27 +58,32 @@ def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]
 def _local(name: str, settings: dict[str, Any]) -> Policy:
     from thinkseg.models.policies.qwen.policy import QwenPolicy
 
-    source = resolve_model(name)
-    if not os.path.isdir(source):
-        if name in BUNDLED:
-            raise ModelError(f"bundled policy {name!r} is missing from this installation: reinstall thinkseg")
-        if not _is_hub_name(name):
-            raise ModelError(
-                f"unknown policy {name!r}: must be {', '.join(BUNDLED)}, a folder, an owner/model name on the hub, or"
-                " openai:MODEL@BASE_URL"
-            )
-    policy = QwenPolicy.load(source, **settings)
+    policy = QwenPolicy.load(resolve_model(name), **settings)
     policy.name = name
     return policy
 
 
-def load_tracker(name: str, **settings: Any) -> Tracker:
+def check_policy(name: str) -> None:
+    """Raises ModelError if a name has none of the forms of a policy's name. Loads nothing."""
+    if name.startswith("openai:") or os.path.isdir(resolve_model(name)):
+        return
+    if name in BUNDLED:
+        raise ModelError(f"bundled policy {name!r} is missing from this installation: reinstall thinkseg")
+    if not _is_hub_name(name):
+        raise ModelError(
+            f"unknown policy {name!r}: must be {', '.join(BUNDLED)}, a folder, an owner/model name on the hub, or"
+            " openai:MODEL@BASE_URL"
+        )
+
+
+def load_tracker(name: str | Path, **settings: Any) -> Tracker:
     """Loads a tracker: "flow", which needs no weights, or a SAM 2 or EdgeTAM, from a `save_pretrained` folder or by hub
     name ("facebook/sam2.1-hiera-large").
 
     settings: arguments of `thinkseg.models.trackers.sam2.Sam2Tracker.load`; ignored for "flow".
     Raises ModelError if the tracker does not exist or cannot be loaded.
     """
+    name = str(name)
     check_tracker(name)
     if name == "flow":
         from thinkseg.models.trackers.flow.tracker import FlowTracker

@@ -32,14 +32,17 @@ PACKAGES = ("torch", "transformers", "numpy", "av", "opencv-python-headless")
 
 
 def write_result(
-    result: Segmentation, out: Path, settings: Mapping[str, Any], progress: ProgressCallback | None = None
+    result: Segmentation,
+    out: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Writes a segmentation to the folder `out`. Raises SettingsError as `result_folder` does.
 
     settings: JSON values for answer.json. progress: called with (done, total) frames.
     """
-    with result_folder(out) as folder:
-        write_files(result, folder, settings, progress)
+    with result_folder(Path(out)) as folder:
+        write_files(result, folder, settings or {}, progress)
 
 
 def write_files(
