@@ -1,4 +1,4 @@
-"""Folders and arrays as videos, `open_video`, and reading written videos."""
+"""Arrays as videos, `open_video`, and reading written videos."""
 
 import struct
 from pathlib import Path
@@ -6,125 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 import footage
 from thinkseg.errors import VideoError
-from thinkseg.ops.video import ArrayFrames, FrameFolder, VideoFile, open_video, write_video
-
-
-def save(path, frame, **settings):
-    Image.fromarray(frame).save(path, **settings)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path):
-    place = tmp_path / "frames"
-    place.mkdir()
-    for number in range(12):
-        save(place / f"{number}.png", footage.numbered(number))
-    return place
-
-
-def test_folder_is_read_in_natural_order(folder):
-    video = open_video(folder)
-    assert [footage.number_of(frame) for frame in video.read(range(len(video)))] == list(range(12))
-    assert [footage.number_of(frame) for frame in video.read([11, 0, 5, 5])] == [11, 0, 5, 5]
-    assert (video.name, video.size_wh, video.fps, len(video)) == ("frames", footage.SIZE_WH, None, 12)
-    assert video.time_of(3) is None
-
-
-def test_open_video_folder_mixes_suffixes_and_skips_other_files(tmp_path):
-    save(tmp_path / "a10.JPG", footage.numbered(10))
-    save(tmp_path / "a9.jpeg", footage.numbered(9))
-    save(tmp_path / "a011.png", footage.numbered(11))
-    save(tmp_path / ".a1.png", footage.numbered(1))
-    (tmp_path / "a2.png").mkdir()
-    (tmp_path / "notes.txt").write_text("not a frame")
-    video = open_video(str(tmp_path))
-    assert [footage.number_of(frame) for frame in video.read(range(len(video)))] == [9, 10, 11]
-
-
-def test_named_frames_keep_their_order(folder):
-    video = FrameFolder([folder / "7.png", folder / "2.png"])
-    assert [footage.number_of(frame) for frame in video.read([0, 1])] == [7, 2]
-    assert video.name == "frames"
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "I;16", "CMYK", "1"])
-def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
-    picture = Image.fromarray(np.full((8, 6), 60000, np.uint16)) if mode == "I;16" else Image.new("L", (6, 8), 255)
-    suffix = "jpg" if mode == "CMYK" else "png"
-    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / f"0.{suffix}")
-    frame = open_video(tmp_path)[0]
-    assert frame.dtype == np.uint8
-    assert frame.shape == (8, 6, 3)
-    assert frame.min() > 220
-
-
-def test_transparent_picture_is_shown_over_white(tmp_path):
-    clear = np.zeros((4, 6, 4), np.uint8)
-    clear[:, :3] = (255, 0, 0, 255)
-    save(tmp_path / "0.png", clear)
-    frame = open_video(tmp_path)[0]
-    assert frame[0, 0].tolist() == [255, 0, 0]
-    assert frame[0, 5].tolist() == [255, 255, 255]
-
-
-def test_picture_turned_by_its_camera_is_shown_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    save(tmp_path / "0.jpg", footage.numbered(5), exif=exif)
-    video = open_video(tmp_path)
-    assert video.size_wh == footage.SIZE_WH[::-1]
-    assert video[0].shape[1::-1] == video.size_wh
-    assert footage.number_of(np.rot90(video[0])) == 5
-
-
-def odd_size(folder):
-    save(folder / "5.png", footage.numbered(5, (32, 48)))
-    return "5.png is 32x48, but 0.png is 64x48"
-
-
-def not_a_picture(folder):
-    (folder / "5.png").write_bytes(b"no picture")
-    return "5.png is not a readable image"
-
-
-def no_frames(folder):
-    for file in folder.iterdir():
-        file.unlink()
-    (folder / "readme.txt").touch()
-    return r"has no frames; put \.jpg"
-
-
-@pytest.mark.parametrize("spoil", [odd_size, not_a_picture, no_frames])
-def test_open_video_invalid_folder_raises(folder, spoil):
-    complaint = spoil(folder)
-    with pytest.raises(VideoError, match=complaint):
-        open_video(folder)
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_frame_folder_damaged_image_raises_when_read(tmp_path, suffix):
-    path = save(tmp_path / f"0.{suffix}", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
-    path.write_bytes(path.read_bytes()[:900])
-    video = open_video(tmp_path)
-    with pytest.raises(VideoError, match=f"0.{suffix} is damaged"):
-        video[0]
-
-
-def test_frame_folder_other_size_raises_when_read(folder):
-    odd_size(folder)
-    video = FrameFolder([folder / "0.png", folder / "5.png"])
-    with pytest.raises(VideoError, match="give frames of one size"):
-        video[1]
-
-
-def test_frame_folder_without_files_raises():
-    with pytest.raises(VideoError, match="at least one image"):
-        FrameFolder([])
+from thinkseg.ops.video import ArrayFrames, VideoFile, open_video, write_video
 
 
 def test_array_is_a_video():
@@ -151,13 +36,12 @@ def test_array_frames_invalid_array_raises(array):
 
 
 @pytest.mark.parametrize("index", [-1, 12])
-def test_outside_is_an_index_error(folder, index):
-    arrays = ArrayFrames(np.zeros((12, 4, 4, 3), np.uint8), fps=5)
-    for video in (open_video(folder), arrays):
-        with pytest.raises(IndexError):
-            video[index]
-        with pytest.raises(IndexError):
-            video.time_of(index)
+def test_outside_is_an_index_error(index):
+    video = ArrayFrames(np.zeros((12, 4, 4, 3), np.uint8), fps=5)
+    with pytest.raises(IndexError):
+        video[index]
+    with pytest.raises(IndexError):
+        video.time_of(index)
 
 
 def test_missing_path_is_named(tmp_path):

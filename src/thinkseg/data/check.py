@@ -68,13 +68,13 @@ def check(benchmark: Benchmark, progress: ProgressCallback | None = None) -> Non
 
 
 def _check_frames(benchmark: Benchmark, video: Video, size_wh: tuple[int, int]) -> None:
-    from thinkseg.ops.video import FrameFolder
+    from thinkseg.ops.pictures import picture_size
 
     for path in benchmark.files.frame_paths(video):
         with benchmark.issues.skipping():
             if not os.path.isfile(path):
                 raise DatasetFileError("missing_frame", f"{path}: no such frame; is the data set complete?")
-            found = FrameFolder([path]).size_wh
+            found = picture_size(path)
             if found != size_wh:
                 sizes = "frame is {}x{}, its video {}x{}".format(*found, *size_wh)
                 raise DatasetFileError("size_mismatch", f"{path}: {sizes}")

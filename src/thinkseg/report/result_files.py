@@ -1,7 +1,8 @@
 """The folder in which a `Segmentation` is saved.
 
     answer.json     query, thinking, keyframe, boxes, raw replies, settings, versions, token usage, wall time
-    masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source
+    masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source; named by
+                    the index of the frame, or in a folder of frames as the frame's file (00001.png for 00001.jpg)
     masks.json      COCO RLE per object and frame
     overlay.mp4     the video with tinted objects, and boxes on the keyframe (H.264)
     .thinkseg       list of these files; marks a folder that a later result may replace
@@ -12,7 +13,7 @@ The folder is written as a whole. An invalid reply has only answer.json. Memory 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,14 @@ def write_files(
     result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: ProgressCallback | None = None
 ) -> None:
     """Writes the files of a segmentation to an existing folder."""
+    from thinkseg.ops.frame_folder import frame_names
     from thinkseg.ops.masks import json_of
     from thinkseg.ops.video import write_video
 
     write_json(answer_record(result, settings), folder / "answer.json")
     if result.failure:
         return
-    _write_masks(result.masklets, folder / "masks")
+    _write_masks(result.masklets, frame_names(result.sample.video), folder / "masks")
     with (folder / "masks.json").open("w", encoding="utf-8") as file:
         file.writelines(json_of(result.masklets))
     fps = result.sample.video.fps or FOLDER_FPS
@@ -114,15 +116,14 @@ def format_result(result: Segmentation) -> str:
     return "\n".join(lines)
 
 
-def _write_masks(masklets: Masklets, folder: Path) -> None:
-    """Writes a PNG file per frame. Names have at least five digits, all the same number, so that they sort."""
+def _write_masks(masklets: Masklets, names: Sequence[str], folder: Path) -> None:
+    """Writes a PNG file per frame."""
     from PIL import Image
 
     folder.mkdir()
-    digits = max(5, len(str(masklets.num_frames - 1)))
-    for frame in range(masklets.num_frames):
+    for frame, name in enumerate(names):
         mask = masklets.union(frame).astype(np.uint8) * 255
-        Image.fromarray(mask).save(folder / f"{frame:0{digits}d}.png", compress_level=3)
+        Image.fromarray(mask).save(folder / f"{name}.png", compress_level=3)
 
 
 def _overlays(result: Segmentation, progress: ProgressCallback | None) -> Iterator[np.ndarray]:

@@ -61,20 +61,12 @@ class _Files(MaskFolders):
         self._lines: dict[str, tuple[int, int]] = {}
 
     def open(self, name: str) -> Video:
-        """Opens a video and keeps its reader. Raises VideoError, or DatasetFileError for two frames of one name."""
-        from thinkseg.ops.video import FrameFolder, open_video
+        """Opens a video and keeps its reader. Raises VideoError."""
+        from thinkseg.ops.frame_folder import frame_names
+        from thinkseg.ops.video import open_video
 
-        reader = open_video(self.folder / name)
-        digits = max(5, len(str(len(reader) - 1)))
-        names = tuple(f"{index:0{digits}d}" for index in range(len(reader)))
-        if isinstance(reader, FrameFolder):
-            names = tuple(path.stem for path in reader.paths)
-        if len(set(names)) < len(names):
-            raise DatasetFileError(
-                "invalid_file", f"{self.folder / name}: two images differ only in their suffix; remove one"
-            )
-        self._readers[name] = reader
-        return Video(name, names, reader.size_wh)
+        reader = self._readers[name] = open_video(self.folder / name)
+        return Video(name, frame_names(reader), reader.size_wh)
 
     def add_line(self, number: int, position: int) -> str:
         """Returns an id for the object whose RLEs are entry `position` of the masks of line `number`."""
