@@ -159,11 +159,11 @@ def test_evaluate_refdavis_writes_object_rows(root, run, out):
 
 
 def test_evaluate_decodes_each_frame_once(run, monkeypatch):
-    from thinkseg.ops import video
+    from thinkseg.ops import frame_folder
 
     reads = []
-    original = video._read_image
-    monkeypatch.setattr(video, "_read_image", lambda path: reads.append(path) or original(path))
+    original = frame_folder.read_picture
+    monkeypatch.setattr(frame_folder, "read_picture", lambda path: reads.append(path) or original(path))
     run()
     assert len(reads) == len(set(reads)) == 5
 

@@ -60,7 +60,7 @@ KINDS = {
     "png gray": (content(picture("L")), ".png"),
     "png gray and alpha": (content(picture("LA")), ".png"),
     "png palette": (content(picture("P")), ".png"),
-    "png palette with transparency": (content(picture("P"), transparency=b"\x00"), ".png"),
+    "png palette with transparency": (content(picture("P"), transparency=250), ".png"),
     "png 16 bits": (sixteen_bits(), ".png"),
     "png 16 bits with transparency": (sixteen_bits(256), ".png"),
     "webp turned": (content(picture(), "WEBP", lossless=True, exif=TURNED), ".webp"),

@@ -120,7 +120,7 @@ def test_folder_invalid_video_raises(root):
 
 def test_folder_two_frames_of_one_name_raise(root):
     write_mask(root / "clips" / "yard" / "00000.png", LEFT)
-    with pytest.raises(DatasetFileError, match="two images differ only in their suffix"):
+    with pytest.raises(VideoError, match=r"00000\.jpg and 00000\.png differ only in suffix"):
         open_benchmark("folder", root)
 
 

@@ -20,6 +20,7 @@ IssueKind = Literal[
     "unknown_id",
     "missing_frame",
     "missing_mask",
+    "unclear_mask",
     "size_mismatch",
     "invalid_rle",
     "unexpected_count",
@@ -32,6 +33,7 @@ unsafe_path: a name in a JSON file would lead out of the data set's folder.
 unknown_id: an id without an object, mask or video.
 missing_frame: a frame is missing or cannot be read.
 missing_mask: a mask is missing or cannot be read.
+unclear_mask: the values of a mask image do not say which pixels are the object.
 size_mismatch: an image or a mask does not have the size of its video.
 invalid_rle: a mask is not a valid RLE.
 unexpected_count: the number of something differs from the documented number.

@@ -1,11 +1,13 @@
 """Reads and checks mask images.
 
 A label map holds an object number per pixel, as the palette index or the gray level of a PNG. A mask image shows one
-object: every pixel that is not black. Both are read as the benchmarks' own evaluators read them.
+object: every pixel that is not black, as the benchmarks' own evaluators read it. It may also be an alpha channel. An
+image that can be read as two different masks is refused; it is never read as an empty mask by accident.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,55 +16,100 @@ import numpy as np
 from PIL import Image
 
 from thinkseg.data.readers.issues import DatasetFileError
+from thinkseg.errors import VideoError
+from thinkseg.ops.pictures import load_picture, picture_size
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""Exceptions of Pillow for a file that is not an image, is truncated, or is impossibly large."""
+_LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "PPM")
+"""Formats that keep every value."""
 
 
 def check_size(path: Path | str, size_wh: tuple[int, int]) -> None:
     """Raises DatasetFileError unless the header of an image states this size."""
-    with _opened(path, size_wh):
-        pass
+    with _reporting():
+        found_wh = picture_size(path)
+    _check_equal(found_wh, size_wh, path)
 
 
-def label_map(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
+def label_map(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
     """Reads a label map, uint8 (H, W). Raises DatasetFileError for another size, or an image in colors."""
-    with _opened(path, size_wh) as image:
-        if image.mode not in ("P", "L"):
-            raise DatasetFileError(
-                "missing_mask", f"{path}: not a label map: mode is {image.mode}, must be P (palette) or L (gray)"
-            )
-        return np.array(image)
+    picture = _load(path, size_wh)
+    if picture.mode not in ("P", "L"):
+        raise DatasetFileError(
+            "missing_mask", f"{path}: not a label map: mode is {picture.mode}, must be P (palette) or L (gray)"
+        )
+    return np.array(picture)
 
 
-def mask_image(path: Path | str, size_wh: tuple[int, int]) -> np.ndarray:
-    """Reads the mask of one object, bool (H, W). Raises DatasetFileError for another size."""
-    import cv2
+def mask_image(path: Path | str, size_wh: tuple[int, int], one_value: bool = False) -> np.ndarray:
+    """Reads the mask of one object, bool (H, W): every pixel that is not black, or that is not transparent.
 
-    with _opened(path, size_wh) as image:
-        # OpenCV allocates what a damaged chunk claims to be long, and decodes what is left of a damaged image.
-        image.verify()
-    # The evaluators convert to gray with OpenCV; other libraries convert the colors of a palette differently.
-    gray = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if gray is None:
-        raise _damaged(path)
-    return gray != 0
+    one_value: whether all pixels of the object must have one value, which excludes soft edges, noise and label maps.
+    Raises DatasetFileError for another size, and for an image that does not say which pixels are the object.
+    """
+    values = _values(_load(path, size_wh), path)
+    inside = values != 0
+    if one_value:
+        _check_one_value(values[inside], path)
+    return inside
+
+
+def _load(path: Path | str, size_wh: tuple[int, int]) -> Image.Image:
+    with _reporting():
+        picture = load_picture(path)
+    _check_equal(picture.size, size_wh, path)
+    if picture.format not in _LOSSLESS:
+        raise _unclear(path, f"is a {picture.format} file, which does not keep the values of a mask; save it as PNG")
+    return picture
 
 
 @contextmanager
-def _opened(path: Path | str, size_wh: tuple[int, int]) -> Iterator[Image.Image]:
-    """Opens an image of this size; any error with it inside the block becomes a DatasetFileError."""
+def _reporting() -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            if image.size != size_wh:
-                found, expected = "{}x{}".format(*image.size), "{}x{}".format(*size_wh)
-                raise DatasetFileError("size_mismatch", f"{path}: mask is {found}, its video {expected}")
-            yield image
-    except FileNotFoundError:
-        raise DatasetFileError("missing_mask", f"{path}: no such mask; is the data set complete?") from None
-    except _DAMAGE as error:
-        raise _damaged(path) from error
+        yield
+    except VideoError as error:
+        raise DatasetFileError("missing_mask", str(error)) from error
 
 
-def _damaged(path: Path | str) -> DatasetFileError:
-    return DatasetFileError("missing_mask", f"{path}: mask is not a readable image; download it again")
+def _check_equal(found_wh: tuple[int, int], size_wh: tuple[int, int], path: Path | str) -> None:
+    if found_wh != size_wh:
+        found, expected = "{}x{}".format(*found_wh), "{}x{}".format(*size_wh)
+        raise DatasetFileError("size_mismatch", f"{path}: mask is {found}, its video {expected}")
+
+
+def _values(picture: Image.Image, path: Path | str) -> np.ndarray:
+    """Returns what tells the object from its surroundings, (H, W): 0 outside."""
+    colors = _colors(picture, path)
+    if not picture.has_transparency_data:
+        return colors
+    alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+    if alpha.min() == np.iinfo(np.uint8).max or np.array_equal(colors != 0, alpha != 0):
+        return colors
+    if colors.min() == colors.max():
+        return alpha
+    raise _unclear(path, "its colors and its transparency show different masks; save it as gray PNG, 0 and 255")
+
+
+def _colors(picture: Image.Image, path: Path | str) -> np.ndarray:
+    """Returns a number per pixel, (H, W): 0 for black, one number per color."""
+    if picture.mode == "LA":
+        return np.asarray(picture.getchannel("L"))
+    if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
+        return np.asarray(picture)
+    red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB"), np.uint32), -1, 0)
+    color = red << 16 | green << 8 | blue
+    if picture.mode != "P":
+        return color
+    index = np.asarray(picture)
+    if not np.array_equal(index != 0, color != 0):
+        raise _unclear(path, "its palette has another black than color 0; save it as gray PNG, 0 and 255")
+    return index
+
+
+def _check_one_value(inside: np.ndarray, path: Path | str) -> None:
+    if inside.size and inside.min() != inside.max():
+        found = reprlib.repr(np.unique(inside).tolist())
+        raise _unclear(path, f"has the values {found} besides 0, must have one; threshold it, or split its objects")
+
+
+def _unclear(path: Path | str, what: str) -> DatasetFileError:
+    return DatasetFileError("unclear_mask", f"{path}: {what}")
