@@ -189,5 +189,5 @@ def test_mask_image_damaged_chunk_raises(tmp_path, damage):
     position, value = (at - 4, b"\x7f\xff\xff\xff") if damage == "length" else (at + 8, b"\0\0\0\0")
     data[position : position + 4] = value
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(DatasetFileError, match="not a readable image"):
+    with pytest.raises(DatasetFileError, match="image is damaged"):
         mask_image(tmp_path / "a.png", SIZE_WH)
