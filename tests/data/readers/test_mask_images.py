@@ -162,7 +162,7 @@ def test_readers_other_size_raises(tmp_path, read):
 
 @pytest.mark.parametrize("read", READERS)
 def test_readers_missing_or_invalid_file_raises(tmp_path, read):
-    with pytest.raises(DatasetFileError, match=r"a\.png: no such image") as caught:
+    with pytest.raises(DatasetFileError, match=r"a\.png: no such mask") as caught:
         read(tmp_path / "a.png", SIZE_WH)
     assert caught.value.kind == "missing_mask"
     (tmp_path / "b.png").write_text("not a picture")

@@ -7,6 +7,7 @@ image that can be read as two different masks is refused; it is never read as an
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ _LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "PPM")
 
 def check_size(path: Path | str, size_wh: tuple[int, int]) -> None:
     """Raises DatasetFileError unless the header of an image states this size."""
-    with _reporting():
+    with _reporting(path):
         found_wh = picture_size(path)
     _check_equal(found_wh, size_wh, path)
 
@@ -54,7 +55,7 @@ def mask_image(path: Path | str, size_wh: tuple[int, int], one_value: bool = Fal
 
 
 def _load(path: Path | str, size_wh: tuple[int, int]) -> Image.Image:
-    with _reporting():
+    with _reporting(path):
         picture = load_picture(path)
     _check_equal(picture.size, size_wh, path)
     if picture.format not in _LOSSLESS:
@@ -63,11 +64,12 @@ def _load(path: Path | str, size_wh: tuple[int, int]) -> Image.Image:
 
 
 @contextmanager
-def _reporting() -> Iterator[None]:
+def _reporting(path: Path | str) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
-        raise DatasetFileError("missing_mask", str(error)) from error
+        missing = f"{path}: no such mask; is the data set complete?"
+        raise DatasetFileError("missing_mask", str(error) if os.path.exists(path) else missing) from error
 
 
 def _check_equal(found_wh: tuple[int, int], size_wh: tuple[int, int], path: Path | str) -> None:
