@@ -432,9 +432,11 @@ def test_parse_boxes_scale_to_source():
         '```json\n[\n\t{"bbox_2d": [20, 40, 60, 80], "label": "the red one"}\n]\n```',
         ' ```\n[{"label": "[{", "bbox_2d": [20, 40, 60, 80]}]``` ',
         '[{"bbox_2d": [20, 40, 60, 80], "label": null}]',
+        '<think>\n\n</think>\n\n[{"bbox_2d": [20, 40, 60, 80]}]',
+        ' <think>Is it [{1}]?</think>```json\n[{"bbox_2d": [20, 40, 60, 80]}]\n```',
     ],
 )
-def test_parse_boxes_labels_and_code_fence_are_valid(text):
+def test_parse_boxes_labels_code_fence_and_thinking_are_valid(text):
     np.testing.assert_array_equal(parse_boxes(text, PIXELS), [[10, 10, 30, 20]])
 
 
@@ -443,6 +445,9 @@ def test_parse_boxes_labels_and_code_fence_are_valid(text):
     [
         ("", "invalid_json"),
         ("``", "invalid_json"),
+        ('<think>[{"bbox_2d": [20, 40, 60, 80]}]', "invalid_json"),
+        ('So</think>[{"bbox_2d": [20, 40, 60, 80]}]', "invalid_json"),
+        ('<think></think><think></think>[{"bbox_2d": [20, 40, 60, 80]}]', "invalid_json"),
         ("`````", "invalid_json"),
         ("``````", "invalid_json"),
         ("```json", "invalid_json"),

@@ -13,6 +13,7 @@ from thinkseg.ops.video import write_video
 
 SECRET = "sk-secret-0123456789"
 FOUND = '<think>There.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[100, 100, 600, 600]]}</answer>'
+ANSWER = FOUND.partition("</think>")[2]
 VIEW = ["--frames", "2", "--frame-size", "64x64"]
 
 
@@ -58,6 +59,54 @@ def test_a_refusal_is_an_answer_that_cannot_be_used(clip, tmp_path, capsys):
         assert app.main(["segment", clip, "it", "--policy", policy, *VIEW, "--out", str(tmp_path / "out")]) == 1
     answer = json.loads((tmp_path / "out" / "answer.json").read_text())
     assert (answer["failure"], answer["replies"]) == ("invalid_tags", ["I would rather not."])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said(f"There.\n</think>\n\n{ANSWER}"),
+        said(ANSWER, reasoning_content="There."),
+        said(ANSWER, reasoning="There.", reasoning_details=[{"type": "reasoning.text", "text": "There."}]),
+        said(FOUND, reasoning_content="There."),
+    ],
+    ids=["without the opening tag", "reasoning_content", "reasoning", "both"],
+)
+def test_segment_thinking_model_is_read(clip, tmp_path, reply):
+    with ScriptedServer([reply]) as server:
+        policy = f"openai:Qwen/Qwen3-VL-8B-Thinking@{server.base_url}"
+        assert app.main(["segment", clip, "it", "--policy", policy, *VIEW, "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "answer.json").read_text())["thinking"] == "There."
+
+
+def test_segment_truncated_thinking_is_a_failure_with_the_thinking(clip, tmp_path, capsys):
+    with ScriptedServer([said(None, "length", reasoning="There is")]) as server:
+        policy = f"openai:Qwen/Qwen3-VL-8B-Thinking@{server.base_url}"
+        assert app.main(["segment", clip, "it", "--policy", policy, *VIEW, "--out", str(tmp_path / "out")]) == 1
+    answer = json.loads((tmp_path / "out" / "answer.json").read_text())
+    assert (answer["failure"], answer["replies"]) == ("truncated", ["<think>There is"])
+
+
+def test_segment_two_turns_with_thinking_in_both(clip, tmp_path):
+    choice = '<answer>[{"frame_idx": 0, "object description": "an <|im_end|> or <image>"}]</answer>'
+    boxes = '[{"bbox_2d": [100, 100, 600, 600]}]'
+    with ScriptedServer([said(choice, reasoning="There."), said(boxes, reasoning="Here.")]) as server:
+        run = ["segment", clip, "it", "--chain", "revseg", "--policy", f"openai:qwen3-vl@{server.base_url}", *VIEW]
+        assert app.main([*run, "--out", str(tmp_path / "out")]) == 0
+        sent = json.dumps(server.asked[1])
+    answer = json.loads((tmp_path / "out" / "answer.json").read_text())
+    assert answer["replies"] == [f"<think>There.</think>{choice}", f"<think>Here.</think>{boxes}"]
+    assert "<|im_end|>" not in sent
+    assert "<image>" not in sent
+    assert sent.count("an < |im_end|> or < image>") == 2
+
+
+def test_key_in_a_reply_is_in_no_file(clip, tmp_path, capsys):
+    with ScriptedServer([said(FOUND.replace("There.", f"I got {SECRET}."))]) as server:
+        policy = f"openai:qwen3-vl@{server.base_url}"
+        assert app.main(["segment", clip, "it", "--policy", policy, *VIEW, "--out", str(tmp_path / "out")]) == 0
+    text = all_text(tmp_path / "out") + "".join(capsys.readouterr())
+    assert "I got (key)." in text
+    assert SECRET not in text
 
 
 def test_settings_reach_the_server(clip, tmp_path):

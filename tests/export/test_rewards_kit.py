@@ -65,7 +65,8 @@ def random_replies(rng, made, chain):
     first = rng.choice([first, "<think></think><answer>[]</answer>"], p=[0.9, 0.1])
     second = json.dumps([{"bbox_2d": box} for box in boxes(rng, made, SHOWN[position])])
     fenced = f"```json\n{second}\n```"
-    return [mutated(rng, str(first)), mutated(rng, str(rng.choice([second, fenced])))]
+    thought = f" <think>It is\nthere.</think>\n\n{fenced}"
+    return [mutated(rng, str(first)), mutated(rng, str(rng.choice([second, fenced, thought])))]
 
 
 @pytest.mark.parametrize("chain", ["veason", "revseg"])

@@ -19,13 +19,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Response:
-    """body: JSON, or bytes sent as they are. cut: bytes that are announced and never sent. delay: seconds before it."""
+    """body: JSON, or bytes sent as they are. cut: bytes that are announced and never sent. delay: seconds before it.
+
+    drip: seconds before each byte of the body.
+    """
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     cut: int = 0
+    drip: float = 0.0
 
 
 def completion(text: str | None, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
@@ -132,8 +136,10 @@ class ScriptedServer:
                 for name, value in response.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
-                self.wfile.flush()
+                for piece in (bytes([byte]) for byte in data) if response.drip else [data]:
+                    time.sleep(response.drip)
+                    self.wfile.write(piece)
+                    self.wfile.flush()
                 self.close_connection = bool(response.cut)
 
             def log_message(self, *_: object) -> None:

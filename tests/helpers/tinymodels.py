@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from thinkseg.models.policies.qwen.chat_template import END_OF_TURN, IMAGE_PAD
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, save
-from thinkseg.models.policies.qwen.encoder import END_OF_TURN, IGNORED, IMAGE_PAD, Encoder, spans
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder, spans
 from thinkseg.types import Dialogue, Turn, View
 
 VISION = {

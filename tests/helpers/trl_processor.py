@@ -5,7 +5,8 @@ from typing import Any
 from transformers.models.qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from thinkseg.models.policies.qwen.encoder import IMAGE_PAD, Encoder
+from thinkseg.models.policies.qwen.chat_template import IMAGE_PAD
+from thinkseg.models.policies.qwen.encoder import Encoder
 
 
 class Processor(Qwen2_5_VLProcessor):

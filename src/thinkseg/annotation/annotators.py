@@ -64,12 +64,13 @@ def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
     settings: of a served model, see `thinkseg.models.policies.endpoint.EndpointPolicy.connect`.
     Raises SettingsError for other names, ModelError if the server does not answer.
     """
-    from thinkseg.models.policies.endpoint import SCHEME, EndpointPolicy
+    from thinkseg.models.policies.endpoint import SCHEME, EndpointPolicy, without_secrets
 
     if name == RULES:
         return RuleAnnotator(view)
     if not name.startswith(SCHEME):
-        raise SettingsError(f"unknown annotator {name!r}: must be {RULES} (for shapes) or openai:MODEL@BASE_URL")
+        shown = without_secrets(name)
+        raise SettingsError(f"unknown annotator {shown!r}: must be {RULES} (for shapes) or openai:MODEL@BASE_URL")
     # An annotator writes no boxes, so any coordinates will do.
     return ServedAnnotator(EndpointPolicy.connect(name, fallback_coordinates="pixels", seed=seed, **settings), seed)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from thinkseg.annotation.tasks import Task
 from thinkseg.chains.veason import LABELS, UNIT_NAMES
+from thinkseg.ops.chat_text import escape_control_tokens, without_thinking
 from thinkseg.types import LabelUnit, Turn
 
 STEPS = ("summary", "reason", "place")
@@ -91,7 +92,8 @@ def frame_phrase(label: str, label_unit: LabelUnit) -> str:
 def annotation_turn(task: Task, template: int) -> Turn:
     """Returns the prompt for a task. template: index into `TEMPLATES`, modulo their number."""
     wording, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
-    content: list[str | np.ndarray] = [wording.opening.format(query=draft.query, clock=UNIT_NAMES[draft.label_unit])]
+    query = escape_control_tokens(draft.query)
+    content: list[str | np.ndarray] = [wording.opening.format(query=query, clock=UNIT_NAMES[draft.label_unit])]
     for label, image, masks in zip(draft.labels, task.images, task.masks, strict=True):
         content += (LABELS[draft.label_unit].format(label), outlined(image, masks))
     steps = wording.no_target
@@ -143,9 +145,7 @@ def parse_steps(text: str) -> Steps | None:
 
     Ignores a thinking block at the start and a code fence around the steps.
     """
-    text = text.strip()
-    if text.startswith("<think>"):
-        text = text.partition("</think>")[2].strip()
+    text = without_thinking(text)
     if text.startswith("```") and text.endswith("```"):
         text = text[3:-3].removeprefix("xml").strip()
     parts = []

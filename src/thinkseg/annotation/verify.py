@@ -14,9 +14,9 @@ import numpy as np
 from thinkseg.annotation import claims
 from thinkseg.annotation.prompts import Steps, parse_steps
 from thinkseg.annotation.tasks import keyframe_label
-from thinkseg.chains.parsing import TAGS
 from thinkseg.data.cot import CotSample
 from thinkseg.ops.boxes import iou_matrix
+from thinkseg.ops.chat_text import TAGS
 from thinkseg.types import Reply
 
 REASONS: dict[str, str] = {

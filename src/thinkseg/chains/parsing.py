@@ -17,7 +17,8 @@ or, without a target, []. Its second reply has the boxes on that frame:
 
     [{"bbox_2d": [x1, y1, x2, y2]}, ...]
 
-where each box may have a "label" and all may be in a code fence, as Qwen models write them.
+where each box may have a "label" and all may be in a code fence, as Qwen models write them, after a thinking block, as
+models write that always think.
 
 Replies are untrusted text of any length. Time and memory are linear in their length: JSON is parsed only if it is short
 and has few levels.
@@ -34,6 +35,7 @@ import numpy as np
 
 from thinkseg.chains.frames import MAX_QUERY_CHARS, Shown, box_limits
 from thinkseg.errors import AnswerError
+from thinkseg.ops.chat_text import TAGS, without_thinking
 from thinkseg.types import Answer
 
 MAX_BOXES = 64
@@ -60,7 +62,6 @@ MAX_ANSWER_CHARS = 16_384
 KEYFRAME, BOXES = "keyframe_timestamp", "bbox_2d_list"
 FRAME, DESCRIPTION = "frame_idx", "object description"
 BOX, LABEL = "bbox_2d", "label"
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 def parse_answer(text: str, shown: Shown) -> Answer:
@@ -150,7 +151,7 @@ def parse_boxes(text: str, shown: Shown) -> np.ndarray:
     Returns float32 (N, 4), N >= 1, clipped to the frame, in pixels of the source frame. Raises only AnswerError, for
     any text.
     """
-    entries = _json(_unfenced(text), max_objects=MAX_BOXES)
+    entries = _json(_unfenced(without_thinking(text)), max_objects=MAX_BOXES)
     if type(entries) is not list:
         raise AnswerError("invalid_json", "not a list")
     if not entries:
@@ -199,8 +200,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _unfenced(text: str) -> str:
-    """Removes a code fence around the complete text."""
-    text = text.strip()
+    """Removes a code fence around a complete text without whitespace around it."""
     fenced = text.startswith("```") and text.endswith("```") and len(text) >= 6
     return text[3:-3].removeprefix("json") if fenced else text
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from thinkseg.chains.frames import UNITS, Shown, checked_query, show
 from thinkseg.chains.parsing import BOXES, KEYFRAME, parse_answer
+from thinkseg.ops.chat_text import escape_control_tokens
 from thinkseg.types import Chain, LabelUnit, Turn, VideoSample, View
 
 INSTRUCTION = (
@@ -41,10 +42,10 @@ def veason(sample: VideoSample, view: View, indices: Sequence[int] | None = None
 
 
 def ask(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
-    """Makes the turn: the instruction, label and image per frame, and the query."""
+    """Makes the turn: the instruction, label and image per frame, and the query without control tokens."""
     content: list[str | np.ndarray] = [
         INSTRUCTION.format(unit=UNIT_NAMES[shown.label_unit], units=UNITS[shown.coordinates])
     ]
     for label, image in zip(shown.labels, images, strict=True):
         content += (LABELS[shown.label_unit].format(label), image)
-    return Turn((*content, f"Question: {query}"))
+    return Turn((*content, f"Question: {escape_control_tokens(query)}"))

@@ -70,9 +70,11 @@ def check_policy(name: str) -> None:
     if name in BUNDLED:
         raise ModelError(f"bundled policy {name!r} is missing from this installation: reinstall thinkseg")
     if not _is_hub_name(name):
+        from thinkseg.models.policies.endpoint import without_secrets
+
         raise ModelError(
-            f"unknown policy {name!r}: must be {', '.join(BUNDLED)}, a folder, an owner/model name on the hub, or"
-            " openai:MODEL@BASE_URL"
+            f"unknown policy {without_secrets(name)!r}: must be {', '.join(BUNDLED)}, a folder, an owner/model name on"
+            " the hub, or openai:MODEL@BASE_URL"
         )
 
 

@@ -2,16 +2,20 @@
 
 import asyncio
 import gc
+import gzip
+import html
+import json
 import logging
 import threading
 import time
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
 from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.policies import client
+from thinkseg.models.policies import chat_format, client
 from thinkseg.models.policies.client import KEY, OPENAI_KEY, ChatClient, ClientSettings, key_for
 from thinkseg.types import Reply
 
@@ -219,6 +223,108 @@ def test_key_is_sent_and_appears_nowhere_else(monkeypatch, caplog):
         assert SECRET not in repr(chat)
     assert "HTTP" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("secret", [SECRET, "aa/bb+cc&dd=="])
+def test_key_repeated_by_the_server_is_in_no_reply(monkeypatch, secret):
+    monkeypatch.setenv(KEY, secret)
+    repeated = f"You sent Authorization: Bearer {secret}, {quote(secret, safe='')} or {html.escape(secret)}."
+    script = [said(repeated), said(None, refusal=repeated), said("yes", reasoning_content=repeated)]
+    script += [
+        failed(400, repeated, "content_filter"),
+        Response(json.dumps(completion(secret)).replace("/", r"\/").encode()),
+    ]
+    with ScriptedServer(script) as server:
+        texts = [text_of(reply) for reply in complete(server, 5, concurrency=1)]
+    assert all("(key)" in text for text in texts)
+    assert not any(form in text for text in texts for form in (secret, quote(secret, safe=""), html.escape(secret)))
+
+
+@pytest.mark.parametrize("length", range(150, 200, 7))
+def test_key_at_the_end_of_a_long_message_is_not_cut(monkeypatch, length):
+    monkeypatch.setenv(KEY, SECRET)
+    bodies = [failed(403, f"{'x' * length}{SECRET}"), Response({"error": f"{'x' * length} {SECRET}"})]
+    for body in bodies:
+        with ScriptedServer([body]) as server, pytest.raises(ModelError) as caught:
+            complete(server, max_retries=0)
+        assert SECRET[:4] not in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
+def test_key_that_is_no_secret_may_be_in_a_reply(monkeypatch):
+    monkeypatch.setenv(KEY, "EMPTY")
+    with ScriptedServer([said("EMPTY")]) as server:
+        assert complete(server)[0].text == "EMPTY"
+
+
+def test_key_in_the_base_url_raises_without_showing_it(monkeypatch):
+    monkeypatch.setenv(KEY, SECRET)
+    with pytest.raises(SettingsError, match="must not contain the key") as caught:
+        key_for(f"http://localhost:8000/{SECRET}/v1")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_complete_redirect_is_not_followed(monkeypatch, status):
+    monkeypatch.setenv(KEY, SECRET)
+    with ScriptedServer() as other:
+        address = f"{other.base_url}/chat/completions"
+        redirect = Response({}, status, {"Location": f"{address}?key={SECRET}"})
+        problem = f"status {status}: .*not followed: .*{address}"
+        with ScriptedServer([redirect]) as server, pytest.raises(ModelError, match=problem) as caught:
+            complete(server)
+        assert other.asked == []
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        Response(completion("late"), drip=0.01),
+        Response(b" " * 1000, 500, drip=0.01),
+        Response(b"data: {}" * 1000, headers={"Content-Type": "text/event-stream"}, drip=0.01),
+    ],
+)
+def test_complete_response_that_never_ends_is_a_timeout(slow):
+    with ScriptedServer([slow]) as server, pytest.raises(ModelError, match=r"no response within 0\.2 s"):
+        complete(server, timeout=0.2, max_retries=0)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_complete_huge_response_raises_one_line(monkeypatch, packed):
+    for module in (client, chat_format):
+        monkeypatch.setattr(module, "MAX_BODY_BYTES", 10_000)
+    body = b" " * 1_000_000
+    huge = Response(gzip.compress(body, 1), headers={"Content-Encoding": "gzip"}) if packed else Response(body)
+    with (
+        ScriptedServer([huge]) as server,
+        pytest.raises(ModelError, match="not a chat completion: longer than 10,000 bytes"),
+    ):
+        complete(server, max_retries=0)
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (Response("<html><body>502 Bad Gateway</body></html>".encode("utf-16")), "not a chat completion: not JSON"),
+        (Response(b"\x1f\x8b broken", headers={"Content-Encoding": "gzip"}), "no connection"),
+        (Response(b"<html>\n<h1>Bad Gateway</h1></html>", 502), "status 502: <html> <h1>Bad Gateway</h1></html>"),
+        (Response({"choices": []}), "not a chat completion: no message"),
+        (Response({"choices": [{"message": None}]}), "not a chat completion: no message"),
+        (Response({"choices": [{"message": {"content": 3}}]}), "not a chat completion: content is not text"),
+        (Response(b"", 304), "status 304: without a reason"),
+    ],
+)
+def test_complete_malformed_response_raises_one_line(response, message):
+    with ScriptedServer([response]) as server, pytest.raises(ModelError, match=message) as caught:
+        complete(server, max_retries=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_complete_compressed_response_is_read():
+    body = gzip.compress(json.dumps(completion("yes")).encode())
+    with ScriptedServer([Response(body, headers={"Content-Encoding": "gzip"})]) as server:
+        assert complete(server)[0].text == "yes"
 
 
 def test_openai_key_is_sent_to_openai_only(monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
 from thinkseg import models
 from thinkseg.chains import revseg, veason
-from thinkseg.errors import ModelError, SettingsError
+from thinkseg.errors import ModelError, SettingsError, ThinkSegError
 from thinkseg.models.policies.client import KEY, OPENAI_KEY
 from thinkseg.models.policies.endpoint import parse_name
 from thinkseg.pipeline import run_chains, segment_samples
@@ -61,6 +61,24 @@ def test_load_policy_invalid_served_name_raises(name):
 def test_parse_name_with_secret_raises_without_showing_it(url):
     with pytest.raises(SettingsError, match=KEY) as caught:
         parse_name(f"openai:m@{url}")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai:m@http://me:hidden@a:99999/v1",
+        "openai:m@http://me:hid/hidden@a.org/v1",
+        "openai:m@HTTP://me:hidden@a.org",
+        "openai:m@http://me:hidden @a.org",
+        "openai:http://me:hidden@a.org/v1",
+        "openai:m@ftp://a.org?key=hidden",
+        "https://me:hidden@a.org/v1",
+    ],
+)
+def test_load_policy_invalid_name_with_secret_raises_without_showing_it(name):
+    with pytest.raises(ThinkSegError) as caught:
+        models.load_policy(name)
     assert "hidden" not in str(caught.value)
 
 

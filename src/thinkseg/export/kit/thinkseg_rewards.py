@@ -321,7 +321,7 @@ def parse_choice(text: str, truth: Truth) -> tuple[int | None, str]:
 
 def parse_boxes(text: str, truth: Truth) -> list[Box]:
     """Returns the boxes of a second reply of revseg. Raises only AnswerError, for any text."""
-    text = text.strip()
+    text = _without_thinking(text)
     if text.startswith("```") and text.endswith("```") and len(text) >= 6:
         text = text[3:-3].removeprefix("json")
     entries = _json(text, max_objects=MAX_BOXES)
@@ -330,6 +330,15 @@ def parse_boxes(text: str, truth: Truth) -> list[Box]:
     if not entries:
         raise AnswerError("missing_boxes")
     return _boxes([_fields(entry, ("bbox_2d",), ("label",))["bbox_2d"] for entry in entries], truth)
+
+
+def _without_thinking(text: str) -> str:
+    """Returns a reply without a complete thinking block at its start and without whitespace around it."""
+    text = text.strip()
+    if text.startswith(TAGS[0]):
+        _, closed, rest = text.partition(TAGS[1])
+        return rest.strip() if closed else text
+    return text
 
 
 def _tagged_answer(text: str) -> str:

@@ -1,7 +1,9 @@
 """Conversion between dialogues and OpenAI's chat completions.
 
 Requests contain images as data URLs, in lossless PNG or in JPEG. Responses are untrusted: a body that is not a chat
-completion raises `MalformedReplyError`.
+completion raises `MalformedReplyError`. The thinking of a model is part of its reply, `<think>...</think>`, whether the
+server returns it in the text, without the opening tag (which the chat template has put into the prompt), or in a field
+of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +15,26 @@ from typing import Any
 import numpy as np
 
 from thinkseg.errors import SettingsError
+from thinkseg.ops.chat_text import TAGS, THINK, THINK_END, escape_control_tokens
 from thinkseg.types import Dialogue, Reply, Turn
 
-TRUNCATED = "length"
-"""The `finish_reason` of a reply that reached the token limit."""
+TRUNCATED = ("length", "max_tokens", "model_length")
+"""`finish_reason` of a reply that reached the token limit: of OpenAI, and of servers that pass on names of others."""
 
-MAX_MESSAGE_CHARS = 200
-"""Length of a server's message in an error."""
+REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+"""Fields of a message with the thinking, as text or parts: of vLLM before 0.11 and SGLang, of vLLM, of OpenRouter."""
+
+THINKING_PARTS = ("thinking", "reasoning")
+"""Types of the parts of a content that are thinking."""
+
+PART_FIELDS = ("text", "thinking", "summary", "content")
+"""Fields of a part with its text."""
+
+MAX_BODY_BYTES = 16 * 2**20
+"""A body that is longer is not parsed. Replies of 100,000 tokens have less than 1 MB."""
+
+MAX_TOKENS = 10**9
+"""A larger number of tokens is not a count."""
 
 
 class MalformedReplyError(ValueError):
@@ -34,7 +49,7 @@ def messages_of(dialogue: Dialogue, jpeg_quality: int | None = None) -> list[dic
 def _message(part: Turn | str, jpeg_quality: int | None) -> dict[str, Any]:
     if isinstance(part, str):
         # A plain string: a server has no use for the token ids of `GeneratedText`.
-        return {"role": "assistant", "content": str(part)}
+        return {"role": "assistant", "content": escape_control_tokens(str(part), kept=TAGS)}
     content: list[dict[str, Any]] = [
         {"type": "text", "text": piece}
         if isinstance(piece, str)
@@ -61,7 +76,7 @@ def check_quality(jpeg_quality: int | None) -> int | None:
     return jpeg_quality
 
 
-def parse_completion(body: str) -> Reply:
+def parse_completion(body: bytes) -> Reply:
     """The reply in the body of a response. A refusal and an empty text are replies too.
 
     Raises MalformedReplyError if the body is not a chat completion.
@@ -72,37 +87,76 @@ def parse_completion(body: str) -> Reply:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise MalformedReplyError(server_message(completion) or "no message")
-    text, refusal = message.get("content"), message.get("refusal")
-    if not isinstance(text, str | None) or not isinstance(refusal, str | None):
-        raise MalformedReplyError("content is not text")
+    truncated = str(choice.get("finish_reason")).lower() in TRUNCATED
     return Reply(
-        text=_encodable(text or refusal or ""),
+        text=_encodable(_text(message, truncated)),
         num_tokens=_count(completion, "completion_tokens"),
-        truncated=choice.get("finish_reason") == TRUNCATED,
+        truncated=truncated,
         num_prompt_tokens=_count(completion, "prompt_tokens"),
     )
 
 
-def _parse_object(body: str) -> dict[str, Any]:
-    """The JSON object in a body. Raises MalformedReplyError if there is none."""
+def _text(message: dict[str, Any], truncated: bool) -> str:
+    """The text of a message, with its thinking. Raises MalformedReplyError if it is not text."""
+    content, refusal = message.get("content"), message.get("refusal")
+    parts = content if isinstance(content, list) else [content]
+    thoughts = [part for part in parts if _is_thinking(part)]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts if not _is_thinking(part)]
+    if not all(isinstance(text, str | None) for text in (*texts, refusal)) or (content and None in texts):
+        raise MalformedReplyError("content is not text")
+    reasoning = next(filter(None, map(_joined, (thoughts, *map(message.get, REASONING_FIELDS)))), "")
+    return _with_thinking("".join(filter(None, texts)) or refusal or "", reasoning, truncated)
+
+
+def _is_thinking(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") in THINKING_PARTS
+
+
+def _joined(value: object, levels: int = 4) -> str:
+    """The text of a string, of a part with a text, or of a list of parts, which may contain lists themselves."""
+    if isinstance(value, str) or not levels:
+        return value if isinstance(value, str) else ""
+    if isinstance(value, dict):
+        return next(filter(None, (_joined(value.get(name), levels - 1) for name in PART_FIELDS)), "")
+    return "".join(_joined(part, levels - 1) for part in value) if isinstance(value, list) else ""
+
+
+def _with_thinking(text: str, reasoning: str, truncated: bool) -> str:
+    """Adds thinking from a field of its own, or the tag that opens the thinking, to a text that lacks it."""
+    before, closed, _ = text.partition(THINK_END)
+    if THINK in before:
+        return text
+    if before.strip() and closed:
+        return THINK + text
+    if not reasoning:
+        return THINK + text if closed else text
+    # Tags in it are about the format, and would count as tags of the reply.
+    thinking = THINK + escape_control_tokens(reasoning.strip().removeprefix(THINK).removesuffix(THINK_END))
+    return thinking + text if closed or (truncated and not text) else thinking + THINK_END + text
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body, in UTF-8 whatever its headers say. Raises MalformedReplyError if there is none."""
+    if len(body) > MAX_BODY_BYTES:
+        raise MalformedReplyError(f"longer than {MAX_BODY_BYTES:,} bytes")
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         # Deep nesting ends at Python's recursion limit.
-        raise MalformedReplyError(f"not JSON: {str(error)[:MAX_MESSAGE_CHARS]}") from None
+        raise MalformedReplyError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MalformedReplyError("not a JSON object")
     return value
 
 
 def server_message(body: object) -> str:
-    """The error message in a response on one line, at most `MAX_MESSAGE_CHARS` long; "" if there is none."""
+    """The error message in a response on one line; "" if there is none."""
     message: object = body
     for _ in range(2):
         # {"error": {"message": TEXT}}, {"error": TEXT} and {"message": TEXT} are all in use.
         if isinstance(message, dict):
             message = message.get("error") or message.get("message") or message.get("detail")
-    return _encodable(" ".join(message.split()))[:MAX_MESSAGE_CHARS] if isinstance(message, str) else ""
+    return _encodable(" ".join(message.split())) if isinstance(message, str) else ""
 
 
 def _encodable(text: str) -> str:
@@ -114,4 +168,4 @@ def _count(completion: dict[str, Any], name: str) -> int:
     """A number of tokens; 0 if the server reports none."""
     usage = completion.get("usage")
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value <= MAX_TOKENS else 0

@@ -5,12 +5,13 @@ response that is not a chat completion. A refusal of the model is a reply. A ser
 ModelError.
 
 The key comes from the environment: THINKSEG_API_KEY is sent to any server, OPENAI_API_KEY only to OpenAI's own, so that
-it does not leak to another. It is in no repr, message or log.
+it does not leak to another. It is in no repr, message, log or reply, also if a server repeats it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import html
 import os
 import re
 import threading
@@ -20,10 +21,15 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.policies.chat_format import MalformedReplyError, parse_completion, server_message
+from thinkseg.models.policies.chat_format import (
+    MAX_BODY_BYTES,
+    MalformedReplyError,
+    parse_completion,
+    server_message,
+)
 from thinkseg.types import Reply
 
 T = TypeVar("T")
@@ -33,6 +39,12 @@ Request = Callable[[], dict[str, Any]]
 
 KEY, OPENAI_KEY = "THINKSEG_API_KEY", "OPENAI_API_KEY"
 OPENAI_HOST = "api.openai.com"
+
+MIN_SECRET_CHARS = 6
+"""A shorter key, such as "EMPTY", is no secret, and replies may contain the same text by chance."""
+
+MAX_MESSAGE_CHARS = 200
+"""Length of a server's message in an error."""
 
 FILTERED = frozenset({"content_filter", "content_policy_violation"})
 """Error codes of a content filter, which is a refusal and not a failure of the server."""
@@ -48,8 +60,8 @@ MALFORMED_DELAY = 0.5
 class ClientSettings:
     """How requests are sent.
 
-    concurrency: requests in flight. timeout: seconds to wait for a response. max_retries: of one request; the waits
-    between them follow the server's Retry-After header, or else grow from 0.5 to 8 s.
+    concurrency: requests in flight. timeout: seconds to wait for a complete response. max_retries: of one request;
+    the waits between them follow the server's Retry-After header, or else grow from 0.5 to 8 s.
     Raises SettingsError for values out of range.
     """
 
@@ -126,8 +138,10 @@ class ChatClient:
         except openai.BadRequestError as error:
             if error.code not in FILTERED:
                 raise
-            return Reply(server_message(error.body), seconds=error.response.elapsed.total_seconds())
-        return replace(parse_completion(response.text), seconds=response.elapsed.total_seconds())
+            return Reply(self._quoted(server_message(error.body)), seconds=error.response.elapsed.total_seconds())
+        reply = parse_completion(response.content)
+        text = self._without_key(reply.text, MIN_SECRET_CHARS)
+        return replace(reply, text=text, seconds=response.elapsed.total_seconds())
 
     async def _list(self) -> None:
         import openai
@@ -144,7 +158,7 @@ class ChatClient:
         try:
             yield
         except (openai.OpenAIError, MalformedReplyError) as error:
-            raise ModelError(self._without_key(f"{self.base_url}: {self._reason(error)}")) from None
+            raise ModelError(f"{self.base_url}: {self._reason(error)}") from None
 
     def _reason(self, error: Exception) -> str:
         import openai
@@ -152,20 +166,31 @@ class ChatClient:
         if isinstance(error, openai.APITimeoutError):
             return f"no response within {self.settings.timeout:g} s{_retries(error)}"
         if isinstance(error, openai.APIConnectionError):
-            return f"no connection: {error.__cause__ or error}{_retries(error)}"
+            return f"no connection: {self._quoted(str(error.__cause__ or error))}{_retries(error)}"
         if isinstance(error, MalformedReplyError):
-            return f"the response is not a chat completion: {error}"
+            return f"the response is not a chat completion: {self._quoted(str(error))}"
         if not isinstance(error, openai.APIStatusError):
-            return str(error)
-        reason = f"status {error.status_code}: {server_message(error.body) or 'without a reason'}{_retries(error)}"
+            return self._quoted(str(error))
+        message = self._quoted(server_message(error.body)) or "without a reason"
+        reason = f"status {error.status_code}: {message}{_retries(error)}"
+        if error.status_code < 400:
+            target = self._quoted(error.response.headers.get("location", ""))
+            reason += f"; redirects are not followed: if you trust {target!r}, give the base URL there"
         if error.status_code in (401, 403):
             reason += f"; set {KEY} to a valid key ({OPENAI_KEY} is sent to {OPENAI_HOST} only)"
         return reason
 
-    def _without_key(self, text: str) -> str:
-        """A message on one line and without the key, which a server may repeat."""
-        line = " ".join(text.split())
-        return line.replace(self._key, "(key)") if self._key else line
+    def _quoted(self, text: str) -> str:
+        """The start of a server's message, on one line and without the key."""
+        return self._without_key(" ".join(text.split()))[:MAX_MESSAGE_CHARS]
+
+    def _without_key(self, text: str, min_chars: int = 1) -> str:
+        """A text of the server without a key of `min_chars`, which it may repeat, also in a URL or an HTML page."""
+        if not self._key or len(self._key) < min_chars:
+            return text
+        for form in {self._key, quote(self._key, safe=""), html.escape(self._key), self._key.replace("/", r"\/")}:
+            text = text.replace(form, "(key)")
+        return text
 
 
 def _retries(error: Any) -> str:
@@ -207,19 +232,23 @@ class _Loop:
 def key_for(base_url: str) -> str | None:
     """The key to send to a server, from the environment; None if there is none.
 
-    Raises SettingsError for a key with characters that no key has.
+    Raises SettingsError for a key with characters that no key has, or if the URL contains it.
     """
     parts = urlsplit(base_url)
     to_openai = parts.scheme == "https" and parts.hostname == OPENAI_HOST
     key = os.environ.get(KEY) or (os.environ.get(OPENAI_KEY) if to_openai else None)
     if key and not re.fullmatch(r"[!-~]+", key):
         raise SettingsError(f"{KEY}: the key has a space, a line break or a character outside ASCII; set it again")
+    if key and len(key) >= MIN_SECRET_CHARS and key in base_url:
+        raise SettingsError(f"a base URL must not contain the key, which {KEY} sets: remove it from the URL")
     return key or None
 
 
 def _client(base_url: str, key: str | None, settings: ClientSettings) -> Any:
     try:
         import openai
+
+        from thinkseg.models.policies.bounded_http import BoundedHttpClient
     except ImportError:
         raise ModelError("served models need the package openai: pip install 'thinkseg[endpoint]'") from None
     # The package needs some key; servers without keys ignore it. The header is set too, because OPENAI_CUSTOM_HEADERS
@@ -230,5 +259,6 @@ def _client(base_url: str, key: str | None, settings: ClientSettings) -> Any:
         base_url=base_url,
         timeout=settings.timeout,
         max_retries=settings.max_retries,
+        http_client=BoundedHttpClient(settings.timeout, MAX_BODY_BYTES),
         default_headers={"Authorization": f"Bearer {key}"},
     )

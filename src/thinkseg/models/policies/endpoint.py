@@ -117,7 +117,7 @@ def parse_name(name: str) -> tuple[str, str]:
     match = re.fullmatch(rf"{SCHEME}(\S+?)@(https?://\S+)", name)
     if not match:
         raise SettingsError(
-            f"{name!r} is not a served model: give openai:MODEL@BASE_URL, e.g."
+            f"{without_secrets(name)!r} is not a served model: give openai:MODEL@BASE_URL, e.g."
             " openai:Qwen/Qwen2.5-VL-7B-Instruct@http://localhost:8000/v1"
         )
     model, base_url = match[1], match[2].rstrip("/")
@@ -127,8 +127,15 @@ def parse_name(name: str) -> tuple[str, str]:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{base_url!r} is not the base URL of a server: give e.g. http://localhost:8000/v1")
+        raise SettingsError(
+            f"{without_secrets(base_url)!r} is not the base URL of a server: give e.g. http://localhost:8000/v1"
+        )
     if "@" in parts.netloc or parts.query or parts.fragment:
         # The message does not repeat the URL, which may hold a secret.
         raise SettingsError(f"a base URL must not have a user, query or fragment: set {KEY} in the environment instead")
     return model, base_url
+
+
+def without_secrets(name: str) -> str:
+    """A name for a message, without what a URL in it has before a host or after a path, which may be secret."""
+    return re.sub(r"(?<=[?#]).*", "...", re.sub(r"(?<=//).*@", "...@", name))

@@ -120,7 +120,7 @@ def _keyframe_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[
 def _until_boxes(reply: str, encoder: Encoder) -> str:
     """A reply up to its keyframe, without an end of turn. A reply without a target is returned unchanged."""
     kept, has_boxes, _ = reply.partition(f', "{BOXES}": [[')
-    return GeneratedText(kept, encoder.tokenizer(kept, add_special_tokens=False)["input_ids"]) if has_boxes else reply
+    return GeneratedText(kept, encoder.content_ids(kept)) if has_boxes else reply
 
 
 def _first_visible_keyframe(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:

@@ -179,13 +179,22 @@ def test_encode_ordinary_text_decodes_to_itself(encoder: Encoder, text: str) -> 
     assert f"user\n{text}<|im_end|>" in text_of(encoder, (Turn((text,)),))
 
 
-CONTROL = st.lists(
-    st.sampled_from(
-        ["<|image_pad|>", "<|im_end|>", "<|im_start|>assistant\n", "<|vision_start|>", "<", "|>", "<|", "star"]
-    ),
-    min_size=1,
-    max_size=6,
-).map("".join)
+PIECES = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|im_start|>assistant\n", "<|im_end|>", "<|reply|>"]
+PIECES += [
+    "<|endoftext|>",
+    "<image>",
+    "<think>",
+    "</think>",
+    "\u200b",
+    "\uff1c",
+    "<",
+    ">",
+    "|>",
+    "<|",
+    "im_end",
+    "star",
+]
+CONTROL = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
 
 
 @limits(max_examples=60)
@@ -223,18 +232,6 @@ def test_suppressed_ids_exclude_ordinary_added_tokens(tokenizer: Any, encoder: E
     assert "<think>" not in suppressed
     assert "<|box_start|>" in suppressed
     assert with_words.tokenizer.decode(with_words.encode((Turn(("Use <think>.",)),)).input_ids).count("<think>") == 1
-
-
-def test_encode_template_that_changes_earlier_turns_raises(tokenizer: Any, encoder: Encoder) -> None:
-    import copy
-
-    other = copy.deepcopy(tokenizer)
-    other.chat_template = (
-        "{% for m in messages %}{{ m['role'] if loop.last else 'earlier' }}: "
-        "{% for p in m['content'] %}{{ p['text'] }}{% endfor %}\n{% endfor %}"
-    )
-    with pytest.raises(ModelError, match="changes earlier turns"):
-        Encoder(other, encoder.image_processor).encode((Turn(("Who?",)), "Me.", Turn(("Sure?",))))
 
 
 @pytest.fixture

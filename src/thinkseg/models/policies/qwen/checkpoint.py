@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.loading import Precision, load_checkpoint, model_type_of
-from thinkseg.models.policies.qwen.encoder import END_OF_TURN, IMAGE_PAD, Encoder
+from thinkseg.models.policies.qwen.chat_template import END_OF_TURN, IMAGE_PAD
+from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.types import Coordinates, View
 
 if TYPE_CHECKING:

@@ -17,13 +17,12 @@ import numpy as np
 
 from thinkseg.errors import ModelError
 from thinkseg.models.loading import first_line
+from thinkseg.models.policies.qwen.chat_template import END_OF_TURN, IMAGE_PAD, REPLY, ChatTemplate
 from thinkseg.types import Dialogue, Turn
 
 if TYPE_CHECKING:
     import torch
 
-IMAGE_PAD = "<|image_pad|>"
-END_OF_TURN = "<|im_end|>"
 IGNORED = -100
 """Label of tokens that are not trained on, the default `ignore_index` of `torch.nn.functional.cross_entropy`."""
 
@@ -53,7 +52,8 @@ class EncodedDialogue:
 class GeneratedText(str):
     """A reply with its token ids, because the tokenizer may split the same text in another way.
 
-    token_ids: with the end of the turn, unless the reply was truncated.
+    token_ids: with the end of the turn, unless the reply was truncated; without the start of the reply that the prompt
+    contains (`ChatTemplate.opening`).
     """
 
     token_ids: tuple[int, ...]
@@ -69,15 +69,19 @@ class Encoder:
 
     tokenizer: a transformers tokenizer with a chat template and Qwen's vision tokens.
     image_processor: a `Qwen2VLImageProcessorPil`; images are expected at their final size and never resized by it.
+    Raises ModelError for a chat template that dialogues cannot be encoded with.
     """
 
     def __init__(self, tokenizer: Any, image_processor: Any) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+        self.template = ChatTemplate(tokenizer)
         self.image_pad_id = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
         self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._control = re.compile("|".join(map(re.escape, self._control_tokens().values())))
+        control = "|".join(map(re.escape, {*self._control_tokens().values(), REPLY}))
+        # A lookahead also finds a token that begins within another.
+        self._control = re.compile(f"(?={control}).", re.DOTALL)
         self.merge = int(image_processor.merge_size)
         self.size_multiple = int(image_processor.patch_size) * self.merge
 
@@ -151,52 +155,49 @@ class Encoder:
         """Token ids and labels. sizes: visual tokens per image in reading order."""
         ids: list[int] = []
         labels: list[int] = []
-        rendered = ""
         remaining = iter(sizes)
-        dialogue = tuple(self._escape(part) for part in dialogue)
-        for end in range(1, len(dialogue) + 1, 2):
-            text = self._render(dialogue[:end])
-            if not text.startswith(rendered):
-                raise ModelError("the chat template changes earlier turns; give a model whose template only appends")
-            added = self._expand(text[len(rendered) :], remaining)
-            prompt = self.tokenizer(added, add_special_tokens=False)["input_ids"]
-            ids += prompt
-            labels += [IGNORED] * len(prompt)
-            rendered = text
-            if end < len(dialogue):
-                reply = dialogue[end]
-                assert isinstance(reply, str)
-                reply_ids = self._reply_ids(reply)
-                ids += reply_ids
-                labels += reply_ids
-                rendered += reply + END_OF_TURN
+        turns, replies = dialogue[::2], dialogue[1::2]
+        for number, reply in enumerate((*replies, None)[: len(turns)], start=1):
+            text = self.template.prompt([self._escaped_turn(turn) for turn in turns[:number]])
+            if ids and ids[-1] == self.end_id:
+                text = text.removeprefix(END_OF_TURN)
+            prompt = self.tokenizer(self._expand(text, remaining), add_special_tokens=False)["input_ids"]
+            reply_ids = [] if reply is None else self._reply_ids(reply)
+            ids += prompt + reply_ids
+            labels += [IGNORED] * len(prompt) + reply_ids
         return np.array(ids, np.int64), np.array(labels, np.int64)
 
-    def _reply_ids(self, reply: str) -> list[int]:
-        """The token ids of a reply: the generated ones if it has them."""
+    def _reply_ids(self, reply: Turn | str) -> list[int]:
+        """The token ids of a reply after its prompt: the generated ones if it has them."""
+        assert isinstance(reply, str)
         if isinstance(reply, GeneratedText):
-            return list(reply.token_ids)
-        return [*self.tokenizer(reply, add_special_tokens=False)["input_ids"], self.end_id]
+            return list(reply.token_ids)  # none of which is a control token
+        return [*self.content_ids(reply), self.end_id]
+
+    def content_ids(self, reply: str) -> list[int]:
+        """The token ids of the text of a reply after its prompt, without the end of the turn."""
+        text = self.template.continuation(self._escaped(reply))
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def text(self, tokens: Sequence[int]) -> str:
         """Decodes tokens, without control tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
-    def _escape(self, part: Turn | str) -> Turn | str:
-        """Splits control tokens in the texts of a part, so that a query cannot end its turn or add an image."""
+    def generated_text(self, token_ids: Sequence[int], content_ids: Sequence[int]) -> GeneratedText:
+        """A reply with its text, including the start that the chat template put into the prompt.
 
-        def escaped(text: str) -> str:
-            return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        content_ids: `token_ids` without the end of the turn.
+        """
+        return GeneratedText(self.template.opening + self.text(content_ids), token_ids)
 
-        if isinstance(part, GeneratedText):
-            return part  # encoded by its token ids, none of which is a control token
-        if isinstance(part, str):
-            return escaped(part)
-        return Turn(tuple(escaped(p) if isinstance(p, str) else p for p in part.content))
+    def _escaped(self, text: str) -> str:
+        """Splits the control tokens of this tokenizer, so that a text cannot end its turn or add an image."""
+        return self._control.sub(lambda found: f"{found[0]} ", text)
 
-    def _render(self, dialogue: Dialogue) -> str:
-        messages = [_message(part) for part in dialogue]
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    def _escaped_turn(self, turn: Turn | str) -> Turn:
+        assert isinstance(turn, Turn)
+        return Turn(tuple(self._escaped(part) if isinstance(part, str) else part for part in turn.content))
 
     def _expand(self, text: str, sizes: Any) -> str:
         """Repeats the placeholder of each image once per visual token."""
@@ -239,13 +240,6 @@ def rotary_positions(is_image: np.ndarray, grids: np.ndarray, merge: int) -> np.
 
 def _images(dialogue: Dialogue) -> list[np.ndarray]:
     return [image for part in dialogue if isinstance(part, Turn) for image in part.images]
-
-
-def _message(part: Turn | str) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"role": "assistant", "content": [{"type": "text", "text": part}]}
-    content = [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image"} for p in part.content]
-    return {"role": "user", "content": content}
 
 
 def _legacy_template(name: str | Path) -> str | None:

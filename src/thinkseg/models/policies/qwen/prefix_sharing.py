@@ -72,7 +72,7 @@ class ChatGenerator:
         prompt_tokens = part.prefix.attention_mask.sum(1).tolist()
         replies = {}
         for i, row, completion in zip(part.indices, part.rows, completions, strict=True):
-            text = GeneratedText(self.engine.encoder.text(completion.content_ids), completion.token_ids)
+            text = self.engine.encoder.generated_text(completion.token_ids, completion.content_ids)
             replies[i] = Reply(text, len(completion.content_ids), completion.truncated, prompt_tokens[row])
         return replies
 
