@@ -99,6 +99,8 @@ def load_picture(source: Source, name: str = "image") -> Image.Image:
     pixels than the limit, or is one of several in its file.
     """
     with _opened(source, name) as image, _reporting(f"{_where(source, name)}: image is damaged; replace it"):
+        if image.format == "PNG" and b"IEND" not in _chunks(image):
+            raise EOFError("a chunk of the file is cut off")
         turn = _TURNS.get(_orientation(image))
         upright = image if turn is None else image.transpose(turn)
         upright.load()
@@ -167,7 +169,7 @@ def _header(file: IO[bytes]) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation, 1 to 8; 1 if there is none, or one that cannot be read."""
     # Pillow turns TIFF files itself. To look for EXIF in a PNG without it, it would decode the image.
-    if image.format == "TIFF" or (image.format == "PNG" and not _png_has_exif(image)):
+    if image.format == "TIFF" or (image.format == "PNG" and not _has_exif(image)):
         return 1
     try:
         with warnings.catch_warnings():
@@ -178,22 +180,22 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def _png_has_exif(image: Image.Image) -> bool:
+def _has_exif(png: Image.Image) -> bool:
     """Whether a PNG file has EXIF before or after its pixels."""
-    if not image.info.keys().isdisjoint(("exif", "Raw profile type exif")):
-        return True
-    file = image.fp  # type: ignore[attr-defined]
-    start = file.tell()
-    try:
-        file.seek(8)
-        while len(chunk := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", chunk)
-            if kind == b"eXIf":
-                return True
-            file.seek(length + 4, os.SEEK_CUR)
-        return False
-    finally:
-        file.seek(start)
+    return not png.info.keys().isdisjoint(("exif", "Raw profile type exif")) or b"eXIf" in _chunks(png)
+
+
+def _chunks(png: Image.Image) -> set[bytes]:
+    """Returns the types of all chunks of a PNG file, up to the first one that is cut off."""
+    file = png.fp  # type: ignore[attr-defined]
+    start, kinds = file.tell(), set()
+    file.seek(8)
+    while len(header := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", header)
+        kinds.add(kind)
+        file.seek(length + 4, os.SEEK_CUR)
+    file.seek(start)
+    return kinds
 
 
 def _from_16_bits(picture: Image.Image) -> np.ndarray:
