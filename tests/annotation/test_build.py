@@ -256,3 +256,23 @@ def test_annotate_new_verification_rules_use_stored_answers(clips, tmp_path, mon
     assert result.verifications[0].reasons == ["invalid_length"]
     assert read_cot_set(tmp_path).samples == ()
     assert len(annotator.prompted) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("usage", "10 tokens"),
+        ("usage", {"completion_tokens": 3}),
+        ("reply", None),
+        ("truncated", 0),
+        ("objects", "1"),
+        ("skipped", []),
+        ("unusable", {}),
+    ],
+)
+def test_annotate_damaged_answer_raises_with_its_id(clips, tmp_path, field, value):
+    run(clips("single/0"), tmp_path, Script(good))
+    (row,) = lines(tmp_path / "answers.jsonl")
+    (tmp_path / "answers.jsonl").write_text(json.dumps({**row, field: value}) + "\n")
+    with pytest.raises(DatasetError, match=r"answers\.jsonl, single/0: "):
+        run(clips("single/0"), tmp_path, Script(good))

@@ -11,6 +11,7 @@ from thinkseg.evaluation.comparison import compare, format_comparison
 def row(name, j, **others):
     video = name.partition("/")[0]
     known = {"id": name, "video": video, "category": "referring", "query": f"the {name}", "has_target": True}
+    known["annotation_run"] = ""
     return {**known, "failure": None, "is_empty": False, "j": j, "f": j, **others}
 
 
@@ -78,6 +79,8 @@ def test_compare_other_data_raises(run, tmp_path):
     first = run("a", [row("x/0", 0.5)])
     with pytest.raises(SettingsError, match="split differs, 'valid_u' and 'train'"):
         compare(first, run("b", [row("x/0", 0.5)], split="train"))
+    with pytest.raises(SettingsError, match="x/0 has different videos"):
+        compare(first, run("e", [row("x/0", 0.5, video="y")]))
     with pytest.raises(SettingsError, match=r"category_weights differs, None and \{'none': 1\}"):
         compare(first, run("d", [row("x/0", 0.5)], category_weights={"none": 1}))
     with pytest.raises(SettingsError, match="no expression in common"):

@@ -17,6 +17,7 @@ from thinkseg.annotation.tasks import SkippedQuestion, Task
 from thinkseg.annotation.verify import REASONS, Truth, check_reply
 from thinkseg.chains.frames import box_limits
 from thinkseg.data.cot import SAMPLES, CotSample, sample_from_json, sample_to_json, write_samples
+from thinkseg.data.readers.json_tree import JsonNode
 from thinkseg.storage.atomic import replace_json, replacing
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import Reply, View
@@ -66,29 +67,39 @@ def upgraded(row: Row) -> Row:
         row["label_unit"] = row.pop("clock")
     if "unusable" in row:
         reason = row.pop("unusable")
-        row["skipped"] = _OLD_REASONS.get(reason, reason)
+        row["skipped"] = _OLD_REASONS.get(str(reason), reason)
     if "read" in row:
-        row["usage"] = {"prompt_tokens": row.pop("read"), "completion_tokens": row.pop("written")}
+        row["usage"] = {"prompt_tokens": row.pop("read"), "completion_tokens": row.pop("written", None)}
     return row
 
 
 def reply_of(row: Row) -> Reply | None:
-    """Returns the reply in a row; None for a skipped question."""
-    if "skipped" in row:
+    """Returns the reply in a row; None for a skipped question. Raises DatasetError for an invalid row."""
+    node = _node(row)
+    if "skipped" in node:
         return None
-    usage = row["usage"]
-    return Reply(row["reply"], usage["completion_tokens"], row["truncated"], usage["prompt_tokens"], row["seconds"])
+    usage = node["usage"]
+    return Reply(
+        text=node["reply"].string(),
+        num_tokens=usage["completion_tokens"].integer(),
+        truncated=node["truncated"].boolean(),
+        num_prompt_tokens=usage["prompt_tokens"].integer(),
+    )
 
 
 def verify_row(candidate: Candidate, row: Row, view: View) -> Verification:
     """Verifies an answer against its ground truth. Raises DatasetError for an invalid row."""
     reply = reply_of(row)
     if reply is None:
-        return Verification(candidate, row, None, [row["skipped"]])
-    draft = sample_from_json({**row, "thinking": ""}, f"{ANSWERS}, {candidate.id}")
-    steps, reasons = check_reply(reply, Truth(draft, row["objects"], box_limits(view)))
+        return Verification(candidate, row, None, [_node(row)["skipped"].string()])
+    draft = sample_from_json({**row, "thinking": ""}, str(_node(row).key))
+    steps, reasons = check_reply(reply, Truth(draft, _node(row)["objects"].integer(), box_limits(view)))
     sample = replace(draft, thinking=steps.thinking) if steps and not reasons else None
     return Verification(candidate, row, sample, reasons)
+
+
+def _node(row: Row) -> JsonNode:
+    return JsonNode(row, f"{ANSWERS}, {row['id']}")
 
 
 def write_set(verifications: Sequence[Verification], drawn: Sequence[Candidate], out: Path) -> None:

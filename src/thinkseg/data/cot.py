@@ -101,9 +101,7 @@ def read_cot_set(root: Path) -> CotSet:
     Raises DatasetFileError, a DatasetError, if a file is not as documented above.
     """
     settings = read_json(root / SETTINGS)
-    view, boxes_in_thinking = _view(settings["view"]), _field(settings, "boxes_in_thinking")
-    if not isinstance(boxes_in_thinking.value, bool):
-        raise boxes_in_thinking.error("invalid_field", "must be true or false")
+    view, boxes_in_thinking = _view(settings["view"]), _field(settings, "boxes_in_thinking").boolean()
     samples: dict[str, CotSample] = {}
     for _, row in read_lines(root / SAMPLES):
         sample = _sample(row)
@@ -114,7 +112,7 @@ def read_cot_set(root: Path) -> CotSet:
         if sample.id in samples:
             raise row["id"].error("invalid_field", f"repeats {sample.id!r}; ids must be unique")
         samples[sample.id] = sample
-    return CotSet(root, settings.value, view, boxes_in_thinking.value, tuple(samples.values()))
+    return CotSet(root, settings.value, view, boxes_in_thinking, tuple(samples.values()))
 
 
 def write_samples(samples: Iterable[CotSample], path: Path) -> None:
@@ -194,7 +192,7 @@ def _sample(row: JsonNode) -> CotSample:
         id=row["id"].name(nested=True),
         video=row["video"].text(),
         query=row["query"].text(),
-        category=_string(row["category"]),
+        category=row["category"].string(),
         type=_choice(row["type"], Type),
         targets=targets,
         indices=indices,
@@ -204,7 +202,7 @@ def _sample(row: JsonNode) -> CotSample:
         frames=_frames(row["frames"], len(indices)),
         keyframe=keyframe,
         boxes=boxes,
-        thinking=_string(row["thinking"]),
+        thinking=row["thinking"].string(),
     )
 
 
@@ -234,11 +232,6 @@ def _choice(node: JsonNode, options: Any) -> Any:
     if node.value not in get_args(options):
         raise node.error("invalid_field", f"must be one of {', '.join(get_args(options))}")
     return node.value
-
-
-def _string(node: JsonNode) -> str:
-    """Returns a text that may be empty."""
-    return "" if node.value == "" else node.text()
 
 
 def _labels(node: JsonNode, count: int) -> tuple[str, ...]:

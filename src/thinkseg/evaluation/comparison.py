@@ -43,6 +43,8 @@ def compare(first: Path, second: Path, corrected: bool = False) -> Comparison:
     if not shared:
         raise SettingsError(f"{first} and {second}: no expression in common; choose runs on the same data")
     rows = [before[name] for name in shared], [after[name] for name in shared]
+    if others := [name for name in shared if before[name]["video"] != after[name]["video"]]:
+        raise SettingsError(f"{first} and {second}: {others[0]} has different videos; compare runs on the same data")
     protocol = protocol_of(benchmark, rows[0], corrected)
     metrics = nested(difference(*rows, protocol.metrics))
     both = expression_rows(rows[0]), expression_rows(rows[1])

@@ -62,5 +62,5 @@ def converted(row: Row) -> Row:
     if "video" not in row and "has_target" in row:
         # A sample of the shapes world was not yet an expression of a video.
         is_empty = row.get("failure") is None and row.get("keyframe") is None
-        row |= {"id": f"{row['id']}/0", "video": row["id"], "is_empty": is_empty}
+        row |= {"id": f"{row['id']}/0", "video": row["id"], "annotation_run": "", "is_empty": is_empty}
     return row

@@ -24,7 +24,7 @@ class _Row(BaseModel):
 
     id: str
     video: str
-    annotation_run: str = ""
+    annotation_run: str
     j: Fraction | None
     f: Fraction | None
 

@@ -77,6 +77,18 @@ class JsonNode:
             raise self._expected("text")
         return self.value
 
+    def string(self) -> str:
+        """Returns a string that may be empty."""
+        if not isinstance(self.value, str):
+            raise self._expected("text")
+        return self.value
+
+    def boolean(self) -> bool:
+        """Returns true or false."""
+        if not isinstance(self.value, bool):
+            raise self._expected("true or false")
+        return self.value
+
     def integer(self) -> int:
         """Returns an integer >= 0."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
