@@ -1,6 +1,8 @@
 """The command line as a whole: statuses, the one line of an error, help, and completion by a shell."""
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 
@@ -79,9 +81,42 @@ def test_a_bug_is_a_traceback_and_status_70(failing, capsys):
     assert printed.endswith("ZeroDivisionError: by a bug\n")
 
 
-def test_an_interruption_is_status_130_without_words(failing, capsys):
+def test_an_interruption_is_one_line_and_status_130(failing, capsys):
     assert failing(KeyboardInterrupt()) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "thinkseg: stopped by SIGINT; run the command again to resume or repeat it\n")
+
+
+SIGNALED = """
+import os, signal, sys
+from thinkseg.cli import app
+from thinkseg.data.shapes import writer
+
+def write_dataset(folder, *args, **kwargs):
+    (folder / "half").write_text("half")
+    try:
+        os.kill(os.getpid(), signal.{name})
+        signal.pause()
+    finally:
+        os.kill(os.getpid(), signal.{name})  # the second one, as timeout(1) sends it
+
+writer.write_dataset = write_dataset
+sys.exit(app.main(["data", "shapes", "--out", "out"]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_is_one_line_and_leaves_nothing(tmp_path, name, status):
+    command = [sys.executable, "-c", SIGNALED.format(name=name)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr == f"thinkseg: stopped by {name}; run the command again to resume or repeat it\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_restores_the_handlers_of_signals(failing):
+    before = [signal.getsignal(number) for number in app.STOPPING]
+    failing(SettingsError("wrong"))
+    assert [signal.getsignal(number) for number in app.STOPPING] == before
 
 
 @pytest.mark.parametrize(
@@ -142,9 +177,38 @@ def test_a_reader_that_has_seen_enough_causes_no_complaint(tmp_path):
     command = [sys.executable, "-m", "thinkseg", "data", "shapes", "--count", "1", "--size", "16x16", "--out", "out"]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
     os.close(writing)
-    assert done.returncode == 0
+    assert done.returncode == 141
     assert done.stderr == b""
     assert (tmp_path / "out" / "mask_dict.json").exists()
+
+
+def test_a_reader_that_leaves_before_the_end_is_status_141(failing, capfd):
+    assert failing(BrokenPipeError()) == 141
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "printed"),
+    [
+        (
+            "> /dev/full",
+            2,
+            "thinkseg: standard output or a temporary file: No space left on device; free some space",
+        ),
+        (">&-", 0, ""),
+        ("2>&-", 0, f"thinkseg {thinkseg.__version__}"),
+    ],
+)
+def test_standard_streams_that_cannot_be_written(redirection, status, printed):
+    command = f"{shlex.quote(sys.executable)} -m thinkseg --version {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, (done.stdout + done.stderr).strip()) == (status, printed)
+
+
+def test_an_error_that_nobody_reads_keeps_its_status():
+    command = f"{shlex.quote(sys.executable)} -m thinkseg segmentate 2>"
+    for target in ("&-", " /dev/full"):
+        assert subprocess.run(["sh", "-c", command + target], capture_output=True, check=False).returncode == 2
 
 
 @pytest.fixture

@@ -225,8 +225,7 @@ class _InFlight:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if isinstance(error, ThinkSegError):
-            # Requests in flight are paid for anyway.
-            self.settle(wait(self.replies).done)
+        # Requests in flight are paid for anyway. After a signal there is no time to wait for them.
+        self.settle(wait(self.replies, timeout=None if isinstance(error, ThinkSegError) else 0).done)
         for reply in self.replies:
             reply.cancel()

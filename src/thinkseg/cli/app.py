@@ -1,17 +1,25 @@
 """The command line as a whole: from arguments to an exit status.
 
 0: success. 1: the model's reply could not be used. 2: user error, with a one-line message on standard error.
-70: a bug, with its traceback on standard error. 130: interrupted.
+70: a bug, with its traceback on standard error. 128 plus the number of a signal that ended the program: 130 after
+Ctrl-C, 143 after SIGTERM, 141 if the reader of the output left before its end.
 """
 
 from __future__ import annotations
 
+import errno
 import io
+import math
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, TextIO
 
 import typer
 
@@ -23,7 +31,12 @@ PROGRAM = "thinkseg"
 COMPLETE = "_THINKSEG_COMPLETE"
 """Environment variable by which the completion of a shell requests suggestions."""
 
-USER_ERROR, BUG, INTERRUPTED = 2, os.EX_SOFTWARE, 130
+USER_ERROR, BUG, SIGNALED = 2, os.EX_SOFTWARE, 128
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+REPEAT_SECONDS = 2.0
+"""Some programs, such as timeout(1), send a signal twice. Within this time, the second does not end the cleaning up."""
 
 app = typer.Typer(
     name=PROGRAM,
@@ -67,28 +80,83 @@ def root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()
-        return status
+        with _stopping_on_signals():
+            status = _run(sys.argv[1:] if argv is None else list(argv))
+            if sys.stdout:
+                sys.stdout.flush()
+            return status
     except typer.TyperException as error:
         return _report(_usage_error(error))
     except ThinkSegError as error:
         return _report(str(error))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, _Stop) else signal.SIGINT
+        return _report(f"stopped by {number.name}; run the command again to resume or repeat it", SIGNALED + number)
     except BrokenPipeError:
-        # The reader closed our output early, which is its right. Python would report it once more on leaving.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        # The reader closed our output early, which is its right.
+        _discard(sys.stdout)
+        return SIGNALED + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _report_bug()
+        _discard(sys.stdout)
+        return _report(f"{error.filename or 'standard output or a temporary file'}: {error.strerror}; free some space")
     except Exception:
-        # Python's own status would be 1, which says that a reply could not be used.
-        traceback.print_exc()
-        return BUG
+        return _report_bug()
+
+
+class _Stop(KeyboardInterrupt):
+    """A signal that ends the program. What cleans up after Ctrl-C does so after any of them."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _stopping_on_signals() -> Iterator[None]:
+    """Raises _Stop in the block on a signal of `STOPPING` that is not ignored, as SIGHUP is under nohup."""
+    raised = -math.inf
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal raised
+        if time.monotonic() - raised > REPEAT_SECONDS:
+            raised = time.monotonic()
+            raise _Stop(signal.Signals(number))
+
+    earlier = {}
+    if threading.current_thread() is threading.main_thread():
+        earlier = {number: signal.signal(number, stop) for number in STOPPING if _is_default(number)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _is_default(number: signal.Signals) -> bool:
+    return signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def _open_missing_streams() -> None:
+    """Opens standard streams that the caller closed. A file of results would get their numbers, and messages in it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Lets a stream lead nowhere. Python would report an error of its file once more on leaving."""
+    if stream:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(argv: list[str]) -> int:
@@ -104,9 +172,19 @@ def _run(argv: list[str]) -> int:
         return leaving.exit_code
 
 
-def _report(message: str) -> int:
-    print(f"{PROGRAM}: {one_line(' '.join(message.split()))}", file=sys.stderr)
-    return USER_ERROR
+def _report(message: str, status: int = USER_ERROR) -> int:
+    try:
+        if sys.stderr:
+            print(f"{PROGRAM}: {one_line(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+    return status
+
+
+def _report_bug() -> int:
+    # Python's own status would be 1, which says that a reply could not be used.
+    traceback.print_exc()
+    return BUG
 
 
 def _usage_error(error: typer.TyperException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -81,12 +82,27 @@ def _video_scores(benchmark: Benchmark, predictions: Predictions, workers: int) 
     # A fork of a process that has threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(videos)), context, _start_worker, (benchmark, predictions)) as pool:
-        futures: list[Future[VideoScores]] = [pool.submit(_score_in_worker, group) for group in videos]
+        with _ignored_by_children(signal.SIGINT, signal.SIGHUP):
+            futures: list[Future[VideoScores]] = [pool.submit(_score_in_worker, group) for group in videos]
         try:
             for future in futures:
                 yield future.result()
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ignored_by_children(*signals: signal.Signals) -> Iterator[None]:
+    """Keeps signals from processes that start in the block. A terminal sends them to all; this one ends the others."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _score_video(benchmark: Benchmark, predictions: Predictions, expressions: Sequence[Expression]) -> VideoScores:
