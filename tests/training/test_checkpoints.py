@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from thinkseg.errors import SettingsError
-from thinkseg.training.checkpoints import claimed, publish
+from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
 from thinkseg.training.recipes import Lora
 
 
@@ -35,6 +35,22 @@ def test_publish_failing_write_creates_no_model(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         publish(tmp_path / "model", failing)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["", "[]", "{}", "[" * 100_000, None])
+def test_last_checkpoint_damaged_ones_are_removed(tmp_path: Path, state: str | None) -> None:
+    for name, content in (("checkpoint-9", '{"global_step": 9}'), ("checkpoint-10", state), ("checkpoint-x", "{}")):
+        (tmp_path / name).mkdir()
+        if content is not None:
+            (tmp_path / name / "trainer_state.json").write_text(content)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-9", "checkpoint-x"]
+
+
+def test_claimed_damaged_recipe_raises(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="another recipe"), claimed(Lora(rank=2), tmp_path):
+        pass
 
 
 def test_claimed_second_run_raises(tmp_path: Path) -> None:

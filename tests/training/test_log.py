@@ -36,6 +36,9 @@ def test_json_lines_resumed_stage_replaces_repeated_steps(tmp_path: Path) -> Non
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"stage": "name", "st')
 
+    with (tmp_path / "log.jsonl").open("ab") as file:
+        file.write(b'\n[]\n{"stage": "name", "step": null}\n\xff\n' + b"[" * 100_000)
+
     again = JsonLines(tmp_path, "name")
     again.on_train_begin(None, step(20), None)
     again.on_log(None, step(40), None, logs={})

@@ -36,7 +36,7 @@ def _check_recipe(recipe: Settings, out: Path) -> None:
     # Unset fields are omitted, so that runs of older recipes can resume.
     settings = recipe.model_dump_json(indent=2, exclude_none=True) + "\n"
     stamp = out / "recipe.json"
-    if stamp.exists() and stamp.read_text() != settings:
+    if stamp.exists() and stamp.read_bytes() != settings.encode():
         raise SettingsError(f"{out}: holds the run of another recipe; choose another folder, or remove it")
     if not stamp.exists():
         with replacing(stamp) as partial:
@@ -50,11 +50,11 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for checkpoint in reversed(found):
+    found = {int(step): path for path in folder.glob("checkpoint-*") if (step := path.name[11:]).isdecimal()}
+    for _, checkpoint in sorted(found.items(), reverse=True):
         try:
-            json.loads((checkpoint / "trainer_state.json").read_text())  # written last
-        except (FileNotFoundError, ValueError):
+            json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]  # written last
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             shutil.rmtree(checkpoint)
         else:
             return str(checkpoint)

@@ -27,7 +27,7 @@ class JsonLines(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.started = time.monotonic()
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
         with replacing(self.path) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines if self._is_kept(line, state.global_step)))
 
@@ -44,5 +44,5 @@ class JsonLines(TrainerCallback):
         try:
             record = json.loads(line)
             return record["stage"] != self.stage or record["step"] <= step
-        except (ValueError, KeyError):  # incomplete: the run was killed while it wrote the line
+        except (ValueError, KeyError, TypeError, RecursionError):  # incomplete or damaged: the run was killed
             return False
