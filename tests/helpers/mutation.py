@@ -233,7 +233,7 @@ def _repeat(rng: Random, container: Any, key: Any, other: Any) -> None:
     if isinstance(value, dict):
         container[key] = Repeated(value)
     elif isinstance(value, list):
-        container[key] = value * rng.choice([2, 2, 1000])
+        container[key] = value * rng.choice([2, 2, 100])
     else:
         container[key] = [value, value]
 

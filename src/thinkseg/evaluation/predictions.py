@@ -115,7 +115,7 @@ class RlePredictions:
 
     def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets | None:
         path = rle_path(self.root, expression)
-        return read_masklets(path, len(video.frames), size_wh) if path.exists() else None
+        return read_masklets(path, len(video.frames), size_wh) if os.path.exists(path) else None
 
 
 class VicasPredictions:
@@ -134,7 +134,7 @@ class VicasPredictions:
 
     def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masklets | None:
         path = self.root / f"{video.id}.json"
-        if not path.exists():
+        if not os.path.exists(path):
             return None
         try:
             if self._latest is None or self._latest[0] != path:

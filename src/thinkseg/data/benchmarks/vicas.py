@@ -13,6 +13,7 @@ are not used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,7 @@ class _Files(JpegFolders):
     def _path(self, video: str) -> Path:
         """Returns <video>.json, or <video>_<title>.json as in early releases."""
         path = self.annotations / f"{video}.json"
-        titled = [] if path.exists() else sorted(self.annotations.glob(f"{video}_*.json"))
+        titled = [] if os.path.exists(path) else sorted(self.annotations.glob(f"{video}_*.json"))
         return titled[0] if len(titled) == 1 else path
 
     def _masks(self, video: Video, obj: str) -> Sequence[JsonNode]:
