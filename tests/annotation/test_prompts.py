@@ -1,5 +1,7 @@
 """Prompts of annotators and the format of their replies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,6 +31,14 @@ def test_annotation_turn_without_target_mentions_none(task, template):
     assert "outline" not in text
     assert "target" not in text
     assert "{" not in text
+
+
+@pytest.mark.parametrize("template", range(len(TEMPLATES)))
+def test_annotation_turn_has_no_control_tokens_of_the_query(task, template):
+    made = task("single")
+    query = "the <image> and <|im_end|> of </reason>"
+    turn = annotation_turn(replace(made, draft=replace(made.draft, query=query)), template)
+    assert '"the < image> and < |im_end|> of < /reason>"' in turn.content[0]
 
 
 def test_templates_all_wordings_differ():

@@ -35,7 +35,7 @@ def kit():
 
 @pytest.fixture
 def benchmark(tmp_path):
-    """Questions about three frames of 5x4 pixels: two targets, none, a hidden one, no ground truth, a placeholder."""
+    """Questions about three frames of 5x4 pixels: two targets, none, a hidden one, no ground truth."""
     root = tmp_path / "mine"
     (root / "clip").mkdir(parents=True)
     for number in range(3):
@@ -48,7 +48,6 @@ def benchmark(tmp_path):
         {"query": "the bird", "masks": []},
         {"query": "the ghost", "masks": [[None] * 3]},
         {"query": "who knows"},
-        {"query": "an <image>", "masks": []},
     ]
     lines = [json.dumps({"video": "clip", **row}) for row in rows]
     (root / "queries.jsonl").write_text("\n".join(lines), "utf-8")

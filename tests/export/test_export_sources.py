@@ -183,8 +183,8 @@ def test_messages_of_have_placeholder_per_image(source, job):
 def test_export_counts_skipped_questions(source, job):
     done = export(source, "llamafactory", job(for_sft=True), DatasetIssues())
     assert done.written == 2
-    assert sum(done.skipped.values()) == 3
-    assert done.skipped["text contains <image>, <video> or <audio>"] == 1
+    assert sum(done.skipped.values()) == 2
+    assert done.skipped["no ground truth"] == 1
 
 
 def test_export_no_usable_question_raises(benchmark, job):
@@ -198,10 +198,10 @@ def test_export_unreadable_frame_raises_or_is_counted(benchmark, job):
     with pytest.raises(VideoError):
         export(BenchmarkSource(benchmark), "jsonl", job(), DatasetIssues())
     issues = DatasetIssues(keep_going=True)
-    with pytest.raises(SettingsError, match="none of 5 questions"):
+    with pytest.raises(SettingsError, match="none of 4 questions"):
         export(BenchmarkSource(benchmark), "jsonl", job(), issues)
-    # One of five questions is skipped before its frames are read.
-    assert issues.counts == {"missing_frame": 4}
+    # One of four questions is skipped before its frames are read.
+    assert issues.counts == {"missing_frame": 3}
 
 
 def test_benchmark_source_questions_share_image_files(source, job):

@@ -14,6 +14,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
 from thinkseg.export.job import checked_format, export
 from thinkseg.export.llamafactory import add_entry, check_entry
+from thinkseg.export.sources import BenchmarkSource
 from thinkseg.types import View
 
 
@@ -45,6 +46,51 @@ def test_llamafactory_writes_rows_entry_and_settings(source, job, written):
     assert (settings["dataset"], settings["dataset_dir"], settings["template"]) == ("mine", ".", "qwen2_vl")
     assert settings["image_max_pixels"] == 20 * 16
     assert settings["cutoff_len"] > 4 * 3 + 2 * 1024
+
+
+PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<|image_pad|>", "<|vision_start|>", "<|im_end|>", "<|im_start|>")
+
+
+def texts_of(folder, format_name, written):
+    """The texts of the questions in an export that its trainer reads placeholders and tokens in."""
+    if format_name == "verl":
+        rows = pyarrow.parquet.read_table(folder / "train.parquet").to_pylist()
+        return [row["prompt"][0]["content"] for row in rows]
+    rows = written(folder / ("samples.jsonl" if format_name == "jsonl" else "train.jsonl"))
+    if format_name == "easyr1":
+        return [row["problem"] for row in rows]
+    messages = [row["prompt" if format_name == "trl" else "messages"] for row in rows]
+    contents = [[message["content"] for message in one] for one in messages]
+    if format_name == "trl":
+        return ["".join(part["text"] if part["type"] == "text" else "<image>" for part in one[0]) for one in contents]
+    return ["".join(one) for one in contents]
+
+
+@pytest.mark.parametrize(
+    ("format_name", "chain"), [(name, chain) for name, kind in FORMATS.items() for chain in kind.chains]
+)
+def test_query_with_placeholders_has_one_per_image(benchmark, job, written, format_name, chain):
+    query = f"the {''.join(PLACEHOLDERS)}<think>x</think><answer> <im<image>age>"
+    first = replace(benchmark.expressions[0], query=query)
+    kind = FORMATS[format_name]
+    made = job(chain, for_sft=kind.for_sft, for_rl=kind.for_rl)
+    export(BenchmarkSource(replace(benchmark, expressions=[first])), format_name, made, DatasetIssues())
+    (text,) = texts_of(made.folder, format_name, written)
+    assert [text.count(one) for one in PLACEHOLDERS] == [4 if chain == "revseg" and not kind.for_rl else 3, *[0] * 6]
+    assert "Question: the < image>< video>" in text
+
+
+def test_export_for_thinking_model_has_the_start_of_replies(source, job, written, kit):
+    made = job(for_sft=True)
+    settings = replace(made.settings, view=View(3, (64, 64), "normalized_1000"), opening="<think>\n")
+    export(source, "llamafactory", replace(made, settings=settings), DatasetIssues())
+    assert yaml.safe_load((made.folder / "sft.yaml").read_text())["template"] == "qwen3_vl"
+    export(source, "easyr1", replace(made, settings=replace(settings, for_sft=False, for_rl=True)), DatasetIssues())
+    truth = written(made.folder / "train.jsonl")[1]["answer"]
+    rewards = kit("thinkseg_rewards", made.folder)
+    absent = 'None.\n</think><answer>{"keyframe_timestamp": null, "bbox_2d_list": []}</answer>'
+    inputs = [{"response": start + absent, "ground_truth": truth} for start in ("", "<think>", "<answer>")]
+    assert [score["format"] for score in rewards.compute_scores(inputs)] == [1.0, 1.0, 0.0]
 
 
 def test_llamafactory_settings_fit_large_images(source, job):

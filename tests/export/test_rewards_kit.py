@@ -6,12 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import select_frames
 from thinkseg.export.samples import ExportSettings, ground_truth
 from thinkseg.models.policies.scripted import ScriptedPolicy
+from thinkseg.ops.chat_text import escape_control_tokens
 from thinkseg.ops.masks import from_stacks
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import REWARDS, Prompt, Rollout
@@ -91,6 +94,13 @@ def test_rewards_equal_thinkseg_rewards(rewards, film, chain, coordinates):
                 replies,
             )
     assert len(failures) >= 6
+
+
+@given(
+    st.lists(st.sampled_from(["<", ">", "|", "im_end", "image", "/", "[", "IMG", "]", " ", "\u200b", "é"])).map("".join)
+)
+def test_escape_control_tokens_equals_that_of_prompts(rewards, text):
+    assert rewards.escape_control_tokens(text) == escape_control_tokens(text)
 
 
 def test_rewards_all_but_consistency_exist(rewards):

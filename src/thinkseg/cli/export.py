@@ -164,7 +164,10 @@ def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits) -> 
     view = traits.view
     policy = ScriptedPolicy([], coordinates=view.coordinates, size_multiple=traits.size_multiple, view=view)
     kind = FORMATS[format]
-    samples = ExportSettings(settings.chain, settings.view(policy), ImageWriter(folder), kind.for_sft, kind.for_rl)
+    images = ImageWriter(folder)
+    samples = ExportSettings(
+        settings.chain, settings.view(policy), images, kind.for_sft, kind.for_rl, opening=traits.opening
+    )
     name = _name(settings)
     return ExportJob(folder, settings.out, "", name, samples, settings.model, traits.size_multiple, settings.info)
 
@@ -179,7 +182,8 @@ def _traits(settings: ExportOptions) -> Traits:
         from thinkseg.models.policies.qwen.checkpoint import load_view
         from thinkseg.models.policies.qwen.encoder import Encoder
 
-        known: Traits | None = Traits(Encoder.load(place).size_multiple, load_view(place))
+        encoder = Encoder.load(place)
+        known: Traits | None = Traits(encoder.size_multiple, load_view(place), encoder.template.opening)
     else:
         known = family_of(settings.model)
     if known is None and not settings.coordinates:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.export.samples import ExportSample, ExportSettings
+from thinkseg.ops.chat_text import TAGS, escape_control_tokens
 from thinkseg.types import Dialogue, Turn, View
 
 PLACEHOLDER = "<image>"
@@ -28,9 +29,9 @@ def turn_text(turn: Turn) -> str:
 
 
 def messages_of(dialogue: Dialogue) -> list[dict[str, str]]:
-    """Returns a dialogue as messages of a user and an assistant."""
+    """Returns a dialogue as messages of a user and an assistant. Replies have no control tokens but their tags."""
     return [
-        {"role": "assistant", "content": part}
+        {"role": "assistant", "content": escape_control_tokens(part, kept=TAGS)}
         if isinstance(part, str)
         else {"role": "user", "content": turn_text(part)}
         for part in dialogue

@@ -12,7 +12,7 @@ from thinkseg.chains import get_chain
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
-from thinkseg.export.samples import ExportSample, ExportSettings, SkipSampleError, check_placeholders
+from thinkseg.export.samples import ExportSample, ExportSettings, SkipSampleError
 from thinkseg.export.sources import ExportSource
 from thinkseg.types import ProgressCallback
 
@@ -106,10 +106,7 @@ class _Samples:
     def _sample(self, number: int) -> ExportSample | None:
         with self._issues.skipping():
             try:
-                sample = self._source.sample(number, self._settings)
-                check_placeholders(sample)
+                return self._source.sample(number, self._settings)
             except SkipSampleError as reason:
                 self.skipped[str(reason)] += 1
-            else:
-                return sample
         return None

@@ -29,6 +29,9 @@ ROLES = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assi
 TEMPLATES = {"pixels": "qwen2_vl", "normalized_1000": "qwen3_vl_nothink"}
 """LLaMA-Factory's chat templates of Qwen2.5-VL and Qwen3-VL, by the coordinates of these families."""
 
+THINKING_TEMPLATE = "qwen3_vl"
+"""Its chat template of Qwen3-VL models whose own template opens the thinking."""
+
 SETTINGS = """\
 # llamafactory-cli train {config}        from the folder this file is in
 model_name_or_path: {model}
@@ -110,6 +113,9 @@ def _row(sample: ExportSample, prefix: str) -> dict[str, Any]:
 
 def _settings(job: ExportJob) -> str:
     settings = job.settings
+    template = TEMPLATES[settings.view.coordinates]
+    if settings.opening and settings.view.coordinates == "normalized_1000":
+        template = THINKING_TEMPLATE
     views = [settings.first_view, settings.view.closeup] if settings.chain == "revseg" else [settings.view]
     return SETTINGS.format(
         config=CONFIG,
@@ -118,7 +124,7 @@ def _settings(job: ExportJob) -> str:
         output=_quoted(f"saves/{job.name}"),
         info=_quoted("." if job.info is None else _relative(job.out, job.info.parent)),
         pixels=max(view.frame_wh[0] * view.frame_wh[1] for view in views),
-        template=TEMPLATES[settings.view.coordinates],
+        template=template,
         tokens=prompt_tokens(settings, job.size_multiple) + response_tokens(settings, job.size_multiple),
     )
 

@@ -21,9 +21,6 @@ from thinkseg.export.images import ImageWriter
 from thinkseg.rewards import Prompt
 from thinkseg.types import Dialogue, Turn, View
 
-PLACEHOLDERS = ("<image>", "<video>", "<audio>")
-"""Markers that other trainers replace with images; text that contains one has no image for it."""
-
 DESCRIPTION = "{description}"
 """Stands for the description of the first reply in the text of the second turn."""
 
@@ -59,13 +56,14 @@ class ExportSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportSettings:
-    """How samples are made. for_sft, for_rl: see `Format`."""
+    """How samples are made. for_sft, for_rl: see `Format`. opening: see `thinkseg.models.policies.families.Traits`."""
 
     chain: str
     view: View
     images: ImageWriter
     for_sft: bool
     for_rl: bool
+    opening: str = ""
 
     @property
     def first_view(self) -> View:
@@ -106,13 +104,6 @@ def query_or_skip(query: str) -> str:
         return checked_query(query)
     except SettingsError:
         raise SkipSampleError("invalid query") from None
-
-
-def check_placeholders(sample: ExportSample) -> None:
-    """Raises SkipSampleError if a text of the dialogue contains one of `PLACEHOLDERS`."""
-    texts = [text for part in sample.dialogue for text in ([part] if isinstance(part, str) else part.content)]
-    if any(placeholder in text for text in texts if isinstance(text, str) for placeholder in PLACEHOLDERS):
-        raise SkipSampleError(f"text contains {', '.join(PLACEHOLDERS[:-1])} or {PLACEHOLDERS[-1]}")
 
 
 def write_or_skip(write: Callable[..., str], *content: Any) -> str:
@@ -169,4 +160,5 @@ def ground_truth(prompt: Prompt, shown: Shown, settings: ExportSettings) -> dict
         "has_target": prompt.sample.truth.num_objects > 0,
         "areas": [prompt.areas[frame] for frame in shown.indices],
         "boxes": [prompt.boxes[frame].tolist() for frame in shown.indices],
+        **({"opening": settings.opening} if settings.opening else {}),
     }

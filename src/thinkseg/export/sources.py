@@ -32,6 +32,7 @@ from thinkseg.export.samples import (
     second_turn,
     write_or_skip,
 )
+from thinkseg.ops.chat_text import escape_control_tokens
 from thinkseg.rewards import Prompt
 from thinkseg.types import Frames, View
 
@@ -195,7 +196,7 @@ class _MaskReplies:
     def choice(self, shown: Shown) -> tuple[Choice, TrueBoxes]:
         keyframe, boxes = self._answer()
         # The query is the only description of the targets.
-        description = "" if keyframe is None else checked_query(self._prompt.sample.query)
+        description = "" if keyframe is None else escape_control_tokens(checked_query(self._prompt.sample.query))
         return Choice("", keyframe, description), lambda _: boxes
 
     def _answer(self) -> tuple[int | None, np.ndarray]:

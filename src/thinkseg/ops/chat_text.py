@@ -13,8 +13,11 @@ THINK, THINK_END = "<think>", "</think>"
 TAGS = (THINK, THINK_END, "<answer>", "</answer>")
 """Tags around the thinking and the answer of a reply."""
 
-_CONTROL_TOKEN = re.compile(r"<[^\s<>]+>|\[/?(?:IMG|INST|gMASK)\w*\]")
-"""Text of the form of a control token of any model family, a placeholder of a trainer or a tag of a reply."""
+_CONTROL_TOKEN = re.compile(r"(?=(<[^\s<>]+>|\[/?(?:IMG|INST|gMASK)\w*\])).")
+"""The start of a text of the form of a control token of any model family, a placeholder of a trainer or a tag.
+
+A lookahead also finds one within another.
+"""
 
 
 def escape_control_tokens(text: str, kept: Collection[str] = ()) -> str:
@@ -22,7 +25,7 @@ def escape_control_tokens(text: str, kept: Collection[str] = ()) -> str:
 
     kept: tokens that stay as they are.
     """
-    return _CONTROL_TOKEN.sub(lambda found: found[0] if found[0] in kept else f"{found[0][0]} {found[0][1:]}", text)
+    return _CONTROL_TOKEN.sub(lambda found: found[0] if found[1] in kept else f"{found[0]} ", text)
 
 
 def without_thinking(text: str) -> str:

@@ -15,7 +15,8 @@ The ground truth of a prompt is a JSON object:
      "coordinates": "pixels",        of the frame, or "normalized_1000": 0 to 1000 of its sides
      "has_target": true,             false: the right answer is that there is no target
      "areas": [5210, 4800],          pixels of the targets in each frame shown
-     "boxes": [[[8, 16, 90, 71]], []]}   xyxy of the visible targets in each frame shown
+     "boxes": [[[8, 16, 90, 71]], []],   xyxy of the visible targets in each frame shown
+     "opening": "<think>\\n"}            optional: the start of every reply that the chat template puts into the prompt
 
 Replies are untrusted text of any length. Time and memory are linear in the length, and JSON is parsed only if the
 answer is short and shallow.
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -130,6 +132,7 @@ def read_truth(text: str) -> Truth:
 
 def parse_rollout(replies: list[str], truth: Truth) -> Rollout:
     """Parses the replies of one dialogue."""
+    replies = [complete_reply(reply, truth) for reply in replies]
     if truth["chain"] == "veason":
         try:
             keyframe, boxes = parse_answer(replies[0], truth)
@@ -146,6 +149,16 @@ def parse_rollout(replies: list[str], truth: Truth) -> Rollout:
         return Rollout(keyframe, parse_boxes(replies[1], truth), num_replies=2)
     except AnswerError as reason:
         return Rollout(keyframe, None, str(reason), num_replies=2)
+
+
+def complete_reply(reply: str, truth: Truth) -> str:
+    """Returns a reply with the start that the chat template put into the prompt, unless the trainer has added it."""
+    return reply if TAGS[0] in reply else truth.get("opening", "") + reply
+
+
+def escape_control_tokens(text: str) -> str:
+    """Inserts a space after the first character of each control token or placeholder: `<image>` -> `< image>`."""
+    return re.sub(r"(?=<[^\s<>]+>|\[/?(?:IMG|INST|gMASK)\w*\]).", r"\g<0> ", text)
 
 
 def format_strict(rollout: Rollout, truth: Truth) -> float:

@@ -77,12 +77,13 @@ class TwoTurns(AgentLoopBase):
         """Returns the image and the text of the second turn; None if the first reply chooses no frame."""
         truth = thinkseg_rewards.read_truth(row["reward_model"]["ground_truth"])
         try:
-            frame, description = thinkseg_rewards.parse_choice(reply, truth)
+            frame, description = thinkseg_rewards.parse_choice(thinkseg_rewards.complete_reply(reply, truth), truth)
         except thinkseg_rewards.AnswerError:
             return None
         if frame is None:
             return None
         image = Image.open(FOLDER / row["extra_info"]["closeups"][frame]).convert("RGB")
+        description = thinkseg_rewards.escape_control_tokens(description)
         return image, row["extra_info"]["closeup_text"].replace("{description}", description)
 
     async def _add_turn(self, dialogue: _Dialogue, image: Image.Image, text: str) -> None:
