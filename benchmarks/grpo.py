@@ -49,6 +49,7 @@ from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt, Reward
 from thinkseg.training.grpo import step as grpo_step
 from thinkseg.training.grpo import train as grpo
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.recipes import ModelRecipe
@@ -255,7 +256,8 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
     with patch.dict(REWARDS, rewards), patch.object(grpo_step, "Engine", Endless), tempfile.TemporaryDirectory() as out:
         recipe = recipe_of(arguments, folder)
         trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
-        step = GrpoStep(recipe, trained, reference, Encoder.load(folder), recipe.view, Path(out))
+        source = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+        step = GrpoStep(recipe, source, trained, reference, Encoder.load(folder), recipe.view, Path(out))
         vars(step).update(prompts=prompts, _roll_out=costs.timed_rollout(step._roll_out))
         trainer = grpo._trainer(recipe, Path(out), step)
         trainer.add_callback(costs)

@@ -18,6 +18,7 @@ from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training.grpo.metrics import reduce_metrics
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.trainer import resolve_view, trainable
@@ -58,7 +59,8 @@ def groups_of(recipe: GrpoRecipe, name: str) -> tuple[float, torch.Tensor]:
     source = resolve_model(name)
     model = trainable(load_model(source, "fp32", "cpu"), recipe.model, recipe.gradient_checkpointing)
     encoder = Encoder.load(source)
-    step = GrpoStep(recipe, model, None, encoder, resolve_view(recipe.view, model, encoder), Path())
+    prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+    step = GrpoStep(recipe, prompts, model, None, encoder, resolve_view(recipe.view, model, encoder), Path())
     packed = step.prepare(range(recipe.prompts_per_step), 1)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = []

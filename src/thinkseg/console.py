@@ -110,6 +110,11 @@ def _live_line() -> Live:
     )
 
 
+def warn(text: str) -> None:
+    """Prints a line to standard error."""
+    print(f"thinkseg: {text}", file=sys.stderr)
+
+
 class TimeLeft:
     """Estimates how long the remaining rows take, from the time of those done so far.
 

@@ -276,3 +276,28 @@ def test_annotate_damaged_answer_raises_with_its_id(clips, tmp_path, field, valu
     (tmp_path / "answers.jsonl").write_text(json.dumps({**row, field: value}) + "\n")
     with pytest.raises(DatasetError, match=r"answers\.jsonl, single/0: "):
         run(clips("single/0"), tmp_path, Script(good))
+
+
+def test_annotate_other_data_prompts_or_annotator_raises(clips, tmp_path, monkeypatch):
+    run(clips(*NAMES), tmp_path, Script(good))
+    source = clips(*NAMES)
+    monkeypatch.setattr(source, "fingerprint", lambda name: {"query": "the dog", "masks": name})
+    with pytest.raises(SettingsError, match=r"another one, or was changed since \(query of single/0\)"):
+        run(source, tmp_path, Script(good))
+    annotator = Script(good)
+    annotator.fingerprint = {"root": "/models/b"}
+    with pytest.raises(SettingsError, match=r"annotator 'script' was changed or replaced since \(root\)"):
+        run(clips(*NAMES), tmp_path, annotator)
+    monkeypatch.setattr("thinkseg.annotation.build.TEMPLATES", ("Explain.",))
+    with pytest.raises(SettingsError, match="the prompts was changed"):
+        run(clips(*NAMES), tmp_path, Script(good))
+
+
+def test_annotate_frames_of_lost_row_are_replaced(clips, tmp_path):
+    run(clips("single/0"), tmp_path, Script(good))
+    image = next((tmp_path / "frames").rglob("*.jpg"))
+    expected = image.read_bytes()
+    image.write_bytes(b"of other data")
+    (tmp_path / "answers.jsonl").write_bytes(b"")
+    run(clips("single/0"), tmp_path, Script(good))
+    assert image.read_bytes() == expected

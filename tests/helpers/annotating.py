@@ -31,6 +31,9 @@ class Clips:
         self.errors: dict[str, Exception] = {}
         self._make = make
 
+    def fingerprint(self, name: str) -> dict[str, str]:
+        return {"query": "the cat", "masks": name}
+
     def sample(self, name: str) -> tuple[VideoSample, range]:
         if name in self.errors:
             raise self.errors[name]

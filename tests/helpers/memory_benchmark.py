@@ -22,6 +22,12 @@ class MemoryFiles:
     def foreground(self, video, size_wh):
         return None
 
+    def frame_fingerprint(self, video):
+        return ""
+
+    def mask_fingerprint(self, video, obj):
+        return obj
+
 
 def benchmark_of(samples):
     """Returns a benchmark with one expression per sample, whose key is the sample's id and "/0"; all frames count."""

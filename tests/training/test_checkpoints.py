@@ -55,11 +55,45 @@ def test_claimed_damaged_recipe_raises(tmp_path: Path) -> None:
 
 def test_claimed_second_run_raises(tmp_path: Path) -> None:
     recipe = Lora(rank=2)
-    with claimed(recipe, tmp_path), pytest.raises(SettingsError, match="is in use by another run"):
-        claimed(recipe, tmp_path).__enter__()
-    with pytest.raises(ZeroDivisionError), claimed(recipe, tmp_path):
+    with claimed(recipe, tmp_path, {}), pytest.raises(SettingsError, match="is in use by another run"):
+        claimed(recipe, tmp_path, {}).__enter__()
+    with pytest.raises(ZeroDivisionError), claimed(recipe, tmp_path, {}):
         _ = 1 / 0
-    with claimed(recipe, tmp_path):  # after an exception in the previous block
+    with claimed(recipe, tmp_path, {}):  # after an exception in the previous block
         pass
     with pytest.raises(SettingsError, match="another recipe"):
-        claimed(Lora(rank=4), tmp_path).__enter__()
+        claimed(Lora(rank=4), tmp_path, {}).__enter__()
+
+
+def test_claimed_other_inputs_raises(tmp_path: Path) -> None:
+    recipe, inputs = Lora(rank=2), {"policy": {"model.safetensors": "1"}, "data": {"samples.jsonl": "2"}}
+    for _ in range(2):
+        with claimed(recipe, tmp_path, inputs):
+            pass
+    with pytest.raises(SettingsError, match=r"the policy was changed or replaced since \(model.safetensors\)"):
+        claimed(recipe, tmp_path, {**inputs, "policy": {"model.safetensors": "3"}}).__enter__()
+    with pytest.raises(SettingsError, match=r"the data was changed or replaced since \(samples.jsonl\)"):
+        claimed(recipe, tmp_path, {**inputs, "data": {}}).__enter__()
+
+
+def test_claimed_folder_of_earlier_version_gets_fingerprints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with claimed(Lora(rank=2), tmp_path, {}):
+        pass
+    (tmp_path / "fingerprints.json").unlink()
+    assert capsys.readouterr().err == ""
+    for inputs in ({"policy": {"config.json": "1"}}, {"policy": {"config.json": "1"}}):
+        with claimed(Lora(rank=2), tmp_path, inputs):
+            pass
+    assert capsys.readouterr().err.count("did not record") == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_claimed_damaged_fingerprints_raises(tmp_path: Path, text: str) -> None:
+    inputs = {"policy": {"config.json": "1"}}
+    with claimed(Lora(rank=2), tmp_path, inputs):
+        pass
+    (tmp_path / "fingerprints.json").write_text(text)
+    with pytest.raises(SettingsError):
+        claimed(Lora(rank=2), tmp_path, inputs).__enter__()

@@ -48,6 +48,7 @@ class ServedAnnotator:
 
     def __init__(self, policy: EndpointPolicy, seed: int) -> None:
         self.name = policy.name
+        self.fingerprint = policy.fingerprint
         self.concurrency = policy.client.settings.concurrency
         self.max_reply_tokens = policy.sampling.max_new_tokens
         self._policy = policy

@@ -119,7 +119,7 @@ def count_reasons(verifications: Sequence[Verification]) -> dict[str, int]:
 
 def _rejected_line(one: Verification) -> str:
     # "seconds" is the only field that differs between runs.
-    fields = {name: value for name, value in one.row.items() if name != "seconds"}
+    fields = {name: value for name, value in one.row.items() if name not in ("seconds", "fingerprint")}
     return json.dumps({**fields, "reasons": list(one.reasons)}) + "\n"
 
 

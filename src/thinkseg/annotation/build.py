@@ -37,9 +37,12 @@ from thinkseg.annotation.costs import CostTracker
 from thinkseg.annotation.prompts import TEMPLATES
 from thinkseg.annotation.sampling import seeded_hash
 from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
+from thinkseg.chains.veason import LABELS
 from thinkseg.data.cot import write_frames
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import ModelError, ThinkSegError
+from thinkseg.models.fingerprint import fingerprint_of
+from thinkseg.storage.fingerprint import text_fingerprint
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Reply, View
@@ -95,13 +98,16 @@ def annotate(
     invalid files; ModelError if the budget cannot be tracked.
     """
     with ResultFolder(out, _stored_settings(source, annotator, settings), ANSWERS) as folder:
-        rows = {name: upgraded(row) for name, row in folder.rows.items()}
+        folder.rows = {name: upgraded(row) for name, row in folder.rows.items()}
+        folder.check_rows(source.fingerprint)
+        rows = dict(folder.rows)
         for reply in filter(None, map(reply_of, rows.values())):
             costs.record(reply)
         todo = [candidate for candidate in drawn if candidate.id not in rows]
         num_other_rows = len(rows) - (len(drawn) - len(todo))
 
         def keep(row: Row) -> None:
+            row["fingerprint"] = source.fingerprint(row["id"])
             folder.add(row)
             rows[row["id"]] = row
             if on_answer:
@@ -131,6 +137,10 @@ def _stored_settings(source: AnnotationSource, annotator: Annotator, settings: A
             "num_frames": view.num_frames,
             "frame_wh": list(view.frame_wh),
             "coordinates": view.coordinates,
+        },
+        "fingerprints": {
+            "annotator": dict(fingerprint_of(annotator)),
+            "prompts": {"annotation": text_fingerprint(repr(TEMPLATES), repr(LABELS))},
         },
     }
 

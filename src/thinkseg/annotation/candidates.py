@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark
+from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.cot import Targets, Type
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.errors import SettingsError
@@ -41,12 +41,8 @@ class AnnotationSource:
     """
 
     def __init__(self, benchmark: Benchmark, fps: float | None = None) -> None:
-        self.settings: dict[str, Any] = {
-            "data": benchmark.name,
-            "split": benchmark.split,
-            "fps": fps,
-            **benchmark.settings,
-        }
+        self.settings = benchmark.run_settings(fps)
+        self._data = DataFingerprint(benchmark)
         self._benchmark = benchmark
         self._fps = fps
         self._expressions = {one.key: one for one in benchmark.expressions if one.objects is not None}
@@ -57,6 +53,10 @@ class AnnotationSource:
         if not self.candidates:
             problem = "the targets are not public" if benchmark.expressions else "no expression can be read"
             raise SettingsError(f"{benchmark.name}, split {benchmark.split!r}: {problem}; choose another split")
+
+    def fingerprint(self, name: str) -> dict[str, str] | None:
+        """Returns the fingerprints of a question's data, see `DataFingerprint.of`; None for an unknown id."""
+        return self._data.of(self._expressions[name]) if name in self._expressions else None
 
     def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
         """Returns the question with this id, which has a ground truth, and the frames that are annotated."""

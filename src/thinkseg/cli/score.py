@@ -63,7 +63,7 @@ def score(
     if csv:
         write_csv(rows, csv)
     if out:
-        settings = {"data": dataset.name, "split": dataset.split, **opened.settings, "predictions": str(predictions)}
+        settings = {**opened.run_settings(), "predictions": str(predictions)}
         _write(out, settings, rows, scores)
     print(format_scores(scores))
     options.print_issues(opened)

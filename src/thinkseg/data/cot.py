@@ -34,7 +34,8 @@ import numpy as np
 
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, is_safe_name, read_json, read_lines
-from thinkseg.storage.atomic import new_folder
+from thinkseg.storage.atomic import delete, new_folder
+from thinkseg.storage.fingerprint import file_fingerprint, sample_fingerprint, text_fingerprint
 from thinkseg.types import RENAMED_COORDINATES, Coordinates, LabelUnit, View
 
 Type = Literal["referring", "reasoning"]
@@ -43,6 +44,9 @@ Targets = Literal["single", "multiple", "none"]
 SETTINGS, SAMPLES, FRAMES = "settings.json", "samples.jsonl", "frames"
 
 JPEG_QUALITY = 95
+MAX_FRAMES = 1024
+"""Of a set, that its fingerprint reads."""
+
 MAX_SIDE = 100_000
 """Pixels; a larger video size is invalid."""
 
@@ -86,6 +90,15 @@ class CotSet:
     view: View
     boxes_in_thinking: bool
     samples: tuple[CotSample, ...]
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the fingerprints of the samples, and of up to `MAX_FRAMES` frames."""
+        frames = [self.root / name for sample in self.samples for name in sample.frames]
+        return {
+            SAMPLES: file_fingerprint(self.root / SAMPLES),
+            SETTINGS: text_fingerprint(repr(self.view), repr(self.boxes_in_thinking)),
+            FRAMES: sample_fingerprint(frames, MAX_FRAMES),
+        }
 
     def images(self, sample: CotSample) -> list[np.ndarray]:
         """Reads the frames of a sample, uint8 RGB (H, W, 3) of one size. Raises VideoError if one is unreadable."""
@@ -157,15 +170,14 @@ def frame_names(sample_id: str, count: int) -> tuple[str, ...]:
 
 
 def write_frames(root: Path, names: Sequence[str], images: Sequence[np.ndarray]) -> None:
-    """Writes the frames of a sample, uint8 RGB (H, W, 3), atomically; an existing folder is not changed.
+    """Writes the frames of a sample, uint8 RGB (H, W, 3), atomically; an existing folder is replaced.
 
     names: from `frame_names`. Raises OSError if a file cannot be written.
     """
     from PIL import Image
 
     folder = (root / names[0]).parent
-    if folder.is_dir():
-        return
+    delete(folder)
     with new_folder(folder) as partial:
         for name, image in zip(names, images, strict=True):
             # Chroma subsampling blurs small colored objects.

@@ -10,6 +10,7 @@ from thinkseg.evaluation.aggregation import Estimate, difference, expression_row
 from thinkseg.evaluation.old_results import read_results
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.evaluation.scores import metrics_table, nested
+from thinkseg.storage.fingerprint import first_change
 from thinkseg.storage.result_folder import finish_interrupted
 from thinkseg.storage.run_folder import Row, read_settings
 
@@ -45,6 +46,7 @@ def compare(first: Path, second: Path, corrected: bool = False) -> Comparison:
     rows = [before[name] for name in shared], [after[name] for name in shared]
     if others := [name for name in shared if before[name]["video"] != after[name]["video"]]:
         raise SettingsError(f"{first} and {second}: {others[0]} has different videos; compare runs on the same data")
+    _check_data(first, second, *rows)
     protocol = protocol_of(benchmark, rows[0], corrected)
     metrics = nested(difference(*rows, protocol.metrics))
     both = expression_rows(rows[0]), expression_rows(rows[1])
@@ -84,6 +86,17 @@ def _common_benchmark(first: Path, second: Path) -> str:
                 f"{first} and {second}: {key} differs, {one!r} and {other!r}; compare runs on the same data"
             )
     return str(before.get("data"))
+
+
+def _check_data(first: Path, second: Path, before: list[Row], after: list[Row]) -> None:
+    """Raises SettingsError if two runs answered other data under the same ids. Rows of earlier versions do not say."""
+    for one, other in zip(before, after, strict=True):
+        if "fingerprint" in one and "fingerprint" in other:
+            change = first_change({"data": one["fingerprint"]}, {"data": other["fingerprint"]})
+            if change:
+                raise SettingsError(
+                    f"{first} and {second}: {change[1]} of {one['id']} differs; compare runs on the same data"
+                )
 
 
 def _j_and_f(row: Row) -> float:

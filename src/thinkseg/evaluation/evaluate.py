@@ -10,6 +10,7 @@ video.
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,12 +24,15 @@ from typing import Any, TypeVar
 
 import thinkseg
 from thinkseg.chains import get_chain
+from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
+from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.evaluation.old_results import checked_rows
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pngs
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import aggregate
+from thinkseg.models.fingerprint import fingerprint_of
 from thinkseg.pipeline import resolve_view, segment_samples
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
@@ -66,9 +70,15 @@ class Method:
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the results, as plain JSON values. Raises SettingsError for an unknown chain or view."""
-        get_chain(self.chain)
+        chain = get_chain(self.chain)
         names = {"chain": self.chain, "policy": self.policy.name, "tracker": self.tracker.name}
-        return {**names, "version": thinkseg.__version__, "view": asdict(self.resolved_view)}
+        fingerprints = {
+            "policy": fingerprint_of(self.policy),
+            "tracker": fingerprint_of(self.tracker),
+            "prompts": {self.chain: prompt_fingerprint(chain, self.resolved_view)},
+        }
+        view = asdict(self.resolved_view)
+        return {**names, "version": thinkseg.__version__, "view": view, "fingerprints": fingerprints}
 
 
 def evaluate(
@@ -92,12 +102,14 @@ def evaluate(
     on_row: called with each row and the number of rows so far, rows of earlier calls first.
 
     Returns the content of scores.json. Issues of the data set go to `benchmark.issues` and have no row.
-    Raises SettingsError if `out` cannot be written, holds results of other settings, or is in use by another run.
+    Raises SettingsError if `out` cannot be written, holds results of other settings, models, prompts or data, or is in
+    use by another run.
     """
-    names = {"data": benchmark.name, "split": benchmark.split, "fps": fps, **benchmark.settings}
+    data = DataFingerprint(benchmark)
     expressions = {expression.key: expression for expression in benchmark.expressions}
-    with ResultFolder(out, {**(settings or {}), **names, **method.settings()}) as folder:
+    with ResultFolder(out, {**(settings or {}), **benchmark.run_settings(fps), **method.settings()}) as folder:
         folder.rows = checked_rows(folder.rows.values(), out / ROWS)
+        folder.check_rows(lambda name: data.of(expressions[name]) if name in expressions else None)
         todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
 
         def keep(segmentation: Segmentation) -> Row | None:
@@ -105,6 +117,7 @@ def evaluate(
             with benchmark.issues.skipping():
                 row = sample_row(segmentation, method.resolved_view, benchmark, expression)
                 _write_masks(segmentation, benchmark.videos[expression.video], expression, out, save_png)
+                row["fingerprint"] = data.of(expression)
                 folder.add(row)
                 return row
             return None
@@ -180,11 +193,14 @@ def _samples(benchmark: Benchmark, expressions: Iterable[Expression], fps: float
 
 
 def _write_masks(segmentation: Segmentation, video: Video, expression: Expression, out: Path, save_png: bool) -> None:
-    """Writes the masks of an answer; a failure has none."""
-    if segmentation.answer is None:
-        return
-    masks = segmentation.masklets
+    """Writes the masks of an answer; a failure has none, and those of an answer whose row was lost are removed."""
+    rles, pictures = rle_path(out, expression), out / PICTURES / expression.folders[0]
     with writing(out):
-        write_masklets(masks, rle_path(out, expression))
+        if segmentation.answer is None:
+            rles.unlink(missing_ok=True)
+            shutil.rmtree(pictures, ignore_errors=True)
+            return
+        masks = segmentation.masklets
+        write_masklets(masks, rles)
         if save_png:
-            write_pngs(masks, range(masks.num_frames), video, out / PICTURES / expression.folders[0])
+            write_pngs(masks, range(masks.num_frames), video, pictures)

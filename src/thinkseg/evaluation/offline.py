@@ -19,6 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.issues import DatasetFileError, IssueKind
 from thinkseg.errors import VideoError
 from thinkseg.evaluation.aggregation import expression_rows
@@ -108,9 +109,11 @@ def _ignored_by_children(*signals: signal.Signals) -> Iterator[None]:
 def _score_video(benchmark: Benchmark, predictions: Predictions, expressions: Sequence[Expression]) -> VideoScores:
     rows: list[Row] = []
     issues: list[Issue] = []
+    data = DataFingerprint(benchmark)
     for expression in expressions:
         with _collecting(issues):
-            rows.append(prediction_row(benchmark, expression, predictions))
+            row = prediction_row(benchmark, expression, predictions)
+            rows.append({**row, "fingerprint": data.of(expression)})
     if not issues:
         with _collecting(issues):
             rows += list(object_rows(benchmark, benchmark.videos[expressions[0].video], predictions))

@@ -1,6 +1,7 @@
 """A folder of results of a run that can be interrupted at any moment and resumed.
 
-    settings.json   settings of the run; a folder has the results of one setting only
+    settings.json   settings of the run; a folder has the results of one setting only. Its "fingerprints" are those of
+                    what the run read, such as the weights of its models (`thinkseg.storage.fingerprint`)
     results.jsonl   one row per line, appended when it is known
     scores.json     metrics of all rows, written at the end
 
@@ -13,14 +14,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from thinkseg.console import warn
 from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replace_json, replacing
+from thinkseg.storage.fingerprint import Fingerprints, first_change
 from thinkseg.storage.outputs import claimed, writing
 from thinkseg.types import RENAMED_COORDINATES
 
@@ -33,15 +36,19 @@ A row with the key "object" is about one object of a video whose objects are sco
 RECORDED = ("device", "precision")
 """Settings that are recorded but not compared: where a model runs is no property of its results."""
 
+FINGERPRINTS = "fingerprints"
+"""Key of settings.json."""
+
 SETTINGS, ROWS, SCORES = "settings.json", "results.jsonl", "scores.json"
 
 
 class ResultFolder:
     """The folder `out`, created if missing, for results of one setting. A context manager that locks the folder.
 
-    settings: plain JSON values. name: of the file of rows.
+    settings: plain JSON values, with "fingerprints". name: of the file of rows.
     rows: by id, those of earlier runs included.
     Raises SettingsError if the folder cannot be written, has results of other settings, or is in use by another run.
+    A folder of an earlier version has no fingerprints: it gets them, and a line on standard error.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], name: str = ROWS) -> None:
@@ -66,6 +73,30 @@ class ResultFolder:
             _append_line(json.dumps(row).encode(), self._path)
         self.rows[row["id"]] = row
 
+    def check_rows(self, fingerprint_of: Callable[[str], Mapping[str, str] | None]) -> None:
+        """Raises SettingsError if a row is about data that have changed since.
+
+        fingerprint_of: returns the fingerprints of a row's data by its id; None for an id that the data do not have.
+        They are stored as the row's "fingerprint"; a row of an earlier version gets it.
+        """
+        completed = dict(self.rows)
+        for name, row in self.rows.items():
+            if (now := fingerprint_of(name)) is None:
+                continue
+            completed[name] = {"fingerprint": now, **row}
+            if change := first_change({"data": completed[name]["fingerprint"]}, {"data": now}):
+                raise SettingsError(
+                    f"{self.out}: the data set is another one, or was changed since ({change[1]} of {name}): restore"
+                    " it, or choose another folder"
+                )
+        if completed != self.rows:
+            self._rewrite(completed)
+
+    def _rewrite(self, rows: dict[str, Row]) -> None:
+        with writing(self.out), replacing(self._path) as partial:
+            partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows.values()), "utf-8")
+        self.rows = rows
+
     def finish(self, scores: Any) -> None:
         """Writes the metrics of all rows, plain JSON values."""
         with writing(self.out):
@@ -79,10 +110,30 @@ class ResultFolder:
                 raise SettingsError(f"{self.out} has results but no {SETTINGS}: choose another folder")
             replace_json(settings, path)
         stored, wanted = read_settings(self.out), json.loads(json.dumps(settings))
-        compared = {*stored, *wanted}.difference(RECORDED)
+        compared = {*stored, *wanted}.difference(RECORDED, [FINGERPRINTS])
         if differing := sorted(key for key in compared if stored.get(key) != wanted.get(key)):
             changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
             raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder")
+        if FINGERPRINTS not in stored and FINGERPRINTS in wanted:
+            warn_unknown_inputs(self.out)
+            replace_json({**stored, FINGERPRINTS: wanted[FINGERPRINTS]}, path)
+        elif FINGERPRINTS in wanted:
+            check_inputs(self.out, stored[FINGERPRINTS], wanted[FINGERPRINTS], wanted)
+
+
+def check_inputs(out: Path, before: Fingerprints, now: Fingerprints, names: Mapping[str, Any]) -> None:
+    """Raises SettingsError if an input of the run in a folder has changed. names: of inputs, for the message."""
+    if change := first_change(before, now):
+        name, parts = change
+        which = f"{name} {names[name]!r}" if name in names else name
+        raise SettingsError(
+            f"{out}: the {which} was changed or replaced since ({parts}): restore it, or choose another folder"
+        )
+
+
+def warn_unknown_inputs(out: Path) -> None:
+    """Prints that the run in a folder does not say what it read."""
+    warn(f"{out}: an earlier version did not record the models, prompts and data of this run; they count as unchanged")
 
 
 def _append_line(line: bytes, path: Path) -> None:

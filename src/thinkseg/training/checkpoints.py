@@ -10,7 +10,9 @@ from pathlib import Path
 
 from thinkseg.errors import SettingsError
 from thinkseg.storage import outputs
-from thinkseg.storage.atomic import new_folder, replacing
+from thinkseg.storage.atomic import new_folder, replace_json, replacing
+from thinkseg.storage.fingerprint import Fingerprints
+from thinkseg.storage.run_folder import check_inputs, warn_unknown_inputs
 from thinkseg.training import distributed
 from thinkseg.training.recipes import Settings
 
@@ -19,28 +21,46 @@ LOG_FILE = "log.jsonl"
 
 
 @contextmanager
-def claimed(recipe: Settings, out: Path) -> Iterator[None]:
-    """Writes the recipe to the folder, or compares it with the one there, and locks the folder during the block.
+def claimed(recipe: Settings, out: Path, inputs: Fingerprints) -> Iterator[None]:
+    """Writes the recipe and the fingerprints of the inputs to the folder, or compares them with those there, and locks
+    the folder during the block.
 
-    Raises SettingsError if the folder belongs to another recipe, is in use by another run, or cannot be written.
+    inputs: of the initial "policy", the "data" and whatever else decides the result beside the recipe.
+    Raises SettingsError if the folder belongs to another recipe or other inputs, is in use by another run, or cannot be
+    written.
     """
     with outputs.writing(out), ExitStack() as undo:
         with distributed.main_process_first():
             if distributed.rank() == 0:
                 undo.enter_context(outputs.claimed(out))
-            _check_recipe(recipe, out)
+            _check_recipe(recipe, out, inputs)
         yield
 
 
-def _check_recipe(recipe: Settings, out: Path) -> None:
+def _check_recipe(recipe: Settings, out: Path, inputs: Fingerprints) -> None:
     # Unset fields are omitted, so that runs of older recipes can resume.
     settings = recipe.model_dump_json(indent=2, exclude_none=True) + "\n"
-    stamp = out / "recipe.json"
+    stamp, fingerprints = out / "recipe.json", out / "fingerprints.json"
     if stamp.exists() and stamp.read_bytes() != settings.encode():
         raise SettingsError(f"{out}: holds the run of another recipe; choose another folder, or remove it")
+    if fingerprints.exists():
+        check_inputs(out, _stored(fingerprints), inputs, {})
+    else:
+        if stamp.exists():
+            warn_unknown_inputs(out)
+        replace_json(inputs, fingerprints)
     if not stamp.exists():
         with replacing(stamp) as partial:
             partial.write_text(settings)
+
+
+def _stored(fingerprints: Path) -> Fingerprints:
+    """Reads the fingerprints of a run; none if the file is damaged."""
+    try:
+        found: Fingerprints = json.loads(fingerprints.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return found
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -136,7 +136,7 @@ def test_folder_invalid_mask_raises_on_access(root):
 def test_folder_changed_file_raises(root):
     benchmark = open_benchmark("folder", root)
     write_rows(root, YARD, YARD, {**YARD, "masks": []})
-    with pytest.raises(DatasetFileError, match="line 3: no masks > 0; the file has changed"):
+    with pytest.raises(DatasetFileError, match="line 3: has changed since the data set was opened"):
         benchmark.sample(benchmark.expressions[2]).truth.area(0)
     (root / "queries.jsonl").unlink()
     with pytest.raises(DatasetFileError, match=r"queries\.jsonl: cannot be read"):
@@ -147,3 +147,13 @@ def test_folder_changed_file_raises(root):
 
 def test_folder_size_is_that_of_video(root):
     assert open_benchmark("folder", root).videos["clips/yard"].size_wh == SIZE_WH
+
+
+def test_folder_line_changed_since_it_was_read_raises(root):
+    opened = open_benchmark("folder", root)
+    bird = next(one for one in opened.expressions if one.id == "bird")
+    assert opened.truth(bird, (5, 4)).rles[0][1] is None
+    path = root / "queries.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"null", json.dumps(rle(LOW)).encode()))
+    with pytest.raises(DatasetFileError, match=r"line 3: has changed since the data set was opened"):
+        opened.truth(bird, (5, 4)).rles[0][1]

@@ -154,3 +154,15 @@ def test_mask_file_any_bytes_match_json_or_raise(path, data):
     except DatasetFileError:
         return
     assert set(json.loads(data)) == set(keys)
+
+
+def test_mask_file_changed_since_it_was_scanned_raises(written):
+    masks = written('{"1": [null]}')
+    before = masks.fingerprint
+    assert masks["1"].value == [None]
+    again = written('{"2": [], "1": [null]}')
+    with pytest.raises(DatasetFileError, match="has changed since the data set was opened; start again"):
+        masks["1"]
+    with pytest.raises(DatasetFileError, match="has changed since"):
+        pickle.loads(pickle.dumps(masks))["1"]
+    assert again.fingerprint != before

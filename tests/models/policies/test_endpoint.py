@@ -219,3 +219,20 @@ def test_run_chains_two_turns_served_model_retries_and_answers(question):
     assert (outcome.num_prompt_tokens, outcome.num_tokens) == (14, 6)
     assert second["messages"][:2] == [*first["messages"], {"role": "assistant", "content": choice}]
     assert [part["type"] for part in second["messages"][2]["content"]] == ["image_url", "text"]
+
+
+def test_connect_fingerprint_is_where_the_model_comes_from():
+    lists = [
+        {"id": "qwen3-vl", "root": "/models/a", "parent": None, "created": 7},
+        {"id": "other", "root": "/models/b"},
+    ]
+    with ScriptedServer(models=lists) as server:
+        assert connect(server).fingerprint == {"root": "/models/a"}
+    with ScriptedServer(models=[{**lists[0], "created": 8, "parent": "base"}]) as server:
+        assert connect(server).fingerprint == {"root": "/models/a", "parent": "base"}
+
+
+@pytest.mark.parametrize("models", [None, [], [{"id": "other"}], [3], [{"id": "qwen3-vl"}], [{}]])
+def test_connect_server_that_does_not_list_the_model_has_no_fingerprint(models):
+    with ScriptedServer(models=models) as server:
+        assert connect(server).fingerprint == {}

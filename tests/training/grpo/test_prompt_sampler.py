@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,17 @@ def test_prompt_dataset_repeated_reads_decode_once(source: str, revos: Path, mon
 def test_prompt_dataset_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere"):
         PromptDataset([PromptSource(name="revos", root=str(tmp_path / "nowhere"), split="valid")], 3, 0)
+
+
+def test_prompt_dataset_fingerprint_changes_with_data(revos: Path, tmp_path: Path) -> None:
+    def fingerprint(root: Path) -> dict[str, str]:
+        sources = [PromptSource(name="revos", root=str(folder), split="valid") for folder in (revos, root)]
+        return PromptDataset(sources, num_frames=3, seed=0).fingerprint()
+
+    shutil.copytree(revos, tmp_path / "copy")
+    before = fingerprint(revos)
+    assert fingerprint(tmp_path / "copy") == before
+    masks = tmp_path / "copy" / "mask_dict.json"
+    masks.write_text(masks.read_text() + " ")
+    assert [fingerprint(tmp_path / "copy")[name] == value for name, value in before.items()] == [True, False]
+    assert PromptDataset([PromptSource(name="shapes")], num_frames=3, seed=0).fingerprint() == {}

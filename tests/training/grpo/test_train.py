@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.grpo.train import train
@@ -247,7 +249,8 @@ def test_rollouts_depend_on_step_and_seed_only(qwen2_5: Path, tmp_path: Path) ->
     def replies(seed: int, step: int, warm: bool) -> list[Any]:
         wanted = recipe(qwen2_5, seed=seed)
         encoder = Encoder.load(qwen2_5)
-        one = GrpoStep(wanted, load_model(qwen2_5, "fp32"), None, encoder, wanted.view, tmp_path)
+        prompts = PromptDataset(wanted.data, wanted.num_frames, wanted.seed)
+        one = GrpoStep(wanted, prompts, load_model(qwen2_5, "fp32"), None, encoder, wanted.view, tmp_path)
         if warm:
             one.prepare([4, 5], step - 1)
         outcomes = one._roll_out([one.prompts[n] for n in (2, 3)], (2, 3), step)
@@ -256,3 +259,13 @@ def test_rollouts_depend_on_step_and_seed_only(qwen2_5: Path, tmp_path: Path) ->
     assert replies(0, 1, warm=False) == replies(0, 1, warm=True)
     assert replies(0, 1, warm=False) != replies(0, 2, warm=False)
     assert replies(0, 1, warm=False) != replies(1, 1, warm=False)
+
+
+def test_train_finished_run_of_replaced_policy_raises(qwen2_5: Path, tmp_path: Path) -> None:
+    shutil.copytree(qwen2_5, tmp_path / "policy")
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    train(recipe(tmp_path / "policy"), tmp_path / "out")
+    weights = tmp_path / "policy" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(SettingsError, match=r"the policy was changed or replaced since \(model.safetensors\)"):
+        train(recipe(tmp_path / "policy"), tmp_path / "out")

@@ -1,6 +1,7 @@
 """Training on a chain-of-thought set."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from thinkseg.data.cot import CotSet, read_cot_set
 from thinkseg.demonstrations import dialogue
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.storage.fingerprint import first_change
 from thinkseg.training import memory_plan
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft.data import KINDS, Mixture
 from thinkseg.training.sft.recipe import Recipe, Stage, load_recipe
-from thinkseg.training.sft.train import train
+from thinkseg.training.sft.train import inputs_of, train
 from thinkseg.types import View
 from tinymodels import changed
 
@@ -153,3 +155,23 @@ def test_cot_recipe_differs_from_veason_in_data_only() -> None:
     assert ours.cot_set == "runs/cot-revos"
     stages = tuple(changed_recipe(stage, data={"traces": 1.0}) for stage in ours.stages)
     assert changed_recipe(ours, cot_set=None, stages=stages) == theirs
+
+
+def test_train_edited_set_or_model_raises(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
+    model, cot = tmp_path / "model", tmp_path / "cot"
+    shutil.copytree(qwen2_5, model)
+    shutil.copytree(root, cot)
+    recipe = recipe_for(cot, model)
+    before = inputs_of(recipe)
+    shutil.copytree(cot, tmp_path / "copy")
+    assert inputs_of(recipe_for(tmp_path / "copy", model)) == before
+    image = next((cot / "frames").rglob("*.jpg"))
+    image.write_bytes(image.read_bytes() + b"x")
+    assert first_change(before, inputs_of(recipe)) == ("data", "frames")
+    before = inputs_of(recipe)
+    (cot / "samples.jsonl").write_text("".join(sorted((cot / "samples.jsonl").read_text().splitlines(True))[1:]))
+    assert first_change(before, inputs_of(recipe)) == ("data", "frames, samples.jsonl")
+    before = inputs_of(recipe)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert first_change(before, inputs_of(recipe)) == ("policy", "model.safetensors")

@@ -86,6 +86,14 @@ class Files(Protocol):
         """Returns the merged masks of all annotated objects; None if the benchmark has none."""
         ...
 
+    def frame_fingerprint(self, video: Video) -> str:
+        """Returns the fingerprint of some frames of a video, see `thinkseg.storage.fingerprint`."""
+        ...
+
+    def mask_fingerprint(self, video: Video, obj: str) -> str:
+        """Returns the fingerprint of some masks of an object, and of what is scored with them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Benchmark:
@@ -105,6 +113,10 @@ class Benchmark:
     files: Files
     issues: DatasetIssues
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def run_settings(self, fps: float | None = None) -> dict[str, Any]:
+        """Returns what identifies the samples in the settings of a run, as plain JSON values. fps: of its videos."""
+        return {"data": self.name, "split": self.split, "fps": fps, **self.settings}
 
     def frames(self, video_id: str) -> Frames:
         """Returns a video without decoding it.

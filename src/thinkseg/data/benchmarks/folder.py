@@ -15,6 +15,7 @@ digits from 00000.png on, as `thinkseg segment` writes it. Frames without a mask
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
@@ -25,6 +26,7 @@ from thinkseg.data.benchmarks.layouts import MaskFolders
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.readers.json_tree import JsonNode, parse_json, read_lines, unreadable
 from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
+from thinkseg.storage.fingerprint import SMALL_BYTES, file_fingerprint, text_fingerprint
 from thinkseg.types import Frames
 
 QUERIES = "queries.jsonl"
@@ -58,7 +60,7 @@ class _Files(MaskFolders):
     def __init__(self, root: Path) -> None:
         super().__init__(root, root)
         self._readers: dict[str, Frames] = {}
-        self._lines: dict[str, tuple[int, int]] = {}
+        self._lines: dict[str, tuple[int, int, str]] = {}
 
     def open(self, name: str) -> Video:
         """Opens a video and keeps its reader. Raises VideoError."""
@@ -68,11 +70,18 @@ class _Files(MaskFolders):
         reader = self._readers[name] = open_video(self.folder / name)
         return Video(name, frame_names(reader), reader.size_wh)
 
-    def add_line(self, number: int, position: int) -> str:
+    def add_line(self, number: int, position: int, masks: JsonNode) -> str:
         """Returns an id for the object whose RLEs are entry `position` of the masks of line `number`."""
         obj = f"{QUERIES}:{number}:{position}"
-        self._lines[obj] = number, position
+        self._lines[obj] = number, position, _fingerprint(masks)
         return obj
+
+    def frame_fingerprint(self, video: Video) -> str:
+        is_file = not self.frame_paths(video)
+        return file_fingerprint(self.folder / video.id, SMALL_BYTES) if is_file else super().frame_fingerprint(video)
+
+    def mask_fingerprint(self, video: Video, obj: str) -> str:
+        return self._lines[obj][2] if obj in self._lines else super().mask_fingerprint(video, obj)
 
     def frame_paths(self, video: Video) -> Sequence[Path]:
         from thinkseg.ops.video import FrameFolder
@@ -117,7 +126,7 @@ def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tup
         if isinstance(entry.value, list):
             if len(entry.value) != len(video.frames):
                 raise entry.error("missing_mask", f"has {len(entry.value)} masks for {len(video.frames)} frames")
-            objects.append(files.add_line(number, position))
+            objects.append(files.add_line(number, position, entry))
             annotated.update(all_frames)
         else:
             objects.append(entry.name(nested=True))
@@ -125,16 +134,20 @@ def _truth(number: int, row: JsonNode, video: Video, files: _Files) -> tuple[tup
     return tuple(objects), tuple(sorted(annotated)) if objects else all_frames
 
 
-def _masks_of_line(path: Path, number: int, position: int) -> Sequence[JsonNode]:
-    """Reads the RLEs that are entry `position` of the masks of line `number`."""
+def _fingerprint(masks: JsonNode) -> str:
+    return text_fingerprint(json.dumps(masks.value))
+
+
+def _masks_of_line(path: Path, number: int, position: int, fingerprint: str) -> Sequence[JsonNode]:
+    """Reads the RLEs that are entry `position` of the masks of line `number`, which must have this fingerprint."""
     try:
         with path.open("rb") as file:
             line = next(islice(file, number - 1, None), b"")
     except OSError as error:
         raise unreadable(path, error) from None
     masks = parse_json(line, f"{path}, line {number}")["masks"].items()
-    if position >= len(masks):
+    if position >= len(masks) or _fingerprint(masks[position]) != fingerprint:
         raise DatasetFileError(
-            "missing_mask", f"{path}, line {number}: no masks > {position}; the file has changed since it was opened"
+            "missing_mask", f"{path}, line {number}: has changed since the data set was opened; start again"
         )
     return masks[position].items()

@@ -87,6 +87,12 @@ class _Clips:
     def foreground(self, video: Video, size_wh: tuple[int, int]) -> LazyTrack | None:
         return None
 
+    def frame_fingerprint(self, video: Video) -> str:
+        return ""
+
+    def mask_fingerprint(self, video: Video, obj: str) -> str:
+        return obj
+
     def _clip(self, video: Video) -> Clip:
         return _episode(self._split, int(video.id.rpartition("-")[2]), self._weights).clip
 

@@ -25,6 +25,7 @@ from thinkseg.data.benchmarks.listing import unique_ids
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
+from thinkseg.storage.fingerprint import SMALL_BYTES, file_fingerprint, text_fingerprint
 
 OLD_VERSION = "v0.1-"
 """Prefix of the splits of the first version; others are of v1.0."""
@@ -72,6 +73,9 @@ class _Files(JpegFolders):
         if obj not in _tracks(annotation):
             raise annotation.error("unknown_id", f"has no track {obj}")
         return RleTrack(partial(self._masks, video, obj), len(video.frames), size_wh)
+
+    def mask_fingerprint(self, video: Video, obj: str) -> str:
+        return text_fingerprint(obj, file_fingerprint(self._path(video.id), SMALL_BYTES))
 
     def _path(self, video: str) -> Path:
         """Returns <video>.json, or <video>_<title>.json as in early releases."""

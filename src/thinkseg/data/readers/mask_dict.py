@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import re
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, parse_json, shorten, unreadable
+from thinkseg.storage.fingerprint import file_fingerprint
 
 _KEY_ENDS = {
     "[": re.compile(rb'"\s*:\s*(?=\[\s*(?:\{|null|\]\s*[,}]))'),
@@ -45,6 +48,12 @@ class MaskFile:
         self.path = path
         self._opens = opens
         self._scanned: dict[str, tuple[int, int]] | None = None
+        self._scanned_stat: tuple[int, int] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of the file, see `thinkseg.storage.fingerprint`."""
+        return file_fingerprint(self.path)
 
     def __contains__(self, key: str) -> bool:
         return key in self._spans
@@ -59,6 +68,10 @@ class MaskFile:
         start, end = self._spans[key]
         try:
             with self.path.open("rb") as file:
+                if _size_and_time(file) != self._scanned_stat:
+                    raise DatasetFileError(
+                        "invalid_file", f"{self.path}: has changed since the data set was opened; start again"
+                    )
                 file.seek(start)
                 data = file.read(end - start)
         except OSError as error:
@@ -75,7 +88,7 @@ class MaskFile:
     def _scan(self) -> dict[str, tuple[int, int]]:
         try:
             with self.path.open("rb") as file:
-                size = file.seek(0, 2)
+                size, _ = self._scanned_stat = _size_and_time(file)
                 if size == 0:
                     raise self._invalid("empty file")
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -120,6 +133,11 @@ class MaskFile:
 
     def _invalid(self, what: str) -> DatasetFileError:
         return DatasetFileError("invalid_file", f"{self.path}: {what}; download it again")
+
+
+def _size_and_time(file: IO[bytes]) -> tuple[int, int]:
+    stat = os.fstat(file.fileno())
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _opening_quote(data: mmap.mmap, closing: int) -> int:

@@ -149,6 +149,18 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def served_origin(models: str, name: str) -> dict[str, str]:
+    """Returns where a server says it has a model from, its "root" and its "parent", from its list of models.
+
+    Other fields, such as "created", differ between starts of one server. {} for a list in another form.
+    """
+    try:
+        (entry,) = (entry for entry in json.loads(models)["data"] if entry["id"] == name)
+        return {key: str(entry[key]) for key in ("root", "parent") if entry.get(key) is not None}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
 def server_message(body: object) -> str:
     """The error message in a response on one line; "" if there is none."""
     message: object = body

@@ -103,12 +103,12 @@ class ChatClient:
         """Sends one request. Cancelling the future cancels the request."""
         return self._loop.start(self._reply(request))
 
-    def check(self) -> None:
-        """Requests the list of models, which is free. Raises ModelError if the server refuses or does not answer.
+    def check(self) -> str:
+        """Requests the list of models, which is free, and returns it as text; "" from a server that has none.
 
-        The list itself is ignored: some gateways serve models that they do not list, or have no list.
+        Raises ModelError if the server refuses or does not answer. Some gateways serve models that they do not list.
         """
-        self._loop.run(self._list())
+        return self._loop.run(self._list())
 
     async def _complete(self, requests: Sequence[Request]) -> list[Reply]:
         tasks = [asyncio.ensure_future(self._reply(request)) for request in requests]
@@ -143,12 +143,13 @@ class ChatClient:
         text = self._without_key(reply.text, MIN_SECRET_CHARS)
         return replace(reply, text=text, seconds=response.elapsed.total_seconds())
 
-    async def _list(self) -> None:
+    async def _list(self) -> str:
         import openai
 
         client = self._client.with_options(max_retries=min(CHECK_RETRIES, self.settings.max_retries))
         with self._errors(), suppress(openai.NotFoundError):
-            await client.models.with_raw_response.list()
+            return (await client.models.with_raw_response.list()).text
+        return ""
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

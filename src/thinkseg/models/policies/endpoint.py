@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from thinkseg.errors import SettingsError
 from thinkseg.models.policies import families
-from thinkseg.models.policies.chat_format import check_quality, messages_of
+from thinkseg.models.policies.chat_format import check_quality, messages_of, served_origin
 from thinkseg.models.policies.client import KEY, ChatClient, ClientSettings
 from thinkseg.models.policies.families import Traits
 from thinkseg.models.policies.sampling import SamplingParams
@@ -48,6 +48,7 @@ class EndpointPolicy:
         self.size_multiple = traits.size_multiple
         self.sampling = sampling or SamplingParams()
         self.jpeg_quality = check_quality(jpeg_quality)
+        self.fingerprint: dict[str, str] = {}
 
     @classmethod
     def connect(
@@ -73,7 +74,7 @@ class EndpointPolicy:
         check_quality(jpeg_quality)
         params = SamplingParams(**sampling)
         client = ChatClient(base_url, ClientSettings(concurrency, timeout, max_retries))
-        client.check()
+        models = client.check()
         family = families.family_of(model)
         known = (family and family.view.coordinates) if coordinates is None else coordinates
         chosen = known or fallback_coordinates
@@ -84,6 +85,7 @@ class EndpointPolicy:
             )
         policy = cls(client, model, (family or families.UNKNOWN).with_coordinates(chosen), params, jpeg_quality)
         policy.coordinates_known = known is not None
+        policy.fingerprint = served_origin(models, model)
         return policy
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:

@@ -9,7 +9,7 @@ The models are those of `transformers`; frames are preprocessed here, without to
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
 from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
 from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
@@ -76,6 +77,7 @@ class Sam2Tracker:
     ) -> None:
         self.model = model
         self.name = name
+        self.fingerprint: Mapping[str, str] = {}
         self.objects_per_batch = self._checked_batch(objects_per_batch)
         self.non_overlap_masks = non_overlap_masks
         self._latest = LatestVideoCache(feature_cache_bytes, feature_cache_device, feature_cache_half)
@@ -100,7 +102,9 @@ class Sam2Tracker:
         model: Any = load_checkpoint(name, TRACKER_CLASSES, "trackers", precision, device)
         if compile_encoder:
             model.vision_encoder.compile()
-        return cls(model, str(name), **settings)
+        tracker = cls(model, str(name), **settings)
+        tracker.fingerprint = checkpoint_fingerprint(name)
+        return tracker
 
     def _checked_batch(self, objects_per_batch: int | None) -> int:
         """Objects per batch for this model and device. Raises SettingsError for less than 1."""

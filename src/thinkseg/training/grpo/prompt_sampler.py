@@ -11,6 +11,7 @@ import numpy as np
 from thinkseg.chains.frames import sample_indices
 from thinkseg.data import open_benchmark, shapes
 from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
@@ -40,6 +41,11 @@ class PromptDataset:
                 )
             self._expressions += [(benchmark, expression) for expression in usable]
         self._order: tuple[int, np.ndarray] | None = None
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the fingerprint of each benchmark, see `DataFingerprint`; the recipe alone defines shapes."""
+        benchmarks = dict.fromkeys(benchmark for benchmark, _ in self._expressions)
+        return {f"{i}: {one.name} {one.split}": DataFingerprint(one).of_all() for i, one in enumerate(benchmarks)}
 
     def __getitem__(self, index: int) -> Prompt:
         if self._shapes:

@@ -44,7 +44,14 @@ class GrpoStep:
     """
 
     def __init__(
-        self, recipe: GrpoRecipe, model: Any, reference: PreTrainedModel | None, encoder: Encoder, view: View, out: Path
+        self,
+        recipe: GrpoRecipe,
+        prompts: PromptDataset,
+        model: Any,
+        reference: PreTrainedModel | None,
+        encoder: Encoder,
+        view: View,
+        out: Path,
     ) -> None:
         self.recipe = recipe
         self.model = model
@@ -54,7 +61,7 @@ class GrpoStep:
         self.out = out
         self.weights = checked_weights(recipe.rewards)
         self.tracker = load_tracker(recipe.tracker) if "consistency" in self.weights else None
-        self.prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+        self.prompts = prompts
         self.vision = ImageFeatureCache(model)
         self.vision_frozen = not recipe.model.train_vision
         self.metrics = StepMetrics()

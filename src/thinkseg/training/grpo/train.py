@@ -1,6 +1,7 @@
 """Trains a policy with group relative policy optimization (GRPO), on `transformers.Trainer`.
 
     out/recipe.json          the settings of the run, with default values
+    out/fingerprints.json    of the initial policy, the prompts and the data, which must not change
     out/log.jsonl            one line per step: see `training.grpo.metrics`
     out/tensorboard/         the same values for TensorBoard
     out/rollouts/            pages with rollouts and their rewards
@@ -21,13 +22,17 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkseg.chains import CHAINS
+from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.errors import ModelError
 from thinkseg.models import resolve_model
+from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.policies.qwen.checkpoint import load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
 from thinkseg.training.grpo.metrics import reduce_metrics
+from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.trainer import resolve_view, trainable, training_arguments, uses_bf16
@@ -42,19 +47,27 @@ STAGE = "grpo"
 def train(recipe: GrpoRecipe, out: Path) -> Path:
     """Runs a recipe, or resumes its run. Returns the folder of the trained model.
 
-    Raises SettingsError if `out` holds the run of another recipe or is in use, or if the recipe cannot be run here.
+    Raises SettingsError if `out` holds the run of another recipe, policy or data set, or is in use, or if the recipe
+    cannot be run here.
     """
     distributed.check_devices()
     distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
     done = out / "model"
-    with claimed(recipe, out):
+    prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+    inputs = {
+        "policy": checkpoint_fingerprint(resolve_model(str(recipe.model.name))),
+        "tracker": checkpoint_fingerprint(recipe.tracker) if recipe.rewards.get("consistency") else {},
+        "prompts": {recipe.chain: prompt_fingerprint(CHAINS[recipe.chain], recipe.view)},
+        "data": prompts.fingerprint(),
+    }
+    with claimed(recipe, out, inputs):
         if not done.is_dir():
-            model, encoder = _trained(recipe, out)
+            model, encoder = _trained(recipe, prompts, out)
             publish(done, lambda parts: save(model, encoder, parts, recipe.view))
     return done
 
 
-def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
+def _trained(recipe: GrpoRecipe, prompts: PromptDataset, out: Path) -> tuple[PreTrainedModel, Encoder]:
     """Returns the policy after all steps, with its adapter merged."""
     import torch
 
@@ -67,7 +80,7 @@ def _trained(recipe: GrpoRecipe, out: Path) -> tuple[PreTrainedModel, Encoder]:
     torch.manual_seed(recipe.seed)  # the same initial adapter after an interruption
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
-    trainer = _trainer(recipe, out, GrpoStep(recipe, trained, reference, encoder, view, out))
+    trainer = _trainer(recipe, out, GrpoStep(recipe, prompts, trained, reference, encoder, view, out))
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
     except torch.OutOfMemoryError:

@@ -1,6 +1,7 @@
 """Supervised fine-tuning by a recipe, stage by stage with `transformers.Trainer`.
 
     out/recipe.json          the settings of the run, including defaults
+    out/fingerprints.json    of the initial model, the prompts and the CoT set, which must not change
     out/log.jsonl            one line per logged step
     out/tensorboard/         the same for TensorBoard
     out/stages/NN-name/      checkpoints of a stage while it runs; then `model/`
@@ -15,10 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkseg.chains import CHAINS
+from thinkseg.chains.prompts import prompt_fingerprint
+from thinkseg.data.cot import read_cot_set
 from thinkseg.demonstrations import open_cot_set
 from thinkseg.models import resolve_model
+from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.storage.fingerprint import Fingerprints
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish, run_stages, stage_folder
 from thinkseg.training.packing import PackedRow, collate
@@ -38,7 +44,8 @@ STAGE_STRIDE = 10_000_000
 def train(recipe: Recipe, out: Path) -> Path:
     """Runs all stages of a recipe, or resumes them. Returns the folder of the finished model.
 
-    Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe or is in use.
+    Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe, model or data set, or
+    is in use.
     """
     _check(recipe)
 
@@ -47,7 +54,7 @@ def train(recipe: Recipe, out: Path) -> Path:
         _run_stage(recipe, number, model, encoder, folder, out)
         publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
 
-    with claimed(recipe, out):
+    with claimed(recipe, out, inputs_of(recipe)):
         return run_stages(out, [stage.name for stage in recipe.stages], train_stage)
 
 
@@ -58,6 +65,15 @@ def _check(recipe: Recipe) -> None:
     if recipe.cot_set:
         open_cot_set(recipe.cot_set, recipe.view, any_coordinates=True)
     distributed.check_devices()
+
+
+def inputs_of(recipe: Recipe) -> Fingerprints:
+    """Returns the fingerprints of what a run reads beside its recipe."""
+    return {
+        "policy": checkpoint_fingerprint(resolve_model(recipe.model.name)) if recipe.model.name else {},
+        "prompts": {name: prompt_fingerprint(chain, recipe.view) for name, chain in CHAINS.items()},
+        "data": read_cot_set(Path(recipe.cot_set)).fingerprint() if recipe.cot_set else {},
+    }
 
 
 def _initial_model(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError
+from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import is_out_of_memory
 from thinkseg.models.policies.qwen.checkpoint import Precision, load_model, load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
@@ -40,6 +41,7 @@ class QwenPolicy:
         self.coordinates = view.coordinates
         self.size_multiple = encoder.size_multiple
         self.name = name
+        self.fingerprint: Mapping[str, str] = {}
         self.sampling = sampling or SamplingParams()
         self._engine = Engine(model, encoder, ends=self._ends())
         self._generator = ChatGenerator(self._engine, self.sampling)
@@ -56,7 +58,9 @@ class QwenPolicy:
         params = SamplingParams(**sampling)
         view = load_view(name)
         encoder = Encoder.load(name)
-        return cls(load_model(name, precision, device), encoder, view, str(name), params)
+        policy = cls(load_model(name, precision, device), encoder, view, str(name), params)
+        policy.fingerprint = checkpoint_fingerprint(name)
+        return policy
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,36 @@
+"""The texts with which a chain prompts a policy, found by running it on a small video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from thinkseg.chains.parsing import DESCRIPTION, FRAME
+from thinkseg.errors import AnswerError
+from thinkseg.storage.fingerprint import text_fingerprint
+from thinkseg.types import ChainFn, Turn, VideoSample, View
+
+REPLY = f'<think>it</think><answer>[{{"{FRAME}": 0, "{DESCRIPTION}": "it"}}]</answer>'
+"""Continues a chain of two turns, and ends one of a single turn."""
+
+MAX_TURNS = 8
+
+
+def prompt_fingerprint(chain: ChainFn, view: View) -> str:
+    """Returns the fingerprint of a chain's texts, for videos with and without times."""
+    turns = (turn for fps in (1.0, None) for turn in _turns(chain, replace(view, num_frames=1), fps))
+    return text_fingerprint(*(part for turn in turns for part in turn.content if isinstance(part, str)))
+
+
+def _turns(chain: ChainFn, view: View, fps: float | None) -> Iterator[Turn]:
+    from thinkseg.ops.video import ArrayFrames
+
+    running = chain(VideoSample("it", ArrayFrames(np.zeros((1, 8, 8, 3), np.uint8), fps), "it"), view)
+    try:
+        yield next(running)
+        for _ in range(MAX_TURNS):
+            yield running.send(REPLY)
+    except (StopIteration, AnswerError):
+        return
