@@ -36,27 +36,37 @@ def _narrow_terminal(monkeypatch):
     monkeypatch.setattr(Console, "is_terminal", True)
 
 
+WIDE = [("referring", "the [bold] one " * 20, "51.2 [49.9, 52.4]", "clips/7_3-of-a-long-video-0123456789")]
+
+
 @pytest.mark.usefixtures("_narrow_terminal")
-def test_table_on_terminal_equals_that_in_pipe():
-    assert table(("kind", "question", "J"), LINES[:1]).splitlines() == [
+def test_table_stored_on_terminal_equals_that_in_pipe():
+    assert table(("kind", "question", "J"), LINES[:1], stored=True).splitlines() == [
         "kind       question        J",
         "referring  the [bold] one  51.2 [49.9, 52.4]",
     ]
 
 
 @pytest.mark.usefixtures("_narrow_terminal")
-def test_table_fold_breaks_cells_to_fit_terminal():
-    lines = table(("kind", "question", "J"), LINES[:1], fold=True).splitlines()
-    assert len(lines) > 2
-    assert max(map(len, lines)) <= 24
-    text = "".join(lines)
-    assert "[bold]" in text
-    assert "52.4]" in text
+@pytest.mark.parametrize("width", [80, 72])
+def test_table_on_terminal_is_wrapped_to_fit_it(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = table(("kind", "question", "J", "id"), WIDE).splitlines()
+    assert max(map(len, lines)) <= width
+    assert " ".join("\n".join(lines).split()).count("[bold]") == 20
 
 
-def test_table_fold_without_terminal_breaks_nothing(monkeypatch):
+@pytest.mark.usefixtures("_narrow_terminal")
+def test_table_on_narrow_terminal_breaks_no_word():
+    words = table(("kind", "question", "J", "id"), WIDE).split()
+    assert {"referring", "51.2", "[49.9,", "52.4]", "clips/7_3-of-a-long-video-0123456789"} <= set(words)
+
+
+def test_table_without_terminal_has_one_line_per_row(monkeypatch):
     monkeypatch.setenv("COLUMNS", "24")
-    assert table(("kind", "question", "J"), LINES, fold=True) == table(("kind", "question", "J"), LINES)
+    (_, line) = table(("kind", "question", "J", "id"), WIDE).splitlines()
+    assert "…" not in line
+    assert line.count("[bold]") == 20
 
 
 def test_table_without_rows_is_its_head():

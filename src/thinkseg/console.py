@@ -167,26 +167,40 @@ def duration(seconds: float) -> str:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = (), fold: bool = False
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = (), stored: bool = False
 ) -> str:
     """A table as plain text.
 
-    numbers: indices of columns that are aligned right. fold: breaks long cells to fit a terminal, if standard output is
-    one; for tables that are printed and not stored.
+    numbers: indices of columns that are aligned right. On a terminal, long cells are wrapped between words to fit it,
+    unless the table is stored as well. Elsewhere each row is one line. No word is ever broken or shortened.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(color_system=None, highlight=False)
+    rows = [columns, *rows]
+    widths = _column_widths(rows, console.width if console.is_terminal and not stored else UNLIMITED)
+    console.width = UNLIMITED
     # Cells are `Text`: a question may contain square brackets, which are markup in a str.
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for position, column in enumerate(columns):
-        drawn.add_column(Text(column), justify="right" if position in numbers else "left", overflow="fold")
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for position, width in enumerate(widths):
+        drawn.add_column(justify="right" if position in numbers else "left", width=width)
     for row in rows:
         drawn.add_row(*map(Text, row))
-    console = Console(color_system=None, highlight=False)
-    if not (fold and console.is_terminal):
-        console.width = UNLIMITED
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _column_widths(rows: Sequence[Sequence[str]], limit: int) -> list[int]:
+    """Returns the widths of columns, two apart, that fit a limit, but are not narrower than their longest words."""
+    from rich.cells import cell_len
+
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns]
+    while sum(widths) + 2 * (len(widths) - 1) > limit and widths != least:
+        widest = max(range(len(widths)), key=lambda i: (widths[i] > least[i], widths[i]))
+        widths[widest] -= 1
+    return widths

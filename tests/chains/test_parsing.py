@@ -14,6 +14,7 @@ from thinkseg.chains.parsing import (
     REASONS,
     TAGS,
     Choice,
+    explained,
     parse_answer,
     parse_boxes,
     parse_choice,
@@ -573,3 +574,14 @@ def test_write_choice_invalid_choice_raises(wrong, words):
 def test_write_boxes_invalid_boxes_raise(boxes):
     with pytest.raises(ValueError, match=r"boxes"):
         write_boxes(boxes, PIXELS)
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_explained_reason_is_a_sentence_with_a_remedy(reason):
+    sentence = explained(reason)
+    assert reason not in sentence.split()
+    assert sentence.endswith("raise --max-tokens" if reason == "truncated" else "thinkseg check-policy`")
+
+
+def test_explained_unknown_reason_is_unchanged():
+    assert explained("of a later version") == "of a later version"

@@ -46,7 +46,7 @@ def of_masks(metrics):
 def test_evaluate_and_score_of_its_masks_agree(evaluated, root, tmp_path, capsys):
     assert evaluated("run", [LEFT, LEFT, NONE, "junk"], "--png") == 0
     table = capsys.readouterr().out
-    assert "without masks, score 0: invalid_tags 1" in table
+    assert "          1  the reply is not <think>...</think><answer>...</answer>, with each tag once" in table
     assert f"wrote {tmp_path / 'run' / 'scores.json'}" in table
     expected = json.loads((tmp_path / "run" / "scores.json").read_text())
     for place in ("run", "run/pictures"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from thinkseg.chains.parsing import explained
 from thinkseg.cli import app
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.models.trackers.sam2 import Sam2Tracker
@@ -176,7 +177,7 @@ def test_an_unusable_reply_is_kept_and_is_status_1(models, segment, out, capsys,
     assert sorted(p.name for p in out.iterdir()) == [".thinkseg", "answer.json"]
     assert answer(out)["failure"] == reason
     assert answer(out)["replies"] == [reply if isinstance(reply, str) else reply.text]
-    assert reason in capsys.readouterr().out.splitlines()[0]
+    assert capsys.readouterr().out.startswith(f"invalid reply: {explained(reason)}; see")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from scriptedserver import ScriptedServer, said
 from thinkseg.chains import revseg, veason
 from thinkseg.chains.frames import select_frames
-from thinkseg.chains.parsing import write_answer
+from thinkseg.chains.parsing import REASONS, write_answer
 from thinkseg.cli import app
 from thinkseg.errors import SettingsError
 from thinkseg.evaluation.policy_check import PolicyCheck, check, easy_samples
@@ -63,7 +63,7 @@ def test_check_finds_matching_convention(taught, sound):
 def test_check_misplaced_boxes_match_no_convention():
     found = check(policy(Knowing("pixels", scale=0.4)), veason, CLIPS)
     assert found.matching == []
-    assert found.verdict().endswith("failures: none")
+    assert found.verdict().endswith("nor in normalized_1000")
 
 
 def test_check_counts_failures():
@@ -73,7 +73,7 @@ def test_check_counts_failures():
         {"pixels": 0.0, "normalized_1000": 0.0},
         {"invalid_tags": 4},
     )
-    assert found.verdict().endswith("failures: invalid_tags 4")
+    assert found.verdict().endswith(f"\n4 times: {REASONS['invalid_tags']}")
     assert found.table().count("0 of 2") == 2
 
 
@@ -122,7 +122,7 @@ def test_check_policy_compares_with_the_policys_coordinates(monkeypatch, capsys,
 def test_check_policy_no_match_exits_1(monkeypatch, capsys):
     status, out = run(monkeypatch, capsys, lambda _: "?")
     assert status == 1
-    assert out.endswith("failures: invalid_tags 4\n")
+    assert out.endswith(f"\n4 times: {REASONS['invalid_tags']}\n")
 
 
 def test_check_policy_unknown_served_model(monkeypatch, capsys):

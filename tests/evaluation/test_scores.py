@@ -70,7 +70,10 @@ def test_describe_names_failures_and_protocol(shapes):
     text = format_scores(aggregate(shapes, [row("cause", 0.75), row("cause", 0.0, **FAILED)]))
     assert text.startswith("shapes, val: 2 expressions, 2 videos\n")
     assert "protocol: mean over all expressions with a target" in text
-    assert "without masks, score 0: invalid_tags 1" in text
+    assert (
+        "expressions  without masks, score 0\n          1  the reply is not <think>...</think><answer>...</answer>"
+        in text
+    )
     assert text.endswith("skipped because of issues of the data set: 3")
 
 

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from thinkseg.chains.parsing import explained
 from thinkseg.ops.masks import empty, from_stacks
 from thinkseg.ops.video import open_video
 from thinkseg.report.result_files import answer_record, format_result, write_result
@@ -55,10 +56,8 @@ def test_describe_no_target_prints_no_such_object(result):
 
 
 def test_describe_invalid_reply_names_reason_and_file(result):
-    assert (
-        format_result(make(result, failure="invalid_json"))
-        == 'invalid reply (invalid_json): see "replies" in answer.json'
-    )
+    text = format_result(make(result, failure="invalid_json"))
+    assert text == f'invalid reply: {explained("invalid_json")}; see "replies" in answer.json'
 
 
 def test_write_result_reads_each_frame_once_in_order(result, tmp_path):

@@ -79,7 +79,7 @@ def test_write_page_hostile_folder_quotes_links(item, write):
 
 def test_write_page_prints_scores_and_verdicts(page):
     assert '<p class="verdict good">J 1.00  F 1.00</p>' in page
-    assert '<p class="verdict bad">invalid reply (json) · J 0.00  F 0.00</p>' in page
+    assert '<p class="verdict bad">invalid reply: json · J 0.00  F 0.00</p>' in page
     assert "wrong: answered that there is no target" in page
     assert '<p class="verdict good">correct: no target</p>' in page
     assert "<dt>valid replies</dt><dd>3 of 4</dd>" in page

@@ -35,7 +35,7 @@ def test_write_rollouts_sorts_by_reward_and_shows_equal_replies_once(tmp_path: P
     page = path.read_text()
     assert re.findall(r">reward (\d\.\d\d), advantage ([+-]\d\.\d\d)<", page) == [("0.75", "+1.00"), ("0.00", "-0.50")]
     assert page.count("gibberish &amp; more") == 1
-    assert "boxes (R_s) 0.00 · 2 times · invalid: invalid_json" in page
+    assert "boxes (R_s) 0.00 · 2 times · invalid: the answer is not JSON of the required type" in page
     assert "rewards 0.00 to 0.75" in page
 
 

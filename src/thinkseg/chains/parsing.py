@@ -56,6 +56,15 @@ REASONS: dict[str, str] = {
 }
 """Reasons of `AnswerError`, and their meanings."""
 
+
+def explained(reason: str) -> str:
+    """Returns a reason of failure as a sentence with a remedy; one that is not of `REASONS` unchanged."""
+    if reason not in REASONS:
+        return reason
+    remedy = "raise --max-tokens" if reason == "truncated" else "check the policy with `thinkseg check-policy`"
+    return f"{REASONS[reason]}; {remedy}"
+
+
 MAX_ANSWER_CHARS = 16_384
 """Enough for `MAX_BOXES` boxes with coordinates of full float precision, with whitespace."""
 

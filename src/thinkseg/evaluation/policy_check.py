@@ -16,6 +16,7 @@ from typing import get_args
 import numpy as np
 
 from thinkseg import console
+from thinkseg.chains.parsing import REASONS
 from thinkseg.data.shapes import load
 from thinkseg.errors import SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
@@ -72,8 +73,8 @@ class PolicyCheck:
         """Returns the result in one sentence."""
         if self.matching:
             return f"boxes match the targets in {' and in '.join(self.matching)}"
-        failures = ", ".join(f"{reason} {times}" for reason, times in self.failures.items())
-        return f"boxes match the targets neither in pixels nor in normalized_1000; failures: {failures or 'none'}"
+        failures = "".join(f"\n{times} times: {REASONS.get(name, name)}" for name, times in self.failures.items())
+        return f"boxes match the targets neither in pixels nor in normalized_1000{failures}"
 
 
 def check(

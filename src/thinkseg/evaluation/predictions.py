@@ -36,8 +36,15 @@ MASKS = "masks"
 """Folder of the masks in the folder of an evaluation."""
 
 MISSING, INCOMPLETE, SIZE_MISMATCH, UNREADABLE = "missing", "incomplete", "size_mismatch", "unreadable"
-"""Failures of the masks predicted for an expression: there are none; some frames are missing; their size differs from
-the video's; they cannot be read."""
+"""Failures of the masks predicted for an expression; see `REASONS`."""
+
+REASONS = {
+    MISSING: "there are no masks; check the names of the folders",
+    INCOMPLETE: "masks of some frames are missing; write one per frame",
+    SIZE_MISMATCH: "masks have another size than the video; write them in its size",
+    UNREADABLE: "masks cannot be read; write them again",
+}
+"""Meanings of the failures, with remedies."""
 
 
 class PredictionError(DatasetError):

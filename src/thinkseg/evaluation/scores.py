@@ -13,9 +13,10 @@ from dataclasses import asdict
 from typing import Any
 
 from thinkseg import console
+from thinkseg.chains.parsing import explained
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.evaluation.aggregation import Estimate, compute_metrics, count_failures, expression_rows
-from thinkseg.evaluation.predictions import MISSING
+from thinkseg.evaluation.predictions import MISSING, REASONS
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.storage.run_folder import Row
 
@@ -58,10 +59,10 @@ def format_scores(scores: Mapping[str, Any]) -> str:
         f"percent, with 95 % intervals over videos; protocol: {scores['protocol']}",
     ]
     if scores["failures"]:
-        counts = ", ".join(f"{reason} {count}" for reason, count in scores["failures"].items())
         skips_missing = MISSING in scores["failures"] and scores["benchmark"] == "reasonvos"
         effect = "score 0; but missing ones are skipped" if skips_missing else "score 0"
-        lines.append(f"without masks, {effect}: {counts}")
+        counts = [(str(count), REASONS.get(name, explained(name))) for name, count in scores["failures"].items()]
+        lines.append(console.table(("expressions", f"without masks, {effect}"), counts, numbers={0}))
     if scores["skipped"]:
         lines.append(f"skipped because of issues of the data set: {scores['skipped']}")
     return "\n".join(lines)

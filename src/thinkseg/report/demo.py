@@ -80,7 +80,7 @@ def demo_table(rows: list[Row]) -> str:
     means = mean_scores(rows)
     j, f, j_and_f = (format_score(means[name]) for name in ("J", "F", "J&F"))
     lines.append(("mean", "", "", j, f, f"J&F {j_and_f}"))
-    return console.table(("category", "query", "keyframe", "J", "F", ""), lines, numbers=range(2, 5), fold=True)
+    return console.table(("category", "query", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
 
 
 def _j_and_f(row: Row) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from thinkseg import __version__
+from thinkseg.chains.parsing import explained
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
 from thinkseg.types import Masklets, ProgressCallback, Segmentation
@@ -105,7 +106,7 @@ def format_result(result: Segmentation) -> str:
     """Returns a short text about a segmentation, for a terminal."""
     answer, video = result.answer, result.sample.video
     if answer is None:
-        return f'invalid reply ({result.failure}): see "replies" in answer.json'
+        return f'invalid reply: {explained(str(result.failure))}; see "replies" in answer.json'
     lines = [answer.thinking] if answer.thinking else []
     if answer.keyframe is None:
         return "\n".join([*lines, "no such object"])

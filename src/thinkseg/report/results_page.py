@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from thinkseg.chains.parsing import explained
 from thinkseg.evaluation.aggregation import compute_metrics
 from thinkseg.evaluation.protocols.base import any_row, group_metrics
 from thinkseg.report.film_strips import ANSWER_STRIP, TRUTH_STRIP
@@ -53,7 +54,7 @@ def write_page(items: Sequence[ReportItem], path: Path, title: str, facts: Mappi
 def verdict(row: Row) -> str:
     """Returns the outcome of one question as text."""
     if row["failure"]:
-        return f"invalid reply ({row['failure']})"
+        return f"invalid reply: {explained(row['failure'])}"
     if row["has_target"]:
         return "wrong: answered that there is no target" if row["keyframe"] is None else "answered"
     return "correct: no target" if row["keyframe"] is None else "wrong: there is no target"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from thinkseg.chains.parsing import REASONS
 from thinkseg.report.film_strips import frame_labels
 from thinkseg.report.page import PageImage, jpeg_url, write_html
 from thinkseg.rewards import REWARDS, Prompt
@@ -60,7 +61,7 @@ def _rollout(group: Group, number: int, frames: Sequence[np.ndarray]) -> dict[st
     if copies > 1:
         facts.append(f"{copies} times")
     if outcome.failure:
-        facts.append(f"invalid: {outcome.failure}")
+        facts.append(f"invalid: {REASONS[outcome.failure]}")
     return {
         "score": f"reward {score.total:.2f}, advantage {advantage:+.2f}",
         "good": bool(advantage > 0) if advantage else None,

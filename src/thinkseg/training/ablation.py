@@ -206,4 +206,4 @@ def _table(ablation: Ablation, scored: Sequence[Mapping[str, Estimate]], gains: 
         ours = [str(Estimate(metrics.get(name, Estimate(None)).value)) for name in METRICS]
         lines.append([row.title, *paper, *ours, str(gain) if position else "-"])
     columns = ["", *(f"{column} (paper)" for column in ablation.columns), *METRICS, GAIN]
-    return console.table(columns, lines, numbers=range(1, len(columns)))
+    return console.table(columns, lines, numbers=range(1, len(columns)), stored=True)
