@@ -9,7 +9,7 @@ import layouts
 from thinkseg.data import open_benchmark
 from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.evaluation.aggregation import expression_rows
-from thinkseg.evaluation.offline import COLUMNS, score, write_csv
+from thinkseg.evaluation.offline import COLUMNS, describe_unusual, score, write_csv
 from thinkseg.evaluation.predictions import PngPredictions
 from thinkseg.evaluation.scores import aggregate, format_scores
 from thinkseg.evaluation.validation import TruthAsPng
@@ -164,3 +164,18 @@ def test_write_csv_has_one_line_per_expression(opened, tmp_path):
     assert {line["j"] for line in lines} == {"1.0"}
     with pytest.raises(SettingsError, match="none"):
         write_csv([], tmp_path / "none" / "scores.csv")
+
+
+def test_describe_unusual_names_first_of_each_failure_and_empty_masks(opened, tmp_path):
+    benchmark, out = opened("revos"), tmp_path / "masks"
+    write_masks(out / "solo" / "0", layouts.FRAMES[:2], layouts.NOTHING, layouts.NOTHING)
+    write_masks(out / "lvos" / "clip" / "0", layouts.FRAMES[:2], layouts.LEFT, layouts.LEFT)
+    write_masks(out / "lvos" / "clip" / "1", layouts.FRAMES, layouts.LEFT, layouts.LEFT, layouts.LEFT)
+    (out / "lvos" / "clip" / "1" / "00001.png").write_bytes(b"")
+    lines = describe_unusual(score(benchmark, PngPredictions(out)))
+    assert len(lines) == 3
+    assert lines[0].startswith("first unreadable: ")
+    assert lines[0].endswith("00001.png: not a readable image; replace or remove it")
+    assert lines[1].startswith("first incomplete: ")
+    assert "00002.png: no such mask" in lines[1]
+    assert lines[2] == "empty in all scored frames despite a target: 1 of 3, first solo/0"

@@ -97,3 +97,32 @@ def test_png_predictions_invalid_image_raises(pictures, content, reason):
 def test_open_predictions_missing_folder_raises(tmp_path):
     with pytest.raises(SettingsError, match="no such folder"):
         open_predictions(tmp_path / "none", "revos")
+
+
+def test_png_predictions_numbered_otherwise_than_frames_raise(tmp_path):
+    """Frames 00001 and 00002, masks 00000 and 00001: 00001.png would be taken for the mask of the frame before it."""
+    video = Video("lvos/clip", ("00001", "00002"))
+    write_pngs(from_stacks(MASKS), range(2), Video("", ("00000", "00001")), tmp_path / "lvos" / "clip" / "3")
+    with pytest.raises(
+        PredictionError, match=r"00000\.png is no frame, and 00002\.png is missing; name masks"
+    ) as caught:
+        PngPredictions(tmp_path).of(ASKED, video, (4, 3))
+    assert caught.value.reason == "incomplete"
+
+
+def test_png_predictions_surplus_or_unscored_frames_are_ignored(pictures):
+    folder = pictures / "lvos" / "clip" / "3"
+    (folder / "00001.png").write_bytes(b"")
+    assert PngPredictions(pictures).of(ASKED, VIDEO, (4, 3)).union(1).any()
+    (folder / "00001.png").rename(folder / "overlay.png")
+    (folder / "00000.png").unlink()
+    assert PngPredictions(pictures).of(ASKED, VIDEO, (4, 3)).union(1).any()
+
+
+def test_open_predictions_of_own_data_refuse_several_values(pictures):
+    path = pictures / "lvos" / "clip" / "3" / "00000.png"
+    Image.fromarray(np.array([[0, 17, 34, 255]] * 3, np.uint8)).save(path)
+    assert open_predictions(pictures, "revos").of(ASKED, VIDEO, (4, 3)).union(0).sum() == 9
+    with pytest.raises(PredictionError, match=r"00000\.png: has the values \[17, 34, 255\] besides 0") as caught:
+        open_predictions(pictures, "folder").of(ASKED, VIDEO, (4, 3)).union(0)
+    assert caught.value.reason == "unreadable"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import layouts
 from thinkseg.errors import DatasetError
@@ -60,3 +61,21 @@ def test_truth_as_png_holds_scored_frames_only(opened):
     np.testing.assert_array_equal(masks.union(2), layouts.LOW | layouts.RIGHT)
     with pytest.raises(DatasetError, match="00001"):
         masks.union(1)
+
+
+def test_validate_values_of_mask_images_are_checked(opened, tmp_path):
+    opened("reasonvos")
+    levels = layouts.LEFT * 17 + layouts.RIGHT * 34
+    path = tmp_path / "reasonvos" / "Annotations" / "burst_race_3" / "00000.png"
+    Image.fromarray(levels.astype(np.uint8)).save(path)
+    with pytest.raises(DatasetError, match=r"00000\.png: has the values \[17, 34\] besides 0"):
+        validate(opened("reasonvos"))
+
+
+def test_validate_target_in_no_mask_is_listed(opened, tmp_path):
+    opened("refytvos")
+    for path in (tmp_path / "refytvos" / "train" / "Annotations" / "birds").iterdir():
+        Image.fromarray(layouts.LEFT.astype(np.uint8) * 255).save(path)
+    result = validate(opened("refytvos"))
+    assert (result.imperfect, result.empty) == ([], ["birds/0", "birds/1"])
+    assert "no mask shows the target of 2 expressions, first birds/0" in result.describe()

@@ -210,7 +210,7 @@ def refdavis_published(root: Path) -> None:
     (davis / "ImageSets" / "2017" / "val.txt").write_text("classic-car\n", "utf-8")
     write_frames(davis / "JPEGImages" / "480p" / "classic-car")
     for name in FRAMES:
-        write_labels(davis / "Annotations_unsupervised" / "480p" / "classic-car" / f"{name}.png", LABELS)
+        write_labels(davis / "Annotations_unsupervised" / "480p" / "classic-car" / f"{name}.png", LABELS + LOW * 10)
 
 
 def folder(root: Path) -> None:

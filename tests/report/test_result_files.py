@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from thinkseg.chains.parsing import explained
 from thinkseg.ops.masks import empty, from_stacks
@@ -79,3 +81,17 @@ def test_write_result_overlay_has_masks_everywhere_and_boxes_on_keyframe(result,
 def test_write_result_non_ascii_query_is_not_escaped(result, tmp_path):
     write_result(make(result, failure="tags"), tmp_path / "out", {"query": "die rote Tür"})
     assert "die rote Tür" in (tmp_path / "out" / "answer.json").read_text("utf-8")
+
+
+def test_write_result_masks_of_a_folder_have_the_names_of_its_frames(result, tmp_path):
+    (tmp_path / "clip").mkdir()
+    names = ["a.b 7", "a.b 9", "a.b 11", "é"]
+    for name in names:
+        Image.new("RGB", (8, 6)).save(tmp_path / "clip" / f"{name}.jpg")
+    sample = replace(result.sample, video=open_video(tmp_path / "clip"))
+    write_result(replace(result, sample=sample), tmp_path / "out", {})
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == sorted(
+        f"{name}.png" for name in names
+    )
+    with Image.open(tmp_path / "out" / "masks" / "a.b 11.png") as mask:
+        assert np.array(mask)[5, 7] == 255

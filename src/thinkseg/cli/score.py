@@ -44,7 +44,7 @@ def score(
     """Scores masks predicted for {title}. Where they are expected is described in docs/benchmarks.md."""
     from thinkseg.console import Meter
     from thinkseg.evaluation.aggregation import expression_rows
-    from thinkseg.evaluation.offline import score, write_csv
+    from thinkseg.evaluation.offline import describe_unusual, score, write_csv
     from thinkseg.evaluation.predictions import MISSING, open_predictions
     from thinkseg.evaluation.scores import aggregate, format_scores
     from thinkseg.storage.result_folder import check_out
@@ -65,7 +65,7 @@ def score(
     if out:
         settings = {**opened.run_settings(), "predictions": str(predictions)}
         _write(out, settings, rows, scores)
-    print(format_scores(scores))
+    print("\n".join([format_scores(scores), *describe_unusual(rows)]))
     options.print_issues(opened)
     return 0
 

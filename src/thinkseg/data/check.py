@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from thinkseg.data.benchmarks.base import Benchmark, Video
+from thinkseg.data.benchmarks.layouts import MaskFolders
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_tracks import LazyTrack
 from thinkseg.types import ProgressCallback
@@ -47,15 +48,14 @@ def count_dataset(benchmark: Benchmark) -> DatasetStats:
 
 
 def check(benchmark: Benchmark, progress: ProgressCallback | None = None) -> None:
-    """Checks the header of every frame and every mask of a target; issues go to `benchmark.issues`.
+    """Checks the header of every frame, and all masks of targets; issues go to `benchmark.issues`.
 
-    The frames of a video must exist, be images, and share one size. Masks must exist, belong to a known object, have
-    the size of their video and, if they are RLEs, be valid. progress: called with (videos done, total videos).
+    The frames of a video must exist, be images, and share one size. Masks must exist, belong to a known object, and
+    have the size of their video. RLEs must be valid, and the values of mask images must show the object.
+    progress: called with (videos done, total videos).
     Raises DatasetFileError or VideoError for the first issue, unless `benchmark.issues` counts them.
     """
-    targets: dict[str, dict[str, None]] = {}
-    for expression in benchmark.expressions:
-        targets.setdefault(expression.video, {}).update(dict.fromkeys(expression.objects or ()))
+    targets = _objects(benchmark)
     for done, video in enumerate(benchmark.videos.values(), start=1):
         with benchmark.issues.skipping():
             size_wh = benchmark.frames(video.id).size_wh
@@ -65,6 +65,24 @@ def check(benchmark: Benchmark, progress: ProgressCallback | None = None) -> Non
             _check_track(benchmark, partial(benchmark.files.foreground, video, size_wh))
         if progress:
             progress(done, len(benchmark.videos))
+
+
+def check_mask_images(benchmark: Benchmark) -> None:
+    """Checks the values of the mask images of targets, if the benchmark has any; see `check`."""
+    if isinstance(benchmark.files, MaskFolders):
+        for video_id, objects in _objects(benchmark).items():
+            with benchmark.issues.skipping():
+                size_wh = benchmark.frames(video_id).size_wh
+                for obj in objects:
+                    _check_track(benchmark, partial(benchmark.files.track, benchmark.videos[video_id], obj, size_wh))
+
+
+def _objects(benchmark: Benchmark) -> dict[str, dict[str, None]]:
+    """Returns the targets of all expressions about each video, in order."""
+    targets: dict[str, dict[str, None]] = {}
+    for expression in benchmark.expressions:
+        targets.setdefault(expression.video, {}).update(dict.fromkeys(expression.objects or ()))
+    return targets
 
 
 def _check_frames(benchmark: Benchmark, video: Video, size_wh: tuple[int, int]) -> None:

@@ -66,6 +66,17 @@ def score(
     return rows
 
 
+def describe_unusual(rows: Iterable[Row]) -> list[str]:
+    """Returns lines about masks that may not be what was meant: the first of each failure, and empty ones."""
+    expressions = expression_rows(rows)
+    details = {row["failure"]: row["failure_detail"] for row in reversed(expressions) if "failure_detail" in row}
+    lines = [f"first {failure}: {detail}" for failure, detail in details.items()]
+    targets = [row for row in expressions if row["has_target"]]
+    if empty := [row["id"] for row in targets if row["is_empty"]]:
+        lines.append(f"empty in all scored frames despite a target: {len(empty)} of {len(targets)}, first {empty[0]}")
+    return lines
+
+
 def write_csv(rows: Iterable[Row], path: Path) -> None:
     """Writes the rows of expressions as a table, atomically. Raises SettingsError if the file cannot be written."""
     with writing(path), replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:

@@ -3,7 +3,8 @@
 Each form lies below one folder; the masks of ViCaS may also come in its own form (`VicasPredictions`).
 
     <folder>/<frame>.png            8 bits, 0 outside and 255 inside, all objects merged; <folder> is one of
-                                    `Expression.folders`, which a benchmark's own scripts write and read
+                                    `Expression.folders`, which a benchmark's own scripts write and read; they read
+                                    every pixel that is not black as inside
     masks/<video>/<expression>.json {"size": [height, width], "frames": T, "objects": [[RLE or null, ...], ...]},
                                     objects apart, in the folder of `thinkseg evaluate`
 
@@ -79,19 +80,25 @@ def open_predictions(root: Path, name: str) -> Predictions:
         return RlePredictions(root)
     if name == "vicas" and any(path.stem.isdecimal() for path in root.glob("*.json")):
         return VicasPredictions(root)
-    return PngPredictions(root)
+    # The evaluators of benchmarks merge all values; the user's own data have no evaluator that would define it.
+    return PngPredictions(root, one_value=name == "folder")
 
 
 @dataclass(frozen=True, slots=True)
 class PngPredictions:
-    """Mask images in a benchmark's own layout."""
+    """Mask images in a benchmark's own layout.
+
+    one_value: whether all pixels inside must have one value, see `mask_image`.
+    """
 
     root: Path
+    one_value: bool = False
 
     def of(self, expression: Expression, video: Video, size_wh: tuple[int, int]) -> Masks | None:
         for folder in expression.folders:
             if os.path.isdir(self.root / folder):
-                return _PngMasks(self.root / folder, video.frames, size_wh)
+                _check_names(self.root / folder, video)
+                return _PngMasks(self.root / folder, video.frames, size_wh, self.one_value)
         return None
 
 
@@ -102,16 +109,29 @@ class _PngMasks:
     folder: Path
     frames: Sequence[str]
     size_wh: tuple[int, int]
+    one_value: bool
 
     def union(self, frame: int) -> np.ndarray:
         # Joining Path objects would take as long as scoring the mask.
         path = f"{self.folder}/{self.frames[frame]}.png"
         try:
-            return mask_image(path, self.size_wh)
+            return mask_image(path, self.size_wh, self.one_value)
         except DatasetFileError as error:
             unreadable = UNREADABLE if os.path.exists(path) else INCOMPLETE
             reason = SIZE_MISMATCH if error.kind == "size_mismatch" else unreadable
             raise PredictionError(reason, str(error)) from None
+
+
+def _check_names(folder: Path, video: Video) -> None:
+    """Raises PredictionError if images are numbered otherwise than the frames: some names would still fit by chance."""
+    names = {name.removesuffix(".png") for name in os.listdir(folder) if name.endswith(".png")}
+    surplus = sorted(name for name in names.difference(video.frames) if name.isdecimal())
+    lacking = sorted(set(video.frames) - names)
+    if surplus and lacking and names.intersection(video.frames):
+        raise PredictionError(
+            INCOMPLETE,
+            f"{folder}: {surplus[0]}.png is no frame, and {lacking[0]}.png is missing; name masks like the frames",
+        )
 
 
 @dataclass(frozen=True, slots=True)

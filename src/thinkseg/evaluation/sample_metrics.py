@@ -6,7 +6,8 @@
      "video": "clip", "annotation_run": "", "has_target": true, "num_scored_frames": 70,
      "j": 0.91, "f": 0.95, "intersection": 90210, "union": 98304, "is_empty": false, "r_k": 1.0, "r_s": 0.83}
 
-Masks that come as files have no keyframe, boxes, replies, usage, seconds or rewards. Benchmarks with the merged masks
+Masks that come as files have no keyframe, boxes, replies, usage, seconds or rewards; if they cannot be used,
+"failure_detail" says which file is the reason. Benchmarks with the merged masks
 of all annotated objects add "robustness_visa255" and "robustness_area"; ViCaS adds "ious" and "tracks". Masks are
 compared in annotated frames only. With a failure there are no masks, and all metrics of masks are 0. Without ground
 truth only "is_empty" is known.
@@ -73,6 +74,7 @@ def prediction_row(benchmark: Benchmark, expression: Expression, predictions: Pr
     except PredictionError as error:
         # One unusable frame invalidates the expression, as in the official evaluators.
         predicted, failure, metrics = None, error.reason, mask_metrics(expression, None, truth, foreground)
+        row["failure_detail"] = str(error)
     row |= {"failure": failure, **metrics}
     return row | track_metrics(expression, predicted, truth) if benchmark.name == BY_TRACKS else row
 

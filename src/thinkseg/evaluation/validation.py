@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
+from thinkseg.data.check import check_mask_images
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.offline import score
 from thinkseg.evaluation.predictions import Masks, PngPredictions, write_pngs
@@ -25,12 +26,14 @@ class Validation:
 
     known: expressions with ground truth. unknown: those without. skipped: those with an issue in the data set.
     imperfect: rows below 100, of expressions, and of the objects that expressions describe.
+    empty: ids of expressions with a target that no mask shows in the scored frames, which scores 100 all the same.
     """
 
     known: int
     unknown: int
     skipped: int
     imperfect: Sequence[Row]
+    empty: Sequence[str] = ()
 
     def describe(self) -> str:
         """Returns the counts and the first imperfect rows as text for a terminal."""
@@ -41,18 +44,25 @@ class Validation:
         ]
         perfect = self.known - len(expression_rows(self.imperfect))
         lines.append(f"J and F are 100 for {perfect} of {self.known} expressions with ground truth")
+        if self.empty:
+            lines.append(f"no mask shows the target of {len(self.empty)} expressions, first {self.empty[0]}")
         if self.unknown or self.skipped:
             lines.append(f"not scored: {self.unknown} without ground truth, {self.skipped} with issues")
         return "\n".join(lines)
 
 
 def validate(benchmark: Benchmark, workers: int = 1, on_row: Callable[[Row, int], None] | None = None) -> Validation:
-    """Scores the ground truth; arguments and errors are those of `thinkseg.evaluation.offline.score`."""
+    """Scores the ground truth; arguments and errors are those of `thinkseg.evaluation.offline.score`.
+
+    The values of mask images are checked first, as `thinkseg.data.check.check` does.
+    """
+    check_mask_images(benchmark)
     rows = score(benchmark, TruthAsPng(benchmark), workers, on_row)
     scored = [row for row in rows if row["j"] is not None]
     known, expressions = len(expression_rows(scored)), len(expression_rows(rows))
     imperfect = [row for row in scored if (row["j"], row["f"]) != (1.0, 1.0) and _is_predicted(benchmark, row)]
-    return Validation(known, expressions - known, len(benchmark.expressions) - expressions, imperfect)
+    empty = [row["id"] for row in expression_rows(scored) if row["has_target"] and row["is_empty"]]
+    return Validation(known, expressions - known, len(benchmark.expressions) - expressions, imperfect, empty)
 
 
 @dataclass(frozen=True, slots=True)

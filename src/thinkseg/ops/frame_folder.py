@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from thinkseg.errors import VideoError
-from thinkseg.ops.pictures import SUFFIXES, picture_size, read_picture
+from thinkseg.ops.pictures import SUFFIXES, is_image, picture_size, read_picture
 from thinkseg.types import Frames
 
 _UNREAD_SUFFIXES = (
@@ -97,7 +97,7 @@ def frame_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise VideoError(f"folder {folder} cannot be listed: {error.strerror}; check its permissions") from None
     files = sorted((path for path in files if path.name not in subfolders), key=_natural_order)
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images = [path for path in files if is_image(path.name)]
     _check_others(folder, files, bool(images))
     if not images:
         inside = f" itself, only the folders {_few(subfolders)}; give one of them" if subfolders else ""

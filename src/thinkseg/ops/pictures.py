@@ -79,6 +79,11 @@ def max_pixels() -> int:
     return int(text)
 
 
+def is_image(name: str) -> bool:
+    """Whether the name of a file is that of an image that is read; hidden files, which some systems add, are not."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
 def read_picture(source: Source, name: str = "image") -> np.ndarray:
     """Reads an image as a frame, uint8 RGB (H, W, 3). Arguments and errors are those of `load_picture`."""
     picture = load_picture(source, name)

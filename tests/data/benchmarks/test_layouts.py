@@ -52,5 +52,25 @@ def test_mask_folders_track_reads_mask_images(tmp_path):
 
 def test_jpeg_names_returns_sorted_jpg_files(tmp_path):
     write_frames(tmp_path, ("00010", "00009"))
-    (tmp_path / "00001.png").write_bytes(b"")
+    for name in ("._00009.jpg", "Thumbs.db", "notes.txt"):
+        (tmp_path / name).touch()
     assert jpeg_names(tmp_path) == ("00009", "00010")
+
+
+@pytest.mark.parametrize("name", ["00001.png", "00001.JPG", "00001.webp"])
+def test_jpeg_names_other_image_raises(tmp_path, name):
+    write_frames(tmp_path, ("00010", "00009"))
+    (tmp_path / name).touch()
+    with pytest.raises(DatasetFileError, match=f"{name}: not a .jpg file; frames must be .jpg files"):
+        jpeg_names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["00001.PNG", "00001.jpg", "00001.tif"])
+def test_mask_folders_other_image_raises(tmp_path, name):
+    write_mask(tmp_path / "cat" / "00000.png", LEFT)
+    (tmp_path / "cat" / "._00001.png").touch()
+    files = MaskFolders(tmp_path, tmp_path)
+    assert files.annotated(CLIP, "cat") == (0,)
+    (tmp_path / "cat" / name).touch()
+    with pytest.raises(DatasetFileError, match=f"{name}: not a .png file; masks must be .png files"):
+        files.annotated(CLIP, "cat")

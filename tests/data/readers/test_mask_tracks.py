@@ -3,9 +3,11 @@
 import pickle
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from layouts import LABELS, LEFT, NOTHING, RIGHT, SIZE_WH, rle, write_labels, write_mask
 from thinkseg.data.readers.issues import DatasetFileError
@@ -106,3 +108,45 @@ def test_checked_rle_any_value_is_mask_or_issue(value):
     else:
         mask = checked_rle(JsonNode(value, "masks.json"), (3, 2))
         assert value is None if mask is None else decode(mask).shape == (2, 3)
+
+
+def issues_of(track):
+    return [(issue.kind, str(issue).partition(": ")[2]) for issue in track.issues()]
+
+
+def images(tmp_path, *levels):
+    """A track of gray images, arrays (H, W)."""
+    paths = [tmp_path / f"{number}.png" for number in range(len(levels))]
+    for path, level in zip(paths, levels, strict=True):
+        Image.fromarray(level.astype(np.uint8)).save(path)
+    return paths
+
+
+def test_png_track_values_besides_one_are_an_issue(tmp_path):
+    noise = LEFT * 17 + RIGHT * 34
+    paths = images(tmp_path, LEFT, noise)
+    (issue,) = issues_of(PngTrack(paths, SIZE_WH))
+    assert issue == (
+        "unclear_mask",
+        "has the values [17, 34] besides 0, must have one; threshold it, or split its objects",
+    )
+    assert decode(PngTrack(paths, SIZE_WH)[1]).tolist() == (LEFT | RIGHT).tolist()
+    with pytest.raises(DatasetFileError, match=r"1\.png: has the values"):
+        PngTrack(paths, SIZE_WH, one_value=True)[1]
+
+
+@pytest.mark.parametrize("masks", [(NOTHING == 0, NOTHING == 0), (LEFT == 0, NOTHING == 0, NOTHING == 0)])
+def test_png_track_inverted_masks_are_an_issue(tmp_path, masks):
+    (issue,) = issues_of(PngTrack(images(tmp_path, *masks), SIZE_WH))
+    assert issue == ("unclear_mask", "the object fills the border of most frames; are the masks inverted?")
+
+
+def test_png_track_object_in_no_mask_is_an_issue(tmp_path):
+    paths = images(tmp_path, NOTHING, NOTHING)
+    assert issues_of(PngTrack(paths, SIZE_WH)) == [
+        ("unclear_mask", "no mask shows the object; check the values of the masks")
+    ]
+    assert issues_of(PngTrack(images(tmp_path, NOTHING, LEFT * 255), SIZE_WH, label=1)) == [
+        ("unclear_mask", "no mask shows object 1; check the values of the masks")
+    ]
+    assert issues_of(PngTrack(images(tmp_path, NOTHING, LEFT), SIZE_WH, label=1)) == []

@@ -58,7 +58,7 @@ class _Files(MaskFolders):
     """The opened videos, and masks in folders of mask images or in lines of queries.jsonl."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, root)
+        super().__init__(root, root, one_value=True)
         self._readers: dict[str, Frames] = {}
         self._lines: dict[str, tuple[int, int, str]] = {}
 

@@ -16,6 +16,7 @@ from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, list_folder
 from thinkseg.data.readers.mask_dict import MaskFile
 from thinkseg.data.readers.mask_tracks import LazyTrack, PngTrack, RleTrack
+from thinkseg.ops.pictures import is_image
 from thinkseg.storage.fingerprint import sample_fingerprint, text_fingerprint
 from thinkseg.types import Frames
 
@@ -100,17 +101,22 @@ class LabelFiles(JpegFolders):
 
 
 class MaskFolders(JpegFolders):
-    """Masks as <annotations>/<object>/<frame>.png, in which the object is not black; only for annotated frames."""
+    """Masks as <annotations>/<object>/<frame>.png, in which the object is not black; only for annotated frames.
 
-    def __init__(self, folder: Path, annotations: Path) -> None:
+    one_value: whether all pixels of an object must have one value, see `mask_image`.
+    """
+
+    def __init__(self, folder: Path, annotations: Path, one_value: bool = False) -> None:
         super().__init__(folder)
         self.annotations = annotations
+        self.one_value = one_value
 
     def track(self, video: Video, obj: str, size_wh: tuple[int, int]) -> LazyTrack:
         folder = self.annotations / obj
         existing = set(list_folder(folder))
         names = [f"{name}.png" for name in video.frames]
-        return PngTrack([folder / name if name in existing else None for name in names], size_wh)
+        paths = [folder / name if name in existing else None for name in names]
+        return PngTrack(paths, size_wh, one_value=self.one_value)
 
     def mask_fingerprint(self, video: Video, obj: str) -> str:
         return sample_fingerprint(sorted((self.annotations / obj).glob("*.png")), MAX_MASKS)
@@ -118,7 +124,10 @@ class MaskFolders(JpegFolders):
     def annotated(self, video: Video, obj: str) -> tuple[int, ...]:
         """Returns the indices of an object's annotated frames. Raises DatasetFileError if there are none."""
         folder = self.annotations / obj
-        names = [name.removesuffix(".png") for name in list_folder(folder) if name.endswith(".png")]
+        images = [name for name in list_folder(folder) if is_image(name)]
+        if others := [name for name in images if not name.endswith(".png")]:
+            raise DatasetFileError("missing_mask", f"{folder / others[0]}: not a .png file; masks must be .png files")
+        names = [name.removesuffix(".png") for name in images]
         positions = {name: position for position, name in enumerate(video.frames)}
         if not names:
             raise DatasetFileError("missing_mask", f"{folder}: no .png file; is the data set complete?")
@@ -135,12 +144,14 @@ def check_folder(folder: Path) -> None:
 
 
 def jpeg_names(folder: Path) -> tuple[str, ...]:
-    """Returns the sorted names of the frames in a folder. Raises DatasetFileError if it has none."""
+    """Returns the sorted names of the frames in a folder. Raises DatasetFileError if it has none or another image."""
     check_folder(folder)
-    names = tuple(name.removesuffix(".jpg") for name in list_folder(folder) if name.endswith(".jpg"))
-    if not names:
+    images = [name for name in list_folder(folder) if is_image(name)]
+    if others := [name for name in images if not name.endswith(".jpg")]:
+        raise DatasetFileError("missing_frame", f"{folder / others[0]}: not a .jpg file; frames must be .jpg files")
+    if not images:
         raise DatasetFileError("missing_frame", f"{folder}: no .jpg file; is the data set complete?")
-    return names
+    return tuple(name.removesuffix(".jpg") for name in images)
 
 
 def _masks_of(file: MaskFile, key: str, field: str | None, num_frames: int) -> Sequence[JsonNode]:

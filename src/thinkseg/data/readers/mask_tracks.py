@@ -14,7 +14,7 @@ import numpy as np
 
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode
-from thinkseg.data.readers.mask_images import check_size, label_map, mask_image
+from thinkseg.data.readers.mask_images import label_map, mask_image
 from thinkseg.rle import Rle, checked, encode
 
 
@@ -38,7 +38,7 @@ class LazyTrack(ABC):
 
     @abstractmethod
     def issues(self) -> Iterator[DatasetFileError]:
-        """Yields the issues of all masks that can be found without decoding pixels."""
+        """Yields the issues of all masks."""
 
     @abstractmethod
     def _read(self, frame: int) -> Rle | None: ...
@@ -86,33 +86,62 @@ class PngTrack(LazyTrack):
 
     paths: one per frame; None for a frame without a mask.
     label: pixel value of the object in label maps; None for mask images, in which the object is not black.
+    one_value: whether all pixels of the object in a mask image must have one value; otherwise only `issues` says so.
     """
 
-    def __init__(self, paths: Sequence[Path | None], size_wh: tuple[int, int], label: int | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path | None],
+        size_wh: tuple[int, int],
+        label: int | None = None,
+        one_value: bool = False,
+    ) -> None:
         super().__init__(len(paths))
         self._paths = paths
         self._size_wh = size_wh
         self._label = label
+        self._one_value = one_value
 
     def issues(self) -> Iterator[DatasetFileError]:
-        for path in self._paths:
-            if path is not None:
-                try:
-                    check_size(path, self._size_wh)
-                except DatasetFileError as error:
-                    yield error
+        """Yields the issues of each mask, and of an object that no mask shows or that seems to be the background."""
+        paths = [path for path in self._paths if path is not None]
+        shown: list[bool] = []
+        surrounding: list[bool] = []
+        for path in paths:
+            try:
+                mask = self._mask(path, one_value=True)
+            except DatasetFileError as error:
+                yield error
+            else:
+                shown.append(bool(mask.any()))
+                surrounding.append(_has_border(mask))
+        if not shown or len(shown) < len(paths):
+            return
+        if not any(shown):
+            obj = "the object" if self._label is None else f"object {self._label}"
+            yield _unclear(paths[0].parent, f"no mask shows {obj}; check the values of the masks")
+        elif self._label is None and 2 * sum(surrounding) > len(paths):
+            yield _unclear(paths[0].parent, "the object fills the border of most frames; are the masks inverted?")
 
     def _read(self, frame: int) -> Rle | None:
         path = self._paths[frame]
         if path is None:
             return None
-        mask = self._mask(path)
+        mask = self._mask(path, self._one_value)
         return encode(mask) if mask.any() else None
 
-    def _mask(self, path: Path) -> np.ndarray:
+    def _mask(self, path: Path, one_value: bool) -> np.ndarray:
         if self._label is None:
-            return mask_image(path, self._size_wh)
+            return mask_image(path, self._size_wh, one_value)
         return label_map(path, self._size_wh) == self._label
+
+
+def _unclear(folder: Path, what: str) -> DatasetFileError:
+    return DatasetFileError("unclear_mask", f"{folder}: {what}")
+
+
+def _has_border(mask: np.ndarray) -> bool:
+    return all(bool(side.all()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
 def checked_rle(entry: JsonNode, size_wh: tuple[int, int]) -> Rle | None:
