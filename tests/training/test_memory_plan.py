@@ -78,7 +78,7 @@ def test_model_stats_of_an_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) -
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # avoids network access
-    with pytest.raises(ModelError, match="not a model folder"):
+    with pytest.raises(ModelError, match="no/such: no such folder, and HF_HUB_OFFLINE is set"):
         model_stats(Path("no") / "such")
 
 

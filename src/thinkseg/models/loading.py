@@ -5,13 +5,15 @@ The caller lists the model types that it supports: `qwen` those of policies, `sa
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.devices import resolve_device
+from thinkseg.models.hub import model_folder, quiet_libraries
+from thinkseg.models.model_files import limited_size, read_config, reading, stored_numbers, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -24,33 +26,24 @@ def model_type_of(name: str | Path, classes: Mapping[str, str], role: str) -> st
 
     role: plural noun for such models in messages.
     """
-    return str(_config(name, classes, role).model_type)
+    return str(load_config(name, classes, role).model_type)
 
 
-def _config(name: str | Path, classes: Mapping[str, str], role: str) -> PreTrainedConfig:
+def load_config(name: str | Path, classes: Mapping[str, str], role: str) -> PreTrainedConfig:
     """The configuration of a checkpoint, with each part in its own class. Raises ModelError, see `model_type_of`."""
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    if str(name).count("/") > 1 and not os.path.isdir(name):
-        raise ModelError(f"{name}: no such folder; a name on the hub has the form owner/model")
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except ImportError as error:
-        # The image encoder of EdgeTAM is in another package.
-        raise ModelError(f"{name}: a required package is not installed: {first_line(error)}") from None
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise ModelError(
-            f"{name}: not a model folder, and no model could be loaded from the hub: {first_line(error)}"
-        ) from None
-    if config.model_type not in classes:
-        supported = ", ".join(sorted(classes))
-        raise ModelError(f"{name}: model type {config.model_type!r}; {role} must be one of {supported}")
-    for part, part_class in config.sub_configs.items():
-        value = getattr(config, part)
-        # transformers 5.19 reads the mask decoder of SAM 2 as a prompt encoder, without the defaults of a decoder.
-        if part_class is not AutoConfig and not isinstance(value, part_class):
-            setattr(config, part, part_class(**value.to_dict()))
+    folder = model_folder(name, weights=False)
+    model_type = read_config(folder).get("model_type")
+    if model_type not in classes:
+        raise ModelError(f"{name}: model type {model_type!r}; {role} must be one of {', '.join(sorted(classes))}")
+    with reading(name, "read its config.json"), quiet_libraries():
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        for part, part_class in config.sub_configs.items():
+            value = getattr(config, part)
+            # transformers 5.19 reads the mask decoder of SAM 2 as a prompt encoder, without the defaults of a decoder.
+            if part_class is not AutoConfig and not isinstance(value, part_class):
+                setattr(config, part, part_class(**value.to_dict()))
     return config
 
 
@@ -65,23 +58,14 @@ def load_checkpoint(
     """
     import torch
     import transformers
-    from safetensors import SafetensorError
 
     if precision not in get_args(Precision):
         raise SettingsError(f"unknown precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
     target = resolve_device(device)
-    config = _config(name, classes, role)
+    config = load_config(name, classes, role)
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     dtype: Any = dtypes.get(precision, torch.float32 if target.type == "cpu" else "auto")
-    try:
-        model, report = getattr(transformers, classes[config.model_type]).from_pretrained(
-            name, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: cannot load its weights: {first_line(error)}") from None
-    # Missing and mismatched weights would stay random.
-    if bad := sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]):
-        raise ModelError(f"{name}: {len(bad)} weights are missing or do not fit its config.json, e.g. {bad[0]}")
+    model = _read_weights(name, getattr(transformers, classes[config.model_type]), config, dtype)
     try:
         return model.to(target).eval()
     except torch.OutOfMemoryError:
@@ -90,13 +74,32 @@ def load_checkpoint(
         ) from None
 
 
+def _read_weights(name: str | Path, model_class: Any, config: PreTrainedConfig, dtype: Any) -> Any:
+    """The model of a checkpoint on the CPU. Raises ModelError if weights are missing or memory does not suffice."""
+    import torch
+
+    folder = model_folder(name)
+    with reading(name, "load its weights"), quiet_libraries():
+        with limited_size(name, stored_numbers(weight_files(folder))), torch.device("meta"):
+            model_class(copy.deepcopy(config))
+        model, report = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    # Missing and mismatched weights would stay random.
+    if bad := sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]):
+        raise ModelError(f"{name}: {len(bad)} weights are missing or do not fit its config.json, e.g. {bad[0]}")
+    return model
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch reports exhausted memory: by its type on a GPU, by its text on a CPU."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's error message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

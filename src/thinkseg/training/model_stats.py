@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinkseg.models.policies.qwen.checkpoint import MODEL_CLASSES, create_model, model_type
+from thinkseg.models.loading import load_config
+from thinkseg.models.model_files import reading
+from thinkseg.models.policies.qwen.checkpoint import MODEL_CLASSES, create_model
 from thinkseg.training.optimizers import in_layers
 from thinkseg.training.recipes import Create
 from thinkseg.training.trainer import LORA_TARGETS
@@ -77,9 +79,9 @@ def model_stats(name: str | Path) -> ModelStats:
     """
     import transformers
 
-    model_class = getattr(transformers, MODEL_CLASSES[model_type(name)])
-    config = transformers.AutoConfig.from_pretrained(name)
-    return _stats(lambda: model_class(config))
+    config = load_config(name, MODEL_CLASSES, "policies")
+    with reading(name, "measure its config.json"):
+        return _stats(lambda: getattr(transformers, MODEL_CLASSES[config.model_type])(config))
 
 
 def created_model_stats(create: Create) -> ModelStats:

@@ -19,10 +19,12 @@ import numpy as np
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
+from thinkseg.models.model_files import reading
 from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
 from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
 from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
+from thinkseg.ops.video import ArrayFrames
 from thinkseg.storage.mask_spool import MaskSpool
 from thinkseg.types import Frames, Masklets, ProgressCallback, Rle
 
@@ -100,6 +102,10 @@ class Sam2Tracker:
         Raises ModelError if there is no such model or it cannot be loaded.
         """
         model: Any = load_checkpoint(name, TRACKER_CLASSES, "trackers", precision, device)
+        with reading(name, "track a test video"):
+            finite = _try(cls(model, str(name), feature_cache_bytes=0))
+        if not finite:
+            raise ModelError(f"{name}: computes numbers that are not finite; try another precision, or other weights")
         if compile_encoder:
             model.vision_encoder.compile()
         tracker = cls(model, str(name), **settings)
@@ -212,6 +218,21 @@ class Sam2Tracker:
                 f"{self.name}: out of memory with {num_objects} objects in frames of {width}x{height} of {video.name};"
                 " use a smaller model, bf16, or a lower objects_per_batch or feature_cache_bytes"
             ) from None
+
+
+def _try(tracker: Sam2Tracker) -> bool:
+    """Tracks a box through two gray frames. Returns whether all numbers are finite.
+
+    Logits are not enough: an object with a score of NaN is not visible, and its logits are constant.
+    """
+    import torch
+
+    video = ArrayFrames(np.full((2, 32, 32, 3), 128, np.uint8))
+    box = np.array([[8, 8, 24, 24]], np.float32)
+    with torch.inference_mode():
+        logits = [logits for _, logits in tracker._propagate(video, 0, box)]
+        numbers = [*tracker._encode(video[0]), *logits, *tracker.model.parameters()]
+        return all(bool(tensor.isfinite().all()) for tensor in numbers)
 
 
 def _enlarged(logits: torch.Tensor, size_wh: tuple[int, int]) -> torch.Tensor:

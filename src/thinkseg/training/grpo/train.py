@@ -27,7 +27,7 @@ from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.errors import ModelError
 from thinkseg.models import resolve_model
 from thinkseg.models.fingerprint import checkpoint_fingerprint
-from thinkseg.models.policies.qwen.checkpoint import load_model, save
+from thinkseg.models.policies.qwen.checkpoint import load, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
@@ -74,8 +74,7 @@ def _trained(recipe: GrpoRecipe, prompts: PromptDataset, out: Path) -> tuple[Pre
     source = resolve_model(str(recipe.model.name))
     bf16 = uses_bf16(recipe.precision)
     # On the device of the Trainer, so that the reference, a copy, is there too.
-    model = load_model(source, "bf16" if bf16 and recipe.model.lora else "fp32", distributed.device())
-    encoder = Encoder.load(source)
+    model, encoder = load(source, "bf16" if bf16 and recipe.model.lora else "fp32", distributed.device())
     view = resolve_view(recipe.view, model, encoder)
     torch.manual_seed(recipe.seed)  # the same initial adapter after an interruption
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None

@@ -22,7 +22,7 @@ from thinkseg.data.cot import read_cot_set
 from thinkseg.demonstrations import open_cot_set
 from thinkseg.models import resolve_model
 from thinkseg.models.fingerprint import checkpoint_fingerprint
-from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save
+from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load, save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.storage.fingerprint import Fingerprints
 from thinkseg.training import distributed
@@ -91,7 +91,7 @@ def _initial_model(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedMo
     if number:
         folder = stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
     precision: Any = "bf16" if uses_bf16(recipe.precision) and source.lora else "fp32"
-    model, encoder = load_model(folder, precision), Encoder.load(folder)
+    model, encoder = load(folder, precision)
     torch.manual_seed(recipe.seed + number)  # a resumed stage gets the same initial heads or adapters
     return model, encoder
 

@@ -248,11 +248,11 @@ def test_load_model_invalid_weights_raises_one_line(folder: Path, damage: Callab
     ("config", "complaint"),
     [
         (None, "not a model folder"),
-        ("{", "not a model folder"),
-        ("[]", "not a model folder"),
-        ("{}", "not a model folder"),
-        ('{"model_type": "no_such_model"}', "not a model folder"),
-        ('{"model_type": "qwen2_5_vl", "text_config": {"hidden_size": "wide"}}', "not a model folder"),
+        ("{", "config.json: cannot be read: Expecting property name"),
+        ("[]", "config.json: must be a JSON object, not list"),
+        ("{}", "model type None; policies must be one of"),
+        ('{"model_type": "no_such_model"}', "model type 'no_such_model'; policies must be one of"),
+        ('{"model_type": "qwen2_5_vl", "text_config": {"hidden_size": "wide"}}', "cannot read its config.json"),
         ('{"model_type": "bert"}', "model type 'bert'; policies must be one of qwen2_5_vl, qwen3_vl"),
     ],
 )

@@ -12,13 +12,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from thinkseg.errors import ModelError
-from thinkseg.models.loading import first_line
+from thinkseg.models.model_files import summary
 from thinkseg.ops.chat_text import THINK, THINK_END
 from thinkseg.types import Turn
 
 IMAGE_PAD = "<|image_pad|>"
 END_OF_TURN = "<|im_end|>"
 ASSISTANT = "<|im_start|>assistant\n"
+
+# The part of Qwen's own for dialogues of texts and images.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% if message['content'] is string %}{{ message['content'] }}{% else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- else -%}{{ part['text'] }}{%- endif -%}
+{%- endfor -%}{%- endif -%}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
 
 REPLY = "<|reply|>"
 """Stands for a reply in a rendered dialogue. The encoder escapes it in texts, like a control token."""
@@ -52,7 +65,7 @@ class ChatTemplate:
             first, both = self._render(_MESSAGES[:1]), self._render(_MESSAGES)
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # A template is a program, which can raise all of these.
-            raise self._error(f"cannot render a dialogue with an image: {first_line(error)}") from None
+            raise self._error(f"cannot render a dialogue with an image: {summary(error)}") from None
         opening = self._start_of_reply(first)
         if not re.search(f"first.*{re.escape(IMAGE_PAD)}.*second", first, re.DOTALL) or first.count(IMAGE_PAD) != 1:
             raise self._error(f"does not show an image as one {IMAGE_PAD} between the texts of its turn")

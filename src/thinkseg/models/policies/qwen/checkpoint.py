@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.hub import model_folder
 from thinkseg.models.loading import Precision, load_checkpoint, model_type_of
-from thinkseg.models.policies.qwen.chat_template import END_OF_TURN, IMAGE_PAD
+from thinkseg.models.model_files import read_object, reading
+from thinkseg.models.policies.qwen.chat_template import CHAT_TEMPLATE, END_OF_TURN, IMAGE_PAD
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.types import Coordinates, View
 
 if TYPE_CHECKING:
@@ -27,19 +30,6 @@ SPECIAL_TOKENS = (
     IMAGE_PAD,
     "<|video_pad|>",
 )
-
-# The part of Qwen's chat template for dialogues of texts and images.
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-<|im_start|>{{ message['role'] }}
-{% if message['content'] is string %}{{ message['content'] }}{% else -%}
-{%- for part in message['content'] -%}
-{%- if part['type'] == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
-{%- else -%}{{ part['text'] }}{%- endif -%}
-{%- endfor -%}{%- endif -%}<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt -%}<|im_start|>assistant
-{% endif -%}"""
 
 MODEL_CLASSES = {
     "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
@@ -59,12 +49,59 @@ LAYERS = {"vision": "depth", "text": "num_hidden_layers"}
 MAX_LAYERS = 1000
 """Layers are created one by one, which takes minutes for a number with a digit too many."""
 
+MAX_VIEW = 4096
+"""Most frames and longest side in pixels of a view that a file may request."""
+
 _SIZES = ("frame_wh", "overview_wh", "closeup_wh")
 
 
 def load_model(name: str | Path, precision: Precision = "auto", device: str | None = "cpu") -> PreTrainedModel:
     """Loads a Qwen2.5-VL or Qwen3-VL; see `thinkseg.models.loading.load_checkpoint`."""
     return load_checkpoint(name, MODEL_CLASSES, "policies", precision, device)
+
+
+def load(name: str | Path, precision: Precision = "auto", device: str | None = "cpu") -> tuple[Any, Encoder]:
+    """Loads a model with its encoder, and tries them with a small image.
+
+    Raises ModelError if they do not fit each other or cannot be run; see `load_model`.
+    """
+    encoder = Encoder.load(name)
+    model = load_model(name, precision, device)
+    _check_fit(name, model.config, encoder)
+    with reading(name, "reply to a test image"):
+        finite = _test_logits(model, encoder).isfinite().all().item()
+    if not finite:
+        raise ModelError(f"{name}: computes numbers that are not finite; try another precision, or other weights")
+    return model, encoder
+
+
+def _check_fit(name: str | Path, config: Any, encoder: Encoder) -> None:
+    """Raises ModelError if a model and an encoder are of different models."""
+    vision, processor = config.vision_config, encoder.image_processor
+    pairs = {
+        f"id of {IMAGE_PAD}": (config.image_token_id, encoder.image_pad_id),
+        "patch size": (vision.patch_size, processor.patch_size),
+        "merged patches": (vision.spatial_merge_size, processor.merge_size),
+        "frames per patch": (vision.temporal_patch_size, processor.temporal_patch_size),
+    }
+    for what, (of_model, of_encoder) in pairs.items():
+        if of_model != of_encoder:
+            raise ModelError(
+                f"{name}: {what}: {of_model} in config.json, {of_encoder} in the tokenizer or preprocessor"
+            )
+    largest = max(encoder.tokenizer.get_vocab().values())
+    if largest >= config.text_config.vocab_size:
+        raise ModelError(
+            f"{name}: the tokenizer has token {largest}, the model {config.text_config.vocab_size} tokens; give the"
+            " tokenizer of the model"
+        )
+
+
+def _test_logits(model: Any, encoder: Encoder) -> torch.Tensor:
+    import torch
+
+    with torch.no_grad():
+        return Engine(model, encoder).prefill(encoder.encode_group([(encoder.test_turn(),)])).logits
 
 
 def model_type(name: str | Path) -> str:
@@ -218,26 +255,29 @@ def save_view(folder: Path, view: View) -> None:
 def load_view(name: str | Path) -> View:
     """The view that `save_view` wrote; `DEFAULT_VIEW` if there is none. Raises ModelError if the file is invalid."""
     coordinates = COORDINATES[model_type(name)]
-    path = Path(name) / VIEW_FILE
+    path = model_folder(name, weights=False) / VIEW_FILE
     if not path.is_file():
         return replace(DEFAULT_VIEW, coordinates=coordinates)
     try:
-        recorded = json.loads(path.read_text())["view"]
+        recorded = read_object(path)["view"]
         sizes: dict[str, Any] = {
             name: _size(recorded[name]) for name in _SIZES if name == "frame_wh" or name in recorded
         }
-        view = View(int(recorded["num_frames"]), coordinates=coordinates, **sizes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        view = View(_positive(recorded["num_frames"]), coordinates=coordinates, **sizes)
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: invalid view: {error!r}") from None
-    for width, height in sizes.values():
-        if min(view.num_frames, width, height) < 1:
-            raise ModelError(f"{path}: {view.num_frames} frames of {width}x{height}: all must be >= 1")
     return view
 
 
 def _size(sides: Any) -> tuple[int, int]:
-    width, height = map(int, sides)
+    width, height = map(_positive, sides)
     return width, height
+
+
+def _positive(value: Any) -> int:
+    if not isinstance(value, int) or not 1 <= value <= MAX_VIEW:
+        raise ValueError(f"{value!r} must be an integer from 1 to {MAX_VIEW}")
+    return value
 
 
 def supports_bf16(device: str) -> bool:

@@ -6,7 +6,6 @@ image processor directly: `AutoProcessor` would need torchvision.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.errors import ModelError
-from thinkseg.models.loading import first_line
-from thinkseg.models.policies.qwen.chat_template import END_OF_TURN, IMAGE_PAD, REPLY, ChatTemplate
+from thinkseg.models.hub import model_folder, quiet_libraries
+from thinkseg.models.model_files import read_config, read_object, reading
+from thinkseg.models.policies.qwen.chat_template import CHAT_TEMPLATE, END_OF_TURN, IMAGE_PAD, REPLY, ChatTemplate
+from thinkseg.models.policies.qwen.template_check import check_template
 from thinkseg.types import Dialogue, Turn
 
 if TYPE_CHECKING:
@@ -88,22 +89,28 @@ class Encoder:
     @classmethod
     def load(cls, name: str | Path) -> Encoder:
         """Loads from a folder or hub name. Raises ModelError if the files are missing or not those of a Qwen-VL."""
-        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoTokenizer
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            image_processor = Qwen2VLImageProcessorPil.from_pretrained(name)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError) as error:
-            # Invalid JSON files raise all of these types.
-            raise ModelError(f"{name}: cannot load tokenizer or image processor: {first_line(error)}") from None
-        if IMAGE_PAD not in tokenizer.get_vocab():
-            raise ModelError(f"{name}: the tokenizer has no {IMAGE_PAD} token; give a Qwen2.5-VL or Qwen3-VL")
-        tokenizer.chat_template = tokenizer.chat_template or _legacy_template(name)
-        if not tokenizer.chat_template:
-            raise ModelError(f"{name}: no chat template (chat_template.jinja); give an instruction-tuned model")
-        return cls(tokenizer, image_processor)
+        folder = model_folder(name, weights=False)
+        read_config(folder)
+        with reading(name, "load tokenizer or image processor"), quiet_libraries():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
+            vocabulary = tokenizer.get_vocab()
+        for token in (IMAGE_PAD, END_OF_TURN):
+            if token not in vocabulary:
+                raise ModelError(f"{name}: the tokenizer has no {token} token; give a Qwen2.5-VL or Qwen3-VL")
+        tokenizer.chat_template = _template(name, tokenizer.chat_template or _legacy_template(folder))
+        tokenizer.name_or_path = str(name)
+        with reading(name, "prepare a test image"):
+            encoder = cls(tokenizer, image_processor)
+            encoder.encode((encoder.test_turn(),))
+        return encoder
+
+    def test_turn(self) -> Turn:
+        """A turn with the smallest image, to try a model with."""
+        return Turn(("0.0 s:", np.full((self.size_multiple, self.size_multiple, 3), 128, np.uint8), "What is it?"))
 
     def suppressed_ids(self) -> list[int]:
         """Control tokens that must not be sampled: all but the end of turn. Vision tokens crash the next forward."""
@@ -242,14 +249,22 @@ def _images(dialogue: Dialogue) -> list[np.ndarray]:
     return [image for part in dialogue if isinstance(part, Turn) for image in part.images]
 
 
-def _legacy_template(name: str | Path) -> str | None:
-    """The chat template of an early checkpoint, which has it in chat_template.json."""
-    from transformers.utils import cached_file
+def _template(name: str | Path, template: Any) -> str:
+    """The chat template of a tokenizer, the default one of several. Raises ModelError without a usable one."""
+    template = template.get("default") if isinstance(template, dict) else template
+    if not isinstance(template, str) or not template:
+        raise ModelError(f"{name}: no chat template (chat_template.jinja); give an instruction-tuned model")
+    if template != CHAT_TEMPLATE:
+        check_template(name, template)
+    return template
 
-    path = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False)
-    if path is None:
+
+def _legacy_template(folder: Path) -> Any:
+    """The chat template of an early checkpoint, which has it in chat_template.json."""
+    path = folder / "chat_template.json"
+    if not path.exists():
         return None
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))["chat_template"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{path}: not a chat template: {first_line(error)}") from None
+    content = read_object(path)
+    if "chat_template" not in content:
+        raise ModelError(f"{path}: not a chat template: it has no field chat_template")
+    return content["chat_template"]

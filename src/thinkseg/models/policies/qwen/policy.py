@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from thinkseg.errors import ModelError
 from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import is_out_of_memory
-from thinkseg.models.policies.qwen.checkpoint import Precision, load_model, load_view
+from thinkseg.models.policies.qwen.checkpoint import Precision, load, load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator
@@ -57,8 +57,7 @@ class QwenPolicy:
         """
         params = SamplingParams(**sampling)
         view = load_view(name)
-        encoder = Encoder.load(name)
-        policy = cls(load_model(name, precision, device), encoder, view, str(name), params)
+        policy = cls(*load(name, precision, device), view, str(name), params)
         policy.fingerprint = checkpoint_fingerprint(name)
         return policy
 
@@ -95,5 +94,7 @@ class QwenPolicy:
     def _ends(self) -> list[int]:
         """Tokens that end a reply: the end of a turn, and those of the checkpoint. Qwen2.5-VL names two."""
         own = self.model.generation_config.eos_token_id
-        own = own if isinstance(own, list) else [own]
-        return sorted({self.encoder.end_id, *(i for i in own if i is not None)})
+        own = own if isinstance(own, list) else [own] * (own is not None)
+        if not all(isinstance(token, int) for token in own):
+            raise ModelError(f"{self.name}: generation_config.json: eos_token_id is {own!r}; must be integers")
+        return sorted({self.encoder.end_id, *own})

@@ -1,0 +1,111 @@
+"""The folder of a model by name: a local folder, or that of a model of the hub in the local cache.
+
+Everything after this reads local files only: no library connects to the hub while it loads a model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from thinkseg.errors import ModelError
+
+DESCRIPTION = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.json",
+    "chat_template.jinja",
+    "adapter_config.json",
+    "thinkseg.json",
+)
+"""All files that may be read of a model besides its weights."""
+
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+
+ANSWER_SECONDS = 5.0
+"""How long the hub may take to answer the first request."""
+
+
+def model_folder(name: str | Path, weights: bool = True) -> Path:
+    """The folder of a model; files that the cache lacks are downloaded. weights: whether they are needed.
+
+    A model in the cache is used as it is, without a connection. Raises ModelError if there is no such model.
+    """
+    if os.path.isdir(name):
+        return Path(name)
+    if os.path.lexists(name):
+        raise ModelError(f"{name}: is not a folder; give the folder of a model, with its config.json")
+    repository = str(name)
+    if repository.count("/") != 1:
+        raise ModelError(f"{name}: no such folder; a name on the hub has the form owner/model")
+    patterns = [*DESCRIPTION, *WEIGHTS] if weights else list(DESCRIPTION)
+    return _cached(repository, patterns, weights) or _downloaded(repository, patterns)
+
+
+def _cached(name: str, patterns: list[str], weights: bool) -> Path | None:
+    """The folder in the cache, unless a download of it was interrupted."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError:
+        raise ModelError(f"{name}: no such folder, and not a name on the hub; give owner/model") from None
+    # Earlier versions of the hub's library do not record which files there are.
+    complete = (folder / "config.json").exists() and (not weights or any(folder.glob("model*.safetensors")))
+    return folder if complete else None
+
+
+def _downloaded(name: str, patterns: list[str]) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        with quiet_libraries():
+            # Asked once with a time limit first, because downloads repeat failed requests for minutes.
+            HfApi().model_info(name, timeout=ANSWER_SECONDS)
+            return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # Of the hub, its HTTP library, the network and the disk.
+        raise ModelError(f"{name}: no such folder, and {_explanation(error)}") from error
+
+
+def _explanation(error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set and the cache has no complete copy; download it first, or give a local folder"
+    if isinstance(error, GatedRepoError) or status == 403:
+        return "the hub restricts access to this model; request access on its page, then set HF_TOKEN"
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+        return "the hub has no such public model; check the name, or set HF_TOKEN if it is private"
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return (
+        f"the hub ({endpoint}) cannot be reached ({type(error).__name__}); give a local folder, or download the model"
+        " elsewhere and set HF_HUB_OFFLINE=1"
+    )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silences the logs of the hub and of `transformers`, whose warnings would surround the one line of an error."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
