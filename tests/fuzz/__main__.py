@@ -12,11 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import scipy.optimize  # noqa: F401, before processes are forked, which would load it one by one
 
+from commands import Commands
 from fuzzing import Finding, Subject, run_case, run_subject, to_json
 from recipes import Recipes
 from replies import Replies
@@ -29,7 +30,7 @@ from videos import Videos
 
 SUBJECTS: dict[str, type[Subject]] = {
     subject.name.replace(" ", "-"): subject
-    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Uses, Videos)
+    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Uses, Videos, Commands)
 }
 
 
