@@ -191,3 +191,25 @@ def test_frame_names_equal_stems_or_arrays_give_indices(tmp_path):
         touch(tmp_path, f"{name}/", f"{name}/0.png")
     assert frame_names(FrameFolder([tmp_path / "x" / "0.png", tmp_path / "y" / "0.png"])) == ("00000", "00001")
     assert frame_names(ArrayFrames(np.zeros((2, 1, 1, 3), np.uint8))) == ("00000", "00001")
+
+
+def test_open_video_one_image_is_read_like_a_frame(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "photo.jpg", footage.numbered(5), exif=exif)
+    video = open_video(path)
+    assert (video.name, len(video), video.size_wh, frame_names(video)) == ("photo", 1, (48, 64), ("photo",))
+    np.testing.assert_array_equal(video[0], open_video(tmp_path)[0])
+
+
+def test_open_video_animation_is_a_video(tmp_path):
+    images = [Image.fromarray(footage.numbered(number)) for number in (3, 200)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
+    assert [footage.number_of(frame) for frame in open_video(tmp_path / "a.gif").read([0, 1])] == [3, 200]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mp4"])
+def test_open_video_no_image_is_no_video(tmp_path, name):
+    (tmp_path / name).write_bytes(b"neither")
+    with pytest.raises(VideoError, match=name):
+        open_video(tmp_path / name)

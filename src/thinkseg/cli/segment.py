@@ -24,7 +24,7 @@ app = typer.Typer()
 
 @command(app, "segment what a sentence means in a video")
 def segment(
-    video: Annotated[str, argument(str, "VIDEO", "a video file, or a folder of .jpg or .png frames")],
+    video: Annotated[str, argument(str, "VIDEO", "a video file, or a folder of images (.jpg, .png, ...)")],
     models: options.ModelOptions,
     asking: options.PolicyOptions,
     out: options.Out,

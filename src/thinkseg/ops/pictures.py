@@ -84,6 +84,14 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
+def is_still(path: Path) -> bool:
+    """Whether a file is a single image, and not a video, an animation or anything unreadable."""
+    try:
+        return is_image(path.name) and bool(picture_size(path))
+    except VideoError:
+        return False
+
+
 def read_picture(source: Source, name: str = "image") -> np.ndarray:
     """Reads an image as a frame, uint8 RGB (H, W, 3). Arguments and errors are those of `load_picture`."""
     picture = load_picture(source, name)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from thinkseg.errors import VideoError
 from thinkseg.ops.frame_folder import FrameFolder, checked_index, open_folder
+from thinkseg.ops.pictures import is_still
 from thinkseg.ops.videofile import VideoFile
 from thinkseg.storage.atomic import replacing
 from thinkseg.types import Frames
@@ -31,14 +32,16 @@ KEYFRAME_INTERVAL = 30
 
 
 def open_video(path: str | Path) -> Frames:
-    """Opens a video file, or a folder of images in natural order (2.jpg before 10.jpg).
+    """Opens a video file, a folder of images in natural order (2.jpg before 10.jpg), or one image as a single frame.
 
     Raises VideoError if the path does not exist, if the file is not a video, or if it is unclear which files of the
     folder are its frames, one is unreadable, or they differ in size; see `thinkseg.ops.frame_folder`.
     """
     path = Path(path)
     # os.path.isdir returns False where Path.is_dir raises: for names that the file system rejects.
-    return open_folder(path) if os.path.isdir(path) else VideoFile(path)
+    if os.path.isdir(path):
+        return open_folder(path)
+    return FrameFolder([path], name=path.stem) if is_still(path) else VideoFile(path)
 
 
 class ArrayFrames:

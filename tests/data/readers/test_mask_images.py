@@ -53,7 +53,7 @@ def test_mask_image_palette_with_another_black_raises(tmp_path, palette):
     picture = Image.fromarray(LABELS.astype(np.uint8))
     picture.putpalette(palette)
     picture.save(tmp_path / "a.png")
-    with pytest.raises(DatasetFileError, match=r"a\.png: its palette has another black than color 0") as caught:
+    with pytest.raises(DatasetFileError, match=r"a\.png: color 0 of its palette must be black, and no other") as caught:
         mask_image(tmp_path / "a.png", SIZE_WH)
     assert caught.value.kind == "unclear_mask"
 

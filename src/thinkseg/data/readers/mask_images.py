@@ -103,7 +103,7 @@ def _colors(picture: Image.Image, path: Path | str) -> np.ndarray:
         return color
     index = np.asarray(picture)
     if not np.array_equal(index != 0, color != 0):
-        raise _unclear(path, "its palette has another black than color 0; save it as gray PNG, 0 and 255")
+        raise _unclear(path, "color 0 of its palette must be black, and no other color; save it as gray PNG, 0 and 255")
     return index
 
 
