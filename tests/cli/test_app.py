@@ -159,6 +159,9 @@ def test_usage_error_is_one_line_that_names_the_help(arguments, line, capsys):
         (["data", "shapes", "--out", "x", "--size", "big"], "--size", "'big' is not a size; give width x height"),
         ([*SEGMENT, "--device", "tpu"], "--device", "'tpu' is not a device; give cpu, cuda or cuda:1"),
         ([*SEGMENT, "--box", "1,2,3"], "--box", "'1,2,3' is not a box; give x1,y1,x2,y2"),
+        (["train", "sft", "--config", "x", "--out", ""], "--out", "is empty; give a path"),
+        (["data", "shapes", "--out", "~/x"], "--out", "'~/x' starts with ~, which the shell did not expand"),
+        (["score", "revos", "--csv", "~"], "--csv", "'~' starts with ~, which the shell did not expand"),
         ([*SEGMENT, "--keyframe", "soon"], "--keyframe", "'soon' is not a moment; give a time like 2.4s"),
     ],
 )

@@ -62,6 +62,18 @@ def test_evaluate_and_score_of_its_masks_agree(evaluated, root, tmp_path, capsys
         assert "J&F differs in 0" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("table", "reason"), [("none/a.csv", "No such file"), ("out/a.csv", "replace"), (".", "is a folder")]
+)
+def test_score_unusable_table_is_refused_before_the_work(root, tmp_path, capsys, monkeypatch, table, reason):
+    monkeypatch.setattr("thinkseg.evaluation.offline.score", lambda *_: pytest.fail("scored"))
+    (tmp_path / "out").mkdir()
+    command = ["score", "revos", "--root", str(root), "--predictions", str(root), "--out", str(tmp_path / "out")]
+    assert app.main([*command, "--csv", str(tmp_path / table)]) == 2
+    assert reason in one_line(capsys)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_score_without_any_masks_exits_2(root, tmp_path, capsys):
     command = ["score", "revos", "--root", str(root), "--workers", "1", "--predictions"]
     assert app.main([*command, str(root), "--out", str(tmp_path / "out")]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -14,6 +15,7 @@ from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.ops.masks import decode
 from thinkseg.ops.video import open_video, write_video
+from thinkseg.storage.result_folder import result_folder
 from thinkseg.types import Reply, View
 from tinytrackers import save_sam2
 
@@ -354,6 +356,13 @@ class TestBadInput:
 
     def test_output_is_a_file(self, refused, clip):
         assert "choose another folder" in refused(clip, "the cat", out=clip)
+
+    def test_output_holds_the_video(self, refused, clip, tmp_path):
+        with result_folder(tmp_path / "out", "segment") as folder:
+            shutil.copy(clip, folder / "overlay.mp4")
+        line = refused(tmp_path / "out" / "overlay.mp4", "the cat")
+        assert "overlay.mp4 is in" in line
+        assert (tmp_path / "out" / "overlay.mp4").exists()
 
     def test_output_holds_other_things(self, refused, clip, tmp_path):
         line = refused(clip, "the cat", out=tmp_path)

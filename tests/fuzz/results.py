@@ -118,7 +118,7 @@ def _add_entry(self: Results, rng: Random, folder: Path) -> None:
 def _replace_result(self: Results, rng: Random, folder: Path) -> None:
     (folder / "thinkseg.json").write_bytes(mutated_json_file(rng, b'{"thinkseg": "0.1", "entries": ["a", "b"]}'))
     with allowing(SettingsError):
-        check_out(folder)
+        check_out(folder, "segment")
 
 
 USES = (

@@ -10,13 +10,17 @@ from thinkseg.storage.outputs import check_file, check_folder, claimed, writing
 from thinkseg.storage.result_folder import result_folder
 
 
-@pytest.mark.parametrize("folder", [writing, claimed, result_folder])
+def segment(out):
+    return result_folder(out, "segment")
+
+
+@pytest.mark.parametrize("folder", [writing, claimed, segment])
 def test_writing_input_error_propagates(tmp_path, folder):
     with pytest.raises(FileNotFoundError, match=r"input\.jpg"), folder(tmp_path / "out"):
         (tmp_path / "input.jpg").read_bytes()
 
 
-@pytest.mark.parametrize("folder", [writing, claimed, result_folder])
+@pytest.mark.parametrize("folder", [writing, claimed, segment])
 def test_writing_read_error_without_file_name_propagates(tmp_path, folder):
     with pytest.raises(OSError, match="Input/output error"), folder(tmp_path / "out"):
         raise OSError(5, "Input/output error")

@@ -9,6 +9,7 @@ import pytest
 
 from thinkseg.errors import SettingsError
 from thinkseg.storage.result_folder import COMPLETE, NEW, OLD, STAMP, check_out, finish_interrupted, result_folder
+from thinkseg.storage.run_folder import ResultFolder
 
 
 def names(folder):
@@ -21,8 +22,8 @@ def contents(folder):
     return {name: path.read_text() for name, path in files.items() if name != STAMP}
 
 
-def write(out, files):
-    with result_folder(out) as folder:
+def write(out, files, command="segment"):
+    with result_folder(out, command) as folder:
         for name, text in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
@@ -30,7 +31,7 @@ def write(out, files):
 
 def test_result_folder_block_ends_files_appear(tmp_path):
     out = tmp_path / "deep" / "out"
-    with result_folder(out) as folder:
+    with result_folder(out, "segment") as folder:
         (folder / "a.txt").write_text("a")
         assert not (out / "a.txt").exists()
     assert names(out) == [STAMP, "a.txt"]
@@ -38,7 +39,7 @@ def test_result_folder_block_ends_files_appear(tmp_path):
 
 
 def test_result_folder_block_raises_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), result_folder(tmp_path / "deep" / "out") as folder:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), result_folder(tmp_path / "deep" / "out", "segment") as folder:  # noqa: PT012
         (folder / "a.txt").write_text("a")
         raise ZeroDivisionError
     assert names(tmp_path) == []
@@ -47,10 +48,10 @@ def test_result_folder_block_raises_leaves_nothing(tmp_path):
 def test_result_folder_earlier_result_replaced_only_after_success(tmp_path):
     out = tmp_path / "out"
     write(out, {"old.txt": "old"})
-    with pytest.raises(KeyboardInterrupt), result_folder(out):
+    with pytest.raises(KeyboardInterrupt), result_folder(out, "segment"):
         raise KeyboardInterrupt
     assert names(out) == [STAMP, "old.txt"]
-    with result_folder(out) as folder:
+    with result_folder(out, "segment") as folder:
         (folder / "new.txt").write_text("new")
         assert contents(out)["old.txt"] == "old"
     assert names(out) == [STAMP, "new.txt"]
@@ -106,7 +107,7 @@ def test_result_folder_killed_at_any_step_keeps_one_complete_result(tmp_path, mo
                 pass
             else:
                 break
-        check_out(out)  # as the next command does
+        check_out(out, "segment")  # as the next command does
         found.append(contents(out))
         assert set(names(out)) <= {STAMP, *(name.partition("/")[0] for name in found[-1])}
     assert contents(out) == LATER
@@ -187,8 +188,8 @@ from thinkseg.storage.result_folder import check_out, result_folder
 from pathlib import Path
 out = Path(sys.argv[1]) / 'out'
 for text in ('old', 'new'):
-    check_out(out)
-    with result_folder(out) as folder:
+    check_out(out, 'segment')
+    with result_folder(out, 'segment') as folder:
         (folder / 'a.txt').write_text(text)
 print(sorted(path.name for path in out.iterdir()), (out / 'a.txt').read_text())
 " "$1"
@@ -211,16 +212,16 @@ def test_result_folder_leftovers_of_a_killed_command_are_deleted(tmp_path):
     for name in (NEW, OLD):
         (tmp_path / name / "masks").mkdir(parents=True)
     (tmp_path / ".lock").write_text("")
-    check_out(tmp_path)
+    check_out(tmp_path, "segment")
     assert names(tmp_path) == [STAMP, "a.txt", "masks", "more"]
     assert contents(tmp_path) == EARLIER
 
 
 def test_check_out_folder_that_another_command_writes_raises(tmp_path):
-    with result_folder(tmp_path / "out") as folder:
+    with result_folder(tmp_path / "out", "segment") as folder:
         (folder / "a.txt").write_text("a")
         with pytest.raises(SettingsError, match="out is in use by another run"):
-            check_out(tmp_path / "out")
+            check_out(tmp_path / "out", "segment")
     assert contents(tmp_path / "out") == {"a.txt": "a"}
 
 
@@ -231,7 +232,7 @@ def test_result_folder_other_files_raises_and_keeps_them(tmp_path, stamp):
     if stamp is not None:
         (tmp_path / STAMP).write_text(stamp)
     before = names(tmp_path)
-    with pytest.raises(SettingsError, match=r"has '(letters|thesis\.tex)'"), result_folder(tmp_path):
+    with pytest.raises(SettingsError, match=r"has '(letters|thesis\.tex)'"), result_folder(tmp_path, "segment"):
         pytest.fail("the folder was given out")
     assert names(tmp_path) == before
 
@@ -250,7 +251,7 @@ def test_check_out_file_added_to_result_raises(tmp_path):
     write(tmp_path / "out", {"a.txt": "a"})
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(SettingsError, match=r"notes\.txt"):
-        check_out(tmp_path / "out")
+        check_out(tmp_path / "out", "segment")
 
 
 def test_check_out_file_added_below_entry_of_result_raises(tmp_path):
@@ -258,25 +259,40 @@ def test_check_out_file_added_below_entry_of_result_raises(tmp_path):
     (tmp_path / "masks" / "again").mkdir()
     (tmp_path / "masks" / "again" / "answer.json").write_text("mine")
     with pytest.raises(SettingsError, match="has 1 files that no earlier result wrote"):
-        check_out(tmp_path)
+        check_out(tmp_path, "segment")
+
+
+def test_check_out_result_of_another_command_raises(tmp_path):
+    write(tmp_path, EARLIER, "data shapes")
+    with pytest.raises(SettingsError, match="has a result of data shapes, not of segment"):
+        check_out(tmp_path, "segment")
+    assert contents(tmp_path) == EARLIER
+
+
+def test_run_in_folder_of_result_raises(tmp_path):
+    write(tmp_path, EARLIER, "data shapes")
+    with pytest.raises(SettingsError, match="has a result of data shapes: choose another"):
+        ResultFolder(tmp_path, {})
 
 
 def test_check_out_stamp_without_number_of_files_is_accepted(tmp_path):
     write(tmp_path, EARLIER)
     (tmp_path / STAMP).write_text(json.dumps({"thinkseg": "0.1.0", "entries": ["a.txt", "masks", "more"]}))
-    check_out(tmp_path)
+    check_out(tmp_path, "segment")
 
 
 @pytest.mark.parametrize("inside", ["", "masks", "masks/0", "new/clip.mp4"])
-def test_check_out_input_in_folder_raises(tmp_path, inside):
+def test_result_folder_input_in_folder_raises(tmp_path, inside):
     write(tmp_path / "out", EARLIER)
     (tmp_path / "link").symlink_to("out")
     with pytest.raises(SettingsError, match=r"is in .*out, which the results replace"):
-        check_out(tmp_path / "out", tmp_path / "clip.mp4", tmp_path / "link" / inside)
+        result_folder(tmp_path / "out", "segment", tmp_path / "clip.mp4", tmp_path / "link" / inside).__enter__()
 
 
-def test_check_out_folder_in_folder_of_input_is_accepted(tmp_path):
-    check_out(tmp_path / "frames" / "out", tmp_path / "frames", tmp_path / "output.csv")
+def test_result_folder_in_folder_of_input_is_accepted(tmp_path):
+    out = tmp_path / "frames" / "out"
+    with result_folder(out, "segment", tmp_path / "frames", tmp_path / "output.csv"):
+        assert out.exists()
 
 
 def test_result_folder_link_stays_link(tmp_path):
@@ -289,7 +305,10 @@ def test_result_folder_link_stays_link(tmp_path):
 
 def test_result_folder_disk_full_error_names_folder(tmp_path):
     refusal = OSError(28, "No space left on device")
-    with pytest.raises(SettingsError, match=r"out \(No space left on device\)"), result_folder(tmp_path / "out"):
+    with (
+        pytest.raises(SettingsError, match=r"out \(No space left on device\)"),
+        result_folder(tmp_path / "out", "segment"),
+    ):
         raise refusal
     assert names(tmp_path) == []
 
@@ -302,5 +321,5 @@ def test_result_folder_current_folder_is_used(tmp_path, monkeypatch):
 
 
 def test_check_out_new_folder_leaves_nothing(tmp_path):
-    check_out(tmp_path / "a" / "b")
+    check_out(tmp_path / "a" / "b", "segment")
     assert names(tmp_path) == []

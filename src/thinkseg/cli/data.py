@@ -43,10 +43,9 @@ def shapes(
 ) -> int:
     """Writes clips of the shapes world as mp4 files and as a tree in the layout of ReVOS."""
     from thinkseg.data.shapes.writer import write_dataset
-    from thinkseg.storage.result_folder import check_out, result_folder
+    from thinkseg.storage.result_folder import result_folder
 
-    check_out(out)
-    with Progress() as progress, result_folder(out) as folder:
+    with Progress() as progress, result_folder(out, "data shapes") as folder:
         progress.show("writing clips")
         indices = range(start, start + count)
         num_questions = write_dataset(folder, split, indices, size_wh=size, num_questions=questions, progress=progress)

@@ -21,10 +21,10 @@ def demo(
     scores them. Writes index.html, which opens from disk.
     """
     from thinkseg.chains import get_chain
-    from thinkseg.report.demo import demo_table, run
+    from thinkseg.report.demo import COMMAND, demo_table, run
     from thinkseg.storage.result_folder import check_out
 
-    check_out(out)
+    check_out(out, COMMAND)
     get_chain(chain)
     tracker = models.load_tracker(chain)
     with Progress() as progress:

@@ -57,7 +57,7 @@ class ExportOptions(options.ViewOptions):
     coordinates: options.Coordinates = None
     name: Annotated[str | None, option(str, "NAME", "name of the export (default: that of its folder)")] = None
     info: Annotated[
-        Path | None, option(Path, "FILE", "llamafactory: a dataset_info.json to add it to (default: its own)")
+        Path | None, option(options.output, "FILE", "llamafactory: a dataset_info.json to add it to (default: its own)")
     ] = None
 
 
@@ -132,18 +132,19 @@ def _export(
     """Writes the folder, and prints the numbers of questions written and skipped."""
     from thinkseg.export.job import checked_format, export
     from thinkseg.export.llamafactory import add_entry, check_entry
-    from thinkseg.storage.result_folder import check_out, result_folder
+    from thinkseg.storage.outputs import check_file
+    from thinkseg.storage.result_folder import result_folder
 
     checked_format(format, settings.chain)
-    check_out(settings.out)
     if settings.info and format != "llamafactory":
         raise SettingsError(f"--info: {format} reads no dataset_info.json; only llamafactory does")
     if settings.info:
+        check_file(settings.info)
         check_entry(settings.info, _name(settings), settings.out)
-    traits = _traits(settings)
-    with Progress() as progress, result_folder(settings.out) as folder:
+    infos = [settings.info] if settings.info else []
+    with Progress() as progress, result_folder(settings.out, "export", *infos) as folder:
+        job = _job(format, settings, folder, _traits(settings))
         progress.show("writing questions")
-        job = _job(format, settings, folder, traits)
         source = source_of(job.settings)
         result = export(source, format, replace(job, source=source.name), issues, progress)
     if settings.info:

@@ -96,6 +96,15 @@ def moment(text: str) -> int | float:
     return seconds
 
 
+def output(text: str) -> Path:
+    """The path of a file or folder to write."""
+    if not text:
+        raise ValueError("is empty; give a path, '.' for the current folder")
+    if text.startswith("~"):
+        raise ValueError(f"{text!r} starts with ~, which the shell did not expand; give the full path, or ./{text}")
+    return Path(text)
+
+
 def _integer(text: str, least: int) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
         raise ValueError(f"{text[:40]!r} is not an integer >= {least}")
@@ -111,7 +120,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-Out = Annotated[Path, option(Path, "DIR", "folder for the results")]
+Out = Annotated[Path, option(output, "DIR", "folder for the results")]
 ChainName = Annotated[str, suggested(CHAINS, "NAME", "how the policy is prompted: veason or revseg")]
 Coordinates = Annotated[
     Convention | None, choice(COORDINATES, "how the policy writes boxes (default: as the model's family does)")

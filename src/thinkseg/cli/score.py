@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,9 +34,9 @@ submission = new_group(
 def score(
     dataset: options.DatasetOptions,
     predictions: options.Predictions,
-    csv: Annotated[Path | None, option(Path, "FILE", "write one line per expression")] = None,
+    csv: Annotated[Path | None, option(options.output, "FILE", "write one line per expression")] = None,
     out: Annotated[
-        Path | None, option(Path, "DIR", "write scores.json and results.jsonl, which thinkseg compare reads")
+        Path | None, option(options.output, "DIR", "write scores.json and results.jsonl, which thinkseg compare reads")
     ] = None,
     corrected: options.Corrected = False,
     workers: options.Workers = options.CORES,
@@ -47,50 +48,52 @@ def score(
     from thinkseg.evaluation.offline import describe_unusual, score, write_csv
     from thinkseg.evaluation.predictions import MISSING, open_predictions
     from thinkseg.evaluation.scores import aggregate, format_scores
-    from thinkseg.storage.result_folder import check_out
+    from thinkseg.storage.outputs import check_file
+    from thinkseg.storage.result_folder import result_folder
 
     masks = open_predictions(predictions, dataset.name)
-    if out:
-        check_out(out)
-    with Progress() as progress:
+    tables = [csv] if csv else []
+    for table in tables:
+        check_file(table)
+    with Progress() as progress, result_folder(out, "score", *tables) if out else nullcontext() as folder:
         opened = dataset.open(progress, keep_going)
         meter = Meter(progress, len(opened.expressions), "scoring")
         rows = score(opened, masks, workers, meter)
-    if rows and all(row["failure"] == MISSING for row in expression_rows(rows)):
-        expected = predictions / opened.expressions[0].folders[0]
-        raise SettingsError(f"{predictions}: no masks for any expression; check that there is a folder {expected}")
-    scores = aggregate(opened, rows, corrected)
-    if csv:
-        write_csv(rows, csv)
-    if out:
-        settings = {**opened.run_settings(), "predictions": str(predictions)}
-        _write(out, settings, rows, scores)
+        if rows and all(row["failure"] == MISSING for row in expression_rows(rows)):
+            expected = predictions / opened.expressions[0].folders[0]
+            raise SettingsError(f"{predictions}: no masks for any expression; check that there is a folder {expected}")
+        scores = aggregate(opened, rows, corrected)
+        for table in tables:
+            write_csv(rows, table)
+        if folder:
+            settings = {**opened.run_settings(), "predictions": str(predictions)}
+            _write(folder, settings, rows, scores)
     print("\n".join([format_scores(scores), *describe_unusual(rows)]))
     options.print_issues(opened)
     return 0
 
 
-def _write(out: Path, settings: dict[str, str], rows: Sequence[Row], scores: dict[str, Any]) -> None:
-    """Writes the folder of results."""
+def _write(folder: Path, settings: dict[str, str], rows: Sequence[Row], scores: dict[str, Any]) -> None:
+    """Writes the files of the results."""
     from thinkseg import __version__
     from thinkseg.storage.atomic import replace_json
-    from thinkseg.storage.result_folder import result_folder
     from thinkseg.storage.run_folder import ROWS, SCORES, SETTINGS
 
-    with result_folder(out) as folder:
-        replace_json({**settings, "version": __version__}, folder / SETTINGS)
-        (folder / ROWS).write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
-        replace_json(scores, folder / SCORES)
+    replace_json({**settings, "version": __version__}, folder / SETTINGS)
+    (folder / ROWS).write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    replace_json(scores, folder / SCORES)
 
 
 def submit(
     dataset: options.DatasetOptions,
     predictions: options.Predictions,
-    out: Annotated[Path, option(Path, "FILE", "the zip file to write")],
+    out: Annotated[Path, option(options.output, "FILE", "the zip file to write")],
 ) -> int:
     """Checks that there are masks for everything that the server of {title} requires, and packs them."""
     from thinkseg.evaluation.submission import write_submission
+    from thinkseg.storage.outputs import check_file
 
+    check_file(out)
     with Progress() as progress:
         opened = dataset.open(progress)
         progress.show("packing")

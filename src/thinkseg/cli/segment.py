@@ -42,11 +42,10 @@ def segment(
     With --keyframe and --box, the tracker follows these boxes, and no policy is loaded. The status is 1 if the policy's
     reply could not be used; answer.json has the reason.
     """
-    from thinkseg.report.result_files import format_result, write_result
-    from thinkseg.storage.result_folder import check_out
+    from thinkseg.report.result_files import COMMAND, format_result, write_files
+    from thinkseg.storage.result_folder import result_folder
 
-    check_out(out)
-    with Progress() as progress:
+    with Progress() as progress, result_folder(out, COMMAND, Path(video)) as folder:
 
         def load_tracker() -> Tracker:
             progress.show(f"loading {models.tracker}")
@@ -58,7 +57,7 @@ def segment(
         else:
             result, settings = _track(video, query, keyframe, boxes or [], load_tracker, progress)
         progress.show("writing")
-        write_result(result, out, settings, progress)
+        write_files(result, folder, settings, progress)
     print(format_result(result))
     print(f"wrote {out}")
     return UNUSABLE if result.failure else 0

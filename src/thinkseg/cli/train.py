@@ -70,7 +70,11 @@ def ablate(
     out: options.Out,
     runs: Annotated[
         Path | None,
-        option(Path, "DIR", "folder for training runs, which ablations can share (default: runs in the output folder)"),
+        option(
+            options.output,
+            "DIR",
+            "folder for training runs, which ablations can share (default: runs in the output folder)",
+        ),
     ] = None,
 ) -> int:
     """Trains every variant that a file lists, scores it on the shapes world, and writes one table.

@@ -19,7 +19,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.export.common import messages_of, prompt_tokens, response_tokens, write_lines
 from thinkseg.export.job import ExportJob
 from thinkseg.export.samples import ExportSample
-from thinkseg.storage.atomic import replace_json
+from thinkseg.storage.atomic import replacing, write_json
 from thinkseg.storage.outputs import writing
 
 INFO, ROWS, CONFIG = "dataset_info.json", "train.jsonl", "sft.yaml"
@@ -102,8 +102,9 @@ def check_entry(info: Path, name: str, out: Path) -> dict[str, Any]:
 
 def add_entry(info: Path, name: str, out: Path) -> None:
     """Adds the entry of an export to a dataset_info.json, which is created if missing. See `check_entry`."""
-    with writing(info.parent):
-        replace_json(check_entry(info, name, out), info)
+    # The file is read under the lock, so that no entry of a concurrent export is lost.
+    with writing(info), replacing(info) as partial:
+        write_json(check_entry(info, name, out), partial)
 
 
 def _row(sample: ExportSample, prefix: str) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from thinkseg.storage.result_folder import result_folder
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import Policy, ProgressCallback, Tracker
 
+COMMAND = "demo"
+
 POOL = 20
 """Samples to choose from: enough to hold every category."""
 
@@ -49,7 +51,7 @@ def run(
     benchmark = open_benchmark("shapes", limit=POOL)
     chosen = choose(benchmark)
     items = []
-    with result_folder(out) as folder:
+    with result_folder(out, COMMAND) as folder:
         for done, expression in enumerate(chosen, start=1):
             items.append(_report_item(benchmark, expression, method, folder))
             if progress:

@@ -26,6 +26,8 @@ from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
 from thinkseg.types import Masklets, ProgressCallback, Segmentation
 
+COMMAND = "segment"
+
 FOLDER_FPS = 12.0
 """Frames per second of the overlay of a video without timestamps."""
 
@@ -43,7 +45,7 @@ def write_result(
 
     settings: JSON values for answer.json. progress: called with (done, total) frames.
     """
-    with result_folder(Path(out)) as folder:
+    with result_folder(Path(out), COMMAND) as folder:
         write_files(result, folder, settings or {}, progress)
 
 

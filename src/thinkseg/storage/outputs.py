@@ -28,15 +28,14 @@ def writing(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(out: Path, wait: bool = False) -> Iterator[None]:
+def claimed(out: Path) -> Iterator[None]:
     """Creates the folder `out` and locks it during the block. Folders that were created and are empty are deleted.
 
-    wait: for another process that has the lock.
     Raises SettingsError if the folder cannot be written to, or is in use by another process.
     """
     with writing(out), ExitStack() as undo:
         _create(out, undo)
-        undo.enter_context(locked(out / LOCK, out, wait))
+        undo.enter_context(locked(out / LOCK, out))
         yield
 
 

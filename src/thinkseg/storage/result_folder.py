@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from thinkseg import __version__
@@ -30,70 +31,92 @@ _OTHERS = {STAMP, LOCK, "lost+found"}
 """Entries that are no results and stay. File systems have the last one at their root."""
 
 
-def check_out(out: Path, *others: Path) -> None:
-    """Raises SettingsError if `result_folder` cannot create or replace the folder `out`. Leaves nothing.
+@contextmanager
+def result_folder(out: Path, command: str, *others: Path) -> Iterator[Path]:
+    """Yields an empty folder, whose entries are moved to `out` when the block ends, or deleted if it raises.
 
+    An earlier result of the same command in `out` is replaced.
     others: files and folders that are used as well, and must not be in `out`.
+    Raises SettingsError if `out` has other entries, cannot be written, or is in use by another process.
     """
     with claimed(out):
         path = _real(out)
-        for other in others:
-            if path in (_real(other), *_real(other).parents):
-                raise SettingsError(f"{other} is in {out}, which the results replace: choose another folder")
-        _prepare(path)
-
-
-@contextmanager
-def result_folder(out: Path) -> Iterator[Path]:
-    """Yields an empty folder, whose entries are moved to `out` when the block ends, or deleted if it raises.
-
-    An earlier result in `out` is replaced. Waits for another process that writes to `out`.
-    Raises SettingsError if `out` has other entries or cannot be written.
-    """
-    with claimed(out, wait=True):
-        path = _real(out)
-        _prepare(path)
+        _prepare(path, command)
+        _check_outside(others, out)
         try:
             (path / NEW).mkdir()
             yield path / NEW
-            _complete(path)
+            _complete(path, command)
         finally:
             delete(path / NEW)
+
+
+def check_out(out: Path, command: str) -> None:
+    """Raises SettingsError if `result_folder` would. Leaves nothing."""
+    with claimed(out):
+        _prepare(_real(out), command)
+
+
+def check_no_result(out: Path) -> None:
+    """Raises SettingsError if a folder has a result, which files of another command would spoil."""
+    if stamp := _read_stamp(out):
+        raise SettingsError(f"{out} has a result of {stamp.command or 'another command'}: choose another folder")
 
 
 def finish_interrupted(out: Path) -> None:
     """Completes a result that was interrupted while it replaced an earlier one."""
     if (out / COMPLETE).is_dir():
         with claimed(out):
-            _prepare(out)
+            _publish(out)
 
 
-def _prepare(path: Path) -> None:
-    """Ends what an interrupted command began. Raises SettingsError if the folder has entries that are no results."""
+def _check_outside(others: Iterable[Path], out: Path) -> None:
+    for other in others:
+        if _real(out) in (_real(other), *_real(other).parents):
+            raise SettingsError(f"{other} is in {out}, which the results replace: choose another folder")
+
+
+def _prepare(path: Path, command: str) -> None:
+    """Ends what an interrupted command began. Raises SettingsError if the folder may not be replaced."""
     if (path / COMPLETE).is_dir():
         _publish(path)
     for name in (NEW, OLD):
         delete(path / name)
-    _check_replaceable(path)
+    _check_replaceable(path, command)
 
 
-def _check_replaceable(path: Path) -> None:
-    entries, num_files = _read_stamp(path)
-    if foreign := sorted({entry.name for entry in path.iterdir()} - _OTHERS - set(entries)):
-        raise SettingsError(
-            f"{path} has {foreign[0]!r}, which no earlier result wrote: choose an empty or a new folder"
-        )
-    if num_files is not None and (added := _count_files(path) - num_files) > 0:
-        raise SettingsError(f"{path} has {added} files that no earlier result wrote: choose an empty or a new folder")
+def _check_replaceable(path: Path, command: str) -> None:
+    stamp = _read_stamp(path) or _Stamp([])
+    if foreign := sorted({entry.name for entry in path.iterdir()} - _OTHERS - set(stamp.entries)):
+        wrong = f"{foreign[0]!r}, which no earlier result wrote"
+    elif stamp.command not in (None, command):
+        wrong = f"a result of {stamp.command}, not of {command}"
+    elif stamp.files is not None and (added := _count_files(path) - stamp.files) > 0:
+        wrong = f"{added} files that no earlier result wrote"
+    else:
+        return
+    raise SettingsError(f"{path} has {wrong}: choose an empty or a new folder")
 
 
-def _read_stamp(folder: Path) -> tuple[list[str], int | None]:
-    """Returns the names of the entries of a result, and the number of files in them if it is known."""
+@dataclass(frozen=True)
+class _Stamp:
+    """The content of `STAMP`.
+
+    entries: names. files: number of files in them. command: that wrote them. Version 0.1 had neither of the latter.
+    """
+
+    entries: list[str]
+    files: int | None = None
+    command: str | None = None
+
+
+def _read_stamp(folder: Path) -> _Stamp | None:
+    """Returns None if there is no valid stamp."""
     try:
-        stamp = json.loads((folder / STAMP).read_text("utf-8"))
-        return list(stamp["entries"]), stamp.get("files")
-    except (OSError, ValueError, TypeError, KeyError):
-        return [], None
+        content = json.loads((folder / STAMP).read_text("utf-8"))
+        return _Stamp([str(name) for name in content["entries"]], content.get("files"), content.get("command"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def _count_files(folder: Path) -> int:
@@ -103,11 +126,12 @@ def _count_files(folder: Path) -> int:
     return below + sum(not entry.is_dir() for entry in entries)
 
 
-def _complete(path: Path) -> None:
+def _complete(path: Path, command: str) -> None:
     """Replaces the earlier result by the new one."""
     new = path / NEW
     entries = sorted(entry.name for entry in new.iterdir())
-    write_json({"thinkseg": __version__, "entries": entries, "files": _count_files(new)}, new / STAMP)
+    stamp = _Stamp(entries, _count_files(new), command)
+    write_json({"thinkseg": __version__, **asdict(stamp)}, new / STAMP)
     sync(new)
     new.rename(path / COMPLETE)
     try:
@@ -121,9 +145,9 @@ def _publish(path: Path) -> None:
     """Renames the entries of the complete result into the folder. After an interruption, it continues."""
     complete, old = path / COMPLETE, path / OLD
     old.mkdir(exist_ok=True)
-    if (complete / STAMP).exists():
-        earlier, new = _read_stamp(path)[0], _read_stamp(complete)[0]
-        for name in {entry.name for entry in path.iterdir()}.intersection(earlier).difference(new):
+    if new := _read_stamp(complete):
+        earlier = _read_stamp(path) or _Stamp([])
+        for name in {entry.name for entry in path.iterdir()}.intersection(earlier.entries).difference(new.entries):
             _set_aside(path / name, old)
         for entry in [entry for entry in complete.iterdir() if entry.name != STAMP]:
             _set_aside(path / entry.name, old)

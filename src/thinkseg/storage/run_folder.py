@@ -25,6 +25,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replace_json, replacing
 from thinkseg.storage.fingerprint import Fingerprints, first_change
 from thinkseg.storage.outputs import claimed, writing
+from thinkseg.storage.result_folder import check_no_result
 from thinkseg.types import RENAMED_COORDINATES
 
 Row = dict[str, Any]
@@ -56,6 +57,7 @@ class ResultFolder:
         self._path = out / name
         with ExitStack() as undo, writing(out):
             undo.enter_context(claimed(out))
+            check_no_result(out)
             self._check_settings(settings)
             _drop_damaged_lines(self._path)
             self.rows = read_rows(self._path)

@@ -12,6 +12,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.storage import outputs
 from thinkseg.storage.atomic import new_folder, replace_json, replacing
 from thinkseg.storage.fingerprint import Fingerprints
+from thinkseg.storage.result_folder import check_no_result
 from thinkseg.storage.run_folder import check_inputs, warn_unknown_inputs
 from thinkseg.training import distributed
 from thinkseg.training.recipes import Settings
@@ -33,6 +34,7 @@ def claimed(recipe: Settings, out: Path, inputs: Fingerprints) -> Iterator[None]
         with distributed.main_process_first():
             if distributed.rank() == 0:
                 undo.enter_context(outputs.claimed(out))
+                check_no_result(out)
             _check_recipe(recipe, out, inputs)
         yield
 
