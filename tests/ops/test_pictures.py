@@ -1,6 +1,8 @@
 """Image files of every form, and their limits."""
 
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from io import BytesIO
@@ -217,3 +219,13 @@ def test_read_picture_compressed_text_of_many_bytes_raises(kind):
     bomb = b"Comment\0\0" + zlib.compress(bytes(8 * PngImagePlugin.MAX_TEXT_CHUNK))
     with pytest.raises(VideoError, match="not a readable image"):
         read_picture(with_chunk(content(picture()), kind, bomb, before=b"IDAT"))
+
+
+def test_read_picture_damaged_tiff_prints_nothing():
+    data = bytearray(content(picture(), "TIFF"))
+    at = data.index(struct.pack("<HHI", 277, 3, 1))
+    data[at + 8 : at + 10] = b"\xff\x7f"
+    program = "import sys; from thinkseg.ops.pictures import read_picture\n"
+    program += "try: read_picture(sys.stdin.buffer.read())\nexcept Exception as error: print(error)"
+    result = subprocess.run([sys.executable, "-c", program], input=bytes(data), capture_output=True, check=True)
+    assert (result.stdout, result.stderr) == (b"image: not a readable image; replace or remove it\n", b"")

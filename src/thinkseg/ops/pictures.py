@@ -6,6 +6,7 @@ white, and 16 bits are scaled to 8. A limit of pixels is checked on the header, 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import struct
@@ -57,6 +58,10 @@ _TURNS = {
 _MIN_SWAPPED = 5
 
 
+# Without a handler, Python prints what Pillow logs about damaged files, next to the error that is raised.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
 def check_pixels(size_wh: tuple[int, int], path: str | Path) -> None:
     """Raises VideoError if an image or a frame has more pixels than the limit; to be called before it is decoded.
 
@@ -102,7 +107,7 @@ def read_picture(source: Source, name: str = "image") -> np.ndarray:
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def load_picture(source: Source, name: str = "image") -> Image.Image:

@@ -121,6 +121,14 @@ def test_mask_image_transparent_level_is_outside(tmp_path):
     assert mask_image(tmp_path / "a.png", SIZE_WH).tolist() == LEFT.tolist()
 
 
+@pytest.mark.filterwarnings("error")
+def test_mask_image_palette_with_transparent_background_returns_other_indices(tmp_path):
+    picture = Image.fromarray(LEFT.astype(np.uint8))
+    picture.putpalette([0, 0, 0, 128, 0, 0])
+    picture.save(tmp_path / "a.png", transparency=b"\0\x80")
+    assert mask_image(tmp_path / "a.png", SIZE_WH, one_value=True).tolist() == LEFT.tolist()
+
+
 def test_mask_image_turned_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -97,7 +97,8 @@ def _colors(picture: Image.Image, path: Path | str) -> np.ndarray:
         return np.asarray(picture.getchannel("L"))
     if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
         return np.asarray(picture)
-    red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB"), np.uint32), -1, 0)
+    # Pillow warns if a palette with transparency is converted to RGB without alpha.
+    red, green, blue, _ = np.moveaxis(np.asarray(picture.convert("RGBA"), np.uint32), -1, 0)
     color = red << 16 | green << 8 | blue
     if picture.mode != "P":
         return color
