@@ -14,8 +14,8 @@ ROOT = Path(thinkseg.__file__).parent
 
 # Each line may import from the lines above it, and from nothing beside it.
 LAYERS = (
-    ("errors", "rle", "console"),
-    ("types",),
+    ("errors", "rle"),
+    ("console", "types"),
     ("storage",),
     ("ops",),
     ("data", "chains", "models"),

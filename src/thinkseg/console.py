@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from thinkseg.errors import one_line
+
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -179,7 +181,8 @@ def table(
     from rich.text import Text
 
     console = Console(color_system=None, highlight=False)
-    rows = [columns, *rows]
+    # Categories and names come from files, and could hold what controls a terminal.
+    rows = [[one_line(cell) for cell in row] for row in (columns, *rows)]
     widths = _column_widths(rows, console.width if console.is_terminal and not stored else UNLIMITED)
     console.width = UNLIMITED
     # Cells are `Text`: a question may contain square brackets, which are markup in a str.

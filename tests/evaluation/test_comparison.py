@@ -87,3 +87,12 @@ def test_compare_other_data_raises(run, tmp_path):
         compare(first, run("c", [row("y/0", 0.5)]))
     with pytest.raises(SettingsError, match="has no results"):
         compare(first, tmp_path)
+
+
+def test_format_comparison_characters_that_control_a_terminal_are_escaped(run):
+    rows = [row("x/0", 0.5, query="a\x1b[2J\nb"), row("x/1", 0.5, category="\x07")]
+    changed = [{**one, "j": 1.0} for one in rows]
+    text = format_comparison(compare(run("a", rows), run("b", changed)), most=3)
+    assert "x/0: a\\x1b[2J b" in text
+    assert "\\x07" in text
+    assert all(char == "\n" or char.isprintable() for char in text)

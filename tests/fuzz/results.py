@@ -10,7 +10,7 @@ from random import Random
 import cv2
 
 import layouts
-from fuzzing import allowing
+from fuzzing import allowing, check_text
 from mutation import mutated_bytes, mutated_json_file, mutated_lines
 from scripted import evaluated
 from thinkseg import demonstrations
@@ -74,13 +74,13 @@ def _compare(self: Results, rng: Random, folder: Path) -> None:
     runs = [self._damaged(rng, f"{name} run", folder), self.root / f"{name} run"]
     rng.shuffle(runs)
     with allowing(SettingsError):
-        format_comparison(compare(*runs, rng.random() < 0.5), 3)
+        check_text(format_comparison(compare(*runs, rng.random() < 0.5), 3))
 
 
 def _resume(self: Results, rng: Random, folder: Path) -> None:
     name = rng.choice(NAMES)
     with allowing(SettingsError, DatasetError):
-        format_scores(evaluated(self._open(name), self._damaged(rng, f"{name} run", folder)))
+        check_text(format_scores(evaluated(self._open(name), self._damaged(rng, f"{name} run", folder))))
 
 
 def _score(self: Results, rng: Random, folder: Path) -> None:

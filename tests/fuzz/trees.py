@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 import layouts
-from fuzzing import WrongError, allowing
+from fuzzing import WrongError, allowing, check_text
 from mutation import mutated_bytes, mutated_json_file, mutated_lines, mutated_text
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
@@ -46,7 +46,7 @@ class Trees:
             count_dataset(benchmark)
             check(benchmark)
             self._compare(tree, benchmark, damaged)
-            validate(benchmark).describe()
+            check_text(validate(benchmark).describe())
 
     def _compare(self, tree: str, benchmark: Benchmark, masks_damaged: bool) -> None:
         """Raises WrongError for silently empty masks: only bytes of mask images differ, and no issue is known."""

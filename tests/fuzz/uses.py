@@ -9,7 +9,7 @@ import cv2
 
 import layouts
 from annotating import Script, good
-from fuzzing import allowing
+from fuzzing import allowing, check_text
 from scripted import VIEW, evaluated
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.candidates import AnnotationSource
@@ -24,6 +24,7 @@ from thinkseg.evaluation import aggregation
 from thinkseg.evaluation.comparison import compare, format_comparison
 from thinkseg.evaluation.offline import score, write_csv
 from thinkseg.evaluation.predictions import open_predictions
+from thinkseg.evaluation.scores import format_scores
 from thinkseg.evaluation.submission import write_submission
 from thinkseg.export import FORMATS
 from thinkseg.export.images import ImageWriter
@@ -54,11 +55,11 @@ class Uses:
 
 
 def _evaluate(rng: Random, benchmark: Benchmark, out: Path) -> None:
-    evaluated(benchmark, out)
+    check_text(format_scores(evaluated(benchmark, out)))
     rows = score(benchmark, open_predictions(out, benchmark.name))
     write_csv(rows, out / "scores.csv")
     if any(row["j"] is not None for row in rows):
-        format_comparison(compare(out, out), 3)
+        check_text(format_comparison(compare(out, out), 3))
     write_submission(benchmark, out, out / "out.zip")
 
 

@@ -85,6 +85,12 @@ def check_message(message: str) -> None:
         raise WrongError(f"message is not one line: {message!r}")
 
 
+def check_text(text: str) -> None:
+    """Raises WrongError for a text whose characters would control a terminal."""
+    if bad := {char for char in text if char != "\n" and not char.isprintable()}:
+        raise WrongError(f"text has {sorted(bad)[:5]!r}: {text[:300]!r}")
+
+
 def run_case(subject: Subject, seed: int, case: int, folder: Path) -> None:
     """Runs one case. Raises what is a finding."""
     folder.mkdir()

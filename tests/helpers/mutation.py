@@ -42,6 +42,7 @@ TEXTS = [
     "\n",
     "\x85",
     "\u2028",
+    "\x1b[2J",
     "\ud800",
     "..",
     "../..",
@@ -266,16 +267,11 @@ def written_json(value: Any) -> bytes:
 
 def mutated_json_file(rng: Random, data: bytes) -> bytes:
     """Returns JSON text with damage to its values, or to its bytes."""
-    value = _parsed(data)
-    return mutated_bytes(rng, data) if value is None or rng.random() < 0.15 else written_json(mutated_json(rng, value))
-
-
-def _parsed(data: bytes) -> Any:
-    """Returns the value of JSON text; None if that is damaged already."""
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+        changed = written_json(mutated_json(rng, json.loads(data)))
+    except (ValueError, RecursionError):  # damaged already
+        return mutated_bytes(rng, data)
+    return mutated_bytes(rng, data) if rng.random() < 0.15 else changed
 
 
 def mutated_lines(rng: Random, data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinkseg.errors import SettingsError
+from thinkseg.errors import SettingsError, one_line
 from thinkseg.evaluation.aggregation import Estimate, difference, expression_rows
 from thinkseg.evaluation.old_results import read_results
 from thinkseg.evaluation.protocols import protocol_of
@@ -70,7 +70,10 @@ def format_comparison(comparison: Comparison, most: int) -> str:
     changes = [(after, old, new) for before, after in pairs if (old := _j_and_f(before)) != (new := _j_and_f(after))]
     changes.sort(key=lambda change: -abs(change[2] - change[1]))
     lines.append(f"J&F differs in {len(changes)}" + (", most in" if changes and most else ""))
-    lines += [f"  {old:5.1f} -> {new:5.1f}  {row['id']}: {row['query']}" for row, old, new in changes[:most]]
+    lines += [
+        f"  {old:5.1f} -> {new:5.1f}  {one_line(row['id'])}: {one_line(row['query'])}"
+        for row, old, new in changes[:most]
+    ]
     return "\n".join(lines)
 
 

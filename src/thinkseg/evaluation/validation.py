@@ -11,6 +11,7 @@ import numpy as np
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.check import check_mask_images
+from thinkseg.errors import one_line
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.offline import score
 from thinkseg.evaluation.predictions import Masks, PngPredictions, write_pngs
@@ -38,8 +39,8 @@ class Validation:
     def describe(self) -> str:
         """Returns the counts and the first imperfect rows as text for a terminal."""
         lines = [
-            f"{row['id']}: J {100 * row['j']:.2f}, F {100 * row['f']:.2f}"
-            + (f": {row['query']}" if "query" in row else "")
+            f"{one_line(row['id'])}: J {100 * row['j']:.2f}, F {100 * row['f']:.2f}"
+            + (f": {one_line(row['query'])}" if "query" in row else "")
             for row in self.imperfect[:MAX_LISTED]
         ]
         perfect = self.known - len(expression_rows(self.imperfect))

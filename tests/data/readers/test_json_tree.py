@@ -96,13 +96,32 @@ def test_is_safe_name_joined_stays_below_root(name, nested):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "/a", "a/", "../a", "a\\b", "C:", "C:a", "a\0", "\ud800", "//host/share"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "/a",
+        "a/",
+        "../a",
+        "a\\b",
+        "C:",
+        "C:a",
+        "a\0",
+        "\ud800",
+        "//host/share",
+        "a" * 241,
+        "é" * 121,
+    ],
 )
 def test_is_safe_name_unsafe_name_is_false(name):
     assert not is_safe_name(name)
 
 
-@pytest.mark.parametrize("name", ["a/../b", "../a", "/a", "a/", "a//b", "./a", "a/..", "C:/a", "a\\b/c"])
+@pytest.mark.parametrize(
+    "name", ["a/../b", "../a", "/a", "a/", "a//b", "./a", "a/..", "C:/a", "a\\b/c", "a/" * 500 + "a"]
+)
 def test_is_safe_name_unsafe_path_is_false(name):
     assert not is_safe_name(name, nested=True)
 

@@ -22,6 +22,9 @@ from typing import Any
 
 from thinkseg.data.readers.issues import DatasetFileError, IssueKind
 
+MAX_NAME_BYTES, MAX_PATH_BYTES = 240, 1000
+"""File systems accept 255 bytes and 4096. The rest is for suffixes and for the folder."""
+
 
 class JsonNode:
     """A value of a JSON file with its path in that file.
@@ -112,7 +115,8 @@ class JsonNode:
     def _safe(self, name: str, nested: bool) -> str:
         if not is_safe_name(name, nested):
             raise self.error(
-                "unsafe_path", f"names {reprlib.repr(name)}, which could lead out of the data set's folder"
+                "unsafe_path",
+                f"names {reprlib.repr(name)}, which could lead out of the data set's folder, or is too long",
             )
         return name
 
@@ -179,7 +183,7 @@ def list_folder(path: Path) -> list[str]:
 
 
 def is_safe_name(name: str, nested: bool = False) -> bool:
-    """Whether a name joined to a folder stays below that folder, on any operating system.
+    """Whether a name joined to a folder stays below that folder, on any operating system, and is not too long.
 
     nested: allow slashes between parts of the name, as in names of videos from several sources.
     """
@@ -189,10 +193,10 @@ def is_safe_name(name: str, nested: bool = False) -> bool:
     if ntpath.splitdrive(name)[0]:
         return False
     try:
-        os.fsencode(name)
+        encoded = os.fsencode(name)
     except UnicodeEncodeError:
         return False
-    return True
+    return len(encoded) <= MAX_PATH_BYTES and max(map(len, encoded.split(b"/"))) <= MAX_NAME_BYTES
 
 
 def shorten(text: str, limit: int = 80) -> str:
