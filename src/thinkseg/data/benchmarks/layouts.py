@@ -21,7 +21,7 @@ from thinkseg.storage.fingerprint import sample_fingerprint, text_fingerprint
 from thinkseg.types import Frames
 
 MAX_FRAMES, MAX_MASKS = 16, 64
-"""Files of a video and of an object that a fingerprint reads: 0.2 s for 1,000 videos."""
+"""Files of a video and of an object that a fingerprint reads: half a second for 1,000 videos."""
 
 
 class JpegFolders:

@@ -54,9 +54,10 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
     done = out / "model"
     prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+    reads_tracker = recipe.rewards.get("consistency") and recipe.tracker != "flow"
     inputs = {
         "policy": checkpoint_fingerprint(resolve_model(str(recipe.model.name))),
-        "tracker": checkpoint_fingerprint(recipe.tracker) if recipe.rewards.get("consistency") else {},
+        "tracker": checkpoint_fingerprint(recipe.tracker) if reads_tracker else {},
         "prompts": {recipe.chain: prompt_fingerprint(CHAINS[recipe.chain], recipe.view)},
         "data": prompts.fingerprint(),
     }
