@@ -33,8 +33,9 @@ def failing(monkeypatch):
     return fail
 
 
-def test_version_prints_name_and_number(capsys):
-    assert app.main(["--version"]) == 0
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version_prints_name_and_number(capsys, option):
+    assert app.main([option]) == 0
     assert capsys.readouterr().out == f"thinkseg {thinkseg.__version__}\n"
 
 
@@ -122,27 +123,59 @@ def test_main_restores_the_handlers_of_signals(failing):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "missing command; see thinkseg --help"),
         (["segmentate"], "no such command 'segmentate'; did you mean 'segment'; see thinkseg --help"),
-        (["evaluate"], "missing command; see thinkseg evaluate --help"),
         (["score", "vica"], "no such command 'vica'; did you mean 'vicas'; see thinkseg score --help"),
         (["segment"], "VIDEO: is missing; see thinkseg segment --help"),
         (["segment", "clip.mp4", "the cat"], "--out: is missing; see thinkseg segment --help"),
         (
             ["segment", "clip.mp4", "the cat", "--keyfram", "1"],
-            "no such option: --keyfram (Possible options: --frames, --keyframe); see thinkseg segment --help",
+            "no such option: --keyfram; did you mean --keyframe; see thinkseg segment --help",
         ),
-        ([*SEGMENT, "more"], "got unexpected extra argument(s) (more); see thinkseg segment --help"),
-        (["demo", "--out"], "option '--out' requires an argument; see thinkseg --help"),
+        (["segment", "--hlp"], "no such option: --hlp; did you mean --help; see thinkseg segment --help"),
+        (
+            ["train", "sft", "-config", "x"],
+            "no such option: -config; did you mean --config; see thinkseg train sft --help",
+        ),
+        (["demo", "-x"], "no such option: -x; see thinkseg demo --help"),
+        (["export", "trl", "shapes", "--zz"], "no such option: --zz; see thinkseg export trl shapes --help"),
+        (
+            [*SEGMENT, "more", "words"],
+            "unexpected 'more words'; put a text of several words in quotes; see thinkseg segment --help",
+        ),
+        (["demo", "--out"], "option '--out' requires an argument; see thinkseg demo --help"),
+        (["demo", "--out", ""], "--out: is empty; give a path, '.' for the current folder; see thinkseg demo --help"),
+        (["demo", "--policy", " "], "--policy: ' ' is empty; give a value; see thinkseg demo --help"),
+        (["segment", "", "x", "--out", "y"], "VIDEO: '' is empty; give a value; see thinkseg segment --help"),
+        (
+            [*EVALUATE, "--frames", "8", "--frames", "9"],
+            "--frames: is given 2 times; give it once; see thinkseg evaluate shapes --help",
+        ),
         (
             ["evaluate", "revos", "--png=yes"],
-            "option '--png' does not take a value; see thinkseg --help",
+            "option '--png' does not take a value; see thinkseg evaluate revos --help",
         ),
     ],
 )
 def test_usage_error_is_one_line_that_names_the_help(arguments, line, capsys):
     assert app.main(arguments) == 2
     assert capsys.readouterr() == ("", f"thinkseg: {line}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["evaluate"], ["train"], ["export", "trl"]])
+def test_missing_command_prints_the_help_and_is_status_2(words, capsys):
+    assert app.main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    *shown, blank, line = printed.err.splitlines()
+    assert shown[0].startswith("Usage: thinkseg")
+    assert "Commands:" in shown
+    assert (blank, line) == ("", f"thinkseg: missing command; see {' '.join(['thinkseg', *words])} --help")
+
+
+@pytest.mark.parametrize("words", [words for words, _ in all_commands()], ids=" ".join)
+def test_unknown_option_of_every_command_has_a_suggestion(words, capsys):
+    assert app.main([*words, "--hepl"]) == 2
+    assert "no such option: --hepl; did you mean --help" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -152,7 +185,11 @@ def test_usage_error_is_one_line_that_names_the_help(arguments, line, capsys):
         ([*ANNOTATE, "--max-cost", "-5"], "--max-cost", "'-5' is not a number >= 0"),
         ([*ANNOTATE, "--timeout", "abc"], "--timeout", "'abc' is not a number > 0"),
         ([*ANNOTATE, "--price-in", "inf"], "--price-in", "'inf' is not a number >= 0"),
-        ([*EVALUATE, "--temperature", "nan"], "--temperature", "'nan' is not a number >= 0"),
+        ([*EVALUATE, "--temperature", "nan"], "--temperature", "'nan' is not a temperature; give 0"),
+        ([*EVALUATE, "--temperature", "1e-300"], "--temperature", "'1e-300' is not a temperature; give 0"),
+        ([*EVALUATE, "--jpeg-quality", "101"], "--jpeg-quality", "'101' is not a JPEG quality; give an integer from 1"),
+        ([*EVALUATE, "--seed", "9" * 5000], "--seed", f"'{'9' * 40}' is too large; give at most 4294967295"),
+        ([*EVALUATE, "--limit", "-3"], "--limit", "'-3' is not an integer >= 1"),
         ([*EVALUATE, "--limit", "0"], "--limit", "'0' is not an integer >= 1"),
         ([*EVALUATE, "--start", "1.5"], "--start", "'1.5' is not an integer >= 0"),
         ([*EVALUATE, "--precision", "int8"], "--precision", "'int8' must be one of auto, fp32, bf16, fp16"),

@@ -70,9 +70,9 @@ class AnnotatorOptions:
     """The annotator, its settings and its budget."""
 
     annotator: Annotated[str, suggested(("openai:",), "NAME", "openai:MODEL@BASE_URL")]
-    temperature: Annotated[float, option(options.non_negative, "T", "of sampling; 0 is greedy")] = 0.0
+    temperature: Annotated[float, option(options.temperature, "T", "of sampling; 0 is greedy")] = 0.0
     max_tokens: Annotated[int, option(options.count, "N", "longest reply, in tokens")] = 1024
-    jpeg_quality: Annotated[int, option(options.count, "Q", "of the frames sent, 1 to 100")] = 90
+    jpeg_quality: Annotated[int, option(options.jpeg_quality, "Q", "of the frames sent, 1 to 100")] = 90
     concurrency: Annotated[int, option(options.count, "N", "concurrent requests")] = 16
     timeout: Annotated[float, option(options.positive, "S", "seconds per request")] = 600.0
     max_tokens_total: Annotated[

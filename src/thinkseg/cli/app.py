@@ -11,6 +11,7 @@ import errno
 import io
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,18 +19,22 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from types import FrameType
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from thinkseg import __version__
 from thinkseg.cli import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, train
 from thinkseg.errors import ThinkSegError, one_line
+from thinkseg.export import FORMATS
 
 PROGRAM = "thinkseg"
 COMPLETE = "_THINKSEG_COMPLETE"
 """Environment variable by which the completion of a shell requests suggestions."""
+
+MISSING_COMMAND = "Missing command."
 
 USER_ERROR, BUG, SIGNALED = 2, os.EX_SOFTWARE, 128
 
@@ -72,7 +77,8 @@ def _print_version(requested: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Holds the options of the program itself."""
@@ -92,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
             return status
     except typer.TyperException as error:
-        return _report(_usage_error(error))
+        return _report(_usage_error(error, sys.argv[1:] if argv is None else argv))
     except ThinkSegError as error:
         return _report(str(error))
     except KeyboardInterrupt as stop:
@@ -187,16 +193,44 @@ def _report_bug() -> int:
     return BUG
 
 
-def _usage_error(error: typer.TyperException) -> str:
+def _usage_error(error: typer.TyperException, argv: Sequence[str]) -> str:
     """The message of a usage error, which names the option or argument and the help to read."""
     context = getattr(error, "ctx", None)
-    return f"{_named(error)}; see {context.command_path if context else PROGRAM} --help"
+    if context and error.format_message() == MISSING_COMMAND:
+        print(context.get_help(), end="\n\n", file=sys.stderr)
+    return f"{_named(error, argv)}; see {_command_path(argv)} --help"
 
 
-def _named(error: typer.TyperException) -> str:
+def _command_path(argv: Sequence[str]) -> str:
+    """The words of the command that arguments call, without its options and arguments."""
+    command, path = typer.main.get_command(app), [PROGRAM]
+    for word in argv:
+        inner = getattr(command, "commands", {}).get(word)
+        command = inner or command
+        if inner or (path[-1] == "export" and word in FORMATS):
+            path.append(word)
+        elif path[-1] == "export" and not word.startswith("-"):
+            break
+    return " ".join(path)
+
+
+def _named(error: typer.TyperException, argv: Sequence[str]) -> str:
+    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        return _unknown_option(error, argv)
     if isinstance(error, typer.BadParameter) and error.param is not None:
         # An option is named by its long form, an argument by its metavar.
         name = max(error.param.opts, key=len) if error.param.param_type_name == "option" else error.param.metavar
         return f"{name}: {error.message or 'is missing'}"
     message = error.format_message().rstrip(".?").replace(". Did you mean", "; did you mean")
+    if extra := re.fullmatch(r"Got unexpected extra argument(s?)(?:\(s\))? \((.*)\)", message):
+        return f"unexpected {extra[2]!r}; put a text of several words in quotes"
     return message[:1].lower() + message[1:]
+
+
+def _unknown_option(error: Any, argv: Sequence[str]) -> str:
+    """Names an unknown option as it was typed, and a close one: -frames is parsed as -f, but stands for --frames."""
+    name: str = error.option_name
+    typed = name if len(name) > 2 else next((word for word in argv if word.startswith(name)), name)
+    known = ["--help", *(option for param in error.ctx.command.params for option in param.opts if len(option) > 2)]
+    close = get_close_matches(f"--{typed.lstrip('-')}", known, 1) if len(typed) > 2 else []
+    return f"no such option: {typed}" + (f"; did you mean {close[0]}" if close else "")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import argument, command, option
+from thinkseg.cli.declare import argument, command, option, text
 from thinkseg.console import Progress
 
 WRONG = 1
@@ -19,7 +19,7 @@ app = typer.Typer()
 @command(app, "check whether a policy's boxes are read correctly", "check-policy")
 def check_policy(
     policy: Annotated[
-        str, argument(str, "POLICY", "shapes, shapes-revseg, a folder, a hub name or openai:MODEL@BASE_URL")
+        str, argument(text, "POLICY", "shapes, shapes-revseg, a folder, a hub name or openai:MODEL@BASE_URL")
     ],
     asking: options.PolicyOptions,
     clips: Annotated[int, option(options.count, "N", "number of clips, each prompted twice")] = 4,

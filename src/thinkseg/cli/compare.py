@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import argument, command, option
+from thinkseg.cli.declare import argument, command, option, path
 
 app = typer.Typer()
 
 
 @command(app, "report the difference of two runs")
 def compare(
-    first: Annotated[Path, argument(Path, "A", "folder written by evaluate or score")],
-    second: Annotated[Path, argument(Path, "B", "another such folder")],
+    first: Annotated[Path, argument(path, "A", "folder written by evaluate or score")],
+    second: Annotated[Path, argument(path, "B", "another such folder")],
     top: Annotated[int, option(options.non_negative_int, "N", "number of samples to list")] = 10,
     corrected: options.Corrected = False,
 ) -> int:

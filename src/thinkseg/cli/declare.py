@@ -10,9 +10,23 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
+
+
+def text(value: str) -> str:
+    """Text that is not blank. Raises ValueError otherwise, like all parsers."""
+    if not value.strip():
+        raise ValueError(f"{value!r} is empty; give a value")
+    return value
+
+
+def path(value: str) -> Path:
+    """A path. The empty one would stand for the current folder."""
+    return Path(text(value))
 
 
 def option(parser: Callable[[str], Any], metavar: str, help: str, *names: str, **settings: Any) -> Any:
@@ -32,7 +46,7 @@ def choice(choices: Sequence[str], help: str) -> Any:
 
 def suggested(choices: Sequence[str], metavar: str, help: str) -> Any:
     """An option with common values that a shell completes; the command itself checks the value."""
-    return option(str, metavar, help, autocompletion=_completing(choices))
+    return option(text, metavar, help, autocompletion=_completing(choices))
 
 
 def argument(parser: Callable[[str], Any], metavar: str, help: str) -> Any:
@@ -79,6 +93,19 @@ def _completing(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return complete
 
 
+class _Command(TyperCommand):
+    """A command that takes each option once: of two values, one would be dropped without a word."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            repeatable = parameter.multiple or getattr(parameter, "is_flag", False)
+            if parameter.param_type_name == "option" and not repeatable and order.count(parameter) > 1:
+                raise typer.BadParameter(f"is given {order.count(parameter)} times; give it once", ctx, parameter)
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
 def new_group(name: str, summary: str, help: str, metavar: str) -> typer.Typer:
     """A group of commands. summary: its short help. metavar: what its commands are, e.g. "DATASET"."""
     return typer.Typer(
@@ -97,7 +124,7 @@ def command(
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         help = (function.__doc__ or "").replace("{title}", title)
-        app.command(name, help=help, short_help=summary)(_spread(function, given))
+        app.command(name, cls=_Command, help=help, short_help=summary)(_spread(function, given))
         return function
 
     return register

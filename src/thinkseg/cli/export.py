@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import chosen_argument, command, new_group, option
+from thinkseg.cli.declare import chosen_argument, command, new_group, option, path, text
 from thinkseg.console import Progress
 from thinkseg.data import FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import SettingsError
@@ -50,12 +50,12 @@ class ExportOptions(options.ViewOptions):
 
     out: options.Out
     limit: Annotated[int | None, option(options.count, "N", "number of questions (default: all)")] = None
-    model: Annotated[str, option(str, "NAME", "target model (folder or hub name); sets number and size of frames")] = (
+    model: Annotated[str, option(text, "NAME", "target model (folder or hub name); sets number and size of frames")] = (
         MODEL
     )
     chain: options.ChainName = "veason"
     coordinates: options.Coordinates = None
-    name: Annotated[str | None, option(str, "NAME", "name of the export (default: that of its folder)")] = None
+    name: Annotated[str | None, option(text, "NAME", "name of the export (default: that of its folder)")] = None
     info: Annotated[
         Path | None, option(options.output, "FILE", "llamafactory: a dataset_info.json to add it to (default: its own)")
     ] = None
@@ -71,7 +71,7 @@ class ShapesExportOptions(ExportOptions):
 @command(app, "a chain-of-thought set")
 def cot(
     context: typer.Context,
-    root: Annotated[Path, option(Path, "DIR", "folder of the set")],
+    root: Annotated[Path, option(path, "DIR", "folder of the set")],
     settings: ExportOptions,
 ) -> int:
     """Exports a set that `thinkseg annotate` made. Frames, labels and coordinates default to the set's."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import typer
 
-from thinkseg.cli.declare import choice, command, flag, option, suggested
+from thinkseg.cli.declare import choice, command, flag, option, path, suggested
 from thinkseg.data import BENCHMARKS
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 Convention = Literal["pixels", "normalized_1000"]
 """The same as `thinkseg.types.Coordinates`, whose module loads numpy."""
 COORDINATES: tuple[Convention, ...] = get_args(Convention)
+MAX_INTEGER = 2**32 - 1
+"""Largest number, e.g. of a seed. The sizes and counts of a video or a data set are far below."""
+
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 
@@ -55,6 +58,22 @@ def positive(text: str) -> float:
     value = _number(text)
     if value is None or value <= 0:
         raise ValueError(f"{text!r} is not a number > 0")
+    return value
+
+
+def temperature(text: str) -> float:
+    """0, or a number in the range in which sampling is exact."""
+    value = _number(text)
+    if value is None or not (value == 0 or 1e-3 <= value <= 100):
+        raise ValueError(f"{text!r} is not a temperature; give 0, or a number from 0.001 to 100")
+    return value
+
+
+def jpeg_quality(text: str) -> int:
+    """An integer from 1 to 100."""
+    value = count(text)
+    if value > 100:
+        raise ValueError(f"{text!r} is not a JPEG quality; give an integer from 1 to 100")
     return value
 
 
@@ -106,8 +125,10 @@ def output(text: str) -> Path:
 
 
 def _integer(text: str, least: int) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
+    if not re.fullmatch(r"[0-9]+", text) or (len(text) < 20 and int(text) < least):
         raise ValueError(f"{text[:40]!r} is not an integer >= {least}")
+    if len(text) > 10 or int(text) > MAX_INTEGER:
+        raise ValueError(f"{text[:40]!r} is too large; give at most {MAX_INTEGER}")
     return int(text)
 
 
@@ -130,7 +151,7 @@ Fps = Annotated[
     float | None, option(positive, "F", "frames per second of folders of images (default: frames are numbered)")
 ]
 KeepGoing = Annotated[bool, flag("--keep-going", "count invalid data and skip it")]
-Predictions = Annotated[Path, option(Path, "DIR", "folder of mask images, or of an evaluation")]
+Predictions = Annotated[Path, option(path, "DIR", "folder of mask images, or of an evaluation")]
 Corrected = Annotated[bool, flag("--corrected", "AP of tracks without the quirks of the official evaluator")]
 Workers = Annotated[int, option(count, "N", "processes", show_default="one per core")]
 ShapesSplit = Annotated[str, suggested(("train", "val", "zeroshot"), "NAME", "train, val or zeroshot")]
@@ -168,7 +189,7 @@ class DatasetOptions:
 class FileDatasetOptions(DatasetOptions):
     """A split of a benchmark with files."""
 
-    root: Annotated[Path, option(Path, "DIR", "folder that holds the data set")]
+    root: Annotated[Path, option(path, "DIR", "folder that holds the data set")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,12 +257,12 @@ class PolicyOptions(ViewOptions):
     chain: ChainName = "veason"
     device: Annotated[str | None, option(device, "NAME", "cpu, cuda or cuda:1 (default: a GPU if there is one)")] = None
     precision: Annotated[str, choice(PRECISIONS, "of the weights")] = "auto"
-    temperature: Annotated[float, option(non_negative, "T", "of sampling; 0 is greedy")] = 0.0
+    temperature: Annotated[float, option(temperature, "T", "of sampling; 0 is greedy")] = 0.0
     seed: Annotated[int, option(non_negative_int, "S", "of sampling, for a temperature > 0")] = 0
     max_tokens: Annotated[int | None, option(count, "N", "longest reply, in tokens (default: 1024)")] = None
     coordinates: Coordinates = None
     jpeg_quality: Annotated[
-        int | None, option(count, "Q", "send frames to a server as JPEG, 1 to 100 (default: as PNG)")
+        int | None, option(jpeg_quality, "Q", "send frames to a server as JPEG, 1 to 100 (default: as PNG)")
     ] = None
 
     def placement(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import argument, command, option
+from thinkseg.cli.declare import argument, command, option, path
 from thinkseg.console import Progress
 from thinkseg.errors import SettingsError
 
@@ -24,7 +24,7 @@ app = typer.Typer()
 
 @command(app, "segment what a sentence means in a video")
 def segment(
-    video: Annotated[str, argument(str, "VIDEO", "a video file, or a folder of images (.jpg, .png, ...)")],
+    video: Annotated[Path, argument(path, "VIDEO", "a video file, or a folder of images (.jpg, .png, ...)")],
     models: options.ModelOptions,
     asking: options.PolicyOptions,
     out: options.Out,
@@ -64,7 +64,7 @@ def segment(
 
 
 def _answer(
-    path: str,
+    file: Path,
     query: str | None,
     models: options.ModelOptions,
     asking: options.PolicyOptions,
@@ -82,7 +82,7 @@ def _answer(
     if query is None:
         raise SettingsError("QUERY: is missing; say what to segment, or give --keyframe and --box to track a box")
     query, chain = checked_query(query), get_chain(asking.chain)
-    video = open_video(path)
+    video = open_video(file)
     tracker = load_tracker()
     policy = models.load_policy(asking.chain, progress, **asking.settings())
     view = asking.view(policy)
@@ -98,12 +98,12 @@ def _answer(
         "device": device_of(policy, tracker),
     }
     progress.show("prompting and tracking")
-    sample = VideoSample(id=Path(path).name, video=video, query=query)
+    sample = VideoSample(id=file.name, video=video, query=query)
     return segment_sample(sample, chain, policy, tracker, view, progress), settings
 
 
 def _track(
-    path: str,
+    file: Path,
     query: str | None,
     moment: int | float | None,
     given: Sequence[options.Box],
@@ -121,13 +121,13 @@ def _track(
     if moment is None or not given:
         raise SettingsError("to track a box, both are needed: --keyframe, and --box once per object")
     query = "" if query is None else checked_query(query)
-    video = open_video(path)
+    video = open_video(file)
     keyframe = frame_at(video, moment)
     boxes, notes = boxes_in_frame(given, video.size_wh)
     tracker = load_tracker()
     for note in notes:
         progress.note(note)
     progress.show("tracking")
-    sample = VideoSample(id=Path(path).name, video=video, query=query)
+    sample = VideoSample(id=file.name, video=video, query=query)
     result = track_boxes(sample, keyframe, boxes, tracker, progress)
     return result, {"policy": None, "tracker": tracker.name, "device": device_of(tracker)}

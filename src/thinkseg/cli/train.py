@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import argument, command, new_group, option
+from thinkseg.cli.declare import argument, command, new_group, option, path, text
 
 app = new_group("train", "train a policy", "Trains a policy according to a recipe.", "METHOD")
 ablation = typer.Typer()
 
-SftConfig = Annotated[Path, option(Path, "FILE", "the recipe, e.g. recipes/shapes-sft.yaml", "--config")]
-GrpoConfig = Annotated[Path, option(Path, "FILE", "the recipe, e.g. recipes/shapes-veason.yaml", "--config")]
+SftConfig = Annotated[Path, option(path, "FILE", "the recipe, e.g. recipes/shapes-sft.yaml", "--config")]
+GrpoConfig = Annotated[Path, option(path, "FILE", "the recipe, e.g. recipes/shapes-veason.yaml", "--config")]
 
 
 @command(app, "supervised fine-tuning")
@@ -49,8 +49,8 @@ def grpo(config: GrpoConfig, out: options.Out) -> int:
 
 @command(app, "memory that a recipe requires")
 def plan(
-    recipe: Annotated[Path, argument(Path, "RECIPE", "e.g. recipes/veason-3b.yaml")],
-    model: Annotated[str | None, option(str, "NAME", "folder or hub name in place of the recipe's model")] = None,
+    recipe: Annotated[Path, argument(path, "RECIPE", "e.g. recipes/veason-3b.yaml")],
+    model: Annotated[str | None, option(text, "NAME", "folder or hub name in place of the recipe's model")] = None,
 ) -> int:
     """Prints parameters and memory of a recipe for `sft` or `grpo`, and the memory per device on several devices.
 
@@ -66,7 +66,7 @@ def plan(
 
 @command(ablation, "train and score variants of a method")
 def ablate(
-    file: Annotated[Path, argument(Path, "FILE", "e.g. recipes/ablations/shapes-rewards.yaml")],
+    file: Annotated[Path, argument(path, "FILE", "e.g. recipes/ablations/shapes-rewards.yaml")],
     out: options.Out,
     runs: Annotated[
         Path | None,
