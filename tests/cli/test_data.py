@@ -92,3 +92,31 @@ def test_help_names_the_splits(name, capsys):
         assert split in told
     assert "--root DIR" in told
     assert "--keep-going" in told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["data", "mevis"],
+        ["evaluate", "mevis", "--out", "out"],
+        ["score", "mevis", "--predictions", "."],
+        ["validate", "mevis"],
+        ["submit", "mevis", "--predictions", ".", "--out", "out.zip"],
+        ["export", "jsonl", "mevis", "--out", "out"],
+        ["annotate", "mevis", "--annotator", "openai:x@http://localhost:1/v1", "--out", "out"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_split_without_expressions_is_status_2(command, root, capsys, monkeypatch):
+    monkeypatch.chdir(root)
+    (root / "valid_u" / "meta_expressions.json").write_text('{"videos": {}}')
+    assert app.main([*command, "--root", str(root), "--split", "valid_u"]) == 2
+    line = f"thinkseg: {root}: MeViS, valid_u: no expressions; choose another split or folder\n"
+    assert capsys.readouterr().err == line
+    assert not (root / "out").exists()
+
+
+def test_a_file_without_queries_is_status_2(tmp_path, capsys):
+    (tmp_path / "queries.jsonl").write_text("\n")
+    assert app.main(["evaluate", "folder", "--root", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "no expressions; choose another split or folder" in capsys.readouterr().err

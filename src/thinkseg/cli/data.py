@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from thinkseg.cli import options
 from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress
-from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
+from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, check_not_empty, open_benchmark
 from thinkseg.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def check_dataset(
         raise DatasetError(
             f"{dataset.root}: {issues.total} issues found; fix them, or pass --keep-going to ignore them"
         )
+    check_not_empty(benchmark)
     return 0
 
 

@@ -96,8 +96,8 @@ def _completing(choices: Sequence[str]) -> Callable[[str], list[str]]:
 class _Command(TyperCommand):
     """A command that takes each option once: of two values, one would be dropped without a word."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
         for parameter in order:
             repeatable = parameter.multiple or getattr(parameter, "is_flag", False)
             if parameter.param_type_name == "option" and not repeatable and order.count(parameter) > 1:

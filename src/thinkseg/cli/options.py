@@ -177,12 +177,14 @@ class DatasetOptions:
 
     def open(self, progress: Progress, keep_going: bool = False) -> Benchmark:
         """The benchmark. keep_going: count invalid data and skip it."""
-        from thinkseg.data import open_benchmark
+        from thinkseg.data import check_not_empty, open_benchmark
         from thinkseg.data.readers.issues import DatasetIssues
 
         progress.show("reading annotations")
         options = {field.name: getattr(self, field.name) for field in fields(self)}
-        return open_benchmark(self.name, issues=DatasetIssues(keep_going), **options)
+        opened = open_benchmark(self.name, issues=DatasetIssues(keep_going), **options)
+        check_not_empty(opened)
+        return opened
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,3 +89,12 @@ def open_benchmark(
     module, _, function = info.load.partition(".")
     load = getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function)
     return load(None if root is None else Path(root), split, issues or DatasetIssues(), **options)
+
+
+def check_not_empty(benchmark: Benchmark) -> None:
+    """Raises DatasetError for a split without expressions, whose scores would be those of nothing."""
+    if not benchmark.expressions:
+        title = BENCHMARKS[benchmark.name].title
+        where = f"{benchmark.root}: {title}" if benchmark.root else title
+        skipped = f" besides {benchmark.issues.total} with issues" if benchmark.issues.total else ""
+        raise DatasetError(f"{where}, {benchmark.split}: no expressions{skipped}; choose another split or folder")

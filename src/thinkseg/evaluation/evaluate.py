@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import thinkseg
 from thinkseg.chains import get_chain
 from thinkseg.chains.prompts import prompt_fingerprint
+from thinkseg.data import check_not_empty
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
@@ -102,9 +103,10 @@ def evaluate(
     on_row: called with each row and the number of rows so far, rows of earlier calls first.
 
     Returns the content of scores.json. Issues of the data set go to `benchmark.issues` and have no row.
-    Raises SettingsError if `out` cannot be written, holds results of other settings, models, prompts or data, or is in
-    use by another run.
+    Raises DatasetError if there are no expressions, and SettingsError if `out` cannot be written, holds results of
+    other settings, models, prompts or data, or is in use by another run.
     """
+    check_not_empty(benchmark)
     data = DataFingerprint(benchmark)
     expressions = {expression.key: expression for expression in benchmark.expressions}
     with ResultFolder(out, {**(settings or {}), **benchmark.run_settings(fps), **method.settings()}) as folder:
