@@ -133,6 +133,16 @@ def test_a_server_that_refuses_leaves_what_was_answered(tree, tmp_path, capsys):
     assert SECRET not in all_text(tmp_path / "set")
 
 
+def test_annotate_key_in_a_reply_is_in_no_file(tree, tmp_path, capsys):
+    replies = [said(f"You are {SECRET}."), said(NOTHING, reasoning=f"My key is {SECRET}.")]
+    with ScriptedServer(replies) as server:
+        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--concurrency", 1, "--frame-size", "32x32"]
+        assert run("revos", "--root", tree, "--count", 2, *asking, "--frames", 2, "--out", tmp_path / "set") == 0
+    rows = [json.loads(line) for line in (tmp_path / "set" / "answers.jsonl").read_text().splitlines()]
+    assert [row["reply"] for row in rows] == ["You are (key).", f"<think>My key is (key).</think>{NOTHING}"]
+    assert SECRET not in all_text(tmp_path / "set") + "".join(capsys.readouterr())
+
+
 def test_a_budget(tree, tmp_path, capsys):
     with ScriptedServer(answer) as server:
         asking = ["--annotator", f"openai:qwen@{server.base_url}", "--max-tokens", 20, "--frame-size", "32x32"]

@@ -110,6 +110,26 @@ def test_complete_permanent_fault_is_not_retried(fault, message):
         assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("http://256.256.256.256/v1", {}),
+        ("http://127.0.0.1:9/v1\x01", {}),
+        ("http://127.0.0.1:9/" + "a" * 70_000, {}),
+        ("http://127.0.0.1:9/v1", {"HTTP_PROXY": "ftp://me:hidden@localhost:1"}),
+        ("http://127.0.0.1:9/v1", {"SSL_CERT_FILE": "/no/such/file"}),
+    ],
+)
+def test_client_invalid_url_or_environment_raises_one_line(monkeypatch, url, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"cannot connect: .*SSL_CERT_FILE") as caught:
+        ChatClient(url)
+    assert "hidden" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
 def test_complete_without_server_raises():
     with ScriptedServer() as server:
         pass

@@ -158,7 +158,7 @@ class ChatClient:
 
         try:
             yield
-        except (openai.OpenAIError, MalformedReplyError) as error:
+        except (openai.OpenAIError, MalformedReplyError, UnicodeEncodeError) as error:
             raise ModelError(f"{self.base_url}: {self._reason(error)}") from None
 
     def _reason(self, error: Exception) -> str:
@@ -247,6 +247,7 @@ def key_for(base_url: str) -> str | None:
 
 def _client(base_url: str, key: str | None, settings: ClientSettings) -> Any:
     try:
+        import httpx2
         import openai
 
         from thinkseg.models.policies.bounded_http import BoundedHttpClient
@@ -255,11 +256,18 @@ def _client(base_url: str, key: str | None, settings: ClientSettings) -> Any:
     # The package needs some key; servers without keys ignore it. The header is set too, because OPENAI_CUSTOM_HEADERS
     # in the environment would take precedence over `api_key`, and may hold the key of another server.
     key = key or "none"
-    return openai.AsyncOpenAI(
-        api_key=key,
-        base_url=base_url,
-        timeout=settings.timeout,
-        max_retries=settings.max_retries,
-        http_client=BoundedHttpClient(settings.timeout, MAX_BODY_BYTES),
-        default_headers={"Authorization": f"Bearer {key}"},
-    )
+    try:
+        return openai.AsyncOpenAI(
+            api_key=key,
+            base_url=base_url,
+            timeout=settings.timeout,
+            max_retries=settings.max_retries,
+            http_client=BoundedHttpClient(settings.timeout, MAX_BODY_BYTES),
+            default_headers={"Authorization": f"Bearer {key}"},
+        )
+    except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:
+        # Of the base URL, a proxy or a file of certificates.
+        raise SettingsError(
+            f"{base_url[:MAX_MESSAGE_CHARS]!r}: cannot connect: {' '.join(str(error).split())[:MAX_MESSAGE_CHARS]};"
+            " check the base URL, and HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE in the environment"
+        ) from None
