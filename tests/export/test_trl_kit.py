@@ -44,6 +44,8 @@ def test_prompts_have_images_and_ground_truth(trl_kit):
         lambda text: text,
         lambda text: [{"role": "assistant", "content": text}],
         lambda text: [{"role": "assistant", "content": [{"type": "text", "text": text}]}],
+        lambda text: [{"reasoning_content": "So.", "content": text.rpartition("</think>")[2]}],
+        lambda text: [{"thinking": "So.", "content": [{"type": "text", "text": text.rpartition("</think>")[2]}]}],
     ],
 )
 def test_rewards_all_completion_types(trl_kit, wrapped):

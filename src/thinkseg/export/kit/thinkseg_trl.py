@@ -55,12 +55,18 @@ def _rewards(name: str, completions: list[Any], ground_truth: list[str]) -> list
     reward = thinkseg_rewards.REWARDS[name]
     scores = []
     for completion, truth_text in zip(completions, ground_truth, strict=True):
-        text = completion if isinstance(completion, str) else _text(completion[-1]["content"])
+        text = completion if isinstance(completion, str) else _text(completion[-1])
         truth = thinkseg_rewards.read_truth(truth_text)
         scores.append(reward(thinkseg_rewards.parse_rollout([text], truth), truth))
     return scores
 
 
-def _text(content: Any) -> str:
-    """Returns the text of a message, whose content TRL gives as text or as a list of parts."""
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+def _text(message: dict[str, Any]) -> str:
+    """Returns the text of a message, whose content TRL gives as text or as a list of parts, with its thinking.
+
+    TRL moves the thinking to a field of its own if it can parse replies of the model.
+    """
+    content = message.get("content") or ""
+    text = content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+    thinking = message.get("reasoning_content") or message.get("thinking")
+    return f"<think>{thinking}</think>{text}" if thinking else text

@@ -132,7 +132,7 @@ def _with_thinking(text: str, reasoning: str, truncated: bool) -> str:
         return THINK + text if closed else text
     # Tags in it are about the format, and would count as tags of the reply.
     thinking = THINK + escape_control_tokens(reasoning.strip().removeprefix(THINK).removesuffix(THINK_END))
-    return thinking + text if closed or (truncated and not text) else thinking + THINK_END + text
+    return thinking + text if closed or (truncated and not text.strip()) else thinking + THINK_END + text
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
