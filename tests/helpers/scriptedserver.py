@@ -69,12 +69,12 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class ScriptedServer:
-    """Serves a script; models: what it lists, None for a server that has no list."""
+    """Serves a script; models: what it lists, or its response to that; None for a server that has no list."""
 
     def __init__(
         self,
         script: Iterable[Response] | Callable[[dict[str, Any]], Response] = (),
-        models: list[dict[str, Any]] | None = None,
+        models: list[dict[str, Any]] | Response | None = None,
     ) -> None:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -119,7 +119,8 @@ class ScriptedServer:
 
             def do_GET(self) -> None:
                 if self.path == "/v1/models" and outer._models is not None:
-                    self.send(Response({"object": "list", "data": outer._models}))
+                    listed = outer._models
+                    self.send(listed if isinstance(listed, Response) else Response({"object": "list", "data": listed}))
                 else:
                     self.send(failed(404, f"no {self.path}"))
 

@@ -222,7 +222,7 @@ def test_client_garbage_collected_ends_its_thread():
     assert threading.active_count() <= before + 1
 
 
-@pytest.mark.parametrize("models", [[], [{"id": "a"}, 3], None])
+@pytest.mark.parametrize("models", [[], [{"id": "a"}, 3], None, Response({}, 307, {"Location": "/v1/models/"})])
 def test_check_passes_with_or_without_model_list(models):
     with ScriptedServer(models=models) as server:
         ChatClient(server.base_url).check()

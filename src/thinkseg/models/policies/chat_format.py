@@ -30,6 +30,9 @@ THINKING_PARTS = ("thinking", "reasoning")
 PART_FIELDS = ("text", "thinking", "summary", "content")
 """Fields of a part with its text."""
 
+MAX_ORIGIN_CHARS = 1_000
+"""Length of a name in `served_origin`, which settings record."""
+
 MAX_BODY_BYTES = 16 * 2**20
 """A body that is longer is not parsed. Replies of 100,000 tokens have less than 1 MB."""
 
@@ -156,7 +159,8 @@ def served_origin(models: str, name: str) -> dict[str, str]:
     """
     try:
         (entry,) = (entry for entry in json.loads(models)["data"] if entry["id"] == name)
-        return {key: str(entry[key]) for key in ("root", "parent") if entry.get(key) is not None}
+        found = {key: entry[key] for key in ("root", "parent") if entry.get(key) is not None}
+        return {key: _encodable(str(value))[:MAX_ORIGIN_CHARS] for key, value in found.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 

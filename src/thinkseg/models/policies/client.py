@@ -147,8 +147,13 @@ class ChatClient:
         import openai
 
         client = self._client.with_options(max_retries=min(CHECK_RETRIES, self.settings.max_retries))
-        with self._errors(), suppress(openai.NotFoundError):
-            return (await client.models.with_raw_response.list()).text
+        with self._errors():
+            try:
+                return self._without_key((await client.models.with_raw_response.list()).text)
+            except openai.APIStatusError as error:
+                # The list may be missing, or in another place.
+                if error.status_code >= 400 and error.status_code != 404:
+                    raise
         return ""
 
     @contextmanager
