@@ -90,6 +90,14 @@ def test_connect_family_name_sets_coordinates_and_multiple():
         assert new.name == f"openai:qwen3-vl@{server.base_url}"
 
 
+def test_connect_origin_of_a_hostile_server_is_recorded_without_the_key(monkeypatch):
+    monkeypatch.setenv(KEY, "sk-secret-0123456789")
+    listed = {"id": "qwen3-vl", "root": "sk-secret-0123456789 \ud800", "parent": "x" * 10**6}
+    with ScriptedServer(models=[listed]) as server:
+        origin = connect(server).fingerprint
+    assert origin == {"root": "(key) ?", "parent": "x" * 1000}
+
+
 def test_connect_given_coordinates_override_family():
     with ScriptedServer() as server:
         given = connect(server, coordinates="pixels")
