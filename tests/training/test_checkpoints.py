@@ -49,7 +49,7 @@ def test_last_checkpoint_damaged_ones_are_removed(tmp_path: Path, state: str | N
 
 def test_claimed_damaged_recipe_raises(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_bytes(b"\xff")
-    with pytest.raises(SettingsError, match="another recipe"), claimed(Lora(rank=2), tmp_path):
+    with pytest.raises(SettingsError, match="another recipe"), claimed(Lora(rank=2), tmp_path, {}):
         pass
 
 
