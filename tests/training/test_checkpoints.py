@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from thinkseg.errors import SettingsError
@@ -51,6 +52,24 @@ def test_claimed_damaged_recipe_raises(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="another recipe"), claimed(Lora(rank=2), tmp_path, {}):
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+        RuntimeError("basic_ios::clear: iostream error"),
+    ],
+)
+def test_claimed_disk_full_error_of_libraries_names_folder(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(SettingsError, match="a checkpoint cannot be written"), claimed(Lora(rank=2), tmp_path, {}):
+        raise error
+
+
+def test_claimed_other_error_propagates(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes"), claimed(Lora(rank=2), tmp_path, {}):
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 def test_claimed_second_run_raises(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,9 @@ from thinkseg.training.recipes import Settings
 LOG_FILE = "log.jsonl"
 """Name of a run's log: one JSON object per logged step."""
 
+_DISK_ERROR = re.compile(r"Error while serializing: I/O error|\[enforce fail at inline_container|basic_ios::clear")
+"""How the errors of safetensors and torch.save begin if a file cannot be written."""
+
 
 @contextmanager
 def claimed(recipe: Settings, out: Path, inputs: Fingerprints) -> Iterator[None]:
@@ -30,13 +34,25 @@ def claimed(recipe: Settings, out: Path, inputs: Fingerprints) -> Iterator[None]
     Raises SettingsError if the folder belongs to another recipe or other inputs, is in use by another run, or cannot be
     written.
     """
-    with outputs.writing(out), ExitStack() as undo:
+    with outputs.writing(out), _saving(out), ExitStack() as undo:
         with distributed.main_process_first():
             if distributed.rank() == 0:
                 undo.enter_context(outputs.claimed(out))
                 check_no_result(out)
             _check_recipe(recipe, out, inputs)
         yield
+
+
+@contextmanager
+def _saving(out: Path) -> Iterator[None]:
+    """Converts the errors of libraries that cannot write a checkpoint, which are no OSError."""
+    try:
+        yield
+    except Exception as error:
+        if not _DISK_ERROR.match(str(error)):
+            raise
+        message = f"{out}: a checkpoint cannot be written ({error}); free some space, and rerun to resume"
+        raise SettingsError(message) from error
 
 
 def _check_recipe(recipe: Settings, out: Path, inputs: Fingerprints) -> None:
