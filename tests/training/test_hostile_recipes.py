@@ -87,7 +87,7 @@ def damaged(text: str, rng: random.Random) -> str:
 
 def refusal(load: Callable[..., Any], file: Path, overrides: dict[str, Any] | None) -> str | None:
     try:
-        load(file, overrides)
+        load(str(file), overrides)
     except SettingsError as error:
         return str(error)
     return None

@@ -7,7 +7,7 @@ from thinkseg.training.log import JsonLines
 
 
 def step(number: int) -> Any:
-    return SimpleNamespace(global_step=number)
+    return SimpleNamespace(global_step=number, max_steps=100)
 
 
 def steps_of(path: Path) -> list[tuple[str, int]]:
@@ -22,6 +22,15 @@ def test_json_lines_logged_step_writes_and_prints_record(tmp_path: Path, capsys:
     assert record.pop("elapsed_s") < 5
     assert record == {"stage": "see", "step": 20, "loss": 0.123457, "epoch": 1}
     assert "stage see step 20" in capsys.readouterr().out
+
+
+def test_json_lines_printed_line_ends_with_the_time_left(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    log = JsonLines(tmp_path, "see")
+    log.on_train_begin(None, step(0), None)
+    log.on_log(None, step(0), None, logs={})
+    monkeypatch.setattr("time.monotonic", lambda: log.started + 60)
+    log.on_log(None, step(20), None, logs={"loss": 1.0})
+    assert capsys.readouterr().out.endswith("loss 1.0, 4 min left\n")
 
 
 def test_json_lines_resumed_stage_replaces_repeated_steps(tmp_path: Path) -> None:

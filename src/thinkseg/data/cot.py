@@ -108,11 +108,12 @@ class CotSet:
         return list(folder.read(range(len(folder))))
 
 
-def read_cot_set(root: Path) -> CotSet:
+def read_cot_set(root: str | Path) -> CotSet:
     """Reads the set in a folder; `CotSet.images` reads the frames.
 
     Raises DatasetFileError, a DatasetError, if a file is not as documented above.
     """
+    root = Path(root)
     settings = read_json(root / SETTINGS)
     view, boxes_in_thinking = _view(settings["view"]), _field(settings, "boxes_in_thinking").boolean()
     samples: dict[str, CotSample] = {}

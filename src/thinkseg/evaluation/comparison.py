@@ -33,11 +33,12 @@ class Comparison:
     protocol: str
 
 
-def compare(first: Path, second: Path, corrected: bool = False) -> Comparison:
+def compare(first: str | Path, second: str | Path, corrected: bool = False) -> Comparison:
     """Compares two folders of results. Raises SettingsError if they are not about the same expressions.
 
     corrected: without the quirks of ViCaS' evaluator.
     """
+    first, second = Path(first), Path(second)
     benchmark = _common_benchmark(first, second)
     before, after = read_results(first), read_results(second)
     shared = [name for name in before if name in after]

@@ -85,7 +85,7 @@ class Method:
 def evaluate(
     benchmark: Benchmark,
     method: Method,
-    out: Path,
+    out: str | Path,
     *,
     fps: float | None = None,
     save_png: bool = False,
@@ -107,6 +107,7 @@ def evaluate(
     other settings, models, prompts or data, or is in use by another run.
     """
     check_not_empty(benchmark)
+    out = Path(out)
     data = DataFingerprint(benchmark)
     expressions = {expression.key: expression for expression in benchmark.expressions}
     with ResultFolder(out, {**(settings or {}), **benchmark.run_settings(fps), **method.settings()}) as folder:

@@ -37,10 +37,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Characters that no setting has, and that file names and UTF-8 reject."""
 
 
-def load_yaml(path: Path) -> Any:
+def load_yaml(path: str | Path) -> Any:
     """Returns the content of a YAML file. Raises SettingsError with the file and, if known, the line."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise SettingsError(f"{path}: has more than {MAX_BYTES:,} bytes; give a file of settings")

@@ -113,12 +113,12 @@ class Ablation(Settings):
         return self
 
 
-def load_ablation(path: Path) -> Ablation:
+def load_ablation(path: str | Path) -> Ablation:
     """Reads and checks the file and all recipes it names. Raises SettingsError."""
     ablation = read_yaml(Ablation, path)
     for row in ablation.rows:
         for training in row.runs:
-            _recipe(training, path, row.init_policy)
+            _recipe(training, Path(path), row.init_policy)
     return ablation
 
 

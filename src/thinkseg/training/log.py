@@ -1,4 +1,4 @@
-"""The log of a training run: out/log.jsonl, and the same values on the terminal."""
+"""The log of a training run: out/log.jsonl, and the same values with the time left on the terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from thinkseg.console import TimeLeft
 from thinkseg.storage.atomic import replacing
 from thinkseg.training.checkpoints import LOG_FILE
 
@@ -24,9 +25,11 @@ class JsonLines(TrainerCallback):
         self.path = out / LOG_FILE
         self.stage = stage
         self.started = time.monotonic()
+        self._time_left = TimeLeft(0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.started = time.monotonic()
+        self._time_left = TimeLeft(state.max_steps)
         lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
         with replacing(self.path) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines if self._is_kept(line, state.global_step)))
@@ -37,7 +40,8 @@ class JsonLines(TrainerCallback):
         record |= {k: round(v, 6) if isinstance(v, float) else v for k, v in (logs or {}).items()}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        print(" ".join(f"{k} {v}" for k, v in record.items()), flush=True)
+        text = " ".join(f"{k} {v}" for k, v in record.items())
+        print(", ".join(filter(None, (text, self._time_left(state.global_step)))), flush=True)
 
     def _is_kept(self, line: str, step: int) -> bool:
         """Whether a line belongs to another stage, or to a step that will not be repeated."""

@@ -79,7 +79,7 @@ class MemoryPlan:
 # ---- plans of a recipe
 
 
-def load(path: Path, model: str | None = None) -> AnyRecipe:
+def load(path: str | Path, model: str | None = None) -> AnyRecipe:
     """Reads a recipe for `sft` or `grpo`. model: folder or hub name (default: the recipe's). Raises SettingsError."""
     content = read_content(path)
     changes = {"model": {"name": model, "create": None}} if model else None

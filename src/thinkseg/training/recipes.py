@@ -192,7 +192,7 @@ class RunRecipe(Settings):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def read_yaml(kind: type[AnySettings], path: Path, overrides: Mapping[str, Any] | None = None) -> AnySettings:
+def read_yaml(kind: type[AnySettings], path: str | Path, overrides: Mapping[str, Any] | None = None) -> AnySettings:
     """Reads a YAML file into a model. overrides: see `merged`.
 
     Raises SettingsError with the file and every invalid field, in one line.
@@ -204,7 +204,7 @@ def read_yaml(kind: type[AnySettings], path: Path, overrides: Mapping[str, Any] 
         raise SettingsError(f"{path}: {_explained(error.errors(), kind, content)}") from None
 
 
-def read_content(path: Path, overrides: Mapping[str, Any] | None = None) -> Any:
+def read_content(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Any:
     """Returns the fields of a YAML file, unchecked. overrides: see `merged`. Raises SettingsError."""
     content = load_yaml(path)
     if not isinstance(content, Mapping):

@@ -119,6 +119,6 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
         return self
 
 
-def load_grpo_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> GrpoRecipe:
+def load_grpo_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> GrpoRecipe:
     """Reads a recipe, with some of its fields overridden. Raises SettingsError."""
     return read_yaml(GrpoRecipe, path, overrides)

@@ -44,7 +44,7 @@ STAGE = "grpo"
 """The name of the run's only stage in its log."""
 
 
-def train(recipe: GrpoRecipe, out: Path) -> Path:
+def train(recipe: GrpoRecipe, out: str | Path) -> Path:
     """Runs a recipe, or resumes its run. Returns the folder of the trained model.
 
     Raises SettingsError if `out` holds the run of another recipe, policy or data set, or is in use, or if the recipe
@@ -52,6 +52,7 @@ def train(recipe: GrpoRecipe, out: Path) -> Path:
     """
     distributed.check_devices()
     distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
+    out = Path(out)
     done = out / "model"
     prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
     reads_tracker = recipe.rewards.get("consistency") and recipe.tracker != "flow"

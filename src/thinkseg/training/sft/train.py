@@ -41,21 +41,22 @@ STAGE_STRIDE = 10_000_000
 """Clips of the train split that are reserved for each stage."""
 
 
-def train(recipe: Recipe, out: Path) -> Path:
+def train(recipe: Recipe, out: str | Path) -> Path:
     """Runs all stages of a recipe, or resumes them. Returns the folder of the finished model.
 
     Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe, model or data set, or
     is in use.
     """
     _check(recipe)
+    run = Path(out)
 
     def train_stage(number: int, folder: Path) -> None:
-        model, encoder = _initial_model(recipe, out, number)
-        _run_stage(recipe, number, model, encoder, folder, out)
+        model, encoder = _initial_model(recipe, run, number)
+        _run_stage(recipe, number, model, encoder, folder, run)
         publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
 
-    with claimed(recipe, out, inputs_of(recipe)):
-        return run_stages(out, [stage.name for stage in recipe.stages], train_stage)
+    with claimed(recipe, run, inputs_of(recipe)):
+        return run_stages(run, [stage.name for stage in recipe.stages], train_stage)
 
 
 def _check(recipe: Recipe) -> None:
