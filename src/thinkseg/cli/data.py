@@ -9,7 +9,7 @@ from thinkseg.cli import options
 from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, check_not_empty, open_benchmark
-from thinkseg.errors import DatasetError
+from thinkseg.errors import DatasetError, one_line
 
 if TYPE_CHECKING:
     from thinkseg.data.check import DatasetStats
@@ -87,7 +87,7 @@ def _count_lines(stats: DatasetStats) -> Iterator[str]:
     yield _line("  scored", stats.scored)
     yield _line("expressions", sum(stats.expressions.values()))
     for category, count in stats.expressions.items():
-        yield _line(f"  {category or 'without a category'}", count)
+        yield _line(f"  {one_line(category) or 'without a category'}", count)
     yield "targets"
     for kind, count in stats.targets.items():
         yield _line(f"  {kind}", count)
