@@ -1,21 +1,25 @@
 """Random access to the frames of a video file, of any format that PyAV reads, with exact indices and times.
 
-Packets are listed once without decoding; their sorted presentation times are the index of frames. A frame is decoded
-from the nearest keyframe at or before it, and identified by its presentation time, not by counting. The index is
+Packets are listed once without decoding; their sorted presentation times are the index of frames. The index is
 verified by decoding both ends of the file, where cuts and damage are found. If it is wrong (no times, equal times,
-hidden frames, damaged packets), the file is decoded once and the index lists the frames of the decoder. If seeking does
-not reach a frame, decoding starts further back, at last from the first frame.
+hidden frames, damaged packets), the file is decoded once and the index lists the frames of the decoder.
+
+A frame that is jumped to is, bit by bit, the frame that reading in order gives. Decoding starts at exactly one of the
+packets whose bytes guarantee this (see `entry_points`), at or before the frame, which is identified by its presentation
+time. Where a file has no such packets, decoding starts at the first frame; the first long jump into it compares what
+its other keyframes give with the frames in order, and those that give the same are used from then on.
 """
 
 from __future__ import annotations
 
 import operator
 import os
+import zlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, dropwhile, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ import numpy as np
 from av.stream import Disposition
 
 from thinkseg.errors import VideoError
+from thinkseg.ops.entry_points import Start, start_of
 
 _THREADS = 4
 """Decoder threads. Each one stores a frame, and delays the first frame after a seek by a packet."""
@@ -33,6 +38,9 @@ _CACHE_BYTES = 64 << 20
 
 _MAX_SKIPPED = 4
 """Up to so many frames, decoding and dropping is faster than seeking."""
+
+_LONG_WAY = 250
+"""A jump that decodes more frames than this is worth comparing keyframes, which decodes the whole file twice."""
 
 _TEXT_CODECS = {"ansi", "bintext", "idf", "xbin"}
 """Codecs with which FFmpeg decodes text files as images of a terminal."""
@@ -78,8 +86,7 @@ class VideoFile:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Returns frame `index`. Raises IndexError outside 0..len-1, VideoError if the frame is damaged."""
-        frame = self._frame(self._checked(index))
-        return np.ascontiguousarray(_upright(_to_rgb(frame, self._coded_wh), self._matrix))
+        return self._image(self._frame(self._checked(index)))
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yields frames in the order of `indices`; ascending ones are decoded in one pass."""
@@ -105,6 +112,9 @@ class VideoFile:
         self._decoder = _Decoder(self.path, careful=self._index.irregular)
         self.close()
 
+    def _image(self, frame: av.VideoFrame) -> np.ndarray:
+        return np.ascontiguousarray(_upright(_to_rgb(frame, self._coded_wh), self._matrix))
+
     def _checked(self, index: int) -> int:
         index = operator.index(index)
         if not 0 <= index < len(self):
@@ -112,13 +122,16 @@ class VideoFile:
         return index
 
     def _frame(self, index: int) -> av.VideoFrame:
-        """Returns a frame from the cache, or decodes it from the current position or from a keyframe before it."""
+        """Returns a frame from the cache, or decodes it from the current position or from an entry before it."""
         if index in self._cache:
             return self._cache[index]
         last = next(reversed(self._cache), -1)
         entry = self._index.entry(index)
         if 0 <= last < index and entry <= last + _MAX_SKIPPED and self._advance(index):
             return self._cache[index]
+        if index - entry > _LONG_WAY and self._index.unsure:
+            self._index = self._compare_keyframes()
+            entry = self._index.entry(index)
         for start in dict.fromkeys((entry, self._index.entry(entry - 1), 0)):
             if self._advance_from(start, index):
                 return self._cache[index]
@@ -143,15 +156,31 @@ class VideoFile:
         return False
 
     def _decode_from(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yields frames with their indices from the entry `start` on. Earlier ones are not reliable after a seek."""
-        if start == 0:
-            self._decoder.rewind()
-        else:
-            self._decoder.seek(int(self._index.pts[start]))
-        for count, frame in enumerate(self._decoder.frames()):
+        """Yields frames with their indices from a keyframe on; nothing if it is not found or is damaged."""
+        frames = self._decoder.frames_from(self._index.keyframes.get(start))
+        for count, frame in enumerate(frames):
             position = count if self._index.by_count else self._index.position(frame.pts)
-            if position is not None and position >= start:
-                yield position, frame
+            if position is None or position < start:
+                continue
+            if position == start > 0 and frame.is_corrupt:
+                # A decoder fills gaps with what it decoded before.
+                return
+            yield position, frame
+
+    def _compare_keyframes(self) -> _Index:
+        """Returns the index with those keyframes as entries that give the frames that decoding in order gives."""
+        ordered = list(self._checksums(0))
+        entries, end = list[int](), len(self)
+        for start in sorted(self._index.keyframes, reverse=True):
+            expected = (pair for pair in ordered if start <= pair[0] < end)
+            found = takewhile(lambda pair, end=end: pair[0] < end, self._checksums(start))  # type: ignore[misc]
+            if start in self._index.entries or all(one == other for one, other in zip_longest(expected, found)):
+                entries.insert(0, start)
+                end = start
+        return replace(self._index, entries=[0, *entries], unsure=False)
+
+    def _checksums(self, start: int) -> Iterator[tuple[int, int]]:
+        return ((position, zlib.crc32(self._image(frame))) for position, frame in self._decode_from(start))
 
     def _add_to_cache(self, position: int, frame: av.VideoFrame) -> None:
         """Adds a frame to the cache and drops the oldest ones."""
@@ -168,15 +197,19 @@ class _Index:
 
     pts: int64 (T,), strictly ascending presentation times in the stream's units; frame numbers if `by_count`, for
         files without distinct times.
-    entries: frames at which decoding can start, ascending; the first is 0.
     seconds: float64 (T,), since the first frame; None if unknown.
+    keyframes: packets that the container flags as keyframes, by their frame; without the first frame.
+    entries: frames from which decoding gives the frames of decoding in order, ascending; the first is 0.
+    unsure: other keyframes may be entries, too.
     irregular: the frames differ from the packets, so that the decoder must be careful.
     """
 
     pts: np.ndarray
-    entries: list[int]
     seconds: np.ndarray | None
     fps: float | None
+    keyframes: Mapping[int, _Packet]
+    entries: list[int]
+    unsure: bool = False
     by_count: bool = False
     irregular: bool = False
 
@@ -193,6 +226,21 @@ class _Index:
             return None
         found = int(np.searchsorted(self.pts, pts))
         return found if found < len(self.pts) and self.pts[found] == pts else None
+
+
+@dataclass(frozen=True)
+class _Packet:
+    """A packet without its data. Times are None if the container has none."""
+
+    pts: int | None
+    dts: int | None
+    size: int
+    keyframe: bool
+    damaged: bool
+    start: Start
+
+    def is_at(self, packet: av.Packet) -> bool:
+        return (packet.pts, packet.size, packet.is_keyframe) == (self.pts, self.size, True)
 
 
 class _Decoder:
@@ -227,12 +275,26 @@ class _Decoder:
         self.close()
         self._open()
 
-    def seek(self, pts: int) -> None:
-        """Goes to the last keyframe at or before a time, or to the start if the container cannot seek."""
-        if self._container is None:
-            self._open()
+    def frames_from(self, keyframe: _Packet | None) -> Iterator[av.VideoFrame]:
+        """Yields frames in presentation order to the end, decoded from a packet on, or from the start if it is None.
+
+        Nothing is yielded if the container does not find the packet.
+        """
+        if keyframe is None:
+            self.rewind()
+            return self.frames(self.packets())
+        self._seek(keyframe)
+        packets = dropwhile(lambda packet: not keyframe.is_at(packet), self.packets())
+        return self.frames(packets)
+
+    def _seek(self, keyframe: _Packet) -> None:
+        """Goes to a keyframe or one before it, or to the start if the container cannot seek."""
+        if self._container is None or keyframe.start is Start.UNSURE:
+            # Decoders of such codecs keep what they know from before a seek.
+            self.rewind()
         try:
-            self._container.seek(pts, stream=self.stream)
+            # Most containers seek by decoding times.
+            self._container.seek(keyframe.pts if keyframe.dts is None else keyframe.dts, stream=self.stream)
         except av.FFmpegError:
             self.rewind()
         self._context.flush_buffers()
@@ -246,9 +308,9 @@ class _Decoder:
         except av.FFmpegError as error:
             raise VideoError(f"{self._path} cannot be read to its end ({error.strerror}); copy it again") from error
 
-    def frames(self) -> Iterator[av.VideoFrame]:
-        """Yields frames up to the end in presentation order. A damaged packet loses only its own frame."""
-        for packet in chain(self.packets(), [None]):
+    def frames(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+        """Yields the frames of packets in presentation order. A damaged packet loses only its own frame."""
+        for packet in chain(packets, [None]):
             try:
                 frames = self._context.decode(packet)
             except av.FFmpegError:
@@ -279,42 +341,59 @@ def _video_stream(container: Any, path: Path) -> Any:
 def _build_index(decoder: _Decoder) -> _Index:
     """Indexes a file by its packets, or by decoding it once if those are not reliable."""
     decoder.rewind()
-    # An edit list marks packets as discarded if their frames are only references of other frames.
-    packets = [
-        (packet.pts, packet.is_keyframe, packet.is_corrupt) for packet in decoder.packets() if not packet.is_discard
-    ]
-    timed = all(pts is not None for pts, _, _ in packets)
-    if timed and decoder.codec not in _HIDDEN_FRAMES and not any(corrupt for _, _, corrupt in packets):
-        index = _timed_index(sorted((pts, keyframe) for pts, keyframe, _ in packets), decoder)
+    packets = _list_packets(decoder)
+    timed = all(packet.pts is not None for packet in packets)
+    if timed and decoder.codec not in _HIDDEN_FRAMES and not any(packet.damaged for packet in packets):
+        index = _timed_index([packet.pts for packet in packets], packets, decoder)
         if index is not None and _agrees(index, decoder):
             return index
     decoder.careful = True
-    decoder.rewind()
-    # Keyframes are taken from packets: some decoders, as of animated PNG, report every frame as one.
-    keyframes = {pts for pts, keyframe, _ in packets if keyframe}
-    decoded = [(frame.pts, frame.pts in keyframes) for frame in decoder.frames()]
-    index = _timed_index(decoded, decoder) if timed else None
+    decoded = [frame.pts for frame in decoder.frames_from(None)]
+    # The bytes of a packet do not tell what a decoder makes of damage.
+    packets = [replace(packet, start=Start.UNSURE) for packet in packets]
+    index = _timed_index(decoded, packets, decoder) if timed else None
     return replace(index or _counted_index(len(decoded), decoder), irregular=True)
 
 
-def _timed_index(frames: list[tuple[int | None, bool]], decoder: _Decoder) -> _Index | None:
-    """Makes an index of frames (presentation time, is a keyframe). Returns None if times are not ascending."""
-    times = [pts for pts, _ in frames if pts is not None]
-    pts = np.array(times, np.int64)
-    if len(times) == 0 or len(times) != len(frames) or (np.diff(pts) <= 0).any():
+def _list_packets(decoder: _Decoder) -> list[_Packet]:
+    """Lists the packets of frames in presentation order."""
+    extradata = decoder.stream.codec_context.extradata or b""
+    packets, changed = [], False
+    for packet in decoder.packets():
+        changed = changed or packet.has_sidedata("new_extradata")
+        # An edit list marks packets as discarded if their frames are only references of other frames.
+        if not packet.is_discard:
+            start = start_of(decoder.codec, extradata, bytes(packet)) if packet.is_keyframe else Start.UNSURE
+            packets.append(
+                _Packet(packet.pts, packet.dts, packet.size, packet.is_keyframe, packet.is_corrupt, start)
+            )
+    starts = {packet.start for packet in packets}
+    # Parameter sets in some packets may hold for others.
+    trusted = set() if changed else {Start.DESCRIBED} if Start.DESCRIBED in starts else {Start.COMPLETE}
+    packets = [packet if packet.start in trusted else replace(packet, start=Start.UNSURE) for packet in packets]
+    return sorted(packets, key=lambda packet: packet.pts or 0)
+
+
+def _timed_index(times: Sequence[int | None], packets: Sequence[_Packet], decoder: _Decoder) -> _Index | None:
+    """Makes an index of frames by their presentation times. Returns None if these are not ascending."""
+    pts = np.array([time for time in times if time is not None], np.int64)
+    if len(pts) == 0 or len(pts) != len(times) or (np.diff(pts) <= 0).any():
         return None
     unit = decoder.stream.time_base
     seconds = (pts - pts[0]) * unit.numerator / unit.denominator
-    entries = [position for position, (_, keyframe) in enumerate(frames) if keyframe and position]
     fps = float((len(pts) - 1) / seconds[-1]) if len(pts) > 1 else _stated_rate(decoder)
-    return _Index(pts, [0, *entries], seconds, fps)
+    flagged = {packet.pts: packet for packet in packets if packet.keyframe}
+    # Some decoders, as of animated PNG, report every frame as a keyframe; packets do not.
+    keyframes = {position: flagged[time] for position, time in enumerate(times) if position and time in flagged}
+    sure = [position for position, packet in keyframes.items() if packet.start is not Start.UNSURE]
+    return _Index(pts, seconds, fps, keyframes, [0, *sure], unsure=len(sure) < len(keyframes))
 
 
 def _counted_index(count: int, decoder: _Decoder) -> _Index:
     """Makes an index of frames without times; seconds follow from the stated frame rate."""
     rate = _stated_rate(decoder)
     numbers = np.arange(count)
-    return _Index(numbers, [0], numbers / rate if rate else None, rate, by_count=True)
+    return _Index(numbers, numbers / rate if rate else None, rate, {}, [0], by_count=True)
 
 
 def _stated_rate(decoder: _Decoder) -> float | None:
@@ -323,15 +402,14 @@ def _stated_rate(decoder: _Decoder) -> float | None:
 
 
 def _agrees(index: _Index, decoder: _Decoder) -> bool:
-    """Returns whether decoding gives the index's first frame, and its frames from the last entry to the end."""
-    decoder.rewind()
-    first = next(decoder.frames(), None)
+    """Returns whether decoding gives the index's first frame, and its frames from the last keyframe to the end."""
+    first = next(decoder.frames_from(None), None)
     if first is None or first.pts != index.pts[0]:
         return False
-    start = int(index.pts[index.entries[-1]])
-    decoder.seek(start)
-    decoded = [frame.pts for frame in decoder.frames() if frame.pts is None or frame.pts >= start]
-    return decoded == index.pts[index.entries[-1] :].tolist()
+    last = max(index.keyframes, default=0)
+    start = index.pts[last]
+    times = [frame.pts for frame in decoder.frames_from(index.keyframes.get(last))]
+    return [time for time in times if time is None or time >= start] == index.pts[last:].tolist()
 
 
 def _to_rgb(frame: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
