@@ -29,6 +29,7 @@ from av.stream import Disposition
 
 from thinkseg.errors import VideoError
 from thinkseg.ops.entry_points import Start, start_of
+from thinkseg.ops.pictures import MAX_PIXELS_VARIABLE, check_pixels, max_pixels
 
 _THREADS = 4
 """Decoder threads. Each one stores a frame, and delays the first frame after a seek by a packet."""
@@ -45,6 +46,9 @@ _LONG_WAY = 250
 _TEXT_CODECS = {"ansi", "bintext", "idf", "xbin"}
 """Codecs with which FFmpeg decodes text files as images of a terminal."""
 
+_REFERRING_FORMATS = {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub"}
+"""Formats of files that name other files or addresses, whose frames they would show."""
+
 _HIDDEN_FRAMES = {"vp8"}
 """Codecs with reference frames that are not shown and that containers do not mark."""
 
@@ -58,7 +62,8 @@ class VideoFile:
     A pixel aspect ratio is not applied. Frames of another size than the first are resized to it. Caches up to 64 MB of
     recently decoded frames. Pickling keeps the index. Not thread-safe, but several readers can open one file.
 
-    Raises VideoError if the file does not exist, is not a video, or has no video track or no frame.
+    Raises VideoError if the file does not exist, is not a video, is a playlist, has no video track or no frame, or has
+    frames of more pixels than `ops.pictures` allows.
     """
 
     name: str
@@ -71,7 +76,10 @@ class VideoFile:
         self._decoder = _Decoder(self.path)
         self._index = _build_index(self._decoder)
         if not len(self._index):
-            raise VideoError(f"{self.path} has no frame that can be decoded; check that the file is complete")
+            raise VideoError(
+                f"{self.path} has no frame that can be decoded; check that the file is complete,"
+                f" and that frames have at most {max_pixels()} pixels ({MAX_PIXELS_VARIABLE})"
+            )
         self.fps = self._index.fps
         self.close()
         first = self._frame(0)
@@ -263,10 +271,13 @@ class _Decoder:
     def _open(self) -> None:
         self._container = _open_container(self._path)
         self.stream = _video_stream(self._container, self._path)
-        self.codec = self.stream.codec_context.codec.canonical_name
         self._context: Any = self.stream.codec_context
+        check_pixels((self._context.width, self._context.height), self._path)
+        self.codec = self._context.codec.canonical_name
+        self.reorders = bool(self._context.has_b_frames)
         if self.stream.metadata.get("alpha_mode") == "1" and self.codec in _ALPHA_DECODERS:
             self._context = av.CodecContext.create(_ALPHA_DECODERS[self.codec], "r")
+        self._context.options = {"max_pixels": str(max_pixels())}
         self._context.thread_type = "SLICE" if self.careful else "AUTO"
         self._context.thread_count = _THREADS
 
@@ -321,9 +332,13 @@ class _Decoder:
 def _open_container(path: Path) -> Any:
     if not os.path.isfile(path):
         raise VideoError(f"{path} does not exist or is not a file; check the path")
+    formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
+    options = {"format_whitelist": formats, "protocol_whitelist": "file", "max_pixels": str(max_pixels())}
     try:
         # Without the prefix, a colon in a file name is read as a protocol.
-        return av.open(f"file:{path}", metadata_errors="replace")
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except av.ArgumentError:
+        raise VideoError(f"{path} is not a video but refers to other files, or is damaged; give a video file") from None
     except av.FFmpegError as error:
         raise VideoError(f"{path} is not a readable video ({error.strerror}); check that it is complete") from error
 
@@ -342,10 +357,13 @@ def _build_index(decoder: _Decoder) -> _Index:
     """Indexes a file by its packets, or by decoding it once if those are not reliable."""
     decoder.rewind()
     packets = _list_packets(decoder)
-    timed = all(packet.pts is not None for packet in packets)
+    times = [packet.pts for packet in packets if packet.pts is not None]
+    timed = len(times) == len(packets)
     if timed and decoder.codec not in _HIDDEN_FRAMES and not any(packet.damaged for packet in packets):
-        index = _timed_index([packet.pts for packet in packets], packets, decoder)
-        if index is not None and _agrees(index, decoder):
+        index = _timed_index(sorted(times), packets, decoder)
+        # Formats without presentation times, as AVI, get invented ones, wrong where the decoder reorders frames.
+        invented = decoder.reorders and times == sorted(times)
+        if index is not None and _agrees(index, decoder, entirely=invented):
             return index
     decoder.careful = True
     decoded = [frame.pts for frame in decoder.frames_from(None)]
@@ -356,7 +374,7 @@ def _build_index(decoder: _Decoder) -> _Index:
 
 
 def _list_packets(decoder: _Decoder) -> list[_Packet]:
-    """Lists the packets of frames in presentation order."""
+    """Lists the packets of frames in decoding order."""
     extradata = decoder.stream.codec_context.extradata or b""
     packets, changed = [], False
     for packet in decoder.packets():
@@ -370,8 +388,7 @@ def _list_packets(decoder: _Decoder) -> list[_Packet]:
     starts = {packet.start for packet in packets}
     # Parameter sets in some packets may hold for others.
     trusted = set() if changed else {Start.DESCRIBED} if Start.DESCRIBED in starts else {Start.COMPLETE}
-    packets = [packet if packet.start in trusted else replace(packet, start=Start.UNSURE) for packet in packets]
-    return sorted(packets, key=lambda packet: packet.pts or 0)
+    return [packet if packet.start in trusted else replace(packet, start=Start.UNSURE) for packet in packets]
 
 
 def _timed_index(times: Sequence[int | None], packets: Sequence[_Packet], decoder: _Decoder) -> _Index | None:
@@ -401,12 +418,15 @@ def _stated_rate(decoder: _Decoder) -> float | None:
     return float(rate) if rate else None
 
 
-def _agrees(index: _Index, decoder: _Decoder) -> bool:
-    """Returns whether decoding gives the index's first frame, and its frames from the last keyframe to the end."""
+def _agrees(index: _Index, decoder: _Decoder, entirely: bool) -> bool:
+    """Returns whether decoding gives the index's first frame, and its frames from the last keyframe to the end.
+
+    entirely: decode and compare all frames.
+    """
     first = next(decoder.frames_from(None), None)
     if first is None or first.pts != index.pts[0]:
         return False
-    last = max(index.keyframes, default=0)
+    last = 0 if entirely else max(index.keyframes, default=0)
     start = index.pts[last]
     times = [frame.pts for frame in decoder.frames_from(index.keyframes.get(last))]
     return [time for time in times if time is None or time >= start] == index.pts[last:].tolist()
