@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from thinkseg.cli import options
 from thinkseg.cli.declare import argument, command, option, path
 from thinkseg.console import Progress
-from thinkseg.errors import SettingsError
+from thinkseg.errors import SettingsError, one_line
 
 if TYPE_CHECKING:
     from thinkseg.types import Segmentation, Tracker
@@ -57,9 +58,11 @@ def segment(
         else:
             result, settings = _track(video, query, keyframe, boxes or [], load_tracker, progress)
         progress.show("writing")
-        write_files(result, folder, settings, progress)
+        without_overlay = write_files(result, folder, settings, progress)
     print(format_result(result))
     print(f"wrote {out}")
+    if without_overlay:
+        print(one_line(f"overlay.mp4 is missing: {without_overlay}"), file=sys.stderr)
     return UNUSABLE if result.failure else 0
 
 

@@ -12,6 +12,7 @@ its other keyframes give with the frames in order, and those that give the same 
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import zlib
@@ -444,7 +445,12 @@ def _to_rgb(frame: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """Returns the linear part (a, b, c, d) of a frame's display matrix: x' = a x + c y, y' = b x + d y."""
-    side_data: Any = frame.side_data
+    try:
+        side_data: Any = frame.side_data
+    except ValueError:
+        # PyAV refuses all side data if it does not know one kind, as EXIF and second views.
+        cosine, sine = (round(part(math.radians(frame.rotation))) for part in (math.cos, math.sin))
+        return cosine, -sine, sine, cosine
     if "DISPLAYMATRIX" in side_data:
         a, b, _, c, d, *_ = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).tolist()
         return a, b, c, d

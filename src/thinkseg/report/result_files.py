@@ -4,7 +4,7 @@
     masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source; named by
                     the index of the frame, or in a folder of frames as the frame's file (00001.png for 00001.jpg)
     masks.json      COCO RLE per object and frame
-    overlay.mp4     the video with tinted objects, and boxes on the keyframe (H.264)
+    overlay.mp4     the video with tinted objects, and boxes on the keyframe (H.264); left out if it cannot be written
     .thinkseg       list of these files; marks a folder that a later result may replace
 
 The folder is written as a whole. An invalid reply has only answer.json. Memory use does not grow with video length.
@@ -22,6 +22,7 @@ import numpy as np
 
 from thinkseg import __version__
 from thinkseg.chains.parsing import explained
+from thinkseg.errors import VideoError
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
 from thinkseg.types import Masklets, ProgressCallback, Segmentation
@@ -40,31 +41,34 @@ def write_result(
     out: str | Path,
     settings: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
-) -> None:
+) -> VideoError | None:
     """Writes a segmentation to the folder `out`. Raises SettingsError as `result_folder` does.
 
-    settings: JSON values for answer.json. progress: called with (done, total) frames.
+    settings: JSON values for answer.json. progress: called with (done, total) frames. Returns why the overlay is left
+    out, or None.
     """
     with result_folder(Path(out), COMMAND) as folder:
-        write_files(result, folder, settings or {}, progress)
+        return write_files(result, folder, settings or {}, progress)
 
 
 def write_files(
     result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: ProgressCallback | None = None
-) -> None:
-    """Writes the files of a segmentation to an existing folder."""
+) -> VideoError | None:
+    """Writes the files of a segmentation to an existing folder. Returns why the overlay is left out, or None."""
     from thinkseg.ops.frame_folder import frame_names
     from thinkseg.ops.masks import json_of
-    from thinkseg.ops.video import write_video
 
     write_json(answer_record(result, settings), folder / "answer.json")
     if result.failure:
-        return
+        return None
     _write_masks(result.masklets, frame_names(result.sample.video), folder / "masks")
     with (folder / "masks.json").open("w", encoding="utf-8") as file:
         file.writelines(json_of(result.masklets))
-    fps = result.sample.video.fps or FOLDER_FPS
-    write_video(folder / "overlay.mp4", _overlays(result, progress), fps)
+    try:
+        _write_overlay(result, folder / "overlay.mp4", progress)
+    except VideoError as error:
+        return error
+    return None
 
 
 def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +131,14 @@ def _write_masks(masklets: Masklets, names: Sequence[str], folder: Path) -> None
     for frame, name in enumerate(names):
         mask = masklets.union(frame).astype(np.uint8) * 255
         Image.fromarray(mask).save(folder / f"{name}.png", compress_level=3)
+
+
+def _write_overlay(result: Segmentation, path: Path, progress: ProgressCallback | None) -> None:
+    from thinkseg.ops.video import write_video
+
+    video = result.sample.video
+    times = [time for index in range(len(video)) if (time := video.time_of(index)) is not None]
+    write_video(path, _overlays(result, progress), video.fps or FOLDER_FPS, times=times or None)
 
 
 def _overlays(result: Segmentation, progress: ProgressCallback | None) -> Iterator[np.ndarray]:
