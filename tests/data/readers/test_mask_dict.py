@@ -1,12 +1,14 @@
 """Values of a large JSON object, compared with json.loads, and invalid files."""
 
 import json
+import os
 import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thinkseg.data.readers import mask_dict
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.mask_dict import MaskFile
 
@@ -26,6 +28,12 @@ LAYOUTS = st.sampled_from([{}, {"indent": 1}, {"separators": (",", ":")}, {"inde
 def path(tmp_path_factory):
     """One file for all examples of a property: a folder per example is slow."""
     return tmp_path_factory.mktemp("masks") / "masks.json"
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Searches the file in many windows, each of which repeats the start of the next."""
+    monkeypatch.setattr(mask_dict, "_WINDOW", 16)
 
 
 @pytest.fixture
@@ -166,3 +174,31 @@ def test_mask_file_changed_since_it_was_scanned_raises(written):
     with pytest.raises(DatasetFileError, match="has changed since"):
         pickle.loads(pickle.dumps(masks))["1"]
     assert again.fingerprint != before
+
+
+def test_mask_file_many_windows_match_json(written, narrow):
+    value = {f"key {number}": [None, {"size": [4, number], "counts": "0]:["}] for number in range(50)}
+    masks = written(json.dumps(value, indent=1))
+    assert {key: masks[key].value for key in value} == value
+    assert len(masks) == 50
+
+
+def test_mask_file_shrinks_while_it_is_searched_raises(written, narrow, monkeypatch):
+    masks, read = written(json.dumps({str(number): [None] for number in range(2000)})), mask_dict._Bytes.read
+
+    def shrink(self, start, end):
+        data = read(self, start, end)
+        os.truncate(masks.path, 1000)
+        return data
+
+    monkeypatch.setattr(mask_dict._Bytes, "read", shrink)
+    with pytest.raises(DatasetFileError, match="truncated file|not a JSON object"):
+        len(masks)
+
+
+def test_mask_file_shrinks_after_the_search_raises(written):
+    masks = written(json.dumps({"1": [None, None], "2": [None]}))
+    assert len(masks) == 2
+    os.truncate(masks.path, 8)
+    with pytest.raises(DatasetFileError):
+        masks["2"]

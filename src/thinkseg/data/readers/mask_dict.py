@@ -16,9 +16,9 @@ characters from "0" to "o", which include colons and square brackets, but no quo
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
@@ -35,6 +35,9 @@ _KEY_ENDS = {
 
 _MAX_GAP = 4096
 """Bytes between two values; a file with more has another format, and the scan stops."""
+
+_WINDOW = 8 << 20
+"""Bytes that are searched at a time. They are read, not mapped: a mapped file that shrinks kills the process."""
 
 
 class MaskFile:
@@ -88,41 +91,42 @@ class MaskFile:
     def _scan(self) -> dict[str, tuple[int, int]]:
         try:
             with self.path.open("rb") as file:
-                size, _ = self._scanned_stat = _size_and_time(file)
-                if size == 0:
-                    raise self._invalid("empty file")
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    return self._find_spans(data, size)
+                self._scanned_stat = _size_and_time(file)
+                return self._find_spans(_Bytes(file))
         except OSError as error:
             raise unreadable(self.path, error) from None
 
-    def _find_spans(self, data: mmap.mmap, size: int) -> dict[str, tuple[int, int]]:
+    def _find_spans(self, data: _Bytes) -> dict[str, tuple[int, int]]:
+        if data.size == 0:
+            raise self._invalid("empty file")
         spans: dict[str, tuple[int, int]] = {}
         name, begin = "", -1
-        for match in _KEY_ENDS[self._opens].finditer(data):
-            quote = _opening_quote(data, match.start())
+        for key, end in data.find(_KEY_ENDS[self._opens]):
+            before = data.read(max(0, key - _MAX_GAP), key + 1)
+            quote = key + 1 - len(before) + _opening_quote(before)
             if begin < 0:
                 self._check_gap(data, 0, quote, b"{")
             else:
                 spans[name] = begin, self._value_end(data, begin, quote, b",")
-            name, begin = self._key(data[quote : match.start() + 1]), match.end()
+            name, begin = self._key(data.read(quote, key + 1)), end
         if begin < 0:
-            self._check_gap(data, 0, size, b"{}")
+            self._check_gap(data, 0, data.size, b"{}")
         else:
-            spans[name] = begin, self._value_end(data, begin, size, b"}")
+            spans[name] = begin, self._value_end(data, begin, data.size, b"}")
         return spans
 
-    def _value_end(self, data: mmap.mmap, begin: int, end: int, mark: bytes) -> int:
+    def _value_end(self, data: _Bytes, begin: int, end: int, mark: bytes) -> int:
         """Returns the end of a value: only `mark` and spaces follow it before position `end`."""
-        at = data.rfind(mark, begin, end)
+        start = max(begin, end - _MAX_GAP)
+        at = data.read(start, end).rfind(mark)
         if at < 0:
             raise self._invalid("truncated file")
-        self._check_gap(data, at, end, mark)
-        return at
+        self._check_gap(data, start + at, end, mark)
+        return start + at
 
-    def _check_gap(self, data: mmap.mmap, begin: int, end: int, expected: bytes) -> None:
+    def _check_gap(self, data: _Bytes, begin: int, end: int, expected: bytes) -> None:
         """Raises DatasetFileError unless the text between two values is `expected` and spaces."""
-        if end - begin > _MAX_GAP or b"".join(data[begin:end].split()) != expected:
+        if end - begin > _MAX_GAP or b"".join(data.read(begin, end).split()) != expected:
             raise self._invalid("not a JSON object of masks")
 
     def _key(self, quoted: bytes) -> str:
@@ -140,13 +144,35 @@ def _size_and_time(file: IO[bytes]) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _opening_quote(data: mmap.mmap, closing: int) -> int:
-    """Returns the start of the string that ends at `closing`; -1, which every check refuses, if it has none."""
-    at = closing
+class _Bytes:
+    """The bytes of an open file by position."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Returns the bytes from `start` to before `end`; fewer if the file has become shorter."""
+        self._file.seek(max(start, 0))
+        return self._file.read(max(end - start, 0))
+
+    def find(self, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+        """Yields the start and end of each match that is at most `_MAX_GAP` long, with what it looks ahead at."""
+        for start in range(0, self.size, _WINDOW):
+            window = self.read(start, start + _WINDOW + _MAX_GAP)
+            for match in pattern.finditer(window):
+                if match.start() >= _WINDOW:
+                    break
+                yield start + match.start(), start + match.end()
+
+
+def _opening_quote(text: bytes) -> int:
+    """Returns the start of the string that ends with `text`; -1, which every check refuses, if it has none."""
+    at = len(text) - 1
     while at >= 0:
-        at = data.rfind(b'"', 0, at)
+        at = text.rfind(b'"', 0, at)
         before = at
-        while before > 0 and data[before - 1] == ord("\\"):
+        while before > 0 and text[before - 1] == ord("\\"):
             before -= 1
         if (at - before) % 2 == 0:
             break
