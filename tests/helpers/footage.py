@@ -13,8 +13,11 @@ import numpy as np
 
 SIZE_WH = (64, 48)
 
-# name -> (file suffix, encoder, pixel format, encoder options): every way a user's file may be coded.
-CODINGS: dict[str, tuple[str, str, str, dict[str, str]]] = {
+# (file suffix, encoder, pixel format, encoder options)
+Coding = tuple[str, str, str, dict[str, str]]
+
+# Every way a user's file may be coded.
+CODINGS: dict[str, Coding] = {
     "h264": (".mp4", "libx264", "yuv420p", {"g": "12", "bf": "3", "sc_threshold": "0"}),
     "h264 open gop": (".mp4", "libx264", "yuv420p", {"g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}),
     "h264 rolling intra": (".ts", "libx264", "yuv420p", {"g": "12", "x264-params": "intra-refresh=1:scenecut=0"}),
@@ -40,6 +43,24 @@ def grainy(number: int) -> np.ndarray:
     return (numbered(number) + grain).astype(np.uint8)
 
 
+def lively(number: int) -> np.ndarray:
+    """A frame that is hard to predict: changing scenes, a moving square, a blinking corner, and grain."""
+    scene, changing = np.random.default_rng(number // 13), np.random.default_rng(number)
+    frame = scene.integers(0, 256, (3, 4, 3)).repeat(16, 0).repeat(16, 1)
+    left = number * 3 % (SIZE_WH[0] - 16)
+    frame[10:26, left : left + 16] = scene.integers(0, 256, 3)
+    frame[:6, :6] = changing.integers(0, 256, 3)
+    return np.clip(frame + changing.integers(-9, 10, frame.shape), 0, 255).astype(np.uint8)
+
+
+def in_colors_of(number: int, frame: np.ndarray) -> av.VideoFrame:
+    """A frame of 28 colors of a palette that changes now and then."""
+    indices = (frame // 86 @ np.array([9, 3, 1], np.uint8)).astype(np.uint8)
+    palette = np.random.default_rng(number // 9).integers(0, 256, (256, 4), np.uint8)
+    palette[:, 0] = 255  # opaque
+    return av.VideoFrame.from_ndarray((indices, palette), format="pal8")
+
+
 def numbered(number: int, size_wh: tuple[int, int] = SIZE_WH) -> np.ndarray:
     """A frame whose 8 vertical stripes spell its number in binary: bright is 1, the last stripe is the lowest bit."""
     bits = [(number >> (7 - bit)) & 1 for bit in range(8)]
@@ -56,25 +77,33 @@ def number_of(frame: np.ndarray) -> int:
 def write(
     path: Path,
     frames: Iterable[np.ndarray],
-    coding: str = "h264",
+    coding: str | Coding = "h264",
     pts: Sequence[int] | None = None,
     time_base: Fraction = Fraction(1, 10),
     matrix: Sequence[int] | None = None,
     **overrides: Any,
 ) -> Path:
-    """Writes frames (RGB, or RGBA if the pixel format has transparency) with the coding named; 10 a second."""
-    _, encoder, pixels, options = CODINGS[coding]
+    """Writes frames (RGB, or RGBA if the pixel format has transparency) with a coding or one named; 10 a second.
+
+    Clips are the same on every machine: encoders have one thread.
+    """
+    _, encoder, pixels, options = CODINGS[coding] if isinstance(coding, str) else coding
     pixels = overrides.pop("pixels", pixels)
     with av.open(str(path), "w", options=overrides.pop("container_options", {})) as container:
-        stream: Any = container.add_stream(encoder, rate=10, options={**options, **overrides})
+        rate = overrides.pop("rate", 10)
+        stream: Any = container.add_stream(encoder, rate=rate, options={**options, **overrides})
         stream.pix_fmt = pixels
+        stream.codec_context.thread_count = 1
         stream.codec_context.time_base = time_base
         for number, frame in enumerate(frames):
             if number == 0:
                 stream.height, stream.width = frame.shape[:2]
                 if matrix is not None:
                     stream.set_display_matrix(matrix)
-            picture = av.VideoFrame.from_ndarray(frame, format="rgba" if frame.shape[2] == 4 else "rgb24")
+            if pixels == "pal8":
+                picture = in_colors_of(number, frame)
+            else:
+                picture = av.VideoFrame.from_ndarray(frame, format="rgba" if frame.shape[2] == 4 else "rgb24")
             picture.pts = number if pts is None else pts[number]
             picture.time_base = time_base
             container.mux(stream.encode(picture))
@@ -92,6 +121,18 @@ def packets(path: Path) -> list[tuple[int, int, bool]]:
     """(position in the file, size, keyframe) of each packet of a video file."""
     with av.open(str(path)) as container:
         return [(packet.pos, packet.size, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+
+
+def remux(source: Path, path: Path, skip: int = 0, keyframes: int = 0) -> Path:
+    """Copies packets into another file, without the first `skip`; every `keyframes`-th is said to be a keyframe."""
+    with av.open(str(source)) as reading, av.open(str(path), "w") as writing:
+        stream = writing.add_stream_from_template(reading.streams.video[0])
+        packets = [packet for packet in reading.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets[skip:]):
+            packet.is_keyframe |= bool(keyframes) and number % keyframes == 0
+            packet.stream = stream
+            writing.mux(packet)
+    return path
 
 
 def overwrite(path: Path, start: int, data: bytes) -> None:

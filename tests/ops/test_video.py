@@ -1,6 +1,9 @@
 """Arrays as videos, `open_video`, and reading written videos."""
 
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -75,6 +78,51 @@ def test_same_frames_make_the_same_file(tmp_path):
         kept.append(rng.random((number + 1, 500_000)))  # memory differs from one time to the next
     files = {path.read_bytes() for path in tmp_path.glob("*.mp4")}
     assert len(files) == 1
+
+
+WRITE = """
+import os, sys, numpy as np
+os.sched_setaffinity(0, {int(core) for core in sys.argv[2:]})
+from thinkseg.ops.video import write_video
+grain = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+write_video(sys.argv[1], [np.roll(grain, (number, 2 * number), (0, 1)) for number in range(60)], 10)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="restricts a process to cores of Linux")
+def test_write_video_any_number_of_cores_writes_the_same_bytes(tmp_path):
+    cores = [str(core) for core in os.sched_getaffinity(0)]
+    if len(cores) == 1:
+        pytest.skip("needs two cores")
+    for count in (1, len(cores)):
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / f"{count}.mp4"), *cores[:count]], check=True)
+    assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / f"{len(cores)}.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("times", "read"),
+    [
+        ([0, 0.5, 0.6, 9], [0, 0.5, 0.6, 9]),
+        ([7, 7.5, 8], [0, 0.5, 1]),
+        ([-3, -1, 0], [0, 2, 3]),
+        ([0, 3600, 7200, 144000 + 7200], [0, 3600, 7200, 151200]),
+        ([0, 5e8, 1e9], [0, 5e8, 1e9]),
+        ([0, 0, 0, 1], [0, 0, 0, 1]),
+        ([5], [0]),
+        (np.arange(300) / 1e6, np.arange(300) / 90_000),
+    ],
+)
+def test_write_video_uneven_times_are_read_back(tmp_path, times, read):
+    write_video(tmp_path / "out.mp4", frames(len(times)), 10, times=times)
+    video = open_video(tmp_path / "out.mp4")
+    assert [video.time_of(index) for index in range(len(video))] == pytest.approx(read, abs=1e-4)
+
+
+@pytest.mark.parametrize("times", [[0, 2, 1], [0, float("nan"), 1], [0, 1, float("inf")], [0, 1, 1.1e9]])
+def test_write_video_impossible_times_raise(tmp_path, times):
+    with pytest.raises(VideoError, match="do not ascend, or span more than 34 years"):
+        write_video(tmp_path / "out.mp4", frames(3), 10, times=times)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_written_video_is_what_browsers_play(tmp_path):

@@ -466,3 +466,84 @@ def test_video_file_cover_image_is_not_video(tmp_path):
         assert len(container.streams.video) == 1
     with pytest.raises(VideoError, match="has no video track"):
         VideoFile(path)
+
+
+def test_video_file_keyframes_are_compared_on_the_first_long_jump_only(tmp_path, monkeypatch):
+    path = footage.write(
+        tmp_path / "clip.avi", map(footage.lively, range(30)), ("", "ffv1", "yuv420p", {"g": "5", "level": "3"})
+    )
+    monkeypatch.setattr(videofile, "_LONG_WAY", 8)
+    video, compared = VideoFile(path), []
+    monkeypatch.setattr(video, "_compare_keyframes", lambda: compared.append(1) or VideoFile._compare_keyframes(video))
+    for index, entries in ((7, [0]), (25, [0, 5, 10, 15, 20, 25]), (9, [0, 5, 10, 15, 20, 25])):
+        assert video[index].shape == (48, 64, 3)
+        assert video._index.entries == entries
+        video.close()
+    assert len(compared) == 1
+
+
+def test_video_file_times_invented_for_reordered_frames_are_not_believed(tmp_path):
+    # AVI has no presentation times. The last group has no reordered frames, so decoding both ends does not show it.
+    frames = (footage.numbered(number) for number in range(13))
+    video = VideoFile(footage.write(tmp_path / "clip.avi", frames, "h264", g="3", bf="2"))
+    assert [footage.number_of(video[index]) for index in (1, 2, 11, 3)] == [1, 2, 11, 3]
+    assert numbers(video) == list(range(13))
+
+
+PLAYLISTS = {
+    "list.ffconcat": "ffconcat version 1.0\nfile clip.mp4\n",
+    "list.mp4": "ffconcat version 1.0\nfile clip.mp4\nfile clip.mp4\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\nclip.ts\n#EXT-X-ENDLIST\n",
+    "net.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\nhttp://127.0.0.1:9/clip.ts\n#EXT-X-ENDLIST\n",
+    "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_video_file_that_refers_to_others_raises(tmp_path, name):
+    footage.clip(tmp_path, count=3)
+    footage.clip(tmp_path, "h264 transport stream", count=3)
+    (tmp_path / name).write_text(PLAYLISTS[name])
+    with pytest.raises(VideoError, match="refers to other files"):
+        VideoFile(tmp_path / name)
+
+
+def test_video_file_name_like_a_pattern_of_pictures_does_not_read_others(tmp_path):
+    from PIL import Image
+
+    for name in ("f%d.png", "f1.png", "f2.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(VideoError, match="refers to other files"):
+        VideoFile(tmp_path / "f%d.png")
+
+
+@pytest.mark.parametrize("coding", ["h264", "vp9", "gif", "h264 transport stream", "mpeg4", "av1"])
+def test_video_file_frames_of_too_many_pixels_raise(tmp_path, monkeypatch, coding):
+    path = footage.clip(tmp_path, coding, count=3)
+    assert len(VideoFile(path)) == 3
+    monkeypatch.setenv("THINKSEG_MAX_PIXELS", str(64 * 48 - 1))
+    with pytest.raises(VideoError, match=r"3071 pixels.*THINKSEG_MAX_PIXELS") as caught:
+        VideoFile(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_video_file_later_frames_of_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
+    small = footage.clip(tmp_path, "h264 bare", count=10).read_bytes()
+    frames = (footage.numbered(number, (128, 96)) for number in range(10, 20))
+    large = footage.write(tmp_path / "other.h264", frames, "h264 bare").read_bytes()
+    path = tmp_path / "both.h264"
+    path.write_bytes(small + large)
+    monkeypatch.setenv("THINKSEG_MAX_PIXELS", str(64 * 48))
+    assert numbers(VideoFile(path)) == list(range(10))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_video_file_frame_with_exif_is_upright(tmp_path, orientation):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(quarters()).save(tmp_path / "0.mjpeg", "JPEG", exif=exif)
+    shown = {1: "abcd", 3: "dcba", 6: "cadb", 8: "bdac"}[orientation]
+    assert corners(VideoFile(tmp_path / "0.mjpeg")[0]) == shown

@@ -95,3 +95,54 @@ def test_write_result_masks_of_a_folder_have_the_names_of_its_frames(result, tmp
     )
     with Image.open(tmp_path / "out" / "masks" / "a.b 11.png") as mask:
         assert np.array(mask)[5, 7] == 255
+
+
+class UnevenFrames:
+    """Frames of an odd size at given times."""
+
+    name, size_wh = "uneven", (9, 7)
+
+    def __init__(self, times):
+        self.times, self.fps = times, 10.0
+
+    def __len__(self):
+        return len(self.times)
+
+    def __getitem__(self, index):
+        return np.full((7, 9, 3), 40 * index, np.uint8)
+
+    def read(self, indices):
+        return (self[index] for index in indices)
+
+    def time_of(self, index):
+        return self.times[index]
+
+
+def uneven(times, frames=UnevenFrames):
+    outcome = Outcome(Answer("", 0, np.array([[0, 0, 4, 6]], np.float32)), None, (), keyframe=0)
+    sample = VideoSample("uneven.mp4", frames(times), "it")
+    return Segmentation(sample, outcome, from_stacks(np.ones((1, len(times), 7, 9), bool)))
+
+
+@pytest.mark.parametrize("times", [[0.0, 0.1, 2.5], [0.0, 3600.0, 147600.0], [0.0]])
+def test_write_result_overlay_shows_frames_at_their_times(tmp_path, times):
+    assert write_result(uneven(times), tmp_path / "out", {}) is None
+    overlay = open_video(tmp_path / "out" / "overlay.mp4")
+    assert [overlay.time_of(index) for index in range(len(overlay))] == pytest.approx(times, abs=1e-4)
+
+
+def test_write_result_overlay_with_impossible_times_keeps_the_masks(tmp_path):
+    reason = write_result(uneven([0.0, float("nan"), 1.0]), tmp_path / "out", {})
+    assert "do not ascend" in str(reason)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [".thinkseg", "answer.json", "masks", "masks.json"]
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 3
+
+
+def test_write_result_full_disk_at_the_overlay_keeps_the_masks(result, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("thinkseg.ops.video._encode", full)
+    assert "No space left" in str(write_result(result, tmp_path / "out", {}))
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 4

@@ -1,4 +1,4 @@
-"""Whether a decoder that starts at a packet gives the frames that decoding in order gives: read from the packet's bytes.
+"""Whether a decoder that starts at a packet gives the frames of decoding in order: read from the bytes of the packet.
 
 The keyframe flags of containers do not say so: H.264 files flag recovery points, at which only a part of the picture is
 complete, and some codecs keep palettes, tables or canvases from before. In: a codec's name, its extradata and a packet.
@@ -37,7 +37,7 @@ def start_of(codec: str, extradata: bytes, data: bytes) -> Start:
 
 def _h264(extradata: bytes, data: bytes) -> Start:
     """An IDR picture: nothing after it in decoding order refers to anything before."""
-    length_at = 4 if extradata[:1] == b"\1" else None
+    length_at = 4 if len(extradata) > 6 and extradata[0] == 1 else None
     kinds = {first & 31 for first in _nal_headers(extradata, data, length_at)}
     return _nal_start(kinds, _H264_IDR, _H264_PARAMETERS, length_at)
 

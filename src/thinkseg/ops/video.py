@@ -33,6 +33,9 @@ KEYFRAME_INTERVAL = 30
 _MAX_TICKS = 2**31 - 1
 """The longest time in an MP4 file between two frames, and between decoding and showing one, in its units."""
 
+_MAX_SPAN = _MAX_TICKS // 2
+"""The longest video with frames at uneven times: a frame may be decoded that much earlier than shown, twice."""
+
 _MAX_DELAY = 8
 """More frames than x264 reorders."""
 
@@ -98,7 +101,7 @@ def write_video(
     The same frames make the same bytes, whatever the number of processor cores.
     H.264 in 4:2:0 needs even sides: an odd side is padded by its last row or column, so coordinates do not change.
     Raises VideoError without frames, for frames of different sizes if `size_wh` is not given, for an invalid fps, for
-    times that do not ascend or span more than 68 years, and if the file cannot be written.
+    times that do not ascend or span more than 34 years, and if the file cannot be written.
     """
     path = Path(path)
     frames = iter(frames)
@@ -113,7 +116,9 @@ def write_video(
         raise VideoError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
     try:
         with replacing(path) as partial:
-            _encode(partial, itertools.chain([first], _guarded(frames)), rate, clock, size_wh)
+            # A last frame shorter than a unit of time would not be shown.
+            shown = min(rate, Fraction(clock.scale))
+            _encode(partial, itertools.chain([first], _guarded(frames)), shown, clock, size_wh)
     except _SourceError as error:
         raise error.cause from None
     except (av.FFmpegError, OSError) as error:
@@ -144,9 +149,9 @@ def _uneven_clock(times: Sequence[float], path: Path) -> _Clock:
     """A clock that shows frames at the times given, as exactly as an MP4 file of this length can state them."""
     seconds = np.asarray(times, float)
     seconds = seconds - seconds[0]
-    if not (np.diff(seconds) >= 0).all() or seconds[-1] > _MAX_TICKS:
-        raise VideoError(f"cannot write {path}: its frames are at times that do not ascend, or span more than 68 years")
-    scale = min(_FINE_SCALE, _MAX_TICKS // max(1, math.ceil(seconds[-1])))
+    if not (np.diff(seconds) >= 0).all() or seconds[-1] > _MAX_SPAN:
+        raise VideoError(f"cannot write {path}: its frames are at times that do not ascend, or span more than 34 years")
+    scale = min(_FINE_SCALE, _MAX_SPAN // max(1, math.ceil(seconds[-1])))
     ticks = np.rint(seconds * scale).astype(np.int64)
     # Times that are equal in these units become distinct.
     steps = np.arange(len(ticks))

@@ -189,7 +189,7 @@ class VideoFile:
         return replace(self._index, entries=[0, *entries], unsure=False)
 
     def _checksums(self, start: int) -> Iterator[tuple[int, int]]:
-        return ((position, zlib.crc32(self._image(frame))) for position, frame in self._decode_from(start))
+        return ((position, zlib.crc32(self._image(frame).data)) for position, frame in self._decode_from(start))
 
     def _add_to_cache(self, position: int, frame: av.VideoFrame) -> None:
         """Adds a frame to the cache and drops the oldest ones."""
@@ -383,9 +383,7 @@ def _list_packets(decoder: _Decoder) -> list[_Packet]:
         # An edit list marks packets as discarded if their frames are only references of other frames.
         if not packet.is_discard:
             start = start_of(decoder.codec, extradata, bytes(packet)) if packet.is_keyframe else Start.UNSURE
-            packets.append(
-                _Packet(packet.pts, packet.dts, packet.size, packet.is_keyframe, packet.is_corrupt, start)
-            )
+            packets.append(_Packet(packet.pts, packet.dts, packet.size, packet.is_keyframe, packet.is_corrupt, start))
     starts = {packet.start for packet in packets}
     # Parameter sets in some packets may hold for others.
     trusted = set() if changed else {Start.DESCRIBED} if Start.DESCRIBED in starts else {Start.COMPLETE}

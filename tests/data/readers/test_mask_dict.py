@@ -192,7 +192,7 @@ def test_mask_file_shrinks_while_it_is_searched_raises(written, narrow, monkeypa
         return data
 
     monkeypatch.setattr(mask_dict._Bytes, "read", shrink)
-    with pytest.raises(DatasetFileError, match="truncated file|not a JSON object"):
+    with pytest.raises(DatasetFileError, match=r"truncated file|not a JSON object"):
         len(masks)
 
 
