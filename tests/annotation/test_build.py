@@ -286,10 +286,10 @@ def test_annotate_other_data_prompts_or_annotator_raises(clips, tmp_path, monkey
         run(source, tmp_path, Script(good))
     annotator = Script(good)
     annotator.fingerprint = {"root": "/models/b"}
-    with pytest.raises(SettingsError, match=r"annotator 'script' was changed or replaced since \(root\)"):
+    with pytest.raises(SettingsError, match=r"annotator 'script' changed since its first run \(root\)"):
         run(clips(*NAMES), tmp_path, annotator)
     monkeypatch.setattr("thinkseg.annotation.build.TEMPLATES", ("Explain.",))
-    with pytest.raises(SettingsError, match="the prompts was changed"):
+    with pytest.raises(SettingsError, match="the prompts changed"):
         run(clips(*NAMES), tmp_path, Script(good))
 
 

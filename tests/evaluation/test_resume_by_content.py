@@ -160,7 +160,7 @@ def test_evaluate_other_policy_weights_raises(run, tmp_path):
     layouts.folder(tmp_path / "root")
     run("folder", replies=[NONE] * 5, fingerprint=WEIGHTS)
     run("folder", fingerprint=WEIGHTS)
-    with pytest.raises(SettingsError, match=r"policy 'scripted' was changed or replaced since \(model.safetensors\)"):
+    with pytest.raises(SettingsError, match=r"policy 'scripted' changed since its first run \(model.safetensors\)"):
         run("folder", fingerprint={**WEIGHTS, "model.safetensors": "3"})
 
 
@@ -168,7 +168,7 @@ def test_evaluate_other_tracker_weights_raises(run, tmp_path, box_tracker, monke
     layouts.folder(tmp_path / "root")
     run("folder", replies=[NONE] * 5)
     monkeypatch.setattr(box_tracker, "fingerprint", WEIGHTS, raising=False)
-    with pytest.raises(SettingsError, match=r"tracker 'boxes' was changed or replaced since \(config.json, model"):
+    with pytest.raises(SettingsError, match=r"tracker 'boxes' changed since its first run \(config.json, model"):
         run("folder")
 
 
@@ -176,7 +176,7 @@ def test_evaluate_other_prompt_raises(run, tmp_path, monkeypatch):
     layouts.folder(tmp_path / "root")
     run("folder", replies=[NONE] * 5)
     monkeypatch.setitem(veason.__globals__, "INSTRUCTION", "Look.")
-    with pytest.raises(SettingsError, match=r"the prompts was changed or replaced since \(veason\)"):
+    with pytest.raises(SettingsError, match=r"the prompts changed since its first run \(veason\)"):
         run("folder")
 
 
@@ -204,7 +204,7 @@ def test_evaluate_damaged_fingerprints_raises(run, tmp_path, stored):
     run("folder", replies=[NONE] * 5, fingerprint=WEIGHTS)
     with layouts.editing(tmp_path / "out" / "settings.json") as settings:
         settings["fingerprints"] = stored
-    with pytest.raises(SettingsError, match="changed or replaced"):
+    with pytest.raises(SettingsError, match="changed since"):
         run("folder", fingerprint=WEIGHTS)
 
 

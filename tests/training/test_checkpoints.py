@@ -89,9 +89,9 @@ def test_claimed_other_inputs_raises(tmp_path: Path) -> None:
     for _ in range(2):
         with claimed(recipe, tmp_path, inputs):
             pass
-    with pytest.raises(SettingsError, match=r"the policy was changed or replaced since \(model.safetensors\)"):
+    with pytest.raises(SettingsError, match=r"the policy changed since its first run \(model.safetensors\)"):
         claimed(recipe, tmp_path, {**inputs, "policy": {"model.safetensors": "3"}}).__enter__()
-    with pytest.raises(SettingsError, match=r"the data was changed or replaced since \(samples.jsonl\)"):
+    with pytest.raises(SettingsError, match=r"the data changed since its first run \(samples.jsonl\)"):
         claimed(recipe, tmp_path, {**inputs, "data": {}}).__enter__()
 
 

@@ -129,7 +129,7 @@ def check_inputs(out: Path, before: Fingerprints, now: Fingerprints, names: Mapp
         name, parts = change
         which = f"{name} {names[name]!r}" if name in names else name
         raise SettingsError(
-            f"{out}: the {which} was changed or replaced since ({parts}): restore it, or choose another folder"
+            f"{out}: the {which} changed since its first run ({parts}): restore it, or choose another folder"
         )
 
 

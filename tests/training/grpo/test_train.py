@@ -267,5 +267,5 @@ def test_train_finished_run_of_replaced_policy_raises(qwen2_5: Path, tmp_path: P
     train(recipe(tmp_path / "policy"), tmp_path / "out")
     weights = tmp_path / "policy" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(SettingsError, match=r"the policy was changed or replaced since \(model.safetensors\)"):
+    with pytest.raises(SettingsError, match=r"the policy changed since its first run \(model.safetensors\)"):
         train(recipe(tmp_path / "policy"), tmp_path / "out")
