@@ -10,16 +10,14 @@ from pathlib import Path
 from random import Random
 
 import cv2
-import typer
 
 import layouts
 from footage import clip
-from fuzzing import WrongError, allowing, check_message
+from fuzzing import WrongError, check_message, check_text
 from mutation import LONG_TEXTS, SCALARS, TEXTS, mutated_text
 from scripted import evaluated
 from thinkseg.cli import app
 from thinkseg.data import open_benchmark
-from thinkseg.errors import ThinkSegError, one_line
 from thinkseg.evaluation import aggregation
 
 COMMANDS = [
@@ -43,7 +41,7 @@ COMMANDS = [
 ]
 
 VALUES = [
-    *(text for text in TEXTS + LONG_TEXTS if not text.startswith(("/", ".."))),
+    *(text for text in TEXTS + LONG_TEXTS if not text.startswith(("/", "..", "\ud800"))),
     *map(str, SCALARS),
     *["nan", "inf", "-inf", "1e400", "1e-400", "0x0", "56x", "99999999999x1", "1,2,3", "1,1,1,1", "nan,0,1,1", "2.4s"],
     *["-", "--", "--out", "~", "run", "revos", "clip.mp4", "settings.json", "run/settings.json", "openai:x@y", "a/b/c"],
@@ -70,16 +68,18 @@ class Commands:
             words[at] = mutated_text(rng, words[at]) if rng.random() < 0.3 else rng.choice(VALUES)
         shutil.copytree(self.root, folder, dirs_exist_ok=True)
         os.chdir(folder)
-        words = [word.replace("\0", "") for word in words]  # no operating system passes it
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()), allowing(ThinkSegError):
-            _run(words)
+        words = [word.replace("\0", "").replace("\ud800", "\udcff") for word in words]  # as a system passes them
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+            status = app.main(words)
+        check_text(output.getvalue())
+        _check(status, errors.getvalue().strip())
 
 
-def _run(words: list[str]) -> None:
-    try:
-        status = app._run(words)
-    except typer.TyperException as error:
-        check_message(one_line(app._usage_error(error)))
-    else:
-        if status not in (0, 1):
-            raise WrongError(f"status {status}")
+def _check(status: int, errors: str) -> None:
+    if status == app.BUG:
+        places = [line.strip() for line in errors.splitlines() if "thinkseg" in line]
+        raise WrongError(errors.splitlines()[-1], places[-1].partition("thinkseg/")[2])
+    if status not in (0, 1, app.USER_ERROR):
+        raise WrongError(f"status {status}: {errors[-300:]}")
+    if status == app.USER_ERROR:
+        check_message(errors.splitlines()[-1].removeprefix(f"{app.PROGRAM}: "))

@@ -54,7 +54,11 @@ class Subject(Protocol):
 
 
 class WrongError(Exception):
-    """A result that must not be."""
+    """A result that must not be. where: the place in the project, if the traceback does not lead there."""
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def _finding(subject: str, case: int, error: Exception) -> Finding:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if frame.filename.startswith(PROJECT)]
     at = ours[-1] if ours else frames[-1]
-    where = f"{os.path.relpath(at.filename, PROJECT)}:{at.lineno} {at.name}"
+    where = getattr(error, "where", "") or f"{os.path.relpath(at.filename, PROJECT)}:{at.lineno} {at.name}"
     text = "".join(traceback.format_exception(error))
     return Finding(subject, case, type(error).__name__, where, text[-3000:])
 

@@ -176,6 +176,13 @@ def test_read_settings_without_file_raises(tmp_path):
         read_settings(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["file", "x" * 5000])
+def test_read_settings_of_no_folder_raises(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"cannot be read \(.*\): give a folder of results"):
+        read_settings(tmp_path / name)
+
+
 @pytest.mark.parametrize("text", ["", "3", "[1]", "{", "[" * 100_000])
 def test_read_settings_damaged_file_raises(tmp_path, text):
     (tmp_path / "settings.json").write_text(text)

@@ -75,7 +75,7 @@ class Predictions(Protocol):
 def open_predictions(root: str | Path, name: str) -> Predictions:
     """Opens a folder of predictions for the benchmark `name`, in any form. Raises SettingsError if it is missing."""
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise SettingsError(f"{root}: no such folder; choose one with predictions")
     if (root / SETTINGS).exists() and (root / MASKS).is_dir():
         return RlePredictions(root)

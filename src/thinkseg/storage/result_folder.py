@@ -65,7 +65,7 @@ def check_no_result(out: Path) -> None:
 
 def finish_interrupted(out: Path) -> None:
     """Completes a result that was interrupted while it replaced an earlier one."""
-    if (out / COMPLETE).is_dir():
+    if os.path.isdir(out / COMPLETE):
         with claimed(out):
             _publish(out)
 

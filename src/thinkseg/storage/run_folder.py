@@ -159,6 +159,8 @@ def read_settings(out: Path) -> dict[str, Any]:
         return _renamed(dict(json.loads(path.read_text("utf-8"))))
     except FileNotFoundError:
         raise SettingsError(f"{out} has no results ({SETTINGS} is missing): give a folder of results") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): give a folder of results") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise SettingsError(f"{path} is not a JSON object: choose another folder") from error
 
