@@ -26,7 +26,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from thinkseg import __version__
-from thinkseg.cli import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, train
+from thinkseg.cli.commands import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, train
 from thinkseg.errors import ThinkSegError, one_line
 from thinkseg.export import FORMATS
 
