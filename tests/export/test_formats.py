@@ -247,3 +247,10 @@ def test_checked_format_unsupported_chain_raises(name):
 def test_checked_format_unknown_name_raises():
     with pytest.raises(SettingsError, match="unknown format 'verll': must be one of llamafactory, verl"):
         checked_format("verll", "veason")
+
+
+def test_check_entry_deeply_nested_file_raises(tmp_path):
+    info = tmp_path / "dataset_info.json"
+    info.write_text("[" * 100_000)
+    with pytest.raises(SettingsError, match="not a valid dataset_info"):
+        check_entry(info, "mine", tmp_path / "out")

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import scipy.optimize  # noqa: F401, before processes are forked, which would load it one by one
 
+from checkpoints import Checkpoints
 from commands import Commands
 from fuzzing import Finding, Subject, run_case, run_subject, to_json
 from recipes import Recipes
@@ -30,7 +31,7 @@ from videos import Videos
 
 SUBJECTS: dict[str, type[Subject]] = {
     subject.name.replace(" ", "-"): subject
-    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Uses, Videos, Commands)
+    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Uses, Videos, Commands, Checkpoints)
 }
 
 

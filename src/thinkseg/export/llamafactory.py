@@ -91,7 +91,7 @@ def check_entry(info: Path, name: str, out: Path) -> dict[str, Any]:
     added = entry(f"{prefix_of(info, out)}{ROWS}")
     try:
         entries = json.loads(info.read_text("utf-8")) if info.exists() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{info}: not a valid dataset_info.json: {error}") from None
     if not isinstance(entries, dict):
         raise SettingsError(f"{info}: not a valid dataset_info.json: must be an object of data sets by name")
