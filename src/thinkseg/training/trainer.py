@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
+from thinkseg.models.model_files import reading
 from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load_model, supports_bf16
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
@@ -20,6 +21,8 @@ from thinkseg.types import View
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+
+RESUME = "resume from this checkpoint (remove it to start the stage again)"
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
@@ -138,7 +141,16 @@ def trainer_class(optimizer: str) -> type[Trainer]:
             # method would skip these weights and resume with the initial ones.
             if isinstance(self.model, transformers.PreTrainedModel):
                 self.model.load_state_dict(load_model(resume_from_checkpoint, "fp32").state_dict())
-            else:
+                return
+            with reading(resume_from_checkpoint, RESUME):
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            with reading(str(checkpoint), RESUME):
+                super()._load_optimizer_and_scheduler(checkpoint)
+
+        def _load_rng_state(self, checkpoint: str | None) -> None:
+            with reading(str(checkpoint), RESUME):
+                super()._load_rng_state(checkpoint)
 
     return PackedTrainer

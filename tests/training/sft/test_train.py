@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
 from recipefiles import changed_recipe
-from thinkseg.errors import SettingsError
+from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import BUNDLED
 from thinkseg.models.policies.qwen.checkpoint import load_model, load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
@@ -209,6 +209,17 @@ def test_train_incomplete_checkpoint_is_skipped(
     assert changed(finished / "stages" / "01-see" / "model", train(FIRST_STAGE, out)) == set()
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_train_damaged_checkpoint_raises_one_line(interrupted: Path, tmp_path: Path, name: str) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "run"))
+    (out / "stages" / "01-see" / "checkpoint-2" / name).write_bytes(b"damaged")
+    with pytest.raises(
+        ModelError, match=r"checkpoint-2: cannot (resume from this checkpoint|load its weights)"
+    ) as caught:
+        train(FIRST_STAGE, out)
+    assert "\n" not in str(caught.value)
+
+
 def test_train_after_sigkill_matches_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
     """The killed process flushes no buffers and closes no files."""
     script = f"""
@@ -241,7 +252,7 @@ def test_train_folder_of_other_recipe_raises(finished: Path) -> None:
 
 def test_train_unwritable_folder_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SettingsError, match="file: cannot be written"):
+    with pytest.raises(SettingsError, match=r"cannot write results to .*file is a file\): choose another"):
         train(CREATED, tmp_path / "file")
 
 
