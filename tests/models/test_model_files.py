@@ -127,6 +127,7 @@ def test_read_config_kernel_raises(policy: Path, keys: tuple[str, ...], value: A
         (config("parts", value=[{"auto_map": MAP}]), "auto_map is .*; code of a model's part is never run"),
         (config("quantization_config", value={"quant_method": "awq"}), "the weights are quantized; give the original"),
         (config("vision_config", "architecture", value="hf-hub:owner/model"), "must be the name of an architecture"),
+        (config("rope_parameters", "rope_theta", value=float("inf")), "rope_theta is 'inf'; must be a finite number"),
         (config("num_labels", value=10**8), "num_labels is .*; is too large"),
         (config("text_config", "num_hidden_layers", value=10**12), "num_hidden_layers is .*; is too large"),
         (config("text_config", "vocab_size", value=-(10**12)), "vocab_size is .*; is too large"),

@@ -79,6 +79,8 @@ def _complaint(depth: int, key: str, value: Any) -> str:
         return "must be the name of an architecture, not of a model elsewhere"
     if isinstance(value, int) and abs(value) > (MAX_COUNT if _is_count(key) else MAX_INTEGER):
         return "is too large"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
     return ""
 
 
