@@ -161,7 +161,8 @@ def test_evaluate_goes_on_where_it_was(loads, tmp_path, capsys):
     ],
 )
 def test_evaluate_refuses_before_it_loads_a_policy(loads, tmp_path, capsys, arguments, named):
-    assert app.main(["evaluate", "shapes", "--out", str(tmp_path / "scores"), *arguments]) == 2
+    out = [] if "--out" in arguments else ["--out", str(tmp_path / "scores")]
+    assert app.main(["evaluate", "shapes", *out, *arguments]) == 2
     assert named in one_line(capsys)
     assert loads == []
     assert names(tmp_path) == []
