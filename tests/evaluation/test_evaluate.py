@@ -256,8 +256,9 @@ def test_evaluate_more_or_fewer_samples_uses_known_rows(question, run_samples):
     assert (fewer["R_k"], policy.dialogues) == (100, [])
 
 
-def test_evaluate_no_samples_has_no_metrics(run_samples):
-    assert run_samples([], [])[0] == {}
+def test_evaluate_no_samples_raises(run_samples):
+    with pytest.raises(DatasetError, match="no expressions; choose another split"):
+        run_samples([], [])
 
 
 @pytest.mark.parametrize(

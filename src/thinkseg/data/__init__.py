@@ -94,7 +94,8 @@ def open_benchmark(
 def check_not_empty(benchmark: Benchmark) -> None:
     """Raises DatasetError for a split without expressions, whose scores would be those of nothing."""
     if not benchmark.expressions:
-        title = BENCHMARKS[benchmark.name].title
+        info = BENCHMARKS.get(benchmark.name)
+        title = info.title if info else benchmark.name
         where = f"{benchmark.root}: {title}" if benchmark.root else title
         skipped = f" besides {benchmark.issues.total} with issues" if benchmark.issues.total else ""
         raise DatasetError(f"{where}, {benchmark.split}: no expressions{skipped}; choose another split or folder")
