@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, dropwhile, takewhile, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -237,8 +237,7 @@ class _Index:
         return found if found < len(self.pts) and self.pts[found] == pts else None
 
 
-@dataclass(frozen=True)
-class _Packet:
+class _Packet(NamedTuple):
     """A packet without its data. Times are None if the container has none."""
 
     pts: int | None
@@ -369,7 +368,7 @@ def _build_index(decoder: _Decoder) -> _Index:
     decoder.careful = True
     decoded = [frame.pts for frame in decoder.frames_from(None)]
     # The bytes of a packet do not tell what a decoder makes of damage.
-    packets = [replace(packet, start=Start.UNSURE) for packet in packets]
+    packets = [packet._replace(start=Start.UNSURE) for packet in packets]
     index = _timed_index(decoded, packets, decoder) if timed else None
     return replace(index or _counted_index(len(decoded), decoder), irregular=True)
 
@@ -387,7 +386,8 @@ def _list_packets(decoder: _Decoder) -> list[_Packet]:
     starts = {packet.start for packet in packets}
     # Parameter sets in some packets may hold for others.
     trusted = set() if changed else {Start.DESCRIBED} if Start.DESCRIBED in starts else {Start.COMPLETE}
-    return [packet if packet.start in trusted else replace(packet, start=Start.UNSURE) for packet in packets]
+    untrusted = starts - trusted - {Start.UNSURE}
+    return [packet._replace(start=Start.UNSURE) if packet.start in untrusted else packet for packet in packets]
 
 
 def _timed_index(times: Sequence[int | None], packets: Sequence[_Packet], decoder: _Decoder) -> _Index | None:
