@@ -35,7 +35,7 @@ def test_view_overview_and_closeup_sizes() -> None:
 
 def test_repr_of_a_result_is_a_few_lines(film: Callable[..., Frames]) -> None:
     masklets = from_stacks(np.zeros((2, 30, 6, 8), bool))
-    answer = Answer("thought " * 100, 3, np.array([[1, 2, 3.04, 4]] * 50, np.float32))
+    answer = Answer("thought " * 100, 3, np.array([[1, 2, 3.14, 4]] * 50, np.float32))
     turn = Turn(("Look: ", np.zeros((6, 8, 3), np.uint8), "what? " * 100))
     outcome = Outcome(answer, None, (turn, "reply " * 1000), keyframe=3, num_tokens=7)
     result = Segmentation(VideoSample("a", film(), "the one", truth=masklets), outcome, masklets)
@@ -43,7 +43,7 @@ def test_repr_of_a_result_is_a_few_lines(film: Callable[..., Frames]) -> None:
     assert lines[1] == (
         "    sample=VideoSample('a', 30 frames of 8x6, query='the one', truth=Masklets(2 objects, 30 frames of 8x6)),"
     )
-    assert lines[2].startswith("    outcome=Outcome(answer=Answer(keyframe=3, boxes=[[1.0, 2.0, 3.0, 4.0], ")
+    assert lines[2].startswith("    outcome=Outcome(answer=Answer(keyframe=3, boxes=[[1.0, 2.0, 3.1, 4.0], ")
     assert lines[2].endswith(", 1 replies, 7 tokens),")
     assert lines[3:] == ["    masklets=Masklets(2 objects, 30 frames of 8x6),", ")"]
     assert max(map(len, lines)) < 400

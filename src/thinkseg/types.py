@@ -197,7 +197,7 @@ class Answer:
     boxes: np.ndarray
 
     def __repr__(self) -> str:
-        boxes = reprlib.repr(np.round(self.boxes, 1).tolist())
+        boxes = reprlib.repr(self.boxes.astype(float).round(1).tolist())
         return f"Answer(keyframe={self.keyframe}, boxes={boxes}, thinking={_short(self.thinking)})"
 
 

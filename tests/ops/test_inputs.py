@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from thinkseg.errors import SettingsError, VideoError
 from thinkseg.ops.inputs import boxes_in_frame, frame_at, open_frames
@@ -173,3 +173,21 @@ def test_boxes_in_frame_other_boxes_are_one_clear_line(boxes, words):
     with pytest.raises(SettingsError, match=re.escape(words)) as caught:
         boxes_in_frame(boxes, SIZE)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_open_frames_pil_images_equal_their_files(tmp_path, suffix, loaded, turned):
+    exif = Image.Exif()
+    if turned:
+        exif[ExifTags.Base.Orientation] = 6
+    image = Image.fromarray(FRAMES[0])
+    if suffix == "png":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    path = tmp_path / f"0.{suffix}"
+    image.save(path, exif=exif)
+    picture = Image.open(path)
+    if loaded:
+        picture.load()
+    assert np.array_equal(content(open_frames([picture])), content(open_frames([path])))

@@ -132,6 +132,7 @@ def _listed(images: Sequence[Any]) -> Frames:
     """A list of images as frames."""
     from PIL.Image import Image
 
+    from thinkseg.ops.pictures import to_frame, upright
     from thinkseg.ops.video import ArrayFrames, FrameFolder
 
     if not images:
@@ -141,7 +142,7 @@ def _listed(images: Sequence[Any]) -> Frames:
         for path in folder.paths:
             folder.check_size(path, FrameFolder([path]).size_wh)
         return folder
-    arrays = [np.asarray(image.convert("RGB")) if isinstance(image, Image) else _array(image) for image in images]
+    arrays = [to_frame(upright(image), "video") if isinstance(image, Image) else _array(image) for image in images]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise VideoError(f"video: images of different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}; give one")

@@ -99,11 +99,24 @@ def is_still(path: Path) -> bool:
 
 def read_picture(source: Source, name: str = "image") -> np.ndarray:
     """Reads an image as a frame, uint8 RGB (H, W, 3). Arguments and errors are those of `load_picture`."""
-    picture = load_picture(source, name)
+    return to_frame(load_picture(source, name), _where(source, name))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Returns an image turned and mirrored by its EXIF orientation, without it."""
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def to_frame(picture: Image.Image, where: str) -> np.ndarray:
+    """Converts an upright image of any mode to uint8 RGB (H, W, 3), transparency on white, 16 bits scaled.
+
+    where: what the image is called in errors. Raises VideoError for 32 bits per pixel.
+    """
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
         return _from_16_bits(picture)
     if picture.mode in ("I", "F"):
-        raise VideoError(f"{_where(source, name)}: 32 bits per pixel do not say what is white; convert it to 8 bits")
+        raise VideoError(f"{where}: 32 bits per pixel do not say what is white; convert it to 8 bits")
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -119,11 +132,10 @@ def load_picture(source: Source, name: str = "image") -> Image.Image:
     with _opened(source, name) as image, _reporting(f"{_where(source, name)}: image is damaged; replace it"):
         if image.format == "PNG" and b"IEND" not in _chunks(image):
             raise EOFError("a chunk of the file is cut off")
-        turn = _TURNS.get(_orientation(image))
-        upright = image if turn is None else image.transpose(turn)
-        upright.load()
-        upright.format = image.format
-        return upright
+        picture = upright(image)
+        picture.load()
+        picture.format = image.format
+        return picture
 
 
 def picture_size(source: Source, name: str = "image") -> tuple[int, int]:
@@ -199,8 +211,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _has_exif(png: Image.Image) -> bool:
-    """Whether a PNG file has EXIF before or after its pixels."""
-    return not png.info.keys().isdisjoint(("exif", "Raw profile type exif")) or b"eXIf" in _chunks(png)
+    """Whether a PNG file has EXIF before or after its pixels. A decoded image, whose file is closed, names both."""
+    if not png.info.keys().isdisjoint(("exif", "Raw profile type exif")):
+        return True
+    return png.fp is not None and b"eXIf" in _chunks(png)  # type: ignore[attr-defined]
 
 
 def _chunks(png: Image.Image) -> set[bytes]:
