@@ -103,6 +103,9 @@ def test_load_policy_that_needs_its_code_raises(policy: Path, untouched: Path) -
     with_code(policy, untouched)
     config("model_type", value="evil")(policy)
     fails(lambda: QwenPolicy.load(policy), "model type 'evil'")
+    config("model_type", value=["qwen2_5_vl"])(policy)
+    with pytest.raises(ModelError, match=r"model type \['qwen2_5_vl'\]; policies must be one of"):
+        QwenPolicy.load(policy, device="cpu")
     config("model_type", value="qwen2_5_vl")(policy)
     (policy / "tokenizer.json").unlink()
     edit("tokenizer_config.json", "tokenizer_class", value="T")(policy)

@@ -35,7 +35,7 @@ def load_config(name: str | Path, classes: Mapping[str, str], role: str) -> PreT
 
     folder = model_folder(name, weights=False)
     model_type = read_config(folder).get("model_type")
-    if model_type not in classes:
+    if not isinstance(model_type, str) or model_type not in classes:
         raise ModelError(f"{name}: model type {model_type!r}; {role} must be one of {', '.join(sorted(classes))}")
     with reading(name, "read its config.json"), quiet_libraries():
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
