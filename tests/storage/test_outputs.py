@@ -90,3 +90,10 @@ def test_check_file_usable_path_leaves_nothing(tmp_path):
 def test_check_file_that_is_being_written_raises(tmp_path):
     with replacing(tmp_path / "a.csv"), pytest.raises(SettingsError, match=r"a\.csv is in use by another run"):
         check_file(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_check_folder_impossible_path_raises(tmp_path, name):
+    for check in (check_folder, check_file):
+        with pytest.raises(SettingsError, match="cannot be a path"):
+            check(tmp_path / name)

@@ -18,7 +18,12 @@ _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOLCK, errno.EN
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Converts an OSError about the output path `out` to a SettingsError. Other errors of the block propagate."""
+    """Converts an OSError about the output path `out` to a SettingsError. Other errors of the block propagate.
+
+    Raises SettingsError for a path that no file system can have.
+    """
+    if not _can_exist(out):
+        raise SettingsError(f"{str(out)!r} cannot be a path: choose another one for the results")
     try:
         yield
     except OSError as error:
@@ -52,6 +57,14 @@ def check_file(path: Path) -> None:
             raise SettingsError(f"{path} is a folder: choose a file name")
         with locked(partial_path(path), path):
             pass
+
+
+def _can_exist(path: Path) -> bool:
+    """Whether a path has neither a NUL character nor surrogates that are no byte of a file name."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _create(out: Path, undo: ExitStack) -> None:
