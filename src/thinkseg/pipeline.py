@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from thinkseg.types import (
     Outcome,
     Policy,
     ProgressCallback,
+    Reading,
     Reply,
     Segmentation,
     Tracker,
@@ -50,16 +51,21 @@ T = TypeVar("T")
 
 
 def run_chains(
-    chains: Iterable[Chain], policy: Policy, batch_size: int | None = None, seeds: Iterable[int] | None = None
+    chains: Iterable[Chain],
+    policy: Policy,
+    batch_size: int | None = None,
+    seeds: Iterable[int] | None = None,
+    reading: Reading = "strict",
 ) -> list[Outcome]:
     """Runs chains in lockstep, so that the policy answers turns in batches; returns one outcome per chain, in order.
 
     chains: new generators, started with their batch. batch_size: turns per call of the policy (default: all).
     seeds: one integer per chain, from which the seeds of its replies are derived (default: the chain's index).
+    reading: "strict", as rewards require, or "repair".
     """
     outcomes: list[Outcome] = []
     for group in batched(zip(chains, count() if seeds is None else seeds, strict=False), batch_size):
-        runs = [_Run(chain, seed) for chain, seed in group]
+        runs = [_Run(chain, seed, reading) for chain, seed in group]
         for run in runs:
             run.advance(None)
         try:
@@ -89,15 +95,17 @@ def segment_samples(
     view: View | None = None,
     batch_size: int = 1,
     progress: ProgressCallback | None = None,
+    reading: Reading = "repair",
 ) -> Iterator[Segmentation]:
     """Answers samples in batches, and tracks the answers one at a time; yields one result per sample, in order.
 
     view: (default: the policy's own). progress: called with (done, total) frames while a target is tracked.
+    reading: of replies, see `thinkseg.types.Reading`.
     """
     view = resolve_view(policy, view)
     for group in batched(samples, batch_size):
         seeds = [mixed_seed(sample.id) for sample in group]
-        outcomes = run_chains((chain(sample, view) for sample in group), policy, seeds=seeds)
+        outcomes = run_chains((chain(sample, view) for sample in group), policy, seeds=seeds, reading=reading)
         for sample, outcome in zip(group, outcomes, strict=True):
             yield _tracked(sample, outcome, tracker, progress)
 
@@ -109,9 +117,10 @@ def segment_sample(
     tracker: Tracker,
     view: View | None = None,
     progress: ProgressCallback | None = None,
+    reading: Reading = "repair",
 ) -> Segmentation:
     """Answers and tracks one sample, see `segment_samples`."""
-    return next(segment_samples([sample], chain, policy, tracker, view, progress=progress))
+    return next(segment_samples([sample], chain, policy, tracker, view, progress=progress, reading=reading))
 
 
 def segment(
@@ -125,6 +134,7 @@ def segment(
     *,
     keyframe: int | float | None = None,
     boxes: ArrayLike | None = None,
+    reading: Reading = "repair",
 ) -> Segmentation:
     """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
@@ -137,6 +147,8 @@ def segment(
     keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
         the source frame. The tracker follows these, no policy is prompted, and the query may be None. A box that is
         partly outside is clipped, with a warning.
+    reading: "repair" also reads replies that are close to the form asked for, without guessing, and names what it
+        repaired in `result.outcome.repairs`; "strict" reads the exact form only.
 
     Raises SettingsError, VideoError or ModelError, before models are loaded if possible. A reply that cannot be used is
     no error: see `Segmentation.failure`.
@@ -147,6 +159,7 @@ def segment(
     text = "" if query is None and by_hand else checked_query(query)
     chain_fn = get_chain(chain) if isinstance(chain, str) else chain
     _check_arguments(policy, tracker, chain_fn, view, progress)
+    check_reading(reading)
     frames = open_frames(video)
     sample = VideoSample(id=frames.name, video=frames, query=text)
     if by_hand:
@@ -159,7 +172,7 @@ def segment(
     # The tracker is loaded first: it takes seconds, and a policy can take minutes.
     loaded = _loaded_tracker(tracker)
     prompted = models.load_policy(name) if isinstance(name, str | Path) else name
-    return segment_sample(sample, chain_fn, prompted, loaded, view, progress)
+    return segment_sample(sample, chain_fn, prompted, loaded, view, progress, reading)
 
 
 def _segment_boxes(
@@ -208,6 +221,12 @@ def _check_arguments(policy: object, tracker: object, chain: object, view: objec
             raise SettingsError(f"{name}: {type(value).__name__} is not valid; see the documentation of segment")
     if isinstance(view, View):
         check_view(view)
+
+
+def check_reading(reading: str) -> None:
+    """Raises SettingsError unless it is one of `Reading`."""
+    if reading not in get_args(Reading):
+        raise SettingsError(f"reading: {reading!r} is not valid; give one of {', '.join(get_args(Reading))}")
 
 
 def check_view(view: View) -> None:
@@ -259,6 +278,7 @@ class _Run:
 
     chain: Chain
     seed: int
+    reading: Reading
     dialogue: list[Turn | str] = field(default_factory=list)
     finished: bool = False
     answer: Answer | None = None
@@ -266,6 +286,7 @@ class _Run:
     keyframe: int | None = None
     num_unasked_turns: int = 0
     truncated: bool = False
+    repairs: tuple[str, ...] = ()
     num_tokens: int = 0
     num_prompt_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "policy": 0.0})
@@ -282,13 +303,14 @@ class _Run:
             if reply is None:
                 turn = next(self.chain)
             else:
+                text = self._text_of(reply)
                 self.dialogue.append(reply.text)
                 self.truncated |= reply.truncated
                 self.num_tokens += reply.num_tokens
                 self.num_prompt_tokens += reply.num_prompt_tokens
                 if reply.seconds is not None:
                     self.seconds["latency"] = self.seconds.get("latency", 0.0) + reply.seconds
-                turn = self.chain.send(reply.text)
+                turn = self.chain.send(text)
         except StopIteration as end:
             self.finished, self.answer, self.keyframe = True, end.value, end.value.keyframe
         except AnswerError as error:
@@ -300,6 +322,15 @@ class _Run:
             self.dialogue.append(turn)
         self.seconds["frames"] += time.perf_counter() - started
 
+    def _text_of(self, reply: Reply) -> str:
+        """Returns a reply as the chain reads it. One that is incomplete is not repaired."""
+        turn = self.dialogue[-1]
+        if self.reading == "strict" or reply.truncated or not isinstance(turn, Turn) or turn.repair is None:
+            return reply.text
+        text, repairs = turn.repair(reply.text)
+        self.repairs = tuple(dict.fromkeys((*self.repairs, *repairs)))
+        return text
+
     def outcome(self) -> Outcome:
         return Outcome(
             answer=self.answer,
@@ -308,6 +339,7 @@ class _Run:
             keyframe=self.keyframe,
             num_unasked_turns=self.num_unasked_turns,
             truncated=self.truncated,
+            repairs=self.repairs,
             num_tokens=self.num_tokens,
             num_prompt_tokens=self.num_prompt_tokens,
             seconds=dict(self.seconds),

@@ -28,6 +28,10 @@ LabelUnit = Literal["seconds", "index"]
 """Labels of frames in prompts: times in seconds, or frame indices, which some benchmarks define."""
 
 
+Reading = Literal["strict", "repair"]
+"""How replies are read: in the exact form that a turn asks for, or also what `Turn.repair` brings into it."""
+
+
 class Frames(Protocol):
     """A video whose frames are read on access."""
 
@@ -203,9 +207,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Turn:
-    """A user message: texts and images (uint8 RGB, in the size shown) in reading order."""
+    """A user message: texts and images (uint8 RGB, in the size shown) in reading order.
+
+    repair: returns a reply in the form that this turn asks for, with the names of its repairs, for `Reading` "repair";
+        see `thinkseg.chains.repair`. None: replies are read as they are.
+    """
 
     content: tuple[str | np.ndarray, ...]
+    repair: Callable[[str], tuple[str, tuple[str, ...]]] | None = None
 
     def __repr__(self) -> str:
         images = self.images
@@ -276,6 +285,7 @@ class Outcome:
         a valid frame.
     num_unasked_turns: turns that the dialogue lacks because a reply is invalid.
     truncated: a reply reached the token limit.
+    repairs: names of what was repaired in replies, see `thinkseg.chains.repair.REPAIRS`. `dialogue` has the originals.
     num_tokens, num_prompt_tokens: sums over all turns, see `Reply`.
     seconds: wall times: "frames" for reading and resizing, "policy" for the share of the policy's time, and "latency"
         for the latencies of the replies, if known.
@@ -287,6 +297,7 @@ class Outcome:
     keyframe: int | None = None
     num_unasked_turns: int = 0
     truncated: bool = False
+    repairs: tuple[str, ...] = ()
     num_tokens: int = 0
     num_prompt_tokens: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)

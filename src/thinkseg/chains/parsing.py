@@ -21,7 +21,7 @@ where each box may have a "label" and all may be in a code fence, as Qwen models
 models write that always think.
 
 Replies are untrusted text of any length. Time and memory are linear in their length: JSON is parsed only if it is short
-and has few levels.
+and has few levels. `thinkseg.chains.repair` brings replies into these formats that are close to them.
 """
 
 from __future__ import annotations
@@ -277,12 +277,22 @@ def _numbers(boxes: list[Any]) -> np.ndarray:
 
 def _to_source(written: np.ndarray, shown: Shown) -> np.ndarray:
     """Clips boxes in the policy's coordinates, float64 (N, 4), to the frame and converts them to source pixels."""
-    limit, source = _limits(shown)
-    # Clipping first avoids overflow when scaling.
-    boxes = (np.clip(written, 0, limit) * (source / limit)).astype(np.float32)
+    boxes = _clipped(written, shown)
     if (boxes[:, :2] >= boxes[:, 2:]).any():
         raise AnswerError("zero_area_box", "x1 < x2 and y1 < y2 are required inside the frame")
     return boxes
+
+
+def have_area(written: np.ndarray, shown: Shown) -> np.ndarray:
+    """Returns which boxes in the policy's coordinates, finite float64 (N, 4), have an area in the frame, bool (N,)."""
+    boxes = _clipped(written, shown)
+    return (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+
+
+def _clipped(written: np.ndarray, shown: Shown) -> np.ndarray:
+    limit, source = _limits(shown)
+    # Clipping first avoids overflow when scaling.
+    return (np.clip(written, 0, limit) * (source / limit)).astype(np.float32)
 
 
 def _to_model(boxes: np.ndarray, shown: Shown) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from thinkseg.chains.frames import UNITS, Shown, checked_query, show
 from thinkseg.chains.parsing import BOX, DESCRIPTION, FRAME, parse_boxes, parse_choice
+from thinkseg.chains.repair import BOXES_FORM, CHOICE_FORM, repairing
 from thinkseg.errors import AnswerError
 from thinkseg.ops.chat_text import escape_control_tokens
 from thinkseg.types import Answer, Chain, Turn, VideoSample, View
@@ -66,10 +67,11 @@ def ask_when(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
     content: list[str | np.ndarray] = [WHEN]
     for number, (label, image) in enumerate(zip(shown.labels, images, strict=True)):
         content += (f"frame {number}, {label} s:" if shown.label_unit == "seconds" else f"frame {number}:", image)
-    return Turn((*content, f"Question: {escape_control_tokens(query)}"))
+    return Turn((*content, f"Question: {escape_control_tokens(query)}"), repairing(CHOICE_FORM, shown))
 
 
 def ask_where(description: str, shown: Shown, image: np.ndarray) -> Turn:
     """Makes the second turn: the chosen frame, and the description of the targets without control tokens."""
     text = escape_control_tokens(description)
-    return Turn((image, WHERE.format(description=text, units=UNITS[shown.coordinates], box=BOX)))
+    instruction = WHERE.format(description=text, units=UNITS[shown.coordinates], box=BOX)
+    return Turn((image, instruction), repairing(BOXES_FORM, shown))

@@ -12,6 +12,7 @@ import numpy as np
 
 from thinkseg.chains.frames import UNITS, Shown, checked_query, show
 from thinkseg.chains.parsing import BOXES, KEYFRAME, parse_answer
+from thinkseg.chains.repair import ANSWER_FORM, repairing
 from thinkseg.ops.chat_text import escape_control_tokens
 from thinkseg.types import Chain, LabelUnit, Turn, VideoSample, View
 
@@ -48,4 +49,4 @@ def ask(query: str, shown: Shown, images: Sequence[np.ndarray]) -> Turn:
     ]
     for label, image in zip(shown.labels, images, strict=True):
         content += (LABELS[shown.label_unit].format(label), image)
-    return Turn((*content, f"Question: {escape_control_tokens(query)}"))
+    return Turn((*content, f"Question: {escape_control_tokens(query)}"), repairing(ANSWER_FORM, shown))

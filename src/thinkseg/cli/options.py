@@ -28,6 +28,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 Convention = Literal["pixels", "normalized_1000"]
 """The same as `thinkseg.types.Coordinates`, whose module loads numpy."""
 COORDINATES: tuple[Convention, ...] = get_args(Convention)
+ReadingName = Literal["strict", "repair"]
+"""The same as `thinkseg.types.Reading`."""
+READINGS: tuple[ReadingName, ...] = get_args(ReadingName)
 MAX_INTEGER = 2**32 - 1
 """Largest number, e.g. of a seed. The sizes and counts of a video or a data set are far below."""
 
@@ -263,6 +266,9 @@ class PolicyOptions(ViewOptions):
     seed: Annotated[int, option(non_negative_int, "S", "of sampling, for a temperature > 0")] = 0
     max_tokens: Annotated[int | None, option(count, "N", "longest reply, in tokens (default: 1024)")] = None
     coordinates: Coordinates = None
+    reading: Annotated[
+        ReadingName, choice(READINGS, "of replies: in the exact form only, or also after repairs without guessing")
+    ] = "repair"
     jpeg_quality: Annotated[
         int | None, option(jpeg_quality, "Q", "send frames to a server as JPEG, 1 to 100 (default: as PNG)")
     ] = None

@@ -139,6 +139,12 @@ def count_failures(rows: Sequence[Row]) -> dict[str, int]:
     return dict(Counter(row["failure"] for row in rows if row["failure"]).most_common())
 
 
+def count_repairs(rows: Sequence[Row]) -> tuple[int, dict[str, int]]:
+    """Returns how many answers were read after a repair, and how many have each repair, the most frequent one first."""
+    repaired = [row["repairs"] for row in rows if row["failure"] is None and row.get("repairs")]
+    return len(repaired), dict(Counter(name for names in repaired for name in names).most_common())
+
+
 def expression_rows(rows: Iterable[Row]) -> list[Row]:
     """Returns the rows of expressions, without those of objects."""
     return [row for row in rows if "object" not in row]

@@ -34,10 +34,10 @@ from thinkseg.evaluation.predictions import open_predictions, rle_path, write_ma
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import aggregate
 from thinkseg.models.fingerprint import fingerprint_of
-from thinkseg.pipeline import resolve_view, segment_samples
+from thinkseg.pipeline import check_reading, resolve_view, segment_samples
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
-from thinkseg.types import Policy, Segmentation, Tracker, VideoSample, View
+from thinkseg.types import Policy, Reading, Segmentation, Tracker, VideoSample, View
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ class Method:
     """What is evaluated.
 
     chain: a name from `thinkseg.chains.CHAINS`. view: (default: the policy's own).
+    reading: of replies; "repair" counts what it repairs, see `thinkseg.chains.repair`.
     """
 
     chain: str
@@ -63,6 +64,7 @@ class Method:
     tracker: Tracker
     view: View | None = None
     batch_size: int = 1
+    reading: Reading = "repair"
 
     @property
     def resolved_view(self) -> View:
@@ -70,7 +72,8 @@ class Method:
         return resolve_view(self.policy, self.view)
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides the results, as plain JSON values. Raises SettingsError for an unknown chain or view."""
+        """Returns what decides the results, as plain JSON values. Raises SettingsError for an unknown chain, view or reading."""
+        check_reading(self.reading)
         chain = get_chain(self.chain)
         names = {"chain": self.chain, "policy": self.policy.name, "tracker": self.tracker.name}
         fingerprints = {
@@ -79,7 +82,8 @@ class Method:
             "prompts": {self.chain: prompt_fingerprint(chain, self.resolved_view)},
         }
         view = asdict(self.resolved_view)
-        return {**names, "version": thinkseg.__version__, "view": view, "fingerprints": fingerprints}
+        names |= {"version": thinkseg.__version__, "reading": self.reading}
+        return {**names, "view": view, "fingerprints": fingerprints}
 
 
 def evaluate(
@@ -158,7 +162,15 @@ def _answered(
     """
     waiting: deque[Future[T]] = deque()
     chain_fn = get_chain(method.chain)
-    answers = segment_samples(samples, chain_fn, method.policy, method.tracker, method.resolved_view, method.batch_size)
+    answers = segment_samples(
+        samples,
+        chain_fn,
+        method.policy,
+        method.tracker,
+        method.resolved_view,
+        method.batch_size,
+        reading=method.reading,
+    )
     with ThreadPoolExecutor(1, "score") as score_thread:
         for segmentation in answers:
             waiting.append(score_thread.submit(keep, segmentation))

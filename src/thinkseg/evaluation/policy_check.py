@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import get_args
 
@@ -22,7 +22,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.boxes import mean_matched_iou
 from thinkseg.pipeline import resolve_view, run_chains
-from thinkseg.types import ChainFn, Coordinates, Outcome, Policy, ProgressCallback, Turn, VideoSample, View
+from thinkseg.types import ChainFn, Coordinates, Outcome, Policy, ProgressCallback, Reading, Turn, VideoSample, View
 
 CONVENTIONS: tuple[Coordinates, ...] = get_args(Coordinates)
 
@@ -41,6 +41,7 @@ class PolicyCheck:
         cannot be parsed counts 0.
     parse_rate: share of replies that can be parsed in at least one convention, by the convention prompted for.
     failures: how often each failure occurs among the others.
+    repairs: how many of the replies that can be parsed have each repair, see `thinkseg.chains.repair`.
     """
 
     policy: str
@@ -49,6 +50,7 @@ class PolicyCheck:
     iou: Mapping[tuple[Coordinates, Coordinates], float]
     parse_rate: Mapping[Coordinates, float]
     failures: Mapping[str, int]
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def matching(self) -> list[Coordinates]:
@@ -78,11 +80,16 @@ class PolicyCheck:
 
 
 def check(
-    policy: Policy, chain: ChainFn, clips: int, view: View | None = None, progress: ProgressCallback | None = None
+    policy: Policy,
+    chain: ChainFn,
+    clips: int,
+    view: View | None = None,
+    progress: ProgressCallback | None = None,
+    reading: Reading = "repair",
 ) -> PolicyCheck:
     """Prompts a policy about the first `clips` easy samples of the val split.
 
-    view: (default: the policy's own). progress: called with (done, total) replies.
+    view: (default: the policy's own). progress: called with (done, total) replies. reading: of replies.
     Raises SettingsError for frames of a size at which the conventions cannot be distinguished.
     """
     view = resolve_view(policy, view)
@@ -92,17 +99,19 @@ def check(
     }
     parsed_replies: dict[Coordinates, int] = dict.fromkeys(CONVENTIONS, 0)
     failures: Counter[str] = Counter()
+    repairs: Counter[str] = Counter()
     for prompted in CONVENTIONS:
         for number, sample in enumerate(samples, start=1):
-            (outcome,) = run_chains([chain(sample, replace(view, coordinates=prompted))], policy)
+            (outcome,) = run_chains([chain(sample, replace(view, coordinates=prompted))], policy, reading=reading)
             check_frame_size(outcome)
-            outcomes = {parsed: parse_again(outcome, chain, sample, view, parsed) for parsed in CONVENTIONS}
+            outcomes = {parsed: parse_again(outcome, chain, sample, view, parsed, reading) for parsed in CONVENTIONS}
             for parsed, again in outcomes.items():
                 ious[prompted, parsed].append(target_iou(again, sample))
             if all(again.failure for again in outcomes.values()):
                 failures.update([outcome.failure or ""])
             else:
                 parsed_replies[prompted] += 1
+                repairs.update({name for again in outcomes.values() if not again.failure for name in again.repairs})
             if progress:
                 progress(CONVENTIONS.index(prompted) * clips + number, len(CONVENTIONS) * clips)
     return PolicyCheck(
@@ -112,6 +121,7 @@ def check(
         iou={pair: float(np.mean(values)) for pair, values in ious.items()},
         parse_rate={prompted: number / clips for prompted, number in parsed_replies.items()},
         failures=failures,
+        repairs=repairs,
     )
 
 
@@ -121,9 +131,12 @@ def easy_samples() -> Iterator[VideoSample]:
     return (one for one in samples if one.category == "referring" and one.truth and one.truth.num_objects == 1)
 
 
-def parse_again(outcome: Outcome, chain: ChainFn, sample: VideoSample, view: View, parsed: Coordinates) -> Outcome:
+def parse_again(
+    outcome: Outcome, chain: ChainFn, sample: VideoSample, view: View, parsed: Coordinates, reading: Reading
+) -> Outcome:
     """Returns the outcome of the same replies in another convention."""
-    (again,) = run_chains([chain(sample, replace(view, coordinates=parsed))], ScriptedPolicy(outcome.replies))
+    chains = [chain(sample, replace(view, coordinates=parsed))]
+    (again,) = run_chains(chains, ScriptedPolicy(outcome.replies), reading=reading)
     return again
 
 

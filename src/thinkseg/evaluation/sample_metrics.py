@@ -1,12 +1,13 @@
 """Rows of results.jsonl: the metrics of one expression's answer or masks.
 
     {"id": "clip/3", "category": "reasoning", "query": "the one that waits", "failure": null, "keyframe": 12,
-     "boxes": [[10.0, 20.0, 31.5, 40.0]], "replies": ["<think>...</answer>"],
+     "boxes": [[10.0, 20.0, 31.5, 40.0]], "replies": ["<think>...</answer>"], "repairs": [],
      "usage": {"prompt_tokens": 410, "completion_tokens": 96}, "seconds": {"policy": 0.4, "tracker": 0.2},
      "video": "clip", "annotation_run": "", "has_target": true, "num_scored_frames": 70,
      "j": 0.91, "f": 0.95, "intersection": 90210, "union": 98304, "is_empty": false, "r_k": 1.0, "r_s": 0.83}
 
-Masks that come as files have no keyframe, boxes, replies, usage, seconds or rewards; if they cannot be used,
+"repairs" are keys of `thinkseg.chains.repair.REPAIRS`; replies are as the policy wrote them.
+Masks that come as files have no keyframe, boxes, replies, repairs, usage, seconds or rewards; if they cannot be used,
 "failure_detail" says which file is the reason. Benchmarks with the merged masks
 of all annotated objects add "robustness_visa255" and "robustness_area"; ViCaS adds "ious" and "tracks". Masks are
 compared in annotated frames only. With a failure there are no masks, and all metrics of masks are 0. Without ground
@@ -118,6 +119,7 @@ def answer_fields(segmentation: Segmentation) -> Row:
         "keyframe": outcome.keyframe,
         "boxes": answer.boxes.tolist() if answer else [],
         "replies": list(outcome.replies),
+        "repairs": list(outcome.repairs),
         "usage": {"prompt_tokens": outcome.num_prompt_tokens, "completion_tokens": outcome.num_tokens},
         "seconds": dict(segmentation.seconds),
     }

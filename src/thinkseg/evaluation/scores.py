@@ -1,9 +1,10 @@
 """The content of scores.json: metrics by group, and the rules of the protocol that they follow.
 
     {"benchmark": "revos", "split": "valid", "protocol": "...", "videos": 416, "expressions": 9473, "skipped": 0,
-     "failures": {"invalid_tags": 3}, "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, ...}, ...}, ...}}
+     "failures": {"invalid_tags": 3}, "repaired": 12, "repairs": {"code_fence": 9, "single_quotes": 3}, "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, ...}, ...}, ...}}
 
-`thinkseg.evaluation.protocols.base` documents the metrics.
+`thinkseg.evaluation.protocols.base` documents the metrics. "repaired" counts answers that could be read after a repair,
+"repairs" how many of them have each repair of `thinkseg.chains.repair.REPAIRS`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from thinkseg import console
 from thinkseg.chains.parsing import explained
 from thinkseg.data.benchmarks.base import Benchmark
-from thinkseg.evaluation.aggregation import Estimate, compute_metrics, count_failures, expression_rows
+from thinkseg.evaluation.aggregation import Estimate, compute_metrics, count_failures, count_repairs, expression_rows
 from thinkseg.evaluation.predictions import MISSING, REASONS
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.storage.run_folder import Row
@@ -36,6 +37,7 @@ def aggregate(benchmark: Benchmark, rows: Sequence[Row], corrected: bool = False
     protocol = protocol_of(benchmark.name, rows, corrected)
     groups = nested(compute_metrics(rows, protocol.metrics))
     expressions = expression_rows(rows)
+    repaired, repairs = count_repairs(expressions)
     return {
         "benchmark": benchmark.name,
         "split": benchmark.split,
@@ -44,6 +46,8 @@ def aggregate(benchmark: Benchmark, rows: Sequence[Row], corrected: bool = False
         "expressions": len(expressions),
         "skipped": len(benchmark.expressions) - len(expressions),
         "failures": count_failures(expressions),
+        "repaired": repaired,
+        "repairs": repairs,
         "metrics": {group: {name: asdict(one) for name, one in metrics.items()} for group, metrics in groups.items()},
     }
 
@@ -63,6 +67,9 @@ def format_scores(scores: Mapping[str, Any]) -> str:
         effect = "score 0; but missing ones are skipped" if skips_missing else "score 0"
         counts = [(str(count), REASONS.get(name, explained(name))) for name, count in scores["failures"].items()]
         lines.append(console.table(("expressions", f"without masks, {effect}"), counts, numbers={0}))
+    if scores["repaired"]:
+        counts_by_name = ", ".join(f"{name} {count}" for name, count in scores["repairs"].items())
+        lines.append(f"read after repair: {scores['repaired']} of {scores['expressions']}: {counts_by_name}")
     if scores["skipped"]:
         lines.append(f"skipped because of issues of the data set: {scores['skipped']}")
     return "\n".join(lines)

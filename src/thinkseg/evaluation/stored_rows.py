@@ -43,6 +43,7 @@ class _ExpressionRow(_Row):
     category: str
     query: str
     failure: str | None
+    repairs: list[str] = []
     has_target: bool | None
     is_empty: bool
     intersection: PixelCount | None = None

@@ -1,6 +1,6 @@
 """The folder in which a `Segmentation` is saved.
 
-    answer.json     query, thinking, keyframe, boxes, raw replies, settings, versions, token usage, wall time
+    answer.json     query, thinking, keyframe, boxes, raw replies and their repairs, settings, versions, token usage, wall time
     masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source; named by
                     the index of the frame, or in a folder of frames as the frame's file (00001.png for 00001.jpg)
     masks.json      COCO RLE per object and frame
@@ -89,6 +89,7 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "keyframe": None if keyframe is None else {"index": keyframe, "seconds": video.time_of(keyframe)},
         "boxes": answer.boxes.tolist() if answer else [],
         "replies": list(result.outcome.replies),
+        "repairs": list(result.outcome.repairs),
         "settings": dict(settings),
         "versions": versions(),
         "usage": {
@@ -114,6 +115,8 @@ def format_result(result: Segmentation) -> str:
     if answer is None:
         return f'invalid reply: {explained(str(result.failure))}; see "replies" in answer.json'
     lines = [answer.thinking] if answer.thinking else []
+    if repairs := result.outcome.repairs:
+        lines.append(f"read after repair: {', '.join(repairs)}")
     if answer.keyframe is None:
         return "\n".join([*lines, "no such object"])
     seconds = video.time_of(answer.keyframe)

@@ -136,6 +136,7 @@ def _details(item: ReportItem) -> dict[str, str]:
     time = None if keyframe is None else sample.video.time_of(keyframe)
     return {
         "keyframe": "none" if keyframe is None else f"{keyframe}" + ("" if time is None else f" ({time:.2f} s)"),
+        "repairs": ", ".join(item.result.outcome.repairs) or MISSING,
         "boxes": _format_boxes(answer.boxes if answer else None),
         "ground-truth boxes": _format_boxes(_true_boxes(sample.truth, keyframe)),
         "R_k (keyframe)": format_score(row["r_k"]),

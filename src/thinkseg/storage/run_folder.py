@@ -115,7 +115,7 @@ class ResultFolder:
         compared = {*stored, *wanted}.difference(RECORDED, [FINGERPRINTS])
         if differing := sorted(key for key in compared if stored.get(key) != wanted.get(key)):
             changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
-            raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder")
+            raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder, or the earlier settings")
         if FINGERPRINTS not in stored and FINGERPRINTS in wanted:
             warn_unknown_inputs(self.out)
             replace_json({**stored, FINGERPRINTS: wanted[FINGERPRINTS]}, path)
@@ -166,7 +166,7 @@ def read_settings(out: Path) -> dict[str, Any]:
 
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Renames fields of earlier versions, so that their runs can resume."""
+    """Renames fields of earlier versions and adds those that they lack, so that their runs can resume."""
     if "asked" in settings:
         settings["category_weights"] = settings.pop("asked")
     view = settings.get("view")
@@ -174,6 +174,9 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
         view["label_unit"] = view.pop("clock")
     if isinstance(view, dict) and view.get("coordinates") in RENAMED_COORDINATES:
         view["coordinates"] = RENAMED_COORDINATES[view["coordinates"]]
+    if {"chain", "policy", "tracker"} <= settings.keys():
+        # Evaluations read replies strictly, before there was a choice.
+        settings.setdefault("reading", "strict")
     if "tells_boxes" in settings:
         settings["boxes_in_thinking"] = settings.pop("tells_boxes")
     return settings

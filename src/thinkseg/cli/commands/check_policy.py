@@ -40,11 +40,13 @@ def check_policy(
         loaded = options.load_policy(policy, progress, **settings)
         progress.show("prompting")
         view = asking.view(loaded)
-        found = check(loaded, chain, clips, view, progress)
+        found = check(loaded, chain, clips, view, progress, asking.reading)
     width, height = view.frame_wh
     print(f"{loaded.name}: IoU with the targets on {found.clips} clips, {view.num_frames} frames of {width}x{height}")
     print(found.table())
     print(found.verdict())
+    if found.repairs:
+        print(f"read after repair: {', '.join(f'{name} {count}' for name, count in found.repairs.items())}")
     if not found.matching:
         return WRONG
     best = found.matching[0]

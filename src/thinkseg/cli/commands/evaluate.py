@@ -44,7 +44,7 @@ def benchmark(
         progress.show("evaluating")
         scores = evaluate(
             opened,
-            Method(asking.chain, policy, tracker, asking.view(policy), batch_size),
+            Method(asking.chain, policy, tracker, asking.view(policy), batch_size, asking.reading),
             out,
             fps=fps,
             save_png=png,

@@ -97,12 +97,13 @@ def _answer(
         "frame_size": list(view.frame_wh),
         "overview_size": list(view.overview.frame_wh),
         "closeup_size": list(view.closeup.frame_wh),
+        "reading": asking.reading,
         **asking.settings(),
         "device": device_of(policy, tracker),
     }
     progress.show("prompting and tracking")
     sample = VideoSample(id=file.name, video=video, query=query)
-    return segment_sample(sample, chain, policy, tracker, view, progress), settings
+    return segment_sample(sample, chain, policy, tracker, view, progress, asking.reading), settings
 
 
 def _track(
