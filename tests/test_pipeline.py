@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thinkseg import models
-from thinkseg.chains import veason
+from thinkseg.chains import revseg, veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import batched, resolve_view, run_chains, segment, segment_sample, segment_samples
@@ -327,3 +327,33 @@ def test_run_chains_clears_the_policy_after_each_batch(script):
     with suppress(ModelError):
         run_chains([count_to(2), count_to(1)], Cleared(script), batch_size=1)
     assert calls == ([2, 3] if script else [1])
+
+
+FENCED = '```<think>it</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[0, 0, 4, 4]]}</answer>```'
+
+
+def test_run_chains_reads_strictly_unless_asked_to_repair(film):
+    def outcome(reply, **options):
+        (found,) = run_chains([veason(VideoSample("a", film(), "it"), VIEW)], ScriptedPolicy([reply]), **options)
+        return found
+
+    assert (outcome(FENCED).failure, outcome(FENCED).repairs) == ("invalid_tags", ())
+    repaired = outcome(FENCED, reading="repair")
+    assert (repaired.failure, repaired.keyframe, repaired.repairs) == (None, 0, ("outside_text",))
+    assert repaired.replies == (FENCED,)
+    # What is missing from an incomplete reply is unknown.
+    cut = outcome(Reply(FENCED, truncated=True), reading="repair")
+    assert (cut.failure, cut.repairs) == ("truncated", ())
+
+
+def test_run_chains_repairs_both_turns(film):
+    choice = '<think>it</think>[{"frame_idx": 1, "object description": "it"}]'
+    chains = [revseg(VideoSample("a", film(), "it"), VIEW)]
+    (outcome,) = run_chains(chains, ScriptedPolicy([choice, "at [0, 0, 4, 4]"]), reading="repair")
+    assert outcome.repairs == ("answer_tags", "outside_text", "bare_box")
+    assert outcome.answer.boxes.shape == (1, 4)
+
+
+def test_segment_unknown_reading_raises(film):
+    with pytest.raises(SettingsError, match="reading: 'loose' is not valid; give one of strict, repair"):
+        segment(film(), "it", reading="loose")

@@ -16,6 +16,7 @@ from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
 from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.evaluation.predictions import open_predictions
+from thinkseg.evaluation.scores import format_scores
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.types import View
 
@@ -355,3 +356,29 @@ def test_evaluate_two_turns_are_batched(question, run_samples, out):
     # The rewards of GRPO count the keyframe of a first reply whose second reply fails.
     assert (lines(out)[2]["r_k"], lines(out)[2]["r_s"]) == (1, 0)
     assert (metrics["N-acc"], metrics["T-acc"]) == (100, 50)
+
+
+FENCED = f"```json\n{LEFT}\n```"
+
+
+def test_evaluate_counts_repairs(run, out):
+    scores = run([LEFT, FENCED, NONE, "junk"])
+    assert (scores["repaired"], scores["repairs"]) == (1, {"outside_text": 1})
+    assert [row["repairs"] for row in lines(out)] == [[], ["outside_text"], [], []]
+    assert "read after repair: 1 of 4: outside_text 1" in format_scores(scores)
+    assert json.loads((out / "settings.json").read_text())["reading"] == "repair"
+
+
+def test_evaluate_folder_of_another_reading_raises(question, out, box_tracker):
+    def run(reading, replies):
+        policy = ScriptedPolicy(replies, view=VIEW)
+        return evaluate(benchmark_of([question("a")]), Method("veason", policy, box_tracker, reading=reading), out)
+
+    assert run("strict", [FENCED])["failures"] == {"invalid_tags": 1}
+    # Earlier versions read strictly and did not say so.
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings.pop("reading") == "strict"
+    (out / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(SettingsError, match="reading 'strict' -> 'repair'"):
+        run("repair", [])
+    assert run("strict", [])["failures"] == {"invalid_tags": 1}

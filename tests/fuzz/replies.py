@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from fuzzing import WrongError, check_message
 from mutation import RAW, mutated_json, mutated_text, written_json
 from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import select_frames
-from thinkseg.chains.parsing import REASONS, parse_answer, parse_boxes, parse_choice
+from thinkseg.chains.parsing import REASONS
+from thinkseg.chains.repair import ANSWER_FORM, BOXES_FORM, CHOICE_FORM, REPAIRS, repaired
 from thinkseg.errors import AnswerError
 from thinkseg.export.samples import ExportSettings, ground_truth
 from thinkseg.models.policies.scripted import ScriptedPolicy
@@ -24,7 +25,7 @@ from thinkseg.ops.masks import from_stacks
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import REWARDS, Prompt, Rollout
-from thinkseg.types import VideoSample, View
+from thinkseg.types import Outcome, Reading, VideoSample, View
 
 SHOWN = (0, 2, 5)
 TAGGED = "<think>it moves</think><answer>{}</answer>"
@@ -57,15 +58,33 @@ class Replies:
             self.truths[number, setting] = json.loads(json.dumps(ground_truth(prompt, shown, settings)))
         truth = self.truths[number, setting]
         replies = _veason(rng) if settings.chain == "veason" else _revseg(rng)
-        for parse in (parse_answer, parse_choice, parse_boxes):
-            _parse(parse, replies[0], shown)
-        (outcome,) = run_chains([CHAINS[settings.chain](prompt.sample, settings.view, SHOWN)], ScriptedPolicy(replies))
+        for form in (ANSWER_FORM, CHOICE_FORM, BOXES_FORM):
+            _parse(form.parse, replies[0], shown)
+            _parse(form.parse, repaired(replies[0], form, shown)[0], shown)
+        outcome, forgiving = (_outcome(prompt, settings, replies, reading) for reading in get_args(Reading))
+        _check_repairs(outcome, forgiving, replies)
         rollout = Rollout(prompt, outcome)
         copied = self.kit.parse_rollout(replies[: len(outcome.replies)], truth)
         if copied.failure != outcome.failure:
             raise WrongError(f"kit: {copied.failure}, thinkseg: {outcome.failure}: {replies!r}")
         for name, reward in self.kit.REWARDS.items():
             _compare(name, REWARDS[name].function(rollout), reward(copied, truth), replies)
+
+
+def _outcome(prompt: Prompt, settings: ExportSettings, replies: list[str], reading: Reading) -> Outcome:
+    chains = [CHAINS[settings.chain](prompt.sample, settings.view, SHOWN)]
+    (outcome,) = run_chains(chains, ScriptedPolicy(replies), reading=reading)
+    return outcome
+
+
+def _check_repairs(strict: Outcome, forgiving: Outcome, replies: list[str]) -> None:
+    """What is valid is not repaired and stays valid, and what becomes valid was repaired."""
+    if strict.failure is None and forgiving.failure:
+        raise WrongError(f"{forgiving.failure} after repair: {replies!r}")
+    if forgiving.failure is None and (strict.failure is None) == bool(forgiving.repairs):
+        raise WrongError(f"{strict.failure}, {forgiving.failure} after {forgiving.repairs}: {replies!r}")
+    if unknown := set(forgiving.repairs) - set(REPAIRS):
+        raise WrongError(f"unknown repairs {unknown}")
 
 
 def _compare(name: str, value: float | None, copied: float | None, replies: list[str]) -> None:

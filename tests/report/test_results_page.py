@@ -102,3 +102,9 @@ def test_write_page_second_turn_shows_prompt_and_reply(item, write):
     second_turn = "<p>Find &lt;it&gt;.</p><pre>[the &lt;boxes&gt;]</pre>"
     assert second_turn not in write(one)
     assert second_turn in write(two)
+
+
+def test_write_page_names_repairs(item, write):
+    one = item("star", FOUND)
+    outcome = replace(one.result.outcome, repairs=("code_fence", "bare_box"))
+    assert "code_fence, bare_box" in write(replace(one, result=replace(one.result, outcome=outcome)))
