@@ -62,6 +62,12 @@ def test_describe_invalid_reply_names_reason_and_file(result):
     assert text == f'invalid reply: {explained("invalid_json")}; see "replies" in answer.json'
 
 
+def test_format_result_names_repairs(result):
+    one = replace(result, outcome=replace(result.outcome, repairs=("code_fence",)))
+    assert "read after repair: code_fence\nkeyframe 2" in format_result(one)
+    assert answer_record(one, {})["repairs"] == ["code_fence"]
+
+
 def test_write_result_reads_each_frame_once_in_order(result, tmp_path):
     steps = []
     write_result(result, tmp_path / "out", {}, progress=lambda done, total: steps.append((done, total)))
