@@ -1,6 +1,7 @@
 """Replies close to the form of their turn, repaired by name; ambiguous and hostile ones, which stay as they are."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,3 +249,8 @@ def test_repaired_long_text_is_answered(junk):
     for form in FORMS:
         for whole in (text, tagged(text), tagged(text[:16_000])):
             repaired(whole, form, SHOWN)
+
+
+def test_repairs_are_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")
+    assert [name for name, meaning in REPAIRS.items() if f"| `{name}` | {meaning} |" not in text] == []
