@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinkseg.chains.frames import Shown
-from thinkseg.chains.parsing import MAX_BOXES, Choice, parse_answer, parse_boxes, parse_choice, write_answer, write_boxes
+from thinkseg.chains.parsing import (
+    MAX_BOXES,
+    Choice,
+    parse_answer,
+    parse_boxes,
+    parse_choice,
+    write_answer,
+    write_boxes,
+)
 from thinkseg.chains.repair import ANSWER_FORM, BOXES_FORM, CHOICE_FORM, REPAIRS, repaired
 from thinkseg.errors import AnswerError
 
@@ -190,7 +198,7 @@ def test_repaired_python_none_is_no_target():
 def test_repaired_quotes_in_single_quotes_stay_in_the_text():
     body = r"""[{'frame_idx': 1, 'object description': 'the \'red\' "one", \u00e9, None'}]"""
     read, repairs = repaired(tagged(body), CHOICE_FORM, SHOWN)
-    assert (parse_choice(read, SHOWN).description, repairs) == ('the \'red\' "one", é, None', ("single_quotes",))
+    assert (parse_choice(read, SHOWN).description, repairs) == ("the 'red' \"one\", é, None", ("single_quotes",))
 
 
 def test_repaired_thinking_with_tags_is_escaped():
@@ -243,7 +251,9 @@ def test_repaired_any_text_raises_only_answer_error(text):
             pass
 
 
-@pytest.mark.parametrize("junk", [*PARTS, "\\'", '"\\', ", ", "{'", "<answer>{}</answer>", "```[]```", "(((", "frame 1"])
+@pytest.mark.parametrize(
+    "junk", [*PARTS, "\\'", '"\\', ", ", "{'", "<answer>{}</answer>", "```[]```", "(((", "frame 1"]
+)
 def test_repaired_long_text_is_answered(junk):
     text = junk * (500_000 // len(junk))
     for form in FORMS:

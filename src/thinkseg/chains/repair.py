@@ -355,7 +355,9 @@ def _with_area(boxes: list[list[Any]], shown: Shown, found: set[str]) -> list[li
     """Leaves out boxes without area, unless all are. Others than finite numbers are left to the parser."""
     if any(type(side) is not float or not np.isfinite(side) for box in boxes for side in box):
         return boxes
-    good = [box for box, has_area in zip(boxes, have_area(np.array(boxes).reshape(-1, 4), shown), strict=True) if has_area]
+    good = [
+        box for box, has_area in zip(boxes, have_area(np.array(boxes).reshape(-1, 4), shown), strict=True) if has_area
+    ]
     if not good or len(good) == len(boxes):
         return boxes
     found.add("zero_area_box")

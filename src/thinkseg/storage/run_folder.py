@@ -115,7 +115,9 @@ class ResultFolder:
         compared = {*stored, *wanted}.difference(RECORDED, [FINGERPRINTS])
         if differing := sorted(key for key in compared if stored.get(key) != wanted.get(key)):
             changes = ", ".join(f"{key} {stored.get(key)!r} -> {wanted.get(key)!r}" for key in differing)
-            raise SettingsError(f"{self.out} has results of other settings ({changes}): choose another folder, or the earlier settings")
+            raise SettingsError(
+                f"{self.out} has results of other settings ({changes}): choose another folder, or the earlier settings"
+            )
         if FINGERPRINTS not in stored and FINGERPRINTS in wanted:
             warn_unknown_inputs(self.out)
             replace_json({**stored, FINGERPRINTS: wanted[FINGERPRINTS]}, path)
