@@ -1,8 +1,8 @@
 """Repairs replies that are not in the exact form of their turn but can be read without guessing.
 
-In: a reply, the form that its turn asks for, and the frames shown. Out: a text in that form, and the names of the repairs.
-The parser of `thinkseg.chains.parsing` reads the text, so that there is one parser. A reply that it reads as it is stays
-as it is. So does one with two answers that differ, or two keyframes, and one that cannot be read: its parser says why.
+In: a reply, the form that its turn asks for, and the frames shown. Out: a text in that form, and the names of the
+repairs. The parser of `thinkseg.chains.parsing` reads the text, so that there is one parser. A reply that it reads as it
+is stays as it is. So does one that cannot be read, or has two answers that differ: its parser says why.
 
 Replies are untrusted text of any length. Time and memory are linear in their length.
 """
@@ -297,7 +297,7 @@ def _take(fields: dict[str, Any], names: Sequence[str], found: set[str]) -> Any:
 
 
 def _drop(fields: dict[str, Any], rivals: Sequence[str], found: set[str]) -> None:
-    """Leaves out further fields. Raises ValueError if one may be another answer: it has such a name and no plain text."""
+    """Leaves out further fields. Raises ValueError if one may be another answer, by its name and value."""
     for name, value in fields.items():
         is_text = value is None or (isinstance(value, str) and not any(map(str.isdigit, value)))
         if not is_text and any(word in _plain(name) for word in rivals):

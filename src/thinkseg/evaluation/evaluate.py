@@ -72,7 +72,7 @@ class Method:
         return resolve_view(self.policy, self.view)
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides the results, as plain JSON values. Raises SettingsError for an unknown chain, view or reading."""
+        """Returns what decides the results, as plain JSON values. Raises SettingsError for an invalid choice."""
         check_reading(self.reading)
         chain = get_chain(self.chain)
         names = {"chain": self.chain, "policy": self.policy.name, "tracker": self.tracker.name}

@@ -1,7 +1,8 @@
 """The content of scores.json: metrics by group, and the rules of the protocol that they follow.
 
     {"benchmark": "revos", "split": "valid", "protocol": "...", "videos": 416, "expressions": 9473, "skipped": 0,
-     "failures": {"invalid_tags": 3}, "repaired": 12, "repairs": {"code_fence": 9, "single_quotes": 3}, "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, ...}, ...}, ...}}
+     "failures": {"invalid_tags": 3}, "repaired": 12, "repairs": {"code_fence": 9, "single_quotes": 3},
+     "metrics": {"referring": {"J": {"value": 51.2, "low": 49.9, ...}, ...}, ...}}
 
 `thinkseg.evaluation.protocols.base` documents the metrics. "repaired" counts answers that could be read after a repair,
 "repairs" how many of them have each repair of `thinkseg.chains.repair.REPAIRS`.

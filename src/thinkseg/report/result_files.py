@@ -1,6 +1,6 @@
 """The folder in which a `Segmentation` is saved.
 
-    answer.json     query, thinking, keyframe, boxes, raw replies and their repairs, settings, versions, token usage, wall time
+    answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time
     masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source; named by
                     the index of the frame, or in a folder of frames as the frame's file (00001.png for 00001.jpg)
     masks.json      COCO RLE per object and frame
