@@ -1,8 +1,8 @@
 """Repairs replies that are not in the exact form of their turn but can be read without guessing.
 
 In: a reply, the form that its turn asks for, and the frames shown. Out: a text in that form, and the names of the
-repairs. The parser of `thinkseg.chains.parsing` reads the text, so that there is one parser. A reply that it reads as it
-is stays as it is. So does one that cannot be read, or has two answers that differ: its parser says why.
+repairs. The parser of `thinkseg.chains.parsing` reads the text, so that there is one parser. A reply that it reads is
+not changed; neither is one that cannot be read, or has two answers that differ: its parser says why.
 
 Replies are untrusted text of any length. Time and memory are linear in their length.
 """
