@@ -286,7 +286,7 @@ def _to_source(written: np.ndarray, shown: Shown) -> np.ndarray:
 def have_area(written: np.ndarray, shown: Shown) -> np.ndarray:
     """Returns which boxes in the policy's coordinates, finite float64 (N, 4), have an area in the frame, bool (N,)."""
     boxes = _clipped(written, shown)
-    return (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+    return np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
 
 
 def _clipped(written: np.ndarray, shown: Shown) -> np.ndarray:
