@@ -8,7 +8,7 @@ from itertools import groupby
 import pytest
 from rich.console import Console
 
-from thinkseg.console import Meter, Progress, TimeLeft, duration, table
+from thinkseg.console import Meter, Progress, TimeLeft, duration, say, table
 
 LINES = [("referring", "the [bold] one", "51.2 [49.9, 52.4]"), ("", "", "-")]
 
@@ -237,3 +237,8 @@ def test_time_left_first_call_late_ignores_rows_before(clock):
 )
 def test_duration_is_rounded(seconds, words):
     assert duration(seconds) == words
+
+
+def test_say_path_with_control_characters_is_one_line(capsys):
+    say("wrote a\rb\x1b[2J")
+    assert capsys.readouterr().out == "wrote a b\\x1b[2J\n"

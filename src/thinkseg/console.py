@@ -112,6 +112,11 @@ def _live_line() -> Live:
     )
 
 
+def say(text: str) -> None:
+    """Prints one line to standard output, in which a path cannot control a terminal."""
+    print(one_line(text))
+
+
 def warn(text: str) -> None:
     """Prints a line to standard error."""
     print(f"thinkseg: {text}", file=sys.stderr)

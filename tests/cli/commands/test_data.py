@@ -75,6 +75,7 @@ def test_a_broken_list_is_an_error_even_when_going_on(root, capsys):
     [
         (["--split", "best"], "unknown split 'best'; must be one of"),
         (["--root", "nowhere"], ": cannot be read"),
+        (["--root", "9" * 5000], "File name too long"),
     ],
 )
 @pytest.mark.parametrize("name", FILE_BENCHMARKS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import choice, command, flag, new_group, option, suggested
-from thinkseg.console import Progress, TimeLeft
+from thinkseg.console import Progress, TimeLeft, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import ModelError, SettingsError
 
@@ -186,7 +186,7 @@ def _annotate(
             progress.show("writing the page")
             write_review(made.verifications, out, f"Reasoning on {title}, by {annotator.name}")
     print(_summary(made, drawn, costs))
-    print(f"wrote {out}")
+    say(f"wrote {out}")
     return _status(made, len(drawn) - made.num_unreadable)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import command, flag, new_group, option
-from thinkseg.console import Progress
+from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, check_not_empty, open_benchmark
 from thinkseg.errors import DatasetError, one_line
 
@@ -49,7 +49,7 @@ def shapes(
         progress.show("writing clips")
         indices = range(start, start + count)
         num_questions = write_dataset(folder, split, indices, size_wh=size, num_questions=questions, progress=progress)
-    print(f"wrote {count} clips with {num_questions} questions to {out}")
+    say(f"wrote {count} clips with {num_questions} questions to {out}")
     return 0
 
 

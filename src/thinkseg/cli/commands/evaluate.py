@@ -6,7 +6,7 @@ from typing import Annotated
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import flag, new_group
-from thinkseg.console import Progress
+from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS
 
 app = new_group("evaluate", "score a policy on a data set", "Scores a policy on a data set.", "DATASET")
@@ -54,7 +54,7 @@ def benchmark(
         )
     print(format_scores(scores))
     options.print_issues(opened)
-    print(f"wrote {out / 'scores.json'}")
+    say(f"wrote {out / 'scores.json'}")
     return 0
 
 

@@ -12,7 +12,7 @@ import typer
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import chosen_argument, command, new_group, option, path, text
-from thinkseg.console import Progress
+from thinkseg.console import Progress, say
 from thinkseg.data import FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS
@@ -151,7 +151,7 @@ def _export(
         add_entry(settings.info, _name(settings), settings.out)
     for reason, count in result.skipped.items():
         print(f"skipped, {reason}: {count}")
-    print(f"wrote {result.written} questions to {settings.out}")
+    say(f"wrote {result.written} questions to {settings.out}")
     return 0
 
 

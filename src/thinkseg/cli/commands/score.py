@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import new_group, option
-from thinkseg.console import Progress
+from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import SettingsError
 
@@ -100,7 +100,7 @@ def submit(
         unusable = write_submission(opened, predictions, out, progress)
     if unusable:
         print(f"empty masks where the reply could not be used: {unusable} of {len(opened.expressions)} expressions")
-    print(f"wrote {out}")
+    say(f"wrote {out}")
     return 0
 
 

@@ -11,7 +11,7 @@ import typer
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import argument, command, option, path
-from thinkseg.console import Progress
+from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def segment(
         progress.show("writing")
         without_overlay = write_files(result, folder, settings, progress)
     print(format_result(result))
-    print(f"wrote {out}")
+    say(f"wrote {out}")
     if without_overlay:
         print(one_line(f"overlay.mp4 is missing: {without_overlay}"), file=sys.stderr)
     return UNUSABLE if result.failure else 0

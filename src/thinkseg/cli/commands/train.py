@@ -9,6 +9,7 @@ import typer
 
 from thinkseg.cli import options
 from thinkseg.cli.declare import argument, command, new_group, option, path, text
+from thinkseg.console import say
 
 app = new_group("train", "train a policy", "Trains a policy according to a recipe.", "METHOD")
 ablation = typer.Typer()
@@ -87,5 +88,5 @@ def ablate(
     for folder in filter(None, (out, runs)):
         check_folder(folder)
     print(ablate(file, out, runs, say=print))
-    print(f"wrote {out / 'table.txt'}")
+    say(f"wrote {out / 'table.txt'}")
     return 0

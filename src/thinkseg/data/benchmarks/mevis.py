@@ -12,6 +12,7 @@ of `valid` and `test` have only "exp", and no mask_dict.json: the server hides t
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +37,12 @@ def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
 def load_v2(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """Opens a split of version 2, which has other expressions for the same videos and masks."""
     paths = [root / split / name for name in V2_LISTS]
-    return _load("mevis-v2", root, split, next(filter(Path.exists, paths), paths[0]), issues)
+    return _load("mevis-v2", root, split, next(filter(os.path.exists, paths), paths[0]), issues)
 
 
 def _load(name: str, root: Path, split: str, path: Path, issues: DatasetIssues) -> Benchmark:
     frames, masks = root / split / "JPEGImages", root / split / "mask_dict.json"
-    required, has_masks = split in WITH_TRUTH, masks.exists()
+    required, has_masks = split in WITH_TRUTH, os.path.exists(masks)
     read = partial(_expression, required=required, has_masks=has_masks)
     videos, expressions = read_listing(read_json(path)["videos"].values(), read, issues)
     files: Files = RleFiles(frames, MaskFile(masks, opens="[")) if required or has_masks else JpegFolders(frames)

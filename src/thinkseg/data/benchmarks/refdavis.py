@@ -18,6 +18,7 @@ neither object nor background.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,7 +56,7 @@ def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     An expression's `annotation_run` is "anno_0" to "anno_3".
     """
     original = root / "davis_text_annotations"
-    if original.exists() and not (root / "meta_expressions").exists():
+    if os.path.exists(original) and not os.path.exists(root / "meta_expressions"):
         davis = root / "DAVIS"
         files = LabelFiles(davis / "JPEGImages" / "480p", davis / "Annotations_unsupervised" / "480p")
         listing, objects = _convert(original, davis, split, issues), None
