@@ -5,7 +5,7 @@ import pytest
 
 from thinkseg.ops.masks import empty, from_stacks
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.veason import boxes, consistency, keyframe, matched_boxes
+from thinkseg.rewards.veason import boxes, consistency, keyframe, keyframe_first, matched_boxes
 
 UPPER, LOWER = (0, 0, 2, 1), (2, 3, 4, 4)
 """The two targets in frame 1."""
@@ -15,6 +15,18 @@ UPPER, LOWER = (0, 0, 2, 1), (2, 3, 4, 4)
 def test_keyframe_is_area_over_largest_area_shown(two, choose, chosen, expected):
     # Frame 2 has the largest area but is not shown, so it is neither the maximum nor a valid choice.
     assert keyframe(choose(two, chosen, (0, 0, 1, 1))) == expected
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(0, 1.0), (1, 0.0), (3, 0.0), (2, 0.0)])
+def test_keyframe_first_is_1_in_first_frame_with_target(two, choose, chosen, expected):
+    assert keyframe_first(choose(two, chosen, UPPER)) == expected
+
+
+def test_keyframe_first_skips_frames_without_target(two, choose):
+    late = Prompt(
+        replace(two.sample, truth=from_stacks(np.arange(4).reshape(1, 4, 1, 1) * np.ones((4, 4)) > 0)), (0, 1, 3)
+    )
+    assert [keyframe_first(choose(late, frame, UPPER)) for frame in (0, 1, 3)] == [0.0, 1.0, 0.0]
 
 
 def test_keyframe_invalid_boxes_still_scores(two, fail):

@@ -13,7 +13,7 @@ from thinkseg.errors import SettingsError
 from thinkseg.rewards.reply_format import format_graded, format_strict
 from thinkseg.rewards.revseg import box_hit, keyframe_present, keyframe_soft
 from thinkseg.rewards.rollout import Prompt, RewardFunction, Rollout
-from thinkseg.rewards.veason import boxes, consistency, keyframe
+from thinkseg.rewards.veason import boxes, consistency, keyframe, keyframe_first
 
 __all__ = ["REWARDS", "Prompt", "Reward", "RewardFunction", "Rollout", "checked_weights"]
 
@@ -38,6 +38,7 @@ REWARDS: dict[str, Reward] = {
     "keyframe_soft": Reward(keyframe_soft, "r_t", REVSEG),
     "keyframe_present": Reward(keyframe_present, "r_t", REVSEG),
     "box_hit": Reward(box_hit, "r_s", REVSEG),
+    "keyframe_first": Reward(keyframe_first, "R_k", VEASON),
 }
 """All rewards, by the name that has a weight in a recipe."""
 

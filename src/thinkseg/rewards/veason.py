@@ -20,6 +20,15 @@ def keyframe(rollout: Rollout, frame: int) -> float:
 
 
 @target_reward
+def keyframe_first(rollout: Rollout, frame: int) -> float:
+    """[k is the first t in T with |G(t)| > 0].
+
+    Source: "grounding only" in table 6 of Veason-R1, where that frame is fixed as keyframe.
+    """
+    return float(frame == min(shown for shown, area in rollout.prompt.areas.items() if area))
+
+
+@target_reward
 def boxes(rollout: Rollout, frame: int) -> float:
     """R_s = (sum of IoU over the one-to-one matching of P with B(k)) / max(|P|, |B(k)|).
 

@@ -5,6 +5,7 @@ The fields that `training.sft.recipe` and `training.grpo.recipe` share are here.
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -151,11 +152,13 @@ class ModelRecipe(Settings):
 class OptimizationRecipe(Settings):
     """Settings of the updates, named as in `transformers.TrainingArguments`.
 
+    steps, epochs: the length, by one of the two. Epochs need data of a known size; `resolved` converts them to steps.
     optimizer: see `training.optimizers`. warmup_steps: below 1, a fraction of all steps.
     gradient_checkpointing: takes less memory and more time.
     """
 
-    steps: Count
+    steps: Count | None = None
+    epochs: Rate | None = None
     learning_rate: Rate
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr_scheduler_type: Scheduler = "cosine"
@@ -164,6 +167,28 @@ class OptimizationRecipe(Settings):
     max_grad_norm: Rate = 1.0
     gradient_checkpointing: bool = False
     save_steps: Count = 200
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either `steps` or `epochs`")
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps of a recipe that is `resolved`."""
+        if self.steps is None:
+            raise RuntimeError("the recipe has epochs, which are not resolved yet")
+        return self.steps
+
+    def resolved(self, size: int, per_step: int) -> Self:
+        """Returns the same settings with steps instead of epochs, rounded up.
+
+        size: number of samples of an epoch. per_step: samples of a step.
+        """
+        if self.epochs is None:
+            return self
+        return self.model_copy(update={"steps": math.ceil(self.epochs * size / per_step), "epochs": None})
 
 
 class RunRecipe(Settings):

@@ -20,7 +20,7 @@ from thinkseg.demonstrations import open_cot_set
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.model_stats import ModelStats
 from thinkseg.training.sft.data import KINDS, Mixture
-from thinkseg.training.sft.recipe import DataKind, Stage
+from thinkseg.training.sft.recipe import COT_KINDS, DataKind, Stage
 from thinkseg.types import Dialogue, Turn, VideoSample, View
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ CHARS_PER_TOKEN = 3.0
 
 SAMPLED_CLIPS = 6
 """Clips per kind of data that are searched for the longest row."""
+
+UNTRUNCATED: dict[DataKind, DataKind] = {"keyframe_only": "traces", "cot_keyframe_only": "cot"}
+"""Kinds of data that would need a tokenizer to truncate replies, and the kinds they truncate."""
 
 QUESTION = "the animal that changes direction after it is overtaken by the others"
 """A query of the typical length in benchmarks."""
@@ -47,7 +50,7 @@ class RowSize:
 
 def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None) -> RowSize:
     """Returns the longest row among samples of a stage's data. The samples are generated, but not encoded."""
-    cot = open_cot_set(cot_set, view) if cot_set and "cot" in stage.data else None
+    cot = open_cot_set(cot_set, view) if cot_set and COT_KINDS & stage.data.keys() else None
     mixture = Mixture(
         cast("Encoder", None),
         view,
@@ -59,8 +62,7 @@ def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None
         category_weights=stage.category_weights,
         noise_word_rate=stage.noise_word_rate,
     )
-    # keyframe_only truncates traces, which would need a tokenizer.
-    kinds: set[DataKind] = {"traces" if kind == "keyframe_only" else kind for kind in stage.data}
+    kinds = {UNTRUNCATED.get(kind, kind) for kind in stage.data}
     samples = (KINDS[kind](mixture, at, np.random.default_rng(at)) for kind in kinds for at in range(SAMPLED_CLIPS))
     return max((packed_row(dialogues, model) for dialogues in samples if dialogues), key=lambda row: row.tokens)
 

@@ -88,7 +88,7 @@ def training_arguments(
     own["activation_checkpointing" if is_renamed else "gradient_checkpointing"] = gradient_checkpointing
     return TrainingArguments(
         output_dir=str(folder),
-        max_steps=settings.steps,
+        max_steps=settings.num_steps,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=settings.warmup_steps,

@@ -62,6 +62,13 @@ def test_load_grpo_recipe_takes_trackers_of_folders_and_hub(tmp_path: Path) -> N
         assert recipe.tracker == tracker
 
 
+def test_load_grpo_recipe_epochs_of_shapes_raise(tmp_path: Path) -> None:
+    endless = {"steps": None, "epochs": 1.0, "data": [{"name": "shapes"}]}
+    with pytest.raises(SettingsError, match="`epochs` need data of a known size, and shapes have none; give `steps`"):
+        load(tmp_path, GOOD | endless)
+    assert load(tmp_path, GOOD | {"steps": None, "epochs": 0.5}).resolved(100, 16).steps == 4
+
+
 def test_load_grpo_recipe_unused_tracker_is_not_checked(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD | {"tracker": "anything"}).tracker == "anything"
 
@@ -89,6 +96,7 @@ def test_load_grpo_recipe_reads_bundled_recipes(path: Path) -> None:
     ("where", "value", "message"),
     [
         ("steps", 0, "steps: must be greater than 0; got 0"),
+        ("epochs", 1, "give either `steps` or `epochs`"),
         ("num_generations", 1, "num_generations: must be greater than or equal to 2; got 1"),
         ("beta", -0.1, "beta: must be greater than or equal to 0; got -0.1"),
         ("temperature", 0, "temperature: must be greater than or equal to 0.001; got 0"),

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import yaml
 
-from recipefiles import changed_recipe
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.candidates import AnnotationSource
@@ -98,6 +97,33 @@ def test_labels_cover_reply_only(cot: CotSet, encoder: Encoder) -> None:
     assert trained.removesuffix("<|im_end|>").endswith("</answer>")
 
 
+def test_cot_answers_have_no_thinking(cot: CotSet) -> None:
+    (dialogue,) = KINDS["cot_answers"](mixture(cot, None), 30, np.random.default_rng(0))
+    (full,) = KINDS["cot"](mixture(cot, None), 30, np.random.default_rng(0))
+    assert str(dialogue[1]).startswith("<think></think><answer>")
+    assert str(full[1]).endswith(str(dialogue[1]).removeprefix("<think>"))
+
+
+def test_cot_keyframe_only_ends_before_boxes(cot: CotSet, encoder: Encoder) -> None:
+    dialogues = [
+        KINDS["cot_keyframe_only"](mixture(cot, encoder), 30 + at, np.random.default_rng(0)) for at in range(5)
+    ]
+    ends = [str(reply).partition("<answer>")[2] for ((_, reply),) in dialogues]
+    assert any(end.startswith('{"keyframe_timestamp": ') and "}" not in end for end in ends)
+    assert all("[[" not in end for end in ends)
+
+
+def test_train_epochs_are_saved_as_steps(root: Path, cot: CotSet, qwen2_5: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(root, qwen2_5)
+    stage = recipe.stages[0].model_copy(update={"steps": None, "epochs": 1.0, "data": {"cot_answers": 1.0}})
+    recipe = recipe.model_copy(update={"stages": (stage,)})
+    train(recipe, tmp_path)
+    (saved,) = json.loads((tmp_path / "recipe.json").read_text())["stages"]
+    assert (saved["steps"], "epochs" in saved) == (-(-len(cot.samples) // 2), False)
+    assert load_recipe(tmp_path / "recipe.json").stages[0].steps == saved["steps"]
+    assert train(recipe, tmp_path) == tmp_path / "model"  # the same length on resuming
+
+
 def test_train_on_set_changes_weights_and_logs_loss(root: Path, qwen2_5: Path, tmp_path: Path) -> None:
     made = train(recipe_for(root, qwen2_5), tmp_path)
     assert changed(qwen2_5, made)
@@ -147,14 +173,6 @@ def test_load_recipe_cot_set_must_match_data(tmp_path: Path, kind: str, cot_set:
     path.write_text(yaml.safe_dump({**CONTENT, "stages": stages, "cot_set": cot_set}))
     with pytest.raises(SettingsError, match="`cot_set` is required for the data `cot`, and only for it"):
         load_recipe(path)
-
-
-def test_cot_recipe_differs_from_veason_in_data_only() -> None:
-    folder = Path(__file__).parents[3] / "recipes"
-    ours, theirs = load_recipe(folder / "cot-sft.yaml"), load_recipe(folder / "veason-3b-sft.yaml")
-    assert ours.cot_set == "runs/cot-revos"
-    stages = tuple(changed_recipe(stage, data={"traces": 1.0}) for stage in ours.stages)
-    assert changed_recipe(ours, cot_set=None, stages=stages) == theirs
 
 
 def test_train_edited_set_or_model_raises(root: Path, qwen2_5: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
 from thinkseg.ops.boxes import iou_matrix
 from thinkseg.training.packing import PackedRow, pack
 from thinkseg.training.sft.data import BATCHES_PER_POOL, KINDS, Mixture, corpus
+from thinkseg.training.sft.recipe import COT_KINDS
 from thinkseg.types import Answer, Dialogue, Turn, View
 from tinymodels import labelled_text, taught_text
 
@@ -51,7 +52,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"cot"}))  # "cot" is tested in test_cot_training.py
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - COT_KINDS))  # tested in test_cot_training.py
 def test_getitem_depends_on_index_only(encoder: Encoder, kind: str) -> None:
     first, again = (mixture(encoder, kind_weights={kind: 1.0}) for _ in range(2))
     rows = [first[i] for i in range(3)]

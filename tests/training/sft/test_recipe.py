@@ -79,7 +79,19 @@ def test_veason_sft_recipe_has_published_settings(size: str) -> None:
     assert (recipe.model.lora.rank, recipe.frame_wh, len(recipe.stages)) == (8, (560, 560), 1)
     stage = recipe.stages[0]
     assert (stage.learning_rate, stage.lr_scheduler_type, stage.gradient_accumulation_steps) == (1e-4, "cosine", 8)
-    assert stage.steps * stage.batch_size * stage.gradient_accumulation_steps * stage.questions_per_clip == 5800
+    assert (stage.epochs, stage.batch_size, stage.resolved(5800, 8).steps) == (1, 1, 725)
+
+
+@pytest.mark.parametrize(("epochs", "size", "steps"), [(1, 16, 2), (1, 17, 3), (0.5, 16, 1), (2, 3, 1)])
+def test_resolved_epochs_become_steps_rounded_up(epochs: float, size: int, steps: int) -> None:
+    stage = Stage(
+        name="a", objective="causal_lm", epochs=float(epochs), batch_size=8, learning_rate=1.0, data={"cot": 1.0}
+    )
+    resolved = stage.resolved(size, 8)
+    assert (resolved.num_steps, resolved.epochs) == (steps, None)
+    assert resolved.resolved(100, 1) == resolved
+    with pytest.raises(RuntimeError):
+        _ = stage.num_steps
 
 
 @pytest.mark.parametrize(
@@ -117,7 +129,7 @@ def test_veason_sft_recipe_has_published_settings(size: str) -> None:
         ("stages", [], "stages: must have at least one item"),
         ("stages", {"name": "sft"}, "stages: must be a list; got {'name': 'sft'}"),
         ("stages.0", "sft", "stages.0: must be a mapping of fields; got 'sft'"),
-        ("stages.0", {"name": "sft"}, "stages.sft.steps: missing; add it; stages.sft.learning_rate: missing"),
+        ("stages.0", {"name": "sft"}, "stages.sft.learning_rate: missing; add it; stages.sft.objective: missing"),
         ("stages.0.name", "a/b", "stages.a/b.name: must be one word"),
         ("stages.0.name", "", "stages.0.name: must be one word"),
         ("stages.0.name", "a\nb", "stages.0.name: must be one word"),
@@ -143,6 +155,13 @@ def test_veason_sft_recipe_has_published_settings(size: str) -> None:
                 "save_steps",
                 "learning_rate",
             )
+        ),
+        ("stages.0.epochs", 1, "stages.sft: give either `steps` or `epochs`"),
+        ("stages.0.steps", None, "stages.sft: give either `steps` or `epochs`"),
+        (
+            "stages.0",
+            {**GOOD["stages"][0], "steps": None, "epochs": 1},
+            "stages.sft: `epochs` need data of a known size",
         ),
         ("stages.0.steps", 2.5, "stages.sft.steps: must be an integer; got 2.5"),
         ("stages.0.learning_rate", "fast", "stages.sft.learning_rate: must be a number; got 'fast'"),

@@ -185,6 +185,15 @@ def keyframe(rollout: Rollout, truth: Truth) -> float | None:
     return _target_reward(rollout, truth, lambda frame: truth["areas"][frame] / max(truth["areas"]))
 
 
+def keyframe_first(rollout: Rollout, truth: Truth) -> float | None:
+    """R_k of the ablation: 1 if the chosen frame is the first of those shown in which a target is visible, else 0."""
+
+    def measure(frame: int) -> float:
+        return float(frame == next(shown for shown, area in enumerate(truth["areas"]) if area))
+
+    return _target_reward(rollout, truth, measure)
+
+
 def boxes(rollout: Rollout, truth: Truth) -> float | None:
     """R_s: sum of IoU over the one-to-one matching of predicted and true boxes / larger number of boxes."""
 
@@ -232,6 +241,7 @@ REWARDS: dict[str, Callable[[Rollout, Truth], float | None]] = {
     "format": format_strict,
     "format_graded": format_graded,
     "keyframe": keyframe,
+    "keyframe_first": keyframe_first,
     "boxes": boxes,
     "keyframe_soft": keyframe_soft,
     "keyframe_present": keyframe_present,

@@ -42,6 +42,11 @@ class PromptDataset:
             self._expressions += [(benchmark, expression) for expression in usable]
         self._order: tuple[int, np.ndarray] | None = None
 
+    @property
+    def epoch_size(self) -> int:
+        """The number of expressions; 0 for shapes, which are endless."""
+        return len(self._expressions)
+
     def fingerprint(self) -> dict[str, str]:
         """Returns the fingerprint of each benchmark, see `DataFingerprint`; the recipe alone defines shapes."""
         benchmarks = dict.fromkeys(benchmark for benchmark, _ in self._expressions)

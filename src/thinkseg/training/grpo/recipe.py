@@ -110,6 +110,12 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
         return rewards
 
     @model_validator(mode="after")
+    def _check_epochs(self) -> Self:
+        if self.epochs and self.data[0].name == "shapes":
+            raise ValueError("`epochs` need data of a known size, and shapes have none; give `steps`")
+        return self
+
+    @model_validator(mode="after")
     def _check_tracker(self) -> Self:
         if self.rewards.get("consistency"):
             try:

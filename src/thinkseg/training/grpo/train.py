@@ -55,6 +55,7 @@ def train(recipe: GrpoRecipe, out: str | Path) -> Path:
     out = Path(out)
     done = out / "model"
     prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+    recipe = recipe.resolved(prompts.epoch_size, recipe.prompts_per_step)
     reads_tracker = recipe.rewards.get("consistency") and recipe.tracker != "flow"
     inputs = {
         "policy": checkpoint_fingerprint(resolve_model(str(recipe.model.name))),
@@ -112,7 +113,7 @@ def _trainer(recipe: GrpoRecipe, out: Path, step: GrpoStep) -> Trainer:
         step,
         model=step.model,
         args=arguments,
-        train_dataset=_PromptIndices(recipe.steps * recipe.prompts_per_step),
+        train_dataset=_PromptIndices(recipe.num_steps * recipe.prompts_per_step),
         data_collator=_only,
         callbacks=[_skip_update(step), *([JsonLines(out, STAGE)] if distributed.rank() == 0 else [])],
     )

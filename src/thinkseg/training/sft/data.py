@@ -12,11 +12,13 @@ A stage's recipe gives a weight to each kind of data:
 - list_objects: the names and boxes of all objects in each of several frames
 - list_objects_single_frame: the same for a single frame
 - cot: the samples of a chain-of-thought set on disk, one per row, prompted as by the `veason` chain
+- cot_answers: the same without reasoning
+- cot_keyframe_only: the samples of the set up to the keyframe, without the boxes
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,7 +49,7 @@ class Mixture:
     length: number of rows.
     batch_size: rows per batch. A batch is padded to its longest row. Rows are therefore made in pools of
         `BATCHES_PER_POOL` batches, sorted by length, and split into batches in random order.
-    cot: the set for the kind `cot`; None without that kind.
+    cot: the set for `sft.recipe.COT_KINDS`; None without these kinds.
     category_weights, noise_word_rate: as in `training.sft.recipe.Stage`.
     """
 
@@ -114,7 +116,11 @@ def _answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialog
 
 
 def _keyframe_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
-    return [(*turns, _until_boxes(str(reply), mixture.encoder)) for *turns, reply in _traces(mixture, at, rng)]
+    return _without_boxes(_traces(mixture, at, rng), mixture.encoder)
+
+
+def _without_boxes(dialogues: Sequence[Dialogue], encoder: Encoder) -> list[Dialogue]:
+    return [(*turns, _until_boxes(str(reply), encoder)) for *turns, reply in dialogues]
 
 
 def _until_boxes(reply: str, encoder: Encoder) -> str:
@@ -155,13 +161,22 @@ def _list_objects_single_frame(mixture: Mixture, at: int, rng: np.random.Generat
     return list_objects(mixture.clip(at, 1), replace(mixture.view, num_frames=1), rng, 1)
 
 
-def _cot(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+def _cot(mixture: Mixture, at: int, rng: np.random.Generator, thinking: bool = True) -> list[Dialogue]:
     """Iterates over the set in a new random order per epoch."""
     assert mixture.cot is not None  # recipes with this kind have a set
     samples = mixture.cot.samples
     epoch, position = divmod(at - mixture.clip_offset, len(samples))
     order = np.random.default_rng([3, mixture.clip_offset, epoch]).permutation(len(samples))
-    return [dialogue(mixture.cot, samples[order[position]], mixture.view)]
+    sample = samples[order[position]]
+    return [dialogue(mixture.cot, sample if thinking else replace(sample, thinking=""), mixture.view)]
+
+
+def _cot_answers(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return _cot(mixture, at, rng, thinking=False)
+
+
+def _cot_keyframe_only(mixture: Mixture, at: int, rng: np.random.Generator) -> list[Dialogue]:
+    return _without_boxes(_cot(mixture, at, rng), mixture.encoder)
 
 
 KINDS: dict[DataKind, Callable[[Mixture, int, np.random.Generator], list[Dialogue]]] = {
@@ -175,6 +190,8 @@ KINDS: dict[DataKind, Callable[[Mixture, int, np.random.Generator], list[Dialogu
     "keyframe_only": _keyframe_only,
     "list_objects": _list_objects,
     "traces": _traces,
+    "cot_answers": _cot_answers,
+    "cot_keyframe_only": _cot_keyframe_only,
 }
 """Functions that make the dialogues of a row. Do not reorder: the random choice of a kind depends on the order."""
 

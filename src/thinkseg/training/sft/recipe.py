@@ -32,8 +32,13 @@ DataKind = Literal[
     "list_objects",
     "list_objects_single_frame",
     "cot",
+    "cot_answers",
+    "cot_keyframe_only",
 ]
 """Kinds of training data; `training.sft.data` describes them."""
+
+COT_KINDS = {"cot", "cot_answers", "cot_keyframe_only"}
+"""Kinds that are read from a chain-of-thought set; the others are generated, without end."""
 
 
 class Stage(OptimizationRecipe):
@@ -61,6 +66,8 @@ class Stage(OptimizationRecipe):
 
     @model_validator(mode="after")
     def _check_data(self) -> Self:
+        if self.epochs and not (self.data and self.data.keys() <= COT_KINDS):
+            raise ValueError("`epochs` need data of a known size, `cot`, and shapes have none; give `steps`")
         if (self.objective == "causal_lm") != bool(self.data):
             raise ValueError("`data` is required for causal_lm, e.g. {traces: 1.0}, and must be empty for vision_probe")
         return self
@@ -70,7 +77,7 @@ class Recipe(RunRecipe):
     """One training run.
 
     clip_offset: first clip of the train split of shapes; lets a run that continues another use new clips.
-    cot_set: folder of a set that `thinkseg annotate` wrote, for the data `cot`.
+    cot_set: folder of a set that `thinkseg annotate` wrote, for the data `cot` and its parts.
     """
 
     stages: Annotated[tuple[Stage, ...], FROM_LIST]
@@ -85,7 +92,7 @@ class Recipe(RunRecipe):
 
     @model_validator(mode="after")
     def _check_cot_set(self) -> Self:
-        if any("cot" in stage.data for stage in self.stages) != (self.cot_set is not None):
+        if any(COT_KINDS & stage.data.keys() for stage in self.stages) != (self.cot_set is not None):
             raise ValueError("`cot_set` is required for the data `cot`, and only for it")
         return self
 

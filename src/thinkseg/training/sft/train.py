@@ -29,7 +29,7 @@ from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish, run_stages, stage_folder
 from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
-from thinkseg.training.sft.recipe import Recipe, Stage
+from thinkseg.training.sft.recipe import COT_KINDS, Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
 from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16
 
@@ -47,7 +47,7 @@ def train(recipe: Recipe, out: str | Path) -> Path:
     Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe, model or data set, or
     is in use.
     """
-    _check(recipe)
+    recipe = _checked(recipe)
     run = Path(out)
 
     def train_stage(number: int, folder: Path) -> None:
@@ -59,13 +59,16 @@ def train(recipe: Recipe, out: str | Path) -> Path:
         return run_stages(run, [stage.name for stage in recipe.stages], train_stage)
 
 
-def _check(recipe: Recipe) -> None:
-    """Raises errors of later stages before the first stage starts."""
+def _checked(recipe: Recipe) -> Recipe:
+    """Returns the recipe with all lengths in steps. Raises errors of later stages before the first stage starts."""
     for stage in recipe.stages:
         distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
-    if recipe.cot_set:
-        open_cot_set(recipe.cot_set, recipe.view, any_coordinates=True)
     distributed.check_devices()
+    if not recipe.cot_set:
+        return recipe
+    size = len(open_cot_set(recipe.cot_set, recipe.view, any_coordinates=True).samples)
+    stages = (stage.resolved(size, stage.batch_size * stage.gradient_accumulation_steps) for stage in recipe.stages)
+    return recipe.model_copy(update={"stages": tuple(stages)})
 
 
 def inputs_of(recipe: Recipe) -> Fingerprints:
@@ -100,7 +103,7 @@ def _initial_model(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedMo
 def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Encoder, folder: Path, out: Path) -> None:
     stage = recipe.stages[number]
     offset = recipe.clip_offset + number * STAGE_STRIDE
-    length = stage.steps * stage.batch_size * stage.gradient_accumulation_steps
+    length = stage.num_steps * stage.batch_size * stage.gradient_accumulation_steps
     view = resolve_view(recipe.view, model, encoder)
     if stage.objective == "vision_probe":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
@@ -108,7 +111,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator: Any = collate_cells
     else:
         trained = trainable(model, recipe.model, stage.gradient_checkpointing)
-        cot = open_cot_set(recipe.cot_set, view) if recipe.cot_set and "cot" in stage.data else None
+        cot = open_cot_set(recipe.cot_set, view) if recipe.cot_set and COT_KINDS & stage.data.keys() else None
         data = Mixture(
             encoder,
             view,
@@ -169,7 +172,7 @@ def stage_trainer(
         seed=recipe.seed,
         precision=recipe.precision,
         report_to=recipe.report_to,
-        logging_steps=min(20, stage.steps),
+        logging_steps=min(20, stage.num_steps),
         dataloader_num_workers=stage.dataloader_num_workers,
         dataloader_persistent_workers=stage.dataloader_num_workers > 0,
         **own,
