@@ -32,6 +32,20 @@ def test_encode_equals_pycocotools_and_decodes(mask):
     assert codec.checked(rle, mask.shape[::-1]) == rle
 
 
+@given(ANY_MASK)
+def test_from_runs_any_mask_is_compressed(mask):
+    flat = mask.T.ravel().astype(int)
+    ends = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
+    runs = np.diff([0, *ends, flat.size]).tolist()
+    assert codec.from_runs(list(mask.shape), runs) == codec.encode(mask)
+
+
+@pytest.mark.parametrize("runs", [[15], [17], [-1, 17], [1.0, 15], [True, 15], ["16"], []])
+def test_from_runs_invalid_runs_raise(runs):
+    with pytest.raises(ValueError, match="do not fill a mask of 16 pixels"):
+        codec.from_runs([4, 4], runs)
+
+
 def test_encode_small_mask_has_known_runs():
     # Down the columns: no 0 first, two 1s, two 0s, one 1, ten 0s (three below, a column, three above), one 1.
     theirs = coco.frPyObjects({"size": [4, 4], "counts": [0, 2, 2, 1, 10, 1]}, 4, 4)

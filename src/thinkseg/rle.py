@@ -68,6 +68,20 @@ def checked(rle: Any, size_wh: tuple[int, int] | None = None) -> Rle:
     return {"size": [height, width], "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
 
 
+def from_runs(size: Any, runs: list[Any]) -> Rle:
+    """Compresses the run lengths of a mask, alternating outside and inside, in column order. size: [height, width].
+
+    Raises ValueError if the runs are not integers >= 0 that fill the size.
+    """
+    height, width = _size({"size": size})
+    if any(type(run) is not int or not 0 <= run <= height * width for run in runs) or sum(runs) != height * width:
+        raise ValueError(f"RLE runs do not fill a mask of {height * width} pixels")
+    from pycocotools import mask as coco
+
+    rle = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
 def _size(rle: Any) -> tuple[int, int]:
     """Returns the valid (height, width) of an RLE."""
     try:

@@ -15,6 +15,7 @@ COMPLETE = {
     "vicas": (layouts.vicas, "val"),
     "refytvos": (layouts.refytvos, "train"),
     "refdavis": (layouts.refdavis, "valid"),
+    "lvvis": (layouts.lvvis, "val"),
     "folder": (layouts.folder, "all"),
 }
 

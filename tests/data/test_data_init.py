@@ -16,7 +16,7 @@ from thinkseg.errors import DatasetError
 
 
 def test_benchmarks_every_loader_exists():
-    files = ["revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "folder"]
+    files = ["revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "lvvis", "folder"]
     assert (list(BENCHMARKS), list(FILE_BENCHMARKS)) == (["shapes", *files], files)
     for source in BENCHMARKS.values():
         module, _, function = source.load.partition(".")

@@ -29,6 +29,7 @@ MAKERS = {
     "vicas": layouts.vicas,
     "refytvos": layouts.refytvos,
     "refdavis": layouts.refdavis,
+    "lvvis": layouts.lvvis,
     "folder": layouts.folder,
 }
 SPLITS = {"refytvos": "train"}
@@ -81,7 +82,7 @@ def edit_query(root):
     changed = [
         edit_json(path, key, "another one")
         for path in files_of(root, (".json", ".jsonl"))
-        for key in ("exp", "exp_text", "prompt", "query")
+        for key in ("exp", "exp_text", "prompt", "query", "name")
     ]
     assert any(changed)
 

@@ -26,6 +26,7 @@ SPLITS = {
     "vicas": "val",
     "refytvos": "train",
     "refdavis": "valid",
+    "lvvis": "val",
     "folder": "all",
 }
 """A split with ground truth of each tree that this module writes."""
@@ -211,6 +212,27 @@ def refdavis_published(root: Path) -> None:
     write_frames(davis / "JPEGImages" / "480p" / "classic-car")
     for name in FRAMES:
         write_labels(davis / "Annotations_unsupervised" / "480p" / "classic-car" / f"{name}.png", LABELS + LOW * 10)
+
+
+def lvvis(root: Path) -> None:
+    """Two videos; the first shows two clocks and a dog, whose masks are lists of run lengths, the second nothing."""
+    videos = []
+    for number in range(2):
+        write_frames(root / "val" / "JPEGImages" / f"0000{number}")
+        # Windows wrote the second one.
+        names = [("/", "\\")[number].join(("x", f"0000{number}", f"{name}.jpg")) for name in FRAMES]
+        videos.append({"id": number + 1, "width": 5, "height": 4, "length": 3, "file_names": names})
+    runs = {"size": [4, 5], "counts": [3, 1, 3, 1, 3, 1, 3, 1, 3, 1]}
+    masks = {7: (12, [rle(LEFT), None, rle(LEFT)]), 9: (12, [rle(RIGHT), rle(RIGHT), None]), 8: (30, [runs] * 3)}
+    content = {
+        "videos": videos,
+        "categories": [{"id": 12, "name": "alarm_clock"}, {"id": 30, "name": "dog"}, {"id": 31, "name": "cow"}],
+        "annotations": [
+            {"id": number, "video_id": 1, "category_id": category, "iscrowd": 0, "segmentations": track}
+            for number, (category, track) in masks.items()
+        ],
+    }
+    write_json(root / "val" / "val_instances.json", content)
 
 
 def folder(root: Path) -> None:

@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, BenchmarkInfo] = {
     ),
     "refytvos": BenchmarkInfo("Ref-YouTube-VOS", ("valid", "train", "test"), "refytvos.load", "Annotations/"),
     "refdavis": BenchmarkInfo("Ref-DAVIS17", ("valid", "train"), "refdavis.load"),
+    "lvvis": BenchmarkInfo("LV-VIS", ("val", "train"), "lvvis.load"),
     "folder": BenchmarkInfo("your own videos", ("all",), "folder.load"),
 }
 """Benchmarks by the name that commands take."""

@@ -173,7 +173,7 @@ def test_vicas_rules_state_quirks():
 def test_every_metric_covers_every_resample():
     rows = [row(kind, 0.5, 0.5, annotation_run="anno_0", ious=[[1.0]], tracks=1) for kind in SUBSETS]
     draws = Bootstrap(rows)
-    for name in ("revos", "reasonvos", "mevis", "mevis-v2", "refdavis", "vicas", "refytvos", "folder"):
+    for name in ("revos", "reasonvos", "mevis", "mevis-v2", "refdavis", "vicas", "refytvos", "lvvis", "folder"):
         known = {}
         for figure, how in protocol_of(name, rows).metrics.items():
             known[figure] = how(rows, draws, known)

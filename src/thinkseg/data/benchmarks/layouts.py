@@ -155,12 +155,16 @@ def jpeg_names(folder: Path) -> tuple[str, ...]:
 
 
 def _masks_of(file: MaskFile, key: str, field: str | None, num_frames: int) -> Sequence[JsonNode]:
-    """Returns one entry per frame, from a value of a file or from a field of that value.
+    """Returns one entry per frame, from a value of a file or from a field of that value."""
+    value = file[key]
+    return one_per_frame(value if field is None else value[field], num_frames)
+
+
+def one_per_frame(entries: JsonNode, num_frames: int) -> Sequence[JsonNode]:
+    """Returns the entries of a list of masks. Raises DatasetFileError if there are fewer than frames.
 
     Entry i belongs to the i-th frame of the video's list, as in the evaluators; surplus entries are ignored.
     """
-    value = file[key]
-    entries = value if field is None else value[field]
     masks = entries.items()
     if len(masks) < num_frames:
         raise entries.error("missing_mask", f"has {len(masks)} masks for {num_frames} frames")

@@ -31,16 +31,17 @@ WITH_TRUTH = ("train", "valid_u")
 
 def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """Opens a split of version 1; see `thinkseg.data.open_benchmark`."""
-    return _load("mevis", root, split, root / split / "meta_expressions.json", issues)
+    return load_lists("mevis", root, split, root / split / "meta_expressions.json", issues)
 
 
 def load_v2(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """Opens a split of version 2, which has other expressions for the same videos and masks."""
     paths = [root / split / name for name in V2_LISTS]
-    return _load("mevis-v2", root, split, next(filter(os.path.exists, paths), paths[0]), issues)
+    return load_lists("mevis-v2", root, split, next(filter(os.path.exists, paths), paths[0]), issues)
 
 
-def _load(name: str, root: Path, split: str, path: Path, issues: DatasetIssues) -> Benchmark:
+def load_lists(name: str, root: Path, split: str, path: Path, issues: DatasetIssues) -> Benchmark:
+    """Opens a split of a benchmark with this layout. path: of its list of expressions."""
     frames, masks = root / split / "JPEGImages", root / split / "mask_dict.json"
     required, has_masks = split in WITH_TRUTH, os.path.exists(masks)
     read = partial(_expression, required=required, has_masks=has_masks)
