@@ -65,13 +65,12 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Writes a line that stays."""
-        line = f"thinkseg: {text}"
         if self._live:
             from rich.text import Text
 
-            self._live.console.print(Text(line), soft_wrap=True)
+            self._live.console.print(Text(f"thinkseg: {text}"), soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            warn(text)
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -119,7 +118,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Prints a line to standard error."""
-    print(f"thinkseg: {text}", file=sys.stderr)
+    print(f"thinkseg: {text}", file=sys.stderr, flush=True)
 
 
 class TimeLeft:

@@ -10,7 +10,7 @@ from thinkseg.evaluation.aggregation import Estimate, difference, expression_row
 from thinkseg.evaluation.old_results import read_results
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.evaluation.scores import metrics_table, nested
-from thinkseg.storage.fingerprint import first_change
+from thinkseg.storage.fingerprint import changed_parts
 from thinkseg.storage.result_folder import finish_interrupted
 from thinkseg.storage.run_folder import Row, read_settings
 
@@ -95,12 +95,11 @@ def _common_benchmark(first: Path, second: Path) -> str:
 def _check_data(first: Path, second: Path, before: list[Row], after: list[Row]) -> None:
     """Raises SettingsError if two runs answered other data under the same ids. Rows of earlier versions do not say."""
     for one, other in zip(before, after, strict=True):
-        if "fingerprint" in one and "fingerprint" in other:
-            change = first_change({"data": one["fingerprint"]}, {"data": other["fingerprint"]})
-            if change:
-                raise SettingsError(
-                    f"{first} and {second}: {change[1]} of {one['id']} differs; compare runs on the same data"
-                )
+        known = "fingerprint" in one and "fingerprint" in other
+        if known and (changed := changed_parts(one["fingerprint"], other["fingerprint"])):
+            raise SettingsError(
+                f"{first} and {second}: {changed} of {one['id']} differs; compare runs on the same data"
+            )
 
 
 def _j_and_f(row: Row) -> float:

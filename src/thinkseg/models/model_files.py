@@ -167,6 +167,12 @@ def reading(name: str | Path, action: str) -> Iterator[None]:
         raise ModelError(f"{name}: cannot {action}: {type(error).__name__}: {summary(error)}") from error
 
 
+def check_finite(name: str | Path, finite: bool) -> None:
+    """Raises ModelError if the trial of a model gave other numbers than finite ones: its results would be empty."""
+    if not finite:
+        raise ModelError(f"{name}: computes numbers that are not finite; try another precision, or other weights")
+
+
 def summary(error: BaseException) -> str:
     """A library's error message on one line of limited length."""
     return " ".join(str(error).split())[:300] or "no message"

@@ -68,6 +68,11 @@ class FrameFolder:
         checked_index(index, len(self))
         return None
 
+    def check_sizes(self) -> None:
+        """Reads all headers: an image of another size is reported now, not in the middle of the work."""
+        for path in self.paths:
+            self.check_size(path, picture_size(path))
+
     def check_size(self, path: Path, size_wh: tuple[int, int]) -> None:
         """Raises VideoError if an image has another size than this video."""
         if size_wh != self.size_wh:
@@ -77,11 +82,8 @@ class FrameFolder:
 
 def open_folder(folder: Path) -> FrameFolder:
     """Opens the frames of a folder. Raises VideoError as `frame_files`, and for images of different sizes."""
-    images = frame_files(folder)
-    video = FrameFolder(images, name=folder.name)
-    # Reading all headers reports an image of another size now, not in the middle of the work.
-    for image in images:
-        video.check_size(image, picture_size(image))
+    video = FrameFolder(frame_files(folder), name=folder.name)
+    video.check_sizes()
     return video
 
 

@@ -139,8 +139,7 @@ def _listed(images: Sequence[Any]) -> Frames:
         raise VideoError("video: the list is empty; give at least one image")
     if all(isinstance(image, str | PathLike) for image in images):
         folder = FrameFolder([Path(image) for image in images])
-        for path in folder.paths:
-            folder.check_size(path, FrameFolder([path]).size_wh)
+        folder.check_sizes()
         return folder
     arrays = [to_frame(upright(image), "video") if isinstance(image, Image) else _array(image) for image in images]
     shapes = {array.shape for array in arrays}

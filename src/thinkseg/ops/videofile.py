@@ -42,7 +42,7 @@ _MAX_SKIPPED = 4
 """Up to so many frames, decoding and dropping is faster than seeking."""
 
 _LONG_WAY = 250
-"""A jump that decodes more frames than this is worth comparing keyframes, which decodes the whole file twice."""
+"""A jump that decodes more frames than this justifies comparing keyframes, which decodes the whole file twice."""
 
 _TEXT_CODECS = {"ansi", "bintext", "idf", "xbin"}
 """Codecs with which FFmpeg decodes text files as images of a terminal."""
@@ -367,7 +367,7 @@ def _build_index(decoder: _Decoder) -> _Index:
             return index
     decoder.careful = True
     decoded = [frame.pts for frame in decoder.frames_from(None)]
-    # The bytes of a packet do not tell what a decoder makes of damage.
+    # What a decoder makes of damage does not follow from the bytes of a packet.
     packets = [packet._replace(start=Start.UNSURE) for packet in packets]
     index = _timed_index(decoded, packets, decoder) if timed else None
     return replace(index or _counted_index(len(decoded), decoder), irregular=True)
@@ -446,7 +446,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     try:
         side_data: Any = frame.side_data
     except ValueError:
-        # PyAV refuses all side data if it does not know one kind, as EXIF and second views.
+        # PyAV refuses all side data if one kind is unknown, as EXIF and second views.
         cosine, sine = (round(part(math.radians(frame.rotation))) for part in (math.cos, math.sin))
         return cosine, -sine, sine, cosine
     if "DISPLAYMATRIX" in side_data:

@@ -58,10 +58,16 @@ def first_change(before: Fingerprints, now: Fingerprints) -> tuple[str, str] | N
     """Returns an input that has changed, and its parts that differ, as text; None if all are equal."""
     before = _mapping(before)
     for name in {**before, **now}:
-        old, new = _mapping(before.get(name)), _mapping(now.get(name))
-        if parts := sorted(part for part in {**old, **new} if old.get(part) != new.get(part)):
-            return name, ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
+        if parts := changed_parts(before.get(name), now.get(name)):
+            return name, parts
     return None
+
+
+def changed_parts(before: Any, now: Any) -> str:
+    """Returns the parts of an input whose fingerprints differ, as text; "" if all are equal."""
+    old, new = _mapping(before), _mapping(now)
+    parts = sorted(part for part in {**old, **new} if old.get(part) != new.get(part))
+    return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def _mapping(stored: Any) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any
 from thinkseg.console import warn
 from thinkseg.errors import SettingsError
 from thinkseg.storage.atomic import replace_json, replacing
-from thinkseg.storage.fingerprint import Fingerprints, first_change
+from thinkseg.storage.fingerprint import Fingerprints, changed_parts, first_change
 from thinkseg.storage.outputs import claimed, writing
 from thinkseg.storage.result_folder import check_no_result
 from thinkseg.types import RENAMED_COORDINATES
@@ -86,9 +86,9 @@ class ResultFolder:
             if (now := fingerprint_of(name)) is None:
                 continue
             completed[name] = {"fingerprint": now, **row}
-            if change := first_change({"data": completed[name]["fingerprint"]}, {"data": now}):
+            if changed := changed_parts(completed[name]["fingerprint"], now):
                 raise SettingsError(
-                    f"{self.out}: the data set is another one, or was changed since ({change[1]} of {name}): restore"
+                    f"{self.out}: the data set is another one, or was changed since ({changed} of {name}): restore"
                     " it, or choose another folder"
                 )
         if completed != self.rows:

@@ -20,7 +20,7 @@ from thinkseg.demonstrations import open_cot_set
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.model_stats import ModelStats
 from thinkseg.training.sft.data import KINDS, Mixture
-from thinkseg.training.sft.recipe import COT_KINDS, DataKind, Stage
+from thinkseg.training.sft.recipe import DataKind, Stage
 from thinkseg.types import Dialogue, Turn, VideoSample, View
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RowSize:
 
 def longest_row(stage: Stage, model: ModelStats, view: View, cot_set: str | None) -> RowSize:
     """Returns the longest row among samples of a stage's data. The samples are generated, but not encoded."""
-    cot = open_cot_set(cot_set, view) if cot_set and COT_KINDS & stage.data.keys() else None
+    cot = open_cot_set(cot_set, view) if cot_set and stage.reads_cot_set else None
     mixture = Mixture(
         cast("Encoder", None),
         view,

@@ -8,7 +8,9 @@ invalid entries.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Expression, Video
 from thinkseg.data.readers.issues import DatasetIssues
@@ -72,3 +74,8 @@ def read_listing(
                 with issues.skipping():
                     expressions.append(read_expression(video, entry))
     return found, tuple(expressions)
+
+
+def first_existing(*paths: Path) -> Path:
+    """Returns the first path that exists, or the first: files whose place differs between releases."""
+    return next(filter(os.path.exists, paths), paths[0])

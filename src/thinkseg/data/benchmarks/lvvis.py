@@ -25,7 +25,7 @@ from typing import Any
 from thinkseg.data.benchmarks import mevis
 from thinkseg.data.benchmarks.base import REFERRING, Benchmark, Expression, Video
 from thinkseg.data.benchmarks.layouts import JpegFolders, one_per_frame
-from thinkseg.data.benchmarks.listing import frame_names, prediction_folder, read_listing
+from thinkseg.data.benchmarks.listing import first_existing, frame_names, prediction_folder, read_listing
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_tracks import LazyTrack, RleTrack
@@ -39,15 +39,10 @@ def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     if os.path.exists(lists):
         benchmark = mevis.load_lists("lvvis", root, split, lists, issues)
         return replace(benchmark, expressions=tuple(map(_spaced, benchmark.expressions)))
-    instances = Instances(_existing(root / split / f"{split}_instances.json", root / f"{split}_instances.json"))
-    frames = _existing(root / split / "JPEGImages", root / "JPEGImages" / split)
+    instances = Instances(first_existing(root / split / f"{split}_instances.json", root / f"{split}_instances.json"))
+    frames = first_existing(root / split / "JPEGImages", root / "JPEGImages" / split)
     videos, expressions = _read(instances, issues)
     return Benchmark("lvvis", split, root, videos, expressions, InstanceFiles(frames, instances), issues)
-
-
-def _existing(*paths: Path) -> Path:
-    """Returns the first path that exists, or the first."""
-    return next(filter(os.path.exists, paths), paths[0])
 
 
 def _spaced(expression: Expression) -> Expression:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark, Expression, Files, Video
 from thinkseg.data.benchmarks.layouts import JpegFolders, RleFiles
-from thinkseg.data.benchmarks.listing import prediction_folder, read_listing, unique_ids
+from thinkseg.data.benchmarks.listing import first_existing, prediction_folder, read_listing, unique_ids
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_dict import MaskFile
@@ -37,7 +37,7 @@ def load(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
 def load_v2(root: Path, split: str, issues: DatasetIssues) -> Benchmark:
     """Opens a split of version 2, which has other expressions for the same videos and masks."""
     paths = [root / split / name for name in V2_LISTS]
-    return load_lists("mevis-v2", root, split, next(filter(os.path.exists, paths), paths[0]), issues)
+    return load_lists("mevis-v2", root, split, first_existing(*paths), issues)
 
 
 def load_lists(name: str, root: Path, split: str, path: Path, issues: DatasetIssues) -> Benchmark:

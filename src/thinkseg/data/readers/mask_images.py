@@ -59,7 +59,9 @@ def _load(path: Path | str, size_wh: tuple[int, int]) -> Image.Image:
         picture = load_picture(path)
     _check_equal(picture.size, size_wh, path)
     if picture.format not in _LOSSLESS:
-        raise _unclear(path, f"is a {picture.format} file, which does not keep the values of a mask; save it as PNG")
+        raise unclear_mask(
+            path, f"is a {picture.format} file, which does not keep the values of a mask; save it as PNG"
+        )
     return picture
 
 
@@ -79,7 +81,7 @@ def _check_equal(found_wh: tuple[int, int], size_wh: tuple[int, int], path: Path
 
 
 def _values(picture: Image.Image, path: Path | str) -> np.ndarray:
-    """Returns what tells the object from its surroundings, (H, W): 0 outside."""
+    """Returns the values that separate the object from its surroundings, (H, W): 0 outside."""
     colors = _colors(picture, path)
     if not picture.has_transparency_data:
         return colors
@@ -88,7 +90,7 @@ def _values(picture: Image.Image, path: Path | str) -> np.ndarray:
         return colors
     if colors.min() == colors.max():
         return alpha
-    raise _unclear(path, "its colors and its transparency show different masks; save it as gray PNG, 0 and 255")
+    raise unclear_mask(path, "its colors and its transparency show different masks; save it as gray PNG, 0 and 255")
 
 
 def _colors(picture: Image.Image, path: Path | str) -> np.ndarray:
@@ -104,15 +106,18 @@ def _colors(picture: Image.Image, path: Path | str) -> np.ndarray:
         return color
     index = np.asarray(picture)
     if not np.array_equal(index != 0, color != 0):
-        raise _unclear(path, "color 0 of its palette must be black, and no other color; save it as gray PNG, 0 and 255")
+        raise unclear_mask(
+            path, "color 0 of its palette must be black, and no other color; save it as gray PNG, 0 and 255"
+        )
     return index
 
 
 def _check_one_value(inside: np.ndarray, path: Path | str) -> None:
     if inside.size and inside.min() != inside.max():
         found = reprlib.repr(np.unique(inside).tolist())
-        raise _unclear(path, f"has the values {found} besides 0, must have one; threshold it, or split its objects")
+        raise unclear_mask(path, f"has the values {found} besides 0, must have one; threshold it, or split its objects")
 
 
-def _unclear(path: Path | str, what: str) -> DatasetFileError:
+def unclear_mask(path: Path | str, what: str) -> DatasetFileError:
+    """The error of a mask image, or a folder of them, that can be read in more than one way."""
     return DatasetFileError("unclear_mask", f"{path}: {what}")

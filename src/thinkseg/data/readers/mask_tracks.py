@@ -14,7 +14,7 @@ import numpy as np
 
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode
-from thinkseg.data.readers.mask_images import label_map, mask_image
+from thinkseg.data.readers.mask_images import label_map, mask_image, unclear_mask
 from thinkseg.rle import Rle, checked, encode
 
 
@@ -119,9 +119,9 @@ class PngTrack(LazyTrack):
             return
         if not any(shown):
             obj = "the object" if self._label is None else f"object {self._label}"
-            yield _unclear(paths[0].parent, f"no mask shows {obj}; check the values of the masks")
+            yield unclear_mask(paths[0].parent, f"no mask shows {obj}; check the values of the masks")
         elif self._label is None and 2 * sum(surrounding) > len(paths):
-            yield _unclear(paths[0].parent, "the object fills the border of most frames; are the masks inverted?")
+            yield unclear_mask(paths[0].parent, "the object fills the border of most frames; are the masks inverted?")
 
     def _read(self, frame: int) -> Rle | None:
         path = self._paths[frame]
@@ -134,10 +134,6 @@ class PngTrack(LazyTrack):
         if self._label is None:
             return mask_image(path, self._size_wh, one_value)
         return label_map(path, self._size_wh) == self._label
-
-
-def _unclear(folder: Path, what: str) -> DatasetFileError:
-    return DatasetFileError("unclear_mask", f"{folder}: {what}")
 
 
 def _has_border(mask: np.ndarray) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
-from thinkseg.models.model_files import reading
+from thinkseg.models.model_files import check_finite, reading
 from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
 from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
 from thinkseg.models.trackers.sam2_session import Session
@@ -104,8 +104,7 @@ class Sam2Tracker:
         model: Any = load_checkpoint(name, TRACKER_CLASSES, "trackers", precision, device)
         with reading(name, "track a test video"):
             finite = _try(cls(model, str(name), feature_cache_bytes=0))
-        if not finite:
-            raise ModelError(f"{name}: computes numbers that are not finite; try another precision, or other weights")
+        check_finite(name, finite)
         if compile_encoder:
             model.vision_encoder.compile()
         tracker = cls(model, str(name), **settings)

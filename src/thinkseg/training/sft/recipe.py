@@ -64,6 +64,10 @@ class Stage(OptimizationRecipe):
     gradient_accumulation_steps: Count = 1
     dataloader_num_workers: int = Field(default=1, ge=0, le=256)
 
+    @property
+    def reads_cot_set(self) -> bool:
+        return not COT_KINDS.isdisjoint(self.data)
+
     @model_validator(mode="after")
     def _check_data(self) -> Self:
         if self.epochs and not (self.data and self.data.keys() <= COT_KINDS):
@@ -92,7 +96,7 @@ class Recipe(RunRecipe):
 
     @model_validator(mode="after")
     def _check_cot_set(self) -> Self:
-        if any(COT_KINDS & stage.data.keys() for stage in self.stages) != (self.cot_set is not None):
+        if any(stage.reads_cot_set for stage in self.stages) != (self.cot_set is not None):
             raise ValueError("`cot_set` is required for the data `cot`, and only for it")
         return self
 

@@ -29,7 +29,7 @@ from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish, run_stages, stage_folder
 from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
-from thinkseg.training.sft.recipe import COT_KINDS, Recipe, Stage
+from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
 from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16
 
@@ -111,7 +111,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
         collator: Any = collate_cells
     else:
         trained = trainable(model, recipe.model, stage.gradient_checkpointing)
-        cot = open_cot_set(recipe.cot_set, view) if recipe.cot_set and COT_KINDS & stage.data.keys() else None
+        cot = open_cot_set(recipe.cot_set, view) if recipe.cot_set and stage.reads_cot_set else None
         data = Mixture(
             encoder,
             view,

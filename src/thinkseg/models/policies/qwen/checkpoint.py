@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.hub import model_folder
 from thinkseg.models.loading import Precision, load_checkpoint, model_type_of
-from thinkseg.models.model_files import read_object, reading
+from thinkseg.models.model_files import check_finite, read_object, reading
 from thinkseg.models.policies.qwen.chat_template import CHAT_TEMPLATE, END_OF_TURN, IMAGE_PAD
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
@@ -69,9 +69,8 @@ def load(name: str | Path, precision: Precision = "auto", device: str | None = "
     model = load_model(name, precision, device)
     _check_fit(name, model.config, encoder)
     with reading(name, "reply to a test image"):
-        finite = _test_logits(model, encoder).isfinite().all().item()
-    if not finite:
-        raise ModelError(f"{name}: computes numbers that are not finite; try another precision, or other weights")
+        finite = bool(_test_logits(model, encoder).isfinite().all())
+    check_finite(name, finite)
     return model, encoder
 
 
