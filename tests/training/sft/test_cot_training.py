@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from recipefiles import changed_recipe
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.candidates import AnnotationSource
@@ -17,6 +18,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.cot import CotSet, read_cot_set
 from thinkseg.demonstrations import dialogue
 from thinkseg.errors import DatasetError, SettingsError
+from thinkseg.models.policies.qwen.checkpoint import load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.storage.fingerprint import first_change
 from thinkseg.training import memory_plan
@@ -26,6 +28,8 @@ from thinkseg.training.sft.recipe import Recipe, Stage, load_recipe
 from thinkseg.training.sft.train import inputs_of, train
 from thinkseg.types import View
 from tinymodels import changed
+
+RECIPES = Path(__file__).parents[3] / "recipes"
 
 VIEW = View(2, (56, 56))
 
@@ -129,6 +133,22 @@ def test_train_on_set_changes_weights_and_logs_loss(root: Path, qwen2_5: Path, t
     assert changed(qwen2_5, made)
     (logged,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"loss"' in line]
     assert 0 < logged["loss"] < 20
+
+
+@pytest.mark.parametrize("size", ["3b", "7b"])
+def test_train_veason_recipes_with_tiny_model(root: Path, qwen2_5: Path, tmp_path: Path, size: str) -> None:
+    """Replaces the model and the set by tiny ones, with small frames and one step."""
+    recipe = load_recipe(RECIPES / f"veason-{size}-sft.yaml")
+    small = {"epochs": None, "steps": 1, "gradient_accumulation_steps": 2, "dataloader_num_workers": 0}
+    recipe = changed_recipe(
+        recipe,
+        model=changed_recipe(recipe.model, name=str(qwen2_5)),
+        stages=(changed_recipe(recipe.stages[0], **small),),
+        num_frames=VIEW.num_frames,
+        frame_wh=VIEW.frame_wh,
+        cot_set=str(root),
+    )
+    assert load_view(train(recipe, tmp_path)) == VIEW
 
 
 @pytest.mark.parametrize(

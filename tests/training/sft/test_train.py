@@ -23,13 +23,11 @@ from thinkseg.training.packing import collate
 from thinkseg.training.recipes import Create, Lora, ModelRecipe
 from thinkseg.training.sft import train as sft
 from thinkseg.training.sft.data import Mixture
-from thinkseg.training.sft.recipe import Recipe, Stage, load_recipe
+from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.training.sft.train import train
 from thinkseg.training.trainer import trainer_class
 from thinkseg.types import View
 from tinymodels import TEXT, VISION, asked, changed, picture, weights
-
-RECIPES = Path(__file__).parents[3] / "recipes"
 
 
 def stage(name: str, objective: str = "causal_lm", **changes: Any) -> Stage:
@@ -400,17 +398,6 @@ def test_train_with_gradient_checkpointing_matches_without(qwen2_5: Path, tmp_pa
 def test_train_with_loader_processes_matches_without(qwen2_5: Path, tmp_path: Path) -> None:
     without, with_loader = tuned(qwen2_5, Lora(rank=1)), tuned(qwen2_5, Lora(rank=1), dataloader_num_workers=1)
     assert changed(train(without, tmp_path / "without"), train(with_loader, tmp_path / "with")) == set()
-
-
-@pytest.mark.parametrize("size", ["3b", "7b"])
-def test_train_veason_recipes_with_tiny_model(qwen2_5: Path, tmp_path: Path, size: str) -> None:
-    """Replaces the model by a tiny one of the same architecture, with small frames and one step."""
-    recipe = load_recipe(RECIPES / f"veason-{size}-sft.yaml")
-    short = changed_recipe(recipe.stages[0], steps=1, gradient_accumulation_steps=2, dataloader_num_workers=0)
-    recipe = changed_recipe(
-        recipe, model=changed_recipe(recipe.model, name=str(qwen2_5)), stages=(short,), num_frames=3, frame_wh=(56, 56)
-    )
-    assert load_view(train(recipe, tmp_path)) == View(3, (56, 56))
 
 
 @pytest.mark.parametrize("which", ["qwen2_5", "qwen3"])
