@@ -19,7 +19,7 @@ LAYERS = (
     ("storage",),
     ("ops",),
     ("data", "chains", "models"),
-    ("demonstrations", "rewards", "pipeline"),
+    ("demonstrations", "rewards", "pipeline", "selection"),
     ("evaluation",),
     ("report",),
     ("training", "annotation", "export"),

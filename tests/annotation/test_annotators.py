@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 
 from thinkseg.annotation.annotators import RuleAnnotator
-from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.prompts import parse_steps
-from thinkseg.annotation.sampling import draw
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.annotation.tasks import prepare
 from thinkseg.annotation.verify import Truth, check_reply
 from thinkseg.chains.frames import box_limits
 from thinkseg.data import open_benchmark
+from thinkseg.selection.draw import draw
 from thinkseg.types import View
 
 

@@ -16,8 +16,8 @@ from scripted import evaluated
 from thinkseg import demonstrations
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
-from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.costs import CostBudget, CostTracker
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.cot import read_cot_set

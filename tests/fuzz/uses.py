@@ -12,9 +12,9 @@ from annotating import Script, good
 from fuzzing import allowing, check_text
 from scripted import VIEW, evaluated
 from thinkseg.annotation.build import AnnotationSettings, annotate
-from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.costs import CostBudget, CostTracker
 from thinkseg.annotation.review import write_review
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.cot import read_cot_set

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from thinkseg.annotation.candidates import Candidate, target_count
 from thinkseg.annotation.prompts import Steps, frame_phrase, write_steps
 from thinkseg.annotation.tasks import Task
 from thinkseg.errors import ModelError
 from thinkseg.ops.masks import from_stacks
+from thinkseg.selection.strata import Candidate, target_count
 from thinkseg.types import Reply, VideoSample, View
 
 VIEW = View(3, (16, 16))

@@ -10,12 +10,12 @@ import numpy as np
 
 from thinkseg.annotation.claims import sentences
 from thinkseg.annotation.prompts import Steps, annotation_turn, write_steps
-from thinkseg.annotation.sampling import seeded_hash
 from thinkseg.annotation.tasks import Task
 from thinkseg.chains.frames import box_limits
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.traces import Observation, observe, trace
 from thinkseg.errors import SettingsError
+from thinkseg.selection.draw import seeded_hash
 from thinkseg.types import Reply, View
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thinkseg.annotation.candidates import STRATA, Candidate
 from thinkseg.annotation.tasks import SkippedQuestion, Task
 from thinkseg.annotation.verify import REASONS, Truth, check_reply
 from thinkseg.chains.frames import box_limits
 from thinkseg.data.cot import SAMPLES, CotSample, sample_from_json, sample_to_json, write_samples
 from thinkseg.data.readers.json_tree import JsonNode
+from thinkseg.selection.strata import STRATA, Candidate
 from thinkseg.storage.atomic import replace_json, replacing
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import Reply, View

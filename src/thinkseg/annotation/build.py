@@ -32,16 +32,17 @@ from thinkseg.annotation.answers import (
     verify_row,
     write_set,
 )
-from thinkseg.annotation.candidates import AnnotationSource, Candidate
 from thinkseg.annotation.costs import CostTracker
 from thinkseg.annotation.prompts import TEMPLATES
-from thinkseg.annotation.sampling import seeded_hash
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
 from thinkseg.chains.veason import LABELS
 from thinkseg.data.cot import write_frames
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import ModelError, ThinkSegError
 from thinkseg.models.fingerprint import fingerprint_of
+from thinkseg.selection.draw import seeded_hash
+from thinkseg.selection.strata import Candidate
 from thinkseg.storage.fingerprint import text_fingerprint
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ResultFolder, Row

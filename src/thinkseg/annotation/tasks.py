@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from thinkseg.annotation.candidates import Candidate
-from thinkseg.annotation.sampling import seeded_hash
 from thinkseg.chains.frames import Shown, checked_query, fit, sample_indices, select_frames
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import CotSample, frame_names
 from thinkseg.errors import SettingsError
+from thinkseg.selection.draw import seeded_hash
+from thinkseg.selection.strata import Candidate
 from thinkseg.types import Masklets, VideoSample, View
 
 SkipReason = Literal["target_not_visible", "too_many_targets", "invalid_query"]

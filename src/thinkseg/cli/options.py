@@ -56,6 +56,14 @@ def non_negative(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, without 1."""
+    value = _number(text)
+    if value is None or not 0 <= value < 1:
+        raise ValueError(f"{text!r} is not a share; give a number >= 0 and < 1")
+    return value
+
+
 def positive(text: str) -> float:
     """A finite number > 0."""
     value = _number(text)
@@ -179,15 +187,18 @@ class DatasetOptions:
     name: ClassVar[str]
 
     def open(self, progress: Progress, keep_going: bool = False) -> Benchmark:
-        """The benchmark. keep_going: count invalid data and skip it."""
+        """The benchmark, or the part that is selected. keep_going: count invalid data and skip it."""
         from thinkseg.data import check_not_empty, open_benchmark
         from thinkseg.data.readers.issues import DatasetIssues
 
         progress.show("reading annotations")
-        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "select"}
         opened = open_benchmark(self.name, issues=DatasetIssues(keep_going), **options)
         check_not_empty(opened)
-        return opened
+        return self._selected(opened)
+
+    def _selected(self, benchmark: Benchmark) -> Benchmark:
+        return benchmark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +206,20 @@ class FileDatasetOptions(DatasetOptions):
     """A split of a benchmark with files."""
 
     root: Annotated[Path, option(path, "DIR", "folder that holds the data set")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedDatasetOptions(FileDatasetOptions):
+    """A split of a benchmark with files, or a part of it."""
+
+    select: Annotated[
+        Path | None, option(path, "FILE", "only the expressions of this file, which `thinkseg data select` wrote")
+    ] = None
+
+    def _selected(self, benchmark: Benchmark) -> Benchmark:
+        from thinkseg.selection.files import select
+
+        return select(benchmark, self.select) if self.select else benchmark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,15 +231,19 @@ class ShapesOptions(DatasetOptions):
 
 
 @cache
-def dataset_options(name: str, preferred: str | None = None) -> type[DatasetOptions]:
-    """The options of one benchmark. preferred: default split, if the benchmark has it; else its first is."""
+def dataset_options(name: str, preferred: str | None = None, whole: bool = False) -> type[DatasetOptions]:
+    """The options of one benchmark. preferred: default split, if the benchmark has it; else its first is.
+
+    whole: without the option --select.
+    """
     splits = BENCHMARKS[name].splits
     split = Annotated[str, suggested(splits, "NAME", ", ".join(splits))]
     default = preferred if preferred in splits else splits[0]
+    files = FileDatasetOptions if whole else SelectedDatasetOptions
     made: type[DatasetOptions] = make_dataclass(
         "BenchmarkOptions",
         [("split", split, default)],
-        bases=(ShapesOptions if BENCHMARKS[name].generated else FileDatasetOptions,),
+        bases=(ShapesOptions if BENCHMARKS[name].generated else files,),
         namespace={"name": name},
         frozen=True,
         kw_only=True,
@@ -256,22 +285,11 @@ class ViewOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyOptions(ViewOptions):
-    """How a policy is prompted and run."""
+class PlacementOptions:
+    """Where a model runs."""
 
-    chain: ChainName = "veason"
     device: Annotated[str | None, option(device, "NAME", "cpu, cuda or cuda:1 (default: a GPU if there is one)")] = None
     precision: Annotated[str, choice(PRECISIONS, "of the weights")] = "auto"
-    temperature: Annotated[float, option(temperature, "T", "of sampling; 0 is greedy")] = 0.0
-    seed: Annotated[int, option(non_negative_int, "S", "of sampling, for a temperature > 0")] = 0
-    max_tokens: Annotated[int | None, option(count, "N", "longest reply, in tokens (default: 1024)")] = None
-    coordinates: Coordinates = None
-    reading: Annotated[
-        ReadingName, choice(READINGS, "of replies: in the exact form only, or also after repairs without guessing")
-    ] = "repair"
-    jpeg_quality: Annotated[
-        int | None, option(jpeg_quality, "Q", "send frames to a server as JPEG, 1 to 100 (default: as PNG)")
-    ] = None
 
     def placement(self) -> dict[str, Any]:
         """Device and precision, as keyword arguments of `thinkseg.models.load_tracker`.
@@ -283,6 +301,23 @@ class PolicyOptions(ViewOptions):
 
             resolve_device(self.device)
         return {"device": self.device, "precision": self.precision}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions(PlacementOptions, ViewOptions):
+    """How a policy is prompted and run."""
+
+    chain: ChainName = "veason"
+    temperature: Annotated[float, option(temperature, "T", "of sampling; 0 is greedy")] = 0.0
+    seed: Annotated[int, option(non_negative_int, "S", "of sampling, for a temperature > 0")] = 0
+    max_tokens: Annotated[int | None, option(count, "N", "longest reply, in tokens (default: 1024)")] = None
+    coordinates: Coordinates = None
+    reading: Annotated[
+        ReadingName, choice(READINGS, "of replies: in the exact form only, or also after repairs without guessing")
+    ] = "repair"
+    jpeg_quality: Annotated[
+        int | None, option(jpeg_quality, "Q", "send frames to a server as JPEG, 1 to 100 (default: as PNG)")
+    ] = None
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of `thinkseg.models.load_policy`, which are also stored with the results."""
@@ -340,6 +375,15 @@ def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
     return models.load_policy(name, **settings)
 
 
+def load_tracker(name: str, progress: Progress, **settings: Any) -> Tracker:
+    """A tracker by name, as `load_policy`."""
+    from thinkseg import models
+
+    progress.show(f"loading {name}")
+    _hide_bars(name)
+    return models.load_tracker(name, **settings)
+
+
 def _hide_bars(*names: str) -> None:
     """Hides the bars of the libraries that load models, unless one of these may be downloaded to a terminal's user."""
     from thinkseg import models
@@ -355,12 +399,16 @@ def benchmark_command(
     function: Callable[..., int],
     summary: str = "{title}",
     preferred: str | None = None,
+    whole: bool = False,
     **given: Any,
 ) -> None:
     """Registers a function for one benchmark, whose options are the function's parameter `dataset`.
 
-    summary, and the docstring of the function: {title} is that of the benchmark. preferred: see `dataset_options`.
+    summary, and the docstring of the function: {title} is that of the benchmark. preferred, whole: see
+    `dataset_options`.
     """
     title = BENCHMARKS[name].title
-    register = command(app, summary.format(title=title), name, title, dataset=dataset_options(name, preferred), **given)
+    register = command(
+        app, summary.format(title=title), name, title, dataset=dataset_options(name, preferred, whole), **given
+    )
     register(function)

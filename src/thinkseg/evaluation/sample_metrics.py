@@ -35,6 +35,7 @@ from thinkseg.evaluation.predictions import MISSING, Masks, PredictionError, Pre
 from thinkseg.evaluation.protocols.revos import robustness_area, robustness_visa255
 from thinkseg.rewards import REWARDS, Prompt, Rollout
 from thinkseg.rle import encode
+from thinkseg.selection.files import SELECT
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import Masklets, Segmentation, View
 
@@ -83,10 +84,11 @@ def prediction_row(benchmark: Benchmark, expression: Expression, predictions: Pr
 def object_rows(benchmark: Benchmark, video: Video, predictions: Predictions) -> Iterator[Row]:
     """Yields the row of each true object of a video in each annotation run, if the benchmark scores them together.
 
+    A selected part of a benchmark has no such rows: it need not have all objects of a video.
     An expression without usable masks is an empty object. Raises DatasetFileError or VideoError if the benchmark is
     invalid.
     """
-    if benchmark.name != TOGETHER:
+    if benchmark.name != TOGETHER or SELECT in benchmark.settings:
         return
     from thinkseg.data.benchmarks.refdavis import label_maps
     from thinkseg.evaluation.protocols.refdavis import MAX_OBJECTS, merge_labels, object_scores

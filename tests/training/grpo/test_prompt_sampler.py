@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thinkseg.data import shapes
+from thinkseg.data import open_benchmark, shapes
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
+from thinkseg.selection.files import write_selection
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import PromptSource
 
@@ -43,6 +44,20 @@ def test_prompt_dataset_each_epoch_has_new_order(revos: Path) -> None:
     assert [again[number].sample.id for number in (14, 3)] == [rounds[2][2], rounds[0][3]]
     other = PromptDataset([PromptSource(name="revos", root=str(revos), split="valid")], num_frames=3, seed=2)
     assert [other[number].sample.id for number in range(6)] != rounds[0]
+
+
+def test_prompt_dataset_selection_alone_is_prompted_and_fingerprinted(revos: Path, tmp_path: Path) -> None:
+    chosen = [one.key for one in open_benchmark("revos", revos).expressions[:2]]
+    write_selection(open_benchmark("revos", revos), chosen, {}, tmp_path / "select.json")
+    whole = PromptSource(name="revos", root=str(revos), split="valid")
+    part = PromptDataset([whole.model_copy(update={"select": str(tmp_path / "select.json")})], num_frames=3, seed=0)
+    assert sorted(part[number].sample.id for number in range(2)) == sorted(chosen)
+    assert part.fingerprint() != PromptDataset([whole], num_frames=3, seed=0).fingerprint()
+
+
+def test_prompt_source_selection_of_shapes_raises() -> None:
+    with pytest.raises(ValueError, match="`select` is for benchmarks with files"):
+        PromptSource(name="shapes", select="select.json")
 
 
 def test_prompt_dataset_two_sources_are_shuffled_together(revos: Path) -> None:

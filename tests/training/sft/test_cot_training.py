@@ -12,8 +12,8 @@ import yaml
 from recipefiles import changed_recipe
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
-from thinkseg.annotation.candidates import AnnotationSource
 from thinkseg.annotation.costs import CostBudget, CostTracker
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.cot import CotSet, read_cot_set
 from thinkseg.demonstrations import dialogue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -16,9 +16,10 @@ from thinkseg.errors import ModelError, SettingsError
 if TYPE_CHECKING:
     from thinkseg.annotation.annotators import Annotator
     from thinkseg.annotation.build import AnnotationResult
-    from thinkseg.annotation.candidates import AnnotationSource, Candidate
     from thinkseg.annotation.costs import CostTracker
+    from thinkseg.annotation.source import AnnotationSource
     from thinkseg.data.readers.issues import DatasetIssues
+    from thinkseg.selection.strata import Candidate
     from thinkseg.types import View
 
 app = new_group(
@@ -29,6 +30,7 @@ app = new_group(
 )
 
 Balance = Literal["proportional", "balanced"]
+DEFAULT_COUNT = 500
 TRAINING = "train"
 """Default split of a benchmark that has it: the set is for training."""
 
@@ -37,7 +39,9 @@ TRAINING = "train"
 class DrawOptions:
     """Which questions are drawn, and how their videos are shown."""
 
-    count: Annotated[int, option(options.count, "N", "number of questions")] = 500
+    count: Annotated[
+        int | None, option(options.count, "N", "number of questions (default: 500, or all with --select)")
+    ] = None
     balance: Annotated[
         Balance, choice(get_args(Balance), "types of questions as frequent as in the data, or equally frequent")
     ] = "proportional"
@@ -57,6 +61,7 @@ class DrawOptions:
 class ShapesDrawOptions(DrawOptions):
     """The same for the shapes world, whose rules write boxes."""
 
+    count: Annotated[int, option(options.count, "N", "number of questions")] = DEFAULT_COUNT
     frames: Annotated[int, option(options.count, "N", "number of frames per sample")] = 4
     frame_size: Annotated[options.Size, option(options.size, "WxH", "size of the frames", show_default="112x112")] = (
         112,
@@ -110,7 +115,7 @@ def shapes(
     Keeps valid explanations as a set for `thinkseg train sft` and `thinkseg export`. Rerun with the same settings and
     folder, it resumes, and requests nothing twice.
     """
-    from thinkseg.annotation.candidates import AnnotationSource
+    from thinkseg.annotation.source import AnnotationSource
 
     def source(progress: Progress) -> AnnotationSource:
         progress.show("drawing clips")
@@ -120,7 +125,7 @@ def shapes(
 
 
 def benchmark(
-    dataset: options.DatasetOptions,
+    dataset: options.SelectedDatasetOptions,
     draw: DrawOptions,
     asking: AnnotatorOptions,
     out: options.Out,
@@ -132,7 +137,7 @@ def benchmark(
     Keeps valid explanations as a set for `thinkseg train sft` and `thinkseg export`. Rerun with the same settings and
     folder, it resumes, and requests nothing twice.
     """
-    from thinkseg.annotation.candidates import AnnotationSource
+    from thinkseg.annotation.source import AnnotationSource
 
     if not asking.annotator.startswith("openai:"):
         raise SettingsError(
@@ -140,6 +145,8 @@ def benchmark(
         )
     with Progress() as progress:
         opened = dataset.open(progress, keep_going)
+    if dataset.select:
+        draw = replace(draw, count=draw.count or len(opened.expressions), include_no_target=True)
     source = AnnotationSource(opened, fps)
     status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, lambda _: source, opened.issues)
     options.print_issues(opened)
@@ -161,8 +168,8 @@ def _annotate(
     from thinkseg.annotation.build import AnnotationSettings, annotate
     from thinkseg.annotation.costs import CostBudget, CostTracker
     from thinkseg.annotation.review import write_review
-    from thinkseg.annotation.sampling import draw as draw_candidates
-    from thinkseg.annotation.sampling import strata_table
+    from thinkseg.selection.draw import draw as draw_candidates
+    from thinkseg.selection.strata import strata_table
     from thinkseg.storage.outputs import check_folder
     from thinkseg.types import View
 
@@ -173,7 +180,8 @@ def _annotate(
         progress.show(f"connecting to {asking.annotator}")
         annotator, settings = _connect(draw, asking, view)
         source = open_source(progress)
-        drawn = draw_candidates(source.candidates, draw.count, draw.balance, draw.seed, draw.include_no_target)
+        count = draw.count or DEFAULT_COUNT
+        drawn = draw_candidates(source.candidates, count, draw.balance, draw.seed, draw.include_no_target)
         if not drawn:
             raise SettingsError(f"{title}: no question to draw; choose another split, or pass --include-no-target")
     print(strata_table({"available": source.candidates, "drawn": drawn}), flush=True)
@@ -210,8 +218,8 @@ def _summary(made: AnnotationResult, drawn: list[Candidate], costs: CostTracker)
     """Tables of the questions kept and of the reasons of rejections, and the tokens used."""
     from thinkseg import console
     from thinkseg.annotation.answers import count_reasons
-    from thinkseg.annotation.sampling import strata_table
     from thinkseg.annotation.verify import REASONS
+    from thinkseg.selection.strata import strata_table
 
     kept = [one.candidate for one in made.verifications if one.sample]
     parts = ["", strata_table({"drawn": drawn, "kept": kept})]

@@ -1,4 +1,4 @@
-"""`thinkseg data ...` and `thinkseg validate ...`: data sets written as files, counted and checked."""
+"""`thinkseg data ...` and `thinkseg validate ...`: data sets written as files, counted and checked; `select`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from thinkseg.cli import options
+from thinkseg.cli.commands import select
 from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, check_not_empty, open_benchmark
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 app = new_group(
     "data",
-    "write or check a data set",
-    "Writes the shapes world as files, or checks the files of a benchmark.",
+    "write, check or select data",
+    "Writes the shapes world as files, checks the files of a benchmark, or selects a part of it.",
     "DATASET",
 )
 validation = new_group(
@@ -124,6 +125,7 @@ def validate(
 
 
 for name in FILE_BENCHMARKS:
-    options.benchmark_command(app, name, check_dataset, "check {title}")
+    options.benchmark_command(app, name, check_dataset, "check {title}", whole=True)
 for name in BENCHMARKS:
-    options.benchmark_command(validation, name, validate)
+    options.benchmark_command(validation, name, validate, whole=True)
+app.add_typer(select.app)

@@ -107,4 +107,4 @@ def submit(
 for name, benchmark in BENCHMARKS.items():
     options.benchmark_command(app, name, score, **options.corrected_for(name))
     if benchmark.zip_folder is not None:
-        options.benchmark_command(submission, name, submit)
+        options.benchmark_command(submission, name, submit, whole=True)

@@ -15,6 +15,7 @@ from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
+from thinkseg.selection.files import select
 from thinkseg.training.grpo.recipe import PromptSource
 from thinkseg.types import Frames, VideoSample
 
@@ -24,7 +25,7 @@ class PromptDataset:
 
     Expressions of all sources are shuffled together, in a new order per epoch. Frames of a benchmark are chosen among
     those with ground truth. Each frame of a prompt is decoded once.
-    Raises DatasetError if a source is unreadable or has no ground truth.
+    Raises DatasetError if a source is unreadable or has no ground truth, SettingsError for a selection of other data.
     """
 
     def __init__(self, sources: Sequence[PromptSource], num_frames: int, seed: int) -> None:
@@ -34,6 +35,8 @@ class PromptDataset:
         self._expressions: list[tuple[Benchmark, Expression]] = []
         for source in sources if self._shapes is None else ():
             benchmark = open_benchmark(source.name, Path(source.root or ""), source.split)
+            if source.select:
+                benchmark = select(benchmark, source.select)
             usable = [e for e in benchmark.expressions if e.objects is not None and len(e.scored)]
             if not usable:
                 raise DatasetError(

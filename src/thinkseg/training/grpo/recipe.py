@@ -36,6 +36,7 @@ from thinkseg.training.recipes import (
 class PromptSource(Settings):
     """A source of prompts: a benchmark by name with its folder and split, or "shapes".
 
+    select: file of a selection (`thinkseg data select`); the path is relative to the current folder.
     clip_offset: first clip of the split (shapes only); lets runs use different clips.
     category_weights: as in `training.sft.recipe.Stage` (shapes only).
     """
@@ -43,6 +44,7 @@ class PromptSource(Settings):
     name: Annotated[str, one_of(BENCHMARKS)]
     root: str | None = None
     split: str = "train"
+    select: str | None = None
     clip_offset: Index = 0
     category_weights: CategoryWeights = Field(default_factory=dict)
 
@@ -52,6 +54,8 @@ class PromptSource(Settings):
             raise ValueError("`root` is required: the folder of the benchmark")
         if self.name != "shapes" and (self.clip_offset or self.category_weights):
             raise ValueError("`clip_offset` and `category_weights` are for shapes only; drop them")
+        if self.name == "shapes" and self.select:
+            raise ValueError("`select` is for benchmarks with files; drop it, or write shapes as files")
         return self
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from thinkseg.annotation.candidates import AnnotationSource
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.shapes import load
 from thinkseg.data.shapes.writer import write_dataset

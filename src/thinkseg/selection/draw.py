@@ -1,7 +1,6 @@
 """A stratified draw of questions, spread over videos.
 
-The strata are {referring, reasoning} x {single, multiple} and questions without a target. The draw depends on the seed
-and the ids only, not on the order of files or the version of a library.
+The draw depends on the seed and the ids only, not on the order of files or the version of a library.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from thinkseg import console
-from thinkseg.annotation.candidates import NO_TARGET_STRATUM, STRATA, Candidate
+from thinkseg.errors import SettingsError
+from thinkseg.selection.strata import NO_TARGET_STRATUM, STRATA, Candidate, stratum_sizes
 
 Balance = Literal["proportional", "balanced"]
 
@@ -29,17 +28,47 @@ def draw(
 ) -> list[Candidate]:
     """Draws `count` questions, or all if there are fewer, in the order of `candidates`.
 
-    balance: "proportional" keeps the shares of the strata, "balanced" makes them as equal as their sizes allow. Within
-    a stratum, videos that were drawn least come first. no_target: includes questions without a target.
+    balance: "proportional" keeps the shares of the strata, "balanced" makes them as equal as their sizes allow.
+    no_target: includes questions without a target.
     """
-    strata: dict[str, list[Candidate]] = {name: [] for name in STRATA}
-    for candidate in candidates:
-        if no_target or candidate.stratum != NO_TARGET_STRATUM:
-            strata[candidate.stratum].append(candidate)
-    counts = quotas({name: len(members) for name, members in strata.items()}, count, balance)
+    sizes = stratum_sizes(candidates)
+    if not no_target:
+        sizes[NO_TARGET_STRATUM] = 0
+    return draw_counts(candidates, quotas(sizes, count, balance), seed)
+
+
+def draw_share(
+    candidates: Sequence[Candidate], count: int | None, balance: Balance, seed: int, no_target_share: float
+) -> list[Candidate]:
+    """Draws exactly `count` questions, of which `no_target_share` have no target, in the order of `candidates`.
+
+    count: None for all questions with a target. no_target_share: >= 0 and < 1.
+    Raises SettingsError if there are not enough questions.
+    """
+    sizes = stratum_sizes(candidates)
+    without = sizes.pop(NO_TARGET_STRATUM)
+    targets = sum(sizes.values())
+    if count is None:
+        count = targets + round(targets * no_target_share / (1 - no_target_share))
+    num_without = round(count * no_target_share)
+    if num_without > without or count - num_without > targets:
+        wanted = f"{count - num_without:,} questions with a target and {num_without:,} without"
+        raise SettingsError(
+            f"cannot draw {wanted}: there are {targets:,} and {without:,}; lower the count or the share"
+        )
+    counts = {**quotas(sizes, count - num_without, balance), NO_TARGET_STRATUM: num_without}
+    return draw_counts(candidates, counts, seed)
+
+
+def draw_counts(candidates: Sequence[Candidate], counts: Mapping[str, int], seed: int) -> list[Candidate]:
+    """Draws the given number of questions per stratum, in the order of `candidates`.
+
+    Within a stratum, videos that were drawn least come first.
+    """
     video_counts: Counter[str] = Counter()
     drawn: set[str] = set()
-    for name, members in strata.items():
+    for name in STRATA:
+        members = [candidate for candidate in candidates if candidate.stratum == name]
         drawn.update(_draw_over_videos(members, counts[name], seed, video_counts))
     return [candidate for candidate in candidates if candidate.id in drawn]
 
@@ -83,13 +112,3 @@ def _draw_over_videos(members: Sequence[Candidate], count: int, seed: int, video
         video_counts[video] += 1
         drawn.append(name)
     return drawn
-
-
-def strata_table(columns: Mapping[str, Collection[Candidate]]) -> str:
-    """Returns a table of questions per stratum and of videos, one column per collection."""
-    counts = {head: Counter(candidate.stratum for candidate in column) for head, column in columns.items()}
-    rows = [[name, *(f"{count[name]:,}" for count in counts.values())] for name in STRATA]
-    rows.append(["all", *(f"{len(column):,}" for column in columns.values())])
-    videos = (len({candidate.video for candidate in column}) for column in columns.values())
-    rows.append(["videos", *(f"{number:,}" for number in videos)])
-    return console.table(("stratum", *columns), rows, numbers=range(1, len(columns) + 1))

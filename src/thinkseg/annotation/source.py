@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from thinkseg.data.benchmarks.base import NO_TARGET, REFERRING, Benchmark
+from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
-from thinkseg.data.cot import Targets, Type
 from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
-from thinkseg.errors import SettingsError
+from thinkseg.selection.strata import candidates_of
 from thinkseg.types import VideoSample
-
-NO_TARGET_STRATUM = "no target"
-
-STRATA = ("referring, single", "referring, multiple", "reasoning, single", "reasoning, multiple", NO_TARGET_STRATUM)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A question that may be drawn. id: unique in its data set; video: id of its video."""
-
-    id: str
-    video: str
-    type: Type
-    targets: Targets
-
-    @property
-    def stratum(self) -> str:
-        """One of `STRATA`."""
-        return NO_TARGET_STRATUM if self.targets == "none" else f"{self.type}, {self.targets}"
 
 
 class AnnotationSource:
@@ -46,13 +26,7 @@ class AnnotationSource:
         self._benchmark = benchmark
         self._fps = fps
         self._expressions = {one.key: one for one in benchmark.expressions if one.objects is not None}
-        self.candidates: list[Candidate] = [
-            Candidate(key, one.video, question_type(one.category), target_count(len(one.objects or ())))
-            for key, one in self._expressions.items()
-        ]
-        if not self.candidates:
-            problem = "the targets are not public" if benchmark.expressions else "no expression can be read"
-            raise SettingsError(f"{benchmark.name}, split {benchmark.split!r}: {problem}; choose another split")
+        self.candidates = candidates_of(benchmark)
 
     def fingerprint(self, name: str) -> dict[str, str] | None:
         """Returns the fingerprints of a question's data, see `DataFingerprint.of`; None for an unknown id."""
@@ -65,16 +39,3 @@ class AnnotationSource:
         # No cache: a question shows few frames of its video, each once.
         video = CachedFrames(sample.video, ByteBudget(0), self._fps)
         return replace(sample, video=video), expression.scored
-
-
-def question_type(category: str) -> Type:
-    """Returns "referring" for plain referring, no target and no category, else "reasoning".
-
-    Questions without a target have no further category in most data sets, so they count as referring.
-    """
-    return "referring" if category in (REFERRING, NO_TARGET, "none", "") else "reasoning"
-
-
-def target_count(num_objects: int) -> Targets:
-    """Returns "none", "single" or "multiple"."""
-    return "none" if num_objects == 0 else "single" if num_objects == 1 else "multiple"

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.annotation.candidates import NO_TARGET_STRATUM, STRATA, Candidate, question_type, target_count
-from thinkseg.annotation.sampling import draw, quotas, seeded_hash, strata_table
+from thinkseg.errors import SettingsError
+from thinkseg.selection.draw import draw, draw_share, quotas, seeded_hash
+from thinkseg.selection.strata import NO_TARGET_STRATUM, STRATA, Candidate, question_type, strata_table, target_count
 
 
 def candidates(**sizes):
@@ -81,6 +82,20 @@ def test_draw_no_target_includes_questions_without_target():
     there = candidates(rs=2, none=2)
     assert strata(draw(there, 10, "balanced", 0)) == {"referring, single": 2}
     assert strata(draw(there, 10, "balanced", 0, no_target=True)) == {"referring, single": 2, NO_TARGET_STRATUM: 2}
+
+
+def test_draw_share_of_no_target_is_exact():
+    there = candidates(rs=40, qs=40, none=25)
+    expected = {"referring, single": 18, "reasoning, single": 18, NO_TARGET_STRATUM: 4}
+    assert strata(draw_share(there, 40, "proportional", 0, 0.1)) == expected
+    assert strata(draw_share(there, None, "proportional", 0, 0.2))[NO_TARGET_STRATUM] == 20
+    assert len(draw_share(there, None, "balanced", 0, 0.0)) == 80
+
+
+@pytest.mark.parametrize(("count", "share"), [(81, 0.0), (60, 0.5), (None, 0.9)])
+def test_draw_share_more_than_there_are_raises(count, share):
+    with pytest.raises(SettingsError, match="there are 80 and 25; lower the count or the share"):
+        draw_share(candidates(rs=40, qs=40, none=25), count, "proportional", 0, share)
 
 
 def test_draw_same_seed_same_questions_in_data_order():

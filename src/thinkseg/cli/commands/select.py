@@ -1,0 +1,141 @@
+"""`thinkseg data select ...`: a part of a benchmark, drawn at random and tested with a tracker, as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from thinkseg.cli import options
+from thinkseg.cli.commands.annotate import TRAINING, Balance
+from thinkseg.cli.declare import choice, new_group, option, suggested
+from thinkseg.console import Progress, TimeLeft, say
+from thinkseg.data import FILE_BENCHMARKS
+from thinkseg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from thinkseg.data.benchmarks.base import Benchmark
+    from thinkseg.selection.strata import Candidate
+    from thinkseg.types import Tracker
+
+app = new_group(
+    "select",
+    "select a part of a benchmark",
+    "Draws a part of a benchmark, and writes its expressions to a file for --select and for recipes.",
+    "DATASET",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawOptions:
+    """Which questions are drawn."""
+
+    count: Annotated[
+        int | None, option(options.count, "N", "number of questions (default: all that have a target)")
+    ] = None
+    balance: Annotated[
+        Balance, choice(get_args(Balance), "types of questions as frequent as in the data, or equally frequent")
+    ] = "proportional"
+    no_target_share: Annotated[float, option(options.share, "P", "share of questions without a target, e.g. 0.1")] = 0.0
+    seed: Annotated[int, option(options.non_negative_int, "S", "of the draw")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackableOptions(options.PlacementOptions):
+    """Which of them are kept."""
+
+    trackable: Annotated[
+        float | None,
+        option(options.share, "IOU", "drop those whose true boxes the tracker turns into masks of a lower mean IoU"),
+    ] = None
+    tracker: Annotated[str, suggested(("flow",), "NAME", "for --trackable: flow, or a SAM 2 by folder or hub name")] = (
+        "flow"
+    )
+
+    def load(self, progress: Progress) -> Tracker | None:
+        """The tracker; None without --trackable."""
+        if self.trackable is None:
+            return None
+        return options.load_tracker(self.tracker, progress, **self.placement())
+
+
+def benchmark(
+    dataset: options.DatasetOptions,
+    drawing: DrawOptions,
+    keeping: TrackableOptions,
+    out: Annotated[Path, option(options.output, "FILE", "the file to write, e.g. select.json")],
+    keep_going: options.KeepGoing = False,
+) -> int:
+    """Draws expressions of {title} by type and number of targets, spread over videos, and writes their ids to a file.
+
+    annotate, export, evaluate and score take the file as --select, and recipes of GRPO as `select`. With --trackable,
+    results of the tracker are kept in a folder beside the file, FILE.tracked: rerun, the command resumes.
+    """
+    from thinkseg.models import check_tracker
+    from thinkseg.selection.draw import draw_share
+    from thinkseg.selection.files import write_selection
+    from thinkseg.selection.strata import candidates_of, strata_table, stratum_sizes
+    from thinkseg.storage.outputs import check_file
+
+    check_file(out)
+    if keeping.trackable is not None:
+        check_tracker(keeping.tracker)
+    with Progress() as progress:
+        opened = dataset.open(progress, keep_going)
+        available = candidates_of(opened)
+        drawn = draw_share(available, drawing.count, drawing.balance, drawing.seed, drawing.no_target_share)
+        columns = {"available": available, "drawn": drawn}
+        tracker = keeping.load(progress)
+        if tracker:
+            columns["trackable"] = _trackable(opened, drawn, tracker, keeping.trackable or 0.0, out, progress)
+        chosen = list(columns.values())[-1]
+        how = {
+            "seed": drawing.seed,
+            "balance": drawing.balance,
+            "no_target_share": drawing.no_target_share,
+            "strata": {name: stratum_sizes(column) for name, column in columns.items()},
+            "trackable": tracker and _described(tracker, keeping.trackable),
+        }
+        progress.show("writing the selection")
+        write_selection(opened, [one.id for one in chosen], how, out)
+    print(strata_table(columns))
+    print(_summary(chosen, drawing.seed))
+    options.print_issues(opened)
+    say(f"wrote {out}")
+    return 0
+
+
+for name in FILE_BENCHMARKS:
+    options.benchmark_command(app, name, benchmark, preferred=TRAINING, whole=True)
+
+
+def _trackable(
+    opened: Benchmark, drawn: Sequence[Candidate], tracker: Tracker, least: float, out: Path, progress: Progress
+) -> list[Candidate]:
+    """The questions whose masks reach the mean IoU, and those without a target."""
+    from thinkseg.selection.trackable import mean_ious
+
+    ids = {one.id for one in drawn if one.targets != "none"}
+    asked = [one for one in opened.expressions if one.key in ids]
+    time_left = TimeLeft(len(asked))
+
+    def show(done: int) -> None:
+        progress.show(", ".join(filter(None, (f"tracking {done}/{len(asked)}", time_left(done)))))
+
+    ious = mean_ious(opened, asked, tracker, out.with_name(f"{out.name}.tracked"), show)
+    kept = [one for one in drawn if one.targets == "none" or ious.get(one.id, -1.0) >= least]
+    if not any(one.targets != "none" for one in kept):
+        raise SettingsError(f"--trackable: no expression reaches a mean IoU of {least:g}; lower it")
+    return kept
+
+
+def _described(tracker: Tracker, least: float | None) -> Mapping[str, Any]:
+    from thinkseg.models.fingerprint import fingerprint_of
+
+    return {"mean_iou": least, "tracker": tracker.name, "fingerprint": dict(fingerprint_of(tracker))}
+
+
+def _summary(chosen: Sequence[Candidate], seed: int) -> str:
+    share = sum(one.targets == "none" for one in chosen) / len(chosen) if chosen else 0.0
+    return f"\n{len(chosen):,} expressions, seed {seed}, share without a target {share:.3f}"
