@@ -105,6 +105,17 @@ def test_a_benchmark_by_a_served_model(tree, tmp_path, capsys):
     assert SECRET not in all_text(out) + told
 
 
+def test_a_selection_is_annotated_alone(tree, tmp_path, capsys):
+    file = tmp_path / "select.json"
+    assert app.main(["data", "select", "revos", "--root", str(tree), "--count", "2", "--out", str(file)]) == 0
+    with ScriptedServer(answer) as server:
+        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--frames", 2, "--frame-size", "32x32"]
+        assert run("revos", "--root", tree, "--select", file, *asking, "--out", tmp_path / "set") == 0
+    cot = read_cot_set(tmp_path / "set")
+    assert {sample.id for sample in cot.samples} <= set(json.loads(file.read_text())["expressions"])
+    assert "select" in cot.settings
+
+
 def test_trouble_that_passes_and_answers_that_do_not_stand(tree, tmp_path, capsys):
     bad = [said(None, refusal="I would rather not."), said("Nothing to say."), said(NOTHING, finish_reason="length")]
     script = [busy(0.01), Response(completion("half"), cut=50), Response(b"<html>"), failed(500), *bad]

@@ -66,7 +66,7 @@ def test_select_trackable_drops_and_resumes(run, tmp_path, capsys, box_tracker, 
     [
         (("--count", 3000), "cannot draw 3,000 questions with a target and 0 without"),
         (("--no-target-share", 1), "is not a share"),
-        (("--trackable", 0.6, "--tracker", "./nowhere"), "./nowhere"),
+        (("--trackable", 0.6, "--tracker", "nowhere"), "unknown tracker 'nowhere'"),
     ],
 )
 def test_select_what_cannot_be_is_one_line(run, tmp_path, capsys, args, message):
