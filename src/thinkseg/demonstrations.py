@@ -68,6 +68,11 @@ def check_fits(cot: CotSet, view: View) -> None:
             f"{cot.root} has {cot.view.num_frames} frames per sample, not {view.num_frames}: "
             f"set num_frames: {cot.view.num_frames}, or make another set"
         )
+    if view.label_unit not in ("auto", cot.view.label_unit):
+        labels = "seconds and by index" if cot.view.label_unit == "auto" else cot.view.label_unit
+        raise SettingsError(
+            f"{cot.root}: its frames are labeled by {labels}, not {view.label_unit}: set label_unit, or use another set"
+        )
     if cot.boxes_in_thinking and (cot.view.frame_wh, cot.view.coordinates) != (view.frame_wh, view.coordinates):
         found, expected = ("{} of frames of {}x{}".format(v.coordinates, *v.frame_wh) for v in (cot.view, view))
         raise SettingsError(f"{cot.root}: its thinking has boxes in {found}, not in {expected}: make another set")

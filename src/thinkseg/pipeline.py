@@ -27,6 +27,7 @@ from thinkseg.types import (
     Answer,
     Chain,
     ChainFn,
+    Clock,
     Frames,
     Outcome,
     Policy,
@@ -135,11 +136,12 @@ def segment(
     keyframe: int | float | None = None,
     boxes: ArrayLike | None = None,
     reading: Reading = "repair",
+    fps: float | None = None,
 ) -> Segmentation:
     """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
     video: a file, a folder of images, open frames, an array or tensor, or a list of images; see
-        `thinkseg.ops.inputs.open_frames`. Arrays have no times: `thinkseg.ops.video.ArrayFrames` adds them.
+        `thinkseg.ops.inputs.open_frames`.
     policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
     chain: a name from `thinkseg.chains.CHAINS`, or a function.
     view: number and size of the frames that the policy sees (default: the policy's own).
@@ -149,10 +151,13 @@ def segment(
         partly outside is clipped, with a warning.
     reading: "repair" also reads replies that are close to the form asked for, without guessing, and names what it
         repaired in `result.outcome.repairs`; "strict" reads the exact form only.
+    fps: frames per second of frames without times, such as arrays and folders (default: that of a file fps.json beside
+        the frames). A policy that is trained on seconds needs one.
 
-    Raises SettingsError, VideoError or ModelError, before models are loaded if possible. A reply that cannot be used is
-    no error: see `Segmentation.failure`.
+    Raises SettingsError, VideoError, DatasetError (of fps.json) or ModelError, before models are loaded if possible. A
+    reply that cannot be used is no error: see `Segmentation.failure`.
     """
+    from thinkseg.data.readers.frame_rates import Rates
     from thinkseg.ops.inputs import open_frames
 
     by_hand = keyframe is not None or boxes is not None
@@ -160,18 +165,21 @@ def segment(
     chain_fn = get_chain(chain) if isinstance(chain, str) else chain
     _check_arguments(policy, tracker, chain_fn, view, progress)
     check_reading(reading)
-    frames = open_frames(video)
+    rates = Rates(fps)
+    opened = open_frames(video)
+    times, frames = rates.times_of(opened), rates.timed(opened)
     sample = VideoSample(id=frames.name, video=frames, query=text)
     if by_hand:
         return _segment_boxes(sample, keyframe, boxes, tracker, progress)
     from thinkseg import models
 
     name = models.bundled_policy_for(chain) if policy is None else policy
-    if isinstance(name, str | Path):
-        models.check_policy(str(name))
+    own = models.clock_of(str(name)) if isinstance(name, str | Path) else name.view.label_unit
+    times.check(resolve_clock(str(getattr(name, "name", name)), own, view.label_unit if view else "auto"))
     # The tracker is loaded first: it takes seconds, and a policy can take minutes.
     loaded = _loaded_tracker(tracker)
     prompted = models.load_policy(name) if isinstance(name, str | Path) else name
+    view = times.decide(resolve_view(prompted, view))
     return segment_sample(sample, chain_fn, prompted, loaded, view, progress, reading)
 
 
@@ -244,7 +252,8 @@ def check_view(view: View) -> None:
 def resolve_view(policy: Policy, view: View | None = None) -> View:
     """Returns a view (default: the policy's own) with sizes rounded to the policy's multiple.
 
-    The coordinates are always those of the policy, which are not a choice. Raises SettingsError as `check_view` does.
+    The coordinates are always those of the policy, which are not a choice, and so are its labels of frames if it states
+    them. Raises SettingsError as `check_view` and `resolve_clock` do.
     """
     view = view or policy.view
     check_view(view)
@@ -260,7 +269,15 @@ def resolve_view(policy: Policy, view: View | None = None) -> View:
         overview_wh=view.overview_wh and fitted(view.overview_wh),
         closeup_wh=view.closeup_wh and fitted(view.closeup_wh),
         coordinates=policy.coordinates,
+        label_unit=resolve_clock(policy.name, policy.view.label_unit, view.label_unit),
     )
+
+
+def resolve_clock(policy: str, own: Clock, requested: Clock) -> Clock:
+    """Returns the labels of frames of a policy. own: those it was trained with. Raises SettingsError for others."""
+    if "auto" not in (own, requested) and own != requested:
+        raise SettingsError(f"{policy}: was trained with frames labeled by {own}, not {requested}; drop label_unit")
+    return requested if own == "auto" else own
 
 
 def batched(items: Iterable[T], size: int | None) -> Iterator[list[T]]:

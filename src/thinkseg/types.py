@@ -27,6 +27,9 @@ MAX_SIDE = 4096
 LabelUnit = Literal["seconds", "index"]
 """Labels of frames in prompts: times in seconds, or frame indices, which some benchmarks define."""
 
+Clock = Literal["seconds", "index", "auto"]
+"""The labels that a policy expects. "auto", of a policy that was not trained here: seconds if the times are known."""
+
 
 Reading = Literal["strict", "repair"]
 """How replies are read: in the exact form that a turn asks for, or also what `Turn.repair` brings into it."""
@@ -164,6 +167,7 @@ class View:
     """How a chain shows a video to a policy.
 
     num_frames: frames sampled from the video, fewer if it is shorter.
+    label_unit: labels of the frames; those that the policy was trained with, if it states them.
     frame_wh: size of the frames shown; sides are multiples of the policy's `size_multiple`.
     overview_wh, closeup_wh: sizes for a chain that shows one frame again: of the sampled frames (default: `frame_wh`),
         and of that frame (default: twice the former).
@@ -172,7 +176,7 @@ class View:
     num_frames: int
     frame_wh: tuple[int, int]
     coordinates: Coordinates = "pixels"
-    label_unit: LabelUnit = "seconds"
+    label_unit: Clock = "auto"
     overview_wh: tuple[int, int] | None = None
     closeup_wh: tuple[int, int] | None = None
 

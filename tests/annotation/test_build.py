@@ -56,7 +56,7 @@ def test_annotate_all_kinds_of_questions_writes_set(clips, tmp_path):
     assert cot.samples[1].boxes.tolist() == [[0, 0, 4, 4], [0, 7, 8, 8]]
     assert cot.samples[2].keyframe is None
     assert cot.samples[0].thinking.startswith("A cat comes into the garden and sits down. Nobody else")
-    assert (cot.view, cot.boxes_in_thinking) == (VIEW, False)
+    assert (cot.view.frame_wh, cot.view.label_unit, cot.boxes_in_thinking) == (VIEW.frame_wh, "seconds", False)
     assert cot.settings["annotator"] == "script"
     # Without overlays: the frames of the clips have one gray level each, which JPEG keeps.
     for sample in cot.samples:

@@ -44,14 +44,14 @@ def test_source_lists_expressions(tree):
         assert candidate.targets == {0: "none", 1: "single"}.get(len(expression.objects), "multiple")
         assert (candidate.type == "reasoning") == (expression.category == "reasoning")
         assert list(annotated) == list(range(len(sample.video)))
-        assert sample.video.time_of(1) is None
+        assert sample.video.time_of(1) == 1 / 12  # written beside the frames
         assert next(sample.video.read([0])).shape == (24, 32, 3)
     assert len({one.stratum for one in source.candidates}) > 2
     assert source.settings == {"data": "revos", "split": "valid", "fps": None}
 
 
 def test_source_fps_gives_times(tree):
-    source = AnnotationSource(open_benchmark("revos", tree), fps=4.0)
+    source = AnnotationSource(open_benchmark("revos", tree, fps=4.0))
     assert source.sample(source.candidates[0].id)[0].video.time_of(1) == 0.25
     assert source.settings["fps"] == 4.0
 

@@ -57,7 +57,11 @@ def rewrite(root, change):
 
 def test_read_cot_set_written_set_round_trips(root):
     found = read_cot_set(root)
-    assert (found.view, found.boxes_in_thinking, found.settings["seed"]) == (View(3, (12, 8)), False, 7)
+    assert (found.view, found.boxes_in_thinking, found.settings["seed"]) == (
+        View(3, (12, 8), label_unit="seconds"),
+        False,
+        7,
+    )
     for read, written in zip(found.samples, [sample(), sample("clip/4", None)], strict=True):
         assert cot.sample_to_json(read) == cot.sample_to_json(written)
         assert read.boxes.dtype == np.float32

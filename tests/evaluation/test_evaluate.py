@@ -11,7 +11,6 @@ from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import write_answer
 from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetIssues
-from thinkseg.data.shapes.simulation import FPS
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
 from thinkseg.evaluation.evaluate import Method, evaluate
@@ -54,8 +53,8 @@ def out(tmp_path):
 def run(root, out, box_tracker):
     """Evaluates a benchmark on scripted replies in one folder, so that a second call resumes the first."""
 
-    def run(replies=SCRIPT, name="revos", keep_going=False, **options):
-        benchmark = open_benchmark(name, root, None, DatasetIssues(keep_going))
+    def run(replies=SCRIPT, name="revos", keep_going=False, fps=None, **options):
+        benchmark = open_benchmark(name, root, None, DatasetIssues(keep_going), fps)
         policy = ScriptedPolicy(replies, view=VIEW)
         return evaluate(benchmark, Method("veason", policy, box_tracker), out, **options)
 
@@ -199,11 +198,15 @@ def test_evaluate_shapes_written_as_revos_scores_the_same(tmp_path, box_tracker)
     tree = tmp_path / "shapes"
     tree.mkdir()
     write_dataset(tree, "val", range(3))
-    reply = '<think>.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[0, 0, 200, 180]]}</answer>'
-    policy = ScriptedPolicy([reply] * 6, view=View(4, (224, 224)))
+
+    def reply(dialogue):
+        time = dialogue[0].content[5].removesuffix(" s:")
+        return f'<think>.</think><answer>{{"keyframe_timestamp": {time}, "bbox_2d_list": [[0, 0, 200, 180]]}}</answer>'
+
+    policy = ScriptedPolicy(reply, view=View(4, (224, 224), label_unit="seconds"))
     method = Method("veason", policy, box_tracker)
     evaluate(open_benchmark("shapes", limit=3), method, tmp_path / "world")
-    evaluate(open_benchmark("revos", tree), method, tmp_path / "files", fps=FPS)
+    evaluate(open_benchmark("revos", tree), method, tmp_path / "files")
     kept = ("keyframe", "boxes", "j", "f", "r_k", "r_s", "has_target")
     expected, found = ([[row[key] for key in kept] for row in lines(tmp_path / name)] for name in ("world", "files"))
     assert found == expected

@@ -13,6 +13,7 @@ from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import parse_answer
 from thinkseg.data import open_benchmark
 from thinkseg.data.cot import CotSample, CotSet, frame_names, write_frames
+from thinkseg.data.readers.frame_rates import Rates
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.shapes import episode, load
 from thinkseg.demonstrations import true_reply
@@ -103,7 +104,7 @@ def test_benchmark_source_shows_annotated_frames_only(benchmark, job):
 
 
 def test_benchmark_source_fps_gives_times(benchmark, job):
-    exported = BenchmarkSource(benchmark, fps=2.0).sample(0, job().settings)
+    exported = BenchmarkSource(replace(benchmark, rates=Rates(2.0))).sample(0, job().settings)
     assert exported.truth["labels"] == ["0.0", "0.5", "1.0"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.cot import read_cot_set
+from thinkseg.data.readers.frame_rates import Rates
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import DatasetError, SettingsError, VideoError
 from thinkseg.evaluation import aggregation
@@ -68,7 +70,8 @@ def _export(rng: Random, benchmark: Benchmark, out: Path) -> None:
     found = FORMATS[name]
     out.mkdir()
     settings = ExportSettings(rng.choice(found.chains), VIEW, ImageWriter(out), found.for_sft, found.for_rl)
-    source = BenchmarkSource(benchmark, fps=rng.choice([None, 10.0]))
+    rates = Rates(rng.choice([None, 10.0]) if benchmark.name != "folder" else None)
+    source = BenchmarkSource(replace(benchmark, rates=rates))
     export(source, name, ExportJob(out, out, "folder", "mine", settings, "owner/model", 28), benchmark.issues)
 
 

@@ -130,6 +130,8 @@ def _stored_settings(source: AnnotationSource, annotator: Annotator, settings: A
     return {
         **source.settings,
         **settings.extra,
+        # Sets of earlier versions, which lack it, have seconds.
+        **({} if view.label_unit == "seconds" else {"label_unit": view.label_unit}),
         "annotator": annotator.name,
         "seed": settings.seed,
         "version": thinkseg.__version__,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
-from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.selection.strata import candidates_of
 from thinkseg.types import VideoSample
 
@@ -16,15 +14,13 @@ class AnnotationSource:
     """The expressions of a benchmark whose target objects are known.
 
     settings: identify the source; plain JSON values. candidates: all questions, grouped by video.
-    fps: frames per second of videos without times, whose frames are then labeled in seconds (default: by index).
     Raises SettingsError if the benchmark has no such expression.
     """
 
-    def __init__(self, benchmark: Benchmark, fps: float | None = None) -> None:
-        self.settings = benchmark.run_settings(fps)
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.settings = benchmark.run_settings()
         self._data = DataFingerprint(benchmark)
         self._benchmark = benchmark
-        self._fps = fps
         self._expressions = {one.key: one for one in benchmark.expressions if one.objects is not None}
         self.candidates = candidates_of(benchmark)
 
@@ -35,7 +31,4 @@ class AnnotationSource:
     def sample(self, name: str) -> tuple[VideoSample, Sequence[int]]:
         """Returns the question with this id, which has a ground truth, and the frames that are annotated."""
         expression = self._expressions[name]
-        sample = self._benchmark.sample(expression)
-        # No cache: a question shows few frames of its video, each once.
-        video = CachedFrames(sample.video, ByteBudget(0), self._fps)
-        return replace(sample, video=video), expression.scored
+        return self._benchmark.sample(expression), expression.scored

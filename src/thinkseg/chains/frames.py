@@ -69,7 +69,8 @@ def box_limits(view: View | Shown) -> tuple[int, int]:
 def select_frames(video: Frames, view: View, indices: Sequence[int] | None = None) -> Shown:
     """Returns the record of the frames that `show` returns, without decoding a frame.
 
-    Raises ValueError if `indices` are not strictly ascending frame indices of the video.
+    Raises ValueError if `indices` are not strictly ascending frame indices of the video, SettingsError if the view
+    wants seconds and the frames have no distinct times. With the label unit "auto", such frames are numbered.
     """
     chosen = sample_indices(len(video), view.num_frames) if indices is None else tuple(int(i) for i in indices)
     ascending = all(a < b for a, b in pairwise(chosen))
@@ -77,7 +78,9 @@ def select_frames(video: Frames, view: View, indices: Sequence[int] | None = Non
         raise ValueError(
             f"indices must be strictly ascending from 0 to {len(video) - 1} for {video.name}, not {chosen}"
         )
-    labels = _seconds(video, chosen) if view.label_unit == "seconds" else None
+    labels = None if view.label_unit == "index" else _seconds(video, chosen)
+    if labels is None and view.label_unit == "seconds":
+        raise SettingsError(f"{video.name}: its frames have no times to tell them apart; give their fps")
     label_unit: LabelUnit = "index" if labels is None else "seconds"
     return Shown(
         indices=chosen,

@@ -20,7 +20,7 @@ MAX_TURNS = 8
 
 def prompt_fingerprint(chain: ChainFn, view: View) -> str:
     """Returns the fingerprint of a chain's texts, for videos with and without times."""
-    turns = (turn for fps in (1.0, None) for turn in _turns(chain, replace(view, num_frames=1), fps))
+    turns = (turn for fps in (1.0, None) for turn in _turns(chain, replace(view, num_frames=1, label_unit="auto"), fps))
     return text_fingerprint(*(part for turn in turns for part in turn.content if isinstance(part, str)))
 
 

@@ -20,6 +20,7 @@ from thinkseg.data import BENCHMARKS
 if TYPE_CHECKING:
     from thinkseg.console import Progress
     from thinkseg.data.benchmarks.base import Benchmark
+    from thinkseg.data.readers.frame_rates import FrameTimes
     from thinkseg.types import Policy, Tracker, View
 
 CHAINS = ("veason", "revseg")
@@ -31,6 +32,8 @@ COORDINATES: tuple[Convention, ...] = get_args(Convention)
 ReadingName = Literal["strict", "repair"]
 """The same as `thinkseg.types.Reading`."""
 READINGS: tuple[ReadingName, ...] = get_args(ReadingName)
+Labels = Literal["seconds", "index"]
+"""The same as `thinkseg.types.LabelUnit`."""
 MAX_INTEGER = 2**32 - 1
 """Largest number, e.g. of a seed. The sizes and counts of a video or a data set are far below."""
 
@@ -159,7 +162,10 @@ Coordinates = Annotated[
 ]
 BatchSize = Annotated[int, option(count, "B", "videos per batch")]
 Fps = Annotated[
-    float | None, option(positive, "F", "frames per second of folders of images (default: frames are numbered)")
+    float | None,
+    option(
+        positive, "F", "frames per second of frames without times (default: the data set's, or that of a file fps.json)"
+    ),
 ]
 KeepGoing = Annotated[bool, flag("--keep-going", "count invalid data and skip it")]
 Predictions = Annotated[Path, option(path, "DIR", "folder of mask images, or of an evaluation")]
@@ -186,14 +192,17 @@ class DatasetOptions:
     split: str
     name: ClassVar[str]
 
-    def open(self, progress: Progress, keep_going: bool = False) -> Benchmark:
-        """The benchmark, or the part that is selected. keep_going: count invalid data and skip it."""
+    def open(self, progress: Progress, keep_going: bool = False, fps: float | None = None) -> Benchmark:
+        """The benchmark, or the part that is selected.
+
+        keep_going: count invalid data and skip it. fps: of frames without times.
+        """
         from thinkseg.data import check_not_empty, open_benchmark
         from thinkseg.data.readers.issues import DatasetIssues
 
         progress.show("reading annotations")
         options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "select"}
-        opened = open_benchmark(self.name, issues=DatasetIssues(keep_going), **options)
+        opened = open_benchmark(self.name, issues=DatasetIssues(keep_going), fps=fps, **options)
         check_not_empty(opened)
         return self._selected(opened)
 
@@ -270,6 +279,11 @@ class ViewOptions:
         Size | None, option(size, "WxH", "size of the one frame that the chain revseg shows again")
     ] = None
 
+    label_unit: Annotated[
+        Labels | None,
+        choice(get_args(Labels), "labels of the frames (default: as trained, else seconds if the times are known)"),
+    ] = None
+
     def view(self, policy: Policy) -> View:
         """The view requested; the policy decides about the rest."""
         from thinkseg.pipeline import resolve_view
@@ -281,6 +295,8 @@ class ViewOptions:
             view = replace(view, frame_wh=self.frame_size, overview_wh=None)
         if self.closeup_size:
             view = replace(view, closeup_wh=self.closeup_size)
+        if self.label_unit:
+            view = replace(view, label_unit=self.label_unit)
         return resolve_view(policy, view)
 
 
@@ -347,6 +363,14 @@ class ModelOptions:
     tracker: Annotated[
         str, suggested(("flow",), "NAME", "model that tracks the boxes: flow, or a SAM 2 by folder or hub name")
     ] = "flow"
+
+    def check_times(self, asking: PolicyOptions, times: FrameTimes) -> None:
+        """Raises SettingsError if the policy needs seconds and the times of a video are unknown. Loads no weights."""
+        from thinkseg.models import clock_of
+        from thinkseg.pipeline import resolve_clock
+
+        name = self._policy_name(asking.chain)
+        times.check(resolve_clock(name, clock_of(name), asking.label_unit or "auto"))
 
     def load_policy(self, chain: str, progress: Progress, **settings: Any) -> Policy:
         """The policy requested, or the one bundled for the chain."""

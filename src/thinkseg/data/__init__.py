@@ -10,7 +10,7 @@ docs/benchmarks.md documents their layouts. This module imports no loader, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ class BenchmarkInfo:
     load: its loader, "module.function" in `data.benchmarks`: (root, split, issues) -> Benchmark.
     zip_folder: prefix of the videos' folders in a zip file for its server; None if it has no server.
     generated: it has no files, and is opened without a root.
+    fps: frames per second of its folders of frames; None if no rate is right for all of its videos.
     """
 
     title: str
@@ -39,6 +40,7 @@ class BenchmarkInfo:
     load: str
     zip_folder: str | None = None
     generated: bool = False
+    fps: float | None = None
 
 
 BENCHMARKS: dict[str, BenchmarkInfo] = {
@@ -48,10 +50,10 @@ BENCHMARKS: dict[str, BenchmarkInfo] = {
     "mevis": BenchmarkInfo("MeViS", ("valid_u", "valid", "test", "train"), "mevis.load", ""),
     "mevis-v2": BenchmarkInfo("MeViS version 2", ("valid_u", "valid", "test", "train"), "mevis.load_v2", ""),
     "vicas": BenchmarkInfo(
-        "ViCaS (LG-VIS)", ("val", "test", "train", "v0.1-val", "v0.1-test", "v0.1-train"), "vicas.load"
+        "ViCaS (LG-VIS)", ("val", "test", "train", "v0.1-val", "v0.1-test", "v0.1-train"), "vicas.load", fps=30.0
     ),
-    "refytvos": BenchmarkInfo("Ref-YouTube-VOS", ("valid", "train", "test"), "refytvos.load", "Annotations/"),
-    "refdavis": BenchmarkInfo("Ref-DAVIS17", ("valid", "train"), "refdavis.load"),
+    "refytvos": BenchmarkInfo("Ref-YouTube-VOS", ("valid", "train", "test"), "refytvos.load", "Annotations/", fps=6.0),
+    "refdavis": BenchmarkInfo("Ref-DAVIS17", ("valid", "train"), "refdavis.load", fps=24.0),
     "lvvis": BenchmarkInfo("LV-VIS", ("val", "train"), "lvvis.load"),
     "folder": BenchmarkInfo("your own videos", ("all",), "folder.load"),
 }
@@ -66,6 +68,7 @@ def open_benchmark(
     root: str | Path | None = None,
     split: str | None = None,
     issues: DatasetIssues | None = None,
+    fps: float | None = None,
     **options: Any,
 ) -> Benchmark:
     """Opens one split of a benchmark; frames and masks are read on access.
@@ -73,10 +76,14 @@ def open_benchmark(
     name: one of `BENCHMARKS`. root: the folder of its files; not used by a generated one.
     split: (default: the first of its splits).
     issues: `DatasetIssues(keep_going=True)` counts issues and skips the affected parts (default: raise the first one).
+    fps: frames per second of frames without times (default: the benchmark's, or that of a file beside the frames, see
+        `thinkseg.data.readers.frame_rates`).
     options: of the loader, see `thinkseg.data.benchmarks.shapes.load`; the others have none.
 
-    Raises DatasetError for an unknown name or split, or files that are not as documented.
+    Raises DatasetError for an unknown name or split, or files that are not as documented; SettingsError if `fps` is
+    invalid, or given although a video has times.
     """
+    from thinkseg.data.readers.frame_rates import Rates
     from thinkseg.data.readers.issues import DatasetIssues
 
     if name not in BENCHMARKS:
@@ -89,7 +96,8 @@ def open_benchmark(
         raise DatasetError(f"{info.title}: needs the folder of its files; pass root")
     module, _, function = info.load.partition(".")
     load = getattr(import_module(f"thinkseg.data.benchmarks.{module}"), function)
-    return load(None if root is None else Path(root), split, issues or DatasetIssues(), **options)
+    opened = load(None if root is None else Path(root), split, issues or DatasetIssues(), **options)
+    return replace(opened, rates=Rates(fps, info.fps))
 
 
 def check_not_empty(benchmark: Benchmark) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -82,6 +82,7 @@ class CotSet:
     """A chain-of-thought set.
 
     settings: the content of settings.json. view: number and size of the frames of a sample; fewer for a short video.
+        Its label unit is that of the samples, "auto" if they differ.
     boxes_in_thinking: the thinking contains boxes in the units of that view.
     """
 
@@ -126,6 +127,8 @@ def read_cot_set(root: str | Path) -> CotSet:
         if sample.id in samples:
             raise row["id"].error("invalid_field", f"repeats {sample.id!r}; ids must be unique")
         samples[sample.id] = sample
+    units = {sample.label_unit for sample in samples.values()}
+    view = replace(view, label_unit=units.pop() if len(units) == 1 else "auto")
     return CotSet(root, settings.value, view, boxes_in_thinking, tuple(samples.values()))
 
 

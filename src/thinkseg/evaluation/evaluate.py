@@ -91,7 +91,6 @@ def evaluate(
     method: Method,
     out: str | Path,
     *,
-    fps: float | None = None,
     save_png: bool = False,
     corrected: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -99,7 +98,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """Answers and scores all expressions of a benchmark, or resumes an interrupted call with the same `out`.
 
-    fps: frames per second of videos without timestamps, so that a policy sees seconds (default: frame indices).
     save_png: also write masks as images, to `out`/pictures in the benchmark's own layout.
     corrected: without the quirks of ViCaS' evaluator, see `thinkseg.evaluation.protocols.vicas`.
     settings: further settings that decide the results (seed, sampling), plain JSON values. The number of expressions
@@ -107,14 +105,16 @@ def evaluate(
     on_row: called with each row and the number of rows so far, rows of earlier calls first.
 
     Returns the content of scores.json. Issues of the data set go to `benchmark.issues` and have no row.
-    Raises DatasetError if there are no expressions, and SettingsError if `out` cannot be written, holds results of
-    other settings, models, prompts or data, or is in use by another run.
+    Raises DatasetError if there are no expressions, and SettingsError if the policy needs seconds and the times of a
+    video are unknown, or if `out` cannot be written, holds results of other settings, models, prompts or data, or is in
+    use by another run.
     """
     check_not_empty(benchmark)
+    method = replace(method, view=benchmark.times().decide(method.resolved_view))
     out = Path(out)
     data = DataFingerprint(benchmark)
     expressions = {expression.key: expression for expression in benchmark.expressions}
-    with ResultFolder(out, {**(settings or {}), **benchmark.run_settings(fps), **method.settings()}) as folder:
+    with ResultFolder(out, {**(settings or {}), **benchmark.run_settings(), **method.settings()}) as folder:
         folder.rows = checked_rows(folder.rows.values(), out / ROWS)
         folder.check_rows(lambda name: data.of(expressions[name]) if name in expressions else None)
         todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
@@ -130,7 +130,7 @@ def evaluate(
             return None
 
         known = [row for name, row in folder.rows.items() if name in expressions]
-        with closing(_answered(_samples(benchmark, todo, fps), method, keep)) as answered:
+        with closing(_answered(_samples(benchmark, todo), method, keep)) as answered:
             for done, row in enumerate(chained(known, filter(None, answered)), start=1):
                 if on_row:
                     on_row(row, done)
@@ -180,7 +180,7 @@ def _answered(
             yield waiting.popleft().result()
 
 
-def _samples(benchmark: Benchmark, expressions: Iterable[Expression], fps: float | None) -> Iterator[VideoSample]:
+def _samples(benchmark: Benchmark, expressions: Iterable[Expression]) -> Iterator[VideoSample]:
     """Yields expressions as samples that share their video's frames, while the next video is decoded.
 
     Issues go to `benchmark.issues`; an unreadable frame affects all expressions of its video.
@@ -188,7 +188,7 @@ def _samples(benchmark: Benchmark, expressions: Iterable[Expression], fps: float
     budget = ByteBudget(CACHE_BYTES)
 
     def decoded(video_id: str) -> CachedFrames:
-        frames = CachedFrames(benchmark.frames(video_id), budget, fps)
+        frames = CachedFrames(benchmark.frames(video_id), budget)
         frames.fill()
         return frames
 

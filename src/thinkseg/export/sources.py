@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +13,6 @@ from thinkseg.chains.frames import Shown, checked_query, sample_indices, show
 from thinkseg.chains.parsing import Choice, write_answer
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.cot import CotSet
-from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
 from thinkseg.data.shapes import Episode, episode
 from thinkseg.data.shapes.traces import TEMPLATES
 from thinkseg.demonstrations import true_boxes, true_choice, true_reply
@@ -59,14 +57,12 @@ class BenchmarkSource:
     """The expressions of a benchmark; true replies have no thinking.
 
     Frames come from the annotated ones, as in GRPO. limit: number of expressions (default: all).
-    fps: frames per second of videos without times, whose frames are then labeled in seconds (default: by index).
     """
 
-    def __init__(self, benchmark: Benchmark, limit: int | None = None, fps: float | None = None) -> None:
+    def __init__(self, benchmark: Benchmark, limit: int | None = None) -> None:
         self.name = benchmark.name
         self._benchmark = benchmark
         self._expressions = benchmark.expressions[:limit]
-        self._fps = fps
         self._show = _CachedShow()
 
     def __len__(self) -> int:
@@ -77,8 +73,6 @@ class BenchmarkSource:
         if not len(expression.scored):
             raise SkipSampleError(NO_GROUND_TRUTH)
         sample = self._benchmark.sample(expression)
-        # No cache: a question shows few frames of its video, and `_show` keeps those.
-        sample = replace(sample, video=CachedFrames(sample.video, ByteBudget(0), self._fps))
         prompt = Prompt(sample, _annotated_frames(expression, settings.view.num_frames))
         video = ExportVideo(expression.video, partial(self._show, expression.video, sample.video))
         replies = None if sample.truth is None else self._replies(expression, prompt)
@@ -89,7 +83,12 @@ class BenchmarkSource:
 
 
 class ShapesSource(BenchmarkSource):
-    """The samples of the benchmark `shapes`, with the true replies of `train sft`."""
+    """The samples of the benchmark `shapes`, with the true replies of `train sft`, which tell times in seconds."""
+
+    def sample(self, number: int, settings: ExportSettings) -> ExportSample:
+        if settings.for_sft and settings.view.label_unit == "index":
+            raise SettingsError("shapes: its reasoning is in seconds, not frame indices; export it for another model")
+        return super().sample(number, settings)
 
     def _replies(self, expression: Expression, prompt: Prompt) -> TrueReplies:
         split, _, index = expression.video.rpartition("-")

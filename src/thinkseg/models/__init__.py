@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.types import ChainFn, Coordinates, Policy, Tracker
+from thinkseg.types import ChainFn, Clock, Coordinates, Policy, Tracker
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -76,6 +76,19 @@ def check_policy(name: str) -> None:
             f"unknown policy {without_secrets(name)!r}: must be {', '.join(BUNDLED)}, a folder, an owner/model name on"
             " the hub, or openai:MODEL@BASE_URL"
         )
+
+
+def clock_of(name: str) -> Clock:
+    """Returns the labels of frames that a policy was trained with, "auto" if it does not state them.
+
+    Reads no weights. Raises ModelError as `check_policy` does, and for an invalid description.
+    """
+    check_policy(name)
+    if name.startswith("openai:"):
+        return "auto"
+    from thinkseg.models.policies.qwen.checkpoint import load_view
+
+    return load_view(resolve_model(name)).label_unit
 
 
 def load_tracker(name: str | Path, **settings: Any) -> Tracker:

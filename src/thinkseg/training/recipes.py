@@ -27,7 +27,7 @@ from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.storage.yaml_file import load_yaml
-from thinkseg.types import MAX_SIDE, View
+from thinkseg.types import MAX_SIDE, LabelUnit, View
 
 # ---- types of fields
 
@@ -195,6 +195,7 @@ class RunRecipe(Settings):
     """Settings of a run with any method.
 
     num_frames, frame_wh, closeup_wh: see `thinkseg.types.View`.
+    label_unit: labels of the frames, "seconds" or "index" (default: those of the model, else seconds).
     precision: "auto" is bf16 where the hardware is fast at it, else fp32.
     report_to: where metrics go besides log.jsonl; None: TensorBoard.
     """
@@ -203,13 +204,15 @@ class RunRecipe(Settings):
     num_frames: Count
     frame_wh: SizeWh
     closeup_wh: SizeWh | None = None
+    label_unit: LabelUnit | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     report_to: Annotated[tuple[Reporter, ...], FROM_LIST] | None = None
 
     @property
     def view(self) -> View:
-        return View(self.num_frames, self.frame_wh, closeup_wh=self.closeup_wh)
+        """What the policy is shown. `training.trainer.with_clock` sets its label unit."""
+        return View(self.num_frames, self.frame_wh, label_unit=self.label_unit or "seconds", closeup_wh=self.closeup_wh)
 
 
 # ---- from a file to a recipe

@@ -48,6 +48,10 @@ def run(*arguments):
     return app.main(["annotate", *map(str, arguments)])
 
 
+def served(server):
+    return ["--annotator", f"openai:qwen@{server.base_url}", "--label-unit", "index"]
+
+
 def line_of(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -82,7 +86,7 @@ def test_a_benchmark_by_a_served_model(tree, tmp_path, capsys):
     out = tmp_path / "set"
     with ScriptedServer(answer) as server:
         name = f"openai:qwen@{server.base_url}"
-        asking = ["--annotator", name, "--frames", 4, "--frame-size", "48x48", "--include-no-target"]
+        asking = [*served(server), "--frames", 4, "--frame-size", "48x48", "--include-no-target"]
         prices = ["--price-in", 2000, "--price-out", 10_000]
         assert run("revos", "--root", tree, "--count", 5, *asking, *prices, "--out", out) == 0
         assert len(server.asked) == 5
@@ -120,7 +124,7 @@ def test_trouble_that_passes_and_answers_that_do_not_stand(tree, tmp_path, capsy
     bad = [said(None, refusal="I would rather not."), said("Nothing to say."), said(NOTHING, finish_reason="length")]
     script = [busy(0.01), Response(completion("half"), cut=50), Response(b"<html>"), failed(500), *bad]
     with ScriptedServer(script) as server:
-        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--concurrency", 1, "--frame-size", "32x32"]
+        asking = [*served(server), "--concurrency", 1, "--frame-size", "32x32"]
         assert run("revos", "--root", tree, "--count", 3, *asking, "--frames", 2, "--out", tmp_path / "set") == 0
         assert len(server.asked) == 7
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -134,7 +138,7 @@ def test_trouble_that_passes_and_answers_that_do_not_stand(tree, tmp_path, capsy
 def test_a_server_that_refuses_leaves_what_was_answered(tree, tmp_path, capsys):
     refused = failed(401, f"your key {SECRET} has run out")
     with ScriptedServer(lambda body: answer(body) if len(server.asked) < 3 else refused) as server:
-        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--concurrency", 1, "--frame-size", "32x32"]
+        asking = [*served(server), "--concurrency", 1, "--frame-size", "32x32"]
         assert run("revos", "--root", tree, "--count", 6, *asking, "--out", tmp_path / "set") == 2
     line = line_of(capsys)
     assert "4 of 6 questions have no answer" in line
@@ -147,7 +151,7 @@ def test_a_server_that_refuses_leaves_what_was_answered(tree, tmp_path, capsys):
 def test_annotate_key_in_a_reply_is_in_no_file(tree, tmp_path, capsys):
     replies = [said(f"You are {SECRET}."), said(NOTHING, reasoning=f"My key is {SECRET}.")]
     with ScriptedServer(replies) as server:
-        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--concurrency", 1, "--frame-size", "32x32"]
+        asking = [*served(server), "--concurrency", 1, "--frame-size", "32x32"]
         assert run("revos", "--root", tree, "--count", 2, *asking, "--frames", 2, "--out", tmp_path / "set") == 0
     rows = [json.loads(line) for line in (tmp_path / "set" / "answers.jsonl").read_text().splitlines()]
     assert [row["reply"] for row in rows] == ["You are (key).", f"<think>My key is (key).</think>{NOTHING}"]
@@ -156,7 +160,7 @@ def test_annotate_key_in_a_reply_is_in_no_file(tree, tmp_path, capsys):
 
 def test_a_budget(tree, tmp_path, capsys):
     with ScriptedServer(answer) as server:
-        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--max-tokens", 20, "--frame-size", "32x32"]
+        asking = [*served(server), "--max-tokens", 20, "--frame-size", "32x32"]
         budget = ["--max-tokens-total", 50]
         assert run("revos", "--root", tree, "--count", 6, *asking, *budget, "--out", tmp_path / "set") == 0
         # Each costs 10, and may cost 27.
@@ -175,7 +179,7 @@ def test_annotate_notes_on_the_data_set_do_not_count_as_unasked(tree, tmp_path, 
             expression["type_id"] = 2
     lists.write_text(json.dumps(content))
     with ScriptedServer(answer) as server:
-        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--frames", 2, "--frame-size", "32x32"]
+        asking = [*served(server), "--frames", 2, "--frame-size", "32x32"]
         assert run("revos", "--root", odd, "--count", 2, *asking, "--out", tmp_path / "set") == 0
     told = capsys.readouterr()
     assert "field (" in told.err
@@ -233,9 +237,9 @@ def test_what_is_trained_on_comes_from_the_training_split(name):
 def test_what_is_broken_is_named_or_passed_over(tree, tmp_path, capsys):
     broken = tmp_path / "tree"
     shutil.copytree(tree, broken)
-    next((broken / "JPEGImages").iterdir()).joinpath("00000.jpg").write_bytes(b"no picture")
+    next((broken / "JPEGImages").glob("*/")).joinpath("00000.jpg").write_bytes(b"no picture")
     with ScriptedServer(answer) as server:
-        asking = ["--annotator", f"openai:qwen@{server.base_url}", "--frames", 2, "--frame-size", "32x32"]
+        asking = [*served(server), "--frames", 2, "--frame-size", "32x32"]
         run_all = ["revos", "--root", broken, "--count", 9, *asking, "--include-no-target", "--out", tmp_path / "set"]
         assert run(*run_all) == 2
         assert "00000.jpg" in line_of(capsys)

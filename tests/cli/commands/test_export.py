@@ -116,6 +116,6 @@ def test_an_info_of_others_is_checked_before_anything_is_written(root, tmp_path,
 def test_nothing_is_left_of_an_export_without_questions(root, tmp_path, capsys):
     (root / "queries.jsonl").write_text('{"video": "clip", "query": "who knows"}')
     out = tmp_path / "out"
-    assert app.main(["export", "verl", "folder", "--root", str(root), "--out", str(out)]) == 2
+    assert app.main(["export", "verl", "folder", "--root", str(root), "--label-unit", "index", "--out", str(out)]) == 2
     assert "none of 1 questions can be exported (no ground truth: 1)" in one_line(capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]

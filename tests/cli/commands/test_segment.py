@@ -51,6 +51,7 @@ def models(monkeypatch, box_tracker):
             return ScriptedPolicy([reply] if isinstance(reply, str | Reply) else reply, view=VIEW)
 
         monkeypatch.setattr("thinkseg.models.load_policy", load_policy)
+        monkeypatch.setattr("thinkseg.models.clock_of", lambda name: "auto")
         monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
         return loads
 

@@ -10,11 +10,11 @@ FRAME_BYTES = 8 * 6 * 3
 
 @pytest.fixture
 def cached(film):
-    """Returns a filled video of five frames: cached(bytes in the budget, fps)."""
+    """Returns a filled video of five frames: cached(bytes in the budget)."""
 
-    def cached(total, fps=None, own_fps=10.0):
-        inner, budget = film(5, fps=own_fps), ByteBudget(total)
-        frames = CachedFrames(inner, budget, fps)
+    def cached(total):
+        inner, budget = film(5), ByteBudget(total)
+        frames = CachedFrames(inner, budget)
         frames.fill()
         assert inner.reads == [0, 1, 2, 3, 4]
         inner.reads.clear()
@@ -40,13 +40,6 @@ def test_cached_frames_match_inner_video(cached):
     for index in (-1, 5):
         with pytest.raises(IndexError):
             frames[index]
-
-
-def test_cached_frames_fps_applies_without_times_only(cached):
-    frames, _, _ = cached(0, fps=4.0, own_fps=None)
-    assert (frames.fps, frames.time_of(2)) == (4.0, 0.5)
-    frames, _, _ = cached(0, fps=4.0, own_fps=10.0)
-    assert (frames.fps, frames.time_of(2)) == (10.0, 0.2)
 
 
 def test_cached_frames_are_read_only(cached):

@@ -53,7 +53,7 @@ def test_load_grpo_recipe_has_the_papers_defaults(tmp_path: Path) -> None:
         1,
         "constant",
     )
-    assert recipe.view == View(4, (112, 84))
+    assert recipe.view == View(4, (112, 84), label_unit="seconds")
 
 
 def test_load_grpo_recipe_takes_trackers_of_folders_and_hub(tmp_path: Path) -> None:

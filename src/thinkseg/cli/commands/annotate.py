@@ -56,6 +56,12 @@ class DrawOptions:
     coordinates: options.Convention = "pixels"
     """A served model writes no boxes, so that the unit of its boxes does not matter."""
 
+    def view(self, label_unit: options.Labels) -> View:
+        """How the annotator is shown videos."""
+        from thinkseg.types import View
+
+        return View(self.frames, self.frame_size, self.coordinates, label_unit)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShapesDrawOptions(DrawOptions):
@@ -121,7 +127,7 @@ def shapes(
         progress.show("drawing clips")
         return AnnotationSource(open_benchmark("shapes", split=split, start=start, limit=pool or 2 * draw.count))
 
-    return _annotate(draw, asking, out, "the shapes world", source, None)
+    return _annotate(draw, asking, out, "the shapes world", draw.view("seconds"), source, None)
 
 
 def benchmark(
@@ -130,6 +136,7 @@ def benchmark(
     asking: AnnotatorOptions,
     out: options.Out,
     fps: options.Fps = None,
+    label_unit: Annotated[options.Labels, choice(get_args(options.Labels), "labels of the frames")] = "seconds",
     keep_going: options.KeepGoing = False,
 ) -> int:
     """Draws expressions of {title}, has an annotator explain their known answers, and checks what it writes.
@@ -144,11 +151,12 @@ def benchmark(
             f"--annotator: {asking.annotator!r} cannot explain a benchmark, only shapes; give openai:MODEL@BASE_URL"
         )
     with Progress() as progress:
-        opened = dataset.open(progress, keep_going)
+        opened = dataset.open(progress, keep_going, fps)
     if dataset.select:
         draw = replace(draw, count=draw.count or len(opened.expressions), include_no_target=True)
-    source = AnnotationSource(opened, fps)
-    status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, lambda _: source, opened.issues)
+    view = opened.times().decide(draw.view(label_unit))
+    source = AnnotationSource(opened)
+    status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, view, lambda _: source, opened.issues)
     options.print_issues(opened)
     return status
 
@@ -162,6 +170,7 @@ def _annotate(
     asking: AnnotatorOptions,
     out: Path,
     title: str,
+    view: View,
     open_source: Callable[[Progress], AnnotationSource],
     issues: DatasetIssues | None,
 ) -> int:
@@ -171,10 +180,8 @@ def _annotate(
     from thinkseg.selection.draw import draw as draw_candidates
     from thinkseg.selection.strata import strata_table
     from thinkseg.storage.outputs import check_folder
-    from thinkseg.types import View
 
     check_folder(out)
-    view = View(draw.frames, draw.frame_size, draw.coordinates)
     budget = CostBudget(asking.max_tokens_total, asking.max_cost, asking.price_in, asking.price_out)
     with Progress() as progress:
         progress.show(f"connecting to {asking.annotator}")

@@ -38,7 +38,8 @@ def benchmark(
     check_folder(out)
     get_chain(asking.chain)
     with Progress() as progress:
-        opened = dataset.open(progress, keep_going)
+        opened = dataset.open(progress, keep_going, fps)
+        models.check_times(asking, opened.times())
         tracker = models.load_tracker(asking.chain, **asking.placement())
         policy = models.load_policy(asking.chain, progress, **asking.settings())
         progress.show("evaluating")
@@ -46,7 +47,6 @@ def benchmark(
             opened,
             Method(asking.chain, policy, tracker, asking.view(policy), batch_size, asking.reading),
             out,
-            fps=fps,
             save_png=png,
             corrected=corrected,
             settings=asking.settings() | {"device": device_of(policy, tracker)},

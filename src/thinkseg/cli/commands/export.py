@@ -20,6 +20,7 @@ from thinkseg.export import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from thinkseg.data.readers.frame_rates import FrameTimes
     from thinkseg.data.readers.issues import DatasetIssues
     from thinkseg.export.job import ExportJob
     from thinkseg.export.samples import ExportSettings
@@ -85,6 +86,7 @@ def cot(
         frames=settings.frames or read.view.num_frames,
         frame_size=settings.frame_size or read.view.frame_wh,
         coordinates=settings.coordinates or read.view.coordinates,
+        label_unit=settings.label_unit or (None if read.view.label_unit == "auto" else read.view.label_unit),
     )
     return _export(context.obj, settings, lambda samples: CotSource(read, samples, settings.limit), DatasetIssues())
 
@@ -115,9 +117,9 @@ def benchmark(
     from thinkseg.export.sources import BenchmarkSource
 
     with Progress() as progress:
-        opened = dataset.open(progress, keep_going)
-    source = BenchmarkSource(opened, settings.limit, fps)
-    status = _export(context.obj, settings, lambda _: source, opened.issues)
+        opened = dataset.open(progress, keep_going, fps)
+    source = BenchmarkSource(opened, settings.limit)
+    status = _export(context.obj, settings, lambda _: source, opened.issues, opened.times())
     options.print_issues(opened)
     return status
 
@@ -127,7 +129,11 @@ for name in FILE_BENCHMARKS:
 
 
 def _export(
-    format: str, settings: ExportOptions, source_of: Callable[[ExportSettings], ExportSource], issues: DatasetIssues
+    format: str,
+    settings: ExportOptions,
+    source_of: Callable[[ExportSettings], ExportSource],
+    issues: DatasetIssues,
+    times: FrameTimes | None = None,
 ) -> int:
     """Writes the folder, and prints the numbers of questions written and skipped."""
     from thinkseg.export.job import checked_format, export
@@ -143,7 +149,7 @@ def _export(
         check_entry(settings.info, _name(settings), settings.out)
     infos = [settings.info] if settings.info else []
     with Progress() as progress, result_folder(settings.out, "export", *infos) as folder:
-        job = _job(format, settings, folder, _traits(settings))
+        job = _job(format, settings, folder, _traits(settings), times)
         progress.show("writing questions")
         source = source_of(job.settings)
         result = export(source, format, replace(job, source=source.name), issues, progress)
@@ -155,19 +161,25 @@ def _export(
     return 0
 
 
-def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits) -> ExportJob:
+def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits, times: FrameTimes | None) -> ExportJob:
     from thinkseg.export.images import ImageWriter
     from thinkseg.export.job import ExportJob
     from thinkseg.export.samples import ExportSettings
     from thinkseg.models.policies.scripted import ScriptedPolicy
 
     # Never prompted: only the view of this policy is used.
-    view = traits.view
-    policy = ScriptedPolicy([], coordinates=view.coordinates, size_multiple=traits.size_multiple, view=view)
+    own = traits.view
+    policy = ScriptedPolicy([], coordinates=own.coordinates, size_multiple=traits.size_multiple, view=own)
+    view = settings.view(policy) if times is None else times.decide(settings.view(policy))
     kind = FORMATS[format]
     images = ImageWriter(folder)
     samples = ExportSettings(
-        settings.chain, settings.view(policy), images, kind.for_sft, kind.for_rl, opening=traits.opening
+        settings.chain,
+        view,
+        images,
+        kind.for_sft,
+        kind.for_rl,
+        opening=traits.opening,
     )
     name = _name(settings)
     return ExportJob(folder, settings.out, "", name, samples, settings.model, traits.size_multiple, settings.info)

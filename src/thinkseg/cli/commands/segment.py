@@ -37,6 +37,7 @@ def segment(
         list[options.Box] | None,
         option(options.box, "x1,y1,x2,y2", "a box on the keyframe, in pixels; repeat it for more objects", "--box"),
     ] = None,
+    fps: options.Fps = None,
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks/, masks.json and overlay.mp4 to --out.
 
@@ -54,9 +55,9 @@ def segment(
             return models.load_tracker(asking.chain, **asking.placement(), feature_cache_bytes=0)
 
         if keyframe is None and not boxes:
-            result, settings = _answer(video, query, models, asking, load_tracker, progress)
+            result, settings = _answer(video, query, fps, models, asking, load_tracker, progress)
         else:
-            result, settings = _track(video, query, keyframe, boxes or [], load_tracker, progress)
+            result, settings = _track(video, query, fps, keyframe, boxes or [], load_tracker, progress)
         progress.show("writing")
         without_overlay = write_files(result, folder, settings, progress)
     print(format_result(result))
@@ -69,6 +70,7 @@ def segment(
 def _answer(
     file: Path,
     query: str | None,
+    fps: float | None,
     models: options.ModelOptions,
     asking: options.PolicyOptions,
     load_tracker: Callable[[], Tracker],
@@ -77,6 +79,7 @@ def _answer(
     """Prompts the policy and tracks its boxes. Checks its arguments before it loads the policy."""
     from thinkseg.chains import get_chain
     from thinkseg.chains.frames import checked_query
+    from thinkseg.data.readers.frame_rates import Rates
     from thinkseg.models.devices import device_of
     from thinkseg.ops.video import open_video
     from thinkseg.pipeline import segment_sample
@@ -84,11 +87,13 @@ def _answer(
 
     if query is None:
         raise SettingsError("QUERY: is missing; say what to segment, or give --keyframe and --box to track a box")
-    query, chain = checked_query(query), get_chain(asking.chain)
-    video = open_video(file)
+    query, chain, rates = checked_query(query), get_chain(asking.chain), Rates(fps)
+    opened = open_video(file)
+    times, video = rates.times_of(opened), rates.timed(opened)
+    models.check_times(asking, times)
     tracker = load_tracker()
     policy = models.load_policy(asking.chain, progress, **asking.settings())
-    view = asking.view(policy)
+    view = times.decide(asking.view(policy))
     settings = {
         "policy": policy.name,
         "tracker": tracker.name,
@@ -98,6 +103,7 @@ def _answer(
         "overview_size": list(view.overview.frame_wh),
         "closeup_size": list(view.closeup.frame_wh),
         "reading": asking.reading,
+        "label_unit": view.label_unit,
         **asking.settings(),
         "device": device_of(policy, tracker),
     }
@@ -109,6 +115,7 @@ def _answer(
 def _track(
     file: Path,
     query: str | None,
+    fps: float | None,
     moment: int | float | None,
     given: Sequence[options.Box],
     load_tracker: Callable[[], Tracker],
@@ -116,6 +123,7 @@ def _track(
 ) -> tuple[Segmentation, dict[str, Any]]:
     """Tracks boxes given by the user."""
     from thinkseg.chains.frames import checked_query
+    from thinkseg.data.readers.frame_rates import Rates
     from thinkseg.models.devices import device_of
     from thinkseg.ops.inputs import boxes_in_frame, frame_at
     from thinkseg.ops.video import open_video
@@ -125,7 +133,7 @@ def _track(
     if moment is None or not given:
         raise SettingsError("to track a box, both are needed: --keyframe, and --box once per object")
     query = "" if query is None else checked_query(query)
-    video = open_video(file)
+    video = Rates(fps).timed(open_video(file))
     keyframe = frame_at(video, moment)
     boxes, notes = boxes_in_frame(given, video.size_wh)
     tracker = load_tracker()

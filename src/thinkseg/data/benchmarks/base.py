@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from thinkseg.data.readers.frame_rates import FrameTimes, Rate, Rates, has_times
 from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues
 from thinkseg.data.readers.mask_tracks import LazyTrack
 from thinkseg.types import Frames, Masklets, VideoSample
@@ -103,6 +104,7 @@ class Benchmark:
     root: the folder of its files; None for a generated benchmark.
     issues: the issues found so far, counted or raised.
     settings: options of the loader that change the samples, as plain JSON values.
+    rates: of videos whose frames have no times.
     """
 
     name: str
@@ -113,15 +115,36 @@ class Benchmark:
     files: Files
     issues: DatasetIssues
     settings: Mapping[str, Any] = field(default_factory=dict)
+    rates: Rates = field(default_factory=Rates)
 
-    def run_settings(self, fps: float | None = None) -> dict[str, Any]:
-        """Returns what identifies the samples in the settings of a run, as plain JSON values. fps: of its videos."""
-        return {"data": self.name, "split": self.split, "fps": fps, **self.settings}
+    def run_settings(self) -> dict[str, Any]:
+        """Returns what identifies the samples in the settings of a run, as plain JSON values."""
+        return {"data": self.name, "split": self.split, "fps": self.rates.given, **self.settings}
+
+    def rate(self, video_id: str) -> Rate | None:
+        """Returns the rate of a video without times; None if it is unknown, or not needed.
+
+        Raises SettingsError if a rate is given for a video that has times, DatasetFileError for an invalid fps.json.
+        """
+        paths = self.files.frame_paths(self.videos[video_id])
+        return self.rates.at(paths[0].parent) if paths else self.rates.of(self.files.frames(self.videos[video_id]))
+
+    def times(self) -> FrameTimes:
+        """Returns what is known about the times of the videos. Opens no folder of frames. Raises as `rate` does."""
+        if self.root is None:  # generated videos have times
+            return FrameTimes()
+        rates = {name: self.rate(name) for name in self.videos}
+        return FrameTimes.of({name: rate for name, rate in rates.items() if rate or not self._has_times(name)})
+
+    def _has_times(self, video_id: str) -> bool:
+        video = self.videos[video_id]
+        return len(video.frames) == 1 or (not self.files.frame_paths(video) and has_times(self.files.frames(video)))
 
     def frames(self, video_id: str) -> Frames:
-        """Returns a video without decoding it.
+        """Returns a video without decoding it, with times if they or its rate are known.
 
-        Raises DatasetFileError or VideoError if it is missing, or differs in size from the benchmark's lists.
+        Raises DatasetFileError or VideoError if it is missing, or differs in size from the benchmark's lists, and as
+        `rate` does.
         """
         video = self.videos[video_id]
         frames = self.files.frames(video)
@@ -130,7 +153,7 @@ class Benchmark:
             raise DatasetFileError(
                 "size_mismatch", f"{self.name}: video {video.id}: frames are {found}, its entry states {stated}"
             )
-        return frames
+        return self.rates.timed(frames)
 
     def truth(self, expression: Expression, size_wh: tuple[int, int]) -> Masklets | None:
         """Returns the ground truth, whose masks are read on access; None if the targets are unknown.

@@ -6,7 +6,7 @@ taken for those of another with the same ids, or of the same one after a change.
 
 from __future__ import annotations
 
-from thinkseg.data.benchmarks.base import Benchmark, Expression
+from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.storage.fingerprint import text_fingerprint
 
 MAX_EXPRESSIONS = 256
@@ -24,13 +24,19 @@ class DataFingerprint:
         """Returns the fingerprints of an expression's "query", "frames" and "masks"."""
         video, files = self._benchmark.videos[expression.video], self._benchmark.files
         if video.id not in self._frames:
-            self._frames[video.id] = text_fingerprint(*video.frames, files.frame_fingerprint(video))
+            self._frames[video.id] = text_fingerprint(*video.frames, files.frame_fingerprint(video), *self._rate(video))
         masks = None if expression.objects is None else [files.mask_fingerprint(video, o) for o in expression.objects]
         return {
             "query": text_fingerprint(expression.query, expression.category, expression.annotation_run),
             "frames": self._frames[video.id],
             "masks": text_fingerprint(repr(expression.scored), repr(masks)),
         }
+
+    def _rate(self, video: Video) -> list[str]:
+        """The rate of frames without times, unless the settings of the run have it."""
+        benchmark = self._benchmark
+        rate = None if benchmark.root is None or benchmark.rates.given is not None else benchmark.rate(video.id)
+        return [] if rate is None else [f"{rate.fps:g}"]
 
     def of_all(self) -> str:
         """Returns the fingerprint of all queries, and of the files of `MAX_EXPRESSIONS` of them."""

@@ -39,18 +39,16 @@ class ByteBudget:
 class CachedFrames:
     """A video with its first frames in memory. Satisfies `types.Frames`.
 
-    fps: frames per second, evenly spaced, for a video without times; other videos keep their own.
     The bytes return to the budget when the object is deleted.
     """
 
-    def __init__(self, inner: Frames, budget: ByteBudget, fps: float | None = None) -> None:
+    def __init__(self, inner: Frames, budget: ByteBudget) -> None:
         self._inner = inner
         self._budget = budget
         self._cached: list[np.ndarray] = []
         self.name = inner.name
         self.size_wh = inner.size_wh
-        self._added_fps = fps if inner.fps is None else None
-        self.fps = inner.fps or fps
+        self.fps = inner.fps
 
     def __del__(self) -> None:
         self._budget.give(sum(frame.nbytes for frame in self._cached))
@@ -80,5 +78,4 @@ class CachedFrames:
             yield self._cached[index] if 0 <= index < len(self._cached) else next(others)
 
     def time_of(self, index: int) -> float | None:
-        time = self._inner.time_of(index)
-        return index / self._added_fps if self._added_fps else time
+        return self._inner.time_of(index)

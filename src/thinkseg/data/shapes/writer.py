@@ -2,6 +2,7 @@
 
     videos/<clip>.mp4                   the clips as H.264 videos
     JPEGImages/<clip>/00000.jpg ...     their frames
+    JPEGImages/fps.json                 {"fps": 12.0}
     meta_expressions_train_.json        clips of the train split, else {"videos": {}}
     meta_expressions_valid_.json        clips of the other splits, likewise
     mask_dict.json                      {"<anno_id>": [RLE or null per frame]}, one annotation per object
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from thinkseg.data.readers.frame_rates import write_rate
 from thinkseg.data.shapes.episodes import SOURCE_WH, Episode, episode, episode_masklets
 from thinkseg.data.shapes.render import ShapesVideo
 from thinkseg.data.shapes.simulation import FPS
@@ -63,6 +65,7 @@ def write_dataset(
         foreground[one.id] = _foreground(one, objects)
         if progress:
             progress(done + 1, len(indices))
+    write_rate(folder / "JPEGImages", FPS)
     train, valid = (videos, {}) if split == "train" else ({}, videos)
     _write_json({"videos": train}, folder / "meta_expressions_train_.json")
     _write_json({"videos": valid}, folder / "meta_expressions_valid_.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
 from thinkseg.selection.files import select
 from thinkseg.training.grpo.recipe import PromptSource
-from thinkseg.types import Frames, VideoSample
+from thinkseg.types import Frames, VideoSample, View
 
 
 class PromptDataset:
@@ -34,7 +34,7 @@ class PromptDataset:
         self._shapes = sources[0] if sources[0].name == "shapes" else None
         self._expressions: list[tuple[Benchmark, Expression]] = []
         for source in sources if self._shapes is None else ():
-            benchmark = open_benchmark(source.name, Path(source.root or ""), source.split)
+            benchmark = open_benchmark(source.name, Path(source.root or ""), source.split, fps=source.fps)
             if source.select:
                 benchmark = select(benchmark, source.select)
             usable = [e for e in benchmark.expressions if e.objects is not None and len(e.scored)]
@@ -52,8 +52,15 @@ class PromptDataset:
 
     def fingerprint(self) -> dict[str, str]:
         """Returns the fingerprint of each benchmark, see `DataFingerprint`; the recipe alone defines shapes."""
-        benchmarks = dict.fromkeys(benchmark for benchmark, _ in self._expressions)
-        return {f"{i}: {one.name} {one.split}": DataFingerprint(one).of_all() for i, one in enumerate(benchmarks)}
+        return {f"{i}: {b.name} {b.split}": DataFingerprint(b).of_all() for i, b in enumerate(self._benchmarks())}
+
+    def check_times(self, view: View) -> None:
+        """Raises SettingsError if a view wants seconds and a source has a video whose times are unknown."""
+        for benchmark in self._benchmarks():
+            benchmark.times().decide(view)
+
+    def _benchmarks(self) -> Iterable[Benchmark]:
+        return dict.fromkeys(benchmark for benchmark, _ in self._expressions)
 
     def __getitem__(self, index: int) -> Prompt:
         if self._shapes:

@@ -37,6 +37,7 @@ class PromptSource(Settings):
     """A source of prompts: a benchmark by name with its folder and split, or "shapes".
 
     select: file of a selection (`thinkseg data select`); the path is relative to the current folder.
+    fps: frames per second of frames without times, see `thinkseg.data.readers.frame_rates` (not for shapes).
     clip_offset: first clip of the split (shapes only); lets runs use different clips.
     category_weights: as in `training.sft.recipe.Stage` (shapes only).
     """
@@ -45,6 +46,7 @@ class PromptSource(Settings):
     root: str | None = None
     split: str = "train"
     select: str | None = None
+    fps: Rate | None = None
     clip_offset: Index = 0
     category_weights: CategoryWeights = Field(default_factory=dict)
 
@@ -56,6 +58,8 @@ class PromptSource(Settings):
             raise ValueError("`clip_offset` and `category_weights` are for shapes only; drop them")
         if self.name == "shapes" and self.select:
             raise ValueError("`select` is for benchmarks with files; drop it, or write shapes as files")
+        if self.name == "shapes" and self.fps:
+            raise ValueError("`fps` is for frames without times, and those of shapes have times; drop it")
         return self
 
 

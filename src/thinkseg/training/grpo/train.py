@@ -35,7 +35,7 @@ from thinkseg.training.grpo.metrics import reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.step import GrpoStep
-from thinkseg.training.trainer import resolve_view, trainable, training_arguments, uses_bf16
+from thinkseg.training.trainer import resolve_view, trainable, training_arguments, uses_bf16, with_clock
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -50,11 +50,13 @@ def train(recipe: GrpoRecipe, out: str | Path) -> Path:
     Raises SettingsError if `out` holds the run of another recipe, policy or data set, or is in use, or if the recipe
     cannot be run here.
     """
+    asked, recipe = recipe.label_unit, with_clock(recipe)
     distributed.check_devices()
     distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
     out = Path(out)
     done = out / "model"
     prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
+    prompts.check_times(recipe.view)
     recipe = recipe.resolved(prompts.epoch_size, recipe.prompts_per_step)
     reads_tracker = recipe.rewards.get("consistency") and recipe.tracker != "flow"
     inputs = {
@@ -63,7 +65,7 @@ def train(recipe: GrpoRecipe, out: str | Path) -> Path:
         "prompts": {recipe.chain: prompt_fingerprint(CHAINS[recipe.chain], recipe.view)},
         "data": prompts.fingerprint(),
     }
-    with claimed(recipe, out, inputs):
+    with claimed(recipe.model_copy(update={"label_unit": asked}), out, inputs):
         if not done.is_dir():
             model, encoder = _trained(recipe, prompts, out)
             publish(done, lambda parts: save(model, encoder, parts, recipe.view))

@@ -20,6 +20,7 @@ from thinkseg.chains import CHAINS
 from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.data.cot import read_cot_set
 from thinkseg.demonstrations import open_cot_set
+from thinkseg.errors import SettingsError
 from thinkseg.models import resolve_model
 from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load, save
@@ -31,7 +32,7 @@ from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
 from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
-from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16
+from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16, with_clock
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ def train(recipe: Recipe, out: str | Path) -> Path:
     Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe, model or data set, or
     is in use.
     """
-    recipe = _checked(recipe)
+    asked, recipe = recipe.label_unit, _checked(with_clock(recipe))
     run = Path(out)
 
     def train_stage(number: int, folder: Path) -> None:
@@ -55,13 +56,17 @@ def train(recipe: Recipe, out: str | Path) -> Path:
         _run_stage(recipe, number, model, encoder, folder, run)
         publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
 
-    with claimed(recipe, run, inputs_of(recipe)):
+    with claimed(recipe.model_copy(update={"label_unit": asked}), run, inputs_of(recipe)):
         return run_stages(run, [stage.name for stage in recipe.stages], train_stage)
 
 
 def _checked(recipe: Recipe) -> Recipe:
     """Returns the recipe with all lengths in steps. Raises errors of later stages before the first stage starts."""
     for stage in recipe.stages:
+        if recipe.label_unit == "index" and stage.data.keys() - set(COT_KINDS):
+            raise SettingsError(
+                f"label_unit: index is for chain-of-thought sets; shapes, in stage {stage.name}, has seconds"
+            )
         distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     distributed.check_devices()
     if not recipe.cot_set:

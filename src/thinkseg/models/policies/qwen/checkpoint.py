@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.hub import model_folder
@@ -15,7 +15,7 @@ from thinkseg.models.model_files import check_finite, read_object, reading
 from thinkseg.models.policies.qwen.chat_template import CHAT_TEMPLATE, END_OF_TURN, IMAGE_PAD
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.types import Coordinates, View
+from thinkseg.types import Clock, Coordinates, View
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,9 @@ COORDINATES: dict[str, Coordinates] = {"qwen2_5_vl": "pixels", "qwen3_vl": "norm
 
 VIEW_FILE = "thinkseg.json"
 DEFAULT_VIEW = View(num_frames=16, frame_wh=(560, 560), overview_wh=(448, 448), closeup_wh=(840, 840))
-"""View of a checkpoint without `VIEW_FILE`, with the sizes of Veason-R1 and, for two turns, of ReVSeg."""
+"""View of a checkpoint without `VIEW_FILE`, with the sizes of Veason-R1 and, for two turns, of ReVSeg.
+
+It was not trained here, and labels of frames are "auto"."""
 
 LAYERS = {"vision": "depth", "text": "num_hidden_layers"}
 """Fields of the numbers of layers."""
@@ -247,12 +249,15 @@ def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> 
 def save_view(folder: Path, view: View) -> None:
     """Writes the view that a checkpoint was trained with."""
     sizes = {name: list(size) for name in _SIZES if (size := getattr(view, name))}
-    content = {"num_frames": view.num_frames, **sizes}
+    content = {"num_frames": view.num_frames, "label_unit": view.label_unit, **sizes}
     (folder / VIEW_FILE).write_text(json.dumps({"view": content}, indent=2) + "\n")
 
 
 def load_view(name: str | Path) -> View:
-    """The view that `save_view` wrote; `DEFAULT_VIEW` if there is none. Raises ModelError if the file is invalid."""
+    """The view that `save_view` wrote; `DEFAULT_VIEW` if there is none. Raises ModelError if the file is invalid.
+
+    Files of earlier versions state no `label_unit`; it was seconds.
+    """
     coordinates = COORDINATES[model_type(name)]
     path = model_folder(name, weights=False) / VIEW_FILE
     if not path.is_file():
@@ -262,7 +267,8 @@ def load_view(name: str | Path) -> View:
         sizes: dict[str, Any] = {
             name: _size(recorded[name]) for name in _SIZES if name == "frame_wh" or name in recorded
         }
-        view = View(_positive(recorded["num_frames"]), coordinates=coordinates, **sizes)
+        label_unit = _label_unit(recorded.get("label_unit", "seconds"))
+        view = View(_positive(recorded["num_frames"]), coordinates=coordinates, label_unit=label_unit, **sizes)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: invalid view: {error!r}") from None
     return view
@@ -271,6 +277,12 @@ def load_view(name: str | Path) -> View:
 def _size(sides: Any) -> tuple[int, int]:
     width, height = map(_positive, sides)
     return width, height
+
+
+def _label_unit(value: Any) -> Clock:
+    if value not in get_args(Clock):
+        raise ValueError(f"label_unit {value!r} must be one of {', '.join(get_args(Clock))}")
+    return cast(Clock, value)
 
 
 def _positive(value: Any) -> int:
