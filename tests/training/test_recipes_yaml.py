@@ -83,10 +83,11 @@ def test_read_yaml_error_in_stage_names_the_stage(tmp_path: Path) -> None:
 
 def test_read_yaml_unknown_field_names_known_fields_and_closest(tmp_path: Path) -> None:
     assert message_of(tmp_path, PromptSource, {"name": "shapes", "splitt": "val"}) == (
-        "splitt: unknown field; did you mean split? Known fields are name, root, split, clip_offset, category_weights"
+        "splitt: unknown field; did you mean split? Known fields are name, root, split, select, fps, clip_offset,"
+        " category_weights"
     )
     assert message_of(tmp_path, PromptSource, {"name": "shapes", "zzz": 1}) == (
-        "zzz: unknown field; known fields are name, root, split, clip_offset, category_weights"
+        "zzz: unknown field; known fields are name, root, split, select, fps, clip_offset, category_weights"
     )
 
 

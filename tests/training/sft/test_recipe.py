@@ -48,8 +48,8 @@ def test_load_recipe_has_defaults(tmp_path: Path) -> None:
         num_frames=4,
         frame_wh=(112, 84),
     )
-    assert load(tmp_path, GOOD).view == View(4, (112, 84))
-    assert load(tmp_path, changed("closeup_wh", [224, 168])).view == View(4, (112, 84), closeup_wh=(224, 168))
+    assert load(tmp_path, GOOD).view == View(4, (112, 84), label_unit="seconds")
+    assert load(tmp_path, changed("closeup_wh", [224, 168])).view.closeup_wh == (224, 168)
     assert isinstance(load(tmp_path, GOOD).stages[0].learning_rate, float)
 
 

@@ -63,10 +63,8 @@ def train(recipe: Recipe, out: str | Path) -> Path:
 def _checked(recipe: Recipe) -> Recipe:
     """Returns the recipe with all lengths in steps. Raises errors of later stages before the first stage starts."""
     for stage in recipe.stages:
-        if recipe.label_unit == "index" and stage.data.keys() - set(COT_KINDS):
-            raise SettingsError(
-                f"label_unit: index is for chain-of-thought sets; shapes, in stage {stage.name}, has seconds"
-            )
+        if recipe.label_unit == "index" and stage.data.keys() - COT_KINDS:
+            raise SettingsError(f"stages.{stage.name}.data: shapes are in seconds; label_unit: index is for CoT sets")
         distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     distributed.check_devices()
     if not recipe.cot_set:
