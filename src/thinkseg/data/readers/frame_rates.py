@@ -146,8 +146,8 @@ class FrameTimes:
         """Raises SettingsError if the labels of frames must be seconds, and the times of a video are unknown."""
         if clock == "seconds" and self.unknown is not None:
             raise SettingsError(
-                f"{self.unknown}: its frames have no times, and must be shown with seconds; give --fps, or put"
-                f' {RATE_FILE} ({{"fps": 12}}) beside them'
+                f"{self.unknown}: its frames have no times, and must be shown with seconds; give --fps (a recipe: fps),"
+                f' or put {RATE_FILE} ({{"fps": 12}}) beside them'
             )
 
     def decide(self, view: View) -> View:
