@@ -30,7 +30,7 @@ from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, last_checkpoint, publish, run_stages, stage_folder
 from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
-from thinkseg.training.sft.recipe import Recipe, Stage
+from thinkseg.training.sft.recipe import COT_KINDS, Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
 from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16, with_clock
 
