@@ -80,6 +80,8 @@ def test_benchmark_source_no_ground_truth_exports_first_turn(source, job):
 def test_ground_truth_has_areas_and_boxes_per_frame(source, job):
     truth = source.sample(0, job(for_rl=True).settings).truth
     assert truth == {
+        "dataset": "folder:all",
+        "id": "clip/1",
         "chain": "veason",
         "labels": ["0", "1", "2"],
         "indices": [0, 1, 2],

@@ -46,6 +46,8 @@ def test_llamafactory_writes_rows_entry_and_settings(source, job, written):
     assert (settings["dataset"], settings["dataset_dir"], settings["template"]) == ("mine", ".", "qwen2_vl")
     assert settings["image_max_pixels"] == 20 * 16
     assert settings["cutoff_len"] > 4 * 3 + 2 * 1024
+    assert (settings["lora_rank"], settings["learning_rate"], settings["lr_scheduler_type"]) == (8, 1e-4, "cosine")
+    assert (settings["gradient_accumulation_steps"], settings["num_train_epochs"]) == (8, 1)
 
 
 PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<|image_pad|>", "<|vision_start|>", "<|im_end|>", "<|im_start|>")

@@ -81,7 +81,9 @@ def test_rewards_equal_thinkseg_rewards(rewards, film, chain, coordinates):
     failures = set()
     for number in range(600):
         made = prompt(film, rng, targets=number % 5)
-        truth = json.loads(json.dumps(ground_truth(made, select_frames(made.sample.video, view, SHOWN), settings)))
+        truth = json.loads(
+            json.dumps(ground_truth("made:all", made, select_frames(made.sample.video, view, SHOWN), settings))
+        )
         replies = random_replies(rng, made, chain)
         (outcome,) = run_chains([CHAINS[chain](made.sample, view, SHOWN)], ScriptedPolicy(replies))
         rollout = rewards.parse_rollout(replies[: len(outcome.replies)], truth)

@@ -55,7 +55,7 @@ class Replies:
         prompt, settings = self.prompts[number], self.settings[setting]
         shown = select_frames(prompt.sample.video, settings.view, SHOWN)
         if (number, setting) not in self.truths:
-            self.truths[number, setting] = json.loads(json.dumps(ground_truth(prompt, shown, settings)))
+            self.truths[number, setting] = json.loads(json.dumps(ground_truth("fuzz:all", prompt, shown, settings)))
         truth = self.truths[number, setting]
         replies = _veason(rng) if settings.chain == "veason" else _revseg(rng)
         for form in (ANSWER_FORM, CHOICE_FORM, BOXES_FORM):

@@ -33,6 +33,7 @@ THINKING_TEMPLATE = "qwen3_vl"
 """Its chat template of Qwen3-VL models whose own template opens the thinking."""
 
 SETTINGS = """\
+# Rank, learning rate, schedule, accumulation and epoch are those of Veason-R1 (arXiv 2508.11538).
 # llamafactory-cli train {config}        from the folder this file is in
 model_name_or_path: {model}
 trust_remote_code: false
@@ -40,6 +41,8 @@ image_max_pixels: {pixels}   # larger images would be resized, which would move 
 stage: sft
 do_train: true
 finetuning_type: lora
+lora_rank: 8
+lora_alpha: 16
 lora_target: all
 freeze_vision_tower: true
 dataset_dir: {info}
@@ -49,10 +52,11 @@ cutoff_len: {tokens}   # frames and text of a complete dialogue; longer ones wou
 output_dir: {output}
 per_device_train_batch_size: 1
 gradient_accumulation_steps: 8
-learning_rate: 1.0e-5
-num_train_epochs: 2.0
+learning_rate: 1.0e-4
+num_train_epochs: 1.0
 lr_scheduler_type: cosine
-warmup_ratio: 0.1
+warmup_ratio: 0.05
+weight_decay: 0.01
 bf16: true
 logging_steps: 10
 save_steps: 500

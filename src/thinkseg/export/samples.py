@@ -146,11 +146,16 @@ def second_turn(video: ExportVideo, shown: Shown, settings: ExportSettings) -> t
     return settings.images.write(video.name, frames.indices, images), text
 
 
-def ground_truth(prompt: Prompt, shown: Shown, settings: ExportSettings) -> dict[str, Any]:
-    """Returns the ground truth of a prompt that has one, in the format of thinkseg_rewards.py: plain JSON values."""
+def ground_truth(dataset: str, prompt: Prompt, shown: Shown, settings: ExportSettings) -> dict[str, Any]:
+    """Returns the ground truth of a prompt that has one, in the format of thinkseg_rewards.py: plain JSON values.
+
+    dataset: the data set and split of the prompt, as `thinkseg reward-server` names them.
+    """
     assert prompt.sample.truth is not None
     box_view = settings.view.closeup if settings.chain == "revseg" else settings.view
     return {
+        "dataset": dataset,
+        "id": prompt.sample.id,
         "chain": settings.chain,
         "labels": list(shown.labels),
         "indices": list(shown.indices),

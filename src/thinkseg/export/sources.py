@@ -76,7 +76,7 @@ class BenchmarkSource:
         prompt = Prompt(sample, _annotated_frames(expression, settings.view.num_frames))
         video = ExportVideo(expression.video, partial(self._show, expression.video, sample.video))
         replies = None if sample.truth is None else self._replies(expression, prompt)
-        return _sample(prompt, video, replies, settings)
+        return _sample(self._benchmark.key, prompt, video, replies, settings)
 
     def _replies(self, expression: Expression, prompt: Prompt) -> TrueReplies:
         return _MaskReplies(prompt)
@@ -130,8 +130,10 @@ class CotSource:
         return ExportSample(sample.id, query, sample.category, dialogue, (files,), None)
 
 
-def _sample(prompt: Prompt, video: ExportVideo, replies: TrueReplies | None, settings: ExportSettings) -> ExportSample:
-    """Makes a sample from a prompt. replies: None if unknown."""
+def _sample(
+    dataset: str, prompt: Prompt, video: ExportVideo, replies: TrueReplies | None, settings: ExportSettings
+) -> ExportSample:
+    """Makes a sample from a prompt. dataset: see `ground_truth`. replies: None if unknown."""
     sample = prompt.sample
     query = query_or_skip(sample.query)
     if sample.truth is None and (settings.for_sft or settings.for_rl):
@@ -141,7 +143,7 @@ def _sample(prompt: Prompt, video: ExportVideo, replies: TrueReplies | None, set
     exported = None if settings.for_rl else replies
     dialogue, images, shown = build_dialogue(query, video, prompt.frame_indices, exported, settings)
     closeups, text = second_turn(video, shown, settings) if settings.for_rl and settings.chain == "revseg" else ((), "")
-    truth = None if sample.truth is None else ground_truth(prompt, shown, settings)
+    truth = None if sample.truth is None else ground_truth(dataset, prompt, shown, settings)
     return ExportSample(sample.id, query, sample.category, dialogue, images, truth, closeups, text)
 
 

@@ -32,11 +32,16 @@ class RolloutScore:
 
 
 def score_group(
-    prompt: Prompt, outcomes: Sequence[Outcome], weights: Mapping[str, float], tracker: Tracker | None = None
+    prompt: Prompt,
+    outcomes: Sequence[Outcome],
+    weights: Mapping[str, float],
+    tracker: Tracker | None = None,
+    frames: Frames | None = None,
 ) -> list[RolloutScore]:
     """Scores the outcomes of one prompt, in order.
 
     weights: by the names of `REWARDS`, see `checked_weights`. tracker: required by "consistency" only.
+    frames: see `track`.
 
     Keeps no state, so other threads can score other groups at the same time, if no two of them share a video file.
     Raises SettingsError for invalid weights or a missing tracker. Errors of the tracker propagate.
@@ -46,23 +51,26 @@ def score_group(
     if "consistency" in chosen:
         if tracker is None:
             raise SettingsError("reward 'consistency' requires a tracker; set one, or set the weight to 0")
-        rollouts = track(rollouts, tracker)
+        rollouts = track(rollouts, tracker, frames)
     return [_score(rollout, chosen) for rollout in rollouts]
 
 
-def track(rollouts: Iterable[Rollout], tracker: Tracker) -> list[Rollout]:
+def track(rollouts: Iterable[Rollout], tracker: Tracker, frames: Frames | None = None) -> list[Rollout]:
     """Adds the masks for "consistency" to rollouts of one prompt; rollouts without a matched box stay as they are.
 
     The tracker gets a video of the frames shown. Answers with the same boxes on the same keyframe, in any order, are
     tracked once. A tracker with an attribute `independent` that is true, whose masks of an object do not depend on
     other objects, gets all distinct boxes on a keyframe in one call.
+
+    frames: that video, from `frames_shown` (default: made for this call). With the same one in several calls, a tracker
+        can reuse the features of its frames.
     """
     rollouts = list(rollouts)
     box_prompts = [_box_prompt(rollout) for rollout in rollouts]
     distinct = list(dict.fromkeys(one for one in box_prompts if one is not None))
     if not distinct:
         return rollouts
-    video = _frames_shown(rollouts[0].prompt)
+    video = frames_shown(rollouts[0].prompt) if frames is None else frames
     track_all = _track_together if getattr(tracker, "independent", False) else _track_each
     masklets = track_all(distinct, video, tracker)
     return [
@@ -103,8 +111,8 @@ def _score(rollout: Rollout, weights: Mapping[str, float]) -> RolloutScore:
     return RolloutScore(terms, sum(weights[name] * term for name, term in terms.items() if term is not None))
 
 
-def _frames_shown(prompt: Prompt) -> Frames:
-    """Returns the frames shown as a video in memory, each decoded once."""
+def frames_shown(prompt: Prompt) -> Frames:
+    """Returns the frames shown of a prompt as a video in memory, each decoded once."""
     from thinkseg.ops.video import ArrayFrames
 
     video = prompt.sample.video

@@ -12,7 +12,7 @@ import torch
 from thinkseg.data import open_benchmark
 from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
+from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideosCache
 from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.ops.masks import from_stacks
 from thinkseg.ops.video import ArrayFrames
@@ -75,10 +75,10 @@ def test_feature_cache_video_deleted_is_freed(model: Any, encoded: list[int]) ->
     tracker = Sam2Tracker(model)
     video, other = footage(2), footage(2)
     tracker.track(video, 0, BOXES)
-    assert tracker._latest._cache is not None
+    assert tracker._latest._caches
     del video
     gc.collect()
-    assert tracker._latest._cache is None
+    assert not tracker._latest._caches
     tracker.track(other, 0, BOXES)
     tracker.clear_cache()
     tracker.track(other, 0, BOXES)
@@ -156,11 +156,20 @@ def test_cache_for_video_without_weak_references_stores_nothing() -> None:
     class Slotted:
         __slots__ = ()
 
-    latest, video = LatestVideoCache(1000), Slotted()
+    latest, video = LatestVideosCache(1000), Slotted()
     cache = latest.cache_for(video)  # type: ignore[arg-type]
     cache.add(0, [torch.zeros(3)])
     assert 0 in cache
     assert 0 not in latest.cache_for(video)  # type: ignore[arg-type]
+
+
+def test_cache_for_two_videos_forgets_the_one_unused_for_longest() -> None:
+    latest, videos = LatestVideosCache(1000, max_videos=2), [footage(1), footage(1), footage(1)]
+    first, second, third = (latest.cache_for(video) for video in videos)
+    assert latest.cache_for(videos[1]) is second
+    assert latest.cache_for(videos[0]) is not first
+    assert latest.cache_for(videos[1]) is second
+    assert latest.cache_for(videos[2]) is not third
 
 
 def test_feature_cache_full_keeps_first_frames() -> None:

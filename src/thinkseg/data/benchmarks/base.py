@@ -117,6 +117,11 @@ class Benchmark:
     settings: Mapping[str, Any] = field(default_factory=dict)
     rates: Rates = field(default_factory=Rates)
 
+    @property
+    def key(self) -> str:
+        """The data set and its split, e.g. "revos:train"."""
+        return f"{self.name}:{self.split}"
+
     def run_settings(self) -> dict[str, Any]:
         """Returns what identifies the samples in the settings of a run, as plain JSON values."""
         return {"data": self.name, "split": self.split, "fps": self.rates.given, **self.settings}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thinkseg.types import Frames
@@ -62,36 +63,39 @@ class FeatureCache:
         return [level.to(levels[0].dtype) for level in stored]
 
 
-class LatestVideoCache:
-    """The feature cache of the current video. Another video, or the end of the video's life, clears it.
+class LatestVideosCache:
+    """The feature caches of the latest videos, by default of one. The end of a video's life clears its cache.
 
-    Arguments: see `FeatureCache`.
+    max_bytes: limit per video. device, half: see `FeatureCache`. max_videos: one more clears the cache of the video that
+    was not used for the longest time.
     """
 
-    def __init__(self, max_bytes: int, device: str | None = None, half: bool = False) -> None:
+    def __init__(self, max_bytes: int, device: str | None = None, half: bool = False, max_videos: int = 1) -> None:
         self._settings = max_bytes, device, half
-        self._video: weakref.ref[Frames] | None = None
-        self._cache: FeatureCache | None = None
+        self._max_videos = max_videos
+        self._caches: dict[int, tuple[weakref.ref[Frames], FeatureCache]] = {}
 
     def cache_for(self, video: Frames) -> FeatureCache:
         """The cache of a video, which is identified by object identity.
 
         A video without weak-reference support gets a cache for this call only.
         """
-        if self._cache is None or self._video is None or self._video() is not video:
-            self.clear()
+        found = self._caches.pop(id(video), None)
+        # Room is made before anything new is computed.
+        for oldest in list(self._caches)[: len(self._caches) + 1 - self._max_videos]:
+            self._forget(oldest)
+        if found is None:
             cache = FeatureCache(*self._settings)
             try:
-                self._video = weakref.ref(video, self._on_delete)
+                found = weakref.ref(video, partial(self._forget, id(video))), cache
             except TypeError:
                 return cache
-            self._cache = cache
-        return self._cache
+        self._caches[id(video)] = found
+        return found[1]
 
     def clear(self) -> None:
         """Frees all features."""
-        self._video = self._cache = None
+        self._caches.clear()
 
-    def _on_delete(self, video: weakref.ref[Frames]) -> None:
-        if video is self._video:
-            self.clear()
+    def _forget(self, identity: int, _: object = None) -> None:
+        self._caches.pop(identity, None)

@@ -21,7 +21,7 @@ from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
 from thinkseg.models.model_files import check_finite, reading
 from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
-from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideoCache
+from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideosCache
 from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
 from thinkseg.ops.video import ArrayFrames
@@ -59,8 +59,9 @@ class Sam2Tracker:
 
     Satisfies `types.Tracker`. Load one with `Sam2Tracker.load`.
 
-    feature_cache_bytes, feature_cache_device, feature_cache_half: of the latest video's features, see `FeatureCache`; 0
-        bytes for a tracker that is called once.
+    feature_cache_bytes, feature_cache_device, feature_cache_half: of a video's features, see `FeatureCache`; 0 bytes
+        for a tracker that is called once.
+    feature_cache_videos: number of videos whose features are kept at a time, the latest ones.
     objects_per_batch: objects in one batch (default: 8 on a GPU, 1 on a CPU). Memory grows with it; masks differ by
         rounding only. EdgeTAM always uses 1.
     non_overlap_masks: assigns each pixel to the object with the highest logit (default: masks may overlap).
@@ -74,6 +75,7 @@ class Sam2Tracker:
         feature_cache_bytes: int = FEATURE_CACHE_BYTES,
         feature_cache_device: str | None = None,
         feature_cache_half: bool = False,
+        feature_cache_videos: int = 1,
         objects_per_batch: int | None = None,
         non_overlap_masks: bool = False,
     ) -> None:
@@ -82,7 +84,9 @@ class Sam2Tracker:
         self.fingerprint: Mapping[str, str] = {}
         self.objects_per_batch = self._checked_batch(objects_per_batch)
         self.non_overlap_masks = non_overlap_masks
-        self._latest = LatestVideoCache(feature_cache_bytes, feature_cache_device, feature_cache_half)
+        self._latest = LatestVideosCache(
+            feature_cache_bytes, feature_cache_device, feature_cache_half, feature_cache_videos
+        )
         self._position: torch.Tensor | None = None
         self._lock = threading.Lock()
 
@@ -129,7 +133,7 @@ class Sam2Tracker:
         return not self.non_overlap_masks
 
     def clear_cache(self) -> None:
-        """Frees the cached features. This also happens when their video is deleted or another video is tracked."""
+        """Frees the cached features. This also happens when their video is deleted, or too many other ones are tracked."""
         self._latest.clear()
 
     def track(
