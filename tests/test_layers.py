@@ -22,7 +22,7 @@ LAYERS = (
     ("demonstrations", "rewards", "pipeline", "selection"),
     ("evaluation",),
     ("report",),
-    ("training", "annotation", "export"),
+    ("training", "annotation", "export", "server"),
     ("cli",),
     ("__main__",),
 )
@@ -60,6 +60,8 @@ HEAVY = {
     "openai",
     "pydantic",
     "jinja2",
+    "fastapi",
+    "uvicorn",
 }
 
 

@@ -26,7 +26,19 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from thinkseg import __version__
-from thinkseg.cli.commands import annotate, check_policy, compare, data, demo, evaluate, export, score, segment, train
+from thinkseg.cli.commands import (
+    annotate,
+    check_policy,
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    reward_server,
+    score,
+    segment,
+    train,
+)
 from thinkseg.errors import ThinkSegError, one_line
 from thinkseg.export import FORMATS
 
@@ -64,6 +76,7 @@ for part in (
     compare.app,
     check_policy.app,
     export.app,
+    reward_server.app,
 ):
     app.add_typer(part)
 

@@ -160,6 +160,9 @@ ChainName = Annotated[str, suggested(CHAINS, "NAME", "how the policy is prompted
 Coordinates = Annotated[
     Convention | None, choice(COORDINATES, "how the policy writes boxes (default: as the model's family does)")
 ]
+TrackerName = Annotated[
+    str, suggested(("flow",), "NAME", "model that tracks the boxes: flow, or a SAM 2 by folder or hub name")
+]
 BatchSize = Annotated[int, option(count, "B", "videos per batch")]
 Fps = Annotated[
     float | None,
@@ -360,9 +363,7 @@ class ModelOptions:
             "or shapes-revseg (default with --chain revseg)",
         ),
     ] = None
-    tracker: Annotated[
-        str, suggested(("flow",), "NAME", "model that tracks the boxes: flow, or a SAM 2 by folder or hub name")
-    ] = "flow"
+    tracker: TrackerName = "flow"
 
     def check_times(self, asking: PolicyOptions, times: FrameTimes) -> None:
         """Raises SettingsError if the policy needs seconds and the times of a video are unknown. Loads no weights."""

@@ -2,6 +2,7 @@
 
 train.jsonl           {"problem": "...<image>...", "images": ["...png", ...], "answer": the ground truth as JSON}
 thinkseg_rewards.py   `compute_scores`
+thinkseg_client.py    its connection to a reward server
 run.sh                GRPO with both
 """
 
@@ -35,6 +36,8 @@ SCRIPT = """\
 set -euo pipefail
 here=$(CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")" && pwd)
 model={model}
+# A reward server that does not answer is reported before anything is loaded.
+if [ -n "${{THINKSEG_REWARD_URL:-}}" ]; then python3 "$here/thinkseg_client.py"; fi
 
 # No format_prompt: its instruction is for another task. Images outside min_pixels..max_pixels would be resized.
 python3 -m verl.trainer.main \\
@@ -60,7 +63,7 @@ python3 -m verl.trainer.main \\
 
 def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
     """Writes all files of the format."""
-    copy_kit(job.folder, "thinkseg_rewards.py")
+    copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_client.py")
     write_script(_script(job), job.folder / "run.sh")
     write_lines(map(_row, samples), job.folder / ROWS)
 

@@ -3,6 +3,7 @@
 train.jsonl           {"prompt": messages, "images": ["...png", ...], "ground_truth": the ground truth as JSON}
 thinkseg_trl.py       `prompts()`, the data set, and `REWARDS`, functions for GRPOTrainer
 thinkseg_rewards.py   the rewards
+thinkseg_client.py    the connection to a reward server
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from thinkseg.export.samples import ExportSample
 
 def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
     """Writes all files of the format."""
-    copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_trl.py")
+    copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_client.py", "thinkseg_trl.py")
     write_lines(map(_row, samples), job.folder / "train.jsonl")
 
 

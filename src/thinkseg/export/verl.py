@@ -2,6 +2,7 @@
 
     train.parquet         {data_source, prompt, images, reward_model, extra_info, agent_name}
     thinkseg_rewards.py   `compute_score`
+    thinkseg_client.py    its connection to a reward server
     thinkseg_verl.py      `Prompts`, a data set with image paths; `TwoTurns`, the agent loop of the chain revseg
     agent_loop.yaml       configures the agent loop
     run.sh                GRPO with all of these
@@ -52,6 +53,8 @@ set -euo pipefail
 CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
 here=$PWD
 model={model}
+# A reward server that does not answer is reported before anything is loaded.
+if [ -n "${{THINKSEG_REWARD_URL:-}}" ]; then python3 "$here/thinkseg_client.py"; fi
 export PYTHONPATH="$here${{PYTHONPATH:+:$PYTHONPATH}}"
 
 python3 -m verl.trainer.main_ppo \\
@@ -107,7 +110,7 @@ def write(samples: Iterable[ExportSample], job: ExportJob) -> None:
         raise SettingsError(
             "format verl: the package pyarrow is not installed; pip install 'thinkseg[export]'"
         ) from None
-    copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_verl.py")
+    copy_kit(job.folder, "thinkseg_rewards.py", "thinkseg_client.py", "thinkseg_verl.py")
     (job.folder / "agent_loop.yaml").write_text(AGENT_LOOP.format(reply_tokens=REPLY_TOKENS), "utf-8")
     write_script(_script(job), job.folder / "run.sh")
     _write_table((_row(number, sample, job) for number, sample in enumerate(samples)), job)

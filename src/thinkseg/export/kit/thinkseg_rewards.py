@@ -18,6 +18,9 @@ The ground truth of a prompt is a JSON object:
      "boxes": [[[8, 16, 90, 71]], []],   xyxy of the visible targets in each frame shown
      "opening": "<think>\\n"}            optional: the start of every reply that the chat template puts into the prompt
 
+With the environment variable THINKSEG_REWARD_URL, verl and EasyR1 get all rewards from `thinkseg reward-server`, see
+thinkseg_client.py.
+
 Replies are untrusted text of any length. Time and memory are linear in the length, and JSON is parsed only if the
 answer is short and shallow.
 """
@@ -26,9 +29,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import struct
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 REWARD_NAME, REWARD_TYPE = "thinkseg", "batch"
@@ -39,6 +45,9 @@ WEIGHTS = {
     "revseg": {"format_graded": 1.0, "keyframe_soft": 1.0, "box_hit": 1.0},
 }
 """Default weights per chain: as in the papers, without the reward that needs a tracker."""
+
+SERVER_WEIGHTS = {**WEIGHTS, "veason": {**WEIGHTS["veason"], "consistency": 1.0}}
+"""Default weights per chain with a server, which has a tracker."""
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 MAX_BOXES, MAX_ANSWER_CHARS, MAX_DESCRIPTION_CHARS = 64, 16_384, 2_000
@@ -95,7 +104,7 @@ def compute_score(
         if truth["chain"] == "revseg":
             raise ValueError("the chain revseg has two turns: set thinkseg_verl.TwoTurns in agent_loop.yaml")
         replies = [solution_str]
-    total, terms = _weighted(replies, truth, weights)
+    ((total, terms),) = _weighted([(replies, truth)], weights)
     return {"score": total, **terms}
 
 
@@ -103,19 +112,41 @@ def compute_scores(
     reward_inputs: list[dict[str, Any]], weights: dict[str, float] | None = None
 ) -> list[dict[str, float]]:
     """Returns the rewards of each rollout for EasyR1, and "overall", their weighted sum."""
-    scores = []
-    for rollout in reward_inputs:
-        total, terms = _weighted([rollout["response"]], read_truth(rollout["ground_truth"]), weights)
-        scores.append({"overall": total, **terms})
-    return scores
+    rollouts = [([rollout["response"]], read_truth(rollout["ground_truth"])) for rollout in reward_inputs]
+    return [{"overall": total, **terms} for total, terms in _weighted(rollouts, weights)]
 
 
-def _weighted(replies: list[str], truth: Truth, weights: dict[str, float] | None) -> tuple[float, dict[str, float]]:
+def _weighted(
+    rollouts: list[tuple[list[str], Truth]], weights: dict[str, float] | None
+) -> list[tuple[float, dict[str, float]]]:
+    """Returns the weighted sum and the rewards of each rollout, from the server if there is one.
+
+    A reward that does not apply to a prompt is 0 for all its rollouts.
+    """
+    if not os.environ.get("THINKSEG_REWARD_URL"):
+        return [_local(replies, truth, weights) for replies, truth in rollouts]
+    asked = [
+        ([complete_reply(reply, truth) for reply in replies], truth, dict(weights or SERVER_WEIGHTS[truth["chain"]]))
+        for replies, truth in rollouts
+    ]
+    return [(total, {name: term or 0.0 for name, term in terms.items()}) for total, terms in _client().score_all(asked)]
+
+
+def _client() -> Any:
+    """Returns the module thinkseg_client, which is in this folder. Trainers load this file by its path alone."""
+    folder = str(Path(__file__).resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    import thinkseg_client
+
+    return thinkseg_client
+
+
+def _local(replies: list[str], truth: Truth, weights: dict[str, float] | None) -> tuple[float, dict[str, float]]:
     weights = dict(weights or WEIGHTS[truth["chain"]])
     if unknown := weights.keys() - REWARDS.keys():
         raise ValueError(f"unknown reward {sorted(unknown)[0]!r}: must be one of {', '.join(REWARDS)}")
     rollout = parse_rollout(replies, truth)
-    # A reward that does not apply to a prompt is 0 for all its rollouts.
     terms = {name: REWARDS[name](rollout, truth) or 0.0 for name in weights}
     return sum(weights[name] * term for name, term in terms.items()), terms
 

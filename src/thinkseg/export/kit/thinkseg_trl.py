@@ -5,7 +5,8 @@
     GRPOTrainer(model, REWARDS, args, train_dataset=prompts())
 
 This file, thinkseg_rewards.py and the images must stay in the folder of the export, which must be on PYTHONPATH.
-`GRPOConfig(reward_weights=[...])` sets the weights, in the order of `REWARDS`.
+`GRPOConfig(reward_weights=[...])` sets the weights, in the order of `REWARDS`. With the environment variable
+THINKSEG_REWARD_URL, `REWARDS` also has `consistency_reward`, which comes from `thinkseg reward-server`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import thinkseg_client
 import thinkseg_rewards
 
 if TYPE_CHECKING:
@@ -23,9 +25,11 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def prompts() -> Dataset:
-    """Returns the prompts with their images, which are read on use."""
+    """Returns the prompts with their images, which are read on use. Raises an error if the reward server is down."""
     from datasets import Dataset, Image, List
 
+    if thinkseg_client.server_url():
+        thinkseg_client.check()
     with (FOLDER / "train.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     for row in rows:
@@ -48,17 +52,31 @@ def boxes_reward(completions: list[Any], ground_truth: list[str], **_: Any) -> l
     return _rewards("boxes", completions, ground_truth)
 
 
+def consistency_reward(completions: list[Any], ground_truth: list[str], **_: Any) -> list[float | None]:
+    """Mean IoU of the masks that a tracker makes of the matched boxes, from the server."""
+    asked = []
+    for text, truth in _replies(completions, ground_truth):
+        asked.append(([thinkseg_rewards.complete_reply(text, truth)], truth, {"consistency": 1.0}))
+    return [terms["consistency"] for _, terms in thinkseg_client.score_all(asked)]
+
+
 REWARDS = [format_reward, keyframe_reward, boxes_reward]
+if thinkseg_client.server_url():
+    REWARDS.append(consistency_reward)
 
 
 def _rewards(name: str, completions: list[Any], ground_truth: list[str]) -> list[float | None]:
     reward = thinkseg_rewards.REWARDS[name]
-    scores = []
-    for completion, truth_text in zip(completions, ground_truth, strict=True):
-        text = completion if isinstance(completion, str) else _text(completion[-1])
-        truth = thinkseg_rewards.read_truth(truth_text)
-        scores.append(reward(thinkseg_rewards.parse_rollout([text], truth), truth))
-    return scores
+    replies = _replies(completions, ground_truth)
+    return [reward(thinkseg_rewards.parse_rollout([text], truth), truth) for text, truth in replies]
+
+
+def _replies(completions: list[Any], ground_truth: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the text and the ground truth of each completion."""
+    return [
+        (completion if isinstance(completion, str) else _text(completion[-1]), thinkseg_rewards.read_truth(truth))
+        for completion, truth in zip(completions, ground_truth, strict=True)
+    ]
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -66,8 +66,8 @@ class FeatureCache:
 class LatestVideosCache:
     """The feature caches of the latest videos, by default of one. The end of a video's life clears its cache.
 
-    max_bytes: limit per video. device, half: see `FeatureCache`. max_videos: one more clears the cache of the video that
-    was not used for the longest time.
+    max_bytes: limit per video. device, half: see `FeatureCache`. max_videos: one more clears the cache of the video
+    that was not used for the longest time.
     """
 
     def __init__(self, max_bytes: int, device: str | None = None, half: bool = False, max_videos: int = 1) -> None:

@@ -133,7 +133,7 @@ class Sam2Tracker:
         return not self.non_overlap_masks
 
     def clear_cache(self) -> None:
-        """Frees the cached features. This also happens when their video is deleted, or too many other ones are tracked."""
+        """Frees the cached features. So does the end of their video, or tracking too many others."""
         self._latest.clear()
 
     def track(

@@ -1,0 +1,67 @@
+"""`thinkseg reward-server`: rewards of replies over HTTP, for trainers in other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thinkseg.cli import options
+from thinkseg.cli.declare import argument, command, option, path, text
+from thinkseg.console import Progress
+
+CACHE_BYTES = 8 << 30
+"""Limit on the image features of all prompts in memory together."""
+
+app = typer.Typer()
+
+
+@command(app, "compute rewards for another trainer", "reward-server")
+def reward_server(
+    data: Annotated[list[str], argument(text, "DATA...", "NAME:SPLIT=FOLDER, e.g. revos:train=datasets/ReVOS")],
+    placed: options.PlacementOptions,
+    tracker: options.TrackerName = "flow",
+    host: Annotated[
+        str, option(text, "HOST", "address to listen on; beyond this machine it needs a token")
+    ] = "127.0.0.1",
+    port: Annotated[int, option(options.non_negative_int, "P", "port to listen on; 0 for any free one")] = 8787,
+    token_file: Annotated[
+        Path | None, option(path, "FILE", "file with the token of requests (default: that in THINKSEG_TOKEN)")
+    ] = None,
+    workers: Annotated[
+        int, option(options.count, "N", "threads that score", show_default="one per core")
+    ] = options.CORES,
+    prompts: Annotated[int, option(options.count, "N", "prompts kept in memory, at least those of a step")] = 32,
+) -> int:
+    """Scores replies to the questions of DATA with all rewards, the tracker's included, until it is stopped.
+
+    DATA are the data sets that were exported, as NAME:SPLIT=FOLDER, or shapes:SPLIT. The protocol, and how verl, EasyR1
+    and TRL use it, are described in docs/export.md.
+    """
+    from thinkseg.models import check_tracker, load_tracker
+    from thinkseg.server.serve import bind, check_installed, read_token, serve, url_of
+
+    check_installed()
+    from thinkseg.server.app import create_app
+    from thinkseg.server.questions import Questions, read_specs
+    from thinkseg.server.scoring import RewardService
+
+    specs = read_specs(data)
+    check_tracker(tracker)
+    token = read_token(token_file)
+    placement = placed.placement()
+    with bind(host, port, token) as bound:
+        with Progress() as progress:
+            progress.show("reading annotations")
+            questions = Questions(specs)
+            progress.show(f"loading {tracker}")
+            loaded = load_tracker(
+                tracker,
+                **placement,
+                feature_cache_bytes=CACHE_BYTES // prompts,
+                feature_cache_videos=prompts,
+            )
+        print(f"rewards of {', '.join(questions.describe())} with the tracker {tracker} at {url_of(bound)}", flush=True)
+        serve(create_app(RewardService(questions, loaded, workers, prompts), token), bound)
+    return 0

@@ -1,0 +1,125 @@
+"""The HTTP interface of the reward service.
+
+    POST /score     a `ScoreRequest` -> {"total": 2.5, "terms": {"format": 1.0, ...}, "failure": null}
+    GET /status     {"version": ..., "tracker": "flow", "datasets": {"revos:train": 21512}}
+
+A term is null where the reward does not apply to the prompt; "failure" is the reason why a reply is invalid. An error
+is {"error": "one line"}: 401 without the token, another 4xx for a request that cannot be answered, 503 for one that may
+be repeated, 500 for a failure of the service, such as a tracker out of memory, which is never a score.
+"""
+
+from __future__ import annotations
+
+import hmac
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from thinkseg import __version__
+from thinkseg.errors import ThinkSegError, one_line
+from thinkseg.server.requests import RequestError, ScoreRequest
+from thinkseg.server.scoring import RewardService
+
+MAX_BODY_BYTES = 4 << 20
+MAX_ERROR_CHARS = 500
+
+
+class Score(BaseModel):
+    """The rewards of one dialogue, as `RolloutScore`. failure: of the `Outcome`."""
+
+    total: float
+    terms: Mapping[str, float | None]
+    failure: str | None
+
+
+def create_app(service: RewardService, token: str | None) -> FastAPI:
+    """Returns the application. token: required in requests as "Authorization: Bearer TOKEN"; None if none is."""
+
+    @asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    # Without the pages of documentation, which load scripts from elsewhere.
+    app = FastAPI(openapi_url=None, lifespan=closing)
+    app.add_middleware(_Guard, token=token)
+
+    @app.post("/score")
+    async def score(asked: ScoreRequest) -> Score:
+        outcome, found = await service.score(asked)
+        return Score(total=found.total, terms=found.terms, failure=outcome.failure)
+
+    @app.get("/status")
+    async def status() -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "tracker": service.tracker.name,
+            "datasets": service.questions.describe(),
+        }
+
+    @app.exception_handler(RequestError)
+    async def refuse(_: Request, error: RequestError) -> JSONResponse:
+        return _error(error.status, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_body(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return _error(422, f"{where or 'body'}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def refuse_path(_: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, str(error.detail))
+
+    @app.exception_handler(ThinkSegError)
+    async def fail(_: Request, error: ThinkSegError) -> JSONResponse:
+        print(f"thinkseg: {error}", file=sys.stderr, flush=True)
+        return _error(500, str(error))
+
+    @app.exception_handler(Exception)
+    async def report_bug(_: Request, error: Exception) -> JSONResponse:
+        # The server prints its traceback.
+        return _error(500, f"{type(error).__name__}: {error}")
+
+    return app
+
+
+class _Guard:
+    """Refuses requests by their headers, before a body is read: without the token, of a web page, or too large."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._expected = None if token is None else f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp = self._app
+        if scope["type"] == "http":
+            answer = self._refusal(scope["method"], Headers(scope=scope)) or answer
+        await answer(scope, receive, send)
+
+    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
+        given = headers.get("authorization", "").encode()
+        if self._expected is not None and not hmac.compare_digest(given, self._expected):
+            return _error(401, "the token is missing or wrong; set THINKSEG_TOKEN to that of the server")
+        if "origin" in headers:
+            return _error(403, "requests of web pages are refused")
+        if "transfer-encoding" in headers:
+            return _error(411, "the request must have a Content-Length")
+        if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
+            return _error(413, f"the request has more than {MAX_BODY_BYTES:,} bytes")
+        if method == "POST" and headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return _error(415, "the Content-Type must be application/json")
+        return None
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": one_line(message, MAX_ERROR_CHARS)}, status)
