@@ -143,8 +143,8 @@ def test_add_entry_missing_file_is_created(tmp_path):
 def test_verl_writes_table_and_kit(source, job, kit, chain):
     made = job(chain, for_rl=True)
     export(source, "verl", made, DatasetIssues())
-    parts = ["agent_loop.yaml", "images", "run.sh", "thinkseg_rewards.py", "thinkseg_verl.py", "train.parquet"]
-    assert names(made.folder) == parts
+    kit_files = ["thinkseg_client.py", "thinkseg_rewards.py", "thinkseg_verl.py"]
+    assert names(made.folder) == ["agent_loop.yaml", "images", "run.sh", *kit_files, "train.parquet"]
     both, absent = pyarrow.parquet.read_table(made.folder / "train.parquet").to_pylist()
     assert set(both) == {"data_source", "prompt", "images", "reward_model", "extra_info", "agent_name"}
     assert (both["data_source"], both["reward_model"]["style"]) == ("folder", "rule")
@@ -218,7 +218,7 @@ def test_verl_without_pyarrow_raises(source, job, monkeypatch):
 def test_easyr1_writes_rows_and_script(source, job, written):
     made = job(for_rl=True)
     export(source, "easyr1", made, DatasetIssues())
-    assert names(made.folder) == ["images", "run.sh", "thinkseg_rewards.py", "train.jsonl"]
+    assert names(made.folder) == ["images", "run.sh", "thinkseg_client.py", "thinkseg_rewards.py", "train.jsonl"]
     both, _ = written(made.folder / "train.jsonl")
     assert both["problem"].count("<image>") == len(both["images"]) == 3
     assert json.loads(both["answer"])["areas"] == [4, 0, 8]
