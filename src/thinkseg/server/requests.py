@@ -94,7 +94,8 @@ class BlankFrames:
     times: of some frames, in seconds, by index. Satisfies `thinkseg.types.Frames`.
     """
 
-    name, fps = "blank", None
+    name = "blank"
+    fps: float | None = None
 
     def __init__(self, size_wh: Sequence[int], shown_wh: Sequence[int], times: dict[int, float]) -> None:
         self.size_wh = (size_wh[0], size_wh[1])
