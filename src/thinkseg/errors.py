@@ -48,7 +48,7 @@ class AnswerError(ThinkSegError):
     """A policy's reply is invalid.
 
     reason: a key of `thinkseg.chains.parsing.REASONS`.
-    keyframe: the frame that an earlier reply of the dialogue chose, an index into the video; None without one.
+    keyframe: the frame that the dialogue chose before the error, an index into the video; None without one.
     num_unasked_turns: turns that the dialogue lacks because of this error.
     """
 

@@ -11,6 +11,7 @@ from thinkseg.chains.frames import MAX_QUERY_CHARS, Shown
 from thinkseg.chains.parsing import (
     MAX_ANSWER_CHARS,
     MAX_BOXES,
+    MAX_BRACKETS,
     REASONS,
     TAGS,
     Choice,
@@ -118,7 +119,6 @@ def test_parse_answer_invalid_tags(text):
         '{"keyframe_timestamp": null, "bbox_2d_list": [],}',
         '{"keyframe_timestamp": null, "bbox_2d_list": []} and that is all',
         '```json\n{"keyframe_timestamp": null, "bbox_2d_list": []}\n```',
-        '{"keyframe_timestamp": {}, "bbox_2d_list": []}',
         '[{"keyframe_timestamp": null, "bbox_2d_list": []}]',
         '{"keyframe_timestamp": null, "bbox_2d_list": [}',
         '{"keyframe_timestamp": 0x1, "bbox_2d_list": []}',
@@ -146,7 +146,8 @@ def test_parse_answer_invalid_fields(body):
 
 
 @pytest.mark.parametrize(
-    "keyframe", ["0.7", "8", '"0.8"', "true", "false", "[0.8]", "NaN", "Infinity", "-Infinity", "1e999", "9" * 10_000]
+    "keyframe",
+    ["0.7", "8", '"0.8"', "true", "false", "[0.8]", "{}", "NaN", "Infinity", "-Infinity", "1e999", "9" * 10_000],
 )
 def test_parse_answer_unknown_keyframe(keyframe):
     assert reason(reply(keyframe)) == "unknown_keyframe"
@@ -171,6 +172,9 @@ def test_parse_answer_unknown_keyframe(keyframe):
         "[[20, 40, 1e999, 80]]",
         f"[[20, 40, {'9' * 10_000}, 80]]",
         "[[20, 40, 60, 80], 3]",
+        '[{"bbox_2d": [20, 40, 60, 80]}]',
+        '{"bbox_2d": [20, 40, 60, 80]}',
+        "{}",
     ],
 )
 def test_parse_answer_invalid_boxes(boxes):
@@ -197,6 +201,22 @@ def test_parse_answer_missing_boxes_or_keyframe():
     assert reason(reply(keyframe="null")) == "missing_keyframe"
 
 
+@pytest.mark.parametrize(
+    "boxes", ["[[20, 40, 60]]", "null", "[[20, 40, 20, 80]]", "[]", f"[{'[1, 1, 9, 9], ' * 64}[]]"]
+)
+def test_parse_answer_error_of_boxes_has_the_keyframe(boxes):
+    with pytest.raises(AnswerError) as caught:
+        parse_answer(reply(boxes=boxes), PIXELS)
+    assert caught.value.keyframe == 8
+
+
+@pytest.mark.parametrize("text", [reply("0.7"), reply("null"), reply() + ".", reply().replace("bbox_2d_list", "boxes")])
+def test_parse_answer_error_without_a_keyframe_has_none(text):
+    with pytest.raises(AnswerError) as caught:
+        parse_answer(text, PIXELS)
+    assert caught.value.keyframe is None
+
+
 def test_parse_answer_too_many_boxes():
     box = [1, 1, 9, 9]
     assert len(parse_answer(reply(boxes=json.dumps([box] * MAX_BOXES)), PIXELS).boxes) == MAX_BOXES
@@ -214,8 +234,10 @@ def test_parse_answer_longest_answer_is_valid():
     [
         ("[" * 100_000, "answer_too_long"),
         ('{"a":' * 100_000, "answer_too_long"),
-        ("[" * 16_000, "too_many_boxes"),
-        ('{"a":' * 3_000, "invalid_json"),
+        ("[" * 16_000, "answer_too_long"),
+        ('{"a":' * 3_000, "answer_too_long"),
+        ("[" * MAX_BRACKETS, "invalid_json"),
+        ('{"a":' * MAX_BRACKETS, "invalid_json"),
         ('{"keyframe_timestamp": ' + "9" * 100_000, "answer_too_long"),
         (" " * 1_000_000, "answer_too_long"),
         ("\x00" * 1_000_000, "answer_too_long"),
@@ -412,8 +434,8 @@ def test_parse_choice_empty_list_is_no_target():
         (choice(description=f'"{"x" * (MAX_QUERY_CHARS + 1)}"'), "invalid_description"),
         (choice(description='"caf\\udce9"'), "invalid_description"),
         (choice(description=f'"{"x" * MAX_ANSWER_CHARS}"'), "answer_too_long"),
-        ("<think></think><answer>" + "[" * 16_000 + "</answer>", "too_many_boxes"),
-        ("<think></think><answer>" + '{"a":' * 3_000 + "</answer>", "invalid_json"),
+        ("<think></think><answer>" + "[" * 16_000 + "</answer>", "answer_too_long"),
+        ("<think></think><answer>" + '{"a":' * MAX_BRACKETS + "</answer>", "invalid_json"),
     ],
 )
 def test_parse_choice_invalid_reply_raises(text, expected):
@@ -468,8 +490,10 @@ def test_parse_boxes_labels_code_fence_and_thinking_are_valid(text):
         ('[{"bbox_2d": {"x1": 20}}]', "invalid_boxes"),
         ('[{"bbox_2d": [20, 40, 60, NaN]}]', "invalid_boxes"),
         ('[{"bbox_2d": [60, 40, 20, 80]}]', "zero_area_box"),
-        ("[" * 16_000, "too_many_boxes"),
-        ('{"a":' * 3_000, "invalid_json"),
+        ("[" * 16_000, "answer_too_long"),
+        ('{"a":' * 3_000, "answer_too_long"),
+        ("[" * MAX_BRACKETS, "invalid_json"),
+        ('{"a":' * MAX_BRACKETS, "invalid_json"),
         (" " * 20 + "x" * 1_000_000, "answer_too_long"),
     ],
 )
@@ -562,7 +586,7 @@ def test_write_choice_and_boxes_text():
         (Choice("so </think>", None, ""), "tags"),
         (Choice("", 8, ""), "cannot be written"),
         (Choice("", 8, "two\nlines"), "one line"),
-        (Choice("", 8, "[" * 100), "cannot be written"),
+        (Choice("", 8, "[" * MAX_BRACKETS), "cannot be written"),
     ],
 )
 def test_write_choice_invalid_choice_raises(wrong, words):

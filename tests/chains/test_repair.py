@@ -176,6 +176,8 @@ def test_repaired_ambiguous_reply_is_unchanged(form, text):
         (BODY.replace("20", "NaN"), SHOWN, "invalid_boxes"),
         (BODY.replace("20", "1e999"), SHOWN, "invalid_boxes"),
         (BODY.replace("0.8", "null"), SHOWN, "missing_keyframe"),
+        (BODY.replace("20, ", ""), SHOWN, "invalid_boxes"),
+        (BODY.replace("[20, 40, 60, 80]", "[20, 40, 60, 80], 3"), SHOWN, "invalid_boxes"),
         (BODY.replace("[20, 40, 60, 80]", ", ".join(["[1, 1, 9, 9]"] * (MAX_BOXES + 1))), SHOWN, "too_many_boxes"),
     ],
 )

@@ -172,8 +172,8 @@ def test_compute_scores_scores_batch(rewards):
     ]
     first, second = rewards.compute_scores(given)
     assert first == {"overall": 0, "format": 0, "keyframe": 0, "boxes": 0}
-    # A frame without boxes is invalid, but the format is complete.
-    assert second == {"overall": 1, "format": 1, "keyframe": 0, "boxes": 0}
+    # An answer without boxes is invalid, but its format is complete and its keyframe counts.
+    assert second == {"overall": 2, "format": 1, "keyframe": 1, "boxes": 0}
     assert rewards.REWARD_TYPE == "batch"
 
 

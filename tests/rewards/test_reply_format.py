@@ -32,8 +32,9 @@ def test_reasons_all_have_a_format_score():
     + [(reason, 1) for reason in sorted(CONTENT)],
 )
 def test_format_one_turn_tags_and_fields_are_halves(reason, grade, two, fail):
-    assert format_graded(fail(two, reason)) == grade
-    assert format_strict(fail(two, reason)) == (grade == 1)
+    for keyframe in (None, 1):
+        assert format_graded(fail(two, reason, keyframe=keyframe)) == grade
+        assert format_strict(fail(two, reason, keyframe=keyframe)) == (grade == 1)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ MAX_BOXES = 64
 REASONS: dict[str, str] = {
     "truncated": "the reply reached the token limit before its answer was complete",
     "invalid_tags": "the reply is not <think>...</think><answer>...</answer>, with each tag once and no text outside",
-    "answer_too_long": "the text between the answer tags is too long",
+    "answer_too_long": "the text of the answer is too long, or has too many lists and objects",
     "invalid_json": "the answer is not JSON of the required type: an object, or a list of objects",
     "invalid_fields": "an object does not have exactly the required fields, once each",
     "unknown_keyframe": "the keyframe is neither a frame shown nor null",
@@ -68,6 +68,9 @@ def explained(reason: str) -> str:
 MAX_ANSWER_CHARS = 16_384
 """Enough for `MAX_BOXES` boxes with coordinates of full float precision, with whitespace."""
 
+MAX_BRACKETS = 4 * MAX_BOXES
+"""Lists and objects in an answer that is parsed. Bounds the depth of nesting."""
+
 KEYFRAME, BOXES = "keyframe_timestamp", "bbox_2d_list"
 FRAME, DESCRIPTION = "frame_idx", "object description"
 BOX, LABEL = "bbox_2d", "label"
@@ -77,19 +80,28 @@ def parse_answer(text: str, shown: Shown) -> Answer:
     """Parses a reply of the chain `veason` strictly.
 
     Returns the answer, with boxes clipped to the frame, float32 (N, 4), in pixels of the source frame. Raises only
-    AnswerError, for any text.
+    AnswerError, for any text. Invalid boxes do not make the keyframe invalid: their error has it.
     """
     thinking, body = _split(text)
-    fields = _fields(_json(body, max_objects=1), (KEYFRAME, BOXES))
-    label, boxes = fields[KEYFRAME], fields[BOXES]
+    fields = _fields(_json(body), (KEYFRAME, BOXES))
+    label = fields[KEYFRAME]
     keyframe = None if label is None else _frame_index(label, shown)
-    if not isinstance(boxes, list):
+    try:
+        return Answer(thinking, keyframe, _boxes_on(keyframe, fields[BOXES], shown))
+    except AnswerError as error:
+        error.keyframe = keyframe
+        raise
+
+
+def _boxes_on(keyframe: int | None, boxes: Any, shown: Shown) -> np.ndarray:
+    """Returns the boxes of an answer with this keyframe in source pixels."""
+    if type(boxes) is not list:
         raise AnswerError("invalid_boxes", f"{BOXES} is not a list")
     if keyframe is None and boxes:
         raise AnswerError("missing_keyframe", f"{len(boxes)} boxes")
     if keyframe is not None and not boxes:
         raise AnswerError("missing_boxes", f"keyframe {keyframe}")
-    return Answer(thinking, keyframe, _to_source(_numbers(boxes), shown))
+    return _to_source(_numbers(boxes), shown)
 
 
 def write_answer(thinking: str, keyframe: int | None, boxes: np.ndarray, shown: Shown) -> str:
@@ -125,7 +137,7 @@ class Choice:
 def parse_choice(text: str, shown: Shown) -> Choice:
     """Parses the choice of a frame strictly. Raises only AnswerError, for any text."""
     thinking, body = _split(text)
-    entries = _json(body, max_objects=MAX_BOXES)
+    entries = _json(body)
     if type(entries) is not list:
         raise AnswerError("invalid_json", "not a list")
     if not entries:
@@ -160,7 +172,7 @@ def parse_boxes(text: str, shown: Shown) -> np.ndarray:
     Returns float32 (N, 4), N >= 1, clipped to the frame, in pixels of the source frame. Raises only AnswerError, for
     any text.
     """
-    entries = _json(_unfenced(without_thinking(text)), max_objects=MAX_BOXES)
+    entries = _json(_unfenced(without_thinking(text)))
     if type(entries) is not list:
         raise AnswerError("invalid_json", "not a list")
     if not entries:
@@ -214,15 +226,12 @@ def _unfenced(text: str) -> str:
     return text[3:-3].removeprefix("json") if fenced else text
 
 
-def _json(body: str, max_objects: int) -> Any:
+def _json(body: str) -> Any:
     """Parses JSON. All numbers become floats, and objects become `_Pairs`."""
     if len(body) > MAX_ANSWER_CHARS:
         raise AnswerError("answer_too_long", f"{len(body)} characters, at most {MAX_ANSWER_CHARS}")
-    # An answer has one list, one more per box, and few objects. The limits bound the depth of nesting.
-    if body.count("[") > 1 + MAX_BOXES:
-        raise AnswerError("too_many_boxes", f"at most {MAX_BOXES}")
-    if body.count("{") > max_objects:
-        raise AnswerError("invalid_json", f"more than {max_objects} objects")
+    if (brackets := body.count("[") + body.count("{")) > MAX_BRACKETS:
+        raise AnswerError("answer_too_long", f"{brackets} lists and objects, at most {MAX_BRACKETS}")
     try:
         # parse_int=float, because int() raises for many digits, and because 1 and 1.0 are both valid.
         return json.loads(body, object_pairs_hook=_Pairs, parse_int=float)

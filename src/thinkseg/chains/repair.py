@@ -27,7 +27,7 @@ from thinkseg.chains.parsing import (
     KEYFRAME,
     LABEL,
     MAX_ANSWER_CHARS,
-    MAX_BOXES,
+    MAX_BRACKETS,
     have_area,
     parse_answer,
     parse_boxes,
@@ -59,9 +59,6 @@ REPAIRS: dict[str, str] = {
 
 MAX_ANSWERS = 8
 """Answers or code fences in a reply; one with more cannot be read."""
-
-MAX_BRACKETS = 4 * MAX_BOXES
-"""Bounds the depth of nesting."""
 
 THINK, THINK_END, ANSWER, ANSWER_END = TAGS
 BOX_NAMES = (BOX, "box_2d", "bbox")
@@ -323,8 +320,8 @@ def _items(value: Any, found: set[str]) -> list[Any]:
     return value
 
 
-def _corners(item: Any, found: set[str], as_object: bool) -> list[Any]:
-    """Returns the numbers of a box. as_object: the form has an object for each box."""
+def _corners(item: Any, found: set[str], as_object: bool) -> Any:
+    """Returns the numbers of a box, or what stands there instead. as_object: the form has an object for each box."""
     if isinstance(item, dict) != as_object:
         found.add("bare_box" if as_object else "box_objects")
     if isinstance(item, dict):
@@ -332,9 +329,7 @@ def _corners(item: Any, found: set[str], as_object: bool) -> list[Any]:
         item = _take(fields, BOX_NAMES, found)
         fields.pop(LABEL, None)
         _drop(fields, ("frame", "time", "box"), found)
-    if not _is_box(item):
-        raise ValueError("not a box")
-    return [_number(side, found) for side in item]
+    return [_number(side, found) for side in item] if _is_box(item) else item
 
 
 def _is_box(value: Any) -> bool:
@@ -351,9 +346,9 @@ def _number(value: Any, found: set[str], unit: re.Pattern[str] | None = None) ->
     return value
 
 
-def _with_area(boxes: list[list[Any]], shown: Shown, found: set[str]) -> list[list[Any]]:
-    """Leaves out boxes without area, unless all are. Others than finite numbers are left to the parser."""
-    if any(type(side) is not float or not np.isfinite(side) for box in boxes for side in box):
+def _with_area(boxes: list[Any], shown: Shown, found: set[str]) -> list[Any]:
+    """Leaves out boxes without area, unless all are. Others than four finite numbers are left to the parser."""
+    if not all(_is_box(box) and all(type(side) is float and np.isfinite(side) for side in box) for box in boxes):
         return boxes
     good = [
         box for box, has_area in zip(boxes, have_area(np.array(boxes).reshape(-1, 4), shown), strict=True) if has_area

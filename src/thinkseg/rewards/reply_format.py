@@ -34,7 +34,8 @@ def format_graded(rollout: Rollout) -> float:
     if outcome.failure is None:
         return 1.0
     # The dialogue ends at the reply that failed, so all replies before it are complete.
-    score = len(outcome.replies) - 1 + _failed_reply_score(outcome.failure, has_tags=outcome.keyframe is None)
+    complete = len(outcome.replies) - 1
+    score = complete + _failed_reply_score(outcome.failure, has_tags=complete == 0)
     return score / (len(outcome.replies) + outcome.num_unasked_turns)
 
 

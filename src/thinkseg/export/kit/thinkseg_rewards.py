@@ -50,7 +50,7 @@ SERVER_WEIGHTS = {**WEIGHTS, "veason": {**WEIGHTS["veason"], "consistency": 1.0}
 """Default weights per chain with a server, which has a tracker."""
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-MAX_BOXES, MAX_ANSWER_CHARS, MAX_DESCRIPTION_CHARS = 64, 16_384, 2_000
+MAX_BOXES, MAX_BRACKETS, MAX_ANSWER_CHARS, MAX_DESCRIPTION_CHARS = 64, 256, 16_384, 2_000
 
 HIT = 0.5
 """A box is a hit if its IoU with the ground truth is greater."""
@@ -66,13 +66,18 @@ Truth = dict[str, Any]
 
 
 class AnswerError(Exception):
-    """A reply is invalid. Its argument is the reason, one of `thinkseg.chains.parsing.REASONS`."""
+    """A reply is invalid. Its argument is the reason, one of `thinkseg.chains.parsing.REASONS`.
+
+    keyframe: position of the frame that the reply chose; None without one.
+    """
+
+    keyframe: int | None = None
 
 
 class Rollout(NamedTuple):
     """The parsed replies of one dialogue.
 
-    keyframe: position of the chosen frame among those shown; None if there is none or the first reply is invalid.
+    keyframe: position of the chosen frame among those shown, also if the boxes on it are invalid; None without one.
     boxes: in pixels of the source, empty if there is no target; None if a reply is invalid.
     failure: the reason why a reply is invalid. num_replies: replies in the dialogue. num_unasked_turns: turns that were
         not reached because a reply is invalid.
@@ -168,7 +173,7 @@ def parse_rollout(replies: list[str], truth: Truth) -> Rollout:
         try:
             keyframe, boxes = parse_answer(replies[0], truth)
         except AnswerError as reason:
-            return Rollout(None, None, str(reason))
+            return Rollout(reason.keyframe, None, str(reason))
         return Rollout(keyframe, boxes)
     try:
         keyframe, _ = parse_choice(replies[0], truth)
@@ -204,7 +209,7 @@ def format_graded(rollout: Rollout, truth: Truth) -> float:
     if rollout.failure in WITHOUT_TAGS:
         score = 0.0
     elif rollout.failure in WITHOUT_FIELDS:
-        has_tags = rollout.keyframe is None
+        has_tags = rollout.num_replies == 1
         score = 0.5 if has_tags else 0.0
     else:
         score = 1.0
@@ -343,19 +348,23 @@ def _assign(gains: list[list[float]]) -> list[int]:
 
 def parse_answer(text: str, truth: Truth) -> tuple[int | None, list[Box]]:
     """Returns the frame and the boxes of a reply of the chain veason. Raises only AnswerError, for any text."""
-    fields = _fields(_json(_tagged_answer(text), max_objects=1), ("keyframe_timestamp", "bbox_2d_list"))
+    fields = _fields(_json(_tagged_answer(text)), ("keyframe_timestamp", "bbox_2d_list"))
     label, listed = fields["keyframe_timestamp"], fields["bbox_2d_list"]
     frame = None if label is None else _frame_position(label, truth)
-    if type(listed) is not list:
-        raise AnswerError("invalid_boxes")
-    if (frame is None) != (not listed):
-        raise AnswerError("missing_keyframe" if listed else "missing_boxes")
-    return frame, _boxes(listed, truth)
+    try:
+        if type(listed) is not list:
+            raise AnswerError("invalid_boxes")
+        if (frame is None) != (not listed):
+            raise AnswerError("missing_keyframe" if listed else "missing_boxes")
+        return frame, _boxes(listed, truth)
+    except AnswerError as error:
+        error.keyframe = frame
+        raise
 
 
 def parse_choice(text: str, truth: Truth) -> tuple[int | None, str]:
     """Returns the frame and the description of a first reply of revseg. Raises only AnswerError, for any text."""
-    entries = _json(_tagged_answer(text), max_objects=MAX_BOXES)
+    entries = _json(_tagged_answer(text))
     if type(entries) is not list:
         raise AnswerError("invalid_json")
     if not entries:
@@ -378,7 +387,7 @@ def parse_boxes(text: str, truth: Truth) -> list[Box]:
     text = _without_thinking(text)
     if text.startswith("```") and text.endswith("```") and len(text) >= 6:
         text = text[3:-3].removeprefix("json")
-    entries = _json(text, max_objects=MAX_BOXES)
+    entries = _json(text)
     if type(entries) is not list:
         raise AnswerError("invalid_json")
     if not entries:
@@ -412,14 +421,10 @@ class _Pairs(list):
     """The fields of a JSON object, with duplicates; a type of its own, so that it is not taken for a JSON list."""
 
 
-def _json(text: str, max_objects: int) -> Any:
+def _json(text: str) -> Any:
     """Parses JSON, every number to float and every object to `_Pairs`."""
-    if len(text) > MAX_ANSWER_CHARS:
+    if len(text) > MAX_ANSWER_CHARS or text.count("[") + text.count("{") > MAX_BRACKETS:
         raise AnswerError("answer_too_long")
-    if text.count("[") > 1 + MAX_BOXES:
-        raise AnswerError("too_many_boxes")
-    if text.count("{") > max_objects:
-        raise AnswerError("invalid_json")
     try:
         return json.loads(text, object_pairs_hook=_Pairs, parse_int=float)
     except ValueError:
