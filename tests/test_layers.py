@@ -14,7 +14,7 @@ ROOT = Path(thinkseg.__file__).parent
 
 # Each line may import from the lines above it, and from nothing beside it.
 LAYERS = (
-    ("errors", "rle"),
+    ("errors", "prompts", "rle"),
     ("console", "types"),
     ("storage",),
     ("ops",),

@@ -14,6 +14,7 @@ import numpy as np
 from thinkseg.chains.frames import Shown, box_limits, checked_query, fit, show
 from thinkseg.chains.parsing import Choice, write_answer, write_boxes, write_choice
 from thinkseg.chains.revseg import ask_when, ask_where
+from thinkseg.chains.turns import frames_content
 from thinkseg.chains.veason import ask
 from thinkseg.data.cot import CotSample, CotSet, read_cot_set
 from thinkseg.data.shapes import Episode, grounding
@@ -32,7 +33,7 @@ def dialogue(cot: CotSet, sample: CotSample, view: View) -> Dialogue:
     shown = shown_to(sample, view)
     images = [fit(image, view.frame_wh) for image in cot.images(sample)]
     try:
-        return ask(checked_query(sample.query), shown, images), reply(sample, shown)
+        return ask(checked_query(sample.query), shown, images, view), reply(sample, shown)
     except SettingsError as error:
         raise DatasetError(f"{cot.root}: sample {sample.id}: {error}") from None
     except ValueError as error:
@@ -90,7 +91,7 @@ def traces(
     dialogues: list[Dialogue] = []
     for number, text in enumerate(clip.texts):
         reply = true_reply(clip, number, shown, int(rng.integers(len(TEMPLATES))), thinking, first)
-        dialogues.append((ask(text, shown, images), reply))
+        dialogues.append((ask(text, shown, images, view), reply))
     return dialogues
 
 
@@ -113,11 +114,11 @@ def two_turns(clip: Episode, view: View, rng: np.random.Generator) -> list[Dialo
     dialogues: list[Dialogue] = []
     for number, text in enumerate(clip.texts):
         choice, targets = true_choice(clip, number, shown, template=int(rng.integers(len(TEMPLATES))))
-        dialogue: Dialogue = (ask_when(text, shown, images), write_choice(choice, shown))
+        dialogue: Dialogue = (ask_when(text, shown, images, view), write_choice(choice, shown))
         if choice.keyframe is not None:
             closeup, (image,) = show(video, view.closeup, [choice.keyframe])
             boxes = write_boxes(true_boxes(clip, targets, closeup), closeup)
-            dialogue += (ask_where(choice.description, closeup, image), boxes)
+            dialogue += (ask_where(choice.description, closeup, image, view), boxes)
         dialogues.append(dialogue)
     return dialogues
 
@@ -155,9 +156,7 @@ def list_objects(clip: Episode, view: View, rng: np.random.Generator, count: int
     video = ShapesVideo(clip.clip, SOURCE_WH, clip.id)
     shown, images = show(video, view, _random_frame(view, video, rng))
     sight = observe(clip.clip, shown.indices, shown.labels, box_limits(shown))
-    frames: list[str | np.ndarray] = []
-    for label, image in zip(shown.labels, images, strict=True):
-        frames += (f"{label} s:", image)
+    frames = frames_content(view.wording.veason.frame, shown.label_unit, shown.indices, shown.labels, images)
     return [(Turn((*frames, request)), reply) for request, reply in grounding.object_lists(sight, rng, count)]
 
 

@@ -143,7 +143,7 @@ def segment(
     video: a file, a folder of images, open frames, an array or tensor, or a list of images; see
         `thinkseg.ops.inputs.open_frames`.
     policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
-    chain: a name from `thinkseg.chains.CHAINS`, or a function.
+    chain: a name for `thinkseg.chains.get_chain`, or a function.
     view: number and size of the frames that the policy sees (default: the policy's own).
     progress: called with (done, total) frames while the target is tracked.
     keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
@@ -250,7 +250,8 @@ def check_view(view: View) -> None:
 
 
 def resolve_view(policy: Policy, view: View | None = None) -> View:
-    """Returns a view (default: the policy's own) with sizes rounded to the policy's multiple.
+    """Returns a view (default: the policy's own) with sizes rounded to the policy's multiple, and with the policy's own
+    wording if it has none.
 
     The coordinates are always those of the policy, which are not a choice, and so are its labels of frames if it states
     them. Raises SettingsError as `check_view` and `resolve_clock` do.
@@ -270,6 +271,7 @@ def resolve_view(policy: Policy, view: View | None = None) -> View:
         closeup_wh=view.closeup_wh and fitted(view.closeup_wh),
         coordinates=policy.coordinates,
         label_unit=resolve_clock(policy.name, policy.view.label_unit, view.label_unit),
+        prompts=view.prompts or policy.view.prompts,
     )
 
 

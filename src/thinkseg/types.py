@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from thinkseg.prompts import BUILT_IN, Prompts
 from thinkseg.rle import Rle, decode
 
 Coordinates = Literal["pixels", "normalized_1000"]
@@ -171,6 +172,7 @@ class View:
     frame_wh: size of the frames shown; sides are multiples of the policy's `size_multiple`.
     overview_wh, closeup_wh: sizes for a chain that shows one frame again: of the sampled frames (default: `frame_wh`),
         and of that frame (default: twice the former).
+    prompts: the wording of the chains (default: the policy's own, else the built-in one).
     """
 
     num_frames: int
@@ -179,6 +181,12 @@ class View:
     label_unit: Clock = "auto"
     overview_wh: tuple[int, int] | None = None
     closeup_wh: tuple[int, int] | None = None
+    prompts: Prompts | None = None
+
+    @property
+    def wording(self) -> Prompts:
+        """The wording in force."""
+        return self.prompts or BUILT_IN
 
     @property
     def overview(self) -> View:

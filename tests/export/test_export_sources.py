@@ -119,7 +119,7 @@ def test_second_turn_equals_chain_for_every_frame(source, job):
         chain = CHAINS["revseg"](sample, made.settings.view)
         next(chain)
         turn = chain.send(first)
-        assert exported.closeup_text.replace("{description}", "a {box}") == turn.content[1]
+        assert exported.closeup_text.replace("{description}", "a {box}") == f"<image>{turn.content[1]}"
         assert np.array_equal(pixels(made.folder / exported.closeups[place]), turn.content[0])
     assert exported.truth["frame_wh"] == [20, 16]
     assert len(exported.dialogue) == 1

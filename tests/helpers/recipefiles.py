@@ -3,7 +3,7 @@
 import copy
 from typing import Any, TypeVar
 
-from thinkseg.training.recipes import Settings
+from thinkseg.storage.settings_file import Settings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from thinkseg.errors import SettingsError
+from thinkseg.storage.settings_file import read_content
 from thinkseg.training.grpo.recipe import load_grpo_recipe
-from thinkseg.training.recipes import read_content
 from thinkseg.training.sft.recipe import load_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"

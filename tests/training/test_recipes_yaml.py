@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from thinkseg.errors import SettingsError
+from thinkseg.storage.settings_file import RENAMED, Settings, merged, read_yaml
 from thinkseg.training.ablation import Ablation, Training, Variant
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
-from thinkseg.training.recipes import RENAMED, Create, Settings, merged, read_yaml
+from thinkseg.training.recipes import Create
 from thinkseg.training.sft.recipe import DataKind, Recipe, Stage
 
 STAGES = [{"name": "see", "steps": 3}, {"name": "say", "steps": 4, "data": {"lists": 1.0}}]

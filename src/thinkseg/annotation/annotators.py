@@ -15,6 +15,7 @@ from thinkseg.chains.frames import box_limits
 from thinkseg.data.shapes import episode
 from thinkseg.data.shapes.traces import Observation, observe, trace
 from thinkseg.errors import SettingsError
+from thinkseg.prompts import BUILT_IN, VeasonPrompts
 from thinkseg.selection.draw import seeded_hash
 from thinkseg.types import Reply, View
 
@@ -46,23 +47,25 @@ class ServedAnnotator:
 
     boxes_in_thinking = False
 
-    def __init__(self, policy: EndpointPolicy, seed: int) -> None:
+    def __init__(self, policy: EndpointPolicy, seed: int, labels: VeasonPrompts = BUILT_IN.veason) -> None:
         self.name = policy.name
         self.fingerprint = policy.fingerprint
         self.concurrency = policy.client.settings.concurrency
         self.max_reply_tokens = policy.sampling.max_new_tokens
         self._policy = policy
         self._seed = seed
+        self._labels = labels
 
     def submit(self, task: Task, template: int) -> Future[Reply]:
         seed = seeded_hash(self._seed, "reply", task.draft.id) % 2**31
-        return self._policy.submit((annotation_turn(task, template),), seed)
+        return self._policy.submit((annotation_turn(task, template, self._labels),), seed)
 
 
 def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
     """Returns an annotator: "rules", or a served model, "openai:MODEL@BASE_URL".
 
-    settings: of a served model, see `thinkseg.models.policies.endpoint.EndpointPolicy.connect`.
+    view: its wording labels the frames. settings: of a served model, see
+        `thinkseg.models.policies.endpoint.EndpointPolicy.connect`.
     Raises SettingsError for other names, ModelError if the server does not answer.
     """
     from thinkseg.models.policies.endpoint import SCHEME, EndpointPolicy, without_secrets
@@ -73,7 +76,8 @@ def connect(name: str, view: View, seed: int, **settings: Any) -> Annotator:
         shown = without_secrets(name)
         raise SettingsError(f"unknown annotator {shown!r}: must be {RULES} (for shapes) or openai:MODEL@BASE_URL")
     # An annotator writes no boxes, so any coordinates will do.
-    return ServedAnnotator(EndpointPolicy.connect(name, fallback_coordinates="pixels", seed=seed, **settings), seed)
+    policy = EndpointPolicy.connect(name, fallback_coordinates="pixels", seed=seed, **settings)
+    return ServedAnnotator(policy, seed, view.wording.veason)
 
 
 class RuleAnnotator:

@@ -36,11 +36,11 @@ from thinkseg.annotation.costs import CostTracker
 from thinkseg.annotation.prompts import TEMPLATES
 from thinkseg.annotation.source import AnnotationSource
 from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
-from thinkseg.chains.veason import LABELS
 from thinkseg.data.cot import write_frames
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import ModelError, ThinkSegError
 from thinkseg.models.fingerprint import fingerprint_of
+from thinkseg.prompts import VeasonPrompts
 from thinkseg.selection.draw import seeded_hash
 from thinkseg.selection.strata import Candidate
 from thinkseg.storage.fingerprint import text_fingerprint
@@ -143,9 +143,18 @@ def _stored_settings(source: AnnotationSource, annotator: Annotator, settings: A
         },
         "fingerprints": {
             "annotator": dict(fingerprint_of(annotator)),
-            "prompts": {"annotation": text_fingerprint(repr(TEMPLATES), repr(LABELS))},
+            "prompts": {"annotation": text_fingerprint(repr(TEMPLATES), *_labels(view.wording.veason))},
         },
     }
+
+
+def _labels(wording: VeasonPrompts) -> tuple[str, ...]:
+    """Returns what identifies the labels of frames; for the built-in ones, what earlier versions stored."""
+    labels = {
+        "seconds": wording.frame.seconds.replace("{time}", "{}").removesuffix("{image}"),
+        "index": wording.frame.index.replace("{index}", "{}").removesuffix("{image}"),
+    }
+    return (repr(labels), *([] if wording.unit == VeasonPrompts().unit else [repr(wording.unit)]))
 
 
 def _prepared(

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from thinkseg.annotation.tasks import Task
-from thinkseg.chains.veason import LABELS, UNIT_NAMES
+from thinkseg.chains.turns import frames_content
 from thinkseg.ops.chat_text import escape_control_tokens, without_thinking
+from thinkseg.prompts import BUILT_IN, VeasonPrompts
 from thinkseg.types import LabelUnit, Turn
 
 STEPS = ("summary", "reason", "place")
@@ -89,19 +90,22 @@ def frame_phrase(label: str, label_unit: LabelUnit) -> str:
     return f"{label} s" if label_unit == "seconds" else f"frame {label}"
 
 
-def annotation_turn(task: Task, template: int) -> Turn:
-    """Returns the prompt for a task. template: index into `TEMPLATES`, modulo their number."""
+def annotation_turn(task: Task, template: int, labels: VeasonPrompts = BUILT_IN.veason) -> Turn:
+    """Returns the prompt for a task.
+
+    template: index into `TEMPLATES`, modulo their number. labels: its `frame` and `unit` label the frames.
+    """
     wording, draft = TEMPLATES[template % len(TEMPLATES)], task.draft
     query = escape_control_tokens(draft.query)
-    content: list[str | np.ndarray] = [wording.opening.format(query=query, clock=UNIT_NAMES[draft.label_unit])]
-    for label, image, masks in zip(draft.labels, task.images, task.masks, strict=True):
-        content += (LABELS[draft.label_unit].format(label), outlined(image, masks))
+    opening = wording.opening.format(query=query, clock=getattr(labels.unit, draft.label_unit))
+    images = [outlined(image, masks) for image, masks in zip(task.images, task.masks, strict=True)]
+    frames = frames_content(labels.frame, draft.label_unit, draft.indices, draft.labels, images)
     steps = wording.no_target
     if task.keyframe_label is not None:
         moment = frame_phrase(task.keyframe_label, draft.label_unit)
         count = "1 target" if task.num_objects == 1 else f"{task.num_objects} targets"
         steps = wording.targets.format(count=count, moment=moment)
-    return Turn((*content, f"{steps}\n{_FORMAT}"))
+    return Turn((opening, *frames, f"{steps}\n{_FORMAT}"))
 
 
 def outlined(image: np.ndarray, masks: np.ndarray | None) -> np.ndarray:

@@ -18,12 +18,6 @@ from thinkseg.types import Coordinates, Frames, LabelUnit, View
 MAX_QUERY_CHARS = 2_000
 """Maximum length of a query. Longer ones are usually pasted documents, and leave no space for frames in the context."""
 
-UNITS: dict[Coordinates, str] = {
-    "pixels": "pixels of the frame",
-    "normalized_1000": "thousandths of the frame's width and height (0 to 1000)",
-}
-"""Coordinates of boxes, as text for prompts."""
-
 _MAX_DECIMALS = 6
 """Containers store times in units of a microsecond or more, so times that are equal to six decimals are equal."""
 

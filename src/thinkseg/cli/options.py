@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from thinkseg.console import Progress
     from thinkseg.data.benchmarks.base import Benchmark
     from thinkseg.data.readers.frame_rates import FrameTimes
-    from thinkseg.types import Policy, Tracker, View
+    from thinkseg.prompts import Prompts
+    from thinkseg.types import ChainFn, Policy, Tracker, View
 
 CHAINS = ("veason", "revseg")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -156,7 +157,9 @@ def _number(text: str) -> float | None:
 
 
 Out = Annotated[Path, option(output, "DIR", "folder for the results")]
-ChainName = Annotated[str, suggested(CHAINS, "NAME", "how the policy is prompted: veason or revseg")]
+ChainName = Annotated[
+    str, suggested(CHAINS, "NAME", "how the policy is prompted: veason, revseg, or a chain of an installed package")
+]
 Coordinates = Annotated[
     Convention | None, choice(COORDINATES, "how the policy writes boxes (default: as the model's family does)")
 ]
@@ -281,11 +284,27 @@ class ViewOptions:
     closeup_size: Annotated[
         Size | None, option(size, "WxH", "size of the one frame that the chain revseg shows again")
     ] = None
-
     label_unit: Annotated[
         Labels | None,
         choice(get_args(Labels), "labels of the frames (default: as trained, else seconds if the times are known)"),
     ] = None
+    chain: ChainName = "veason"
+    prompts: Annotated[
+        Path | None, option(path, "FILE", "wording of the chain, YAML (default: the policy's own, else the built-in)")
+    ] = None
+
+    def chain_function(self) -> ChainFn:
+        """The chain requested. Raises SettingsError if it is unknown, or --prompts is not a wording of it."""
+        from thinkseg.chains import get_chain
+
+        chain = get_chain(self.chain)
+        self._wording()
+        return chain
+
+    def _wording(self) -> Prompts | None:
+        from thinkseg.storage.prompt_file import read_prompts
+
+        return read_prompts(self.prompts, self.chain) if self.prompts else None
 
     def view(self, policy: Policy) -> View:
         """The view requested; the policy decides about the rest."""
@@ -300,6 +319,8 @@ class ViewOptions:
             view = replace(view, closeup_wh=self.closeup_size)
         if self.label_unit:
             view = replace(view, label_unit=self.label_unit)
+        if wording := self._wording():
+            view = replace(view, prompts=wording)
         return resolve_view(policy, view)
 
 

@@ -55,7 +55,7 @@ MAX_WAITING = 2
 class Method:
     """What is evaluated.
 
-    chain: a name from `thinkseg.chains.CHAINS`. view: (default: the policy's own).
+    chain: a name for `thinkseg.chains.get_chain`. view: (default: the policy's own).
     reading: of replies; "repair" counts what it repairs, see `thinkseg.chains.repair`.
     """
 
@@ -81,7 +81,8 @@ class Method:
             "tracker": fingerprint_of(self.tracker),
             "prompts": {self.chain: prompt_fingerprint(chain, self.resolved_view)},
         }
-        view = asdict(self.resolved_view)
+        # The fingerprint of the prompts has the wording; folders of earlier versions have no other trace of it.
+        view = {name: value for name, value in asdict(self.resolved_view).items() if name != "prompts"}
         names |= {"version": thinkseg.__version__, "reading": self.reading}
         return {**names, "view": view, "fingerprints": fingerprints}
 

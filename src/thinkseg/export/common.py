@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thinkseg.export.samples import ExportSample, ExportSettings
+from thinkseg.export.samples import ExportSample, ExportSettings, turn_text
 from thinkseg.ops.chat_text import TAGS, escape_control_tokens
 from thinkseg.types import Dialogue, Turn, View
-
-PLACEHOLDER = "<image>"
 
 REPLY_TOKENS = 1_024
 """Token limit of a reply, as in the recipes of this project."""
@@ -21,11 +19,6 @@ TEXT_TOKENS = 1_024
 """Upper bound for the text of one turn."""
 
 KIT = Path(__file__).parent / "kit"
-
-
-def turn_text(turn: Turn) -> str:
-    """Returns the text of a turn with `PLACEHOLDER` for each image and no separators, as in a chat template."""
-    return "".join(part if isinstance(part, str) else PLACEHOLDER for part in turn.content)
 
 
 def messages_of(dialogue: Dialogue) -> list[dict[str, str]]:

@@ -17,12 +17,11 @@ from thinkseg.export.common import (
     prompt_tokens,
     response_tokens,
     truth_json,
-    turn_text,
     write_lines,
     write_script,
 )
 from thinkseg.export.job import ExportJob
-from thinkseg.export.samples import ExportSample
+from thinkseg.export.samples import ExportSample, turn_text
 
 ROWS = "train.jsonl"
 

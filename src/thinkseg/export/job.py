@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from thinkseg.chains import get_chain
+from thinkseg.chains import CHAINS, get_chain
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.errors import SettingsError
 from thinkseg.export import FORMATS, Format
@@ -51,6 +51,8 @@ def checked_format(format_name: str, chain: str) -> Format:
         raise SettingsError(f"unknown format {format_name!r}: must be one of {', '.join(FORMATS)}")
     found = FORMATS[format_name]
     if chain not in found.chains:
+        if chain not in CHAINS:
+            raise SettingsError(f"{found.title}: cannot export the chain {chain!r}; must be one of {', '.join(CHAINS)}")
         raise SettingsError(
             f"{found.title}: the chain {chain!r} shows an image in its second turn, which is not supported; "
             f"export for verl, or use the chain {found.chains[0]!r}"

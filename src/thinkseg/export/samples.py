@@ -21,6 +21,9 @@ from thinkseg.export.images import ImageWriter
 from thinkseg.rewards import Prompt
 from thinkseg.types import Dialogue, Turn, View
 
+PLACEHOLDER = "<image>"
+"""Stands for an image in the text of a turn."""
+
 DESCRIPTION = "{description}"
 """Stands for the description of the first reply in the text of the second turn."""
 
@@ -37,7 +40,7 @@ class ExportSample:
     images: files of the images of each turn, in order.
     truth: see `ground_truth`; None if unknown.
     closeups, closeup_text: the second turn of a dialogue for RL: an image file per frame shown, and the text with
-        `DESCRIPTION` for the description of the first reply. Empty otherwise.
+        `PLACEHOLDER` for the image and `DESCRIPTION` for the description of the first reply. Empty otherwise.
     """
 
     id: str
@@ -124,9 +127,9 @@ def build_dialogue(
     shown, images = video.show(settings.first_view, indices)
     files = (settings.images.write(video.name, shown.indices, images),)
     if settings.chain == "veason":
-        turn = ask(query, shown, images)
+        turn = ask(query, shown, images, settings.view)
         return ((turn,) if replies is None else (turn, replies.reply(shown))), files, shown
-    turn = ask_when(query, shown, images)
+    turn = ask_when(query, shown, images, settings.view)
     if replies is None:
         return (turn,), files, shown
     choice, true_boxes = replies.choice(shown)
@@ -134,16 +137,21 @@ def build_dialogue(
     if choice.keyframe is None:
         return first, files, shown
     frame, (image,) = video.show(settings.view.closeup, [choice.keyframe])
-    second = (ask_where(choice.description, frame, image), write_or_skip(write_boxes, true_boxes(frame), frame))
+    turn = ask_where(choice.description, frame, image, settings.view)
+    second = (turn, write_or_skip(write_boxes, true_boxes(frame), frame))
     return first + second, (*files, settings.images.write(video.name, frame.indices, [image])), shown
 
 
 def second_turn(video: ExportVideo, shown: Shown, settings: ExportSettings) -> tuple[tuple[str, ...], str]:
     """Returns the `closeups` and `closeup_text` of a sample."""
     frames, images = video.show(settings.view.closeup, shown.indices)
-    text = ask_where(DESCRIPTION, frames, images[0]).content[-1]
-    assert isinstance(text, str)  # the image comes first
+    text = turn_text(ask_where(DESCRIPTION, frames, images[0], settings.view))
     return settings.images.write(video.name, frames.indices, images), text
+
+
+def turn_text(turn: Turn) -> str:
+    """Returns the text of a turn with `PLACEHOLDER` for each image and no separators, as in a chat template."""
+    return "".join(part if isinstance(part, str) else PLACEHOLDER for part in turn.content)
 
 
 def ground_truth(dataset: str, prompt: Prompt, shown: Shown, settings: ExportSettings) -> dict[str, Any]:

@@ -27,6 +27,7 @@ DESCRIPTION = (
     "chat_template.jinja",
     "adapter_config.json",
     "thinkseg.json",
+    "thinkseg-prompts.yaml",
 )
 """All files that may be read of a model besides its weights."""
 

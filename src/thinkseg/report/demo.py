@@ -44,7 +44,7 @@ def run(
 ) -> list[Row]:
     """Answers, tracks and scores the samples, writes the folder `out`, and returns one row per sample.
 
-    progress: called with (done, total) samples. chain: a name from `thinkseg.chains.CHAINS`.
+    progress: called with (done, total) samples. chain: a name for `thinkseg.chains.get_chain`.
     Raises SettingsError if `out` cannot be written, and the errors of the policy and the tracker.
     """
     method = Method(chain, policy, tracker)

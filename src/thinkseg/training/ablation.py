@@ -19,30 +19,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from thinkseg import console
-from thinkseg.chains import CHAINS
 from thinkseg.errors import SettingsError
 from thinkseg.evaluation.aggregation import Estimate
 from thinkseg.evaluation.comparison import compare
 from thinkseg.storage.atomic import replacing
+from thinkseg.storage.settings_file import Settings, merged, read_content, read_yaml
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
-from thinkseg.training.recipes import (
-    FROM_LIST,
-    CategoryWeights,
-    Count,
-    FolderName,
-    Settings,
-    check_names,
-    merged,
-    one_of,
-    read_content,
-    read_yaml,
-)
+from thinkseg.training.recipes import FROM_LIST, CategoryWeights, ChainName, Count, FolderName, check_names
 from thinkseg.training.sft.recipe import Recipe, load_recipe
 
 Method = Literal["sft", "grpo"]
 """Training methods, named as their commands."""
-
-ChainName = Annotated[str, one_of(CHAINS)]
 
 RECIPES: dict[Method, Callable[[Path, Mapping[str, Any]], Recipe | GrpoRecipe]] = {
     "sft": load_recipe,

@@ -15,8 +15,8 @@ from thinkseg.storage.atomic import new_folder, replace_json, replacing
 from thinkseg.storage.fingerprint import Fingerprints
 from thinkseg.storage.result_folder import check_no_result
 from thinkseg.storage.run_folder import check_inputs, warn_unknown_inputs
+from thinkseg.storage.settings_file import Settings
 from thinkseg.training import distributed
-from thinkseg.training.recipes import Settings
 
 LOG_FILE = "log.jsonl"
 """Name of a run's log: one JSON object per logged step."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from thinkseg import console
 from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import COORDINATES
+from thinkseg.storage.settings_file import read_content
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.log_probs import logits_chunk_tokens
 from thinkseg.training.model_stats import ModelStats, TowerStats, created_model_stats, model_stats
-from thinkseg.training.recipes import ModelRecipe, read_content
+from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.row_sizes import RowSize, cache_tokens, group_row, longest_row, prefills, turn_sizes
 from thinkseg.training.sft.recipe import Recipe, Stage, load_recipe
 from thinkseg.training.sft.vision_probe import FRAMES_PER_CLIP

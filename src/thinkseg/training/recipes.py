@@ -7,35 +7,21 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, model_validator
 
+from thinkseg.chains import get_chain
 from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
-from thinkseg.storage.yaml_file import load_yaml
+from thinkseg.storage.prompt_file import read_prompts
+from thinkseg.storage.settings_file import Settings
 from thinkseg.types import MAX_SIDE, LabelUnit, View
 
 # ---- types of fields
-
-
-class Settings(BaseModel):
-    """Base of all that is read from YAML. It takes no unknown fields, and converts no types but int to float."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def one_of(names: Collection[str]) -> AfterValidator:
@@ -53,6 +39,22 @@ def _check_category_weights(weights: Mapping[str, float]) -> Mapping[str, float]
     if not any((CATEGORY_WEIGHTS | dict(weights)).values()):
         raise ValueError("must leave at least one category with a weight above 0")
     return weights
+
+
+def _check_chain(name: str) -> str:
+    try:
+        get_chain(name)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _check_prompts(path: str) -> str:
+    try:
+        read_prompts(path)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return path
 
 
 def _check_installed(package: str) -> str:
@@ -81,6 +83,8 @@ Rate = Annotated[float, Field(gt=0, le=MAX_NUMBER)]
 Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
 Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 
+ChainName = Annotated[str, AfterValidator(_check_chain)]
+PromptsPath = Annotated[str, AfterValidator(_check_prompts)]
 FolderName = Annotated[str, Field(pattern=r"^[\w-]+$")]
 Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 SizeWh = Annotated[tuple[Side, Side], FROM_LIST]
@@ -196,6 +200,7 @@ class RunRecipe(Settings):
 
     num_frames, frame_wh, closeup_wh: see `thinkseg.types.View`.
     label_unit: labels of the frames, "seconds" or "index" (default: those of the model, else seconds).
+    prompts: file with the wording of chains (default: that of the model's checkpoint, else the built-in one).
     precision: "auto" is bf16 where the hardware is fast at it, else fp32.
     report_to: where metrics go besides log.jsonl; None: TensorBoard.
     """
@@ -205,202 +210,14 @@ class RunRecipe(Settings):
     frame_wh: SizeWh
     closeup_wh: SizeWh | None = None
     label_unit: LabelUnit | None = None
+    prompts: PromptsPath | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     report_to: Annotated[tuple[Reporter, ...], FROM_LIST] | None = None
 
     @property
     def view(self) -> View:
-        """What the policy is shown. `training.trainer.with_clock` sets its label unit."""
-        return View(self.num_frames, self.frame_wh, label_unit=self.label_unit or "seconds", closeup_wh=self.closeup_wh)
-
-
-# ---- from a file to a recipe
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
-
-
-def read_yaml(kind: type[AnySettings], path: str | Path, overrides: Mapping[str, Any] | None = None) -> AnySettings:
-    """Reads a YAML file into a model. overrides: see `merged`.
-
-    Raises SettingsError with the file and every invalid field, in one line.
-    """
-    content = read_content(path, overrides)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise SettingsError(f"{path}: {_explained(error.errors(), kind, content)}") from None
-
-
-def read_content(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Any:
-    """Returns the fields of a YAML file, unchecked. overrides: see `merged`. Raises SettingsError."""
-    content = load_yaml(path)
-    if not isinstance(content, Mapping):
-        raise SettingsError(f"{path}: must be a mapping of fields; got {reprlib.repr(content)}")
-    try:
-        return content if overrides is None else merged(content, overrides)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from None
-
-
-def merged(content: Any, overrides: Any) -> Any:
-    """Nested mappings with some values replaced, or removed where the override is null.
-
-    The items of a list that all have a `name` are overridden by name; any other list is replaced.
-    Raises SettingsError for an unknown name.
-    """
-    if not isinstance(overrides, Mapping):
-        return overrides
-    if isinstance(content, list) and content and all(_has_name(item) for item in content):
-        return _merged_by_name(content, overrides)
-    before = content if isinstance(content, Mapping) else {}
-    after = {**before, **{key: merged(before.get(key), value) for key, value in overrides.items()}}
-    return {key: value for key, value in after.items() if value is not None or key not in overrides}
-
-
-def _has_name(item: Any) -> bool:
-    return isinstance(item, Mapping) and isinstance(item.get("name"), str)
-
-
-def _merged_by_name(items: list[Any], overrides: Mapping[str, Any]) -> list[Any]:
-    names = [item["name"] for item in items]
-    for name in overrides:
-        if name not in names:
-            raise SettingsError(f"overrides: unknown name {name!r}: must be one of {', '.join(map(str, names))}")
-    chosen = [(item, overrides.get(item["name"], {})) for item in items]
-    return [merged(item, override) for item, override in chosen if override is not None]
-
-
-# ---- messages
-
-RENAMED = {
-    "batch": "batch_size",
-    "accumulate": "gradient_accumulation_steps",
-    "schedule": "lr_scheduler_type",
-    "warmup": "warmup_steps",
-    "save_every": "save_steps",
-    "workers": "dataloader_num_workers",
-    "prompts": "prompts_per_step",
-    "rollouts": "num_generations",
-    "scaled": "scale_rewards",
-    "normalisation": "loss_type",
-    "exclude_truncated": "mask_truncated_completions",
-    "tokens_at_once": "max_cache_tokens",
-    "show_every": "log_rollouts_steps",
-    "patches": "vision_probe",
-    "words": "causal_lm",
-    "questions": "questions_per_clip",
-    "asked": "category_weights",
-    "strays": "noise_word_rate",
-    "first_clip": "clip_offset",
-    "offset": "clip_offset",
-    "whole_numbers": "max_integer_token",
-    "tenths": "num_decimal_tokens",
-    "corpus": "tokenizer_clips",
-    "way": "method",
-    "start": "init_policy",
-    "changes": "overrides",
-    "firsts": "first_visible_keyframe",
-    "keyframes": "keyframe_only",
-    "closeups": "two_turns",
-    "boxings": "two_turns_boxes_only",
-    "glimpses": "single_frame_questions",
-    "lists": "list_objects",
-    "frames": "list_objects_single_frame",
-}
-"""Fields and values of earlier versions, and their names now."""
-
-MAX_ERRORS, MAX_CHARS = 5, 500
-"""Errors that one message lists, and characters of each."""
-
-MESSAGES = {
-    "model_type": "must be a mapping of fields",
-    "dict_type": "must be a mapping",
-    "tuple_type": "must be a list",
-    "too_long": "has too many items",
-    "invalid_key": "must be a string",
-    "bool_type": "must be true or false",
-    "string_pattern_mismatch": "must be one word of letters, digits, _ and -, for it names a folder",
-}
-"""Requirements by type of pydantic error, where pydantic's message does not fit YAML."""
-
-
-def _explained(errors: Sequence[ErrorDetails], kind: type[Settings], content: Any) -> str:
-    renamed = {(*error["loc"][:-1], RENAMED.get(str(error["loc"][-1]))) for error in errors if _is_unknown(error)}
-    missing = [error for error in errors if error["type"] == "missing" and error["loc"] not in renamed]
-    listed = [error for error in errors if error["type"] != "missing"] + missing
-    lines = [": ".join(filter(None, (_dotted(error["loc"], content), _message(error, kind)))) for error in listed]
-    lines = [line if len(line) <= MAX_CHARS else f"{line[: MAX_CHARS - 3]}..." for line in lines]
-    more = [f"and {len(lines) - MAX_ERRORS} more"] if len(lines) > MAX_ERRORS else []
-    return "; ".join([*lines[:MAX_ERRORS], *more])
-
-
-def _is_unknown(error: ErrorDetails) -> bool:
-    return error["type"] == "extra_forbidden"
-
-
-def _dotted(keys: Iterable[str | int], content: Any) -> str:
-    """A path such as stages.reason.steps, where list items with a name stand under their name."""
-    parts = []
-    for key in keys:
-        if key != "[key]":  # marks an error in a key of a mapping
-            content = _item(content, key)
-            parts.append((isinstance(key, int) and _name_of(content)) or str(key))
-    return ".".join(parts)
-
-
-def _item(content: Any, key: str | int) -> Any:
-    try:
-        return content[key]
-    except (LookupError, TypeError):
-        return None
-
-
-def _name_of(item: Any) -> str | None:
-    name = item.get("name") if isinstance(item, Mapping) else None
-    return name if isinstance(name, str) and name.isprintable() else None
-
-
-def _message(error: ErrorDetails, kind: type[Settings]) -> str:
-    if _is_unknown(error):
-        *parents, name = error["loc"]
-        return _unknown_field(str(name), list(_model_at(kind, parents).model_fields))
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] == "missing":
-        return "missing; add it"
-    value = reprlib.repr(error["input"])
-    return _renamed_value(error) or f"{_requirement(error)}; got {value}"
-
-
-def _renamed_value(error: ErrorDetails) -> str | None:
-    new = RENAMED.get(str(error["input"])) if error["type"] == "literal_error" else None
-    return f"renamed to {new}" if new and repr(new) in error["ctx"]["expected"] else None
-
-
-def _requirement(error: ErrorDetails) -> str:
-    """What the value must be, from pydantic's message: "Input should be a valid integer"."""
-    message = MESSAGES.get(error["type"]) or error["msg"].replace("Input should be", "must be")
-    return message.replace("a valid integer", "an integer").replace("a valid ", "a ")
-
-
-def _unknown_field(name: str, known: Sequence[str]) -> str:
-    if RENAMED.get(name) in known:
-        return f"renamed to {RENAMED[name]}"
-    close = get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]}? Known" if close else "known"
-    return f"unknown field; {hint} fields are {', '.join(known)}"
-
-
-def _model_at(kind: type[Settings], keys: Iterable[str | int]) -> type[Settings]:
-    for key in keys:
-        if isinstance(key, str):
-            kind = _model_in(kind.model_fields[key].annotation) or kind
-    return kind
-
-
-def _model_in(annotation: Any) -> type[Settings] | None:
-    """The model in an annotation such as `tuple[Stage, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
+        """The view of the recipe alone; `training.trainer.run_view` completes it."""
+        prompts = read_prompts(self.prompts) if self.prompts else None
+        unit = self.label_unit or "seconds"
+        return View(self.num_frames, self.frame_wh, label_unit=unit, closeup_wh=self.closeup_wh, prompts=prompts)

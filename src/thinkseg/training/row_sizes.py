@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from thinkseg.chains import CHAINS
+from thinkseg.chains import get_chain
 from thinkseg.chains.frames import show
 from thinkseg.chains.revseg import ask_where
 from thinkseg.demonstrations import open_cot_set
@@ -98,10 +98,10 @@ def _turns(chain: str, view: View) -> Iterator[Turn]:
     from thinkseg.ops.video import ArrayFrames
 
     video = ArrayFrames(np.zeros((view.num_frames, 1, 1, 3), np.uint8), fps=1.0)
-    yield next(CHAINS[chain](VideoSample("plan", video, QUESTION), view))
+    yield next(get_chain(chain)(VideoSample("plan", video, QUESTION), view))
     if chain == "revseg":
         shown, (image,) = show(video, view.closeup, [0])
-        yield ask_where(QUESTION, shown, image)
+        yield ask_where(QUESTION, shown, image, view)
 
 
 def cache_tokens(recipe: GrpoRecipe, turns: Sequence[RowSize]) -> int:

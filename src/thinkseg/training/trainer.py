@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
-from thinkseg.models import clock_of
+from thinkseg.models import clock_of, resolve_model
 from thinkseg.models.model_files import reading
-from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load_model, supports_bf16
+from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load_model, load_prompts, supports_bf16
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.log_probs import causal_lm_loss
@@ -22,30 +22,31 @@ from thinkseg.types import View
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-AnyRecipe = TypeVar("AnyRecipe", bound=RunRecipe)
-
 RESUME = "resume from this checkpoint (remove it to start the stage again)"
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def run_view(recipe: RunRecipe) -> View:
+    """Returns a recipe's view with the label unit and the wording of its model's checkpoint, unless it has its own.
+
+    Raises SettingsError if the checkpoint was trained with another label unit or has an invalid wording, ModelError if
+    it cannot be read.
+    """
+    view, name = recipe.view, recipe.model.name
+    if name is None:
+        return view
+    trained, asked = clock_of(name), recipe.label_unit
+    if asked and trained not in ("auto", asked):
+        raise SettingsError(f"model.name: {name} was trained on {trained}, the recipe has {asked}; drop label_unit")
+    unit = view.label_unit if trained == "auto" else trained
+    return replace(view, label_unit=unit, prompts=view.prompts or load_prompts(resolve_model(name)))
 
 
 def resolve_view(view: View, model: PreTrainedModel, encoder: Encoder) -> View:
     """Returns a recipe's view with the box coordinates of the model. Raises SettingsError for unsupported sizes."""
     check_sizes(view, encoder.size_multiple)
     return replace(view, coordinates=COORDINATES[model.config.model_type])
-
-
-def with_clock(recipe: AnyRecipe) -> AnyRecipe:
-    """Returns a recipe with a label unit: its own, or else that of its model, or else seconds.
-
-    Raises SettingsError if its model was trained with another one, ModelError if the model cannot be read.
-    """
-    name = recipe.model.name
-    own = "auto" if name is None else clock_of(name)
-    wanted = recipe.label_unit or (own if own != "auto" else "seconds")
-    if own not in ("auto", wanted):
-        raise SettingsError(f"model.name: {name} was trained on {own}, the recipe has {wanted}; set label_unit: {own}")
-    return recipe.model_copy(update={"label_unit": wanted})
 
 
 def check_sizes(view: View, multiple: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import choice, command, flag, new_group, option, suggested
+from thinkseg.cli.declare import choice, command, flag, new_group, option, path, suggested
 from thinkseg.console import Progress, TimeLeft, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import ModelError, SettingsError
@@ -53,14 +53,19 @@ class DrawOptions:
         560,
     )
     review: Annotated[bool, flag("--review", "write review.html, a page that shows samples")] = False
+    prompts: Annotated[
+        Path | None, option(path, "FILE", "labels of frames: a wording of veason, YAML (default: the built-in one)")
+    ] = None
     coordinates: options.Convention = "pixels"
     """A served model writes no boxes, so that the unit of its boxes does not matter."""
 
     def view(self, label_unit: options.Labels) -> View:
-        """How the annotator is shown videos."""
+        """How the annotator is shown videos. Raises SettingsError if --prompts is not a wording of veason."""
+        from thinkseg.storage.prompt_file import read_prompts
         from thinkseg.types import View
 
-        return View(self.frames, self.frame_size, self.coordinates, label_unit)
+        prompts = read_prompts(self.prompts, "veason") if self.prompts else None
+        return View(self.frames, self.frame_size, self.coordinates, label_unit, prompts=prompts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +214,8 @@ def _connect(draw: DrawOptions, asking: AnnotatorOptions, view: View) -> tuple[A
     """The annotator, and the settings that determine its output."""
     from thinkseg.annotation.annotators import RULES, connect
 
+    if draw.prompts and asking.annotator == RULES:
+        raise SettingsError("--prompts: the rules are not prompted; drop it, or give --annotator openai:MODEL@BASE_URL")
     drawing = {"balance": draw.balance, "no_target": draw.include_no_target}
     if asking.annotator == RULES:
         return connect(RULES, view, draw.seed), drawing

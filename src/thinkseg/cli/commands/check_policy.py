@@ -29,10 +29,9 @@ def check_policy(
     Reports whether its boxes fit in pixels of the frames shown, or normalized to 0..1000, and whether its
     replies have the format requested. The status is 1 if the policy is set up for the wrong convention.
     """
-    from thinkseg.chains import get_chain
     from thinkseg.evaluation.policy_check import check
 
-    chain = get_chain(asking.chain)
+    chain = asking.chain_function()
     settings = asking.settings()
     if policy.startswith("openai:"):
         settings["fallback_coordinates"] = "pixels"

@@ -28,7 +28,6 @@ def benchmark(
     Writes settings.json, results.jsonl, scores.json and the masks. Rerun with the same settings and folder, it resumes.
     The layout of the data set's files is described in docs/benchmarks.md.
     """
-    from thinkseg.chains import get_chain
     from thinkseg.console import Meter
     from thinkseg.evaluation.evaluate import Method, evaluate
     from thinkseg.evaluation.scores import format_scores
@@ -36,7 +35,7 @@ def benchmark(
     from thinkseg.storage.outputs import check_folder
 
     check_folder(out)
-    get_chain(asking.chain)
+    asking.chain_function()
     with Progress() as progress:
         opened = dataset.open(progress, keep_going, fps)
         models.check_times(asking, opened.times())

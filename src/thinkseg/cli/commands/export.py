@@ -54,7 +54,6 @@ class ExportOptions(options.ViewOptions):
     model: Annotated[str, option(text, "NAME", "target model (folder or hub name); sets number and size of frames")] = (
         MODEL
     )
-    chain: options.ChainName = "veason"
     coordinates: options.Coordinates = None
     name: Annotated[str | None, option(text, "NAME", "name of the export (default: that of its folder)")] = None
     info: Annotated[
@@ -142,6 +141,7 @@ def _export(
     from thinkseg.storage.result_folder import result_folder
 
     checked_format(format, settings.chain)
+    settings.chain_function()
     if settings.info and format != "llamafactory":
         raise SettingsError(f"--info: {format} reads no dataset_info.json; only llamafactory does")
     if settings.info:

@@ -77,7 +77,6 @@ def _answer(
     progress: Progress,
 ) -> tuple[Segmentation, dict[str, Any]]:
     """Prompts the policy and tracks its boxes. Checks its arguments before it loads the policy."""
-    from thinkseg.chains import get_chain
     from thinkseg.chains.frames import checked_query
     from thinkseg.data.readers.frame_rates import Rates
     from thinkseg.models.devices import device_of
@@ -87,7 +86,7 @@ def _answer(
 
     if query is None:
         raise SettingsError("QUERY: is missing; say what to segment, or give --keyframe and --box to track a box")
-    query, chain, rates = checked_query(query), get_chain(asking.chain), Rates(fps)
+    query, chain, rates = checked_query(query), asking.chain_function(), Rates(fps)
     opened = open_video(file)
     times, video = rates.times_of(opened), rates.timed(opened)
     models.check_times(asking, times)

@@ -74,7 +74,10 @@ class TwoTurns(AgentLoopBase):
         dialogue.messages.append({"role": "assistant", "content": dialogue.replies[-1]})
 
     def _closeup(self, reply: str, row: dict[str, Any]) -> tuple[Image.Image, str] | None:
-        """Returns the image and the text of the second turn; None if the first reply chooses no frame."""
+        """Returns the image and the text of the second turn, with "<image>" in the place of the image.
+
+        None if the first reply chooses no frame.
+        """
         truth = thinkseg_rewards.read_truth(row["reward_model"]["ground_truth"])
         try:
             frame, description = thinkseg_rewards.parse_choice(thinkseg_rewards.complete_reply(reply, truth), truth)
@@ -89,9 +92,9 @@ class TwoTurns(AgentLoopBase):
     async def _add_turn(self, dialogue: _Dialogue, image: Image.Image, text: str) -> None:
         """Adds the second turn to the dialogue."""
         before = list(dialogue.messages)
-        dialogue.messages.append(
-            {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}
-        )
+        before, after = ([{"type": "text", "text": part}] if part else [] for part in text.split("<image>"))
+        content = [*before, {"type": "image", "image": image}, *after]
+        dialogue.messages.append({"role": "user", "content": content})
         merged, dialogue.mask, logprobs = await self.ct_merge_context_msg(
             before, dialogue.messages, dialogue.ids, dialogue.mask, dialogue.logprobs or None
         )

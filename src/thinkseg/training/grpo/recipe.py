@@ -8,17 +8,19 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from thinkseg.chains import CHAINS
+from thinkseg.chains import get_chain, takes_indices
 from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
 from thinkseg.models.policies.sampling import MAX_TEMPERATURE, MIN_TEMPERATURE
 from thinkseg.rewards import checked_weights
+from thinkseg.storage.settings_file import Settings, read_yaml
 from thinkseg.training.grpo.loss import LossType
 from thinkseg.training.recipes import (
     FROM_LIST,
     MAX_NUMBER,
     CategoryWeights,
+    ChainName,
     Count,
     Index,
     ModelRecipe,
@@ -26,10 +28,8 @@ from thinkseg.training.recipes import (
     Rate,
     RunRecipe,
     Scheduler,
-    Settings,
     Weight,
     one_of,
-    read_yaml,
 )
 
 
@@ -67,7 +67,7 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     """One run. Each step is one update on `prompts_per_step` groups of `num_generations` rollouts.
 
     data: sources whose prompts are shuffled together. rewards: weights by name of `thinkseg.rewards.REWARDS`.
-    chain: one of `thinkseg.chains.CHAINS`. tracker: used by the reward "consistency".
+    chain: a name for `thinkseg.chains.get_chain`. tracker: used by the reward "consistency".
     beta: weight of the KL to the initial policy; 0 keeps no copy of that policy.
     loss_type: see `training.grpo.loss`. scale_rewards: whether advantages are divided by their standard deviation.
     max_new_tokens: per reply. mask_truncated_completions: whether rollouts that reach it are excluded from the loss.
@@ -79,7 +79,7 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     rewards: Mapping[str, Weight]
     prompts_per_step: Count = 16
     num_generations: int = Field(default=8, ge=2, le=MAX_NUMBER)
-    chain: Annotated[str, one_of(CHAINS)] = "veason"
+    chain: ChainName = "veason"
     tracker: str = "flow"
     learning_rate: Rate = 1e-6
     lr_scheduler_type: Scheduler = "constant"
@@ -100,6 +100,13 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
         if model.create:
             raise ValueError("GRPO starts from a trained policy; give its `name` instead of `create`")
         return model
+
+    @field_validator("chain")
+    @classmethod
+    def _check_chain(cls, chain: str) -> str:
+        if not takes_indices(get_chain(chain)):
+            raise ValueError(f"{chain!r} lacks the parameter `indices`, the frames to show; add it to the function")
+        return chain
 
     @field_validator("data")
     @classmethod

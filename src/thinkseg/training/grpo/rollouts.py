@@ -29,7 +29,7 @@ def roll_out(
 ) -> list[list[Outcome]]:
     """Samples a group of `num_generations` outcomes per prompt. Runs the model as it is, without gradients.
 
-    chain: called with a sample, a view and the `indices` of the frames to show, as all of `thinkseg.chains.CHAINS` are.
+    chain: called with a sample, a view and the `indices` of the frames to show; see `thinkseg.chains.takes_indices`.
     seeds: one integer per prompt. A rollout depends on its prompt, that seed and its index in the group only.
     The dialogues of a group share their first turn (the same object).
     """

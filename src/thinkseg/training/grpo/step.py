@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.chains import CHAINS
+from thinkseg.chains import get_chain
 from thinkseg.errors import ModelError
 from thinkseg.models import load_tracker
 from thinkseg.models.policies.qwen.checkpoint import autocast
@@ -98,7 +98,7 @@ class GrpoStep:
             with autocast(str(self.model.device), uses_bf16(recipe.precision)):
                 return roll_out(
                     prompts,
-                    CHAINS[recipe.chain],
+                    get_chain(recipe.chain),
                     Engine(self.model, self.encoder, self.vision),
                     self.view,
                     recipe.num_generations,

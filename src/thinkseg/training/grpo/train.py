@@ -22,7 +22,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.chains import CHAINS
+from thinkseg.chains import get_chain
 from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.errors import ModelError
 from thinkseg.models import resolve_model
@@ -35,7 +35,8 @@ from thinkseg.training.grpo.metrics import reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.step import GrpoStep
-from thinkseg.training.trainer import resolve_view, trainable, training_arguments, uses_bf16, with_clock
+from thinkseg.training.trainer import resolve_view, run_view, trainable, training_arguments, uses_bf16
+from thinkseg.types import View
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -50,29 +51,29 @@ def train(recipe: GrpoRecipe, out: str | Path) -> Path:
     Raises SettingsError if `out` holds the run of another recipe, policy or data set, or is in use, or if the recipe
     cannot be run here.
     """
-    asked, recipe = recipe.label_unit, with_clock(recipe)
+    view = run_view(recipe)
     distributed.check_devices()
     distributed.per_process(recipe.prompts_per_step, "prompts_per_step")
     out = Path(out)
     done = out / "model"
     prompts = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
-    prompts.check_times(recipe.view)
+    prompts.check_times(view)
     recipe = recipe.resolved(prompts.epoch_size, recipe.prompts_per_step)
     reads_tracker = recipe.rewards.get("consistency") and recipe.tracker != "flow"
     inputs = {
         "policy": checkpoint_fingerprint(resolve_model(str(recipe.model.name))),
         "tracker": checkpoint_fingerprint(recipe.tracker) if reads_tracker else {},
-        "prompts": {recipe.chain: prompt_fingerprint(CHAINS[recipe.chain], recipe.view)},
+        "prompts": {recipe.chain: prompt_fingerprint(get_chain(recipe.chain), view)},
         "data": prompts.fingerprint(),
     }
-    with claimed(recipe.model_copy(update={"label_unit": asked}), out, inputs):
+    with claimed(recipe, out, inputs):
         if not done.is_dir():
-            model, encoder = _trained(recipe, prompts, out)
-            publish(done, lambda parts: save(model, encoder, parts, recipe.view))
+            model, encoder = _trained(recipe, view, prompts, out)
+            publish(done, lambda parts: save(model, encoder, parts, view))
     return done
 
 
-def _trained(recipe: GrpoRecipe, prompts: PromptDataset, out: Path) -> tuple[PreTrainedModel, Encoder]:
+def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) -> tuple[PreTrainedModel, Encoder]:
     """Returns the policy after all steps, with its adapter merged."""
     import torch
 
@@ -80,7 +81,7 @@ def _trained(recipe: GrpoRecipe, prompts: PromptDataset, out: Path) -> tuple[Pre
     bf16 = uses_bf16(recipe.precision)
     # On the device of the Trainer, so that the reference, a copy, is there too.
     model, encoder = load(source, "bf16" if bf16 and recipe.model.lora else "fp32", distributed.device())
-    view = resolve_view(recipe.view, model, encoder)
+    view = resolve_view(view, model, encoder)
     torch.manual_seed(recipe.seed)  # the same initial adapter after an interruption
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = trainable(model, recipe.model, recipe.gradient_checkpointing)

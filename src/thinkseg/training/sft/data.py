@@ -210,7 +210,7 @@ def corpus(view: View, count: int) -> list[str]:
         rng = np.random.default_rng(index)
         sight = observe(clip.clip, shown.indices, shown.labels, view.frame_wh)
         for at, text in enumerate(clip.texts):
-            texts += [part for part in ask(text, shown, blank).content if isinstance(part, str)]
+            texts += [part for part in ask(text, shown, blank, view).content if isinstance(part, str)]
             texts.append(true_reply(clip, at, shown, at))
         texts += [text for pair in grounding.object_lists(sight, rng, view.num_frames) for text in pair]
     return texts

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from thinkseg.storage.settings_file import read_yaml
 from thinkseg.training.recipes import (
     FROM_LIST,
     CategoryWeights,
@@ -18,7 +19,6 @@ from thinkseg.training.recipes import (
     Rate,
     RunRecipe,
     check_names,
-    read_yaml,
 )
 
 DataKind = Literal[

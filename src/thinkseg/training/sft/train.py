@@ -32,7 +32,7 @@ from thinkseg.training.packing import PackedRow, collate
 from thinkseg.training.sft.data import Mixture, corpus
 from thinkseg.training.sft.recipe import COT_KINDS, Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
-from thinkseg.training.trainer import resolve_view, trainable, trainer_class, training_arguments, uses_bf16, with_clock
+from thinkseg.training.trainer import resolve_view, run_view, trainable, trainer_class, training_arguments, uses_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -48,37 +48,39 @@ def train(recipe: Recipe, out: str | Path) -> Path:
     Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe, model or data set, or
     is in use.
     """
-    asked, recipe = recipe.label_unit, _checked(with_clock(recipe))
+    recipe, view = _checked(recipe), run_view(recipe)
     run = Path(out)
 
     def train_stage(number: int, folder: Path) -> None:
         model, encoder = _initial_model(recipe, run, number)
         _run_stage(recipe, number, model, encoder, folder, run)
-        publish(folder / "model", lambda parts: save(model, encoder, parts, recipe.view))
+        publish(folder / "model", lambda parts: save(model, encoder, parts, view))
 
-    with claimed(recipe.model_copy(update={"label_unit": asked}), run, inputs_of(recipe)):
+    with claimed(recipe, run, inputs_of(recipe)):
         return run_stages(run, [stage.name for stage in recipe.stages], train_stage)
 
 
 def _checked(recipe: Recipe) -> Recipe:
     """Returns the recipe with all lengths in steps. Raises errors of later stages before the first stage starts."""
+    view = run_view(recipe)
     for stage in recipe.stages:
-        if recipe.label_unit == "index" and stage.data.keys() - COT_KINDS:
+        if view.label_unit == "index" and stage.data.keys() - COT_KINDS:
             raise SettingsError(f"stages.{stage.name}.data: shapes are in seconds; label_unit: index is for CoT sets")
         distributed.per_process(stage.gradient_accumulation_steps, f"stages.{stage.name}.gradient_accumulation_steps")
     distributed.check_devices()
     if not recipe.cot_set:
         return recipe
-    size = len(open_cot_set(recipe.cot_set, recipe.view, any_coordinates=True).samples)
+    size = len(open_cot_set(recipe.cot_set, view, any_coordinates=True).samples)
     stages = (stage.resolved(size, stage.batch_size * stage.gradient_accumulation_steps) for stage in recipe.stages)
     return recipe.model_copy(update={"stages": tuple(stages)})
 
 
 def inputs_of(recipe: Recipe) -> Fingerprints:
     """Returns the fingerprints of what a run reads beside its recipe."""
+    view = run_view(recipe)
     return {
         "policy": checkpoint_fingerprint(resolve_model(recipe.model.name)) if recipe.model.name else {},
-        "prompts": {name: prompt_fingerprint(chain, recipe.view) for name, chain in CHAINS.items()},
+        "prompts": {name: prompt_fingerprint(chain, view) for name, chain in CHAINS.items()},
         "data": read_cot_set(Path(recipe.cot_set)).fingerprint() if recipe.cot_set else {},
     }
 
@@ -107,7 +109,7 @@ def _run_stage(recipe: Recipe, number: int, model: PreTrainedModel, encoder: Enc
     stage = recipe.stages[number]
     offset = recipe.clip_offset + number * STAGE_STRIDE
     length = stage.num_steps * stage.batch_size * stage.gradient_accumulation_steps
-    view = resolve_view(recipe.view, model, encoder)
+    view = resolve_view(run_view(recipe), model, encoder)
     if stage.objective == "vision_probe":
         trained: Any = probe(model.model.visual, model.config.text_config.hidden_size)
         data: Any = VisionProbeData(encoder, view, offset, length)

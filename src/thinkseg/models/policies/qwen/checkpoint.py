@@ -15,6 +15,8 @@ from thinkseg.models.model_files import check_finite, read_object, reading
 from thinkseg.models.policies.qwen.chat_template import CHAT_TEMPLATE, END_OF_TURN, IMAGE_PAD
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
+from thinkseg.prompts import Prompts
+from thinkseg.storage.prompt_file import PROMPTS_FILE, read_prompts, write_prompts
 from thinkseg.types import Clock, Coordinates, View
 
 if TYPE_CHECKING:
@@ -244,6 +246,7 @@ def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> 
     for name, content in (("preprocessor_config.json", settings), ("video_preprocessor_config.json", video)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     save_view(folder, view)
+    write_prompts(view.wording, folder / PROMPTS_FILE)
 
 
 def save_view(folder: Path, view: View) -> None:
@@ -254,14 +257,15 @@ def save_view(folder: Path, view: View) -> None:
 
 
 def load_view(name: str | Path) -> View:
-    """The view that `save_view` wrote; `DEFAULT_VIEW` if there is none. Raises ModelError if the file is invalid.
+    """The view that `save_view` wrote (default: `DEFAULT_VIEW`), with the wording of `load_prompts`.
 
-    Files of earlier versions state no `label_unit`; it was seconds.
+    Files of earlier versions state no `label_unit`; it was seconds. Raises ModelError or SettingsError if a file is
+    invalid.
     """
-    coordinates = COORDINATES[model_type(name)]
+    coordinates, prompts = COORDINATES[model_type(name)], load_prompts(name)
     path = model_folder(name, weights=False) / VIEW_FILE
     if not path.is_file():
-        return replace(DEFAULT_VIEW, coordinates=coordinates)
+        return replace(DEFAULT_VIEW, coordinates=coordinates, prompts=prompts)
     try:
         recorded = read_object(path)["view"]
         sizes: dict[str, Any] = {
@@ -271,7 +275,13 @@ def load_view(name: str | Path) -> View:
         view = View(_positive(recorded["num_frames"]), coordinates=coordinates, label_unit=label_unit, **sizes)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: invalid view: {error!r}") from None
-    return view
+    return replace(view, prompts=prompts)
+
+
+def load_prompts(name: str | Path) -> Prompts | None:
+    """The wording that a checkpoint was trained with; None without `PROMPTS_FILE`. Raises SettingsError if invalid."""
+    path = model_folder(name, weights=False) / PROMPTS_FILE
+    return read_prompts(path) if path.is_file() else None
 
 
 def _size(sides: Any) -> tuple[int, int]:
