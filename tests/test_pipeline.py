@@ -8,6 +8,7 @@ from thinkseg.chains import revseg, veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import batched, resolve_view, run_chains, segment, segment_sample, segment_samples
+from thinkseg.prompts import Prompts, VeasonPrompts
 from thinkseg.types import Answer, Reply, Turn, VideoSample, View
 
 VIEW = View(num_frames=3, frame_wh=(8, 6))
@@ -192,6 +193,13 @@ def test_views_fit_the_policy():
     policy = ScriptedPolicy([], size_multiple=28, coordinates="normalized_1000", view=View(4, (112, 56)))
     assert resolve_view(policy) == View(4, (112, 56), "normalized_1000")
     assert resolve_view(policy, View(6, (100, 3), "pixels", "index")) == View(6, (112, 28), "normalized_1000", "index")
+
+
+def test_resolve_view_without_wording_takes_the_policys():
+    own, given = Prompts(VeasonPrompts(prompt="{frames}{query}")), Prompts(VeasonPrompts(prompt="{query}{frames}"))
+    policy = ScriptedPolicy([], view=View(4, (112, 56), prompts=own))
+    assert resolve_view(policy, View(2, (28, 28))).wording == own
+    assert resolve_view(policy, View(2, (28, 28), prompts=given)).wording == given
 
 
 def test_all_sizes_of_a_view_are_fitted():

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image
 
 from commandline import parse
 from thinkseg import segment
+from thinkseg.cli.app import main
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
 from thinkseg.rewards import Prompt, Rollout
+from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.types import Outcome, View
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +103,29 @@ def test_the_guide_to_adding_parts_works(policy, frames):
     assert policy.dialogues[0][0].content[-1] == "Box this: it"
     outcome = Outcome(result.answer, result.failure, result.dialogue)
     assert names["SHORT_THINKING"].function(Rollout(Prompt(result.sample, (0,)), outcome)) == 1.0
+
+
+def test_guide_chain_of_an_installed_package_runs_by_name(policy, frames, box_tracker, tmp_path, monkeypatch, capsys):
+    guide = (ROOT / "docs" / "add-your-own.md").read_text("utf-8")
+    (declared,) = tomllib.loads(blocks(guide, "toml")[0])["project"]["entry-points"].items()
+    (tmp_path / "my_chains.py").write_text(next(block for block in blocks(guide, "python") if "def terse" in block))
+    info = tmp_path / "my_chains-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-chains\nVersion: 1.0\n")
+    entries = "".join(f"{name} = {value}\n" for name, value in declared[1].items())
+    (info / "entry_points.txt").write_text(f"[{declared[0]}]\n{entries}")
+    write_video(tmp_path / "clip.mp4", frames, 6.0)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("thinkseg.models.load_policy", lambda name, **settings: policy)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
+    assert main(["segment", str(tmp_path / "clip.mp4"), "it", "--chain", "terse", "--out", str(tmp_path / "out")]) == 0
+    assert policy.dialogues[0][0].content[-1] == "Box this: it"
+
+
+def test_guide_to_prompts_has_a_valid_file(tmp_path):
+    (file,) = blocks((ROOT / "docs" / "prompts.md").read_text("utf-8"), "yaml")
+    (tmp_path / "prompts.yaml").write_text(file)
+    assert read_prompts(tmp_path / "prompts.yaml", "veason").veason.frame.seconds == "({time} s){image}"
 
 
 def test_guide_loader_reads_frames_and_ground_truth(frames, tmp_path):

@@ -17,6 +17,7 @@ from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.evaluation.predictions import open_predictions
 from thinkseg.evaluation.scores import format_scores
 from thinkseg.models.policies.scripted import ScriptedPolicy
+from thinkseg.prompts import BUILT_IN, Prompts, VeasonPrompts
 from thinkseg.types import View
 
 VIEW = View(num_frames=3, frame_wh=(10, 8))
@@ -284,6 +285,14 @@ def test_evaluate_other_category_weights_raises(tmp_path, box_tracker):
     evaluate(open_benchmark("shapes", limit=1), method, tmp_path)
     with pytest.raises(SettingsError, match="category_weights"):
         evaluate(open_benchmark("shapes", limit=1, category_weights={"none": 1.0}), method, tmp_path)
+
+
+def test_evaluate_other_wording_raises_for_the_same_folder(question, run_samples):
+    run_samples([question("a")], [RIGHT])
+    run_samples([question("a")], [], view=View(4, (8, 8), prompts=BUILT_IN))
+    wording = Prompts(VeasonPrompts(prompt="{frames}{query}"))
+    with pytest.raises(SettingsError, match=r"the prompts changed since its first run \(veason\)"):
+        run_samples([question("a")], [RIGHT], view=View(4, (8, 8), prompts=wording))
 
 
 def test_evaluate_on_another_device_resumes(question, run_samples, out):

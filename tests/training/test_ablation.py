@@ -149,8 +149,11 @@ def run(**settings: Any) -> dict[str, Any]:
         ({"rows": []}, "rows: must have at least one item"),
         ({"rows": [{"name": "a", "title": "a"}] * 2}, "rows: names must differ; got a, a"),
         ({"rows": [{"name": "../a", "title": "a"}]}, "rows.../a.name: must be one word"),
-        ({"chain": "veson"}, "chain: must be one of veason, revseg; got 'veson'"),
-        ({"rows": [{"name": "a", "title": "a", "chain": "two"}]}, "rows.a.chain: must be one of veason, revseg"),
+        ({"chain": "veson"}, "chain: unknown chain 'veson'; must be one of revseg, veason"),
+        (
+            {"rows": [{"name": "a", "title": "a", "chain": "two"}]},
+            "rows.a.chain: unknown chain 'two'",
+        ),
         ({"limit": 0}, "limit: must be greater than 0; got 0"),
         ({"category_weights": {"moton": 1}}, "category_weights.moton: must be one of"),
         ({"rows": [{"name": "a", "title": "a", "paper": [1, 2]}]}, "rows.a.paper: must have one value per column"),

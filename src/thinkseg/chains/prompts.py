@@ -20,14 +20,20 @@ MAX_TURNS = 8
 
 def prompt_fingerprint(chain: ChainFn, view: View) -> str:
     """Returns the fingerprint of a chain's texts, for videos with and without times."""
-    turns = (turn for fps in (1.0, None) for turn in _turns(chain, replace(view, num_frames=1, label_unit="auto"), fps))
+    shown = replace(view, num_frames=1, label_unit="auto")
+    turns = (turn for fps in (1.0, None) for turn in turns_of(chain, shown, fps))
     return text_fingerprint(*(part for turn in turns for part in turn.content if isinstance(part, str)))
 
 
-def _turns(chain: ChainFn, view: View, fps: float | None) -> Iterator[Turn]:
+def turns_of(chain: ChainFn, view: View, fps: float | None, query: str = "it") -> Iterator[Turn]:
+    """Yields the turns of a chain about a blank video of as many frames as the view shows, at most `MAX_TURNS` replies.
+
+    fps: of the video; None: its frames have no times.
+    """
     from thinkseg.ops.video import ArrayFrames
 
-    running = chain(VideoSample("it", ArrayFrames(np.zeros((1, 8, 8, 3), np.uint8), fps), "it"), view)
+    video = ArrayFrames(np.zeros((view.num_frames, 8, 8, 3), np.uint8), fps)
+    running = chain(VideoSample("it", video, query), view)
     try:
         yield next(running)
         for _ in range(MAX_TURNS):

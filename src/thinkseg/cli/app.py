@@ -34,6 +34,7 @@ from thinkseg.cli.commands import (
     demo,
     evaluate,
     export,
+    prompts,
     reward_server,
     score,
     segment,
@@ -75,6 +76,7 @@ for part in (
     data.validation,
     compare.app,
     check_policy.app,
+    prompts.app,
     export.app,
     reward_server.app,
 ):

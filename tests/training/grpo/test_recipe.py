@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from recipefiles import with_field
+from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.training import recipes as train_recipe
@@ -69,6 +70,21 @@ def test_load_grpo_recipe_epochs_of_shapes_raise(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD | {"steps": None, "epochs": 0.5}).resolved(100, 16).steps == 4
 
 
+def test_load_grpo_recipe_prompts_are_of_the_view(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.yaml"
+    file.write_text('veason: {prompt: "{frames}{query}"}')
+    assert load(tmp_path, GOOD | {"prompts": str(file)}).view.wording.veason.prompt == "{frames}{query}"
+    file.write_text('veason: {prompt: "{frames}"}')
+    with pytest.raises(SettingsError, match=r"recipe.yaml: prompts: .*prompts.yaml: veason: prompt: has no \{query\}"):
+        load(tmp_path, GOOD | {"prompts": str(file)})
+
+
+def test_load_grpo_recipe_chain_without_indices_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHAINS, "fixed", lambda sample, view: None)
+    with pytest.raises(SettingsError, match="chain: 'fixed' lacks the parameter `indices`, the frames to show; add it"):
+        load(tmp_path, GOOD | {"chain": "fixed"})
+
+
 def test_load_grpo_recipe_unused_tracker_is_not_checked(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD | {"tracker": "anything"}).tracker == "anything"
 
@@ -102,7 +118,7 @@ def test_load_grpo_recipe_reads_bundled_recipes(path: Path) -> None:
         ("temperature", 0, "temperature: must be greater than or equal to 0.001; got 0"),
         ("learning_rate", float("inf"), "learning_rate: must be a finite number; got inf"),
         ("seed", -1, "seed: must be greater than or equal to 0; got -1"),
-        ("chain", "veson", "chain: must be one of veason, revseg; got 'veson'"),
+        ("chain", "veson", "chain: unknown chain 'veson'; must be one of revseg, veason"),
         ("loss_type", "mean", "loss_type: must be 'grpo', 'dr_grpo' or 'dapo'; got 'mean'"),
         ("optimizer", "sgd", "optimizer: must be 'adamw' or 'muon'; got 'sgd'"),
         ("lr_scheduler_type", "step", "lr_scheduler_type: must be 'cosine', 'linear'"),

@@ -14,9 +14,11 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 from recipefiles import changed_recipe
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import BUNDLED
-from thinkseg.models.policies.qwen.checkpoint import load_model, load_view
+from thinkseg.models.policies.qwen.checkpoint import load_model, load_prompts, load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.policy import QwenPolicy
+from thinkseg.prompts import BUILT_IN
+from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.training.log import JsonLines
 from thinkseg.training.log_probs import causal_lm_loss
 from thinkseg.training.packing import collate
@@ -410,6 +412,17 @@ def test_train_two_turns_saves_both_frame_sizes(request: pytest.FixtureRequest, 
     assert changed(Path(str(recipe.model.name)), result)
     view = load_view(result)
     assert (view.num_frames, view.frame_wh, view.closeup_wh) == (2, (width, height), (2 * width, height))
+
+
+def test_train_again_keeps_the_wording_of_the_checkpoint(qwen2_5: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.yaml"
+    file.write_text('veason: {prompt: "{frames}{query}"}')
+    first = train(changed_recipe(tuned(qwen2_5), prompts=str(file)), tmp_path / "first")
+    again = train(tuned(first), tmp_path / "again")
+    assert load_prompts(first) == load_prompts(again) == read_prompts(file)
+    file.write_text('veason: {prompt: "{frames}{query}!"}')
+    with pytest.raises(SettingsError, match=r"the prompts changed since its first run \(veason\)"):
+        train(changed_recipe(tuned(qwen2_5), prompts=str(file)), tmp_path / "first")
 
 
 def test_recipe_of_run_omits_unset_fields(finished: Path) -> None:

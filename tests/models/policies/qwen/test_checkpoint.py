@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from thinkseg.models.policies.qwen.checkpoint import (
     create_model,
     create_tokenizer,
     load_model,
+    load_prompts,
     load_view,
     save,
     save_view,
     supports_bf16,
 )
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.prompts import BUILT_IN, Prompts, VeasonPrompts
+from thinkseg.storage.prompt_file import PROMPTS_FILE, write_prompts
 from thinkseg.types import View
 from tinymodels import CORPUS, TEXT, VIEW, VISION, asked, picture, save_qwen2_5
 
@@ -120,7 +124,7 @@ def test_load_model_qwen3(qwen3: Path) -> None:
     }
     with torch.no_grad():
         assert torch.equal(one(**inputs).logits, stock(**inputs).logits)
-    assert load_view(qwen3) == View(2, (64, 64), "normalized_1000")
+    assert load_view(qwen3) == View(2, (64, 64), "normalized_1000", prompts=BUILT_IN)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,16 @@ def test_create_tokenizer_vocab_size_is_upper_bound() -> None:
 )
 def test_load_view_returns_saved_view(folder: Path, view: View) -> None:
     save_view(folder, view)
-    assert load_view(folder) == view
+    assert load_view(folder) == replace(view, prompts=BUILT_IN)
+
+
+def test_load_view_has_the_wording_of_its_file(folder: Path) -> None:
+    prompts = Prompts(veason=VeasonPrompts(prompt="{frames}{query}!"))
+    write_prompts(prompts, folder / PROMPTS_FILE)
+    assert load_view(folder).prompts == load_prompts(folder) == prompts
+    (folder / PROMPTS_FILE).write_text("veason: {prompt: 3}")
+    with pytest.raises(SettingsError, match=rf"{PROMPTS_FILE}: veason.prompt: must be a string; got 3"):
+        load_view(folder)
 
 
 def test_load_view_without_file_returns_default(folder: Path, qwen3: Path, tmp_path: Path) -> None:
@@ -175,10 +188,12 @@ def test_load_view_without_file_returns_default(folder: Path, qwen3: Path, tmp_p
         "overview_wh": (448, 448),
         "closeup_wh": (840, 840),
     }
-    (folder / "thinkseg.json").unlink()
+    for name in ("thinkseg.json", PROMPTS_FILE):
+        (folder / name).unlink()
     assert load_view(folder) == DEFAULT_VIEW == View(**sizes)
     other = Path(shutil.copytree(qwen3, tmp_path / "other"))
-    (other / "thinkseg.json").unlink()
+    for name in ("thinkseg.json", PROMPTS_FILE):
+        (other / name).unlink()
     assert load_view(other) == View(**sizes, coordinates="normalized_1000")
 
 

@@ -246,14 +246,14 @@ def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> 
     for name, content in (("preprocessor_config.json", settings), ("video_preprocessor_config.json", video)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     save_view(folder, view)
-    write_prompts(view.wording, folder / PROMPTS_FILE)
 
 
 def save_view(folder: Path, view: View) -> None:
-    """Writes the view that a checkpoint was trained with."""
+    """Writes the view that a checkpoint was trained with, and its wording."""
     sizes = {name: list(size) for name in _SIZES if (size := getattr(view, name))}
     content = {"num_frames": view.num_frames, "label_unit": view.label_unit, **sizes}
     (folder / VIEW_FILE).write_text(json.dumps({"view": content}, indent=2) + "\n")
+    write_prompts(view.wording, folder / PROMPTS_FILE)
 
 
 def load_view(name: str | Path) -> View:
