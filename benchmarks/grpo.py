@@ -155,7 +155,8 @@ def make_prompts(view: View, number: int) -> list[Prompt]:
 
 
 def turn_of(prompt: Prompt, view: View) -> Turn:
-    return ask(prompt.sample.query, *show(prompt.sample.video, view, prompt.frame_indices))
+    shown, images = show(prompt.sample.video, view, prompt.frame_indices)
+    return ask(prompt.sample.query, shown, images, view)
 
 
 class Endless(Engine):

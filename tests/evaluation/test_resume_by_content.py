@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import layouts
-from thinkseg.chains import veason
 from thinkseg.data import open_benchmark
 from thinkseg.errors import SettingsError
 from thinkseg.evaluation.comparison import compare
@@ -16,6 +15,7 @@ from thinkseg.evaluation.evaluate import Method, evaluate
 from thinkseg.evaluation.offline import score
 from thinkseg.evaluation.predictions import open_predictions
 from thinkseg.models.policies.scripted import ScriptedPolicy
+from thinkseg.prompts import Prompts, VeasonPrompts
 from thinkseg.types import View
 
 VIEW = View(num_frames=3, frame_wh=(10, 8))
@@ -176,7 +176,7 @@ def test_evaluate_other_tracker_weights_raises(run, tmp_path, box_tracker, monke
 def test_evaluate_other_prompt_raises(run, tmp_path, monkeypatch):
     layouts.folder(tmp_path / "root")
     run("folder", replies=[NONE] * 5)
-    monkeypatch.setitem(veason.__globals__, "INSTRUCTION", "Look.")
+    monkeypatch.setattr("thinkseg.types.BUILT_IN", Prompts(VeasonPrompts(prompt="{frames}{query}")))
     with pytest.raises(SettingsError, match=r"the prompts changed since its first run \(veason\)"):
         run("folder")
 

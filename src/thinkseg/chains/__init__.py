@@ -52,4 +52,4 @@ def _loaded(entry: EntryPoint) -> ChainFn:
         ) from error
     if not callable(chain):
         raise SettingsError(f"chain {entry.name!r}: {entry.value} is not a function; mend or uninstall its package")
-    return chain  # type: ignore[no-any-return]
+    return chain
