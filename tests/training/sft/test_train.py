@@ -108,7 +108,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_returns_folder_of_policy(finished: Path) -> None:
     policy = QwenPolicy.load(finished / "model", device="cpu", max_new_tokens=4)
-    assert policy.view == View(2, (56, 56), prompts=BUILT_IN)
+    assert policy.view == View(2, (56, 56), label_unit="seconds", prompts=BUILT_IN)
     assert policy.reply([(asked("Where?", [picture(0)]),)])[0].num_tokens <= 4
     assert changed(finished / "model", finished / "stages" / "03-reason" / "model") == set()
 
