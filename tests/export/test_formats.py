@@ -200,6 +200,16 @@ def test_run_script_hostile_model_and_folder_runs_no_command(source, job, tmp_pa
     assert overrides(folder / "run.sh")[setting] == f"other {HOSTILE}"
 
 
+@pytest.mark.parametrize("format_name", ["verl", "easyr1"])
+def test_run_script_reward_server_cannot_score_ends_before_training(source, job, monkeypatch, format_name):
+    made = job(for_rl=True)
+    export(source, format_name, made, DatasetIssues())
+    monkeypatch.setenv("THINKSEG_REWARD_URL", "http://127.0.0.1:8787")
+    command = 'python3() { echo "$@"; return 1; }; export -f python3; bash "$0"'
+    done = subprocess.run(["bash", "-c", command, str(made.folder / "run.sh")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, f"{made.folder.resolve()}/thinkseg_client.py folder\n")
+
+
 @pytest.mark.parametrize("value", [HOSTILE, "1.0", "no", "Modell-größe-😀"])
 def test_llamafactory_settings_any_name_reads_back(source, job, value):
     made = replace(job(for_sft=True), model=value, name=value)

@@ -26,7 +26,8 @@ def trl_kit(source, job, kit, monkeypatch):
     export(source, "trl", made, DatasetIssues())
     monkeypatch.syspath_prepend(str(made.folder))
     yield kit("thinkseg_trl", made.folder)
-    sys.modules.pop("thinkseg_rewards", None)
+    for name in ("thinkseg_rewards", "thinkseg_client"):
+        sys.modules.pop(name, None)
 
 
 def test_prompts_have_images_and_ground_truth(trl_kit):

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from thinkseg.data import open_benchmark
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.export.samples import ExportSettings, ground_truth
 from thinkseg.models.policies.scripted import ScriptedPolicy
+from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.ops.masks import from_stacks
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
@@ -30,6 +31,7 @@ from thinkseg.server.questions import Questions, read_specs
 from thinkseg.server.scoring import RewardService
 from thinkseg.server.serve import bind, read_token, url_of
 from thinkseg.types import Frames, Masklets, Tracker, View
+from tinytrackers import save_sam2
 
 TOKEN = "0123456789abcdef"
 VIEW = View(4, (112, 112), closeup_wh=(224, 224))
@@ -65,12 +67,12 @@ def serving(client: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         service = RewardService(Questions(read_specs(["shapes:train"])), tracker, workers=2, max_prompts=3)
         config = uvicorn.Config(create_app(service, token), log_level="critical")
         with bind("127.0.0.1", 0, token) as bound:
+            bound.listen()
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
             thread.start()
             monkeypatch.setenv("THINKSEG_REWARD_URL", url_of(bound))
             monkeypatch.setenv("THINKSEG_TOKEN", TOKEN)
-            client.check()
             try:
                 yield url_of(bound)
             finally:
@@ -106,7 +108,7 @@ class BrokenTracker:
 
 def questions(chain: str, count: int) -> list[tuple[Prompt, dict[str, Any], list[list[str]]]]:
     """Prompts of shapes with their ground truth in an export, and replies: true, wrong, equal, abstaining, invalid."""
-    benchmark, settings, made = open_benchmark("shapes", split="train", limit=count), (), []
+    benchmark, made = open_benchmark("shapes", split="train", limit=count), []
     settings = ExportSettings(chain, VIEW, None, for_sft=False, for_rl=True)  # type: ignore[arg-type]
     for expression in benchmark.expressions:
         sample = benchmark.sample(expression)
@@ -135,15 +137,38 @@ def test_scores_of_concurrent_requests_equal_those_in_process(client: Any, servi
     asked = [(replies, truth, WEIGHTS) for _, truth, all_replies in made for replies in all_replies]
     with serving(ShiftingTracker()):
         scores = client.score_all(asked)
-    expected = []
-    for prompt, _, all_replies in made:
-        outcomes = [
-            run_chains([CHAINS[chain](prompt.sample, VIEW, prompt.frame_indices)], ScriptedPolicy(replies))[0]  # type: ignore[call-arg]
-            for replies in all_replies
-        ]
-        expected += [(one.total, one.terms) for one in score_group(prompt, outcomes, WEIGHTS, ShiftingTracker())]
-    assert scores == expected
+    tracker = ShiftingTracker()
+    assert scores == [score for prompt, _, replies in made for score in in_process(chain, prompt, replies, tracker)]
     assert len({total for total, _ in scores}) > 4
+
+
+def in_process(
+    chain: str, prompt: Prompt, all_replies: list[list[str]], tracker: Tracker
+) -> list[tuple[float, Mapping[str, float | None]]]:
+    outcomes = [
+        run_chains([CHAINS[chain](prompt.sample, VIEW, prompt.frame_indices)], ScriptedPolicy(replies))[0]  # type: ignore[call-arg]
+        for replies in all_replies
+    ]
+    return [(one.total, one.terms) for one in score_group(prompt, outcomes, WEIGHTS, tracker)]
+
+
+def test_sam2_scores_of_single_requests_share_features_and_equal_those_in_process(
+    client: Any, serving: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Sam2Tracker.load(save_sam2(tmp_path / "sam2"), device="cpu", feature_cache_videos=2)
+    encode, encoded = type(tracker.model).get_image_features, []
+    monkeypatch.setattr(
+        type(tracker.model), "get_image_features", lambda *given, **more: encoded.append(1) or encode(*given, **more)
+    )
+    made = questions("veason", 2)
+    with serving(tracker):
+        turns = [
+            [client.score(replies[n], truth, WEIGHTS) for _, truth, replies in made] for n in range(len(made[0][2]))
+        ]
+    assert len(encoded) == 2 * VIEW.num_frames
+    without_cache = Sam2Tracker(tracker.model, feature_cache_bytes=0)
+    expected = [in_process("veason", prompt, replies, without_cache) for prompt, _, replies in made]
+    assert [list(scores) for scores in zip(*turns, strict=True)] == expected
 
 
 def test_kits_of_trainers_get_consistency_from_the_server(rewards: Any, serving: Any) -> None:
@@ -198,6 +223,12 @@ def test_request_unanswerable_is_one_line(server: str, client: Any, change: dict
 def server(serving: Any) -> Iterator[str]:
     with serving(ShiftingTracker()) as url:
         yield url
+
+
+def test_check_data_set_that_is_not_scored_is_one_line(server: str, client: Any) -> None:
+    assert client.check("shapes:train")["tracker"] == "shifting"
+    with pytest.raises(client.RewardServerError, match="scores shapes:train, not revos:train; start thinkseg rew"):
+        client.check("shapes:train", "revos:train")
 
 
 def test_weights_and_replies_invalid_are_refused(server: str, client: Any) -> None:
@@ -257,17 +288,37 @@ def test_tracker_that_fails_is_an_error_for_every_reply_and_no_score(
         assert client.score(["invalid"], truth, WEIGHTS)[0] == 0
 
 
+def test_server_killed_during_a_request_is_an_error(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.3)
+    ((_, truth, replies),) = questions("veason", 1)
+    with bind("127.0.0.1", 0, None) as bound, ThreadPoolExecutor(1) as pool:
+        bound.listen()
+        monkeypatch.setenv("THINKSEG_REWARD_URL", url_of(bound))
+        future = pool.submit(client.score_all, [(one, truth, WEIGHTS) for one in replies])
+        connection, _ = bound.accept()
+        connection.recv(100)
+        bound.close()
+        connection.close()
+        with pytest.raises(client.RewardServerError, match="no answer"):
+            future.result()
+
+
 def test_server_down_is_one_line(client: Any, rewards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("THINKSEG_REWARD_URL", url_of(free))
     monkeypatch.setattr(client, "RETRY_SECONDS", 0.3)
     ((_, truth, replies),) = questions("veason", 1)
-    with pytest.raises(client.RewardServerError, match=r"http://127.*: no answer for 0.3 s .*start thinkseg reward-s"):
+    with pytest.raises(client.RewardServerError, match=r"http://127.*: no answer .*start thinkseg reward-s"):
         rewards.compute_score("shapes", replies[0][0], json.dumps(truth))
     monkeypatch.setenv("THINKSEG_REWARD_URL", "127.0.0.1:8787")
-    with pytest.raises(client.RewardServerError, match="must be like http://"):
+    with pytest.raises(client.RewardServerError, match=r"^THINKSEG_REWARD_URL: '127.0.0.1:8787' is not an address"):
         client.check()
+    monkeypatch.setenv("THINKSEG_REWARD_URL", "http://127.0.0.1:8787")
+    monkeypatch.setenv("THINKSEG_TOKEN", "two words")
+    with pytest.raises(client.RewardServerError, match=r"^THINKSEG_TOKEN: the token has spaces") as raised:
+        client.check()
+    assert "words" not in str(raised.value)
     with pytest.raises(client.RewardServerError, match="repeat the export"):
         client.score(["x"], {"chain": "veason"}, WEIGHTS)
 
@@ -277,8 +328,8 @@ def test_server_down_is_one_line(client: Any, rewards: Any, monkeypatch: pytest.
     [
         (["revos"], "'revos' is not a data set; give NAME:SPLIT=FOLDER"),
         (["other:train=x"], "is not a data set"),
-        (["revos:train"], "needs its folder"),
-        (["shapes:train=x"], "needs no folder"),
+        (["revos:train"], "'revos:train' needs its folder; give revos:train=FOLDER"),
+        (["shapes:train=x"], "'shapes:train=x' has no folder; give shapes:train"),
         (["shapes:train", "shapes:train"], "shapes:train is given 2 times"),
     ],
 )

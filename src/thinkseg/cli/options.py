@@ -52,6 +52,11 @@ def non_negative_int(text: str) -> int:
     return _integer(text, least=0)
 
 
+def port(text: str) -> int:
+    """A port, or 0."""
+    return _integer(text, least=0, most=65_535)
+
+
 def non_negative(text: str) -> float:
     """A finite number >= 0."""
     value = _number(text)
@@ -139,11 +144,11 @@ def output(text: str) -> Path:
     return Path(text)
 
 
-def _integer(text: str, least: int) -> int:
+def _integer(text: str, least: int, most: int = MAX_INTEGER) -> int:
     if not re.fullmatch(r"[0-9]+", text) or (len(text) < 20 and int(text) < least):
         raise ValueError(f"{text[:40]!r} is not an integer >= {least}")
-    if len(text) > 10 or int(text) > MAX_INTEGER:
-        raise ValueError(f"{text[:40]!r} is too large; give at most {MAX_INTEGER}")
+    if len(text) > 10 or int(text) > most:
+        raise ValueError(f"{text[:40]!r} is too large; give at most {most}")
     return int(text)
 
 

@@ -35,8 +35,8 @@ SCRIPT = """\
 set -euo pipefail
 here=$(CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")" && pwd)
 model={model}
-# A reward server that does not answer is reported before anything is loaded.
-if [ -n "${{THINKSEG_REWARD_URL:-}}" ]; then python3 "$here/thinkseg_client.py"; fi
+# A reward server that cannot score is reported before anything is loaded.
+if [ -n "${{THINKSEG_REWARD_URL:-}}" ]; then python3 "$here/thinkseg_client.py" {dataset}; fi
 
 # No format_prompt: its instruction is for another task. Images outside min_pixels..max_pixels would be resized.
 python3 -m verl.trainer.main \\
@@ -83,6 +83,7 @@ def _script(job: ExportJob) -> str:
         prompt_tokens=prompt_tokens(job.settings, job.size_multiple),
         response_tokens=response_tokens(job.settings, job.size_multiple),
         images=job.settings.view.num_frames,
+        dataset=shlex.quote(job.source),
         model=shlex.quote(job.model),
         name=shlex.quote(job.name),
     )

@@ -21,7 +21,7 @@ from thinkseg.types import ProgressCallback
 class ExportJob:
     """The parameters of a writer.
 
-    folder: exists, and is empty except for images; out: its final path. source: name of the data set.
+    folder: exists, and is empty except for images; out: its final path. source: name of the data set and split.
     name: of the export in configurations. model: a folder or hub name. size_multiple: side of an image token in pixels.
     info: a dataset_info.json of LLaMA-Factory that gets the export's entry (default: one in the export).
     """

@@ -39,7 +39,7 @@ NO_GROUND_TRUTH, NOT_VISIBLE = "no ground truth", "target not visible"
 
 
 class ExportSource(Protocol):
-    """Questions by number, grouped by video. name: of the data set."""
+    """Questions by number, grouped by video. name: of the data set and split, as in `Benchmark.key`."""
 
     name: str
 
@@ -60,7 +60,7 @@ class BenchmarkSource:
     """
 
     def __init__(self, benchmark: Benchmark, limit: int | None = None) -> None:
-        self.name = benchmark.name
+        self.name = benchmark.key
         self._benchmark = benchmark
         self._expressions = benchmark.expressions[:limit]
         self._show = _CachedShow()
@@ -76,7 +76,7 @@ class BenchmarkSource:
         prompt = Prompt(sample, _annotated_frames(expression, settings.view.num_frames))
         video = ExportVideo(expression.video, partial(self._show, expression.video, sample.video))
         replies = None if sample.truth is None else self._replies(expression, prompt)
-        return _sample(self._benchmark.key, prompt, video, replies, settings)
+        return _sample(self.name, prompt, video, replies, settings)
 
     def _replies(self, expression: Expression, prompt: Prompt) -> TrueReplies:
         return _MaskReplies(prompt)

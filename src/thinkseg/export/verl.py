@@ -53,8 +53,8 @@ set -euo pipefail
 CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
 here=$PWD
 model={model}
-# A reward server that does not answer is reported before anything is loaded.
-if [ -n "${{THINKSEG_REWARD_URL:-}}" ]; then python3 "$here/thinkseg_client.py"; fi
+# A reward server that cannot score is reported before anything is loaded.
+if [ -n "${{THINKSEG_REWARD_URL:-}}" ]; then python3 "$here/thinkseg_client.py" {dataset}; fi
 export PYTHONPATH="$here${{PYTHONPATH:+:$PYTHONPATH}}"
 
 python3 -m verl.trainer.main_ppo \\
@@ -154,6 +154,7 @@ def _script(job: ExportJob) -> str:
         rows=ROWS,
         prompt_tokens=prompt_tokens(job.settings, job.size_multiple),
         response_tokens=response_tokens(job.settings, job.size_multiple),
+        dataset=shlex.quote(job.source),
         model=shlex.quote(job.model),
         name=shlex.quote(job.name),
     )

@@ -45,7 +45,8 @@ def _spec(text: str) -> DataSpec:
         raise SettingsError(f"DATA: {text!r} is not a data set; give NAME:SPLIT=FOLDER, with a NAME of {known}")
     name, split, root = found.groups()
     if BENCHMARKS[name].generated != (root is None):
-        raise SettingsError(f"DATA: {text!r}: {'needs no' if root else 'needs its'} folder; see --help")
+        given = f"{name}:{split}" if root else f"{name}:{split}=FOLDER"
+        raise SettingsError(f"DATA: {text!r} {'has no' if root else 'needs its'} folder; give {given}")
     return DataSpec(name, split, Path(root) if root else None)
 
 

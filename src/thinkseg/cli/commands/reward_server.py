@@ -25,7 +25,7 @@ def reward_server(
     host: Annotated[
         str, option(text, "HOST", "address to listen on; beyond this machine it needs a token")
     ] = "127.0.0.1",
-    port: Annotated[int, option(options.non_negative_int, "P", "port to listen on; 0 for any free one")] = 8787,
+    port: Annotated[int, option(options.port, "P", "port to listen on; 0 for any free one")] = 8787,
     token_file: Annotated[
         Path | None, option(path, "FILE", "file with the token of requests (default: that in THINKSEG_TOKEN)")
     ] = None,
@@ -39,7 +39,7 @@ def reward_server(
     DATA are the data sets that were exported, as NAME:SPLIT=FOLDER, or shapes:SPLIT. The protocol, and how verl, EasyR1
     and TRL use it, are described in docs/export.md.
     """
-    from thinkseg.models import check_tracker, load_tracker
+    from thinkseg.models import check_tracker
     from thinkseg.server.serve import bind, check_installed, read_token, serve, url_of
 
     check_installed()
@@ -55,13 +55,10 @@ def reward_server(
         with Progress() as progress:
             progress.show("reading annotations")
             questions = Questions(specs)
-            progress.show(f"loading {tracker}")
-            loaded = load_tracker(
-                tracker,
-                **placement,
-                feature_cache_bytes=CACHE_BYTES // prompts,
-                feature_cache_videos=prompts,
-            )
+            features = {"feature_cache_bytes": CACHE_BYTES // prompts, "feature_cache_videos": prompts}
+            loaded = options.load_tracker(tracker, progress, **placement, **features)
+        service = RewardService(questions, loaded, workers, prompts)
+        bound.listen()  # a client that reads the next line is not refused
         print(f"rewards of {', '.join(questions.describe())} with the tracker {tracker} at {url_of(bound)}", flush=True)
-        serve(create_app(RewardService(questions, loaded, workers, prompts), token), bound)
+        serve(create_app(service, token), bound)
     return 0

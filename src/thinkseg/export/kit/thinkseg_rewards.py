@@ -18,6 +18,7 @@ The ground truth of a prompt is a JSON object:
      "boxes": [[[8, 16, 90, 71]], []],   xyxy of the visible targets in each frame shown
      "opening": "<think>\\n"}            optional: the start of every reply that the chat template puts into the prompt
 
+"dataset", "id" and "indices" name the question and the frames shown for `thinkseg reward-server`.
 With the environment variable THINKSEG_REWARD_URL, verl and EasyR1 get all rewards from `thinkseg reward-server`, see
 thinkseg_client.py.
 

@@ -25,13 +25,13 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def prompts() -> Dataset:
-    """Returns the prompts with their images, which are read on use. Raises an error if the reward server is down."""
+    """Returns the prompts with their images, which are read on use. Raises RewardServerError if the server is down."""
     from datasets import Dataset, Image, List
 
-    if thinkseg_client.server_url():
-        thinkseg_client.check()
     with (FOLDER / "train.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
+    if thinkseg_client.server_url():
+        thinkseg_client.check(*{thinkseg_rewards.read_truth(row["ground_truth"])["dataset"] for row in rows})
     for row in rows:
         row["images"] = [str(FOLDER / name) for name in row["images"]]
     return Dataset.from_list(rows).cast_column("images", List(Image()))
