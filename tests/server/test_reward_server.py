@@ -17,6 +17,7 @@ import pytest
 import thinkseg.export
 from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import sample_indices, select_frames
+from thinkseg.cli import app
 from thinkseg.data import open_benchmark
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.export.samples import ExportSettings, ground_truth
@@ -355,6 +356,24 @@ def test_address_and_token_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "secret" not in str(raised.value)
     with pytest.raises(SettingsError, match="No such file"):
         read_token(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--port", "70000"], "--port: '70000' is too large; give at most 65535"),
+        (["--host", "0.0.0.0"], "--host: 0.0.0.0 can be reached by other machines"),
+        (["--tracker", "none"], "unknown tracker 'none'"),
+        (["revos:train=none"], "none/meta_expressions_train_.json: cannot be read"),
+    ],
+)
+def test_command_that_cannot_serve_is_one_line(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THINKSEG_TOKEN", raising=False)
+    assert app.main(["reward-server", "shapes:train", *arguments]) == 2
+    (printed,) = capsys.readouterr().err.splitlines()
+    assert printed.startswith(f"thinkseg: {line}")
 
 
 def test_command_serves_until_sigterm(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
