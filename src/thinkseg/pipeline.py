@@ -22,6 +22,7 @@ from thinkseg.chains.frames import checked_query
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.sampling import mixed_seed
 from thinkseg.ops.masks import empty
+from thinkseg.prompts import Prompts
 from thinkseg.types import (
     MAX_SIDE,
     Answer,
@@ -29,6 +30,7 @@ from thinkseg.types import (
     ChainFn,
     Clock,
     Frames,
+    LabelUnit,
     Outcome,
     Policy,
     ProgressCallback,
@@ -235,6 +237,20 @@ def check_reading(reading: str) -> None:
     """Raises SettingsError unless it is one of `Reading`."""
     if reading not in get_args(Reading):
         raise SettingsError(f"reading: {reading!r} is not valid; give one of {', '.join(get_args(Reading))}")
+
+
+def changed_view(
+    view: View,
+    num_frames: int | None = None,
+    frame_wh: tuple[int, int] | None = None,
+    closeup_wh: tuple[int, int] | None = None,
+    label_unit: LabelUnit | None = None,
+    prompts: Prompts | None = None,
+) -> View:
+    """Returns a view with the values that are given. A size of the frames is also that of `overview`."""
+    changes = {"num_frames": num_frames, "frame_wh": frame_wh, "closeup_wh": closeup_wh}
+    given = {name: value for name, value in (changes | {"label_unit": label_unit, "prompts": prompts}).items() if value}
+    return replace(view, **given, **({"overview_wh": None} if frame_wh else {}))
 
 
 def check_view(view: View) -> None:

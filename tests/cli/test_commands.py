@@ -171,13 +171,13 @@ def test_evaluate_refuses_before_it_loads_a_policy(loads, tmp_path, capsys, argu
 @pytest.mark.parametrize(("method", "loader"), [("sft", "load_recipe"), ("grpo", "load_grpo_recipe")])
 def test_train_passes_recipe_and_folder_on(monkeypatch, tmp_path, capsys, method, loader):
     calls = []
-    monkeypatch.setattr(f"thinkseg.training.{method}.recipe.{loader}", lambda path: f"recipe from {path}")
+    monkeypatch.setattr(f"thinkseg.training.{method}.recipe.{loader}", lambda path, changes: f"{path} with {changes}")
     monkeypatch.setattr(
         f"thinkseg.training.{method}.train.train", lambda recipe, out: calls.append((recipe, out)) or out / "model"
     )
     out = tmp_path / "run"
-    assert app.main(["train", method, "--config", "mine.yaml", "--out", str(out)]) == 0
-    assert calls == [("recipe from mine.yaml", out)]
+    assert app.main(["train", method, "--config", "mine.yaml", "--out", str(out), "--set", "a.b=1"]) == 0
+    assert calls == [("mine.yaml with {'a': {'b': 1}}", out)]
     assert capsys.readouterr().out == f"the model is in {out / 'model'}\n"
 
 

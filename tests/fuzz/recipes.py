@@ -11,7 +11,7 @@ import yaml
 from fuzzing import allowing
 from mutation import mutated_bytes, mutated_json, mutated_text
 from thinkseg.errors import SettingsError
-from thinkseg.training.ablation import load_ablation
+from thinkseg.training.ablation.recipe import load_ablation
 from thinkseg.training.grpo.recipe import load_grpo_recipe
 from thinkseg.training.sft.recipe import load_recipe
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from thinkseg.errors import SettingsError
-from thinkseg.storage.settings_file import RENAMED, Settings, merged, read_yaml
-from thinkseg.training.ablation import Ablation, Training, Variant
+from thinkseg.storage.settings_file import RENAMED, Settings, assigned, merged, read_yaml
+from thinkseg.training.ablation.recipe import Ablation, Training, Variant
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.recipes import Create
 from thinkseg.training.sft.recipe import DataKind, Recipe, Stage
@@ -39,6 +39,36 @@ def test_merged_overrides_values_and_items_by_name(content: Any, overrides: Any,
 def test_merged_unknown_name_raises() -> None:
     with pytest.raises(SettingsError, match="overrides: unknown name 'sya': must be one of see, say"):
         merged({"stages": STAGES}, {"stages": {"sya": None}})
+
+
+def test_read_yaml_overrides_have_effect_one_after_another(tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(yaml.safe_dump(STAGE))
+    assert read_yaml(Stage, file, {"steps": None, "data": {"cot": 1.0, "traces": None}}, {"epochs": 2.0}).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("a.b=1", {"a": {"b": 1}}),
+        ("a.c=[x, 2.0]", {"a": {"c": ["x", 2.0]}}),
+        ("name=owner/model=x", {"name": "owner/model=x"}),
+        ("a=", {"a": None}),
+    ],
+)
+def test_assigned_text_becomes_overrides(text: str, overrides: Any) -> None:
+    assert assigned(text) == overrides
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "a..b=1", ".a=1"])
+def test_assigned_other_text_raises(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"--set: '{text}' is not FIELD=VALUE"):
+        assigned(text)
+
+
+def test_assigned_invalid_yaml_raises() -> None:
+    with pytest.raises(SettingsError, match="--set a: line 1: invalid YAML"):
+        assigned("a=[1")
 
 
 # ---- messages

@@ -7,14 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import typer
 
-from thinkseg.cli.declare import choice, command, flag, option, path, suggested
+from thinkseg.cli.declare import choice, command, flag, option, path, suggested, text
 from thinkseg.data import BENCHMARKS
 
 if TYPE_CHECKING:
@@ -161,6 +161,10 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+Assignments = Annotated[
+    list[str] | None,
+    option(text, "FIELD=VALUE", "a field of the file and its value, e.g. num_frames=8; can be repeated", "--set"),
+]
 Out = Annotated[Path, option(output, "DIR", "folder for the results")]
 ChainName = Annotated[
     str, suggested(CHAINS, "NAME", "how the policy is prompted: veason, revseg, or a chain of an installed package")
@@ -313,20 +317,10 @@ class ViewOptions:
 
     def view(self, policy: Policy) -> View:
         """The view requested; the policy decides about the rest."""
-        from thinkseg.pipeline import resolve_view
+        from thinkseg.pipeline import changed_view, resolve_view
 
-        view = policy.view
-        if self.frames:
-            view = replace(view, num_frames=self.frames)
-        if self.frame_size:
-            view = replace(view, frame_wh=self.frame_size, overview_wh=None)
-        if self.closeup_size:
-            view = replace(view, closeup_wh=self.closeup_size)
-        if self.label_unit:
-            view = replace(view, label_unit=self.label_unit)
-        if wording := self._wording():
-            view = replace(view, prompts=wording)
-        return resolve_view(policy, view)
+        sizes = (self.frames, self.frame_size, self.closeup_size)
+        return resolve_view(policy, changed_view(policy.view, *sizes, self.label_unit, self._wording()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ def write_selection(benchmark: Benchmark, keys: Collection[str], how: Mapping[st
     """
     if not keys:
         raise SettingsError(f"{benchmark.name}, split {benchmark.split!r}: no expression is selected; nothing to write")
-    chosen = _restricted(benchmark, set(keys))
+    chosen = restricted(benchmark, set(keys))
     content = {
         "data": benchmark.name,
         "split": benchmark.split,
@@ -70,13 +70,14 @@ def select(benchmark: Benchmark, path: str | Path) -> Benchmark:
             f"{path}: {len(unknown)} of {len(keys)} expressions are not in {here}, such as {repr(unknown[0])}; draw"
             " another one"
         )
-    selected = _restricted(benchmark, keys)
+    selected = restricted(benchmark, keys)
     if DataFingerprint(selected).of_all() != content["fingerprint"].text():
         raise SettingsError(f"{path}: {here} is another one, or has changed since the selection; draw another one")
     return selected
 
 
-def _restricted(benchmark: Benchmark, keys: Collection[str]) -> Benchmark:
+def restricted(benchmark: Benchmark, keys: Collection[str]) -> Benchmark:
+    """Returns the benchmark with the expressions of these keys; its settings have their fingerprint."""
     chosen = tuple(one for one in benchmark.expressions if one.key in keys)
     names = {one.video for one in chosen}
     return replace(

@@ -6,6 +6,7 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from thinkseg.errors import SettingsError
-from thinkseg.storage.yaml_file import load_yaml
+from thinkseg.storage.yaml_file import load_yaml, parse_yaml
 
 
 class Settings(BaseModel):
@@ -25,27 +26,38 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings")
 
 
-def read_yaml(kind: type[AnySettings], path: str | Path, overrides: Mapping[str, Any] | None = None) -> AnySettings:
-    """Reads a YAML file into a model or a dataclass. overrides: see `merged`.
+def read_yaml(kind: type[AnySettings], path: str | Path, *overrides: Mapping[str, Any]) -> AnySettings:
+    """Reads a YAML file into a model or a dataclass. overrides: merged into it one after another, see `merged`.
 
     Raises SettingsError with the file and every invalid field, in one line.
     """
-    content = read_content(path, overrides)
+    content = read_content(path, *overrides)
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         raise SettingsError(f"{path}: {_explained(error.errors(), kind, content)}") from None
 
 
-def read_content(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Any:
-    """Returns the fields of a YAML file, unchecked. overrides: see `merged`. Raises SettingsError."""
+def read_content(path: str | Path, *overrides: Mapping[str, Any]) -> Any:
+    """Returns the fields of a YAML file, unchecked. overrides: as of `read_yaml`. Raises SettingsError."""
     content = load_yaml(path)
     if not isinstance(content, Mapping):
         raise SettingsError(f"{path}: must be a mapping of fields; got {reprlib.repr(content)}")
     try:
-        return content if overrides is None else merged(content, overrides)
+        return reduce(merged, overrides, content)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
+
+
+def assigned(assignment: str) -> dict[str, Any]:
+    """Converts a text such as "stages.sft.steps=4" to overrides. Raises SettingsError for one of another form."""
+    field, equals, text = assignment.partition("=")
+    if not equals or not all(field.split(".")):
+        raise SettingsError(f"--set: {assignment!r} is not FIELD=VALUE; give e.g. stages.sft.steps=4")
+    value = parse_yaml(text, f"--set {field}")
+    for key in reversed(field.split(".")):
+        value = {key: value}
+    return dict(value)
 
 
 def merged(content: Any, overrides: Any) -> Any:

@@ -44,15 +44,21 @@ def load_yaml(path: str | Path) -> Any:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise SettingsError(f"{path}: has more than {MAX_BYTES:,} bytes; give a file of settings")
-        return yaml.load(data.decode("utf-8-sig"), _Loader)
+        return parse_yaml(data.decode("utf-8-sig"), path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not a text file in UTF-8; save it as one") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: {_described(error)}") from None
     except ValueError as error:  # a path with a NUL byte
         raise SettingsError(f"{str(path)!r}: cannot be read: {error}; check the path") from None
+
+
+def parse_yaml(text: str, name: str | Path) -> Any:
+    """Returns the content of a YAML text, which has the name in errors. Raises SettingsError."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name}: {_described(error)}") from None
 
 
 def _described(error: yaml.YAMLError) -> str:

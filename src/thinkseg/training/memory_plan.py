@@ -83,7 +83,7 @@ class MemoryPlan:
 def load(path: str | Path, model: str | None = None) -> AnyRecipe:
     """Reads a recipe for `sft` or `grpo`. model: folder or hub name (default: the recipe's). Raises SettingsError."""
     content = read_content(path)
-    changes = {"model": {"name": model, "create": None}} if model else None
+    changes = {"model": {"name": model, "create": None}} if model else {}
     is_sft = isinstance(content, Mapping) and "stages" in content
     return load_recipe(path, changes) if is_sft else load_grpo_recipe(path, changes)
 

@@ -14,9 +14,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from thinkseg.chains import get_chain
+from thinkseg.data import BENCHMARKS, open_benchmark
+from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.shapes.episodes import CATEGORY_WEIGHTS
 from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
+from thinkseg.selection.files import select
 from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.storage.settings_file import Settings
 from thinkseg.types import MAX_SIDE, LabelUnit, View
@@ -193,6 +196,45 @@ class OptimizationRecipe(Settings):
         if self.epochs is None:
             return self
         return self.model_copy(update={"steps": math.ceil(self.epochs * size / per_step), "epochs": None})
+
+
+class DataSource(Settings):
+    """A benchmark by name with its folder and split, or "shapes".
+
+    split: (default: the benchmark's first).
+    select: file of a selection (`thinkseg data select`); the path is relative to the current folder.
+    fps: frames per second of frames without times, see `thinkseg.data.readers.frame_rates` (not for shapes).
+    clip_offset: first clip of the split (shapes only); lets runs use different clips.
+    category_weights: as in `training.sft.recipe.Stage` (shapes only).
+    """
+
+    name: Annotated[str, one_of(BENCHMARKS)]
+    root: str | None = None
+    split: str = ""
+    select: str | None = None
+    fps: Rate | None = None
+    clip_offset: Index = 0
+    category_weights: CategoryWeights = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.name != "shapes" and not self.root:
+            raise ValueError("`root` is required: the folder of the benchmark")
+        if self.name != "shapes" and (self.clip_offset or self.category_weights):
+            raise ValueError("`clip_offset` and `category_weights` are for shapes only; drop them")
+        if self.name == "shapes" and self.select:
+            raise ValueError("`select` is for benchmarks with files; drop it, or write shapes as files")
+        if self.name == "shapes" and self.fps:
+            raise ValueError("`fps` is for frames without times, and those of shapes have times; drop it")
+        return self
+
+    def open(self, **options: Any) -> Benchmark:
+        """Opens the benchmark, or the part of it that is selected. options: of the loader of shapes.
+
+        Raises DatasetError, and SettingsError for a selection of other data.
+        """
+        benchmark = open_benchmark(self.name, self.root, self.split or None, fps=self.fps, **options)
+        return select(benchmark, self.select) if self.select else benchmark
 
 
 class RunRecipe(Settings):

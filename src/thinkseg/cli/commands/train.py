@@ -19,14 +19,15 @@ GrpoConfig = Annotated[Path, option(path, "FILE", "the recipe, e.g. recipes/shap
 
 
 @command(app, "supervised fine-tuning")
-def sft(config: SftConfig, out: options.Out) -> int:
+def sft(config: SftConfig, out: options.Out, changes: options.Assignments = None) -> int:
     """Trains the stages of a recipe one after another. Rerun with the same recipe and folder, it resumes.
 
     The result is DIR/model, a folder for --policy.
     """
+    from thinkseg.storage.settings_file import assigned
     from thinkseg.training.sft.recipe import load_recipe
 
-    recipe = load_recipe(config)
+    recipe = load_recipe(config, *map(assigned, changes or ()))
     from thinkseg.training.sft.train import train
 
     print(f"the model is in {train(recipe, out)}")
@@ -34,14 +35,15 @@ def sft(config: SftConfig, out: options.Out) -> int:
 
 
 @command(app, "reinforcement learning with verifiable rewards (GRPO)")
-def grpo(config: GrpoConfig, out: options.Out) -> int:
+def grpo(config: GrpoConfig, out: options.Out, changes: options.Assignments = None) -> int:
     """Samples rollouts of a policy and makes those with higher rewards more likely. DIR/rollouts shows them.
 
     Rerun with the same recipe and folder, it resumes. The result is DIR/model, a folder for --policy.
     """
+    from thinkseg.storage.settings_file import assigned
     from thinkseg.training.grpo.recipe import load_grpo_recipe
 
-    recipe = load_grpo_recipe(config)
+    recipe = load_grpo_recipe(config, *map(assigned, changes or ()))
     from thinkseg.training.grpo.train import train
 
     print(f"the model is in {train(recipe, out)}")
@@ -77,16 +79,18 @@ def ablate(
             "folder for training runs, which ablations can share (default: runs in the output folder)",
         ),
     ] = None,
+    changes: options.Assignments = None,
 ) -> int:
-    """Trains every variant that a file lists, scores it on the shapes world, and writes one table.
+    """Trains every variant that a file lists, scores it on the file's data set, and writes one table.
 
-    Rerun with the same file and folder, it resumes.
+    Another data set: --set data.name=revos --set data.root=DIR. Rerun with the same file and folder, it resumes.
     """
     from thinkseg.storage.outputs import check_folder
-    from thinkseg.training.ablation import ablate
+    from thinkseg.storage.settings_file import assigned
+    from thinkseg.training.ablation.run import ablate
 
     for folder in filter(None, (out, runs)):
         check_folder(folder)
-    print(ablate(file, out, runs, say=print))
+    print(ablate(file, out, runs, [assigned(one) for one in changes or ()], say=print))
     say(f"wrote {out / 'table.txt'}")
     return 0

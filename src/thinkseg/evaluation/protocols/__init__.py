@@ -10,6 +10,7 @@ Metrics of different protocols must not be compared, so every set of metrics sta
 
 from collections.abc import Callable, Sequence
 
+from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.evaluation.protocols import base, refdavis, revos, vicas
 from thinkseg.evaluation.protocols.base import Protocol
 from thinkseg.storage.run_folder import Row
@@ -28,3 +29,9 @@ def protocol_of(name: str, rows: Sequence[Row], corrected: bool = False) -> Prot
     if name == "vicas":
         return vicas.protocol(rows, corrected)
     return PROTOCOLS.get(name, base.protocol)(rows)
+
+
+def metric_names(benchmark: Benchmark) -> list[str]:
+    """Returns the names of the metrics of a benchmark, "GROUP/METRIC"; some may have no value for a run."""
+    rows = [{"category": one.category, "annotation_run": one.annotation_run} for one in benchmark.expressions]
+    return list(protocol_of(benchmark.name, rows).metrics)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from thinkseg.chains.frames import sample_indices
-from thinkseg.data import open_benchmark, shapes
+from thinkseg.data import shapes
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.shapes.episodes import SOURCE_WH
 from thinkseg.errors import DatasetError
 from thinkseg.rewards import Prompt
-from thinkseg.selection.files import select
 from thinkseg.training.grpo.recipe import PromptSource
 from thinkseg.types import Frames, VideoSample, View
 
@@ -34,9 +32,7 @@ class PromptDataset:
         self._shapes = sources[0] if sources[0].name == "shapes" else None
         self._expressions: list[tuple[Benchmark, Expression]] = []
         for source in sources if self._shapes is None else ():
-            benchmark = open_benchmark(source.name, Path(source.root or ""), source.split, fps=source.fps)
-            if source.select:
-                benchmark = select(benchmark, source.select)
+            benchmark = source.open()
             usable = [e for e in benchmark.expressions if e.objects is not None and len(e.scored)]
             if not usable:
                 raise DatasetError(

@@ -9,19 +9,18 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from thinkseg.chains import get_chain, takes_indices
-from thinkseg.data import BENCHMARKS
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
 from thinkseg.models.policies.sampling import MAX_TEMPERATURE, MIN_TEMPERATURE
 from thinkseg.rewards import checked_weights
-from thinkseg.storage.settings_file import Settings, read_yaml
+from thinkseg.storage.settings_file import read_yaml
 from thinkseg.training.grpo.loss import LossType
 from thinkseg.training.recipes import (
     FROM_LIST,
     MAX_NUMBER,
-    CategoryWeights,
     ChainName,
     Count,
+    DataSource,
     Index,
     ModelRecipe,
     OptimizationRecipe,
@@ -29,38 +28,13 @@ from thinkseg.training.recipes import (
     RunRecipe,
     Scheduler,
     Weight,
-    one_of,
 )
 
 
-class PromptSource(Settings):
-    """A source of prompts: a benchmark by name with its folder and split, or "shapes".
+class PromptSource(DataSource):
+    """A source of prompts."""
 
-    select: file of a selection (`thinkseg data select`); the path is relative to the current folder.
-    fps: frames per second of frames without times, see `thinkseg.data.readers.frame_rates` (not for shapes).
-    clip_offset: first clip of the split (shapes only); lets runs use different clips.
-    category_weights: as in `training.sft.recipe.Stage` (shapes only).
-    """
-
-    name: Annotated[str, one_of(BENCHMARKS)]
-    root: str | None = None
     split: str = "train"
-    select: str | None = None
-    fps: Rate | None = None
-    clip_offset: Index = 0
-    category_weights: CategoryWeights = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _check_combination(self) -> Self:
-        if self.name != "shapes" and not self.root:
-            raise ValueError("`root` is required: the folder of the benchmark")
-        if self.name != "shapes" and (self.clip_offset or self.category_weights):
-            raise ValueError("`clip_offset` and `category_weights` are for shapes only; drop them")
-        if self.name == "shapes" and self.select:
-            raise ValueError("`select` is for benchmarks with files; drop it, or write shapes as files")
-        if self.name == "shapes" and self.fps:
-            raise ValueError("`fps` is for frames without times, and those of shapes have times; drop it")
-        return self
 
 
 class GrpoRecipe(RunRecipe, OptimizationRecipe):
@@ -140,6 +114,6 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
         return self
 
 
-def load_grpo_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> GrpoRecipe:
-    """Reads a recipe, with some of its fields overridden. Raises SettingsError."""
-    return read_yaml(GrpoRecipe, path, overrides)
+def load_grpo_recipe(path: str | Path, *overrides: Mapping[str, Any]) -> GrpoRecipe:
+    """Reads a recipe, with some of its fields overridden, see `read_yaml`. Raises SettingsError."""
+    return read_yaml(GrpoRecipe, path, *overrides)

@@ -101,6 +101,6 @@ class Recipe(RunRecipe):
         return self
 
 
-def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Reads a recipe, with some of its fields overridden. Raises SettingsError."""
-    return read_yaml(Recipe, path, overrides)
+def load_recipe(path: str | Path, *overrides: Mapping[str, Any]) -> Recipe:
+    """Reads a recipe, with some of its fields overridden, see `read_yaml`. Raises SettingsError."""
+    return read_yaml(Recipe, path, *overrides)
