@@ -48,7 +48,7 @@ def written(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Path:
     """Writes a table on two samples of shapes, and the recipes sft.yaml and grpo.yaml beside it."""
     (folder / "grpo.yaml").write_text(yaml.safe_dump(GRPO))
     (folder / "sft.yaml").write_text(yaml.safe_dump(SFT))
-    table = {"title": "T", "columns": ["x"], "data": {"name": "shapes", "limit": 2}, "rows": rows}
+    table = {"title": "T", "columns": ["x"], "data": {"name": "shapes", "limit": 2}, "max_new_tokens": 4, "rows": rows}
     path = folder / "ablation.yaml"
     path.write_text(yaml.safe_dump({**table, **settings}))
     return path

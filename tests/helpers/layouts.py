@@ -109,6 +109,21 @@ def revos(root: Path) -> None:
     write_json(root / "mask_dict_foreground.json", foreground)
 
 
+def cot_set(root: Path, frame_wh: Sequence[int]) -> None:
+    """A chain-of-thought set of two samples with two frames each, a sixth of a second apart."""
+    view = {"num_frames": 2, "frame_wh": list(frame_wh), "coordinates": "pixels"}
+    write_json(root / "settings.json", {"view": view, "boxes_in_thinking": False})
+    lines = []
+    for name in ("clip/0", "clip/1"):
+        write_frames(root / "frames" / name, FRAMES[:2])
+        sample = {"id": name, "video": "clip", "query": "the left one", "category": "referring", "type": "referring"}
+        shown = {"targets": "single", "indices": [0, 1], "labels": ["0.0", "0.2"], "label_unit": "seconds"}
+        answer = {"size_wh": list(SIZE_WH), "keyframe": 1, "boxes": [[0, 0, 2, 2]], "thinking": "It is on the left."}
+        frames = [f"frames/{name}/{frame}.jpg" for frame in FRAMES[:2]]
+        lines.append(json.dumps({**sample, **shown, **answer, "frames": frames}))
+    (root / "samples.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def mevis(root: Path, name: str = "meta_expressions.json") -> None:
     """`valid_u` with masks and an expression without a target, `valid` with expressions alone."""
     told = {

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ablations import BUNDLED
+from thinkseg.training.ablation.recipe import load_ablation, recipes_of
 from thinkseg.training.grpo.recipe import load_grpo_recipe
 from thinkseg.training.sft.recipe import load_recipe
 
@@ -42,3 +44,13 @@ def test_paper_recipes_never_track_with_flow() -> None:
     papers = [path for path in RECIPES.glob("*.yaml") if not path.name.startswith("shapes")]
     assert papers
     assert not [path.name for path in papers if "tracker: flow" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", [path for path in BUNDLED if "shapes" not in path.stem], ids=lambda path: path.stem)
+def test_paper_tables_score_as_their_recipes_train(path: Path) -> None:
+    table = load_ablation(path)
+    recipes = [recipe for row in table.rows if not row.num_frames for recipe in recipes_of(table, row, path)]
+    shown = {(recipe.num_frames, recipe.frame_wh, recipe.closeup_wh) for recipe in recipes}
+    assert table.tracker == SAM2
+    # Veason-R1 shows no frame again.
+    assert shown == {(table.num_frames, table.frame_wh, table.closeup_wh)}

@@ -63,6 +63,8 @@ def assigned(assignment: str) -> dict[str, Any]:
 def merged(content: Any, overrides: Any) -> Any:
     """Nested mappings with some values replaced, or removed where the override is null.
 
+    A null without a value to remove is kept: the result may be overrides itself.
+
     The items of a list that all have a `name` are overridden by name; any other list is replaced.
     Raises SettingsError for an unknown name.
     """
@@ -72,7 +74,8 @@ def merged(content: Any, overrides: Any) -> Any:
         return _merged_by_name(content, overrides)
     before = content if isinstance(content, Mapping) else {}
     after = {**before, **{key: merged(before.get(key), value) for key, value in overrides.items()}}
-    return {key: value for key, value in after.items() if value is not None or key not in overrides}
+    removed = {key for key, value in overrides.items() if value is None and key in before}
+    return {key: value for key, value in after.items() if key not in removed}
 
 
 def _has_name(item: Any) -> bool:

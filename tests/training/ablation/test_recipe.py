@@ -36,6 +36,20 @@ def test_joint_table_rows_all_end_with_grpo(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("shapes-revseg-frames", [(4, None), (3, None), (4, None), (5, None)]),
+        ("revseg-frames", [(16, 16), (12, 12), (20, 20), (16, 12), (16, 20)]),
+    ],
+)
+def test_frames_table_rows_are_trained_and_scored_with_their_numbers(name: str, numbers: list[Any]) -> None:
+    path = bundled(name)
+    ablation = load_ablation(path)
+    trained = [recipe_of(ablation, row.runs[-1], path, "x").num_frames for row in ablation.rows]
+    assert list(zip(trained, [row.num_frames or ablation.num_frames for row in ablation.rows], strict=True)) == numbers
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"rows": []}, "rows: must have at least one item"),

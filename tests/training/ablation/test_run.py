@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import layouts
-from ablations import SFT, bundled, three_rows, written
+from ablations import bundled, three_rows, written
 from thinkseg.data.shapes import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.storage.locks import LOCK, locked
@@ -21,6 +21,8 @@ from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.recipe import load_grpo_recipe
 from thinkseg.training.sft import train as sft
 from tinymodels import save_qwen2_5, tiny_tokenizer
+
+FRAME_WH = [56, 56]
 
 ONE_CATEGORY = {"name": "shapes", "limit": 2, "category_weights": dict.fromkeys(CATEGORIES, 0) | {"referring": 1}}
 
@@ -100,25 +102,37 @@ def test_ablate_folder_in_use_raises(tmp_path: Path) -> None:
         ablate(path, out)
 
 
-def shrunk(start: str) -> dict[str, Any]:
-    """Overrides of a table that ships: runs of two steps at most, and a model to match."""
-    small: dict[str, Any] = {"frame_wh": [56, 56], "closeup_wh": [56, 56], "precision": "fp32"}
-    stage = SFT["stages"][0] | {"steps": 2, "data": {"two_turns": 1.0}, "dataloader_num_workers": 0}
-    steps = {"steps": 2, "prompts_per_step": 1, "num_generations": 2, "max_new_tokens": 4, "log_rollouts_steps": 0}
+def test_paper_table_5_runs_on_revos_layout(tiny: str, tmp_path: Path) -> None:
+    layouts.revos(tmp_path)
+    shutil.copy(tmp_path / "meta_expressions_valid_.json", tmp_path / "meta_expressions_train_.json")
+    layouts.cot_set(tmp_path / "cot", FRAME_WH)
+    text = ablate(bundled("veason-training"), tmp_path / "out", overrides=[shrunk(tiny, tmp_path)])
+    titles = ["Qwen2.5-VL", "SFT", "CoT-SFT", "GRPO", "SFT", "CoT-SFT"]
+    assert [line.split()[0] for line in text.splitlines()[2:]] == titles
+    assert "referring (paper)  reasoning (paper)  referring J&F  reasoning J&F" in text
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 5
+    assert len((tmp_path / "out/rows/cot-sft-grpo/results.jsonl").read_text().splitlines()) == 4
+
+
+def shrunk(start: str, root: Path) -> dict[str, Any]:
+    """Overrides of a table of Veason-R1: one step per run, and a model to match."""
+    view = {"num_frames": 2, "frame_wh": FRAME_WH}
+    small = {**view, "precision": "fp32"}
+    step: dict[str, Any] = {"steps": 1, "gradient_checkpointing": False}
+    stage = {**step, "epochs": None, "gradient_accumulation_steps": 1, "dataloader_num_workers": 0}
+    rollouts = {"prompts_per_step": 1, "num_generations": 2, "max_new_tokens": 4, "log_rollouts_steps": 0}
+    source = {"data": {"revos": {"root": str(root)}}, "tracker": "flow"}
     return {
+        **view,
         "init_policy": start,
-        "data": {"limit": 1},
-        "overrides": {"sft": small | {"model": {"create": None}, "stages": [stage]}, "grpo": small | steps},
+        "tracker": "flow",
+        "max_new_tokens": 4,
+        "data": {"root": str(root)},
+        "overrides": {
+            "sft": {**small, "cot_set": str(root / "cot"), "stages": {"sft": stage}},
+            "grpo": {**small, **step, **rollouts, **source},
+        },
     }
-
-
-def test_ablate_compares_numbers_of_frames(tiny: str, tmp_path: Path) -> None:
-    text = ablate(bundled("shapes-revseg-frames"), tmp_path / "out", overrides=[shrunk(tiny)])
-    assert [line.split()[0] for line in text.splitlines()[2:]] == ["4", "3", "4", "5"]
-    recipes = [json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").glob("*/recipe.json")]
-    shown = sorted((("steps" in recipe), recipe["num_frames"]) for recipe in recipes)
-    # What all begin with, in two trainings, is shown four.
-    assert shown == [(False, 4), (False, 4), (True, 3), (True, 4), (True, 5)]
 
 
 @pytest.mark.parametrize(

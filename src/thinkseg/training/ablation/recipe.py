@@ -98,6 +98,7 @@ class Ablation(Settings):
     metrics: first columns of measured values, "GROUP/METRIC" of scores.json; the last one is compared with the first
         row (default: `training.ablation.table.HEADLINES`).
     init_policy: see `Variant`. chain, tracker: to score them. batch_size: expressions that are answered together.
+    max_new_tokens: per reply (default: the policy's own).
     num_frames, frame_wh, closeup_wh, prompts: shown to a policy, see `training.recipes.RunRecipe` (default: its own).
     overrides: fields of all recipes of a method, which replace those of the variants.
     """
@@ -111,6 +112,7 @@ class Ablation(Settings):
     chain: ChainName = "veason"
     tracker: str = "flow"
     batch_size: Count = 32
+    max_new_tokens: Count | None = None
     num_frames: Count | None = None
     frame_wh: SizeWh | None = None
     closeup_wh: SizeWh | None = None

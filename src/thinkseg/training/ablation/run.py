@@ -84,10 +84,11 @@ def _scored(ablation: Ablation, row: Variant, policy_name: str, out: Path) -> Sc
     from thinkseg import models
     from thinkseg.evaluation.evaluate import Method, evaluate
 
-    policy, tracker = models.load_policy(policy_name), models.load_tracker(ablation.tracker)
+    settings = {"max_new_tokens": ablation.max_new_tokens} if ablation.max_new_tokens else {}
+    policy, tracker = models.load_policy(policy_name, **settings), models.load_tracker(ablation.tracker)
     view = _view(ablation, row, policy.view)
     method = Method(row.chain or ablation.chain, policy, tracker, view, ablation.batch_size)
-    metrics = evaluate(ablation.data.open(), method, out)["metrics"]
+    metrics = evaluate(ablation.data.open(), method, out, settings=settings)["metrics"]
     return {f"{group}/{name}": Estimate(**one) for group, ones in metrics.items() for name, one in ones.items()}
 
 
