@@ -44,7 +44,7 @@ def test_merged_unknown_name_raises() -> None:
 def test_read_yaml_overrides_have_effect_one_after_another(tmp_path: Path) -> None:
     file = tmp_path / "file.yaml"
     file.write_text(yaml.safe_dump(STAGE))
-    assert read_yaml(Stage, file, {"steps": None, "data": {"cot": 1.0, "traces": None}}, {"epochs": 2.0}).epochs == 2
+    assert read_yaml(Stage, file, {"steps": None}, {"epochs": 2.0}).epochs == 2
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_assigned_text_becomes_overrides(text: str, overrides: Any) -> None:
     assert assigned(text) == overrides
 
 
-@pytest.mark.parametrize("text", ["a", "=1", "a..b=1", ".a=1"])
+@pytest.mark.parametrize("text", ["a", "=1", "a..b=1", ".a=1", "a." * 30 + "b=1"])
 def test_assigned_other_text_raises(text: str) -> None:
-    with pytest.raises(SettingsError, match=f"--set: '{text}' is not FIELD=VALUE"):
+    with pytest.raises(SettingsError, match=r"--set: '.+' is not FIELD=VALUE"):
         assigned(text)
 
 

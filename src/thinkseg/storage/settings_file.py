@@ -25,6 +25,9 @@ class Settings(BaseModel):
 
 AnySettings = TypeVar("AnySettings")
 
+MAX_DEPTH = 20
+"""Keys in the name of a field to override."""
+
 
 def read_yaml(kind: type[AnySettings], path: str | Path, *overrides: Mapping[str, Any]) -> AnySettings:
     """Reads a YAML file into a model or a dataclass. overrides: merged into it one after another, see `merged`.
@@ -52,12 +55,14 @@ def read_content(path: str | Path, *overrides: Mapping[str, Any]) -> Any:
 def assigned(assignment: str) -> dict[str, Any]:
     """Converts a text such as "stages.sft.steps=4" to overrides. Raises SettingsError for one of another form."""
     field, equals, text = assignment.partition("=")
-    if not equals or not all(field.split(".")):
-        raise SettingsError(f"--set: {assignment!r} is not FIELD=VALUE; give e.g. stages.sft.steps=4")
-    value = parse_yaml(text, f"--set {field}")
-    for key in reversed(field.split(".")):
-        value = {key: value}
-    return dict(value)
+    keys = field.split(".")
+    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
+        shown = reprlib.repr(assignment)
+        raise SettingsError(f"--set: {shown} is not FIELD=VALUE; give e.g. stages.sft.steps=4")
+    overrides: dict[str, Any] = {keys[-1]: parse_yaml(text, f"--set {field}")}
+    for key in reversed(keys[:-1]):
+        overrides = {key: overrides}
+    return overrides
 
 
 def merged(content: Any, overrides: Any) -> Any:

@@ -228,13 +228,16 @@ class DataSource(Settings):
             raise ValueError("`fps` is for frames without times, and those of shapes have times; drop it")
         return self
 
-    def open(self, **options: Any) -> Benchmark:
-        """Opens the benchmark, or the part of it that is selected. options: of the loader of shapes.
+    def open(self) -> Benchmark:
+        """Opens the benchmark, or the part of it that is selected.
 
         Raises DatasetError, and SettingsError for a selection of other data.
         """
-        benchmark = open_benchmark(self.name, self.root, self.split or None, fps=self.fps, **options)
+        benchmark = open_benchmark(self.name, self.root, self.split or None, fps=self.fps, **self._loader_options())
         return select(benchmark, self.select) if self.select else benchmark
+
+    def _loader_options(self) -> Mapping[str, Any]:
+        return {}
 
 
 class RunRecipe(Settings):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr
 
 from thinkseg.data import check_not_empty
 from thinkseg.data.benchmarks.base import Benchmark
@@ -52,7 +53,9 @@ def _check_scorable(benchmark: Benchmark, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             closest = ", ".join(get_close_matches(name, known, CLOSEST, 0))
-            raise SettingsError(f"metrics: {benchmark.name} has no metric {name!r}; choose others, such as {closest}")
+            raise SettingsError(
+                f"metrics: {benchmark.name} has no metric {repr(name)}; choose others, such as {closest}"
+            )
 
 
 def _clock(ablation: Ablation, row: Variant, recipes: Sequence[AnyRecipe]) -> Clock:

@@ -79,16 +79,19 @@ class ScoredData(DataSource):
             raise ValueError("`limit`: the objects of a video are scored together; drop it")
         return self
 
-    def open(self, **options: Any) -> Benchmark:
+    def open(self) -> Benchmark:
         """Opens the part of the benchmark. Raises as `DataSource.open` does."""
-        if self.name == "shapes":
-            limit, weights = self.limit or SHAPES_LIMIT, dict(self.category_weights)
-            return super().open(start=self.clip_offset, limit=limit, category_weights=weights)
         benchmark = super().open()
         keys = [expression.key for expression in benchmark.expressions]
         if not self.limit or self.limit >= len(keys):
             return benchmark
         return restricted(benchmark, {keys[i * len(keys) // self.limit] for i in range(self.limit)})
+
+    def _loader_options(self) -> Mapping[str, Any]:
+        if self.name != "shapes":
+            return {}
+        limit = self.limit or SHAPES_LIMIT
+        return {"start": self.clip_offset, "limit": limit, "category_weights": dict(self.category_weights)}
 
 
 class Ablation(Settings):
