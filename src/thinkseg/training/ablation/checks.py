@@ -18,6 +18,7 @@ from thinkseg.training.ablation.recipe import Ablation, AnyRecipe, Variant, reci
 from thinkseg.training.ablation.table import headlines
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
+from thinkseg.training.trainer import run_view
 from thinkseg.types import Clock
 
 CLOSEST = 5
@@ -60,9 +61,7 @@ def _check_scorable(benchmark: Benchmark, names: Sequence[str]) -> None:
 
 def _clock(ablation: Ablation, row: Variant, recipes: Sequence[AnyRecipe]) -> Clock:
     """Returns the labels of frames that the policies of a row are trained with and scored with."""
-    creates = recipes and recipes[0].model.create
-    trained = "auto" if creates else clock_of(ablation.initial(row))
-    return recipes[0].label_unit or "seconds" if recipes and trained == "auto" else trained
+    return run_view(recipes[0]).label_unit if recipes else clock_of(ablation.initial(row))
 
 
 def _data_of(recipe: AnyRecipe) -> str:
