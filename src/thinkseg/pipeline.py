@@ -248,9 +248,15 @@ def changed_view(
     prompts: Prompts | None = None,
 ) -> View:
     """Returns a view with the values that are given. A size of the frames is also that of `overview`."""
-    changes = {"num_frames": num_frames, "frame_wh": frame_wh, "closeup_wh": closeup_wh}
-    given = {name: value for name, value in (changes | {"label_unit": label_unit, "prompts": prompts}).items() if value}
-    return replace(view, **given, **({"overview_wh": None} if frame_wh else {}))
+    return replace(
+        view,
+        num_frames=num_frames or view.num_frames,
+        frame_wh=frame_wh or view.frame_wh,
+        overview_wh=None if frame_wh else view.overview_wh,
+        closeup_wh=closeup_wh or view.closeup_wh,
+        label_unit=label_unit or view.label_unit,
+        prompts=prompts or view.prompts,
+    )
 
 
 def check_view(view: View) -> None:

@@ -84,7 +84,7 @@ def _scored(ablation: Ablation, row: Variant, policy_name: str, out: Path) -> Sc
     from thinkseg import models
     from thinkseg.evaluation.evaluate import Method, evaluate
 
-    settings = {"max_new_tokens": ablation.max_new_tokens} if ablation.max_new_tokens else {}
+    settings: dict[str, Any] = {"max_new_tokens": ablation.max_new_tokens} if ablation.max_new_tokens else {}
     policy, tracker = models.load_policy(policy_name, **settings), models.load_tracker(ablation.tracker)
     view = _view(ablation, row, policy.view)
     method = Method(row.chain or ablation.chain, policy, tracker, view, ablation.batch_size)
