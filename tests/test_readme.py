@@ -30,7 +30,12 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [line[2:] for block in blocks(README, "console") for line in block.splitlines() if line.startswith("$ ")]
+def commands(text: str) -> list[str]:
+    return [line[2:] for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+COMMANDS = commands(README)
+REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -43,8 +48,8 @@ def frames():
     return np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_in_the_readme_exist(command):
+@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE)])
+def test_commands_of_readme_and_reproduction_exist(command):
     program, *arguments = shlex.split(command)
     if program == "make":
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -59,8 +64,9 @@ def test_every_command_is_in_the_readme():
         assert any(name[1 : 1 + len(words)] == words for name in named), words
 
 
-def test_recipes_in_the_readme_exist():
-    recipes = set(re.findall(r"recipes/[\w./-]+", README))
+@pytest.mark.parametrize("page", [README, REPRODUCE], ids=["README.md", "reproduce.md"])
+def test_recipes_in_a_page_exist(page):
+    recipes = set(re.findall(r"recipes/[\w./-]+\w", page))
     assert recipes
     for recipe in recipes:
         assert (ROOT / recipe).is_file(), recipe
