@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from thinkseg import models
 from thinkseg.chains import revseg, veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import batched, resolve_view, run_chains, segment, segment_sample, segment_samples
+from thinkseg.pipeline import batched, changed_view, resolve_view, run_chains, segment, segment_sample, segment_samples
 from thinkseg.prompts import Prompts, VeasonPrompts
 from thinkseg.types import Answer, Reply, Turn, VideoSample, View
 
@@ -365,3 +366,10 @@ def test_run_chains_repairs_both_turns(film):
 def test_segment_unknown_reading_raises(film):
     with pytest.raises(SettingsError, match="reading: 'loose' is not valid; give one of strict, repair"):
         segment(film(), "it", reading="loose")
+
+
+def test_changed_view_size_of_frames_is_that_of_the_overview() -> None:
+    view = View(4, (56, 56), overview_wh=(28, 28), closeup_wh=(112, 112))
+    assert changed_view(view) == view
+    assert changed_view(view, num_frames=2, closeup_wh=(84, 84)) == replace(view, num_frames=2, closeup_wh=(84, 84))
+    assert changed_view(view, frame_wh=(84, 56)) == replace(view, frame_wh=(84, 56), overview_wh=None)

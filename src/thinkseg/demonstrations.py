@@ -53,8 +53,10 @@ def reply(sample: CotSample, shown: Shown) -> str:
 def open_cot_set(root: str, view: View, any_coordinates: bool = False) -> CotSet:
     """Reads the CoT set in a folder for a view. any_coordinates: accept the set's coordinates, whatever the view's.
 
-    Raises DatasetError if the set is invalid, SettingsError if it does not fit the view.
+    Raises DatasetError if the set is invalid, SettingsError if there is none, or if it does not fit the view.
     """
+    if not Path(root).is_dir():
+        raise SettingsError(f"{root}: no such folder; make a set with thinkseg annotate, or set cot_set")
     cot = read_cot_set(Path(root))
     check_fits(cot, replace(view, coordinates=cot.view.coordinates) if any_coordinates else view)
     return cot

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from thinkseg.demonstrations import dialogue
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.models.policies.qwen.checkpoint import load_view
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.prompts import BUILT_IN
 from thinkseg.storage.fingerprint import first_change
 from thinkseg.training import memory_plan
 from thinkseg.training.recipes import ModelRecipe
@@ -148,7 +150,7 @@ def test_train_veason_recipes_with_tiny_model(root: Path, qwen2_5: Path, tmp_pat
         frame_wh=VIEW.frame_wh,
         cot_set=str(root),
     )
-    assert load_view(train(recipe, tmp_path)) == VIEW
+    assert load_view(train(recipe, tmp_path)) == replace(VIEW, label_unit="seconds", prompts=BUILT_IN)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from thinkseg.console import Meter, Progress
 from thinkseg.evaluation.aggregation import Estimate
 from thinkseg.pipeline import changed_view
 from thinkseg.storage import outputs
@@ -88,7 +89,10 @@ def _scored(ablation: Ablation, row: Variant, policy_name: str, out: Path) -> Sc
     policy, tracker = models.load_policy(policy_name, **settings), models.load_tracker(ablation.tracker)
     view = _view(ablation, row, policy.view)
     method = Method(row.chain or ablation.chain, policy, tracker, view, ablation.batch_size)
-    metrics = evaluate(ablation.data.open(), method, out, settings=settings)["metrics"]
+    benchmark = ablation.data.open()
+    with Progress() as progress:
+        meter = Meter(progress, len(benchmark.expressions), "scoring")
+        metrics = evaluate(benchmark, method, out, settings=settings, on_row=meter)["metrics"]
     return {f"{group}/{name}": Estimate(**one) for group, ones in metrics.items() for name, one in ones.items()}
 
 
