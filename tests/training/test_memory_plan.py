@@ -315,6 +315,16 @@ def test_command_with_configuration_only_prints_report(
     assert err == ""
 
 
+def test_command_set_overrides_the_recipe(qwen2_5: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ["--set", "model.train_vision=false", "--set", "model.lora={rank: 2, alpha: 4}"]
+    assert app.main(["train", "plan", str(RECIPES / "veason-3b.yaml"), "--model", str(qwen2_5), *changes]) == 0
+    rows = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert (rows["vision"][-1], rows["LoRA adapter"][2:]) == (
+        "-",
+        ["-", f"{2 * model_stats(qwen2_5).lora_width / 1e6:.2f}", "M"],
+    )
+
+
 @pytest.mark.parametrize(
     ("part", "field", "value", "message"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from thinkseg import console
 from thinkseg.models import resolve_model
@@ -80,12 +81,16 @@ class MemoryPlan:
 # ---- plans of a recipe
 
 
-def load(path: str | Path, model: str | None = None) -> AnyRecipe:
-    """Reads a recipe for `sft` or `grpo`. model: folder or hub name (default: the recipe's). Raises SettingsError."""
+def load(path: str | Path, model: str | None = None, *overrides: Mapping[str, Any]) -> AnyRecipe:
+    """Reads a recipe for `sft` or `grpo`, with some of its fields overridden. Raises SettingsError.
+
+    model: folder or hub name (default: the recipe's).
+    """
     content = read_content(path)
-    changes = {"model": {"name": model, "create": None}} if model else {}
+    if model:
+        overrides = (*overrides, {"model": {"name": model, "create": None}})
     is_sft = isinstance(content, Mapping) and "stages" in content
-    return load_recipe(path, changes) if is_sft else load_grpo_recipe(path, changes)
+    return load_recipe(path, *overrides) if is_sft else load_grpo_recipe(path, *overrides)
 
 
 def stats_of(source: ModelRecipe) -> ModelStats:

@@ -54,14 +54,16 @@ def grpo(config: GrpoConfig, out: options.Out, changes: options.Assignments = No
 def plan(
     recipe: Annotated[Path, argument(path, "RECIPE", "e.g. recipes/veason-3b.yaml")],
     model: Annotated[str | None, option(text, "NAME", "folder or hub name in place of the recipe's model")] = None,
+    changes: options.Assignments = None,
 ) -> int:
     """Prints parameters and memory of a recipe for `sft` or `grpo`, and the memory per device on several devices.
 
     It loads no weights: the model's config.json is enough.
     """
+    from thinkseg.storage.settings_file import assigned
     from thinkseg.training import memory_plan
 
-    loaded = memory_plan.load(recipe, model)
+    loaded = memory_plan.load(recipe, model, *map(assigned, changes or ()))
     stats = memory_plan.stats_of(loaded.model)
     print(memory_plan.report(stats, memory_plan.plan(loaded, stats)))
     return 0
