@@ -192,7 +192,7 @@ def test_evaluate_folder_of_earlier_version_gets_fingerprints(run, tmp_path, cap
     assert run("folder") == scores
     assert "did not record the models, prompts and data" in capsys.readouterr().err
     assert run("folder") == scores
-    assert capsys.readouterr().err == ""
+    assert "did not record" not in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["fingerprints"] == expected
     edit_query(tmp_path / "root")
     with pytest.raises(SettingsError, match="query of"):
