@@ -25,9 +25,11 @@ def evaluated(root, tmp_path, monkeypatch, box_tracker):
     monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
 
     def evaluated(name, replies, *options):
-        policy = ScriptedPolicy(replies, view=View(num_frames=3, frame_wh=(10, 8), label_unit="index"))
+        policy = ScriptedPolicy(replies, view=View(num_frames=3, frame_wh=(10, 8)))
         monkeypatch.setattr("thinkseg.models.load_policy", lambda name, **settings: policy)
-        return app.main(["evaluate", "revos", "--root", str(root), "--out", str(tmp_path / name), *options])
+        return app.main(
+            ["evaluate", "revos", "--root", str(root), "--fps", "1", "--out", str(tmp_path / name), *options]
+        )
 
     return evaluated
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.pipeline import run_chains, segment_samples
+from thinkseg.prompts import BUILT_IN
 from thinkseg.types import Answer, Chain, Reply, Turn, VideoSample, View
 from tinymodels import VIEW, asked, picture
 
@@ -56,7 +58,7 @@ def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
 
 def test_policy_has_traits_of_its_checkpoint(qwen2_5: Path, qwen3: Path) -> None:
     one, other = policy(qwen2_5), policy(qwen3)
-    assert (one.coordinates, one.size_multiple, one.view) == ("pixels", 28, VIEW)
+    assert (one.coordinates, one.size_multiple, one.view) == ("pixels", 28, replace(VIEW, prompts=BUILT_IN))
     assert (other.coordinates, other.size_multiple, other.view.frame_wh) == ("normalized_1000", 32, (64, 64))
     assert one.name == str(qwen2_5)
 
