@@ -207,7 +207,7 @@ def test_kits_of_trainers_get_consistency_from_the_server(rewards: Any, serving:
         ({"labels": ["0.1", "0.1", "0.2", "0.3"]}, "status 422: body: Value error, "),
         ({"source_wh": [9, 9]}, "status 422: source_wh: the video of 'train-000000/0' is 224x224"),
         ({"frame_wh": [0, 9]}, "status 422: frame_wh.0: Input should be greater than or equal to 1"),
-        ({"chain": "mine"}, "status 422: body: Value error, unknown chain 'mine'"),
+        ({"chain": "mine"}, "status 422: chain: Input should be 'veason' or 'revseg'"),
         ({"id": 7}, "status 422: id: Input should be a valid string"),
     ],
 )

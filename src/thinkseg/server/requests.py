@@ -7,12 +7,12 @@ are known and parsing needs no pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from thinkseg.chains import get_chain
+from thinkseg.chains import CHAINS
 from thinkseg.chains.frames import select_frames
 from thinkseg.errors import ModelError, ThinkSegError
 from thinkseg.models.policies.scripted import ScriptedPolicy
@@ -48,7 +48,7 @@ class ScoreRequest(BaseModel):
 
     dataset: Name
     id: Name
-    chain: Name
+    chain: Literal["veason", "revseg"]
     indices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MAX_FRAMES)]
     labels: Annotated[list[str], Field(max_length=MAX_FRAMES)]
     frame_wh: Size
@@ -60,7 +60,6 @@ class ScoreRequest(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            get_chain(self.chain)
             checked_weights(self.weights)
             shown = select_frames(self.video, self.view, self.indices)
         except ThinkSegError as error:
@@ -121,7 +120,7 @@ def outcome_of(asked: ScoreRequest) -> Outcome:
 
     Raises RequestError if the dialogue has more turns than there are replies.
     """
-    chain: Callable[..., Chain] = get_chain(asked.chain)
+    chain: Callable[..., Chain] = CHAINS[asked.chain]
     dialogue = chain(VideoSample(asked.id, asked.video, query="the query"), asked.view, indices=asked.indices)
     try:
         (outcome,) = run_chains([dialogue], ScriptedPolicy(asked.replies, view=asked.view))
