@@ -1,5 +1,6 @@
 """The reward service over HTTP, asked by the kits: equal to rewards in process, and never a score for a failure."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -26,12 +27,12 @@ from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.ops.masks import from_stacks
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import score_group
+from thinkseg.rewards.groups import RolloutScore, frames_shown, score_group
 from thinkseg.server.app import MAX_BODY_BYTES, create_app
-from thinkseg.server.questions import Questions, read_specs
-from thinkseg.server.scoring import RewardService
+from thinkseg.server.questions import LoadedPrompt, Questions, read_specs
+from thinkseg.server.scoring import RewardService, _Group
 from thinkseg.server.serve import bind, read_token, url_of
-from thinkseg.types import Frames, Masklets, Tracker, View
+from thinkseg.types import Frames, Masklets, Outcome, Tracker, View
 from tinytrackers import save_sam2
 
 TOKEN = "0123456789abcdef"
@@ -146,11 +147,15 @@ def test_scores_of_concurrent_requests_equal_those_in_process(client: Any, servi
 def in_process(
     chain: str, prompt: Prompt, all_replies: list[list[str]], tracker: Tracker
 ) -> list[tuple[float, Mapping[str, float | None]]]:
-    outcomes = [
+    outcomes = outcomes_of(chain, prompt, all_replies)
+    return [(one.total, one.terms) for one in score_group(prompt, outcomes, WEIGHTS, tracker)]
+
+
+def outcomes_of(chain: str, prompt: Prompt, all_replies: list[list[str]]) -> list[Outcome]:
+    return [
         run_chains([CHAINS[chain](prompt.sample, VIEW, prompt.frame_indices)], ScriptedPolicy(replies))[0]  # type: ignore[call-arg]
         for replies in all_replies
     ]
-    return [(one.total, one.terms) for one in score_group(prompt, outcomes, WEIGHTS, tracker)]
 
 
 def test_sam2_scores_of_single_requests_share_features_and_equal_those_in_process(
@@ -170,6 +175,39 @@ def test_sam2_scores_of_single_requests_share_features_and_equal_those_in_proces
     without_cache = Sam2Tracker(tracker.model, feature_cache_bytes=0)
     expected = [in_process("veason", prompt, replies, without_cache) for prompt, _, replies in made]
     assert [list(scores) for scores in zip(*turns, strict=True)] == expected
+
+
+def test_replies_that_arrive_while_all_threads_work_are_tracked_together() -> None:
+    made, tracker = questions("veason", 2), GatedTracker()
+    pool, free = ThreadPoolExecutor(1), asyncio.Semaphore(1)
+
+    def group(prompt: Prompt) -> _Group:
+        return _Group(lambda: LoadedPrompt(prompt, frames_shown(prompt)), WEIGHTS, tracker, pool, free)
+
+    async def scores() -> list[RolloutScore]:
+        (busy, other), tasks = [group(prompt) for prompt, _, _ in made], []
+        for one, number, reply in ((busy, 0, 0), (other, 1, 0), (other, 1, 1)):
+            tasks.append(asyncio.create_task(one.score(outcomes_of("veason", *made[number][::2])[reply])))
+            await asyncio.sleep(0.01)
+        tracker.gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert all(score.total for score in asyncio.run(scores()))
+    assert tracker.num_calls == 2
+
+
+class GatedTracker(ShiftingTracker):
+    """Waits in each call for its gate."""
+
+    independent = True
+
+    def __init__(self) -> None:
+        self.gate, self.num_calls = threading.Event(), 0
+
+    def track(self, video: Frames, keyframe: int, boxes: np.ndarray, progress: Any = None) -> Masklets:
+        self.num_calls += 1
+        self.gate.wait(20)
+        return super().track(video, keyframe, boxes)
 
 
 def test_kits_of_trainers_get_consistency_from_the_server(rewards: Any, serving: Any) -> None:

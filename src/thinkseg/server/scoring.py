@@ -22,6 +22,9 @@ MAX_WAITING = 2_048
 """Requests in the service at a time: two steps of 128 prompts with 8 rollouts."""
 
 
+_Waiting = tuple[Outcome, "asyncio.Future[RolloutScore]"]
+
+
 class RewardService:
     """The rewards of requests.
 
@@ -33,6 +36,7 @@ class RewardService:
         self.questions = questions
         self.tracker = tracker
         self._pool = ThreadPoolExecutor(workers, "score")
+        self._free = asyncio.Semaphore(workers)
         self._max_prompts = max_prompts
         self._groups: dict[Hashable, _Group] = {}
         self._loading = threading.Lock()
@@ -68,7 +72,7 @@ class RewardService:
     def _group(self, asked: ScoreRequest, load: Callable[[], LoadedPrompt]) -> _Group:
         """Returns the group of a request's prompt; a new one takes the place of the one unused for longest."""
         key = asked.dataset, asked.id, tuple(asked.indices), tuple(asked.source_wh), tuple(asked.weights.items())
-        group = self._groups.pop(key, None) or _Group(load, asked.weights, self.tracker, self._pool)
+        group = self._groups.pop(key, None) or _Group(load, asked.weights, self.tracker, self._pool, self._free)
         for oldest in list(self._groups)[: len(self._groups) + 1 - self._max_prompts]:
             del self._groups[oldest]
         self._groups[key] = group
@@ -76,20 +80,26 @@ class RewardService:
 
 
 class _Group:
-    """The replies to one prompt: those that wait are scored together while later ones arrive.
+    """The replies to one prompt: those that wait when a thread is free are scored together.
 
-    load: reads the prompt, on the first use. pool: scores, for one call of the group at a time.
+    load: reads the prompt, on the first use. pool: scores, for one call of the group at a time. free: its free threads.
     """
 
     def __init__(
-        self, load: Callable[[], LoadedPrompt], weights: Mapping[str, float], tracker: Tracker, pool: Executor
+        self,
+        load: Callable[[], LoadedPrompt],
+        weights: Mapping[str, float],
+        tracker: Tracker,
+        pool: Executor,
+        free: asyncio.Semaphore,
     ) -> None:
         self._load = load
         self._weights = weights
         self._tracker = tracker
         self._pool = pool
+        self._free = free
         self._loaded: LoadedPrompt | None = None
-        self._waiting: list[tuple[Outcome, asyncio.Future[RolloutScore]]] = []
+        self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
     async def score(self, outcome: Outcome) -> RolloutScore:
@@ -102,17 +112,21 @@ class _Group:
 
     async def _score_waiting(self) -> None:
         while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            outcomes, futures = zip(*waiting, strict=True)
-            try:
-                scores = await asyncio.get_running_loop().run_in_executor(self._pool, self._scores, outcomes)
-            except Exception as error:
-                for future in futures:
-                    future.set_exception(error)
-            else:
-                for future, score in zip(futures, scores, strict=True):
-                    future.set_result(score)
+            async with self._free:
+                waiting, self._waiting = self._waiting, []
+                await self._score_together(waiting)
         self._task = None
+
+    async def _score_together(self, waiting: Sequence[_Waiting]) -> None:
+        outcomes, futures = zip(*waiting, strict=True)
+        try:
+            scores = await asyncio.get_running_loop().run_in_executor(self._pool, self._scores, outcomes)
+        except Exception as error:
+            for future in futures:
+                future.set_exception(error)
+        else:
+            for future, score in zip(futures, scores, strict=True):
+                future.set_result(score)
 
     def _scores(self, outcomes: Sequence[Outcome]) -> list[RolloutScore]:
         self._loaded = loaded = self._loaded or self._load()
