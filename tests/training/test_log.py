@@ -27,7 +27,6 @@ def test_json_lines_logged_step_writes_and_prints_record(tmp_path: Path, capsys:
 def test_json_lines_printed_line_ends_with_the_time_left(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     log = JsonLines(tmp_path, "see")
     log.on_train_begin(None, step(0), None)
-    log.on_log(None, step(0), None, logs={})
     monkeypatch.setattr("time.monotonic", lambda: log.started + 60)
     log.on_log(None, step(20), None, logs={"loss": 1.0})
     assert capsys.readouterr().out.endswith("loss 1.0, 4 min left\n")

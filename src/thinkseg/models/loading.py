@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.devices import resolve_device
-from thinkseg.models.hub import model_folder, quiet_libraries
+from thinkseg.models.hub import model_folder, quiet_libraries, without_progress_bars
 from thinkseg.models.model_files import limited_size, read_config, reading, stored_numbers, weight_files
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _read_weights(name: str | Path, model_class: Any, config: PreTrainedConfig, 
     import torch
 
     folder = model_folder(name)
-    with reading(name, "load its weights"), quiet_libraries():
+    with reading(name, "load its weights"), quiet_libraries(), without_progress_bars():
         with limited_size(name, stored_numbers(weight_files(folder))), torch.device("meta"):
             model_class(copy.deepcopy(config))
         model, report = model_class.from_pretrained(

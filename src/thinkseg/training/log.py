@@ -30,6 +30,9 @@ class JsonLines(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.started = time.monotonic()
         self._time_left = TimeLeft(state.max_steps)
+        self._time_left(
+            state.global_step
+        )  # steps before the first line in the log count, those of an earlier run do not
         lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
         with replacing(self.path) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines if self._is_kept(line, state.global_step)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
@@ -38,26 +38,23 @@ def one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _readable(read: Callable[[str], object]) -> AfterValidator:
+    """Accepts what `read` does not raise a SettingsError for."""
+
+    def check(value: str) -> str:
+        try:
+            read(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(check)
+
+
 def _check_category_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
     if not any((CATEGORY_WEIGHTS | dict(weights)).values()):
         raise ValueError("must leave at least one category with a weight above 0")
     return weights
-
-
-def _check_chain(name: str) -> str:
-    try:
-        get_chain(name)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-def _check_prompts(path: str) -> str:
-    try:
-        read_prompts(path)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return path
 
 
 def _check_installed(package: str) -> str:
@@ -86,8 +83,8 @@ Rate = Annotated[float, Field(gt=0, le=MAX_NUMBER)]
 Weight = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
 Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 
-ChainName = Annotated[str, AfterValidator(_check_chain)]
-PromptsPath = Annotated[str, AfterValidator(_check_prompts)]
+ChainName = Annotated[str, _readable(get_chain)]
+PromptsPath = Annotated[str, _readable(read_prompts)]
 FolderName = Annotated[str, Field(pattern=r"^[\w-]+$")]
 Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 SizeWh = Annotated[tuple[Side, Side], FROM_LIST]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from thinkseg.errors import ModelError, SettingsError
-from thinkseg.models.hub import model_folder
+from thinkseg.models.hub import model_folder, without_progress_bars
 from thinkseg.models.loading import Precision, load_checkpoint, model_type_of
 from thinkseg.models.model_files import check_finite, read_object, reading
 from thinkseg.models.policies.qwen.chat_template import CHAT_TEMPLATE, END_OF_TURN, IMAGE_PAD
@@ -233,7 +233,8 @@ def save(model: PreTrainedModel, encoder: Encoder, folder: Path, view: View) -> 
     It names the stock classes, and has the video preprocessor that stock `AutoProcessor` needs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    with without_progress_bars():
+        model.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
     encoder.image_processor.save_pretrained(folder)
     model_type = model.config.model_type
