@@ -47,6 +47,21 @@ def test_compare_uses_expressions_of_both(run):
     ]
 
 
+def test_compare_lists_settings_that_differ(run):
+    one = {
+        "policy": "p",
+        "reading": "repair",
+        "view": {"num_frames": 4},
+        "fingerprints": {"policy": {"config.json": "1"}},
+    }
+    other = {"policy": "p", "reading": "strict", "view": {"num_frames": 8}, "fingerprints": {}}
+    found = compare(run("a", [row("x/0", 0.5)], **one), run("b", [row("x/0", 0.5)], **other))
+    assert format_comparison(found, most=0).splitlines()[1:3] == [
+        "reading: 'repair' in the first, 'strict' in the second",
+        "num_frames: 4 in the first, 8 in the second",
+    ]
+
+
 def test_compare_with_itself_returns_0(run):
     folder = run("a", [row("x/0", 0.5), row("y/0", 0.7)])
     found = compare(folder, folder)

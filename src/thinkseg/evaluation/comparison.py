@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thinkseg.errors import SettingsError, one_line
 from thinkseg.evaluation.aggregation import Estimate, difference, expression_rows
@@ -24,6 +26,7 @@ class Comparison:
 
     before, after: their rows, in the same order. unshared: how many further expressions each run answered.
     metrics: by group and name, second run minus first, in percentage points. protocol: its rules.
+    settings: those that differ, by name, of the first run and of the second.
     """
 
     before: list[Row]
@@ -31,6 +34,7 @@ class Comparison:
     unshared: tuple[int, int]
     metrics: dict[str, dict[str, Estimate]]
     protocol: str
+    settings: dict[str, tuple[Any, Any]]
 
 
 def compare(first: str | Path, second: str | Path, corrected: bool = False) -> Comparison:
@@ -39,7 +43,7 @@ def compare(first: str | Path, second: str | Path, corrected: bool = False) -> C
     corrected: without the quirks of ViCaS' evaluator.
     """
     first, second = Path(first), Path(second)
-    benchmark = _common_benchmark(first, second)
+    settings = _settings(first, second)
     before, after = read_results(first), read_results(second)
     shared = [name for name in before if name in after]
     if not shared:
@@ -48,11 +52,11 @@ def compare(first: str | Path, second: str | Path, corrected: bool = False) -> C
     if others := [name for name in shared if before[name]["video"] != after[name]["video"]]:
         raise SettingsError(f"{first} and {second}: {others[0]} has different videos; compare runs on the same data")
     _check_data(first, second, *rows)
-    protocol = protocol_of(benchmark, rows[0], corrected)
+    protocol = protocol_of(str(settings[0].get("data")), rows[0], corrected)
     metrics = nested(difference(*rows, protocol.metrics))
     both = expression_rows(rows[0]), expression_rows(rows[1])
     unshared = tuple(len(expression_rows(run.values())) - len(both[0]) for run in (before, after))
-    return Comparison(*both, (unshared[0], unshared[1]), metrics, protocol.rules)
+    return Comparison(*both, (unshared[0], unshared[1]), metrics, protocol.rules, _differing(*settings))
 
 
 def format_comparison(comparison: Comparison, most: int) -> str:
@@ -62,6 +66,10 @@ def format_comparison(comparison: Comparison, most: int) -> str:
         lines[0] += (
             f"; {comparison.unshared[0]} only in the first, {comparison.unshared[1]} only in the second, skipped"
         )
+    lines += [
+        f"{name}: {one_line(repr(old))} in the first, {one_line(repr(new))} in the second"
+        for name, (old, new) in comparison.settings.items()
+    ]
     lines += [
         metrics_table(comparison.metrics),
         "second minus first, percentage points, with 95 % intervals over videos",
@@ -78,8 +86,8 @@ def format_comparison(comparison: Comparison, most: int) -> str:
     return "\n".join(lines)
 
 
-def _common_benchmark(first: Path, second: Path) -> str:
-    """Returns the benchmark of two runs. Raises SettingsError if they answered different expressions."""
+def _settings(first: Path, second: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the settings of two runs. Raises SettingsError if they answered different expressions."""
     for folder in (first, second):
         finish_interrupted(folder)
     before, after = read_settings(first), read_settings(second)
@@ -89,7 +97,14 @@ def _common_benchmark(first: Path, second: Path) -> str:
             raise SettingsError(
                 f"{first} and {second}: {key} differs, {one!r} and {other!r}; compare runs on the same data"
             )
-    return str(before.get("data"))
+    return before, after
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns the settings that two runs both have with other values. Fingerprints say less than the names."""
+    one, other = ({**settings, **settings.get("view", {})} for settings in (before, after))
+    names = [name for name in one if name in other and name not in ("view", "fingerprints")]
+    return {name: (one[name], other[name]) for name in names if one[name] != other[name]}
 
 
 def _check_data(first: Path, second: Path, before: list[Row], after: list[Row]) -> None:
