@@ -1,10 +1,10 @@
 import pytest
 
-from thinkseg.data.readers.frame_rates import FrameTimes, Rate, Rates, with_rate, write_rate
+from thinkseg.data.readers.frame_rates import GIVEN, FrameTimes, Rate, Rates, with_rate, write_rate
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.types import View
 
-UNTIMED, FIVE = FrameTimes(unknown="clip"), FrameTimes(frozenset({Rate(5.0, "--fps")}))
+UNTIMED, FIVE = FrameTimes(unknown="clip"), FrameTimes(frozenset({Rate(5.0, GIVEN)}))
 
 
 def view(label_unit):
@@ -26,7 +26,7 @@ def test_rates_at_takes_the_first_that_is_stated(tmp_path):
     write_rate(folder, 3.0)
     assert Rates().at(folder) == Rate(3.0, str(folder / "fps.json"))
     assert Rates(None, 6.0).at(folder) == Rate(6.0, "the data set")
-    assert Rates(5.0, 6.0).at(folder) == Rate(5.0, "--fps")
+    assert Rates(5.0, 6.0).at(folder) == Rate(5.0, GIVEN)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"fps": 0}', '{"fps": true}', '{"fps": "12"}', '{"fps": 1e99}', "12"])
@@ -58,8 +58,8 @@ def test_rates_timed_single_frame_is_at_zero(film):
     ("times", "wanted", "decided", "line"),
     [
         (FrameTimes(), "auto", "seconds", ""),
-        (FIVE, "auto", "seconds", "thinkseg: frames have no times: 5 frames per second, from --fps\n"),
-        (FIVE, "seconds", "seconds", "thinkseg: frames have no times: 5 frames per second, from --fps\n"),
+        (FIVE, "auto", "seconds", "thinkseg: frames have no times: 5 frames per second, from --fps or fps=\n"),
+        (FIVE, "seconds", "seconds", "thinkseg: frames have no times: 5 frames per second, from --fps or fps=\n"),
         (FIVE, "index", "index", ""),
         (UNTIMED, "index", "index", ""),
         (UNTIMED, "auto", "index", "thinkseg: clip: frames have no times: they are numbered; give --fps"),

@@ -26,6 +26,9 @@ from thinkseg.types import Clock, Frames, View
 
 RATE_FILE = "fps.json"
 
+GIVEN = "--fps or fps="
+"""The source of a rate that the caller states."""
+
 SLOWEST, FASTEST = 1e-8, 1e9
 """Frames per second that a video file can have."""
 
@@ -61,7 +64,7 @@ class Rates:
         folder: of their files; None for frames in memory. Raises DatasetFileError for an invalid fps.json.
         """
         if self.given is not None:
-            return Rate(self.given, "--fps")
+            return Rate(self.given, GIVEN)
         if self.nominal is not None:
             return Rate(self.nominal, "the data set")
         return None if folder is None else _stated(folder)
