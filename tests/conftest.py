@@ -73,6 +73,14 @@ class BoxTracker:
         return from_stacks(masks)
 
 
+@pytest.fixture(autouse=True)
+def _ordinary_scheduling() -> Iterator[None]:
+    """Undoes what the encoder SVT-AV1 does for root: its caller becomes a real-time thread, and starves all others."""
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_FIFO:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.fixture
 def box_tracker() -> BoxTracker:
     return BoxTracker()
