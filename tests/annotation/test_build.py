@@ -204,7 +204,7 @@ def test_annotate_notes_are_not_unreadable_questions(clips, tmp_path):
 
 
 class Slow(Script):
-    """Replies as soon as `concurrency` requests are in flight. most: largest number of requests in flight."""
+    """Replies to the latest of `concurrency` requests in flight. most: largest number of requests in flight."""
 
     concurrency = 3
 
@@ -212,20 +212,20 @@ class Slow(Script):
         super().__init__(good)
         self.waiting: list[tuple[Future, str]] = []
         self.most = 0
-        self.full = threading.Event()
 
     def submit(self, task, template):
         future: Future = Future()
         self.waiting.append((future, super().submit(task, template).result()))
         self.most = max(self.most, len(self.waiting))
         if len(self.waiting) == self.concurrency:
-            threading.Timer(0.05, self.answer).start()
+            self.answer(1)
+            threading.Timer(0.3, self.answer, [self.concurrency]).start()
         return future
 
-    def answer(self):
-        """Replies in reverse order."""
-        waiting, self.waiting = self.waiting, []
-        for future, reply in reversed(waiting):
+    def answer(self, count):
+        """Replies to the latest requests, up to `count`."""
+        for _ in range(min(count, len(self.waiting))):
+            future, reply = self.waiting.pop()
             future.set_result(reply)
 
 

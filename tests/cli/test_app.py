@@ -92,6 +92,8 @@ import os, signal, sys
 from thinkseg.cli import app
 from thinkseg.data.shapes import writer
 
+signal.signal(signal.{name}, signal.SIG_DFL)  # nohup ignores SIGHUP
+
 def write_dataset(folder, *args, **kwargs):
     (folder / "half").write_text("half")
     try:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from thinkseg.models.loading import model_type_of
 from thinkseg.models.trackers.flow.tracker import FlowTracker
 from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.pipeline import resolve_view, run_chains
+from thinkseg.prompts import BUILT_IN
 from tinymodels import VIEW
 from tinytrackers import save_sam2
 
@@ -17,7 +19,7 @@ from tinytrackers import save_sam2
 def test_load_policy_folder_has_its_view_and_sampling(qwen2_5: Path) -> None:
     policy = models.load_policy(str(qwen2_5), precision="fp32", device="cpu", temperature=0.5, max_new_tokens=7, seed=2)
     assert policy.name == str(qwen2_5)
-    assert policy.view == VIEW
+    assert policy.view == replace(VIEW, prompts=BUILT_IN)
     assert (policy.sampling.temperature, policy.sampling.max_new_tokens, policy.sampling.seed) == (0.5, 7, 2)
 
 
