@@ -19,6 +19,7 @@ if [ -z "${SHAPES:-}" ]; then
 else
     OUT=${OUT:-runs/shapes-revseg} BASE=shapes-revseg
     TRACKER=flow VIEW="--frames 4 --frame-size 112x112 --closeup-size 224x224" TESTS=shapes
+    CLIPS=${CLIPS:-40} # each of their targets is tracked
     shapes_data
     DATA=$OUT/data TRAIN=revos=train
     GRPO="num_frames=4 frame_wh=[112,112] closeup_wh=[224,224] precision=auto data.refytvos=null data.mevis=null
