@@ -18,7 +18,7 @@ fields() {
 
 # Writes clips to train on and to score, in the layout of ReVOS.
 shapes_data() {
-    CLIPS=${CLIPS:-200} LIMIT=${LIMIT:-60}
+    CLIPS=${CLIPS:-100} LIMIT=${LIMIT:-40}
     shapes_tree train --start 90000000 --count "$CLIPS" --questions 3
     shapes_tree val --count "$LIMIT"
 }

@@ -24,7 +24,7 @@ else
     COT="shapes --start 90000000 --pool $CLIPS --count $CLIPS --include-no-target" # written by rules
     MODEL="num_frames=4 frame_wh=[112,112] precision=auto"
     GRPO="data.revos.root=$OUT/data/train data.revos.fps=null tracker=flow prompts_per_step=${PROMPTS:-8} max_new_tokens=400
-        epochs=null steps=${STEPS:-8} learning_rate=1e-4"
+        epochs=null steps=${STEPS:-6} learning_rate=1e-4"
 fi
 
 step data select $TRAIN --count "$RL_COUNT" --out "$OUT/rl.json"
