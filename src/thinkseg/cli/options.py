@@ -346,7 +346,6 @@ class PlacementOptions:
 class PolicyOptions(PlacementOptions, ViewOptions):
     """How a policy is prompted and run."""
 
-    chain: ChainName = "veason"
     temperature: Annotated[float, option(temperature, "T", "of sampling; 0 is greedy")] = 0.0
     seed: Annotated[int, option(non_negative_int, "S", "of sampling, for a temperature > 0")] = 0
     max_tokens: Annotated[int | None, option(count, "N", "longest reply, in tokens (default: 1024)")] = None

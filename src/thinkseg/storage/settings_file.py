@@ -168,7 +168,7 @@ def _dotted(keys: Iterable[str | int], content: Any) -> str:
     """A path such as stages.reason.steps, where list items with a name stand under their name."""
     parts = []
     for key in keys:
-        if key != "[key]":  # marks an error in a key of a mapping
+        if key != "[key]":  # pydantic's name for an error in a key of a mapping
             content = _item(content, key)
             parts.append((isinstance(key, int) and _name_of(content)) or str(key))
     return ".".join(parts)

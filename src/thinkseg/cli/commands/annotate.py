@@ -29,7 +29,10 @@ app = new_group(
     "DATASET",
 )
 
-Balance = Literal["proportional", "balanced"]
+Balance = Annotated[
+    Literal["proportional", "balanced"],
+    choice(("proportional", "balanced"), "types of questions as frequent as in the data, or equally frequent"),
+]
 DEFAULT_COUNT = 500
 TRAINING = "train"
 """Default split of a benchmark that has it: the set is for training."""
@@ -42,9 +45,7 @@ class DrawOptions:
     count: Annotated[
         int | None, option(options.count, "N", "number of questions (default: 500, or all with --select)")
     ] = None
-    balance: Annotated[
-        Balance, choice(get_args(Balance), "types of questions as frequent as in the data, or equally frequent")
-    ] = "proportional"
+    balance: Balance = "proportional"
     include_no_target: Annotated[bool, flag("--include-no-target", "also draw questions without a target")] = False
     seed: Annotated[int, option(options.non_negative_int, "S", "of the draw")] = 0
     frames: Annotated[int, option(options.count, "N", "number of frames per sample")] = 16

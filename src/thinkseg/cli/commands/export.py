@@ -173,14 +173,7 @@ def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits, tim
     view = settings.view(policy) if times is None else times.decide(settings.view(policy))
     kind = FORMATS[format]
     images = ImageWriter(folder)
-    samples = ExportSettings(
-        settings.chain,
-        view,
-        images,
-        kind.for_sft,
-        kind.for_rl,
-        opening=traits.opening,
-    )
+    samples = ExportSettings(settings.chain, view, images, kind.for_sft, kind.for_rl, opening=traits.opening)
     name = _name(settings)
     return ExportJob(folder, settings.out, "", name, samples, settings.model, traits.size_multiple, settings.info)
 

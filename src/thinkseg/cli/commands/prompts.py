@@ -49,6 +49,7 @@ def show(
 @command(app, "check a file with the wording of chains")
 def check(file: Annotated[Path, argument(path, "FILE", "wording of chains, YAML")]) -> int:
     """Checks FILE, and prints the turns about two frames of a video in its wording."""
+    from thinkseg.export.samples import turn_text
     from thinkseg.storage.prompt_file import read_prompts, worded_chains
 
     prompts = read_prompts(file)
@@ -56,7 +57,7 @@ def check(file: Annotated[Path, argument(path, "FILE", "wording of chains, YAML"
         for heading, fps in EXAMPLE_FPS.items():
             print(f"# {chain}, {heading}\n")
             for number, turn in enumerate(_example_turns(chain, prompts, fps), start=1):
-                print(f"turn {number}: {_turn_text(turn)}\n")
+                print(f"turn {number}: {turn_text(turn)}\n")
     return 0
 
 
@@ -67,7 +68,3 @@ def _example_turns(chain: str, prompts: Prompts, fps: float | None) -> Iterator[
 
     view = View(EXAMPLE_FRAMES, (56, 56), prompts=prompts)
     return turns_of(get_chain(chain), view, fps, EXAMPLE_QUERY)
-
-
-def _turn_text(turn: Turn) -> str:
-    return "".join(part if isinstance(part, str) else "<image>" for part in turn.content)

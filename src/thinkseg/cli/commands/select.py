@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 from thinkseg.cli import options
 from thinkseg.cli.commands.annotate import TRAINING, Balance
-from thinkseg.cli.declare import choice, new_group, option, suggested
+from thinkseg.cli.declare import new_group, option, suggested
 from thinkseg.console import Progress, TimeLeft, say
 from thinkseg.data import FILE_BENCHMARKS
 from thinkseg.errors import SettingsError
@@ -34,9 +34,7 @@ class DrawOptions:
     count: Annotated[
         int | None, option(options.count, "N", "number of questions (default: all that have a target)")
     ] = None
-    balance: Annotated[
-        Balance, choice(get_args(Balance), "types of questions as frequent as in the data, or equally frequent")
-    ] = "proportional"
+    balance: Balance = "proportional"
     no_target_share: Annotated[float, option(options.share, "P", "share of questions without a target, e.g. 0.1")] = 0.0
     seed: Annotated[int, option(options.non_negative_int, "S", "of the draw")] = 0
 

@@ -25,12 +25,12 @@ CLOSEST = 5
 """Metrics that an error suggests."""
 
 
-def check_inputs(ablation: Ablation, path: Path) -> None:
+def check_inputs(ablation: Ablation, benchmark: Benchmark, path: Path) -> None:
     """Checks the data, sets, selections, initial policies and names that the runs and scores of a table need.
 
-    path: of the ablation's file. Loads no weights. Raises DatasetError, ModelError and SettingsError.
+    benchmark: what all rows are scored on. path: of the ablation's file. Loads no weights.
+    Raises DatasetError, ModelError and SettingsError.
     """
-    benchmark = ablation.data.open()
     _check_scorable(benchmark, headlines(ablation))
     check_tracker(ablation.tracker)
     times = benchmark.times()

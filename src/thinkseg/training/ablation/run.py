@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.console import Meter, Progress
+from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.evaluation.aggregation import Estimate
 from thinkseg.pipeline import changed_view
 from thinkseg.storage import outputs
@@ -44,13 +45,14 @@ def ablate(
     """
     ablation = load_ablation(path, *overrides)
     with outputs.claimed(out):
-        check_inputs(ablation, path)
+        benchmark = ablation.data.open()
+        check_inputs(ablation, benchmark, path)
         rows = out / "rows"
         scored = []
         for row in ablation.rows:
             policy = _policy(ablation, row, path, runs or out / "runs", say)
             say(f"{row.title}: scoring")
-            scored.append(_scored(ablation, row, policy, rows / row.name))
+            scored.append(_scored(ablation, row, benchmark, policy, rows / row.name))
         first = rows / ablation.rows[0].name
         gains = [gain(ablation, first, rows / row.name) for row in ablation.rows]
         results = [Result(*one) for one in zip(ablation.rows, scored, gains, strict=True)]
@@ -81,7 +83,7 @@ def _trained(recipe: AnyRecipe, method: Method, runs: Path) -> str:
     return str(train(recipe, runs / f"{method}-{digest}"))
 
 
-def _scored(ablation: Ablation, row: Variant, policy_name: str, out: Path) -> Scores:
+def _scored(ablation: Ablation, row: Variant, benchmark: Benchmark, policy_name: str, out: Path) -> Scores:
     from thinkseg import models
     from thinkseg.evaluation.evaluate import Method, evaluate
 
@@ -89,7 +91,6 @@ def _scored(ablation: Ablation, row: Variant, policy_name: str, out: Path) -> Sc
     policy, tracker = models.load_policy(policy_name, **settings), models.load_tracker(ablation.tracker)
     view = _view(ablation, row, policy.view)
     method = Method(row.chain or ablation.chain, policy, tracker, view, ablation.batch_size)
-    benchmark = ablation.data.open()
     with Progress() as progress:
         meter = Meter(progress, len(benchmark.expressions), "scoring")
         metrics = evaluate(benchmark, method, out, settings=settings, on_row=meter)["metrics"]

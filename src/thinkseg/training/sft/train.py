@@ -33,6 +33,7 @@ from thinkseg.training.sft.data import Mixture, corpus
 from thinkseg.training.sft.recipe import COT_KINDS, Recipe, Stage
 from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, probe
 from thinkseg.training.trainer import resolve_view, run_view, trainable, trainer_class, training_arguments, uses_bf16
+from thinkseg.types import View
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,8 @@ def train(recipe: Recipe, out: str | Path) -> Path:
     Raises SettingsError if the recipe cannot be run, or if `out` holds the run of another recipe, model or data set, or
     is in use.
     """
-    recipe, view = _checked(recipe), run_view(recipe)
+    view = run_view(recipe)
+    recipe = _checked(recipe, view)
     run = Path(out)
 
     def train_stage(number: int, folder: Path) -> None:
@@ -60,9 +62,8 @@ def train(recipe: Recipe, out: str | Path) -> Path:
         return run_stages(run, [stage.name for stage in recipe.stages], train_stage)
 
 
-def _checked(recipe: Recipe) -> Recipe:
+def _checked(recipe: Recipe, view: View) -> Recipe:
     """Returns the recipe with all lengths in steps. Raises errors of later stages before the first stage starts."""
-    view = run_view(recipe)
     for stage in recipe.stages:
         if view.label_unit == "index" and stage.data.keys() - COT_KINDS:
             raise SettingsError(f"stages.{stage.name}.data: shapes are in seconds; label_unit: index is for CoT sets")
