@@ -21,9 +21,9 @@ from thinkseg.models.policies.qwen.checkpoint import create_model, load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import memory_plan
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
+from thinkseg.training.loop.optimizers import create_optimizers
 from thinkseg.training.memory_plan import AnyRecipe, MemoryPlan, activations, load, model_states, report, stats_of
 from thinkseg.training.model_stats import created_model_stats, model_stats
-from thinkseg.training.optimizers import create_optimizer
 from thinkseg.training.recipes import Create, Lora, ModelRecipe
 from thinkseg.training.row_sizes import RowSize, packed_row, turn_sizes
 from thinkseg.training.sft.recipe import Recipe, Stage
@@ -85,10 +85,9 @@ def test_model_stats_of_an_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) -
 # ---- bytes of a model
 
 
-def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+def state_bytes(optimizers: Sequence[torch.optim.Optimizer]) -> int:
     """Bytes of all states but the step counters."""
-    parts: Sequence[torch.optim.Optimizer] = getattr(optimizer, "parts", [optimizer])
-    states = [state for part in parts for of_one in part.state.values() for state in of_one.values()]
+    states = [state for part in optimizers for of_one in part.state.values() for state in of_one.values()]
     return sum(state.nbytes for state in states if torch.is_tensor(state) and state.ndim)
 
 
@@ -104,8 +103,9 @@ def test_model_states_equal_those_of_a_real_update(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for p in trained.values():
         p.grad = torch.ones_like(p)
-    real = create_optimizer(optimizer, model, 1e-3, 0.0, trained)
-    real.step()
+    real = create_optimizers(optimizer, model, 1e-3, 0.0)
+    for part in real:
+        part.step()
     assert states.weights == sum(p.nbytes for p in model.parameters())
     assert sum(states.trainable.values()) == sum(p.numel() for p in trained.values())
     assert states.gradients == sum(p.grad.nbytes for p in trained.values() if p.grad is not None)

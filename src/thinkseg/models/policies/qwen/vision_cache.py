@@ -20,7 +20,7 @@ class ImageFeatureCache:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = without_adapter(model).model
+        self._model = model
         self._cached: dict[tuple[Any, ...], list[tuple[torch.Tensor, _Features]]] = {}
 
     def features(self, images: Sequence[torch.Tensor], grids: Sequence[torch.Tensor]) -> Any:
@@ -44,7 +44,7 @@ class ImageFeatureCache:
     def _compute(self, new: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         import torch
 
-        device = self._model.visual.device
+        device = self._model.device
         pixel_values = torch.cat([image for image, _ in new]).to(device)
         with torch.no_grad():
             output = self._model.get_image_features(
