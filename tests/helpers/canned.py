@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import peft  # noqa: F401 - before processes are forked, for it takes a second
 import torch
 
 from recipefiles import changed_recipe
@@ -41,8 +42,8 @@ class Case:
         return "-".join([self.method, self.chain, "lora" if self.lora else "whole"])
 
 
-class Stopped(Exception):
-    pass
+class StoppedError(Exception):
+    """Ends a training at a checkpoint."""
 
 
 def grpo_recipe(case: Case, folder: Path) -> GrpoRecipe:
@@ -60,9 +61,10 @@ def grpo_recipe(case: Case, folder: Path) -> GrpoRecipe:
         learning_rate=1e-3,
         loss_type="dapo",
         max_new_tokens=8,
-        save_steps=1,
+        save_steps=100,
         log_rollouts_steps=0,
         precision="fp32",
+        report_to=(),
     )
 
 
@@ -77,13 +79,19 @@ def sft_recipe(case: Case, folder: Path) -> Recipe:
         data={"two_turns" if case.chain == "revseg" else "answers": 1.0},
         questions_per_clip=2,
         gradient_accumulation_steps=2,
-        save_steps=1,
+        save_steps=100,
         dataloader_num_workers=0,
     )
     model = ModelRecipe(name=str(folder), lora=Lora(rank=2) if case.lora else None)
     closeup = (84, 84) if case.chain == "revseg" else None
     return Recipe(
-        model=model, stages=(stage,), num_frames=1, frame_wh=(56, 56), closeup_wh=closeup, precision="fp32"
+        model=model,
+        stages=(stage,),
+        num_frames=1,
+        frame_wh=(56, 56),
+        closeup_wh=closeup,
+        precision="fp32",
+        report_to=(),
     )
 
 
@@ -116,10 +124,19 @@ def score(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> list[Rollou
     return [RolloutScore(dict.fromkeys(weights), 0.0 if is_first else outcome.num_tokens) for outcome in outcomes]
 
 
+def changed(recipe: Any, changes: dict[str, Any]) -> Any:
+    """The recipe with some fields replaced, of its stage if it has one."""
+    if isinstance(recipe, Recipe):
+        of_stage = {name: value for name, value in changes.items() if name in Stage.model_fields}
+        changes = {name: value for name, value in changes.items() if name not in of_stage}
+        changes["stages"] = (changed_recipe(recipe.stages[0], **of_stage),)
+    return changed_recipe(recipe, **changes)
+
+
 def train(case: Case, folder: Path, out: Path) -> None:
     """Runs a case, or resumes it, and writes the gradients of each step to out/gradients-N.pt."""
     make, method = (grpo_recipe, grpo) if case.method == "grpo" else (sft_recipe, sft)
-    recipe: Any = changed_recipe(make(case, folder), **dict(case.changes))
+    recipe = changed(make(case, folder), dict(case.changes))
     steps: list[int] = []
 
     def recorded(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
@@ -133,7 +150,7 @@ def train(case: Case, folder: Path, out: Path) -> None:
     def saved(folder: Path, number: int, *state: Any) -> None:
         save(folder, number, *state)
         if number == case.stop_after:
-            raise Stopped
+            raise StoppedError
 
     update, log_step, save = run._update, RunLog.add, run.save_checkpoint
     replies = decode_two_turns if case.chain == "revseg" else decode
@@ -146,7 +163,7 @@ def train(case: Case, folder: Path, out: Path) -> None:
     ):
         try:
             method.train(recipe, out)
-        except Stopped:
+        except StoppedError:
             return
 
 
