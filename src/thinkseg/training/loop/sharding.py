@@ -40,8 +40,10 @@ def shard(model: Any, bf16: bool, cpu_offload: bool = False) -> Any:
         if LAYER.search(name):
             fully_shard(module, mp_policy=_precision(bf16, cast_inputs=False), **settings)
     visual = next(module for name, module in model.named_modules() if re.search(r"\bvisual$", name))
-    for module in (visual, model):
-        fully_shard(module, mp_policy=_precision(bf16), **settings)
+    fully_shard(visual, mp_policy=_precision(bf16), **settings)
+    # A backward pass begins with the parameters with which the forward pass ends.
+    is_trained = any(parameter.requires_grad for parameter in model.parameters())
+    fully_shard(model, mp_policy=_precision(bf16), reshard_after_forward=not is_trained, **settings)
     if hasattr(model, "get_image_features"):
         # The vision tower is also called alone; FSDP2 must see that call begin at its outermost module.
         register_fsdp_forward_method(model, "get_image_features")
@@ -86,7 +88,7 @@ def gathered(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_reshard_after_forward(True)
-        model.set_reshard_after_forward(False, recurse=False)  # FSDP2's default: the backward pass starts there
+        model.set_reshard_after_forward(False, recurse=False)  # as `shard` does
         for module in model.modules():
             if is_sharded(module):
                 module.reshard()
