@@ -43,8 +43,8 @@ from tinymodels import TEXT, VISION
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
 
-def plan(recipe: AnyRecipe) -> list[MemoryPlan]:
-    return memory_plan.plan(recipe, stats_of(recipe.model))
+def plan(recipe: AnyRecipe, devices: int = 1) -> list[MemoryPlan]:
+    return memory_plan.plan(recipe, stats_of(recipe.model), devices)
 
 
 def grpo(folder: Path, **changes: Any) -> GrpoRecipe:
@@ -286,6 +286,12 @@ def test_per_device_sharded_divides_states_but_not_activations(qwen2_5: Path) ->
     assert replace(sharded, kv_cache=1500).per_device(8) == 10 + 20 + 5 + 1600 + 70
     offloaded = replace(sharded, sharding=Sharding(update=7, rollouts=70, cpu_offload=True))
     assert offloaded.per_device(8) == 1000 + 7
+
+
+def test_plan_devices_share_the_prompts_of_a_step(qwen2_5: Path) -> None:
+    recipe = grpo(qwen2_5, prompts_per_step=6)
+    assert plan(recipe, devices=4) == plan(changed_recipe(recipe, prompts_per_step=2))
+    assert plan(recipe, devices=4) != plan(recipe)
 
 
 def test_plan_sharded_by_hand(qwen2_5: Path) -> None:

@@ -6,6 +6,7 @@ estimates (`training.row_sizes`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,12 +120,16 @@ def stats_of(source: ModelRecipe) -> ModelStats:
     return created_model_stats(source.create) if source.create else model_stats(resolve_model(str(source.name)))
 
 
-def plan(recipe: AnyRecipe, model: ModelStats) -> list[MemoryPlan]:
-    """Estimates the memory of each stage, in order. Raises SettingsError for frame sizes the model does not support."""
+def plan(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> list[MemoryPlan]:
+    """Estimates the memory of each stage, in order. Raises SettingsError for frame sizes the model does not support.
+
+    devices: number of those that share the prompts of a step.
+    """
     check_sizes(recipe.view, model.patch * model.merge)
     view = replace(recipe.view, coordinates=COORDINATES[model.model_type])
     if isinstance(recipe, GrpoRecipe):
-        return [_grpo(recipe, model, view)]
+        prompts = math.ceil(recipe.prompts_per_step / devices)
+        return [_grpo(recipe.model_copy(update={"prompts_per_step": prompts}), model, view)]
     planners = {"vision_probe": _vision_stage, "causal_lm": _language_stage}
     return [planners[stage.objective](recipe, stage, model, view) for stage in recipe.stages]
 
@@ -260,7 +265,7 @@ def report(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> str:
 
     devices: number of those that the memory per part is for.
     """
-    plans = plan(recipe, model)
+    plans = plan(recipe, model, devices)
     tables = _parameters(model, plans), _micro_batches(plans), _memory(plans, devices), _devices(recipe, model)
     return "\n\n".join(tables)
 
@@ -309,10 +314,12 @@ def _memory(plans: Sequence[MemoryPlan], devices: int) -> str:
 
 def _devices(recipe: AnyRecipe, model: ModelStats) -> str:
     """Memory per device of the largest stage, for each kind of sharding."""
-    rows = []
-    for sharding in ("none", "full"):
-        plans = plan(recipe.model_copy(update={"sharding": sharding}), model)
-        rows.append((sharding, *(_bytes(max(one.per_device(number) for one in plans)) for number in DEVICES)))
+
+    def largest(sharding: str, devices: int) -> float:
+        plans = plan(recipe.model_copy(update={"sharding": sharding}), model, devices)
+        return max(one.per_device(devices) for one in plans)
+
+    rows = [(kind, *(_bytes(largest(kind, number)) for number in DEVICES)) for kind in ("none", "full")]
     columns = (f"{number} device{'s' if number > 1 else ''}" for number in DEVICES)
     return _table(("sharding", *columns), rows)
 

@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.errors import ModelError
-from thinkseg.models.model_files import reading, summary
+from thinkseg.models.model_files import reading
 from thinkseg.storage.atomic import replace_json
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import STATE_FILE, last_checkpoint
@@ -36,7 +35,7 @@ def save_checkpoint(folder: Path, step: int, model: Any, optimizers: Sequence[to
     with distributed.main_process_first():
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True, exist_ok=True)
-    with _alone() as no_dist:
+    with _using_dcp() as no_dist:
         dcp.save(_state(model, optimizers), checkpoint_id=target, no_dist=no_dist)
     with distributed.main_process_first():
         if distributed.rank() == 0:
@@ -54,7 +53,7 @@ def load_checkpoint(folder: Path, model: Any, optimizers: Sequence[torch.optim.O
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
     state = _state(model, optimizers)
-    with reading(checkpoint, RESUME), _checkpoint_errors(checkpoint), _alone() as no_dist:
+    with reading(checkpoint, RESUME), _using_dcp() as no_dist:
         dcp.load(state, checkpoint_id=checkpoint, no_dist=no_dist)
         options = StateDictOptions(strict=False)
         set_state_dict(
@@ -72,21 +71,14 @@ def _state(model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str,
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
-    """Whether there is only this process, which is nothing to warn about."""
+def _using_dcp() -> Iterator[bool]:
+    """Says whether there is only this process. Raises the first error of a process instead of a list of all."""
     import torch.distributed as dist
+    from torch.distributed.checkpoint import CheckpointException
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
-        yield not dist.is_initialized()
-
-
-@contextmanager
-def _checkpoint_errors(checkpoint: str) -> Iterator[None]:
-    """Turns the error of torch.distributed.checkpoint, which is no Exception, into a ModelError."""
-    from torch.distributed.checkpoint import CheckpointException
-
-    try:
-        yield
-    except CheckpointException as error:
-        raise ModelError(f"{checkpoint}: cannot {RESUME}: {summary(next(iter(error.failures.values()))[0])}") from error
+        try:
+            yield not dist.is_initialized()
+        except CheckpointException as error:  # no Exception, but a BaseException
+            raise next(iter(error.failures.values()))[0] from error
