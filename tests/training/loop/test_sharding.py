@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
 from canned import Case, train_all
 from processes import run_processes
+from thinkseg.models.policies.qwen.checkpoint import load_model
+from thinkseg.training import distributed
+from thinkseg.training.loop.optimizers import create_optimizers
+from thinkseg.training.loop.sharding import gathered, shard
+from thinkseg.training.memory_plan import model_states
+from thinkseg.training.model_stats import model_stats
+from thinkseg.training.recipes import ModelRecipe
+from thinkseg.training.trainer import trainable
 from tinymodels import weights
 
 TIMING = re.compile(r"_s$|^timing_s/|_time$|_per_second$")
@@ -106,3 +115,27 @@ def test_train_sharded_in_bf16_stays_near_fp32(runs: Path, qwen2_5: Path, tmp_pa
     for case in cases(RESUMED):
         assert 0 < gradient_error(runs / "full" / case.name, tmp_path / case.name, 0) < 0.1
     assert read_metrics(tmp_path / cases(RESUMED)[0].name)[0]["kl"] == 0
+
+
+def check_parts(folder: Path) -> None:
+    """Runs in each of two processes."""
+    states = model_states(model_stats(folder), ModelRecipe(name=str(folder)), "adamw", bf16=True, sharded=True)
+    model = shard(trainable(load_model(folder, "fp32"), ModelRecipe(name=str(folder)), False), bf16=True)
+    (optimizer,) = create_optimizers("adamw", model, 1e-3, 0.0)
+    row = torch.arange(30, 40)[None]
+    for _ in range(2):
+        with gathered(model), torch.no_grad():
+            for _ in range(1 + 3 * distributed.rank()):  # without a process that waits for another
+                model(input_ids=row)
+        assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+        model(input_ids=row).logits.float().square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    local = [state.to_local() for of_one in optimizer.state.values() for state in of_one.values() if state.ndim]
+    assert 2 * sum(state.nbytes for state in local) == pytest.approx(states.optimizer, rel=0.02)
+    assert 2 * sum(p.to_local().nbytes for p in model.parameters()) == pytest.approx(states.weights, rel=0.02)
+
+
+def test_shard_holds_half_in_each_of_two_processes(qwen2_5: Path) -> None:
+    """As `train plan` says. Parameters with an odd number of rows are padded."""
+    run_processes(2, check_parts, qwen2_5)

@@ -65,7 +65,7 @@ class GrpoStep:
         self.weights = checked_weights(recipe.rewards)
         self.tracker = load_tracker(recipe.tracker) if "consistency" in self.weights else None
         self.prompts = prompts
-        self.vision = ImageFeatureCache(model)
+        self.vision = ImageFeatureCache(model, self.device)
         self.vision_frozen = not recipe.model.train_vision
         self.collected = StepMetrics()
         self.informative = True
@@ -107,7 +107,7 @@ class GrpoStep:
                 return roll_out(
                     prompts,
                     get_chain(recipe.chain),
-                    Engine(self.model, self.encoder, self.vision),
+                    Engine(self.model, self.encoder, self.vision, device=self.device),
                     self.view,
                     recipe.num_generations,
                     sampling,
