@@ -37,7 +37,7 @@ def connect(always: bool = False) -> None:
     has_gpus = torch.cuda.is_available()
     if has_gpus:
         torch.cuda.set_device(device())
-    alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world_size() == 1 else {}
+    alone: dict[str, Any] = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world_size() == 1 else {}
     dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", **alone)  # tensors offloaded to the CPU too
 
 

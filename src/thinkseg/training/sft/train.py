@@ -139,18 +139,17 @@ class _StageModel:
     def __init__(self, recipe: Recipe, out: Path, number: int) -> None:
         self.recipe, self.out, self.number = recipe, out, number
         self.stage = recipe.stages[number]
-        self._prepare()
-        self.trained = placed(self.trained, recipe)
+        self.trained = placed(self._prepare(), recipe)
 
     def _prepare(self) -> Any:
+        """Loads `model` and returns what the stage trains of it."""
         self.model, self.encoder = _initial_model(self.recipe, self.out, self.number)
-        if self.stage.objective == "vision_probe":
-            if self.stage.gradient_checkpointing:
-                checkpoint_activations(self.model.model.visual)
-            self.trained = probe(self.model.model.visual, self.model.config.text_config.hidden_size)
-        else:
-            self.trained = trainable(self.model, self.recipe.model, self.stage.gradient_checkpointing)
-        return self.trained
+        if self.stage.objective == "causal_lm":
+            return trainable(self.model, self.recipe.model, self.stage.gradient_checkpointing)
+        visual = self.model.model.visual
+        if self.stage.gradient_checkpointing:
+            checkpoint_activations(visual)
+        return probe(visual, self.model.config.text_config.hidden_size)
 
     def finish(self) -> None:
         """Merges the adapter, and gathers the parameters if they are sharded."""
