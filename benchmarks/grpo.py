@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -48,10 +48,11 @@ from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.rewards import REWARDS, Prompt, Reward
 from thinkseg.training.grpo import step as grpo_step
-from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.grpo.step import GrpoStep
+from thinkseg.training.loop.log import RunLog
+from thinkseg.training.loop.run import train
 from thinkseg.training.recipes import ModelRecipe
 from thinkseg.training.sft.data import corpus
 from thinkseg.training.trainer import trainable
@@ -176,7 +177,7 @@ def hash_reward(tokens: Sequence[int], length: int) -> float:
 
 
 class Costs(TrainerCallback):
-    """Records the seconds of each step of a Trainer and of each call of its rollout phase."""
+    """Records the seconds of each step of a training and of each call of its rollout phase."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -198,6 +199,22 @@ class Costs(TrainerCallback):
             return result
 
         return timed
+
+
+class TimedLog(RunLog):
+    """Reports the start and the steps of our training loop to `Costs`."""
+
+    def __init__(self, out: Path, costs: Costs) -> None:
+        super().__init__(out, "grpo", out / "tensorboard")
+        self._costs = costs
+
+    def begin(self, step: int, num_steps: int) -> None:
+        super().begin(step, num_steps)
+        self._costs.on_train_begin()
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        super().add(step, values)
+        self._costs.on_step_end()
 
 
 def now() -> float:
@@ -260,9 +277,7 @@ def with_thinkseg(arguments: argparse.Namespace, folder: Path, prompts: list[Pro
         source = PromptDataset(recipe.data, recipe.num_frames, recipe.seed)
         step = GrpoStep(recipe, source, trained, reference, Encoder.load(folder), recipe.view, Path(out))
         vars(step).update(prompts=prompts, _roll_out=costs.timed_rollout(step._roll_out))
-        trainer = grpo._trainer(recipe, Path(out), step)
-        trainer.add_callback(costs)
-        trainer.train()
+        train(step, recipe, Path(out), TimedLog(Path(out), costs), recipe.seed)
 
 
 def with_trl(arguments: argparse.Namespace, folder: Path, prompts: list[Prompt], costs: Costs) -> None:

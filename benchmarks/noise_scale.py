@@ -17,7 +17,6 @@ import torch
 from thinkseg.models import resolve_model
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
-from thinkseg.training.grpo.metrics import reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.grpo.step import GrpoStep
@@ -66,9 +65,9 @@ def groups_of(recipe: GrpoRecipe, name: str) -> tuple[float, torch.Tensor]:
     gradients = []
     for group in packed:
         # Unused parameters get zeros; with an uninformative group that is all of them.
-        parts = torch.autograd.grad(step.loss(model, group), trained, allow_unused=True, materialize_grads=True)
+        parts = torch.autograd.grad(step.loss(group), trained, allow_unused=True, materialize_grads=True)
         gradients.append(torch.cat([part.flatten() for part in parts]) * recipe.prompts_per_step)
-    return reduce_metrics([step.metrics.pop()])["reward"], torch.stack(gradients)
+    return step.metrics()["reward"], torch.stack(gradients)
 
 
 def common(gradients: torch.Tensor) -> tuple[float, float]:

@@ -24,7 +24,7 @@ else
     DATA=$OUT/data TRAIN=revos=train
     GRPO="num_frames=4 frame_wh=[112,112] closeup_wh=[224,224] precision=auto data.refytvos=null data.mevis=null
         data.refdavis=null data.lvvis=null data.revos.fps=null prompts_per_step=${PROMPTS:-8} max_new_tokens=400
-        epochs=null steps=${STEPS:-6} learning_rate=1e-4"
+        epochs=null steps=${STEPS:-6} learning_rate=1e-4 sharding=none"
 fi
 
 for one in $TRAIN; do

@@ -32,6 +32,8 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 STRANGERS = (
     ("training.sft", "training.grpo"),
     ("training.grpo", "training.sft"),
+    ("training.loop", "training.sft"),
+    ("training.loop", "training.grpo"),
     ("training.trainer", "training.sft"),
     ("training.trainer", "training.grpo"),
     ("data.readers", "data.benchmarks"),

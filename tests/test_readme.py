@@ -51,6 +51,8 @@ def frames():
 @pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE)])
 def test_commands_of_readme_and_reproduction_exist(command):
     program, *arguments = shlex.split(command)
+    if program == "torchrun":
+        program, *arguments = arguments[arguments.index("-m") + 1 :]
     if program == "make":
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:

@@ -6,7 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from thinkseg.errors import SettingsError
-from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
+from thinkseg.training.checkpoints import STATE_FILE, claimed, last_checkpoint, publish
 from thinkseg.training.recipes import Lora
 
 
@@ -43,7 +43,7 @@ def test_last_checkpoint_damaged_ones_are_removed(tmp_path: Path, state: str | N
     for name, content in (("checkpoint-9", '{"global_step": 9}'), ("checkpoint-10", state), ("checkpoint-x", "{}")):
         (tmp_path / name).mkdir()
         if content is not None:
-            (tmp_path / name / "trainer_state.json").write_text(content)
+            (tmp_path / name / STATE_FILE).write_text(content)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-9", "checkpoint-x"]
 

@@ -21,9 +21,18 @@ from thinkseg.models.policies.qwen.checkpoint import create_model, load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import memory_plan
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
-from thinkseg.training.memory_plan import AnyRecipe, MemoryPlan, activations, load, model_states, report, stats_of
+from thinkseg.training.loop.optimizers import create_optimizers
+from thinkseg.training.memory_plan import (
+    AnyRecipe,
+    MemoryPlan,
+    Sharding,
+    activations,
+    load,
+    model_states,
+    report,
+    stats_of,
+)
 from thinkseg.training.model_stats import created_model_stats, model_stats
-from thinkseg.training.optimizers import create_optimizer
 from thinkseg.training.recipes import Create, Lora, ModelRecipe
 from thinkseg.training.row_sizes import RowSize, packed_row, turn_sizes
 from thinkseg.training.sft.recipe import Recipe, Stage
@@ -34,8 +43,8 @@ from tinymodels import TEXT, VISION
 RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
 
-def plan(recipe: AnyRecipe) -> list[MemoryPlan]:
-    return memory_plan.plan(recipe, stats_of(recipe.model))
+def plan(recipe: AnyRecipe, devices: int = 1) -> list[MemoryPlan]:
+    return memory_plan.plan(recipe, stats_of(recipe.model), devices)
 
 
 def grpo(folder: Path, **changes: Any) -> GrpoRecipe:
@@ -85,10 +94,9 @@ def test_model_stats_of_an_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) -
 # ---- bytes of a model
 
 
-def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+def state_bytes(optimizers: Sequence[torch.optim.Optimizer]) -> int:
     """Bytes of all states but the step counters."""
-    parts: Sequence[torch.optim.Optimizer] = getattr(optimizer, "parts", [optimizer])
-    states = [state for part in parts for of_one in part.state.values() for state in of_one.values()]
+    states = [state for part in optimizers for of_one in part.state.values() for state in of_one.values()]
     return sum(state.nbytes for state in states if torch.is_tensor(state) and state.ndim)
 
 
@@ -104,8 +112,9 @@ def test_model_states_equal_those_of_a_real_update(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for p in trained.values():
         p.grad = torch.ones_like(p)
-    real = create_optimizer(optimizer, model, 1e-3, 0.0, trained)
-    real.step()
+    real = create_optimizers(optimizer, model, 1e-3, 0.0)
+    for part in real:
+        part.step()
     assert states.weights == sum(p.nbytes for p in model.parameters())
     assert sum(states.trainable.values()) == sum(p.numel() for p in trained.values())
     assert states.gradients == sum(p.grad.nbytes for p in trained.values() if p.grad is not None)
@@ -266,14 +275,35 @@ def test_plan_with_unsupported_frame_size_raises(qwen2_5: Path) -> None:
         plan(grpo(qwen2_5, frame_wh=(60, 56)))
 
 
-def test_per_device_divides_states_but_not_activations(qwen2_5: Path) -> None:
+def test_per_device_sharded_divides_states_but_not_activations(qwen2_5: Path) -> None:
     (made,) = plan(grpo(qwen2_5))
     states = replace(made.states, weights=80, gradients=16, optimizer=160, reference=40)
-    updating = replace(made, states=states, activations=1000, kv_cache=500, prefill=100)
-    assert updating.per_device() == 80 + 16 + 160 + 40 + 1000
-    assert updating.per_device(8) == 10 + 2 + 20 + 5 + 1000
+    alone = replace(made, states=states, activations=1000, kv_cache=500, prefill=100)
+    assert alone.per_device() == alone.per_device(8) == 80 + 16 + 160 + 40 + 1000
+    sharded = replace(alone, sharding=Sharding(update=7, rollouts=70))
+    assert sharded.per_device(8) == 10 + 2 + 20 + 5 + 1000 + 7
     # Gradients and activations of the update do not exist during the rollouts.
-    assert replace(updating, kv_cache=1500).per_device(8) == 10 + 20 + 5 + 1600
+    assert replace(sharded, kv_cache=1500).per_device(8) == 10 + 20 + 5 + 1600 + 70
+    offloaded = replace(sharded, sharding=Sharding(update=7, rollouts=70, cpu_offload=True))
+    assert offloaded.per_device(8) == 1000 + 7
+
+
+def test_plan_devices_share_the_prompts_of_a_step(qwen2_5: Path) -> None:
+    recipe = grpo(qwen2_5, prompts_per_step=6)
+    assert plan(recipe, devices=4) == plan(changed_recipe(recipe, prompts_per_step=2))
+    assert plan(recipe, devices=4) != plan(recipe)
+
+
+def test_plan_sharded_by_hand(qwen2_5: Path) -> None:
+    """In bf16: frozen weights and the reference take 2 bytes, trained weights 4."""
+    model = model_stats(qwen2_5)
+    (made,) = plan(grpo(qwen2_5, precision="bf16", sharding="full"))
+    trained = model.language.params + model.embedding_params
+    layer = max(model.language.params, model.vision.params) // 2
+    assert made.states.weights == 4 * trained + 2 * model.vision.params
+    assert made.states.reference == 2 * model.params
+    update = 2 * (model.embedding_params + 2 * layer) + 2 * model.embedding_params + 6 * layer
+    assert made.sharding == Sharding(update, 2 * model.params)
 
 
 # ---- the report
@@ -285,14 +315,14 @@ def test_report_of_bundled_grpo_recipes(qwen2_5: Path) -> None:
     for path in paths:
         recipe = load(path, str(qwen2_5))
         model = stats_of(recipe.model)
-        assert "KV cache" in report(model, memory_plan.plan(recipe, model))
+        assert "KV cache" in report(recipe, model)
 
 
 def test_report_of_lora_has_the_adapter(qwen2_5: Path) -> None:
     recipe = grpo(qwen2_5, model=ModelRecipe(name=str(qwen2_5), lora=Lora(rank=2)))
     model = stats_of(recipe.model)
     adapter = f"{2 * model.lora_width / 1e6:.2f} M"
-    lines = report(model, memory_plan.plan(recipe, model)).splitlines()
+    lines = report(recipe, model).splitlines()
     assert [line.split("  ")[-1].strip() for line in lines if line.startswith("LoRA adapter")] == [adapter]
 
 
@@ -311,8 +341,17 @@ def test_command_with_configuration_only_prints_report(
     billions = model_stats(tmp_path).params / 1e9
     assert lines["total"][1:3] == [f"{billions:.2f}", "B"]
     assert lines["none"][1::2] == [lines["none"][1]] * 4
-    assert float(lines["full"][7]) < float(lines["full"][1]) / 3
+    assert float(lines["full"][7]) < float(lines["full"][1]) / 2  # the rollouts gather all parameters
     assert err == ""
+
+
+def test_command_sharded_recipe_prints_memory_on_each_device(qwen2_5: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(RECIPES / "veason-3b.yaml"), "--model", str(qwen2_5), "--set", "sharding=full", "--devices", "4"]
+    assert app.main(["train", "plan", *arguments]) == 0
+    rows = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert "memory on each of 4 devices" in rows
+    assert {"gathered in the update", "gathered in rollouts"} <= rows.keys()
+    assert rows["total per device, at the peak"][-2] == rows["full"][5]
 
 
 def test_command_set_overrides_the_recipe(qwen2_5: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,9 @@ from thinkseg.training import distributed
 LOG_FILE = "log.jsonl"
 """Name of a run's log: one JSON object per logged step."""
 
+STATE_FILE = "state.json"
+"""The file of a checkpoint that is written last."""
+
 _DISK_ERROR = re.compile(r"Error while serializing: I/O error|\[enforce fail at inline_container|basic_ios::clear")
 """How the errors of safetensors and torch.save begin if a file cannot be written."""
 
@@ -91,7 +94,7 @@ def _last_checkpoint(folder: Path) -> str | None:
     found = {int(step): path for path in folder.glob("checkpoint-*") if (step := path.name[11:]).isdecimal()}
     for _, checkpoint in sorted(found.items(), reverse=True):
         try:
-            json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]  # written last
+            json.loads((checkpoint / STATE_FILE).read_bytes())["global_step"]
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             shutil.rmtree(checkpoint)
         else:

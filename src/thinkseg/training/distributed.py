@@ -1,17 +1,20 @@
-"""Helpers for data-parallel training under `torchrun`, which also serve a single process.
+"""Helpers for training with several processes under `torchrun`, which also serve a single process.
 
-The Trainer averages gradients over processes. These functions split the work of a step, exchange values, and let the
-main process (rank 0) do what must happen once.
+These functions split the work of a step, exchange values, average gradients, and let the main process (rank 0) do what
+must happen once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def world_size() -> int:
@@ -22,6 +25,20 @@ def world_size() -> int:
 def rank() -> int:
     """Returns the index of this process. The main process has rank 0."""
     return int(os.environ.get("RANK", 0))
+
+
+def connect(always: bool = False) -> None:
+    """Lets the processes exchange tensors. always: even if there is only one process, as sharding needs it."""
+    import torch
+    import torch.distributed as dist
+
+    if dist.is_initialized() or not (always or world_size() > 1):
+        return
+    has_gpus = torch.cuda.is_available()
+    if has_gpus:
+        torch.cuda.set_device(device())
+    alone: dict[str, Any] = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world_size() == 1 else {}
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", **alone)  # tensors offloaded to the CPU too
 
 
 def check_devices() -> None:
@@ -58,9 +75,24 @@ def all_gather(value: Any) -> list[Any]:
         return [value]
     import torch.distributed
 
+    connect()
     values = [None] * world_size()
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replaces the gradients of parameters that every process holds by their means over the processes."""
+    if world_size() == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    for parameter in parameters:
+        if parameter.grad is None:  # here, but perhaps not elsewhere
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= world_size()
 
 
 @contextmanager
@@ -69,8 +101,11 @@ def main_process_first() -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    import torch
-    from accelerate import PartialState
+    import torch.distributed as dist
 
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
-        yield
+    connect()
+    if rank():
+        dist.barrier()
+    yield
+    if not rank():
+        dist.barrier()

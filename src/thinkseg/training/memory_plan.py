@@ -6,6 +6,7 @@ estimates (`training.row_sizes`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,11 +56,30 @@ class ModelStates:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharding:
+    """What full sharding adds on each device; see `training.loop.sharding`.
+
+    update: bytes of the parameters that are gathered at the same time in an update, and of their gradients.
+    rollouts: bytes of all parameters, which stay gathered during rollouts.
+    cpu_offload: whether states are in the memory of the CPU.
+    """
+
+    update: int
+    rollouts: int
+    cpu_offload: bool = False
+
+    def part(self, devices: int) -> float:
+        """The part of the states on each of so many devices."""
+        return 0.0 if self.cpu_offload else 1 / devices
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes of one stage on one device.
+    """Bytes of one stage.
 
     row: the longest row. rows: rows per micro-batch. activations: of an update with one micro-batch.
     kv_cache, prefill: of the rollouts; both are freed before the update.
+    sharding: None if each device holds the states.
     """
 
     name: str
@@ -69,13 +89,15 @@ class MemoryPlan:
     activations: int
     kv_cache: int = 0
     prefill: int = 0
+    sharding: Sharding | None = None
 
-    def per_device(self, shards: int = 1) -> float:
-        """Peak bytes per device. shards: number of devices that share weights, gradients and optimizer states."""
-        states = self.states
-        update = states.gradients / shards + self.activations
-        always = (states.weights + states.optimizer + states.reference) / shards
-        return always + max(update, self.kv_cache + self.prefill)
+    def per_device(self, devices: int = 1) -> float:
+        """Peak bytes per device, if so many devices train together."""
+        part = self.sharding.part(devices) if self.sharding else 1.0
+        gathered = self.sharding or Sharding(0, 0)
+        update = part * self.states.gradients + self.activations + gathered.update
+        rollouts = self.kv_cache + self.prefill + (gathered.rollouts if self.kv_cache else 0)
+        return part * (self.states.weights + self.states.optimizer + self.states.reference) + max(update, rollouts)
 
 
 # ---- plans of a recipe
@@ -98,12 +120,16 @@ def stats_of(source: ModelRecipe) -> ModelStats:
     return created_model_stats(source.create) if source.create else model_stats(resolve_model(str(source.name)))
 
 
-def plan(recipe: AnyRecipe, model: ModelStats) -> list[MemoryPlan]:
-    """Estimates the memory of each stage, in order. Raises SettingsError for frame sizes the model does not support."""
+def plan(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> list[MemoryPlan]:
+    """Estimates the memory of each stage, in order. Raises SettingsError for frame sizes the model does not support.
+
+    devices: number of those that share the prompts of a step.
+    """
     check_sizes(recipe.view, model.patch * model.merge)
     view = replace(recipe.view, coordinates=COORDINATES[model.model_type])
     if isinstance(recipe, GrpoRecipe):
-        return [_grpo(recipe, model, view)]
+        prompts = math.ceil(recipe.prompts_per_step / devices)
+        return [_grpo(recipe.model_copy(update={"prompts_per_step": prompts}), model, view)]
     planners = {"vision_probe": _vision_stage, "causal_lm": _language_stage}
     return [planners[stage.objective](recipe, stage, model, view) for stage in recipe.stages]
 
@@ -113,41 +139,57 @@ def _vision_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -
     bf16, tower = _is_bf16(recipe), model.vision
     patches = FRAMES_PER_CLIP * model.patches(view.frame_wh)
     row = RowSize(patches // model.merge**2, patches)
-    states = _full_states({"vision": tower.params}, tower.params, tower.matrix_params, stage.optimizer, bf16)
+    sharding = _sharding(recipe, model)
+    trained = {"vision": tower.params}
+    states = _full_states(trained, tower.params, tower.matrix_params, stage.optimizer, bf16, bool(sharding))
     kept = activations(tower, stage.batch_size * patches, bf16, stage.gradient_checkpointing)
-    return MemoryPlan(stage.name, row, stage.batch_size, states, kept)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding)
 
 
 def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -> MemoryPlan:
-    bf16, row = _is_bf16(recipe), longest_row(stage, model, view, recipe.cot_set)
-    states = model_states(model, recipe.model, stage.optimizer, bf16)
+    bf16, row, sharding = _is_bf16(recipe), longest_row(stage, model, view, recipe.cot_set), _sharding(recipe, model)
+    states = model_states(model, recipe.model, stage.optimizer, bf16, bool(sharding))
     trains_vision = "vision" in states.trainable
     kept = _update(model, row, stage.batch_size, bf16, stage.gradient_checkpointing, trains_vision)
     if not trains_vision:
         kept += inference_bytes(model.vision, stage.batch_size * row.patches, bf16)
-    return MemoryPlan(stage.name, row, stage.batch_size, states, kept)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding)
 
 
 def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
     """A GRPO run. Its micro-batch is one group. The features of a frozen vision tower are cached from the rollouts."""
-    bf16, turns = _is_bf16(recipe), turn_sizes(recipe.chain, view, model)
+    bf16, turns, sharding = _is_bf16(recipe), turn_sizes(recipe.chain, view, model), _sharding(recipe, model)
     row = group_row(turns, recipe)
-    states = model_states(model, recipe.model, recipe.optimizer, bf16)
+    states = model_states(model, recipe.model, recipe.optimizer, bf16, bool(sharding))
     if recipe.beta and not recipe.model.lora:
-        states = replace(states, reference=4 * model.params)
+        states = replace(states, reference=(2 if bf16 and sharding else 4) * model.params)
     kept = _update(model, row, 1, bf16, recipe.gradient_checkpointing, recipe.model.train_vision)
     cache = cache_tokens(recipe, turns) * model.kv_per_token * (2 if bf16 else 4)
-    return MemoryPlan("grpo", row, 1, states, kept, cache, _prefill(model, prefills(recipe, turns), bf16))
+    prefill = _prefill(model, prefills(recipe, turns), bf16)
+    return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding)
 
 
 def _is_bf16(recipe: AnyRecipe) -> bool:
     return recipe.precision != "fp32"
 
 
+def _sharding(recipe: AnyRecipe, model: ModelStats) -> Sharding | None:
+    """Gathered are the embeddings, one layer and the next. Gradients of a layer are copied to fp32 to be reduced."""
+    if recipe.sharding == "none":
+        return None
+    itemsize = 2 if _is_bf16(recipe) else 4
+    layer = max(tower.params // tower.layers for tower in (model.language, model.vision))
+    gathered = itemsize * (model.embedding_params + 2 * layer)
+    gradients = 0 if recipe.model.lora else itemsize * model.embedding_params + (itemsize + 4) * layer
+    return Sharding(gathered + gradients, itemsize * model.params, recipe.cpu_offload)
+
+
 # ---- bytes of a model
 
 
-def model_states(model: ModelStats, source: ModelRecipe, optimizer: str, bf16: bool) -> ModelStates:
+def model_states(
+    model: ModelStats, source: ModelRecipe, optimizer: str, bf16: bool, sharded: bool = False
+) -> ModelStates:
     """Bytes of a model whose language model is trained, completely or with LoRA."""
     if source.lora:
         adapter = source.lora.rank * model.lora_width
@@ -158,13 +200,16 @@ def model_states(model: ModelStats, source: ModelRecipe, optimizer: str, bf16: b
     if source.create or source.train_vision:
         trainable["vision"] = model.vision.params
         matrices += model.vision.matrix_params
-    return _full_states(trainable, model.params, matrices, optimizer, bf16)
+    return _full_states(trainable, model.params, matrices, optimizer, bf16, sharded)
 
 
-def _full_states(trainable: Mapping[str, int], params: int, matrices: int, optimizer: str, bf16: bool) -> ModelStates:
+def _full_states(
+    trainable: Mapping[str, int], params: int, matrices: int, optimizer: str, bf16: bool, sharded: bool
+) -> ModelStates:
     trained = sum(trainable.values())
-    # Autocast keeps bf16 copies of the trained weights from the forward to the backward pass.
-    weights = 4 * params + (2 * trained if bf16 else 0)
+    weights = 4 * params
+    if bf16:  # frozen weights are sharded in bf16; autocast keeps bf16 copies of trained ones for the backward pass
+        weights += -2 * (params - trained) if sharded else 2 * trained
     return ModelStates(trainable, weights, 4 * trained, optimizer_bytes(trained, matrices, optimizer))
 
 
@@ -215,9 +260,14 @@ def _prefill(model: ModelStats, batches: Sequence[RowSize], bf16: bool) -> int:
 # ---- the report
 
 
-def report(model: ModelStats, plans: Sequence[MemoryPlan]) -> str:
-    """Formats plans as tables: parameters, micro-batches, memory per part, and memory on several devices."""
-    return "\n\n".join((_parameters(model, plans), _micro_batches(plans), _memory(plans), _devices(plans)))
+def report(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> str:
+    """Formats the plans of a recipe as tables: parameters, micro-batches, memory per part, and memory per device.
+
+    devices: number of those that the memory per part is for.
+    """
+    plans = plan(recipe, model, devices)
+    tables = _parameters(model, plans), _micro_batches(plans), _memory(plans, devices), _devices(recipe, model)
+    return "\n\n".join(tables)
 
 
 def _parameters(model: ModelStats, plans: Sequence[MemoryPlan]) -> str:
@@ -240,29 +290,36 @@ def _micro_batches(plans: Sequence[MemoryPlan]) -> str:
     return _table(("micro-batch", *(plan.name for plan in plans)), rows)
 
 
-def _memory(plans: Sequence[MemoryPlan]) -> str:
+def _memory(plans: Sequence[MemoryPlan], devices: int) -> str:
+    def part(plan: MemoryPlan) -> float:
+        return plan.sharding.part(devices) if plan.sharding else 1.0
+
     parts: dict[str, Callable[[MemoryPlan], float]] = {
-        "weights": lambda plan: plan.states.weights,
-        "gradients": lambda plan: plan.states.gradients,
-        "optimizer states": lambda plan: plan.states.optimizer,
-        "reference of the KL term": lambda plan: plan.states.reference,
+        "weights": lambda plan: part(plan) * plan.states.weights,
+        "gradients": lambda plan: part(plan) * plan.states.gradients,
+        "optimizer states": lambda plan: part(plan) * plan.states.optimizer,
+        "reference of the KL term": lambda plan: part(plan) * plan.states.reference,
+        "gathered in the update": lambda plan: plan.sharding.update if plan.sharding else 0,
+        "gathered in rollouts": lambda plan: plan.sharding.rollouts if plan.sharding and plan.kv_cache else 0,
         "activations of a micro-batch": lambda plan: plan.activations,
         "KV cache of rollouts": lambda plan: plan.kv_cache,
         "prefill of rollouts": lambda plan: plan.prefill,
-        "total per device, at the peak": MemoryPlan.per_device,
+        "total per device, at the peak": lambda plan: plan.per_device(devices),
     }
     sizes = {part: [size(plan) for plan in plans] for part, size in parts.items()}
     rows = [(part, *map(_bytes, row)) for part, row in sizes.items() if any(row)]
-    return _table(("memory", *(plan.name for plan in plans)), rows)
+    name = "memory" if devices == 1 else f"memory on each of {devices} devices"
+    return _table((name, *(plan.name for plan in plans)), rows)
 
 
-def _devices(plans: Sequence[MemoryPlan]) -> str:
-    """Memory per device of the largest stage. Full sharding divides weights, gradients and optimizer states."""
-    shards = {"none": [1] * len(DEVICES), "full": DEVICES}
-    rows = [
-        (sharding, *(_bytes(max(plan.per_device(number) for plan in plans)) for number in numbers))
-        for sharding, numbers in shards.items()
-    ]
+def _devices(recipe: AnyRecipe, model: ModelStats) -> str:
+    """Memory per device of the largest stage, for each kind of sharding."""
+
+    def largest(sharding: str, devices: int) -> float:
+        plans = plan(recipe.model_copy(update={"sharding": sharding}), model, devices)
+        return max(one.per_device(devices) for one in plans)
+
+    rows = [(kind, *(_bytes(largest(kind, number)) for number in DEVICES)) for kind in ("none", "full")]
     columns = (f"{number} device{'s' if number > 1 else ''}" for number in DEVICES)
     return _table(("sharding", *columns), rows)
 

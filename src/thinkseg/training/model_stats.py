@@ -15,7 +15,7 @@ from typing import Any
 from thinkseg.models.loading import load_config
 from thinkseg.models.model_files import reading
 from thinkseg.models.policies.qwen.checkpoint import MODEL_CLASSES, create_model
-from thinkseg.training.optimizers import in_layers
+from thinkseg.training.loop.optimizers import in_layers
 from thinkseg.training.recipes import Create
 from thinkseg.training.trainer import LORA_TARGETS
 

@@ -244,6 +244,8 @@ class RunRecipe(Settings):
     label_unit: labels of the frames, "seconds" or "index" (default: those of the model, else seconds).
     prompts: file with the wording of chains (default: that of the model's checkpoint, else the built-in one).
     precision: "auto" is bf16 where the hardware is fast at it, else fp32.
+    sharding: "full" divides parameters, gradients and optimizer states among the processes; "none": each has all.
+    cpu_offload: keeps a process's part of them in the memory of the CPU ("full" only).
     report_to: where metrics go besides log.jsonl; None: TensorBoard.
     """
 
@@ -255,7 +257,23 @@ class RunRecipe(Settings):
     prompts: PromptsPath | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    # Default values are not recorded, so that runs of older recipes can resume.
+    sharding: Literal["none", "full"] = Field(default="none", exclude_if=lambda value: value == "none")
+    cpu_offload: bool = Field(default=False, exclude_if=lambda value: not value)
     report_to: Annotated[tuple[Reporter, ...], FROM_LIST] | None = None
+
+    @model_validator(mode="after")
+    def _check_sharding(self) -> Self:
+        if self.cpu_offload and self.sharding != "full":
+            raise ValueError("`cpu_offload` is for sharded parameters; set `sharding: full`, or drop it")
+        if self.sharding == "full" and "muon" in self.optimizers:
+            raise ValueError("`optimizer: muon` needs whole matrices; use adamw, or drop `sharding: full`")
+        return self
+
+    @property
+    def optimizers(self) -> Collection[str]:
+        """The names of all optimizers that the run uses."""
+        raise NotImplementedError
 
     @property
     def view(self) -> View:

@@ -169,3 +169,23 @@ def test_load_grpo_recipe_report_to_must_be_installed(tmp_path: Path, monkeypatc
     monkeypatch.setattr(train_recipe, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"report_to\.0: wandb is not installed; run `pip install wandb`"):
         load(tmp_path, GOOD | {"report_to": ["wandb"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sharding": "half"}, "sharding: must be 'none' or 'full'"),
+        ({"cpu_offload": True}, "`cpu_offload` is for sharded parameters; set `sharding: full`, or drop it"),
+        ({"sharding": "full", "optimizer": "muon"}, "`optimizer: muon` needs whole matrices; use adamw, or drop"),
+    ],
+)
+def test_load_grpo_recipe_invalid_sharding_raises(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, GOOD | changes)
+    assert message in str(caught.value)
+
+
+def test_recipe_default_sharding_is_not_recorded(tmp_path: Path) -> None:
+    """Runs that started before these fields existed can resume."""
+    assert not {"sharding", "cpu_offload"} & load(tmp_path, GOOD).model_dump().keys()
+    assert load(tmp_path, GOOD | {"sharding": "full"}).model_dump()["sharding"] == "full"

@@ -20,7 +20,7 @@ from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.grpo.train import train
-from thinkseg.training.log import JsonLines
+from thinkseg.training.loop.log import RunLog
 from thinkseg.training.recipes import Lora, ModelRecipe
 from tinymodels import asked, changed, picture
 
@@ -127,12 +127,14 @@ def test_train_killed_run_resumes_to_same_weights(
     )
     train(wanted, tmp_path / "straight")
 
-    def on_step_end(self: JsonLines, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 15:
+    def add(self: RunLog, number: int, values: Any) -> None:
+        if number == 15:
             raise Killed
+        log_step(self, number, values)
 
+    log_step = RunLog.add
     with monkeypatch.context() as patch:
-        patch.setattr(JsonLines, "on_step_end", on_step_end, raising=False)
+        patch.setattr(RunLog, "add", add)
         with pytest.raises(Killed):
             train(wanted, tmp_path / "killed")
     assert not (tmp_path / "killed" / "model").exists()
@@ -228,7 +230,7 @@ def test_train_folder_of_other_recipe_raises(qwen2_5: Path, tmp_path: Path) -> N
 
 def test_train_finished_run_returns_model(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe(qwen2_5, steps=1), tmp_path)
-    monkeypatch.setattr(grpo, "_trainer", None)
+    monkeypatch.setattr(grpo, "_trained", None)
     assert train(recipe(qwen2_5, steps=1), tmp_path) == tmp_path / "model"
 
 

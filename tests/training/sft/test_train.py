@@ -19,15 +19,15 @@ from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.policy import QwenPolicy
 from thinkseg.prompts import BUILT_IN
 from thinkseg.storage.prompt_file import read_prompts
-from thinkseg.training.log import JsonLines
+from thinkseg.training.checkpoints import STATE_FILE
 from thinkseg.training.log_probs import causal_lm_loss
+from thinkseg.training.loop.log import RunLog
 from thinkseg.training.packing import collate
 from thinkseg.training.recipes import Create, Lora, ModelRecipe
 from thinkseg.training.sft import train as sft
 from thinkseg.training.sft.data import Mixture
 from thinkseg.training.sft.recipe import Recipe, Stage
 from thinkseg.training.sft.train import train
-from thinkseg.training.trainer import trainer_class
 from thinkseg.types import View
 from tinymodels import TEXT, VISION, asked, changed, picture, weights
 
@@ -91,11 +91,13 @@ class Killed(BaseException):
 def kill_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
     """Interrupts a training at the end of a step, before a checkpoint of that step is saved."""
 
-    def on_step_end(self: JsonLines, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.stage == stage and state.global_step == step:
+    def add(self: RunLog, number: int, values: Any) -> None:
+        if self.stage == stage and number == step:
             raise Killed
+        log(self, number, values)
 
-    monkeypatch.setattr(JsonLines, "on_step_end", on_step_end, raising=False)
+    log = RunLog.add
+    monkeypatch.setattr(RunLog, "add", add)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +118,11 @@ def test_train_returns_folder_of_policy(finished: Path) -> None:
 def test_train_uses_clip_offset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     offsets: list[int] = []
 
-    def stop(recipe: Recipe, stage: Stage, folder: Path, out: Path, model: Any, data: Any, *_: Any, **__: Any) -> None:
-        offsets.append(data.clip_offset)
+    def stop(task: Any, *_: Any, **__: Any) -> None:
+        offsets.append(task.data.clip_offset)
         raise Killed
 
-    monkeypatch.setattr(sft, "stage_trainer", stop)
+    monkeypatch.setattr(sft, "run_steps", stop)
     for offset in (0, 60_000_000):
         with pytest.raises(Killed):
             train(changed_recipe(CREATED, clip_offset=offset), tmp_path / str(offset))
@@ -202,20 +204,18 @@ def test_train_incomplete_checkpoint_is_skipped(
     out = Path(shutil.copytree(interrupted, tmp_path / "run"))
     complete = out / "stages" / "01-see" / "checkpoint-2"
     incomplete = Path(shutil.copytree(complete, complete.with_name("checkpoint-3")))
-    (incomplete / "model.safetensors").write_bytes(b"incomplete")
-    (incomplete / "trainer_state.json").unlink()
+    (incomplete / "__0_0.distcp").write_bytes(b"incomplete")
+    (incomplete / STATE_FILE).unlink()
     if state is not None:
-        (incomplete / "trainer_state.json").write_text(state)
+        (incomplete / STATE_FILE).write_text(state)
     assert changed(finished / "stages" / "01-see" / "model", train(FIRST_STAGE, out)) == set()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
 def test_train_damaged_checkpoint_raises_one_line(interrupted: Path, tmp_path: Path, name: str) -> None:
     out = Path(shutil.copytree(interrupted, tmp_path / "run"))
     (out / "stages" / "01-see" / "checkpoint-2" / name).write_bytes(b"damaged")
-    with pytest.raises(
-        ModelError, match=r"checkpoint-2: cannot (resume from this checkpoint|load its weights)"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"checkpoint-2: cannot resume from this checkpoint") as caught:
         train(FIRST_STAGE, out)
     assert "\n" not in str(caught.value)
 
@@ -229,12 +229,14 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from test_train import TWO_STAGES
-from thinkseg.training.log import JsonLines
+from thinkseg.training.loop.log import RunLog
 from thinkseg.training.sft.train import train
-def on_step_end(self, args, state, control, **_):
-    if self.stage == "name" and state.global_step == 3:
+log = RunLog.add
+def add(self, number, values):
+    if self.stage == "name" and number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-JsonLines.on_step_end = on_step_end
+    log(self, number, values)
+RunLog.add = add
 train(TWO_STAGES, Path({str(tmp_path)!r}))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
@@ -446,14 +448,3 @@ def test_causal_lm_loss_falls_in_training(qwen2_5: Path, encoder: Encoder) -> No
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.75 * losses[0]
-
-
-def test_compute_loss_with_return_outputs_returns_same_loss(qwen2_5: Path, encoder: Encoder) -> None:
-    model = load_model(qwen2_5, "fp32")
-    data = Mixture(encoder, View(2, (56, 56)), {"traces": 1.0}, questions_per_clip=1, clip_offset=0, length=1)
-    batch = collate([data[0]], encoder.tokenizer.pad_token_id)
-    trainer: Any = object.__new__(trainer_class("adamw"))
-    with torch.no_grad():
-        loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
-        assert outputs == {}
-        assert loss.item() == trainer.compute_loss(model, dict(batch)).item() == causal_lm_loss(model, batch).item()

@@ -54,6 +54,7 @@ def grpo(config: GrpoConfig, out: options.Out, changes: options.Assignments = No
 def plan(
     recipe: Annotated[Path, argument(path, "RECIPE", "e.g. recipes/veason-3b.yaml")],
     model: Annotated[str | None, option(text, "NAME", "folder or hub name in place of the recipe's model")] = None,
+    devices: Annotated[int, option(options.count, "N", "number of devices that the parts of memory are for")] = 1,
     changes: options.Assignments = None,
 ) -> int:
     """Prints parameters and memory of a recipe for `sft` or `grpo`, and the memory per device on several devices.
@@ -65,7 +66,7 @@ def plan(
 
     loaded = memory_plan.load(recipe, model, *map(assigned, changes or ()))
     stats = memory_plan.stats_of(loaded.model)
-    print(memory_plan.report(stats, memory_plan.plan(loaded, stats)))
+    print(memory_plan.report(loaded, stats, devices))
     return 0
 
 

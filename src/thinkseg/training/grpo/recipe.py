@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -67,6 +67,10 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     max_cache_tokens: Count = 200_000
     save_steps: Count = 50
     log_rollouts_steps: Index = 50
+
+    @property
+    def optimizers(self) -> Collection[str]:
+        return {self.optimizer}
 
     @field_validator("model")
     @classmethod

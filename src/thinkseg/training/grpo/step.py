@@ -22,12 +22,14 @@ from thinkseg.rewards.groups import Group, score_group
 from thinkseg.training import distributed
 from thinkseg.training.grpo.batches import PackedGroup, model_inputs, pack_groups
 from thinkseg.training.grpo.loss import advantages, kl_estimate, policy_loss
-from thinkseg.training.grpo.metrics import StepMetrics
+from thinkseg.training.grpo.metrics import StepMetrics, reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.rollouts import roll_out
 from thinkseg.training.log_probs import token_logprobs
-from thinkseg.training.trainer import uses_bf16
+from thinkseg.training.loop.run import to_device
+from thinkseg.training.loop.sharding import gathered
+from thinkseg.training.trainer import autocasts
 from thinkseg.types import Outcome, View
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class GrpoStep:
-    """The work of one step except that of the optimizer.
+    """The work of one step except that of the optimizer; a `training.loop.run.Task`.
 
     model: the policy to train, under its adapter if it has one. reference: the initial policy, for the KL; None if the
     adapter can be turned off instead, or if `recipe.beta` is 0.
@@ -55,6 +57,7 @@ class GrpoStep:
     ) -> None:
         self.recipe = recipe
         self.model = model
+        self.device = distributed.device()
         self.reference = reference
         self.encoder = encoder
         self.view = view
@@ -62,10 +65,15 @@ class GrpoStep:
         self.weights = checked_weights(recipe.rewards)
         self.tracker = load_tracker(recipe.tracker) if "consistency" in self.weights else None
         self.prompts = prompts
-        self.vision = ImageFeatureCache(model)
+        self.vision = ImageFeatureCache(model, self.device)
         self.vision_frozen = not recipe.model.train_vision
-        self.metrics = StepMetrics()
+        self.collected = StepMetrics()
         self.informative = True
+
+    def micro_batches(self, step: int) -> list[PackedGroup | None]:
+        """Prepares this process's part of the prompts of a step."""
+        first, processes = step * self.recipe.prompts_per_step, distributed.world_size()
+        return self.prepare(range(first + distributed.rank(), first + self.recipe.prompts_per_step, processes), step)
 
     def prepare(self, indices: Sequence[int], step: int) -> list[PackedGroup | None]:
         """Rolls out, scores and packs this process's prompts of a step. None: a group to skip.
@@ -73,18 +81,18 @@ class GrpoStep:
         indices: of the prompts in the run. Sets `informative`.
         """
         self.vision.clear()
-        self.metrics.start()
-        with self.metrics.timed("rollout"):
+        self.collected.start()
+        with self.collected.timed("rollout"):
             prompts = [self.prompts[index] for index in indices]
             outcomes = self._roll_out(prompts, indices, step)
-        with self.metrics.timed("reward"):
+        with self.collected.timed("reward"):
             groups = self._score(prompts, outcomes)
         self._log_rollouts(groups, step)
         if not self.vision_frozen:
             self.vision.clear()
         packed = self._pack(groups)
         self.informative = any(distributed.all_gather(any(group.informative for group in groups)))
-        self.metrics.add_rollouts(groups)
+        self.collected.add_rollouts(groups)
         return packed
 
     def _roll_out(self, prompts: Sequence[Prompt], indices: Sequence[int], step: int) -> list[list[Outcome]]:
@@ -95,11 +103,11 @@ class GrpoStep:
         training = self.model.training
         self.model.eval()
         try:
-            with autocast(str(self.model.device), uses_bf16(recipe.precision)):
+            with gathered(self.model), autocast(self.device, autocasts(recipe)):
                 return roll_out(
                     prompts,
                     get_chain(recipe.chain),
-                    Engine(self.model, self.encoder, self.vision),
+                    Engine(self.model, self.encoder, self.vision, device=self.device),
                     self.view,
                     recipe.num_generations,
                     sampling,
@@ -138,17 +146,16 @@ class GrpoStep:
             groups, self.encoder, recipe.loss_type, recipe.max_new_tokens, recipe.mask_truncated_completions
         )
 
-    def loss(self, model: Any, packed: PackedGroup | None) -> torch.Tensor:
-        """Returns one group's part of the step's loss, a scalar. model: `self.model`, possibly wrapped."""
+    def loss(self, packed: PackedGroup | None) -> torch.Tensor:
+        """Returns one group's part of the step's loss, a scalar."""
         import torch
 
         if packed is None:
             # A constant: no parameter gets a gradient, not even one of zeros.
-            return torch.zeros((), device=self.model.device, requires_grad=True)
-        inputs = _to_device(
-            model_inputs(packed, self.encoder, self.vision if self.vision_frozen else None), self.model.device
-        )
-        logp, entropy = token_logprobs(model, inputs, self.recipe.temperature)
+            return torch.zeros((), device=self.device, requires_grad=True)
+        inputs = to_device(model_inputs(packed, self.encoder, self.vision if self.vision_frozen else None))
+        with autocast(self.device, autocasts(self.recipe)):
+            logp, entropy = token_logprobs(self.model, inputs, self.recipe.temperature)
         advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (packed.advantage, packed.weight))
         kl = None
         if self.recipe.beta:
@@ -156,21 +163,20 @@ class GrpoStep:
                 reference = self._reference_logp(inputs)
             kl = kl_estimate(logp, reference)
         if packed.weight.any():
-            self.metrics.add_tokens(entropy, None if kl is None else kl.detach())
+            self.collected.add_tokens(entropy, None if kl is None else kl.detach())
         return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
+
+    def metrics(self) -> dict[str, float]:
+        """Ends the step and returns its metrics over all processes."""
+        return reduce_metrics(distributed.all_gather(self.collected.pop()))
 
     def _reference_logp(self, inputs: dict[str, Any]) -> torch.Tensor:
         """Returns the log-probabilities (N,) of the same tokens under the initial policy.
 
-        It runs in the precision in which the Trainer runs the policy, so that rounding does not count as a divergence.
+        It runs in the precision of the policy, so that rounding does not count as a divergence.
         """
-        with autocast(str(self.model.device), uses_bf16(self.recipe.precision)):
+        with autocast(self.device, autocasts(self.recipe)):
             if self.reference is not None:
                 return token_logprobs(self.reference, inputs, self.recipe.temperature).logp
             with self.model.disable_adapter():
                 return token_logprobs(self.model, inputs, self.recipe.temperature).logp
-
-
-def _to_device(inputs: dict[str, Any], device: Any) -> dict[str, Any]:
-    """Image features are on the device already."""
-    return {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -87,6 +87,10 @@ class Recipe(RunRecipe):
     stages: Annotated[tuple[Stage, ...], FROM_LIST]
     clip_offset: Index = 0
     cot_set: str | None = None
+
+    @property
+    def optimizers(self) -> Collection[str]:
+        return {stage.optimizer for stage in self.stages}
 
     @field_validator("stages")
     @classmethod

@@ -56,15 +56,22 @@ class Engine:
 
     model: a Qwen-VL, with or without a LoRA adapter. vision: features of images (default: a new cache).
     ends: tokens that end a reply (default: the end of the turn).
+    device: where the model computes (default: where its weights are).
     """
 
     def __init__(
-        self, model: Any, encoder: Encoder, vision: ImageFeatureCache | None = None, ends: Collection[int] | None = None
+        self,
+        model: Any,
+        encoder: Encoder,
+        vision: ImageFeatureCache | None = None,
+        ends: Collection[int] | None = None,
+        device: str | None = None,
     ) -> None:
         self.model = model
         self.encoder = encoder
-        self.vision = vision or ImageFeatureCache(model)
+        self.vision = vision or ImageFeatureCache(model, device)
         self.ends = frozenset({encoder.end_id} if ends is None else ends)
+        self._device = device
         self._config = without_adapter(model).model.language_model.config
         self._suppressed = [token for token in encoder.suppressed_ids() if token not in self.ends]
 
@@ -81,7 +88,7 @@ class Engine:
         """
         import torch
 
-        device = self.model.device
+        device = self._device or self.model.device
         starts = list(starts) or [0] * len(dialogues)
         padded = _padded(dialogues, starts, self.encoder.pad_id)
         input_ids, mask, position_ids = (torch.from_numpy(array).to(device) for array in padded)

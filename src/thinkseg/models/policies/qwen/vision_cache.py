@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 class ImageFeatureCache:
     """Computes image features without gradients and caches them until `clear`. Clear it when the tower changes.
 
-    model: a Qwen-VL, with or without a LoRA adapter.
+    model: a Qwen-VL, with or without a LoRA adapter. device: where it computes (default: where its weights are).
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = without_adapter(model).model
+    def __init__(self, model: Any, device: str | None = None) -> None:
+        self._model = model
+        self._device = device
         self._cached: dict[tuple[Any, ...], list[tuple[torch.Tensor, _Features]]] = {}
 
     def features(self, images: Sequence[torch.Tensor], grids: Sequence[torch.Tensor]) -> Any:
@@ -44,7 +45,7 @@ class ImageFeatureCache:
     def _compute(self, new: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         import torch
 
-        device = self._model.visual.device
+        device = self._device or self._model.device
         pixel_values = torch.cat([image for image, _ in new]).to(device)
         with torch.no_grad():
             output = self._model.get_image_features(

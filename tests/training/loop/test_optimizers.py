@@ -3,8 +3,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers import get_scheduler
 
-from thinkseg.training.optimizers import create_optimizer
+from thinkseg.training.loop.optimizers import create_optimizers, learning_rate
+from thinkseg.training.recipes import OptimizationRecipe, Scheduler
 
 
 class Net(nn.Module):
@@ -24,8 +26,8 @@ class Net(nn.Module):
 DECAYED = ["embed.weight", "layers.0.weight", "head.weight"]
 
 
-def optimizer_of(name: str, net: Net, learning_rate: float = 0.01) -> torch.optim.Optimizer:
-    return create_optimizer(name, net, learning_rate, 0.1, DECAYED)
+def optimizers_of(name: str, net: Net, learning_rate: float = 0.01) -> list[torch.optim.Optimizer]:
+    return create_optimizers(name, net, learning_rate, 0.1)
 
 
 def step(net: Net, *optimizers: torch.optim.Optimizer) -> None:
@@ -51,17 +53,17 @@ def test_step_matches_torch_optimizers(name: str) -> None:
     ]
     if hidden:
         stock.append(torch.optim.Muon(hidden, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
-    ours = optimizer_of(name, net)
+    ours = optimizers_of(name, net)
     for _ in range(3):
-        step(net, ours)
+        step(net, *ours)
         step(twin, *stock)
     assert same(net, twin)
     assert not same(net, Net())
 
 
-def test_create_optimizer_muon_has_each_parameter_once() -> None:
+def test_create_optimizers_muon_has_each_parameter_once() -> None:
     net = Net()
-    held = [p for group in optimizer_of("muon", net).param_groups for p in group["params"]]
+    held = [p for part in optimizers_of("muon", net) for group in part.param_groups for p in group["params"]]
     assert len(held) == len({id(p) for p in held}) == len(list(net.parameters()))
 
 
@@ -69,34 +71,17 @@ def test_step_keeps_frozen_parameters() -> None:
     net = Net()
     net.layers.requires_grad_(False)
     before = copy.deepcopy(net.layers[0].weight)
-    step(net, optimizer_of("muon", net))
+    step(net, *optimizers_of("muon", net))
     assert torch.equal(net.layers[0].weight, before)
 
 
-def test_scheduler_sets_learning_rate_of_both_parts() -> None:
-    net = Net()
-    optimizer = optimizer_of("muon", net)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda count: 0.0 if count else 1.0)
-    step(net, optimizer)
-    schedule.step()
-    before = copy.deepcopy(net)
-    step(net, optimizer)
-    assert same(net, before)
-
-
-def test_load_state_dict_resumes_identically() -> None:
-    net = Net()
-    optimizer = optimizer_of("muon", net)
-    step(net, optimizer)
-    twin, state = copy.deepcopy(net), copy.deepcopy(optimizer.state_dict())
-    other = optimizer_of("muon", twin, learning_rate=9.0)  # replaced by the rate of the loaded state
-    other.load_state_dict(state)
-    for _ in range(2):
-        step(net, optimizer)
-        step(twin, other)
-    assert same(net, twin)
-    for group in other.param_groups:
-        group["lr"] = 0.0
-    before = copy.deepcopy(twin)
-    step(twin, other)
-    assert same(twin, before)
+@pytest.mark.parametrize("kind", ["constant", "constant_with_warmup", "cosine", "linear"])
+@pytest.mark.parametrize("warmup", [0.0, 0.25, 3])
+def test_learning_rate_matches_transformers(kind: Scheduler, warmup: float) -> None:
+    settings = OptimizationRecipe(steps=10, learning_rate=0.5, lr_scheduler_type=kind, warmup_steps=warmup)
+    stock = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    schedule = get_scheduler(kind, stock, num_warmup_steps=3 if warmup else 0, num_training_steps=10)
+    for number in range(10):
+        assert learning_rate(settings, number) == pytest.approx(stock.param_groups[0]["lr"], rel=1e-12)
+        stock.step()
+        schedule.step()
