@@ -97,7 +97,7 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
 
 
 def _initial(recipe: GrpoRecipe) -> tuple[PreTrainedModel, Encoder]:
-    precision = "bf16" if uses_bf16(recipe.precision) and recipe.model.lora else "fp32"
+    precision: Any = "bf16" if uses_bf16(recipe.precision) and recipe.model.lora else "fp32"
     return load(resolve_model(str(recipe.model.name)), precision, loading_device(recipe))
 
 

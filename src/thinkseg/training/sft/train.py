@@ -222,7 +222,7 @@ class _Task:
         size, workers = self.stage.batch_size, self.stage.dataloader_num_workers
         first = step * self.stage.gradient_accumulation_steps + distributed.rank()
         starts = range(first * size, len(self.data), distributed.world_size() * size)
-        batches = [range(start, start + size) for start in starts]
+        batches = [list(range(start, start + size)) for start in starts]
         return DataLoader(self.data, batch_sampler=batches, collate_fn=self.make_batch, num_workers=workers)
 
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
