@@ -13,7 +13,6 @@ from thinkseg.errors import ModelError
 from thinkseg.models import load_tracker
 from thinkseg.models.policies.qwen.checkpoint import autocast
 from thinkseg.models.policies.qwen.encoder import Encoder
-from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import SamplingParams, mixed_seed
 from thinkseg.report.rollouts_page import write_rollouts
@@ -25,7 +24,10 @@ from thinkseg.training.grpo.loss import advantages, kl_estimate, policy_loss
 from thinkseg.training.grpo.metrics import StepMetrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
-from thinkseg.training.grpo.rollouts import roll_out
+from thinkseg.training.grpo.rollouts import LocalRollouts, RolloutPolicy, roll_out
+from thinkseg.training.grpo.servers import connect
+from thinkseg.training.grpo.vllm_rollouts import VllmRollouts
+from thinkseg.training.grpo.weight_sync import WeightSync
 from thinkseg.training.log_probs import token_logprobs
 from thinkseg.training.trainer import uses_bf16
 from thinkseg.types import Outcome, View
@@ -64,8 +66,18 @@ class GrpoStep:
         self.prompts = prompts
         self.vision = ImageFeatureCache(model)
         self.vision_frozen = not recipe.model.train_vision
+        self.policy = self._rollout_policy()
         self.metrics = StepMetrics()
         self.informative = True
+
+    def _rollout_policy(self) -> RolloutPolicy:
+        recipe = self.recipe
+        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
+        if recipe.rollout is None or recipe.rollout.engine == "local":
+            return LocalRollouts(self.encoder, self.view, sampling, self.vision, uses_bf16(recipe.precision))
+        folder = Path(recipe.rollout.sync_dir or self.out / "sync")
+        weights = WeightSync(connect(recipe.rollout), folder, recipe.rollout.sync == "adapter")
+        return VllmRollouts(weights, self.encoder, self.view, sampling)
 
     def prepare(self, indices: Sequence[int], step: int) -> list[PackedGroup | None]:
         """Rolls out, scores and packs this process's prompts of a step. None: a group to skip.
@@ -91,26 +103,14 @@ class GrpoStep:
         import torch
 
         recipe = self.recipe
-        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
-        training = self.model.training
-        self.model.eval()
+        seeds = [mixed_seed(step, index) for index in indices]
         try:
-            with autocast(str(self.model.device), uses_bf16(recipe.precision)):
-                return roll_out(
-                    prompts,
-                    get_chain(recipe.chain),
-                    Engine(self.model, self.encoder, self.vision),
-                    self.view,
-                    recipe.num_generations,
-                    sampling,
-                    [mixed_seed(step, index) for index in indices],
-                )
+            self.policy.sync(self.model, step)
+            return roll_out(prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds)
         except torch.OutOfMemoryError:
             raise ModelError(
                 f"out of memory in the rollouts: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
             ) from None
-        finally:
-            self.model.train(training)
 
     def _score(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
         """Scores groups in threads: trackers release the GIL, and the frames are decoded already."""

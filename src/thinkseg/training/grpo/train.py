@@ -85,13 +85,16 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
     torch.manual_seed(recipe.seed)  # the same initial adapter after an interruption
     reference = copy.deepcopy(model).eval().requires_grad_(False) if recipe.beta and not recipe.model.lora else None
     trained = trainable(model, recipe.model, recipe.gradient_checkpointing)
-    trainer = _trainer(recipe, out, GrpoStep(recipe, prompts, trained, reference, encoder, view, out))
+    step = GrpoStep(recipe, prompts, trained, reference, encoder, view, out)
+    trainer = _trainer(recipe, out, step)
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
     except torch.OutOfMemoryError:
         advice = "" if recipe.gradient_checkpointing else "set gradient_checkpointing, or "
         advice += f"lower num_generations, now {recipe.num_generations}"
         raise ModelError(f"out of memory in the update: {advice}") from None
+    finally:
+        step.policy.close()
     return trained.merge_and_unload() if recipe.model.lora else model, encoder
 
 
