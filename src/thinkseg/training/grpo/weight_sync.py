@@ -21,6 +21,10 @@ PREFIX = "policy-"
 """Start of the names of the folders, so that nothing else is ever removed."""
 
 
+ONE_FILE = "1000TB"
+"""Size of a shard. Without an index of shards, vLLM reads all files of weights in the folder."""
+
+
 class WeightSync:
     """Loads the policy on servers, as an adapter or as complete weights.
 
@@ -58,9 +62,21 @@ class WeightSync:
         self._folders = [*self._folders[-1:], folder]
         self._remove(keep=self._folders)
         with new_folder(folder) as parts, without_progress_bars():
-            model.save_pretrained(parts)
+            model.save_pretrained(parts, max_shard_size=ONE_FILE)
+            if not self.adapter and model.config.get_text_config().tie_word_embeddings:
+                _write_head(model, parts)
             share_weights(parts)
 
     def _remove(self, keep: Any) -> None:
         for folder in set(self.folder.glob(f"{PREFIX}*")) - set(keep):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_head(model: Any, folder: Path) -> None:
+    """Writes the output layer of a model whose embeddings are tied to it, which `save_pretrained` omits.
+
+    vLLM's CPU backend has a copy of its own, which it replaces only if the layer is in the checkpoint.
+    """
+    from safetensors.torch import save_file
+
+    save_file({"lm_head.weight": model.get_output_embeddings().weight.detach()}, folder / "lm_head.safetensors")
