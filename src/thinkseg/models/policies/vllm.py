@@ -156,10 +156,14 @@ class VllmServer(ServerClient):
     def _check(self, generated: Generated, body: Mapping[str, Any]) -> None:
         """Raises an error for replies that are incomplete or come from other weights than the last that were loaded."""
         if len(generated.choices) != body["sampling_params"]["n"]:
-            raise ModelError(f"{self.base_url}: {len(generated.choices)} replies; {body['sampling_params']['n']} wanted")
+            raise ModelError(
+                f"{self.base_url}: {len(generated.choices)} replies; {body['sampling_params']['n']} wanted"
+            )
         for choice in generated.choices:
             if not choice.token_ids or len(choice.token_ids) != len(choice.token_logprobs):
-                raise ModelError(f"{self.base_url}: a reply without one log-probability per token; start vLLM 0.32 or newer")
+                raise ModelError(
+                    f"{self.base_url}: a reply without one log-probability per token; start vLLM 0.32 or newer"
+                )
             if choice.finish_reason not in ("stop", "length"):
                 raise ServerDownError(f"{self.base_url}: ended a reply by {choice.finish_reason!r}")
         found = {span.version for choice in generated.choices for span in choice.weight_versions or ()}

@@ -143,7 +143,9 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     def _check_rollout(self) -> Self:
         sync = self.rollout and self.rollout.sync
         if sync and (sync == "adapter") != (self.model.lora is not None):
-            raise ValueError("rollout: `sync: adapter` is for models with `lora`, and `sync: weights` for those without")
+            raise ValueError(
+                "rollout: `sync: adapter` is for models with `lora`, and `sync: weights` for those without"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from thinkseg.models.policies.qwen.checkpoint import autocast
-from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator, share_turns
-from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import SamplingParams, mixed_seed
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
@@ -58,38 +55,26 @@ def roll_out(
 
 
 class LocalRollouts:
-    """A `RolloutPolicy` that samples from the model in training itself, in this process. `sync` comes first.
-
-    vision: features of images, which the update may use too. bf16: whether to compute in bf16.
-    """
+    """A `RolloutPolicy` that samples with an engine in this process, under the autocast and mode of the caller."""
 
     name = "policy in training"
 
-    def __init__(
-        self, encoder: Encoder, view: View, sampling: SamplingParams, vision: ImageFeatureCache, bf16: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, view: View, sampling: SamplingParams) -> None:
         self.view = view
         self.coordinates = view.coordinates
-        self.size_multiple = encoder.size_multiple
-        self._encoder, self._sampling, self._vision, self._bf16 = encoder, sampling, vision, bf16
+        self.size_multiple = engine.encoder.size_multiple
+        self._generator = ChatGenerator(engine, sampling)
 
     def sync(self, model: Any, step: int) -> None:
-        """Takes the model as it is."""
-        self._model = model
-        self._generator = ChatGenerator(Engine(model, self._encoder, self._vision), self._sampling)
+        """Samples from this model, whose weights are never copied."""
+        self._generator.engine.model = model
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
-        """Answers the last turn of each dialogue, without gradients or dropout."""
+        """Answers the last turn of each dialogue, without gradients."""
         import torch
 
-        seeds = range(len(dialogues)) if seeds is None else seeds
-        training = self._model.training
-        self._model.eval()
-        try:
-            with torch.no_grad(), autocast(str(self._model.device), self._bf16):
-                return self._generator.reply(dialogues, seeds)
-        finally:
-            self._model.train(training)
+        with torch.no_grad():
+            return self._generator.reply(dialogues, range(len(dialogues)) if seeds is None else seeds)
 
     def clear(self) -> None:
         """Frees the KV cache."""

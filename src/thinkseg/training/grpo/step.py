@@ -13,6 +13,7 @@ from thinkseg.errors import ModelError
 from thinkseg.models import load_tracker
 from thinkseg.models.policies.qwen.checkpoint import autocast
 from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import SamplingParams, mixed_seed
 from thinkseg.report.rollouts_page import write_rollouts
@@ -20,7 +21,7 @@ from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.groups import Group, score_group
 from thinkseg.training import distributed
 from thinkseg.training.grpo.batches import PackedGroup, model_inputs, pack_groups
-from thinkseg.training.grpo.loss import advantages, kl_estimate, policy_loss
+from thinkseg.training.grpo.loss import advantages, importance_weights, kl_estimate, policy_loss
 from thinkseg.training.grpo.metrics import StepMetrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
@@ -74,7 +75,7 @@ class GrpoStep:
         recipe = self.recipe
         sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
         if recipe.rollout is None or recipe.rollout.engine == "local":
-            return LocalRollouts(self.encoder, self.view, sampling, self.vision, uses_bf16(recipe.precision))
+            return LocalRollouts(Engine(self.model, self.encoder, self.vision), self.view, sampling)
         folder = Path(recipe.rollout.sync_dir or self.out / "sync")
         weights = WeightSync(connect(recipe.rollout), folder, recipe.rollout.sync == "adapter")
         return VllmRollouts(weights, self.encoder, self.view, sampling)
@@ -104,13 +105,18 @@ class GrpoStep:
 
         recipe = self.recipe
         seeds = [mixed_seed(step, index) for index in indices]
+        training = self.model.training
+        self.model.eval()
         try:
             self.policy.sync(self.model, step)
-            return roll_out(prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds)
+            with autocast(str(self.model.device), uses_bf16(recipe.precision)):
+                return roll_out(prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds)
         except torch.OutOfMemoryError:
             raise ModelError(
                 f"out of memory in the rollouts: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
             ) from None
+        finally:
+            self.model.train(training)
 
     def _score(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
         """Scores groups in threads: trackers release the GIL, and the frames are decoded already."""
@@ -157,7 +163,19 @@ class GrpoStep:
             kl = kl_estimate(logp, reference)
         if packed.weight.any():
             self.metrics.add_tokens(entropy, None if kl is None else kl.detach())
-        return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
+        return policy_loss(logp, self._corrected(advantage, logp, packed), weight, kl, self.recipe.beta)
+
+    def _corrected(self, advantage: torch.Tensor, logp: torch.Tensor, packed: PackedGroup) -> torch.Tensor:
+        """Returns the advantage of each token, times its truncated importance weight if another engine sampled it."""
+        import torch
+
+        rollout = self.recipe.rollout
+        if rollout is None or packed.sampled_logp is None:
+            return advantage
+        ratio = importance_weights(logp, torch.from_numpy(packed.sampled_logp).to(logp.device))
+        cap = rollout.importance_cap
+        self.metrics.add_importance(ratio, cap)
+        return advantage if cap is None else advantage * ratio.clamp(max=cap)
 
     def _reference_logp(self, inputs: dict[str, Any]) -> torch.Tensor:
         """Returns the log-probabilities (N,) of the same tokens under the initial policy.

@@ -34,6 +34,7 @@ from thinkseg.training.checkpoints import claimed, last_checkpoint, publish
 from thinkseg.training.grpo.metrics import reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
+from thinkseg.training.grpo.servers import connect
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.trainer import resolve_view, run_view, trainable, training_arguments, uses_bf16
 from thinkseg.types import View
@@ -77,6 +78,8 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
     """Returns the policy after all steps, with its adapter merged."""
     import torch
 
+    if recipe.rollout and recipe.rollout.engine == "vllm":
+        connect(recipe.rollout).close()  # an error now, and not once the model is loaded
     source = resolve_model(str(recipe.model.name))
     bf16 = uses_bf16(recipe.precision)
     # On the device of the Trainer, so that the reference, a copy, is there too.

@@ -126,5 +126,5 @@ class VllmRollouts:
         texts = [self._encoder.tokenizer.decode(ids[around]) for ids in (ours, theirs)]
         raise ModelError(
             f"vLLM reads another prompt: it differs at token {at}: {texts[0]!r} here, {texts[1]!r} there ({len(ours)} "
-            f"and {len(theirs)} tokens); start the servers with the model of the recipe and its preprocessor_config.json"
+            f"and {len(theirs)} tokens); start the servers with the recipe's model and its preprocessor_config.json"
         )

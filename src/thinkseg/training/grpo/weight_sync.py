@@ -6,6 +6,7 @@ A version has a name of its own in every run, because vLLM caches prefixes by th
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -56,6 +57,8 @@ class WeightSync:
         self.pool.close()
         if distributed.rank() == 0:
             self._remove(keep=())
+            with suppress(OSError):  # it is not there, or has other files
+                self.folder.rmdir()
 
     def _write(self, model: Any, folder: Path) -> None:
         # Other processes may still load the previous version on a server that was down.
