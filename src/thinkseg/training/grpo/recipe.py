@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from thinkseg.chains import get_chain, takes_indices
 from thinkseg.errors import ModelError, SettingsError
@@ -37,7 +39,13 @@ class PromptSource(DataSource):
     split: str = "train"
 
 
-ServerUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+/?$")]
+def _check_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+/?", url):
+        raise ValueError(f"must be a URL such as http://127.0.0.1:8000, without a path; got {reprlib.repr(url)}")
+    return url
+
+
+ServerUrl = Annotated[str, AfterValidator(_check_url)]
 
 
 class Rollout(Settings):
