@@ -111,6 +111,14 @@ def test_connect_server_down_raises(servers: list[ScriptedVllm]) -> None:
         connect(rollout)
 
 
+def test_load_first_time_server_down_raises(servers: list[ScriptedVllm]) -> None:
+    """Later, its prompts would go to the other."""
+    pool = ServerPool([server.url for server in servers], [GENERATE], 10.0)
+    servers[1].is_down = True
+    with pytest.raises(ModelError, match="status 500"):
+        pool.load(load)
+
+
 def test_max_model_len_is_that_of_smallest_server(servers: list[ScriptedVllm]) -> None:
     servers[1].max_model_len = 128
     assert loaded(servers).max_model_len == 128

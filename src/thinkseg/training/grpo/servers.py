@@ -7,14 +7,15 @@ A server gets prompts only while it has the current version of the policy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from thinkseg.console import warn
 from thinkseg.models.policies.client import ClientSettings, EventLoop, ServerDownError, gathered
 from thinkseg.models.policies.vllm import GENERATE, LOAD_ADAPTER, RPC, Generated, TokenRequest, VllmServer
 from thinkseg.training.grpo.recipe import Rollout
 
-Load = Callable[[VllmServer], Awaitable[None]]
+Load = Callable[[VllmServer], Coroutine[Any, Any, None]]
 """Loads a version of the policy on a server, unless it is there."""
 
 POLL_SECONDS = 5.0
@@ -55,9 +56,13 @@ class ServerPool:
         return min(server.max_model_len for server in self.servers)
 
     def load(self, load: Load) -> None:
-        """Loads a version of the policy on every server, also on those that were down; returns once one has it."""
+        """Loads a version of the policy on every server, also on those that were down; returns once one has it.
+
+        The first time, a server that does not load it is an error: it may not see the folder.
+        """
+        work = load if self._load is None else self._loaded
         self._load = load
-        self._loop.run(self._load_on(self.servers))
+        self._loop.run(gathered(work(server) for server in self.servers))
         self._loop.run(self._server(0))
 
     def generate(self, requests: Sequence[tuple[int, TokenRequest]]) -> list[Generated]:
@@ -86,13 +91,10 @@ class ServerPool:
                 warn("all servers are down; waiting for one")
             while len(self._down) == len(self.servers):
                 await asyncio.sleep(POLL_SECONDS)
-                await self._load_on(self.servers)
+                await gathered(self._loaded(server) for server in self.servers)
         home = self.servers[number % len(self.servers)]
         up = [server for server in self.servers if server not in self._down]
         return up[number % len(up)] if home in self._down else home
-
-    async def _load_on(self, servers: Sequence[VllmServer]) -> None:
-        await gathered(self._loaded(server) for server in servers)
 
     async def _loaded(self, server: VllmServer) -> None:
         assert self._load is not None, "load() comes before generate()"
