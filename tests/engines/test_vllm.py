@@ -13,7 +13,7 @@ import torch
 
 from thinkseg.chains import CHAINS
 from thinkseg.data.shapes import load as load_shapes
-from thinkseg.models import bundled_policy_for, load_policy
+from thinkseg.models import bundled_policy_for, load_policy, resolve_model
 from thinkseg.models.policies.qwen.checkpoint import load, load_view
 from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.pipeline import run_chains
@@ -42,9 +42,9 @@ TOLERANCE = 1e-4
 
 def policy(chain: str, sync: str) -> tuple[Any, Any, Any]:
     """The bundled policy of a chain, with an adapter for that sync; its encoder and view."""
-    name = bundled_policy_for(chain)
+    name = resolve_model(bundled_policy_for(chain))
     model, encoder = load(name, "fp32")
-    source = ModelRecipe(name=name, lora=Lora(rank=8) if sync == "adapter" else None)
+    source = ModelRecipe(name=str(name), lora=Lora(rank=8) if sync == "adapter" else None)
     return trainable(model, source, False), encoder, resolve_view(load_view(name), model, encoder)
 
 
@@ -123,7 +123,7 @@ def test_endpoint_replies_match_local_policy(vllm: VllmProcess) -> None:
     name = bundled_policy_for("veason")
     local: Any = load_policy(name, precision="fp32")
     served = load_policy(f"openai:shapes@{vllm.url}/v1", coordinates="pixels")
-    samples = [load_shapes("val", index) for index in range(4)]
+    samples = [load_shapes("val", index) for index in range(2)]
     replies = [
         [one.replies for one in run_chains([CHAINS["veason"](s, local.view) for s in samples], asked)]
         for asked in (local, served)
