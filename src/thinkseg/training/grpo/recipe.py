@@ -111,6 +111,11 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     log_rollouts_steps: Index = 50
     rollout: Rollout | None = None
 
+    @property
+    def vllm(self) -> Rollout | None:
+        """The settings of rollouts on servers; None if the model in training samples them."""
+        return self.rollout if self.rollout and self.rollout.engine == "vllm" else None
+
     @field_validator("model")
     @classmethod
     def _check_model(cls, model: ModelRecipe) -> ModelRecipe:

@@ -74,10 +74,10 @@ class GrpoStep:
     def _rollout_policy(self) -> RolloutPolicy:
         recipe = self.recipe
         sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
-        if recipe.rollout is None or recipe.rollout.engine == "local":
+        if recipe.vllm is None:
             return LocalRollouts(Engine(self.model, self.encoder, self.vision), self.view, sampling)
-        folder = Path(recipe.rollout.sync_dir or self.out / "sync")
-        weights = WeightSync(connect(recipe.rollout), folder, recipe.rollout.sync == "adapter")
+        folder = Path(recipe.vllm.sync_dir or self.out / "sync")
+        weights = WeightSync(connect(recipe.vllm), folder, recipe.vllm.sync == "adapter")
         return VllmRollouts(weights, self.encoder, self.view, sampling)
 
     def prepare(self, indices: Sequence[int], step: int) -> list[PackedGroup | None]:
@@ -169,11 +169,10 @@ class GrpoStep:
         """Returns the advantage of each token, times its truncated importance weight if another engine sampled it."""
         import torch
 
-        rollout = self.recipe.rollout
-        if rollout is None or packed.sampled_logp is None:
+        if self.recipe.vllm is None or packed.sampled_logp is None:
             return advantage
         ratio = importance_weights(logp, torch.from_numpy(packed.sampled_logp).to(logp.device))
-        cap = rollout.importance_cap
+        cap = self.recipe.vllm.importance_cap
         self.metrics.add_importance(ratio, cap)
         return advantage if cap is None else advantage * ratio.clamp(max=cap)
 

@@ -13,7 +13,7 @@ row (`training.grpo.batches`) and updates the policy once (`training.grpo.loss`)
 prompt: its frames and text are computed once, in the rollouts and in the update.
 
 A run that was killed resumes from its last checkpoint when it is started with the same recipe and folder. Samples
-depend on the seed and the index of the step only.
+depend on the seed and the index of the step only, except those of vLLM servers.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
     """Returns the policy after all steps, with its adapter merged."""
     import torch
 
-    if recipe.rollout and recipe.rollout.engine == "vllm":
-        connect(recipe.rollout).close()  # an error now, and not once the model is loaded
+    if recipe.vllm:
+        connect(recipe.vllm).close()  # an error now, and not once the model is loaded
     source = resolve_model(str(recipe.model.name))
     bf16 = uses_bf16(recipe.precision)
     # On the device of the Trainer, so that the reference, a copy, is there too.
