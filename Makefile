@@ -2,6 +2,7 @@
 # make test   formatter, linter, type checker and tests
 # make fuzz   damaged and hostile input for all that is read, half an hour; FUZZ="videos --seed 7" for a part
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
+# make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 15 minutes
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
 
@@ -16,7 +17,10 @@ OLDEST_DIR := .venv/oldest
 # One process per core, up to 8: each loads torch and takes about 1 GB.
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test fuzz test-oldest setup clean
+# An environment of its own, because vLLM and the project need different versions of transformers.
+ENGINES := .venv-engines
+
+.PHONY: demo test fuzz test-oldest test-engines setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -37,6 +41,13 @@ test-oldest: $(OLDEST_DIR)
 $(OLDEST_DIR): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ '$(OLDEST)'
 
+test-engines: $(STAMP) $(ENGINES)/.installed
+	THINKSEG_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n 0 tests/engines
+
+$(ENGINES)/.installed: tests/engines/install_vllm.py tests/engines/declare_operators.py
+	$(PYTHON) tests/engines/install_vllm.py $(ENGINES)
+	touch $@
+
 setup: $(STAMP)
 
 # torch goes first and pinned: without one there, whatever asks for torch pulls the newest build.
@@ -49,5 +60,5 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv $(ENGINES) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -85,7 +85,8 @@ class ScriptedServer:
         waiting = iter([] if callable(script) else script)
         self._respond = script if callable(script) else lambda _: next(waiting, failed(400, "the script has run out"))
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.base_url = f"{self.url}/v1"
 
     def __enter__(self) -> "ScriptedServer":
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -94,6 +95,18 @@ class ScriptedServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def get(self, path: str) -> Response:
+        """The response to a GET request."""
+        if path != "/v1/models" or self._models is None:
+            return failed(404, f"no {path}")
+        listed = self._models
+        return listed if isinstance(listed, Response) else Response({"object": "list", "data": listed})
+
+    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Response:
+        """The response to a POST request."""
+        assert path == "/v1/chat/completions"
+        return self.answer(body, headers)
 
     def answer(self, body: dict[str, Any], headers: dict[str, str]) -> Response:
         """Notes a request and gives the response to it, once its delay is over."""
@@ -118,16 +131,11 @@ class ScriptedServer:
             wbufsize = -1
 
             def do_GET(self) -> None:
-                if self.path == "/v1/models" and outer._models is not None:
-                    listed = outer._models
-                    self.send(listed if isinstance(listed, Response) else Response({"object": "list", "data": listed}))
-                else:
-                    self.send(failed(404, f"no {self.path}"))
+                self.send(outer.get(self.path))
 
             def do_POST(self) -> None:
-                assert self.path == "/v1/chat/completions"
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self.send(outer.answer(body, {name.lower(): value for name, value in self.headers.items()}))
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+                self.send(outer.post(self.path, body, {name.lower(): value for name, value in self.headers.items()}))
 
             def send(self, response: Response) -> None:
                 data = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()

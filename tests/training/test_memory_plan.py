@@ -20,7 +20,7 @@ from thinkseg.models import BUNDLED
 from thinkseg.models.policies.qwen.checkpoint import create_model, load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import memory_plan
-from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource, Rollout
 from thinkseg.training.loop.optimizers import create_optimizers
 from thinkseg.training.memory_plan import (
     AnyRecipe,
@@ -232,6 +232,12 @@ def test_plan_of_grpo_has_reference_only_if_needed(qwen2_5: Path) -> None:
     assert plan(grpo(qwen2_5, beta=0.0))[0].states.reference == 0
     lora = ModelRecipe(name=str(qwen2_5), lora=Lora(rank=2))
     assert plan(grpo(qwen2_5, model=lora))[0].states.reference == 0  # the adapter is disabled instead
+
+
+def test_plan_of_rollouts_on_servers_has_no_cache(qwen2_5: Path) -> None:
+    rollout = Rollout(engine="vllm", servers=("http://host:1",), sync="weights")
+    (made,) = plan(grpo(qwen2_5, rollout=rollout))
+    assert (made.kv_cache, made.prefill) == (0, 0)
 
 
 def test_plan_of_two_turns_counts_the_second_for_each_rollout(qwen2_5: Path) -> None:

@@ -125,10 +125,15 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
         if not folder.is_dir():
             with new_folder(folder) as parts:
                 write(parts)
-                for weights in parts.glob("*.safetensors"):  # safetensors makes them readable by the owner only
-                    weights.chmod(parts.stat().st_mode & 0o666)
+                share_weights(parts)
             for checkpoint in folder.parent.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
+
+
+def share_weights(folder: Path) -> None:
+    """Gives weights the permissions of their folder: safetensors makes them readable by the owner only."""
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(folder.stat().st_mode & 0o666)
 
 
 def _finish(out: Path, result: Path) -> Path:

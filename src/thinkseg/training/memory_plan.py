@@ -157,13 +157,18 @@ def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View)
 
 
 def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
-    """A GRPO run. Its micro-batch is one group. The features of a frozen vision tower are cached from the rollouts."""
+    """A GRPO run. Its micro-batch is one group. The features of a frozen vision tower are cached from the rollouts.
+
+    Rollouts of vLLM servers take no memory of the training's devices.
+    """
     bf16, turns, sharding = _is_bf16(recipe), turn_sizes(recipe.chain, view, model), _sharding(recipe, model)
     row = group_row(turns, recipe)
     states = model_states(model, recipe.model, recipe.optimizer, bf16, bool(sharding))
     if recipe.beta and not recipe.model.lora:
         states = replace(states, reference=(2 if bf16 and sharding else 4) * model.params)
     kept = _update(model, row, 1, bf16, recipe.gradient_checkpointing, recipe.model.train_vision)
+    if recipe.vllm:
+        return MemoryPlan("grpo", row, 1, states, kept, sharding=sharding)
     cache = cache_tokens(recipe, turns) * model.kv_per_token * (2 if bf16 else 4)
     prefill = _prefill(model, prefills(recipe, turns), bf16)
     return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding)

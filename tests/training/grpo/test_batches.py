@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from thinkseg.data.shapes import load
 from thinkseg.models.policies.qwen.checkpoint import load_model
-from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
+from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder, GeneratedText
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import Group, RolloutScore
@@ -155,3 +155,25 @@ def test_pack_groups_masked_truncated_completion_has_weight_0(qwen2_5: Any) -> N
         (row,) = pack_groups([truncated], encoder, "grpo", MAX_TOKENS, mask)
         assert row is not None
         assert row.weight.tolist() == pytest.approx(np.repeat(weights, counts).tolist())
+
+
+def test_pack_groups_sampled_logp_is_in_order_of_labels(qwen2_5: Any) -> None:
+    encoder = Encoder.load(qwen2_5)
+    turn, then = asked("When?", [picture(0)]), asked("Where?", [picture(1)])
+
+    def said(letter: str, *logprobs: float) -> GeneratedText:
+        return GeneratedText(letter * len(logprobs), encoder.content_ids(letter) * len(logprobs), logprobs)
+
+    two: Dialogue = (turn, said("a", -1.0, -2.0), then, said("b", -3.0))
+    (row,) = pack_groups([group([two, (turn, said("c", -4.0, -5.0))], [1.0, -1.0])], encoder, "grpo", MAX_TOKENS, False)
+    assert row is not None
+    assert row.sampled_logp is not None
+    assert row.sampled_logp.tolist() == [-1, -2, -3, -4, -5]
+    labels = row.row.labels[row.row.labels != IGNORED]
+    assert encoder.text(labels) == "aabcc"
+
+
+def test_pack_groups_sampled_in_process_has_no_sampled_logp(qwen2_5: Any) -> None:
+    (row,) = pack_groups([two_turns(28)], Encoder.load(qwen2_5), "grpo", MAX_TOKENS, False)
+    assert row is not None
+    assert row.sampled_logp is None

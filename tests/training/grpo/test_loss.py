@@ -7,7 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkseg.training.grpo.loss import KL_LIMIT, LossType, advantages, kl_estimate, policy_loss, token_weights
+from thinkseg.training.grpo.loss import (
+    KL_LIMIT,
+    LossType,
+    advantages,
+    importance_weights,
+    kl_estimate,
+    policy_loss,
+    token_weights,
+)
 
 
 def test_advantages_match_hand_computed() -> None:
@@ -65,6 +73,17 @@ def test_kl_estimate_far_apart_is_limited() -> None:
 @given(st.floats(-30, 0), st.floats(-30, 0))
 def test_kl_estimate_any_values_nonnegative(one: float, other: float) -> None:
     assert float(kl_estimate(torch.tensor([one]), torch.tensor([other]))) >= -1e-6
+
+
+def test_importance_weights_are_ratios_without_gradient() -> None:
+    logp = torch.tensor([0.5, 0.2, 0.1]).log().requires_grad_()
+    weights = importance_weights(logp, torch.tensor([0.5, 0.1, 0.4]).log())
+    assert weights.tolist() == pytest.approx([1, 2, 0.25])
+    assert not weights.requires_grad
+
+
+def test_importance_weights_far_apart_are_finite() -> None:
+    assert importance_weights(torch.tensor([0.0]), torch.tensor([-9999.0])).isfinite().all()
 
 
 def test_policy_loss_without_reference_matches_hand_computed() -> None:

@@ -124,3 +124,19 @@ def test_reduce_metrics_without_trained_tokens_or_reference_omits_them() -> None
     metrics = reduce_metrics([part(groups(), num_tokens=5, entropy=5.0), part(groups())])
     assert metrics["entropy"] == 1
     assert "kl" not in metrics
+
+
+def test_reduce_metrics_importance_weights_are_of_all_processes() -> None:
+    parts = []
+    for weights in ([1.0, 4.0], [0.5, 0.5, 1.5, 3.0]):
+        metrics = StepMetrics()
+        metrics.start()
+        with metrics.timed("rollout"), metrics.timed("reward"):
+            pass
+        metrics.add_rollouts(groups())
+        metrics.add_importance(torch.tensor(weights), cap=2.0)
+        parts.append(metrics.pop())
+    found = reduce_metrics(parts)
+    assert found["importance_weight/mean"] == pytest.approx(10.5 / 6)
+    assert found["importance_weight/truncated"] == pytest.approx(2 / 6)
+    assert "importance_weight/mean" not in reduce_metrics([part(groups())])

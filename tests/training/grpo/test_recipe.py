@@ -89,6 +89,32 @@ def test_load_grpo_recipe_unused_tracker_is_not_checked(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD | {"tracker": "anything"}).tracker == "anything"
 
 
+VLLM: dict[str, Any] = {"engine": "vllm", "servers": ["http://127.0.0.1:8000"], "sync": "adapter"}
+
+
+def test_load_grpo_recipe_servers_are_no_part_of_identity(tmp_path: Path) -> None:
+    """A run may resume with servers at other addresses."""
+    one = load(tmp_path, GOOD | {"rollout": VLLM})
+    other = load(tmp_path, GOOD | {"rollout": VLLM | {"servers": ["http://node-2:9000"], "sync_dir": "/dev/shm/run"}})
+    assert one.model_dump_json() == other.model_dump_json()
+    assert one.model_dump()["rollout"] == {"engine": "vllm", "sync": "adapter", "importance_cap": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"servers": []}, "rollout: the engine vllm needs `servers` and `sync`"),
+        ({"engine": "local"}, "rollout: `servers`, `sync` and `sync_dir` are for `engine: vllm`; add that, or drop"),
+        ({"sync": "weights"}, "rollout: `sync: adapter` is for models with `lora`"),
+        ({"servers": ["127.0.0.1:8000"]}, "rollout.servers.0: must be a URL such as http://127.0.0.1:8000"),
+        ({"servers": ["http://host:8000/v1"]}, "rollout.servers.0: must be a URL such as http://127.0.0.1:8000"),
+    ],
+)
+def test_load_grpo_recipe_invalid_rollout_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load(tmp_path, GOOD | {"rollout": VLLM | changes})
+
+
 def test_grpo_recipes_are_those_with_rewards() -> None:
     assert {path.name for path in GRPO} == {
         "revseg-7b.yaml",

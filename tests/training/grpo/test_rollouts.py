@@ -15,7 +15,7 @@ from thinkseg.pipeline import run_chains
 from thinkseg.rewards import Prompt
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import PromptSource
-from thinkseg.training.grpo.rollouts import roll_out
+from thinkseg.training.grpo.rollouts import LocalRollouts, roll_out
 from thinkseg.types import Outcome, View
 
 LIMIT = 10
@@ -46,6 +46,10 @@ def view_for(engine: Engine) -> View:
     side = 2 * engine.encoder.size_multiple
     coordinates = "pixels" if engine.encoder.size_multiple == 28 else "normalized_1000"
     return View(2, (side, side), coordinates)
+
+
+def local(engine: Engine, sampling: SamplingParams) -> LocalRollouts:
+    return LocalRollouts(engine, view_for(engine), sampling)
 
 
 class Counted:
@@ -83,7 +87,7 @@ class Scripted(Engine):
 
 def test_roll_out_temperature_0_matches_inference(engine: Engine) -> None:
     view, some_prompts = view_for(engine), prompts()
-    groups = roll_out(some_prompts, CHAINS["veason"], engine, view, 2, sampling(temperature=0), seeds=range(3))
+    groups = roll_out(some_prompts, CHAINS["veason"], local(engine, sampling(temperature=0)), view, 2, seeds=range(3))
     policy = QwenPolicy(engine.model, engine.encoder, view, sampling=SamplingParams(max_new_tokens=LIMIT))
     expected = run_chains([CHAINS["veason"](p.sample, view, indices=p.frame_indices) for p in some_prompts], policy)
     assert [len(group) for group in groups] == [2, 2, 2]
@@ -94,7 +98,7 @@ def test_roll_out_temperature_0_matches_inference(engine: Engine) -> None:
 
 
 def test_roll_out_group_shares_prompt_and_keeps_sampled_tokens(engine: Engine) -> None:
-    groups = roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 4, sampling(), seeds=range(3))
+    groups = roll_out(prompts(), CHAINS["veason"], local(engine, sampling()), view_for(engine), 4, seeds=range(3))
     for group in groups:
         assert len({id(outcome.dialogue[0]) for outcome in group}) == 1
         assert len({outcome.replies for outcome in group}) > 1
@@ -123,25 +127,25 @@ def test_roll_out_group_decodes_frames_once(engine: Engine, monkeypatch: pytest.
         return read(self, indices)
 
     monkeypatch.setattr(inner, "read", counted)
-    roll_out([prompt], CHAINS["veason"], engine, view_for(engine), 5, sampling(), seeds=[0])
+    roll_out([prompt], CHAINS["veason"], local(engine, sampling()), view_for(engine), 5, seeds=[0])
     assert sorted(decoded) == list(prompt.frame_indices)
 
 
 def test_roll_out_group_prefills_prompt_once(engine: Engine) -> None:
     model = Counted(engine.model)
     engine.model = model
-    roll_out(prompts(), CHAINS["veason"], engine, view_for(engine), 6, sampling(), seeds=range(3))
+    roll_out(prompts(), CHAINS["veason"], local(engine, sampling()), view_for(engine), 6, seeds=range(3))
     assert model.shapes[0][0] == 3  # all prompts together, each once
     assert model.shapes[1] == (18, 1)
 
 
 def test_roll_out_small_max_cache_tokens_prefills_one_prompt_at_a_time(engine: Engine) -> None:
     view = view_for(engine)
-    together = roll_out(prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0), seeds=range(3))
+    together = roll_out(prompts(), CHAINS["veason"], local(engine, sampling(temperature=0)), view, 3, seeds=range(3))
     model = Counted(engine.model)
     engine.model = model
     parts = roll_out(
-        prompts(), CHAINS["veason"], engine, view, 3, sampling(temperature=0, max_cache_tokens=1), seeds=range(3)
+        prompts(), CHAINS["veason"], local(engine, sampling(temperature=0, max_cache_tokens=1)), view, 3, seeds=range(3)
     )
     assert [shape[0] for shape in model.shapes if shape[1] > 1] == [1, 1, 1]
     assert [[o.replies for o in group] for group in parts] == [[o.replies for o in group] for group in together]
@@ -151,7 +155,7 @@ def test_roll_out_same_seed_samples_same_replies(engine: Engine) -> None:
     view = view_for(engine)
 
     def replies(seed: int) -> list[tuple[str, ...]]:
-        groups = roll_out(prompts(1), CHAINS["veason"], engine, view, 4, sampling(), [seed])
+        groups = roll_out(prompts(1), CHAINS["veason"], local(engine, sampling()), view, 4, [seed])
         return [outcome.replies for outcome in groups[0]]
 
     assert replies(5) == replies(5)
@@ -162,7 +166,7 @@ def test_roll_out_revseg_prefills_second_turns_only(engine: Engine) -> None:
     """Some rollouts end after one turn. Each of the others has its own image in the second."""
     lines = [WHEN, "no tags", NONE, WHEN, WHEN, NONE, WHERE, WHERE, "junk"]
     scripted = Scripted(engine, lines)
-    groups = roll_out(prompts(2), CHAINS["revseg"], scripted, view_for(engine), 3, sampling(), seeds=range(2))
+    groups = roll_out(prompts(2), CHAINS["revseg"], local(scripted, sampling()), view_for(engine), 3, seeds=range(2))
     assert not scripted.lines
     failures = [[outcome.failure for outcome in group] for group in groups]
     assert failures == [[None, "invalid_tags", None], [None, "invalid_json", None]]

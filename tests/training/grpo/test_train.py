@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 import torch
 
+from processes import run_processes
+from scriptedvllm import ScriptedVllm
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Completion, Engine
 from thinkseg.models.policies.qwen.policy import QwenPolicy
+from thinkseg.models.policies.vllm import GENERATE, LOAD_ADAPTER, RPC
 from thinkseg.rewards.groups import RolloutScore
 from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
-from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource, Rollout
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.grpo.train import train
 from thinkseg.training.loop.log import RunLog
@@ -271,3 +274,51 @@ def test_train_finished_run_of_replaced_policy_raises(qwen2_5: Path, tmp_path: P
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(SettingsError, match=r"the policy changed since its first run \(model.safetensors\)"):
         train(recipe(tmp_path / "policy"), tmp_path / "out")
+
+
+@pytest.mark.usefixtures("rewarded_length")
+@pytest.mark.parametrize("sync", ["adapter", "weights"])
+def test_train_vllm_loads_each_step_before_its_rollouts(qwen2_5: Path, tmp_path: Path, sync: str) -> None:
+    def replies(body: dict[str, Any]) -> list[str]:
+        return ["a" * (1 + number) for number in range(body["sampling_params"]["n"])]
+
+    with ScriptedVllm(Encoder.load(qwen2_5), replies) as server:
+        rollout = Rollout(engine="vllm", servers=(server.url,), sync=sync)  # type: ignore[arg-type]
+        made = train(recipe(qwen2_5, sync == "adapter", rollout=rollout, steps=2), tmp_path)
+    loads = LOAD_ADAPTER if sync == "adapter" else RPC
+    assert [path for path in server.posted if path in (loads, GENERATE)] == [loads, GENERATE, GENERATE] * 2
+    assert changed(qwen2_5, made)
+    for record in log(tmp_path):
+        assert record["importance_weight/mean"] > 0
+        assert 0 <= record["importance_weight/truncated"] <= 1
+    assert not (tmp_path / "sync").exists()
+
+
+@pytest.mark.usefixtures("rewarded_length")
+def test_train_vllm_sharded_in_two_processes_matches_one(qwen2_5: Path, tmp_path: Path) -> None:
+    """Each process rolls out its prompts; the servers load each step once."""
+
+    def replies(body: dict[str, Any]) -> list[str]:
+        return ["a" * (1 + number) for number in range(body["sampling_params"]["n"])]
+
+    for processes in (1, 2):
+        with ScriptedVllm(Encoder.load(qwen2_5), replies) as server:
+            rollout = Rollout(engine="vllm", servers=(server.url,), sync="weights")
+            wanted = recipe(qwen2_5, rollout=rollout, steps=2, sharding="full", log_rollouts_steps=0)
+            run_processes(processes, train, wanted, tmp_path / str(processes))
+        assert [path for path in server.posted if path in (RPC, GENERATE)] == [RPC, GENERATE, GENERATE] * 2
+    for one, two in zip(*(log(tmp_path / name) for name in ("1", "2")), strict=True):
+        for name in ("loss", "grad_norm", "kl", "reward", "importance_weight/mean"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=2e-6)
+
+
+@pytest.mark.usefixtures("rewarded_length")
+def test_train_importance_cap_decides_loss(qwen2_5: Path, tmp_path: Path) -> None:
+    """The scripted probabilities are far from those of the model, so that weights are small."""
+    norms = []
+    for cap in (None, 2.0):
+        with ScriptedVllm(Encoder.load(qwen2_5), lambda body: ["a", "bb", "ccc", "dddd"]) as server:
+            rollout = Rollout(engine="vllm", servers=(server.url,), sync="weights", importance_cap=cap)
+            train(recipe(qwen2_5, rollout=rollout, steps=1, beta=0.0), tmp_path / str(cap))
+        norms.append(log(tmp_path / str(cap))[0]["grad_norm"])
+    assert norms[0] > norms[1] > 0

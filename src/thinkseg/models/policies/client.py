@@ -16,7 +16,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -74,7 +74,11 @@ class ClientSettings:
             raise SettingsError(f"{self}: concurrency must be >= 1, max_retries >= 0 and timeout > 0 seconds")
 
 
-class ChatClient:
+class ServerDownError(ModelError):
+    """A server cannot be reached, does not respond in time or has failed; another server might reply."""
+
+
+class ServerClient:
     """Client of the server at a base URL, to which paths like /chat/completions are appended. Connects on first use."""
 
     def __init__(self, base_url: str, settings: ClientSettings | None = None) -> None:
@@ -83,7 +87,57 @@ class ChatClient:
         self._key = key_for(base_url)
         self._client = _client(base_url, self._key, self.settings)
         self._slots = asyncio.Semaphore(self.settings.concurrency)
-        self._loop = _Loop()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raises ModelError for errors of the server or the connection: ServerDownError if another may reply."""
+        import openai
+
+        try:
+            yield
+        except (openai.OpenAIError, MalformedReplyError, UnicodeEncodeError) as error:
+            is_down = isinstance(error, openai.APIConnectionError | openai.InternalServerError)
+            raise (ServerDownError if is_down else ModelError)(f"{self.base_url}: {self._reason(error)}") from None
+
+    def _reason(self, error: Exception) -> str:
+        import openai
+
+        if isinstance(error, openai.APITimeoutError):
+            return f"no response within {self.settings.timeout:g} s{_retries(error)}"
+        if isinstance(error, openai.APIConnectionError):
+            return f"no connection: {self._quoted(str(error.__cause__ or error))}{_retries(error)}"
+        if isinstance(error, MalformedReplyError):
+            return f"the response is not a chat completion: {self._quoted(str(error))}"
+        if not isinstance(error, openai.APIStatusError):
+            return self._quoted(str(error))
+        message = self._quoted(server_message(error.body)) or "without a reason"
+        reason = f"status {error.status_code}: {message}{_retries(error)}"
+        if error.status_code < 400:
+            target = self._quoted(error.response.headers.get("location", ""))
+            reason += f"; redirects are not followed: if you trust {target!r}, give the base URL there"
+        if error.status_code in (401, 403):
+            reason += f"; set {KEY} to a valid key ({OPENAI_KEY} is sent to {OPENAI_HOST} only)"
+        return reason
+
+    def _quoted(self, text: str) -> str:
+        """The start of a server's message, on one line and without the key."""
+        return self._without_key(" ".join(text.split()))[:MAX_MESSAGE_CHARS]
+
+    def _without_key(self, text: str, min_chars: int = 1) -> str:
+        """A text of the server without a key of `min_chars`, which it may repeat, also in a URL or an HTML page."""
+        if not self._key or len(self._key) < min_chars:
+            return text
+        for form in {self._key, quote(self._key, safe=""), html.escape(self._key), self._key.replace("/", r"\/")}:
+            text = text.replace(form, "(key)")
+        return text
+
+
+class ChatClient(ServerClient):
+    """Client of chat completions, on an event loop of its own."""
+
+    def __init__(self, base_url: str, settings: ClientSettings | None = None) -> None:
+        super().__init__(base_url, settings)
+        self._loop = EventLoop()
         weakref.finalize(self, self._loop.end, self._client.close)
 
     @property
@@ -97,7 +151,7 @@ class ChatClient:
         requests: each is called on another thread when a slot is free, so that few images are in memory at a time.
         Raises ModelError if one request fails; the others are cancelled.
         """
-        return self._loop.run(self._complete(requests))
+        return self._loop.run(gathered(self._reply(request) for request in requests))
 
     def submit(self, request: Request) -> Future[Reply]:
         """Sends one request. Cancelling the future cancels the request."""
@@ -109,15 +163,6 @@ class ChatClient:
         Raises ModelError if the server refuses or does not answer. Some gateways serve models that they do not list.
         """
         return self._loop.run(self._list())
-
-    async def _complete(self, requests: Sequence[Request]) -> list[Reply]:
-        tasks = [asyncio.ensure_future(self._reply(request)) for request in requests]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            # After a failure or an interruption, no further request should cost anything.
-            for task in tasks:
-                task.cancel()
 
     async def _reply(self, request: Request) -> Reply:
         async with self._slots:
@@ -156,48 +201,6 @@ class ChatClient:
                     raise
         return ""
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raises ModelError for errors of the server or the connection."""
-        import openai
-
-        try:
-            yield
-        except (openai.OpenAIError, MalformedReplyError, UnicodeEncodeError) as error:
-            raise ModelError(f"{self.base_url}: {self._reason(error)}") from None
-
-    def _reason(self, error: Exception) -> str:
-        import openai
-
-        if isinstance(error, openai.APITimeoutError):
-            return f"no response within {self.settings.timeout:g} s{_retries(error)}"
-        if isinstance(error, openai.APIConnectionError):
-            return f"no connection: {self._quoted(str(error.__cause__ or error))}{_retries(error)}"
-        if isinstance(error, MalformedReplyError):
-            return f"the response is not a chat completion: {self._quoted(str(error))}"
-        if not isinstance(error, openai.APIStatusError):
-            return self._quoted(str(error))
-        message = self._quoted(server_message(error.body)) or "without a reason"
-        reason = f"status {error.status_code}: {message}{_retries(error)}"
-        if error.status_code < 400:
-            target = self._quoted(error.response.headers.get("location", ""))
-            reason += f"; redirects are not followed: if you trust {target!r}, give the base URL there"
-        if error.status_code in (401, 403):
-            reason += f"; set {KEY} to a valid key ({OPENAI_KEY} is sent to {OPENAI_HOST} only)"
-        return reason
-
-    def _quoted(self, text: str) -> str:
-        """The start of a server's message, on one line and without the key."""
-        return self._without_key(" ".join(text.split()))[:MAX_MESSAGE_CHARS]
-
-    def _without_key(self, text: str, min_chars: int = 1) -> str:
-        """A text of the server without a key of `min_chars`, which it may repeat, also in a URL or an HTML page."""
-        if not self._key or len(self._key) < min_chars:
-            return text
-        for form in {self._key, quote(self._key, safe=""), html.escape(self._key), self._key.replace("/", r"\/")}:
-            text = text.replace(form, "(key)")
-        return text
-
 
 def _retries(error: Any) -> str:
     """How often the openai package has retried a request, as part of a message."""
@@ -205,7 +208,17 @@ def _retries(error: Any) -> str:
     return f" ({count} {'retry' if count == 1 else 'retries'})" if count else ""
 
 
-class _Loop:
+async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of coroutines in order. After a failure or an interruption, the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class EventLoop:
     """An event loop on its own thread, so that the caller may have one too, as in a notebook."""
 
     def __init__(self) -> None:

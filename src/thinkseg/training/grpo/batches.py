@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder
+from thinkseg.models.policies.qwen.encoder import IGNORED, EncodedDialogue, Encoder, GeneratedText
 from thinkseg.rewards.groups import Group
 from thinkseg.training import distributed
 from thinkseg.training.grpo.loss import token_weights
@@ -17,11 +17,16 @@ from thinkseg.training.packing import PackedRow, collate, pack
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedGroup:
-    """One group as a packed row. advantage, weight: float32, one per labelled token of the row, in order."""
+    """One group as a packed row.
+
+    advantage, weight: float32, one per labelled token of the row, in order. sampled_logp: likewise, the
+    log-probabilities under the engine that sampled the tokens; None if that is the model in training itself.
+    """
 
     row: PackedRow
     advantage: np.ndarray
     weight: np.ndarray
+    sampled_logp: np.ndarray | None = None
 
 
 def pack_groups(
@@ -77,7 +82,14 @@ def _pack_group(
         pack(dialogues, encoder.image_pad_id),
         np.repeat(group.advantages, counts).astype(np.float32),
         np.repeat(weights, counts).astype(np.float32),
+        _sampled_logp(group),
     )
+
+
+def _sampled_logp(group: Group) -> np.ndarray | None:
+    replies = [part for outcome in group.outcomes for part in outcome.dialogue if isinstance(part, GeneratedText)]
+    known = [reply.logprobs for reply in replies if reply.logprobs is not None]
+    return np.concatenate(known).astype(np.float32) if known else None
 
 
 def _zero_weight_row(dialogues: Sequence[EncodedDialogue], encoder: Encoder) -> PackedGroup:

@@ -62,6 +62,16 @@ def kl_estimate(logp: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return (log_ratio.exp() - log_ratio - 1).clamp(max=KL_LIMIT)
 
 
+def importance_weights(logp: torch.Tensor, sampled_logp: torch.Tensor) -> torch.Tensor:
+    """Returns the probability of each sampled token in training divided by that in the engine that sampled it, (N,).
+
+    Without a gradient. Truncated from above, such weights correct that two engines compute the same policy with other
+    kernels or another precision (truncated importance sampling, https://fengyao.notion.site/off-policy-rl).
+    logp, sampled_logp: log-probabilities, (N,).
+    """
+    return (logp.detach() - sampled_logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
 def policy_loss(
     logp: torch.Tensor,
     advantage: torch.Tensor,

@@ -9,6 +9,8 @@ completions/clipped_ratio              share of rollouts with a truncated reply
 completions/mean_length, /max_length   tokens per rollout
 keyframe_position/N, /none             share of usable answers with frame N of those shown as keyframe, or with none
 entropy, kl                            mean over trained tokens, in nats
+importance_weight/mean                 of trained tokens that vLLM sampled: probability here / there, before truncation
+importance_weight/truncated            share of these tokens whose weight is above `rollout.importance_cap`
 timing_s/rollout, /reward, /update     seconds per phase, mean over processes
 step_time                              seconds per step, mean over processes
 rollout_tokens_per_second              completion tokens per second of the rollout phase, sum over processes
@@ -54,6 +56,8 @@ class StepStats:
     """One process's part of a step. Processes exchange these, so that each metric has the right denominator.
 
     seconds: per phase. num_tokens: trained tokens. entropy, kl: sums over them; kl is None without a reference.
+    num_weighted, importance, num_truncated: tokens with an importance weight, the sum of the weights, and the tokens
+        whose weight is truncated.
     """
 
     rollouts: list[RolloutStats] = field(default_factory=list)
@@ -61,6 +65,9 @@ class StepStats:
     num_tokens: int = 0
     entropy: float = 0.0
     kl: float | None = None
+    num_weighted: int = 0
+    importance: float = 0.0
+    num_truncated: int = 0
 
 
 class StepMetrics:
@@ -94,6 +101,13 @@ class StepMetrics:
         stats.entropy += float(entropy.sum())
         if kl is not None:
             stats.kl = (stats.kl or 0.0) + float(kl.sum())
+
+    def add_importance(self, weights: torch.Tensor, cap: float | None) -> None:
+        """Adds the importance weights of trained tokens, (N,), before they are truncated at `cap`."""
+        stats = self._current
+        stats.num_weighted += len(weights)
+        stats.importance += float(weights.sum())
+        stats.num_truncated += 0 if cap is None else int((weights > cap).sum())
 
     def pop(self) -> StepStats | None:
         """Ends the step and returns its stats; None if no step has begun since the last call."""
@@ -136,7 +150,7 @@ def reduce_metrics(parts: Sequence[StepStats | None]) -> dict[str, float]:
     if not stats:
         return {}
     rollouts = [rollout for part in stats for rollout in part.rollouts]
-    return rollout_metrics(rollouts) | _timing_metrics(stats) | _token_metrics(stats)
+    return rollout_metrics(rollouts) | _timing_metrics(stats) | _token_metrics(stats) | _importance_metrics(stats)
 
 
 def rollout_metrics(rollouts: Sequence[RolloutStats]) -> dict[str, float]:
@@ -183,6 +197,16 @@ def _token_metrics(stats: Sequence[StepStats]) -> dict[str, float]:
     kls = [part.kl for part in stats if part.kl is not None]
     metrics = {"entropy": sum(part.entropy for part in stats) / count}
     return metrics | {"kl": sum(kls) / count} if kls else metrics
+
+
+def _importance_metrics(stats: Sequence[StepStats]) -> dict[str, float]:
+    count = sum(part.num_weighted for part in stats)
+    if not count:
+        return {}
+    return {
+        "importance_weight/mean": sum(part.importance for part in stats) / count,
+        "importance_weight/truncated": sum(part.num_truncated for part in stats) / count,
+    }
 
 
 def _shares(prefix: str, names: Sequence[str], total: int) -> dict[str, float]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from thinkseg.chains import get_chain, takes_indices
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
 from thinkseg.models.policies.sampling import MAX_TEMPERATURE, MIN_TEMPERATURE
 from thinkseg.rewards import checked_weights
-from thinkseg.storage.settings_file import read_yaml
+from thinkseg.storage.settings_file import Settings, read_yaml
 from thinkseg.training.grpo.loss import LossType
 from thinkseg.training.recipes import (
     FROM_LIST,
@@ -37,6 +39,45 @@ class PromptSource(DataSource):
     split: str = "train"
 
 
+def _check_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+/?", url):
+        raise ValueError(f"must be a URL such as http://127.0.0.1:8000, without a path; got {reprlib.repr(url)}")
+    return url
+
+
+ServerUrl = Annotated[str, AfterValidator(_check_url)]
+
+
+class Rollout(Settings):
+    """What samples the rollouts.
+
+    engine: "local" is the model in training, in its own process; "vllm" are `servers`, which may be many.
+    servers: their URLs, such as http://127.0.0.1:8000, without a path.
+    sync: what the servers load before each step: the LoRA "adapter" or all "weights".
+    sync_dir: folder through which they do, for this run alone and under the same path on all machines (default: sync in
+        the run's folder).
+    importance_cap: upper bound of the importance weight of a token, which corrects that the servers compute
+        probabilities in another way than the training; None: no correction, strictly the loss of the papers.
+    timeout: seconds after which a server that has not responded counts as down.
+    """
+
+    engine: Literal["local", "vllm"] = "local"
+    # Where a run samples is no part of its identity: it may resume with other servers.
+    servers: Annotated[tuple[ServerUrl, ...], Field(strict=False, exclude=True)] = ()
+    sync: Literal["adapter", "weights"] | None = None
+    sync_dir: Annotated[str | None, Field(exclude=True)] = None
+    importance_cap: Rate | None = 2.0
+    timeout: Annotated[Rate, Field(exclude=True)] = 600.0
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine == "vllm" and not (self.servers and self.sync):
+            raise ValueError("the engine vllm needs `servers` and `sync`")
+        if self.engine == "local" and (self.servers or self.sync or self.sync_dir):
+            raise ValueError("`servers`, `sync` and `sync_dir` are for `engine: vllm`; add that, or drop them")
+        return self
+
+
 class GrpoRecipe(RunRecipe, OptimizationRecipe):
     """One run. Each step is one update on `prompts_per_step` groups of `num_generations` rollouts.
 
@@ -47,6 +88,7 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     max_new_tokens: per reply. mask_truncated_completions: whether rollouts that reach it are excluded from the loss.
     max_cache_tokens: size of the KV cache of rollouts; lower it if memory runs out.
     log_rollouts_steps: steps between two pages of rollouts in the run's folder; 0 for none.
+    rollout: what samples the rollouts (default: the model in training).
     """
 
     data: Annotated[tuple[PromptSource, ...], FROM_LIST]
@@ -67,6 +109,12 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     max_cache_tokens: Count = 200_000
     save_steps: Count = 50
     log_rollouts_steps: Index = 50
+    rollout: Rollout | None = None
+
+    @property
+    def vllm(self) -> Rollout | None:
+        """The settings of rollouts on servers; None if the model in training samples them."""
+        return self.rollout if self.rollout and self.rollout.engine == "vllm" else None
 
     @property
     def optimizers(self) -> Collection[str]:
@@ -106,6 +154,15 @@ class GrpoRecipe(RunRecipe, OptimizationRecipe):
     def _check_epochs(self) -> Self:
         if self.epochs and self.data[0].name == "shapes":
             raise ValueError("`epochs` need data of a known size, and shapes have none; give `steps`")
+        return self
+
+    @model_validator(mode="after")
+    def _check_rollout(self) -> Self:
+        sync = self.rollout and self.rollout.sync
+        if sync and (sync == "adapter") != (self.model.lora is not None):
+            raise ValueError(
+                "rollout: `sync: adapter` is for models with `lora`, and `sync: weights` for those without"
+            )
         return self
 
     @model_validator(mode="after")

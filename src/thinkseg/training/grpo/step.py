@@ -21,11 +21,14 @@ from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.groups import Group, score_group
 from thinkseg.training import distributed
 from thinkseg.training.grpo.batches import PackedGroup, model_inputs, pack_groups
-from thinkseg.training.grpo.loss import advantages, kl_estimate, policy_loss
+from thinkseg.training.grpo.loss import advantages, importance_weights, kl_estimate, policy_loss
 from thinkseg.training.grpo.metrics import StepMetrics, reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
-from thinkseg.training.grpo.rollouts import roll_out
+from thinkseg.training.grpo.rollouts import LocalRollouts, RolloutPolicy, roll_out
+from thinkseg.training.grpo.servers import connect
+from thinkseg.training.grpo.vllm_rollouts import VllmRollouts
+from thinkseg.training.grpo.weight_sync import WeightSync
 from thinkseg.training.log_probs import token_logprobs
 from thinkseg.training.loop.run import to_device
 from thinkseg.training.loop.sharding import gathered
@@ -67,8 +70,19 @@ class GrpoStep:
         self.prompts = prompts
         self.vision = ImageFeatureCache(model, self.device)
         self.vision_frozen = not recipe.model.train_vision
+        self.policy = self._rollout_policy()
         self.collected = StepMetrics()
         self.informative = True
+
+    def _rollout_policy(self) -> RolloutPolicy:
+        recipe = self.recipe
+        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
+        if recipe.vllm is None:
+            engine = Engine(self.model, self.encoder, self.vision, device=self.device)
+            return LocalRollouts(engine, self.view, sampling)
+        folder = Path(recipe.vllm.sync_dir or self.out / "sync")
+        weights = WeightSync(connect(recipe.vllm), folder, recipe.vllm.sync == "adapter")
+        return VllmRollouts(weights, self.encoder, self.view, sampling)
 
     def micro_batches(self, step: int) -> list[PackedGroup | None]:
         """Prepares this process's part of the prompts of a step."""
@@ -99,20 +113,13 @@ class GrpoStep:
         import torch
 
         recipe = self.recipe
-        sampling = SamplingParams(recipe.temperature, recipe.max_new_tokens, recipe.seed, recipe.max_cache_tokens)
+        seeds = [mixed_seed(step, index) for index in indices]
         training = self.model.training
         self.model.eval()
         try:
+            self.policy.sync(self.model, step)
             with gathered(self.model), autocast(self.device, autocasts(recipe)):
-                return roll_out(
-                    prompts,
-                    get_chain(recipe.chain),
-                    Engine(self.model, self.encoder, self.vision, device=self.device),
-                    self.view,
-                    recipe.num_generations,
-                    sampling,
-                    [mixed_seed(step, index) for index in indices],
-                )
+                return roll_out(prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds)
         except torch.OutOfMemoryError:
             raise ModelError(
                 f"out of memory in the rollouts: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
@@ -153,6 +160,8 @@ class GrpoStep:
         if packed is None:
             # A constant: no parameter gets a gradient, not even one of zeros.
             return torch.zeros((), device=self.device, requires_grad=True)
+        if self.recipe.vllm:
+            self.vision.clear()  # one pass of the tower per group, as in every other process
         inputs = to_device(model_inputs(packed, self.encoder, self.vision if self.vision_frozen else None))
         with autocast(self.device, autocasts(self.recipe)):
             logp, entropy = token_logprobs(self.model, inputs, self.recipe.temperature)
@@ -164,7 +173,18 @@ class GrpoStep:
             kl = kl_estimate(logp, reference)
         if packed.weight.any():
             self.collected.add_tokens(entropy, None if kl is None else kl.detach())
-        return policy_loss(logp, advantage, weight, kl, self.recipe.beta)
+        return policy_loss(logp, self._corrected(advantage, logp, packed), weight, kl, self.recipe.beta)
+
+    def _corrected(self, advantage: torch.Tensor, logp: torch.Tensor, packed: PackedGroup) -> torch.Tensor:
+        """Returns the advantage of each token, times its truncated importance weight if another engine sampled it."""
+        import torch
+
+        if self.recipe.vllm is None or packed.sampled_logp is None:
+            return advantage
+        ratio = importance_weights(logp, torch.from_numpy(packed.sampled_logp).to(logp.device))
+        cap = self.recipe.vllm.importance_cap
+        self.collected.add_importance(ratio, cap)
+        return advantage if cap is None else advantage * ratio.clamp(max=cap)
 
     def metrics(self) -> dict[str, float]:
         """Ends the step and returns its metrics over all processes."""

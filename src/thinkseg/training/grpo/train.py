@@ -13,7 +13,7 @@ row (`training.grpo.batches`) and updates the policy once (`training.grpo.loss`)
 prompt: its frames and text are computed once, in the rollouts and in the update.
 
 A run that was killed resumes from its last checkpoint when it is started with the same recipe and folder. Samples
-depend on the seed and the index of the step only.
+depend on the seed and the index of the step only, except those of vLLM servers.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, publish
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
+from thinkseg.training.grpo.servers import connect
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.loop.log import RunLog
 from thinkseg.training.loop.run import train as run_steps
@@ -80,6 +81,8 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
     """Returns the policy after all steps, with its adapter merged; in the main process only if it is sharded."""
     import torch
 
+    if recipe.vllm:
+        connect(recipe.vllm).close()  # an error now, and not once the model is loaded
     model, encoder = _initial(recipe)
     view = resolve_view(view, model, encoder)
     reference = _reference(recipe, model)
@@ -92,6 +95,8 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
         advice = "" if recipe.gradient_checkpointing else "set gradient_checkpointing, or "
         advice += f"lower num_generations, now {recipe.num_generations}"
         raise ModelError(f"out of memory in the update: {advice}") from None
+    finally:
+        step.policy.close()
     whole = restored(trained, lambda: _trainable(recipe, _initial(recipe)[0]))
     return whole.merge_and_unload() if whole and recipe.model.lora else whole, encoder
 

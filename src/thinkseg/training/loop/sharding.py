@@ -101,7 +101,7 @@ def restored(model: Any, prepare: Callable[[], Any]) -> Any:
     """
     if not is_sharded(model):
         return model
-    state = _trained_state(model)
+    state = whole_state(model, trained_only=True)
     if distributed.rank():
         return None
     whole = prepare()
@@ -109,10 +109,15 @@ def restored(model: Any, prepare: Callable[[], Any]) -> Any:
     return whole
 
 
-def _trained_state(model: Any) -> dict[str, torch.Tensor]:
-    """The whole trained parameters on the CPU in the main process, nothing in the others."""
+def whole_state(model: Any, trained_only: bool = False) -> dict[str, torch.Tensor]:
+    """Returns a model's state dict, that of a sharded model on the CPU in the main process, empty in the others.
+
+    All processes must call it. trained_only: omits what is frozen (sharded models only).
+    """
+    if not is_sharded(model):
+        return dict(model.state_dict())
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
     state: dict[str, Any] = get_model_state_dict(model, options=options)
     return state

@@ -55,13 +55,18 @@ class GeneratedText(str):
 
     token_ids: with the end of the turn, unless the reply was truncated; without the start of the reply that the prompt
     contains (`ChatTemplate.opening`).
+    logprobs: of each token, under the distribution of another engine that it was sampled from; None for this process.
     """
 
     token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
 
-    def __new__(cls, text: str, token_ids: Sequence[int] = ()) -> GeneratedText:
+    def __new__(
+        cls, text: str, token_ids: Sequence[int] = (), logprobs: Sequence[float] | None = None
+    ) -> GeneratedText:
         generated = super().__new__(cls, text)
         generated.token_ids = tuple(token_ids)
+        generated.logprobs = None if logprobs is None else tuple(logprobs)
         return generated
 
 
@@ -158,6 +163,11 @@ class Encoder:
             encoded.append(EncodedDialogue(ids, labels, positions, tuple(patches[i] for i in own), grids[own]))
         return encoded
 
+    def token_ids(self, dialogue: Dialogue) -> np.ndarray:
+        """The `input_ids` of `EncodedDialogue` alone, without the patches of its images."""
+        area = self.size_multiple**2
+        return self._tokens(dialogue, [image.shape[0] * image.shape[1] // area for image in _images(dialogue)])[0]
+
     def _tokens(self, dialogue: Dialogue, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and labels. sizes: visual tokens per image in reading order."""
         ids: list[int] = []
@@ -191,12 +201,14 @@ class Encoder:
         """Decodes tokens, without control tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
-    def generated_text(self, token_ids: Sequence[int], content_ids: Sequence[int]) -> GeneratedText:
+    def generated_text(
+        self, token_ids: Sequence[int], content_ids: Sequence[int], logprobs: Sequence[float] | None = None
+    ) -> GeneratedText:
         """A reply with its text, including the start that the chat template put into the prompt.
 
-        content_ids: `token_ids` without the end of the turn.
+        content_ids: `token_ids` without the end of the turn. logprobs: see `GeneratedText`.
         """
-        return GeneratedText(self.template.opening + self.text(content_ids), token_ids)
+        return GeneratedText(self.template.opening + self.text(content_ids), token_ids, logprobs)
 
     def _escaped(self, text: str) -> str:
         """Splits the control tokens of this tokenizer, so that a text cannot end its turn or add an image."""

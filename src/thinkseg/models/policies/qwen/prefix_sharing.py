@@ -7,7 +7,7 @@ the cached first turn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -78,10 +78,7 @@ class ChatGenerator:
 
     def _prefill(self, dialogues: Sequence[Dialogue], indices: Sequence[int]) -> Iterator[_Part]:
         """Prefills the dialogues at `indices`, equal ones once, and caches the first turns."""
-        equal: dict[tuple[object, ...], list[int]] = {}
-        for i in indices:
-            equal.setdefault((id(dialogues[i][0]), *map(_key, dialogues[i][1:])), []).append(i)
-        groups = list(equal.values())
+        groups = equal_dialogues(dialogues, indices)
         encoded = self.engine.encoder.encode_group([dialogues[group[0]] for group in groups])
         for part in self._parts(encoded, [len(group) for group in groups]):
             prefix = self.engine.prefill([encoded[g] for g in part])
@@ -138,6 +135,14 @@ def share_turns(dialogues: Sequence[Dialogue], known: Sequence[Turn] = ()) -> li
             candidates.append(first)
         found.append(dialogue if same is None else (same, *dialogue[1:]))
     return found
+
+
+def equal_dialogues(dialogues: Sequence[Dialogue], indices: Iterable[int]) -> list[list[int]]:
+    """Groups the `indices` of equal dialogues. dialogues: of `share_turns`."""
+    equal: dict[tuple[object, ...], list[int]] = {}
+    for i in indices:
+        equal.setdefault((id(dialogues[i][0]), *map(_key, dialogues[i][1:])), []).append(i)
+    return list(equal.values())
 
 
 def _texts(turn: Turn) -> tuple[str, ...]:
