@@ -82,7 +82,8 @@ class ScriptedVllm(ScriptedServer):
         if body["model"] not in ("base", *self.adapters):
             return failed(404, "no such model")
         choices = [self._choice(text) for text in self.replies(body)]
-        choices[0] |= self.changes
+        for choice in choices[:1]:
+            choice |= self.changes
         prompt = [*self._expanded(body), *self.extra_prompt]
         return Response({"model": body["model"], "prompt_token_ids": prompt, "choices": choices})
 

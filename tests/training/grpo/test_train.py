@@ -2,6 +2,7 @@ import json
 import math
 import re
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def test_rollouts_depend_on_step_and_seed_only(qwen2_5: Path, tmp_path: Path) ->
         if warm:
             one.prepare([4, 5], step - 1)
         outcomes = one._roll_out([one.prompts[n] for n in (2, 3)], (2, 3), step)
-        return [outcome.replies for group in outcomes for outcome in group]
+        return [outcome.replies for _, group in outcomes for outcome in group]
 
     assert replies(0, 1, warm=False) == replies(0, 1, warm=True)
     assert replies(0, 1, warm=False) != replies(0, 2, warm=False)
@@ -310,6 +311,70 @@ def test_train_vllm_sharded_in_two_processes_matches_one(qwen2_5: Path, tmp_path
     for one, two in zip(*(log(tmp_path / name) for name in ("1", "2")), strict=True):
         for name in ("loss", "grad_norm", "kl", "reward", "importance_weight/mean"):
             assert two[name] == pytest.approx(one[name], rel=1e-4, abs=2e-6)
+
+
+@pytest.mark.parametrize("chain", ["veason", "revseg"])
+def test_train_vllm_scores_groups_while_others_are_sampled(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chain: str
+) -> None:
+    """A server holds its group back until that of the other server is scored."""
+    scored, waited = threading.Event(), []
+
+    def late(body: dict[str, Any]) -> list[str]:
+        waited.append(scored.wait(timeout=10))
+        return replies(body)
+
+    def replies(body: dict[str, Any]) -> list[str]:
+        when = '<think>So.</think><answer>[{"frame_idx": 0, "object description": "it"}]</answer>'
+        n = body["sampling_params"]["n"]
+        return [when, "no tags", "no tags", "nothing"] if n == 4 else ["nothing"] * n
+
+    def score(prompt: Any, outcomes: Any, *_: Any) -> list[Any]:
+        scored.set()
+        return [RolloutScore({"format": None}, prompt.sample.id == first) for _ in outcomes]
+
+    monkeypatch.setattr(step, "score_group", score)
+    first = PromptDataset((PromptSource(name="shapes"),), 2, 0)[0].sample.id
+    encoder = Encoder.load(qwen2_5)
+    with ScriptedVllm(encoder, late) as one, ScriptedVllm(encoder, replies) as other:
+        rollout = Rollout(engine="vllm", servers=(one.url, other.url), sync="weights")
+        wanted = recipe(qwen2_5, chain=chain, rollout=rollout, steps=1, closeup_wh=(84, 84), num_generations=4)
+        pages: list[Any] = []
+        monkeypatch.setattr(step, "write_rollouts", lambda groups, *_: pages.extend(groups))
+        train(wanted, tmp_path)
+    assert waited
+    assert all(waited)
+    assert [group.scores[0].total for group in pages] == [1, 0]
+
+
+def test_train_vllm_error_in_scores_raises(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(step, "score_group", broken)
+    with ScriptedVllm(Encoder.load(qwen2_5)) as server:
+        rollout = Rollout(engine="vllm", servers=(server.url,), sync="weights")
+        with pytest.raises(ZeroDivisionError):
+            train(recipe(qwen2_5, rollout=rollout), tmp_path)
+
+
+def test_train_vllm_error_of_one_group_ends_others(qwen2_5: Path, tmp_path: Path) -> None:
+    released = threading.Event()
+
+    def late(body: dict[str, Any]) -> list[str]:
+        released.wait(timeout=60)
+        return []
+
+    encoder = Encoder.load(qwen2_5)
+    with ScriptedVllm(encoder, late) as one, ScriptedVllm(encoder, lambda body: []) as other:
+        rollout = Rollout(engine="vllm", servers=(one.url, other.url), sync="weights")
+        with pytest.raises(ModelError, match="0 replies; 4 wanted"):
+            train(recipe(qwen2_5, rollout=rollout), tmp_path)
+        for thread in threading.enumerate():
+            if thread.name.startswith("roll out"):
+                thread.join(timeout=10)
+                assert not thread.is_alive()
+        released.set()
 
 
 @pytest.mark.usefixtures("rewarded_length")

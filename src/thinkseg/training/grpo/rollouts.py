@@ -7,7 +7,8 @@ or on servers (`training.grpo.vllm_rollouts`). A reply keeps its token ids
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -52,6 +53,30 @@ def roll_out(
     dialogues = share_turns([outcome.dialogue for outcome in outcomes])
     outcomes = [replace(one, dialogue=dialogue) for one, dialogue in zip(outcomes, dialogues, strict=True)]
     return [outcomes[i : i + num_generations] for i in range(0, len(outcomes), num_generations)]
+
+
+def roll_out_each(
+    prompts: Sequence[Prompt],
+    chain: Callable[..., Chain],
+    policy: Policy,
+    view: View,
+    num_generations: int,
+    seeds: Sequence[int],
+) -> Iterator[tuple[int, list[Outcome]]]:
+    """Samples a group per prompt, as `roll_out` does; yields each with its index as soon as it is complete.
+
+    policy: one that several threads may ask.
+    """
+    pool = ThreadPoolExecutor(len(prompts), "roll out")
+    try:
+        futures = {}
+        for i, prompt in enumerate(prompts):
+            prompt.sample.video.read(prompt.frame_indices)  # decoded here: two prompts may share a video
+            futures[pool.submit(roll_out, [prompt], chain, policy, view, num_generations, [seeds[i]])] = i
+        for future in as_completed(futures):
+            yield futures[future], future.result()[0]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error, `policy.close` ends the other groups
 
 
 class LocalRollouts:

@@ -70,10 +70,12 @@ class ServerPool:
         return self._loop.run(gathered(self._reply(number, request) for number, request in requests))
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections. Requests in flight are cancelled."""
         self._loop.end(self._close)
 
     async def _close(self) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # requests of other threads
         await gathered(server.close() for server in self.servers)
 
     async def _reply(self, number: int, request: TokenRequest) -> Generated:

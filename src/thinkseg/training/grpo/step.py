@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from thinkseg.training.grpo.loss import advantages, importance_weights, kl_estim
 from thinkseg.training.grpo.metrics import StepMetrics, reduce_metrics
 from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe
-from thinkseg.training.grpo.rollouts import LocalRollouts, RolloutPolicy, roll_out
+from thinkseg.training.grpo.rollouts import LocalRollouts, RolloutPolicy, roll_out, roll_out_each
 from thinkseg.training.grpo.servers import connect
 from thinkseg.training.grpo.vllm_rollouts import VllmRollouts
 from thinkseg.training.grpo.weight_sync import WeightSync
@@ -96,11 +97,7 @@ class GrpoStep:
         """
         self.vision.clear()
         self.collected.start()
-        with self.collected.timed("rollout"):
-            prompts = [self.prompts[index] for index in indices]
-            outcomes = self._roll_out(prompts, indices, step)
-        with self.collected.timed("reward"):
-            groups = self._score(prompts, outcomes)
+        groups = self._scored_groups([self.prompts[index] for index in indices], indices, step)
         self._log_rollouts(groups, step)
         if not self.vision_frozen:
             self.vision.clear()
@@ -109,29 +106,47 @@ class GrpoStep:
         self.collected.add_rollouts(groups)
         return packed
 
-    def _roll_out(self, prompts: Sequence[Prompt], indices: Sequence[int], step: int) -> list[list[Outcome]]:
-        import torch
+    def _scored_groups(self, prompts: Sequence[Prompt], indices: Sequence[int], step: int) -> list[Group]:
+        """Scores each group in a thread while others are still sampled: trackers release the GIL."""
+        cores = max(1, (os.cpu_count() or 1) // distributed.world_size())
+        with ThreadPoolExecutor(cores, "score") as pool:
+            with self.collected.timed("rollout"):
+                scored = {
+                    i: pool.submit(self._score_group, prompts[i], outcomes)
+                    for i, outcomes in self._roll_out(prompts, indices, step)
+                }
+            with self.collected.timed("reward"):
+                return [scored[i].result() for i in range(len(prompts))]
 
+    def _roll_out(
+        self, prompts: Sequence[Prompt], indices: Sequence[int], step: int
+    ) -> Iterable[tuple[int, list[Outcome]]]:
+        """Returns each prompt's group with its index: all at once, or from servers as soon as one is complete."""
         recipe = self.recipe
         seeds = [mixed_seed(step, index) for index in indices]
+        given = prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds
+        self.policy.sync(self.model, step)
+        if recipe.vllm:
+            return roll_out_each(*given)
+        with self._sampling():
+            return enumerate(roll_out(*given))
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """The mode of a model that samples in this process."""
+        import torch
+
         training = self.model.training
         self.model.eval()
         try:
-            self.policy.sync(self.model, step)
-            with gathered(self.model), autocast(self.device, autocasts(recipe)):
-                return roll_out(prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds)
+            with gathered(self.model), autocast(self.device, autocasts(self.recipe)):
+                yield
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"out of memory in the rollouts: lower max_cache_tokens, now {recipe.max_cache_tokens:,}"
+                f"out of memory in the rollouts: lower max_cache_tokens, now {self.recipe.max_cache_tokens:,}"
             ) from None
         finally:
             self.model.train(training)
-
-    def _score(self, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Outcome]]) -> list[Group]:
-        """Scores groups in threads: trackers release the GIL, and the frames are decoded already."""
-        cores = max(1, (os.cpu_count() or 1) // distributed.world_size())
-        with ThreadPoolExecutor(cores, "score") as pool:
-            return list(pool.map(self._score_group, prompts, outcomes))
 
     def _score_group(self, prompt: Prompt, outcomes: Sequence[Outcome]) -> Group:
         scores = score_group(prompt, outcomes, self.weights, self.tracker)

@@ -28,7 +28,10 @@ CONTEXT_TOKENS = 20
 
 
 class VllmRollouts:
-    """A `training.grpo.rollouts.RolloutPolicy` over the servers of `weights`. `sync` comes first."""
+    """A `training.grpo.rollouts.RolloutPolicy` over the servers of `weights`, for any number of threads.
+
+    `sync` comes first.
+    """
 
     name = "policy in training"
 
@@ -50,6 +53,7 @@ class VllmRollouts:
 
     def sync(self, model: Any, step: int) -> None:
         """Returns once the servers have the weights of the model."""
+        self._turns.clear()
         self._weights.update(model, step)
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
@@ -74,8 +78,7 @@ class VllmRollouts:
         return [replies[i] for i in range(len(dialogues))]
 
     def clear(self) -> None:
-        """Forgets the first turns: the next dialogues are others."""
-        self._turns.clear()
+        """Does nothing: other groups still need their first turns, until the next `sync`."""
 
     def close(self) -> None:
         """Closes the connections, and removes the weights that were written."""
