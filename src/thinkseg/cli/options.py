@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, make_dataclass
@@ -50,6 +51,19 @@ def count(text: str) -> int:
 def non_negative_int(text: str) -> int:
     """An integer >= 0."""
     return _integer(text, least=0)
+
+
+def indices(text: str) -> tuple[int, ...]:
+    """Different integers >= 0, as in "0,1"."""
+    found = tuple(_integer(part, least=0) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise ValueError(f"{text!r} has a number twice")
+    return found
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Arguments as a shell splits them."""
+    return tuple(shlex.split(text))
 
 
 def port(text: str) -> int:

@@ -90,10 +90,10 @@ def group_row(turns: Sequence[RowSize], recipe: GrpoRecipe) -> RowSize:
 
 def turn_sizes(chain: str, view: View, model: ModelStats) -> list[RowSize]:
     """Returns the size of each turn of a chain's prompt."""
-    return [RowSize(tokens_of(turn.content, model), _patches(turn.images, model)) for turn in _turns(chain, view)]
+    return [RowSize(tokens_of(turn.content, model), _patches(turn.images, model)) for turn in turns(chain, view)]
 
 
-def _turns(chain: str, view: View) -> Iterator[Turn]:
+def turns(chain: str, view: View) -> Iterator[Turn]:
     """Yields the turns of a chain for a video of blank frames."""
     from thinkseg.ops.video import ArrayFrames
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from thinkseg.cli import options
-from thinkseg.cli.declare import argument, command, new_group, option, path, text
+from thinkseg.cli.declare import argument, command, flag, new_group, option, path, text
 from thinkseg.console import say
 
 app = new_group("train", "train a policy", "Trains a policy according to a recipe.", "METHOD")
@@ -67,6 +67,36 @@ def plan(
     loaded = memory_plan.load(recipe, model, *map(assigned, changes or ()))
     stats = memory_plan.stats_of(loaded.model)
     print(memory_plan.report(loaded, stats, devices))
+    return 0
+
+
+@command(app, "vLLM servers for the rollouts of a recipe")
+def servers(
+    recipe: Annotated[Path, argument(path, "RECIPE", "a GRPO recipe with `rollout: {engine: vllm, ...}`")],
+    gpus: Annotated[
+        tuple[int, ...], option(options.indices, "I,J", "GPUs that the servers of a machine share equally, e.g. 0,1")
+    ] = (),
+    start: Annotated[bool, flag("--start", "start them, and stop them on Ctrl-C")] = False,
+    vllm: Annotated[str, option(text, "PATH", "program of vLLM, which has an environment of its own")] = "vllm",
+    extra: Annotated[
+        tuple[str, ...], option(options.words, "ARGUMENTS", "more for `vllm serve`, e.g. '--max-num-seqs 64'")
+    ] = (),
+    changes: options.Assignments = None,
+) -> int:
+    """Prints the commands that start the servers of a recipe, with the settings that its rollouts need.
+
+    With --start, it runs those of this machine. A server that ends is started again, and gets the current weights.
+    """
+    from thinkseg.storage.settings_file import assigned
+    from thinkseg.training.grpo.recipe import load_grpo_recipe
+    from thinkseg.training.grpo.serving import run_servers, server_commands
+    from thinkseg.training.memory_plan import stats_of
+
+    loaded = load_grpo_recipe(recipe, *map(assigned, changes or ()))
+    commands = server_commands(loaded, stats_of(loaded.model), vllm, gpus, extra)
+    print(*commands, sep="\n", flush=True)
+    if start:
+        run_servers(commands)
     return 0
 
 
