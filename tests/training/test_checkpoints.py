@@ -48,6 +48,14 @@ def test_last_checkpoint_damaged_ones_are_removed(tmp_path: Path, state: str | N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-9", "checkpoint-x"]
 
 
+def test_last_checkpoint_of_earlier_release_raises_and_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-9").mkdir()
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text('{"global_step": 9}')
+    with pytest.raises(SettingsError, match="checkpoint-9: written by an earlier release"):
+        last_checkpoint(tmp_path)
+    assert (tmp_path / "checkpoint-9").is_dir()
+
+
 def test_claimed_damaged_recipe_raises(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="another recipe"), claimed(Lora(rank=2), tmp_path, {}):

@@ -85,7 +85,10 @@ def _stored(fingerprints: Path) -> Fingerprints:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Returns the newest complete checkpoint, if any. Removes incomplete ones, which an interrupted run leaves."""
+    """Returns the newest complete checkpoint, if any. Removes incomplete ones, which an interrupted run leaves.
+
+    Raises SettingsError for a checkpoint of transformers.Trainer, which earlier releases wrote.
+    """
     with distributed.main_process_first():
         return _last_checkpoint(folder)
 
@@ -93,6 +96,9 @@ def last_checkpoint(folder: Path) -> str | None:
 def _last_checkpoint(folder: Path) -> str | None:
     found = {int(step): path for path in folder.glob("checkpoint-*") if (step := path.name[11:]).isdecimal()}
     for _, checkpoint in sorted(found.items(), reverse=True):
+        if (checkpoint / "trainer_state.json").exists():
+            advice = "finish the run with that release, or remove the checkpoint to start its stage again"
+            raise SettingsError(f"{checkpoint}: written by an earlier release in another format; {advice}")
         try:
             json.loads((checkpoint / STATE_FILE).read_bytes())["global_step"]
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):

@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
+
+TIMEOUT = timedelta(hours=6)
+"""How long a process waits for another: for its rollouts, or for the servers of rollouts to come back."""
 
 
 def world_size() -> int:
@@ -38,7 +42,8 @@ def connect(always: bool = False) -> None:
     if has_gpus:
         torch.cuda.set_device(device())
     alone: dict[str, Any] = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world_size() == 1 else {}
-    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", **alone)  # tensors offloaded to the CPU too
+    backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"  # gloo for tensors that are offloaded to the CPU
+    dist.init_process_group(backend, timeout=TIMEOUT, **alone)
 
 
 def check_devices() -> None:

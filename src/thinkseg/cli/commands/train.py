@@ -30,7 +30,7 @@ def sft(config: SftConfig, out: options.Out, changes: options.Assignments = None
     recipe = load_recipe(config, *map(assigned, changes or ()))
     from thinkseg.training.sft.train import train
 
-    print(f"the model is in {train(recipe, out)}")
+    _report(train(recipe, out))
     return 0
 
 
@@ -46,8 +46,16 @@ def grpo(config: GrpoConfig, out: options.Out, changes: options.Assignments = No
     recipe = load_grpo_recipe(config, *map(assigned, changes or ()))
     from thinkseg.training.grpo.train import train
 
-    print(f"the model is in {train(recipe, out)}")
+    _report(train(recipe, out))
     return 0
+
+
+def _report(model: Path) -> None:
+    """Prints the folder of the trained model, once for all processes."""
+    from thinkseg.training import distributed
+
+    if distributed.rank() == 0:
+        print(f"the model is in {model}")
 
 
 @command(app, "memory that a recipe requires")
