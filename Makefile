@@ -42,7 +42,7 @@ $(OLDEST_DIR): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ '$(OLDEST)'
 
 test-engines: $(STAMP) $(ENGINES)/.installed
-	THINKSEG_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n 0 tests/engines
+	THINKSEG_ENGINES=$(ENGINES) $(BIN)/python -m pytest -n 0 -s tests/engines
 
 $(ENGINES)/.installed: tests/engines/install_vllm.py tests/engines/declare_operators.py
 	$(PYTHON) tests/engines/install_vllm.py $(ENGINES)

@@ -1,70 +1,64 @@
-"""A real vLLM server as a process, from the environment that `tests/engines/install_vllm.py` makes."""
+"""A real vLLM server, started with the command of `thinkseg train servers`."""
 
 import os
-import signal
 import socket
-import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
-from thinkseg.models import bundled_policy_for, resolve_model
+from thinkseg.models import bundled_policy_for
+from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource, Rollout
+from thinkseg.training.grpo.serving import ServerProcess, server_commands
+from thinkseg.training.memory_plan import stats_of
+from thinkseg.training.recipes import Lora, ModelRecipe
 
 ENVIRONMENT = "THINKSEG_ENGINES"
-"""Variable with the environment that `install_vllm.py` makes."""
+"""Variable with the environment that `tests/engines/install_vllm.py` makes."""
 
-START_SECONDS = 600
+START_SECONDS = 900
 
 VARIABLES = {
+    "VLLM_SERVER_DEV_MODE": "1",  # for all weights, beside the adapters of the recipe
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_SERVER_DEV_MODE": "1",
-    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+    "HF_HUB_OFFLINE": "1",
 }
-ARGUMENTS = (
-    *("--served-model-name", "shapes", "--host", "127.0.0.1", "--dtype", "float32", "--generation-config", "vllm"),
-    *("--max-model-len", "2048", "--limit-mm-per-prompt", '{"image": 32}', "--enforce-eager", "--max-num-seqs", "64"),
-    *("--enable-scale-out", "--enable-lora", "--max-lora-rank", "16", "--logprobs-mode", "processed_logprobs"),
-)
+ARGUMENTS = ("--enforce-eager", "--max-num-seqs", "64")
 
 
-class VllmProcess:
-    """A server on a free port, which can be killed and started again."""
+def engine_recipe(url: str) -> GrpoRecipe:
+    """The largest prompts of the tests."""
+    return GrpoRecipe(
+        model=ModelRecipe(name=bundled_policy_for("veason"), lora=Lora(rank=8)),
+        data=(PromptSource(name="shapes"),),
+        chain="revseg",
+        rewards={"format_graded": 1.0},
+        num_frames=4,
+        frame_wh=(112, 112),
+        closeup_wh=(224, 224),
+        steps=1,
+        max_new_tokens=400,
+        precision="fp32",
+        rollout=Rollout(engine="vllm", servers=(url,), sync="adapter"),
+    )
 
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Returns at once."""
-        command = Path(os.environ[ENVIRONMENT]).absolute() / "bin" / "vllm"
-        policy = str(resolve_model(bundled_policy_for("veason")))
-        with self.log.open("ab") as log:
-            # A process group of its own, so that the processes of the engine end with the server.
-            self._process = subprocess.Popen(
-                [command, "serve", policy, "--port", str(self.port), *ARGUMENTS],
-                env={**os.environ, **VARIABLES},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def wait(self) -> None:
-        """Returns once the server replies."""
-        for _ in range(START_SECONDS):
-            assert self._process.poll() is None, self.log.read_text()[-3000:]
-            try:
-                urlopen(f"{self.url}/health", timeout=5).close()
-            except (URLError, OSError):
+@contextmanager
+def running_server(log: Path) -> Iterator[ServerProcess]:
+    """A server on a free port that is up."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        recipe = engine_recipe(f"http://127.0.0.1:{free.getsockname()[1]}")
+    program = Path(os.environ[ENVIRONMENT]).absolute() / "bin" / "vllm"
+    (command,) = server_commands(recipe, stats_of(recipe.model), str(program), extra=ARGUMENTS)
+    with log.open("ab") as output:
+        server = ServerProcess(replace(command, variables={**command.variables, **VARIABLES}), output)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not server.is_up():
+                assert time.monotonic() < deadline, log.read_text()[-3000:]
                 time.sleep(1)
-            else:
-                return
-        raise TimeoutError(self.log.read_text()[-3000:])
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            yield server
+        finally:
+            server.stop()

@@ -202,6 +202,7 @@ def run_servers(commands: Sequence[ServerCommand]) -> None:
             for server in servers:
                 if server.has_ended:
                     warn(f"{server.command.url}: vLLM has ended; starting it again")
+                    server.stop()  # what it has started may still run
                     server.start()
     finally:
         for server in servers:
