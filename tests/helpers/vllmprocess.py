@@ -25,7 +25,7 @@ VARIABLES = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "HF_HUB_OFFLINE": "1",
 }
-ARGUMENTS = ("--enforce-eager", "--max-num-seqs", "64")
+ARGUMENTS = ("--served-model-name", "shapes", "--enforce-eager", "--max-num-seqs", "64")
 
 
 def engine_recipe(url: str) -> GrpoRecipe:

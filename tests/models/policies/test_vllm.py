@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scriptedserver import Response, failed
 from scriptedvllm import LOGPROB, ScriptedVllm, images_of
 from thinkseg.errors import ModelError
 from thinkseg.models.policies.client import ClientSettings, ServerDownError
@@ -89,6 +90,29 @@ def test_load_adapter_loaded_by_other_process_loads_once(server: ScriptedVllm) -
     connected(server, adapter("one"), generate)
     assert server.posted.count(LOAD_ADAPTER) == 1
     assert server.asked[0]["model"] == "one"
+
+
+def test_load_adapter_loaded_by_other_process_meanwhile_is_used(
+    server: ScriptedVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM refuses a name that it has already."""
+
+    def post(path: str, body: dict[str, Any], headers: dict[str, str]) -> Response:
+        if path != LOAD_ADAPTER or not body:
+            return ScriptedVllm.post(server, path, body, headers)
+        server.adapters[body["lora_name"]] = body["lora_path"]
+        return failed(400, "has already been loaded")
+
+    monkeypatch.setattr(server, "post", post)
+    connected(server, adapter("one"), generate)
+    assert server.asked[0]["model"] == "one"
+
+
+def test_load_adapter_refused_raises_with_reason(server: ScriptedVllm, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = failed(400, "rank 16 is greater than max_lora_rank 8")
+    monkeypatch.setattr(server, "post", lambda *_: refused)
+    with pytest.raises(ModelError, match="rank 16 is greater than max_lora_rank 8"):
+        connected(server, adapter("one"))
 
 
 def test_load_adapter_of_other_folder_raises(server: ScriptedVllm) -> None:

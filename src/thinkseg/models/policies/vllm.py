@@ -179,7 +179,11 @@ class VllmServer(ServerClient):
         name: a new one for each version, because vLLM caches prefixes by the name.
         """
         if name not in await self._models():
-            await self._send("POST", LOAD_ADAPTER, {"lora_name": name, "lora_path": str(folder)})
+            try:
+                await self._send("POST", LOAD_ADAPTER, {"lora_name": name, "lora_path": str(folder)})
+            except ModelError:
+                if name not in await self._models():
+                    raise  # else another process has loaded it meanwhile
         listed = (await self._models()).get(name)
         if listed is None or listed.root != str(folder):
             raise ModelError(f"{self.base_url}: did not load {folder}; the server must be able to read this folder")
