@@ -93,11 +93,25 @@ class MemoryPlan:
 
     def per_device(self, devices: int = 1) -> float:
         """Peak bytes per device, if so many devices train together."""
-        part = self.sharding.part(devices) if self.sharding else 1.0
-        gathered = self.sharding or Sharding(0, 0)
-        update = part * self.states.gradients + self.activations + gathered.update
-        rollouts = self.kv_cache + self.prefill + (gathered.rollouts if self.kv_cache else 0)
-        return part * (self.states.weights + self.states.optimizer + self.states.reference) + max(update, rollouts)
+        return max(self.update_bytes(devices), self.rollout_bytes(devices))
+
+    def update_bytes(self, devices: int = 1) -> float:
+        """Peak bytes per device during the update."""
+        gathered = self.sharding.update if self.sharding else 0
+        return self._held(devices) + self.part(devices) * self.states.gradients + self.activations + gathered
+
+    def rollout_bytes(self, devices: int = 1) -> float:
+        """Peak bytes per device during the rollouts, if there are any."""
+        gathered = self.sharding.rollouts if self.sharding and self.kv_cache else 0
+        return self._held(devices) + self.kv_cache + self.prefill + gathered
+
+    def part(self, devices: int) -> float:
+        """The part of the states on each of so many devices."""
+        return self.sharding.part(devices) if self.sharding else 1.0
+
+    def _held(self, devices: int) -> float:
+        """Bytes of the states that exist all the time."""
+        return self.part(devices) * (self.states.weights + self.states.optimizer + self.states.reference)
 
 
 # ---- plans of a recipe
@@ -296,14 +310,11 @@ def _micro_batches(plans: Sequence[MemoryPlan]) -> str:
 
 
 def _memory(plans: Sequence[MemoryPlan], devices: int) -> str:
-    def part(plan: MemoryPlan) -> float:
-        return plan.sharding.part(devices) if plan.sharding else 1.0
-
     parts: dict[str, Callable[[MemoryPlan], float]] = {
-        "weights": lambda plan: part(plan) * plan.states.weights,
-        "gradients": lambda plan: part(plan) * plan.states.gradients,
-        "optimizer states": lambda plan: part(plan) * plan.states.optimizer,
-        "reference of the KL term": lambda plan: part(plan) * plan.states.reference,
+        "weights": lambda plan: plan.part(devices) * plan.states.weights,
+        "gradients": lambda plan: plan.part(devices) * plan.states.gradients,
+        "optimizer states": lambda plan: plan.part(devices) * plan.states.optimizer,
+        "reference of the KL term": lambda plan: plan.part(devices) * plan.states.reference,
         "gathered in the update": lambda plan: plan.sharding.update if plan.sharding else 0,
         "gathered in rollouts": lambda plan: plan.sharding.rollouts if plan.sharding and plan.kv_cache else 0,
         "activations of a micro-batch": lambda plan: plan.activations,

@@ -1,0 +1,270 @@
+"""Time and memory of a GRPO step at the size of the papers: `python benchmarks/real_size.py --folder DIR`.
+
+Creates a Qwen2.5-VL-3B and a SAM 2.1 Hiera-L with random weights in the folder (8.5 GB) unless they are there, and runs
+the parts of a step of recipes/veason-3b.yaml on the CPU:
+
+    step       `thinkseg train grpo` with LoRA: load, 2 rollouts of 16 tokens, update
+    long       the same with 2 replies of 1,024 tokens
+    sharded    the same with `sharding: full` on 2 processes, and replies of 16 tokens
+    reward     R_u of 2 answers on 2 frames
+
+Prompts show clips of the shapes world with the frames and sizes of the recipe. The reward of a reply is pseudorandom;
+except in "step", so is the reply. Prints seconds, and peak memory beside the estimate of `thinkseg train plan`, and
+then one JSON line.
+
+Each part runs in processes of its own, of two steps of which the second is measured. Memory is the resident set of a
+process at its peak, minus that after its imports, in GB (10^9 bytes). It includes pages of the files of weights. Times
+are CPU seconds of one process with one thread. Needs Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from thinkseg import console
+from thinkseg.models import load_tracker
+from thinkseg.models.policies.qwen.generation import Engine
+from thinkseg.models.policies.sampling import SamplingParams
+from thinkseg.rewards import REWARDS, Reward
+from thinkseg.rewards.groups import score_group
+from thinkseg.training import distributed, memory_plan
+from thinkseg.training.grpo import rollouts
+from thinkseg.training.grpo import train as grpo_train
+from thinkseg.training.grpo.recipe import GrpoRecipe
+from thinkseg.training.grpo.step import GrpoStep
+from thinkseg.types import Dialogue, Reply, View
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "veason-3b.yaml"
+
+CHANGES: dict[str, Any] = {
+    "model": {"train_vision": False, "lora": {"rank": 64, "alpha": 128}},
+    "data": [{"name": "shapes"}],
+    "rewards": {"consistency": 0.0},
+    "steps": 2,
+    "prompts_per_step": 1,
+    "num_generations": 2,
+    "max_new_tokens": 16,
+    "log_rollouts_steps": 0,
+    "report_to": [],
+}
+"""Of the recipe, in all parts."""
+
+PARTS: dict[str, dict[str, Any]] = {
+    "step": {},
+    "long": {"max_new_tokens": 1024},
+    "sharded": {"sharding": "full", "prompts_per_step": 2},
+}
+"""Further changes of the recipe."""
+
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1000000", "OMP_NUM_THREADS": "1"}
+"""The C library then returns the memory of a freed tensor, as it does not by default."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="folder of the created models")
+    names = [*PARTS, "reward"]
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="parts to run (default: all)")
+    parser.add_argument("--run", choices=["models", *names], help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        torch.set_num_threads(1)
+        run_part(arguments.run, arguments.folder, arguments.out)
+        return
+    start("models", arguments.folder)
+    rows = [row for part in arguments.parts for row in start(part, arguments.folder)]
+    columns = ("part", "", "seconds", "memory", "plan", "difference")
+    print(console.table(columns, [cells(row) for row in rows], numbers=range(2, 6)))
+    print(json.dumps({"benchmark": "real_size", "device": "cpu", "rows": rows}))
+
+
+def start(part: str, folder: Path) -> Any:
+    """Runs a part in processes of its own and returns the object that it prints."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if part == "sharded" else []
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, *launcher, __file__, "--folder", str(folder), "--run", part, "--out", out]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    difference = f"{row['memory_gb'] / row['plan_gb'] - 1:+.0%}" if row["plan_gb"] else ""
+    sizes = (f"{row[name]:.2f} GB" if row[name] else "" for name in ("memory_gb", "plan_gb"))
+    return [row["part"], row["phase"], f"{row['seconds']:.1f}", *sizes, difference]
+
+
+def run_part(part: str, folder: Path, out: Path) -> None:
+    """Prints the result of a part as JSON on the last line, in the main process."""
+    if part == "models":
+        result: Any = create_models(folder)
+    elif part == "reward":
+        result = reward(folder / "sam2")
+    else:
+        result = train(part, folder / "qwen", out / "run")
+    if distributed.rank() == 0:
+        print(json.dumps(result))
+
+
+# ---- models
+
+
+def create_models(folder: Path) -> None:
+    """Writes the models that the folder lacks."""
+    from grpo import make_model
+    from sam2_reward import create
+
+    if not (folder / "qwen" / "thinkseg.json").exists():
+        torch.set_default_dtype(torch.bfloat16)
+        make_model("3b", folder / "qwen", View(6, (560, 560)))
+        torch.set_default_dtype(torch.float32)
+    if not (folder / "sam2" / "config.json").exists():
+        create("hiera-large").save_pretrained(folder / "sam2")
+
+
+# ---- measurement
+
+
+@dataclass
+class Meter:
+    """Seconds and peak memory of the phases of this process, by name.
+
+    baseline: memory before the first phase, in bytes.
+    """
+
+    baseline: int = field(default_factory=lambda: memory("VmRSS"))
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    _name: str = ""
+    _started: float = 0.0
+
+    def start(self, name: str) -> None:
+        """Ends the current phase, and begins another."""
+        self.stop()
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        self._name, self._started = name, time.process_time()
+
+    def stop(self) -> None:
+        if self._name:
+            seconds, peak = time.process_time() - self._started, memory("VmHWM") - self.baseline
+            self.phases[self._name] = {"seconds": seconds, "memory_gb": peak / 1e9}
+        self._name = ""
+
+
+def memory(name: str) -> int:
+    """Bytes of this process's resident set, now ("VmRSS") or at its peak ("VmHWM")."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[name].split()[0]) * 1024
+
+
+def row(part: str, phase: str, measured: dict[str, float], plan: float) -> dict[str, Any]:
+    return {"part": part, "phase": phase, **measured, "plan_gb": plan / 1e9}
+
+
+# ---- a GRPO step
+
+
+def train(part: str, model: Path, out: Path) -> list[dict[str, Any]]:
+    """Runs `thinkseg train grpo` without saving its result."""
+    meter = Meter()
+
+    class Measured(GrpoStep):
+        def micro_batches(self, step: int) -> Any:
+            meter.start("rollout")
+            found = super().micro_batches(step)
+            meter.start("update")
+            return found
+
+        def metrics(self) -> dict[str, float]:
+            meter.stop()
+            return super().metrics()
+
+    with (
+        patch.dict(REWARDS, {"format": Reward(hash_reward, "", "")}),
+        patch.object(rollouts, "_RolloutPolicy", rollouts._RolloutPolicy if part == "step" else RandomReplies),
+        patch.object(grpo_train, "GrpoStep", Measured),
+        patch.object(grpo_train, "restored"),
+        patch.object(grpo_train, "publish"),
+    ):
+        recipe = memory_plan.load(RECIPE, str(model), CHANGES, PARTS[part])
+        assert isinstance(recipe, GrpoRecipe)
+        meter.start("load")
+        grpo_train.train(recipe, out)
+    return rows_of(part, recipe, distributed.all_gather(meter.phases))
+
+
+def rows_of(part: str, recipe: GrpoRecipe, phases: Sequence[dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
+    """phases: of each process."""
+    devices = len(phases)
+    (plan,) = memory_plan.plan(recipe, memory_plan.stats_of(recipe.model), devices)
+    planned = {
+        "load": plan.states.weights,
+        "rollout": plan.rollout_bytes(devices),
+        "update": plan.update_bytes(devices),
+    }
+    found = []
+    for name, bytes_planned in planned.items():
+        largest = max((one[name] for one in phases), key=lambda phase: phase["memory_gb"])
+        found.append(row(part, name, largest, bytes_planned))
+    return found
+
+
+def hash_reward(rollout: Any) -> float:
+    """A pseudorandom number in [0, 1]."""
+    return zlib.crc32(rollout.outcome.dialogue[-1].encode()) / 2**32
+
+
+class RandomReplies:
+    """A `thinkseg.types.Policy` that replies without a model, in place of that of `training.grpo.rollouts`."""
+
+    name = "random"
+
+    def __init__(self, engine: Engine, view: View, sampling: SamplingParams) -> None:
+        self.view, self.coordinates, self.size_multiple = view, view.coordinates, engine.encoder.size_multiple
+        self._encoder, self._length = engine.encoder, sampling.max_new_tokens
+
+    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
+        return [self._reply(seed) for seed in seeds or range(len(dialogues))]
+
+    def _reply(self, seed: int) -> Reply:
+        special = len(self._encoder.tokenizer.all_special_ids)
+        ids = np.random.default_rng(seed).integers(special, len(self._encoder.tokenizer), self._length).tolist()
+        return Reply(self._encoder.generated_text(ids, ids), self._length, truncated=True)
+
+    def clear(self) -> None: ...
+
+
+# ---- the reward
+
+
+def reward(tracker: Path) -> list[dict[str, Any]]:
+    """Scores a group as `GrpoStep` does."""
+    from sam2_reward import rollouts_of
+
+    meter = Meter()
+    meter.start("load")
+    loaded = load_tracker(tracker, device="cpu")
+    meter.start("score")
+    group = rollouts_of(num_frames=2, rollouts=2, distinct=2)
+    score_group(group[0].prompt, [rollout.outcome for rollout in group], {"consistency": 1.0}, loaded)
+    meter.stop()
+    weights = 4 * sum(parameter.numel() for parameter in loaded.model.parameters())
+    return [row("reward", phase, meter.phases[phase], weights) for phase in ("load", "score")]
+
+
+if __name__ == "__main__":
+    main()
