@@ -37,17 +37,16 @@ import numpy as np
 import torch
 
 from thinkseg import console
+from thinkseg.chains import get_chain
 from thinkseg.models import load_tracker
-from thinkseg.models.policies.qwen.generation import Engine
-from thinkseg.models.policies.sampling import SamplingParams
-from thinkseg.rewards import REWARDS, Reward
+from thinkseg.models.policies.qwen.checkpoint import SPECIAL_TOKENS
+from thinkseg.rewards import REWARDS, Prompt, Reward
 from thinkseg.rewards.groups import score_group
 from thinkseg.training import distributed, memory_plan
-from thinkseg.training.grpo import rollouts
 from thinkseg.training.grpo import train as grpo_train
 from thinkseg.training.grpo.recipe import GrpoRecipe
 from thinkseg.training.grpo.step import GrpoStep
-from thinkseg.types import Dialogue, Reply, View
+from thinkseg.types import Outcome, View
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "veason-3b.yaml"
 
@@ -189,13 +188,17 @@ def train(part: str, model: Path, out: Path) -> list[dict[str, Any]]:
             meter.start("update")
             return found
 
+        def _roll_out(self, prompts: Sequence[Prompt], indices: Sequence[int], step: int) -> list[list[Outcome]]:
+            if part == "step":
+                return super()._roll_out(prompts, indices, step)
+            return [random_group(prompt, self) for prompt in prompts]
+
         def metrics(self) -> dict[str, float]:
             meter.stop()
             return super().metrics()
 
     with (
         patch.dict(REWARDS, {"format": Reward(hash_reward, "", "")}),
-        patch.object(rollouts, "_RolloutPolicy", rollouts._RolloutPolicy if part == "step" else RandomReplies),
         patch.object(grpo_train, "GrpoStep", Measured),
         patch.object(grpo_train, "restored"),
         patch.object(grpo_train, "publish"),
@@ -228,24 +231,14 @@ def hash_reward(rollout: Any) -> float:
     return zlib.crc32(rollout.outcome.dialogue[-1].encode()) / 2**32
 
 
-class RandomReplies:
-    """A `thinkseg.types.Policy` that replies without a model, in place of that of `training.grpo.rollouts`."""
-
-    name = "random"
-
-    def __init__(self, engine: Engine, view: View, sampling: SamplingParams) -> None:
-        self.view, self.coordinates, self.size_multiple = view, view.coordinates, engine.encoder.size_multiple
-        self._encoder, self._length = engine.encoder, sampling.max_new_tokens
-
-    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
-        return [self._reply(seed) for seed in seeds or range(len(dialogues))]
-
-    def _reply(self, seed: int) -> Reply:
-        special = len(self._encoder.tokenizer.all_special_ids)
-        ids = np.random.default_rng(seed).integers(special, len(self._encoder.tokenizer), self._length).tolist()
-        return Reply(self._encoder.generated_text(ids, ids), self._length, truncated=True)
-
-    def clear(self) -> None: ...
+def random_group(prompt: Prompt, step: GrpoStep) -> list[Outcome]:
+    """Outcomes whose replies are random tokens, in place of sampled ones."""
+    recipe, encoder = step.recipe, step.encoder
+    turn = next(get_chain(recipe.chain)(prompt.sample, step.view, indices=prompt.frame_indices))
+    length, tokens = recipe.max_new_tokens, range(len(SPECIAL_TOKENS), len(encoder.tokenizer))
+    ids = np.random.default_rng(0).choice(tokens, (recipe.num_generations, length)).tolist()
+    texts = [encoder.generated_text(reply, reply) for reply in ids]
+    return [Outcome(None, "truncated", (turn, text), truncated=True, num_tokens=length) for text in texts]
 
 
 # ---- the reward
