@@ -45,8 +45,6 @@ def write_config(size: str, folder: Path) -> Path:
 
     text = TEXT[size]
     vision = {"out_hidden_size": text["hidden_size"], **VISION}
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=text["tie_word_embeddings"]
-    )
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=text["tie_word_embeddings"])
     config.save_pretrained(folder)
     return folder

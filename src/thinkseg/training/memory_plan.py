@@ -79,7 +79,7 @@ class MemoryPlan:
 
     row: the longest row. rows: rows per micro-batch. activations: of an update with one micro-batch.
     kv_cache, prefill: of the rollouts; both are freed before the update.
-    sharding: None if each device holds the states.
+    sharding: None if each device holds the states. loaded: of the whole model in the memory of a CPU.
     """
 
     name: str
@@ -90,6 +90,7 @@ class MemoryPlan:
     kv_cache: int = 0
     prefill: int = 0
     sharding: Sharding | None = None
+    loaded: int = 0
 
     def per_device(self, devices: int = 1) -> float:
         """Peak bytes per device, if so many devices train together."""
@@ -108,6 +109,18 @@ class MemoryPlan:
     def part(self, devices: int) -> float:
         """The part of the states on each of so many devices."""
         return self.sharding.part(devices) if self.sharding else 1.0
+
+    def per_node(self, devices: int = 1) -> float:
+        """Peak bytes of the CPU's memory if so many devices are in one node, without pages of the files of weights.
+
+        They are of the model that each process loads; with sharding, of the trained parameters that are gathered at the
+        end, and of a model that takes them.
+        """
+        if not self.sharding:
+            return devices * self.loaded
+        states = self.states
+        offloaded = states.weights + states.gradients + states.optimizer + states.reference
+        return (offloaded if self.sharding.cpu_offload else 0) + states.gradients + self.loaded
 
     def _held(self, devices: int) -> float:
         """Bytes of the states that exist all the time."""
@@ -157,7 +170,7 @@ def _vision_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -
     trained = {"vision": tower.params}
     states = _full_states(trained, tower.params, tower.matrix_params, stage.optimizer, bf16, bool(sharding))
     kept = activations(tower, stage.batch_size * patches, bf16, stage.gradient_checkpointing)
-    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
 
 
 def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -> MemoryPlan:
@@ -167,7 +180,7 @@ def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View)
     kept = _update(model, row, stage.batch_size, bf16, stage.gradient_checkpointing, trains_vision)
     if not trains_vision:
         kept += inference_bytes(model.vision, stage.batch_size * row.patches, bf16)
-    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
 
 
 def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
@@ -182,10 +195,15 @@ def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
         states = replace(states, reference=(2 if bf16 and sharding else 4) * model.params)
     kept = _update(model, row, 1, bf16, recipe.gradient_checkpointing, recipe.model.train_vision)
     if recipe.vllm:
-        return MemoryPlan("grpo", row, 1, states, kept, sharding=sharding)
+        return MemoryPlan("grpo", row, 1, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
     cache = cache_tokens(recipe, turns) * model.kv_per_token * (2 if bf16 else 4)
     prefill = _prefill(model, prefills(recipe, turns), bf16)
-    return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding)
+    return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding, _loaded(recipe, model))
+
+
+def _loaded(recipe: AnyRecipe, model: ModelStats) -> int:
+    """With LoRA, the weights are loaded in bf16."""
+    return (2 if recipe.model.lora and _is_bf16(recipe) else 4) * model.params
 
 
 def _is_bf16(recipe: AnyRecipe) -> bool:
@@ -286,7 +304,8 @@ def report(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> str:
     """
     plans = plan(recipe, model, devices)
     tables = _parameters(model, plans), _micro_batches(plans), _memory(plans, devices), _devices(recipe, model)
-    return "\n\n".join(tables)
+    node = max(one.per_node(devices) for one in plans)
+    return "\n\n".join([*tables, f"memory of the CPU of a node with all {devices} devices: {_bytes(node)}"])
 
 
 def _parameters(model: ModelStats, plans: Sequence[MemoryPlan]) -> str:
