@@ -117,9 +117,10 @@ def start(part: str, folder: Path) -> Any:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    difference = f"{row['memory_gb'] / row['plan_gb'] - 1:+.0%}" if row["plan_gb"] else ""
-    sizes = (f"{row[name]:.2f} GB" if row[name] else "" for name in ("memory_gb", "plan_gb"))
-    return [row["part"], row["phase"], f"{row['seconds']:.1f}", *sizes, difference]
+    planned = (
+        (f"{row['plan_gb']:.2f} GB", f"{row['memory_gb'] / row['plan_gb'] - 1:+.1%}") if row["plan_gb"] else ("", "")
+    )
+    return [row["part"], row["phase"], f"{row['seconds']:.1f}", f"{row['memory_gb']:.2f} GB", *planned]
 
 
 def run_part(part: str, folder: Path, out: Path) -> None:
@@ -190,6 +191,7 @@ def memory(name: str) -> int:
 
 
 def row(part: str, phase: str, measured: dict[str, float], plan: float) -> dict[str, Any]:
+    """plan: bytes; 0 if the plan does not count the part, as it does not count trackers."""
     return {"part": part, "phase": phase, **measured, "plan_gb": plan / 1e9}
 
 
@@ -275,8 +277,7 @@ def reward(tracker: Path) -> list[dict[str, Any]]:
     group = rollouts_of(num_frames=2, rollouts=2, distinct=2)
     score_group(group[0].prompt, [rollout.outcome for rollout in group], {"consistency": 1.0}, loaded)
     meter.stop()
-    weights = 4 * sum(parameter.numel() for parameter in loaded.model.parameters())
-    return [row("reward", phase, meter.phases[phase], weights) for phase in ("load", "score")]
+    return [row("reward", phase, meter.phases[phase], 0) for phase in ("load", "score")]
 
 
 # ---- states of the 7B

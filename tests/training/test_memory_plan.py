@@ -298,7 +298,7 @@ def test_per_node_counts_copies_in_the_memory_of_the_cpu(qwen2_5: Path) -> None:
     params = model_stats(qwen2_5).params
     whole = {"model": ModelRecipe(name=str(qwen2_5), train_vision=True)}
     assert plan(grpo(qwen2_5, **whole))[0].per_node(8) == 8 * 4 * params
-    # At the end, the trained parameters and the model that is saved; offloaded are weights, gradients, AdamW, reference.
+    # At the end, trained parameters and the model that is saved; offloaded: weights, gradients, AdamW, reference.
     assert plan(grpo(qwen2_5, **whole, sharding="full"))[0].per_node(8) == (4 + 4) * params
     offloaded = grpo(qwen2_5, **whole, sharding="full", cpu_offload=True)
     assert plan(offloaded)[0].per_node(8) == (4 + 4 + 8 + 4 + 4 + 4) * params
