@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.loop.sharding import shard
 from thinkseg.training.sft.data import corpus
 from thinkseg.training.trainer import trainable
-from thinkseg.types import Outcome, View
+from thinkseg.types import Chain, Outcome, View
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "helpers"))
 
@@ -125,8 +125,9 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 def run_part(part: str, folder: Path, out: Path) -> None:
     """Prints the result of a part as JSON on the last line, in the main process."""
+    result: Any = None
     if part == "models":
-        result: Any = create_models(folder)
+        create_models(folder)
     elif part == "reward":
         result = reward(folder / "sam2")
     elif part == "states":
@@ -209,10 +210,12 @@ def train(part: str, model: Path, out: Path) -> list[dict[str, Any]]:
             meter.start("update")
             return found
 
-        def _roll_out(self, prompts: Sequence[Prompt], indices: Sequence[int], step: int) -> list[list[Outcome]]:
+        def _roll_out(
+            self, prompts: Sequence[Prompt], indices: Sequence[int], step: int
+        ) -> Iterable[tuple[int, list[Outcome]]]:
             if part == "step":
                 return super()._roll_out(prompts, indices, step)
-            return [random_group(prompt, self) for prompt in prompts]
+            return enumerate(random_group(prompt, self) for prompt in prompts)
 
         def metrics(self) -> dict[str, float]:
             meter.stop()
@@ -256,7 +259,8 @@ def hash_reward(rollout: Any) -> float:
 def random_group(prompt: Prompt, step: GrpoStep) -> list[Outcome]:
     """Outcomes whose replies are random tokens, in place of sampled ones."""
     recipe, encoder = step.recipe, step.encoder
-    turn = next(get_chain(recipe.chain)(prompt.sample, step.view, indices=prompt.frame_indices))
+    chain: Callable[..., Chain] = get_chain(recipe.chain)
+    turn = next(chain(prompt.sample, step.view, indices=prompt.frame_indices))
     length, tokens = recipe.max_new_tokens, range(len(SPECIAL_TOKENS), len(encoder.tokenizer))
     ids = np.random.default_rng(0).choice(tokens, (recipe.num_generations, length)).tolist()
     texts = [encoder.generated_text(reply, reply) for reply in ids]

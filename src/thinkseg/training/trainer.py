@@ -88,7 +88,7 @@ def autocasts(recipe: RunRecipe) -> bool:
     return uses_bf16(recipe.precision) and recipe.sharding == "none"
 
 
-def load_initial(recipe: RunRecipe, folder: Path, to_shard: bool) -> tuple[Any, Encoder]:
+def load_initial(recipe: RunRecipe, folder: str | Path, to_shard: bool) -> tuple[Any, Encoder]:
     """Loads a model to train and its encoder.
 
     to_shard: whether `placed` follows, in a sharded run. The weights then are pages of their file, so that no process
