@@ -4,7 +4,7 @@ Creates a Qwen2.5-VL-3B and a SAM 2.1 Hiera-L with random weights in the folder 
 the parts of the first step of recipes/veason-3b.yaml on the CPU, with the packages that train:
 
     step       `thinkseg train grpo` with LoRA: load, 2 rollouts of 16 tokens, update
-    sharded    the same with `sharding: full` on 2 processes, and given replies of 16 random tokens
+    sharded    the same with `sharding: full` on 2 processes, one frame, and given replies of 16 random tokens
     reward     R_u of 2 answers on 2 frames
     states     parts of the 7B on the first of 8 devices, from FSDP2 on the meta device
 
@@ -76,7 +76,7 @@ CHANGES: dict[str, Any] = {
 
 PARTS: dict[str, dict[str, Any]] = {
     "step": {},
-    "sharded": {"sharding": "full", "prompts_per_step": 2},
+    "sharded": {"sharding": "full", "prompts_per_step": 2, "num_frames": 1},
 }
 """Further changes of the recipe."""
 
