@@ -1,14 +1,27 @@
 # Steps that the scripts of this folder share. They read it after a line that sets `set -euf`.
 #
-# DATA: folder of the data sets. OUT: folder of the results.
+# DATA: folder of the data sets. OUT: folder of the results. GPUS: of this machine, to train on.
 
 cd "$(dirname "$0")/.."
 PATH="$PATH:$PWD/.venv/bin"
-DATA=${DATA:-datasets}
+DATA=${DATA:-datasets} GPUS=${GPUS:-1}
+
+shown() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
 
 step() {
-    printf '\n$ thinkseg %s\n' "$*"
-    thinkseg "$@"
+    shown thinkseg "$@"
+}
+
+# Trains with one process per GPU.
+train() {
+    if [ "$GPUS" = 1 ]; then
+        step train "$@"
+    else
+        shown torchrun --nproc-per-node "$GPUS" -m thinkseg train "$@"
+    fi
 }
 
 # The option of each FIELD=VALUE.

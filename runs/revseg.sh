@@ -4,7 +4,7 @@
 #   runs/revseg.sh             on GPUs, with the data sets in datasets/: see docs/reproduce.md
 #   SHAPES=1 runs/revseg.sh    the same steps on the shapes world, on a CPU
 #
-# DATA: folder of the data sets. OUT: folder of the results. Run again, it resumes.
+# GPUS: to train on. DATA: folder of the data sets. OUT: folder of the results. Run again, it resumes.
 # With SHAPES: CLIPS and LIMIT, clips to train on and to score; STEPS of GRPO and PROMPTS per step.
 set -euf
 . "$(dirname "$0")/common.sh"
@@ -32,5 +32,5 @@ for one in $TRAIN; do
     step data select "$name" --root "$root" --split train --trackable 0.6 --tracker "$TRACKER" --out "$OUT/$name.json"
     GRPO="$GRPO data.$name.root=$root data.$name.select=$OUT/$name.json"
 done
-step train grpo --config recipes/revseg-7b.yaml --out "$OUT/grpo" $(fields "model.name=$BASE" $GRPO)
+train grpo --config recipes/revseg-7b.yaml --out "$OUT/grpo" $(fields "model.name=$BASE" $GRPO)
 score "base=$BASE" "grpo=$OUT/grpo/model"

@@ -4,7 +4,8 @@
 #   ANNOTATOR=openai:MODEL@BASE_URL runs/veason.sh    on GPUs, with the data sets in datasets/: see docs/reproduce.md
 #   SHAPES=1 runs/veason.sh                           the same steps on the shapes world, on a CPU
 #
-# SIZE: 3b or 7b. DATA: folder of the data sets. OUT: folder of the results. Run again, it resumes.
+# SIZE: 3b or 7b. GPUS: to train on; more than one hold the model of GRPO together. DATA: folder of the data sets.
+# OUT: folder of the results. Run again, it resumes.
 # With SHAPES: CLIPS and LIMIT, clips to train on and to score; STEPS of GRPO and PROMPTS per step.
 set -euf
 . "$(dirname "$0")/common.sh"
@@ -16,6 +17,7 @@ if [ -z "${SHAPES:-}" ]; then
     TRAIN="revos --root $DATA/ReVOS --split train" RL_COUNT=10000
     COT="$TRAIN --fps 6 --select $OUT/rl.json --count 5800 --annotator ${ANNOTATOR:?must be openai:MODEL@BASE_URL}"
     MODEL="" GRPO="data.revos.root=$DATA/ReVOS"
+    [ "$GPUS" = 1 ] || GRPO="$GRPO sharding=full"
 else
     OUT=${OUT:-runs/shapes-veason} BASE=shapes
     TRACKER=flow VIEW="--frames 4 --frame-size 112x112" TESTS=shapes
@@ -29,8 +31,8 @@ fi
 
 step data select $TRAIN --count "$RL_COUNT" --out "$OUT/rl.json"
 step annotate $COT $VIEW --out "$OUT/cot"
-step train sft --config "recipes/veason-$SIZE-sft.yaml" --out "$OUT/sft" \
+train sft --config "recipes/veason-$SIZE-sft.yaml" --out "$OUT/sft" \
     $(fields "model.name=$BASE" "cot_set=$OUT/cot" $MODEL)
-step train grpo --config "recipes/veason-$SIZE.yaml" --out "$OUT/grpo" \
+train grpo --config "recipes/veason-$SIZE.yaml" --out "$OUT/grpo" \
     $(fields "model.name=$OUT/sft/model" "data.revos.select=$OUT/rl.json" $MODEL $GRPO)
 score "base=$BASE" "sft=$OUT/sft/model" "grpo=$OUT/grpo/model"

@@ -35,7 +35,7 @@ def commands(text: str) -> list[str]:
 
 
 COMMANDS = commands(README)
-REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text("utf-8")
+REPRODUCE, SCALING = ((ROOT / "docs" / f"{page}.md").read_text("utf-8") for page in ("reproduce", "scaling"))
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def frames():
     return np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE)])
-def test_commands_of_readme_and_reproduction_exist(command):
+@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE), *commands(SCALING)])
+def test_commands_of_readme_and_guides_exist(command):
     program, *arguments = shlex.split(command)
     if program == "torchrun":
         program, *arguments = arguments[arguments.index("-m") + 1 :]
@@ -66,7 +66,7 @@ def test_every_command_is_in_the_readme():
         assert any(name[1 : 1 + len(words)] == words for name in named), words
 
 
-@pytest.mark.parametrize("page", [README, REPRODUCE], ids=["README.md", "reproduce.md"])
+@pytest.mark.parametrize("page", [README, REPRODUCE, SCALING], ids=["README.md", "reproduce.md", "scaling.md"])
 def test_recipes_in_a_page_exist(page):
     recipes = set(re.findall(r"recipes/[\w./-]+\w", page))
     assert recipes

@@ -11,24 +11,27 @@ import pytest
 from commandline import parse
 from thinkseg.cli.app import main
 from thinkseg.models.policies.qwen.checkpoint import load_view
+from thinkseg.storage.settings_file import assigned
+from thinkseg.training.memory_plan import load
 
 ROOT = Path(__file__).parent.parent
 RECORD = '#!/bin/sh\nprintf "%s " "$@" >> "$COMMANDS"\necho >> "$COMMANDS"\n'
-"""In place of thinkseg."""
+"""In place of thinkseg and torchrun."""
 
 
 @pytest.fixture
 def commands(tmp_path):
     """Runs a script without its commands; returns their arguments."""
-    program = tmp_path / "bin" / "thinkseg"
-    program.parent.mkdir()
-    program.write_text(RECORD)
-    program.chmod(0o755)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("thinkseg", "torchrun"):
+        (programs / name).write_text(RECORD)
+        (programs / name).chmod(0o755)
     log = tmp_path / "commands"
 
     def run(script, **settings):
         log.unlink(missing_ok=True)
-        environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "COMMANDS": str(log), **settings}
+        environment = {"PATH": f"{programs}:{os.environ['PATH']}", "COMMANDS": str(log), **settings}
         subprocess.run(
             [ROOT / "runs" / script], env=environment, cwd=tmp_path, check=True, capture_output=True, text=True
         )
@@ -49,6 +52,17 @@ def test_veason_without_annotator_exits_with_its_name(commands):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         commands("veason.sh")
     assert "ANNOTATOR: must be openai:MODEL@BASE_URL" in caught.value.stderr
+
+
+@pytest.mark.parametrize(("script", "trainings"), [("veason.sh", ["sft", "grpo"]), ("revseg.sh", ["grpo"])])
+def test_script_with_gpus_trains_under_torchrun(commands, script, trainings):
+    found = commands(script, GPUS="8", ANNOTATOR="openai:model@http://localhost:8000/v1")
+    started = [line for line in found if line[:5] == ["--nproc-per-node", "8", "-m", "thinkseg", "train"]]
+    assert [line[5] for line in started] == trainings
+    assert all(callable(parse(line[4:]).command.callback) for line in started)
+    assert not any(line[0] == "train" for line in found)
+    recipe = load(ROOT / started[-1][7], None, *(assigned(field) for field in started[-1][11::2]))
+    assert recipe.sharding == "full"
 
 
 def test_revseg_commands_exist(commands):

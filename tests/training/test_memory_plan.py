@@ -294,6 +294,16 @@ def test_per_device_sharded_divides_states_but_not_activations(qwen2_5: Path) ->
     assert offloaded.per_device(8) == 1000 + 7
 
 
+def test_per_node_counts_copies_in_the_memory_of_the_cpu(qwen2_5: Path) -> None:
+    params = model_stats(qwen2_5).params
+    whole = {"model": ModelRecipe(name=str(qwen2_5), train_vision=True)}
+    assert plan(grpo(qwen2_5, **whole))[0].per_node(8) == 8 * 4 * params
+    # At the end, trained parameters and the model that is saved; offloaded: weights, gradients, AdamW, reference.
+    assert plan(grpo(qwen2_5, **whole, sharding="full"))[0].per_node(8) == (4 + 4) * params
+    offloaded = grpo(qwen2_5, **whole, sharding="full", cpu_offload=True)
+    assert plan(offloaded)[0].per_node(8) == (4 + 4 + 8 + 4 + 4 + 4) * params
+
+
 def test_plan_devices_share_the_prompts_of_a_step(qwen2_5: Path) -> None:
     recipe = grpo(qwen2_5, prompts_per_step=6)
     assert plan(recipe, devices=4) == plan(changed_recipe(recipe, prompts_per_step=2))

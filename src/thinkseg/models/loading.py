@@ -18,7 +18,7 @@ from thinkseg.models.model_files import limited_size, read_config, reading, stor
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "stored"]
 
 
 def model_type_of(name: str | Path, classes: Mapping[str, str], role: str) -> str:
@@ -53,7 +53,8 @@ def load_checkpoint(
     """Loads the model of a folder or hub name in evaluation mode.
 
     classes: the class in `transformers` per `model_type`. role: see `model_type_of`.
-    precision: "auto" is the checkpoint's own on a GPU, and fp32 on a CPU. device: see `resolve_device`.
+    precision: "stored" is the checkpoint's own; on a CPU, the weights are then pages of their files, which processes
+        share. "auto" is "stored" on a GPU, and fp32 on a CPU. device: see `resolve_device`.
     Raises ModelError if the checkpoint is invalid or memory is exhausted, SettingsError for an unknown precision.
     """
     import torch
@@ -63,8 +64,8 @@ def load_checkpoint(
         raise SettingsError(f"unknown precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
     target = resolve_device(device)
     config = load_config(name, classes, role)
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype: Any = dtypes.get(precision, torch.float32 if target.type == "cpu" else "auto")
+    dtypes: dict[str, Any] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "stored": "auto"}
+    dtype = dtypes.get(precision, torch.float32 if target.type == "cpu" else "auto")
     model = _read_weights(name, getattr(transformers, classes[config.model_type]), config, dtype)
     try:
         return model.to(target).eval()

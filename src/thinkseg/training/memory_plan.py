@@ -79,7 +79,7 @@ class MemoryPlan:
 
     row: the longest row. rows: rows per micro-batch. activations: of an update with one micro-batch.
     kv_cache, prefill: of the rollouts; both are freed before the update.
-    sharding: None if each device holds the states.
+    sharding: None if each device holds the states. loaded: of the whole model in the memory of a CPU.
     """
 
     name: str
@@ -90,14 +90,41 @@ class MemoryPlan:
     kv_cache: int = 0
     prefill: int = 0
     sharding: Sharding | None = None
+    loaded: int = 0
 
     def per_device(self, devices: int = 1) -> float:
         """Peak bytes per device, if so many devices train together."""
-        part = self.sharding.part(devices) if self.sharding else 1.0
-        gathered = self.sharding or Sharding(0, 0)
-        update = part * self.states.gradients + self.activations + gathered.update
-        rollouts = self.kv_cache + self.prefill + (gathered.rollouts if self.kv_cache else 0)
-        return part * (self.states.weights + self.states.optimizer + self.states.reference) + max(update, rollouts)
+        return max(self.update_bytes(devices), self.rollout_bytes(devices))
+
+    def update_bytes(self, devices: int = 1) -> float:
+        """Peak bytes per device during the update."""
+        gathered = self.sharding.update if self.sharding else 0
+        return self._held(devices) + self.part(devices) * self.states.gradients + self.activations + gathered
+
+    def rollout_bytes(self, devices: int = 1) -> float:
+        """Peak bytes per device during the rollouts, if there are any."""
+        gathered = self.sharding.rollouts if self.sharding and self.kv_cache else 0
+        return self._held(devices) + self.kv_cache + self.prefill + gathered
+
+    def part(self, devices: int) -> float:
+        """The part of the states on each of so many devices."""
+        return self.sharding.part(devices) if self.sharding else 1.0
+
+    def per_node(self, devices: int = 1) -> float:
+        """Peak bytes of the CPU's memory if so many devices are in one node, without pages of the files of weights.
+
+        They are of the model that each process loads; with sharding, of the trained parameters that are gathered at the
+        end, and of a model that takes them.
+        """
+        if not self.sharding:
+            return devices * self.loaded
+        states = self.states
+        offloaded = states.weights + states.gradients + states.optimizer + states.reference
+        return (offloaded if self.sharding.cpu_offload else 0) + states.gradients + self.loaded
+
+    def _held(self, devices: int) -> float:
+        """Bytes of the states that exist all the time."""
+        return self.part(devices) * (self.states.weights + self.states.optimizer + self.states.reference)
 
 
 # ---- plans of a recipe
@@ -143,7 +170,7 @@ def _vision_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -
     trained = {"vision": tower.params}
     states = _full_states(trained, tower.params, tower.matrix_params, stage.optimizer, bf16, bool(sharding))
     kept = activations(tower, stage.batch_size * patches, bf16, stage.gradient_checkpointing)
-    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
 
 
 def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -> MemoryPlan:
@@ -153,7 +180,7 @@ def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View)
     kept = _update(model, row, stage.batch_size, bf16, stage.gradient_checkpointing, trains_vision)
     if not trains_vision:
         kept += inference_bytes(model.vision, stage.batch_size * row.patches, bf16)
-    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding)
+    return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
 
 
 def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
@@ -168,10 +195,15 @@ def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
         states = replace(states, reference=(2 if bf16 and sharding else 4) * model.params)
     kept = _update(model, row, 1, bf16, recipe.gradient_checkpointing, recipe.model.train_vision)
     if recipe.vllm:
-        return MemoryPlan("grpo", row, 1, states, kept, sharding=sharding)
+        return MemoryPlan("grpo", row, 1, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
     cache = cache_tokens(recipe, turns) * model.kv_per_token * (2 if bf16 else 4)
     prefill = _prefill(model, prefills(recipe, turns), bf16)
-    return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding)
+    return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding, _loaded(recipe, model))
+
+
+def _loaded(recipe: AnyRecipe, model: ModelStats) -> int:
+    """With LoRA, the weights are loaded in bf16."""
+    return (2 if recipe.model.lora and _is_bf16(recipe) else 4) * model.params
 
 
 def _is_bf16(recipe: AnyRecipe) -> bool:
@@ -272,7 +304,8 @@ def report(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> str:
     """
     plans = plan(recipe, model, devices)
     tables = _parameters(model, plans), _micro_batches(plans), _memory(plans, devices), _devices(recipe, model)
-    return "\n\n".join(tables)
+    node = max(one.per_node(devices) for one in plans)
+    return "\n\n".join([*tables, f"memory of the CPU of a node with all {devices} devices: {_bytes(node)}"])
 
 
 def _parameters(model: ModelStats, plans: Sequence[MemoryPlan]) -> str:
@@ -296,14 +329,11 @@ def _micro_batches(plans: Sequence[MemoryPlan]) -> str:
 
 
 def _memory(plans: Sequence[MemoryPlan], devices: int) -> str:
-    def part(plan: MemoryPlan) -> float:
-        return plan.sharding.part(devices) if plan.sharding else 1.0
-
     parts: dict[str, Callable[[MemoryPlan], float]] = {
-        "weights": lambda plan: part(plan) * plan.states.weights,
-        "gradients": lambda plan: part(plan) * plan.states.gradients,
-        "optimizer states": lambda plan: part(plan) * plan.states.optimizer,
-        "reference of the KL term": lambda plan: part(plan) * plan.states.reference,
+        "weights": lambda plan: plan.part(devices) * plan.states.weights,
+        "gradients": lambda plan: plan.part(devices) * plan.states.gradients,
+        "optimizer states": lambda plan: plan.part(devices) * plan.states.optimizer,
+        "reference of the KL term": lambda plan: plan.part(devices) * plan.states.reference,
         "gathered in the update": lambda plan: plan.sharding.update if plan.sharding else 0,
         "gathered in rollouts": lambda plan: plan.sharding.rollouts if plan.sharding and plan.kv_cache else 0,
         "activations of a micro-batch": lambda plan: plan.activations,

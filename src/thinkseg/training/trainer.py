@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.models import clock_of, resolve_model
-from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load_prompts, supports_bf16
+from thinkseg.models.loading import Precision
+from thinkseg.models.policies.qwen.checkpoint import COORDINATES, load, load_prompts, supports_bf16
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.loop.sharding import shard
@@ -86,9 +88,17 @@ def autocasts(recipe: RunRecipe) -> bool:
     return uses_bf16(recipe.precision) and recipe.sharding == "none"
 
 
-def loading_device(recipe: RunRecipe) -> str:
-    """The device to load a model on. Sharding starts on the CPU, so that no device ever holds all parameters."""
-    return "cpu" if recipe.sharding == "full" else distributed.device()
+def load_initial(recipe: RunRecipe, folder: str | Path, to_shard: bool) -> tuple[Any, Encoder]:
+    """Loads a model to train and its encoder.
+
+    to_shard: whether `placed` follows, in a sharded run. The weights then are pages of their file, so that no process
+    ever holds all of them.
+    """
+    is_sharded = recipe.sharding == "full"
+    precision: Precision = "bf16" if uses_bf16(recipe.precision) and recipe.model.lora else "fp32"
+    return load(
+        folder, "stored" if is_sharded and to_shard else precision, "cpu" if is_sharded else distributed.device()
+    )
 
 
 def placed(model: Any, recipe: RunRecipe) -> Any:

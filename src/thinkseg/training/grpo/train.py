@@ -18,7 +18,6 @@ depend on the seed and the index of the step only, except those of vLLM servers.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.errors import ModelError
 from thinkseg.models import resolve_model
 from thinkseg.models.fingerprint import checkpoint_fingerprint
-from thinkseg.models.policies.qwen.checkpoint import load, save
+from thinkseg.models.policies.qwen.checkpoint import save
 from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import claimed, publish
@@ -38,7 +37,7 @@ from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.loop.log import RunLog
 from thinkseg.training.loop.run import train as run_steps
 from thinkseg.training.loop.sharding import restored
-from thinkseg.training.trainer import loading_device, placed, resolve_view, run_view, trainable, uses_bf16
+from thinkseg.training.trainer import load_initial, placed, resolve_view, run_view, trainable
 from thinkseg.types import View
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
         connect(recipe.vllm).close()  # an error now, and not once the model is loaded
     model, encoder = _initial(recipe)
     view = resolve_view(view, model, encoder)
-    reference = _reference(recipe, model)
+    reference = _reference(recipe)
     trained = placed(_trainable(recipe, model), recipe)
     step = GrpoStep(recipe, prompts, trained, reference, encoder, view, out)
     log = RunLog(out, STAGE, out / "tensorboard", recipe.report_to)
@@ -97,20 +96,19 @@ def _trained(recipe: GrpoRecipe, view: View, prompts: PromptDataset, out: Path) 
         raise ModelError(f"out of memory in the update: {advice}") from None
     finally:
         step.policy.close()
-    whole = restored(trained, lambda: _trainable(recipe, _initial(recipe)[0]))
+    whole = restored(trained, lambda: _trainable(recipe, _initial(recipe, to_shard=False)[0]))
     return whole.merge_and_unload() if whole and recipe.model.lora else whole, encoder
 
 
-def _initial(recipe: GrpoRecipe) -> tuple[PreTrainedModel, Encoder]:
-    precision: Any = "bf16" if uses_bf16(recipe.precision) and recipe.model.lora else "fp32"
-    return load(resolve_model(str(recipe.model.name)), precision, loading_device(recipe))
+def _initial(recipe: GrpoRecipe, to_shard: bool = True) -> tuple[PreTrainedModel, Encoder]:
+    return load_initial(recipe, resolve_model(str(recipe.model.name)), to_shard)
 
 
-def _reference(recipe: GrpoRecipe, model: PreTrainedModel) -> Any:
-    """The frozen copy of the initial policy for the KL; None if there is no KL, or an adapter can be turned off."""
+def _reference(recipe: GrpoRecipe) -> Any:
+    """The frozen initial policy for the KL; None if there is no KL, or an adapter can be turned off."""
     if not recipe.beta or recipe.model.lora:
         return None
-    return placed(copy.deepcopy(model).eval().requires_grad_(False), recipe)
+    return placed(_initial(recipe)[0].requires_grad_(False), recipe)
 
 
 def _trainable(recipe: GrpoRecipe, model: PreTrainedModel) -> Any:

@@ -23,31 +23,43 @@ LAYER = re.compile(r"(?:language_model\.layers|visual\.blocks)\.\d+$")
 def shard(model: Any, bf16: bool, cpu_offload: bool = False) -> Any:
     """Shards a model in place over all processes and moves it to their devices. Returns it.
 
-    model: a Qwen-VL on the CPU, equal in all processes, with or without a LoRA adapter; or a vision probe.
-    bf16: whether to compute in bf16. Trained parameters stay fp32, frozen ones become bf16.
+    model: a Qwen-VL on the CPU, equal in all processes, with or without a LoRA adapter; or a vision probe. Its weights
+    may be in any precision, as pages of the file that they are read from: each process copies only its part.
+    bf16: whether to compute in bf16. Trained parameters are then fp32, frozen ones bf16; otherwise all are fp32.
     cpu_offload: keeps the parts in the memory of the CPU, where the optimizer runs too.
     """
     import torch
-    from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import CPUOffloadPolicy, register_fsdp_forward_method
 
     settings: dict[str, Any] = {"mesh": _mesh()}
     if cpu_offload:
         settings["offload_policy"] = CPUOffloadPolicy(pin_memory=torch.cuda.is_available())
-    if bf16:
-        for parameter in model.parameters():
-            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else torch.bfloat16)
     for name, module in model.named_modules():
         if LAYER.search(name):
-            fully_shard(module, mp_policy=_precision(bf16, cast_inputs=False), **settings)
+            _shard(module, bf16, mp_policy=_precision(bf16, cast_inputs=False), **settings)
     visual = next(module for name, module in model.named_modules() if re.search(r"\bvisual$", name))
-    fully_shard(visual, mp_policy=_precision(bf16), **settings)
+    _shard(visual, bf16, mp_policy=_precision(bf16), **settings)
     # A backward pass begins with the parameters with which the forward pass ends.
     is_trained = any(parameter.requires_grad for parameter in model.parameters())
-    fully_shard(model, mp_policy=_precision(bf16), reshard_after_forward=not is_trained, **settings)
+    _shard(model, bf16, mp_policy=_precision(bf16), reshard_after_forward=not is_trained, **settings)
     if hasattr(model, "get_image_features"):
         # The vision tower is also called alone; FSDP2 must see that call begin at its outermost module.
         register_fsdp_forward_method(model, "get_image_features")
     return model
+
+
+def _shard(module: Any, bf16: bool, **settings: Any) -> None:
+    """Shards the parameters of a module that are not sharded yet, in their precision in training."""
+    import torch
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
+
+    for parameter in module.parameters():
+        if not isinstance(parameter, DTensor):
+            parameter.data = parameter.data.to(
+                torch.bfloat16 if bf16 and not parameter.requires_grad else torch.float32
+            )
+    fully_shard(module, **settings)
 
 
 def _mesh() -> Any:

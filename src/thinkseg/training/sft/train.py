@@ -30,7 +30,6 @@ from thinkseg.models.policies.qwen.checkpoint import (
     create_encoder,
     create_model,
     create_tokenizer,
-    load,
     save,
 )
 from thinkseg.models.policies.qwen.encoder import IGNORED, Encoder
@@ -49,11 +48,11 @@ from thinkseg.training.sft.vision_probe import VisionProbeData, collate_cells, p
 from thinkseg.training.trainer import (
     autocasts,
     checkpoint_activations,
+    load_initial,
     placed,
     resolve_view,
     run_view,
     trainable,
-    uses_bf16,
 )
 from thinkseg.types import View
 
@@ -110,7 +109,7 @@ def inputs_of(recipe: Recipe) -> Fingerprints:
     }
 
 
-def _initial_model(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedModel, Encoder]:
+def _initial_model(recipe: Recipe, out: Path, number: int, to_shard: bool) -> tuple[PreTrainedModel, Encoder]:
     """Returns the initial model of a stage: the result of the previous stage, or the recipe's model."""
     import torch
 
@@ -124,8 +123,7 @@ def _initial_model(recipe: Recipe, out: Path, number: int) -> tuple[PreTrainedMo
     folder = resolve_model(str(source.name))
     if number:
         folder = stage_folder(out, number - 1, recipe.stages[number - 1].name) / "model"
-    precision: Any = "bf16" if uses_bf16(recipe.precision) and source.lora else "fp32"
-    model, encoder = load(folder, precision)
+    model, encoder = load_initial(recipe, folder, to_shard)
     torch.manual_seed(recipe.seed + number)  # a resumed stage gets the same initial heads or adapters
     return model, encoder
 
@@ -140,11 +138,11 @@ class _StageModel:
     def __init__(self, recipe: Recipe, out: Path, number: int) -> None:
         self.recipe, self.out, self.number = recipe, out, number
         self.stage = recipe.stages[number]
-        self.trained = placed(self._prepare(), recipe)
+        self.trained = placed(self._prepare(to_shard=True), recipe)
 
-    def _prepare(self) -> Any:
+    def _prepare(self, to_shard: bool = False) -> Any:
         """Loads `model` and returns what the stage trains of it."""
-        self.model, self.encoder = _initial_model(self.recipe, self.out, self.number)
+        self.model, self.encoder = _initial_model(self.recipe, self.out, self.number, to_shard)
         if self.stage.objective == "causal_lm":
             return trainable(self.model, self.recipe.model, self.stage.gradient_checkpointing)
         visual = self.model.model.visual
