@@ -177,8 +177,8 @@ class GrpoStep:
             return torch.zeros((), device=self.device, requires_grad=True)
         if self.recipe.vllm:
             self.vision.clear()  # one pass of the tower per group, as in every other process
-        inputs = to_device(model_inputs(packed, self.encoder, self.vision if self.vision_frozen else None))
         with autocast(self.device, autocasts(self.recipe)):
+            inputs = to_device(model_inputs(packed, self.encoder, self.vision if self.vision_frozen else None))
             logp, entropy = token_logprobs(self.model, inputs, self.recipe.temperature)
         advantage, weight = (torch.from_numpy(v).to(logp.device) for v in (packed.advantage, packed.weight))
         kl = None
