@@ -92,12 +92,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="folder of the created models")
     names = [*PARTS, "reward", "states"]
     parser.add_argument("--parts", nargs="+", choices=names, default=names, help="parts to run (default: all)")
-    parser.add_argument("--run", choices=["models", *names], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=["models", *names], help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run:
+    if arguments.child:
         torch.set_num_threads(1)
-        run_part(arguments.run, arguments.folder, arguments.out)
+        run_part(arguments.child, arguments.folder, arguments.out)
         return
     start("models", arguments.folder)
     rows = [row for part in arguments.parts for row in start(part, arguments.folder)]
@@ -111,7 +111,7 @@ def start(part: str, folder: Path) -> Any:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if part == "sharded" else []
     print(f"{part} ...", file=sys.stderr)
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, *launcher, __file__, "--folder", str(folder), "--run", part, "--out", out]
+        command = [sys.executable, *launcher, __file__, "--folder", str(folder), "--child", part, "--out", out]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -239,12 +239,15 @@ def rows_of(part: str, recipe: GrpoRecipe, phases: Sequence[dict[str, dict[str, 
     devices = len(phases)
     (plan,) = memory_plan.plan(recipe, memory_plan.stats_of(recipe.model), devices)
     optimizer = plan.part(devices) * plan.states.optimizer  # exists from the end of the first update on
+    pages = (Path(str(recipe.model.name)) / "model.safetensors").stat().st_size if plan.sharding else 0
     planned = {
-        "load": plan.part(devices) * plan.states.weights,
+        "load": plan.part(devices) * plan.states.weights + pages,  # of the file, from which parts are copied
         "rollout": plan.rollout_bytes(devices) - optimizer,
         "update": plan.update_bytes(devices) - min(optimizer, plan.activations),
     }
     found = []
+    if part != "step":
+        del planned["rollout"]  # replies are given
     for name, bytes_planned in planned.items():
         largest = max((one[name] for one in phases), key=lambda phase: phase["memory_gb"])
         found.append(row(part, name, largest, bytes_planned))
