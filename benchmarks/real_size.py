@@ -12,7 +12,8 @@ Prompts show clips of the shapes world with the frames and sizes of the recipe. 
 Prints seconds, and peak memory beside the estimate of `thinkseg train plan`, and then one JSON line.
 
 Memory is the resident set of a process at its peak, minus that after its imports, in GB (10^9 bytes). It includes pages
-of the files of weights. Times are CPU seconds of one process with one thread. Needs Linux.
+of the files of weights, unless the system has freed them for other work. Times are CPU seconds of one process with one
+thread. Needs Linux.
 """
 
 from __future__ import annotations
@@ -239,11 +240,12 @@ def rows_of(part: str, recipe: GrpoRecipe, phases: Sequence[dict[str, dict[str, 
     devices = len(phases)
     (plan,) = memory_plan.plan(recipe, memory_plan.stats_of(recipe.model), devices)
     optimizer = plan.part(devices) * plan.states.optimizer  # exists from the end of the first update on
+    passes = plan.activations + (plan.sharding.update if plan.sharding else 0)
     pages = (Path(str(recipe.model.name)) / "model.safetensors").stat().st_size if plan.sharding else 0
     planned = {
         "load": plan.part(devices) * plan.states.weights + pages,  # of the file, from which parts are copied
         "rollout": plan.rollout_bytes(devices) - optimizer,
-        "update": plan.update_bytes(devices) - min(optimizer, plan.activations),
+        "update": plan.update_bytes(devices) - min(optimizer, passes),
     }
     found = []
     if part != "step":
@@ -311,7 +313,7 @@ def states(folder: Path) -> list[dict[str, Any]]:
     local = sum(padded(module) for module in sharded.modules() if isinstance(module, FSDPModule))
     seconds = time.process_time() - started
     pairs = {
-        "parameters, whole": (whole, stats.params),
+        "weights of all devices": (4 * whole, 4 * stats.params),
         "weights": (4 * local, plan.part(DEVICES) * plan.states.weights),
         "gradients": (4 * local, plan.part(DEVICES) * plan.states.gradients),
         "optimizer": (8 * local, plan.part(DEVICES) * plan.states.optimizer),
