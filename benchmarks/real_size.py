@@ -12,7 +12,8 @@ Prompts show clips of the shapes world with the frames and sizes of the recipe. 
 Prints seconds, and peak memory beside the estimate of `thinkseg train plan`, and then one JSON line.
 
 Memory is the resident set of a process at its peak, minus that after its imports, in GB (10^9 bytes). It includes pages
-of the files of weights. Times are CPU seconds of one process with one thread. Needs Linux.
+of the files of weights, unless the system has freed them for other work. Times are CPU seconds of one process with one
+thread. Needs Linux.
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="folder of the created models")
     names = [*PARTS, "reward", "states"]
     parser.add_argument("--parts", nargs="+", choices=names, default=names, help="parts to run (default: all)")
-    parser.add_argument("--run", choices=["models", *names], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=["models", *names], help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run:
+    if arguments.child:
         torch.set_num_threads(1)
-        run_part(arguments.run, arguments.folder, arguments.out)
+        run_part(arguments.child, arguments.folder, arguments.out)
         return
     start("models", arguments.folder)
     rows = [row for part in arguments.parts for row in start(part, arguments.folder)]
@@ -111,7 +112,7 @@ def start(part: str, folder: Path) -> Any:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if part == "sharded" else []
     print(f"{part} ...", file=sys.stderr)
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, *launcher, __file__, "--folder", str(folder), "--run", part, "--out", out]
+        command = [sys.executable, *launcher, __file__, "--folder", str(folder), "--child", part, "--out", out]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -239,12 +240,16 @@ def rows_of(part: str, recipe: GrpoRecipe, phases: Sequence[dict[str, dict[str, 
     devices = len(phases)
     (plan,) = memory_plan.plan(recipe, memory_plan.stats_of(recipe.model), devices)
     optimizer = plan.part(devices) * plan.states.optimizer  # exists from the end of the first update on
+    passes = plan.activations + (plan.sharding.update if plan.sharding else 0)
+    pages = (Path(str(recipe.model.name)) / "model.safetensors").stat().st_size if plan.sharding else 0
     planned = {
-        "load": plan.part(devices) * plan.states.weights,
+        "load": plan.part(devices) * plan.states.weights + pages,  # of the file, from which parts are copied
         "rollout": plan.rollout_bytes(devices) - optimizer,
-        "update": plan.update_bytes(devices) - min(optimizer, plan.activations),
+        "update": plan.update_bytes(devices) - min(optimizer, passes),
     }
     found = []
+    if part != "step":
+        del planned["rollout"]  # replies are given
     for name, bytes_planned in planned.items():
         largest = max((one[name] for one in phases), key=lambda phase: phase["memory_gb"])
         found.append(row(part, name, largest, bytes_planned))
@@ -308,7 +313,7 @@ def states(folder: Path) -> list[dict[str, Any]]:
     local = sum(padded(module) for module in sharded.modules() if isinstance(module, FSDPModule))
     seconds = time.process_time() - started
     pairs = {
-        "parameters, whole": (whole, stats.params),
+        "weights of all devices": (4 * whole, 4 * stats.params),
         "weights": (4 * local, plan.part(DEVICES) * plan.states.weights),
         "gradients": (4 * local, plan.part(DEVICES) * plan.states.gradients),
         "optimizer": (8 * local, plan.part(DEVICES) * plan.states.optimizer),

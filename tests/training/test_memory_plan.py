@@ -23,7 +23,11 @@ from thinkseg.training import memory_plan
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource, Rollout
 from thinkseg.training.loop.optimizers import create_optimizers
 from thinkseg.training.memory_plan import (
+    AUTOCAST,
+    BF16,
+    FP32,
     AnyRecipe,
+    Kept,
     MemoryPlan,
     Sharding,
     activations,
@@ -149,45 +153,46 @@ def kept_bytes(model: Any) -> Iterator[list[int]]:
     sizes += [t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in weights]
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-def test_activations_match_tensors_saved_by_autograd(tokenizer: Any, bf16: bool) -> None:
+@pytest.mark.parametrize("kept", [FP32, AUTOCAST, BF16], ids=["fp32", "autocast", "bf16"])
+def test_activations_match_tensors_saved_by_autograd(tokenizer: Any, kept: Kept) -> None:
     """Compares the difference of one layer, which excludes embeddings and head."""
     tokens, totals, found = 96, [], []
     for layers in (2, 3):
         text = TEXT | {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": layers}
-        model = create_model(VISION, text, tokenizer, 0)
+        model = create_model(VISION, text, tokenizer, 0).to(torch.bfloat16 if kept == BF16 else torch.float32)
         mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()[None, None]
         positions = torch.arange(tokens).expand(3, 1, tokens)
         ids = torch.full((1, tokens), 50)
-        with kept_bytes(model) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with kept_bytes(model) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=kept == AUTOCAST):
             model.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
         tower = created_model_stats(Create(vision=VISION, text=text, vocab_size=len(tokenizer))).language
         totals.append(
-            sum(sizes) - (2 * tower.matrix_params if bf16 else 0)
+            sum(sizes) - (2 * tower.matrix_params if kept == AUTOCAST else 0)
         )  # bf16 copies of weights are not activations
-        found.append(activations(tower, tokens, bf16, checkpointing=False))
+        found.append(activations(tower, tokens, kept, checkpointing=False))
     assert found[1] - found[0] == pytest.approx(totals[1] - totals[0], rel=0.15)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-def test_activations_of_vision_tower_match_tensors_saved_by_autograd(tokenizer: Any, bf16: bool) -> None:
+@pytest.mark.parametrize("kept", [FP32, AUTOCAST, BF16], ids=["fp32", "autocast", "bf16"])
+def test_activations_of_vision_tower_match_tensors_saved_by_autograd(tokenizer: Any, kept: Kept) -> None:
+    dtype = torch.bfloat16 if kept == BF16 else torch.float32
     grid, totals, found = 12, [], []
     for layers in (2, 3):
         vision = VISION | {"hidden_size": 64, "intermediate_size": 192, "depth": layers}
-        visual = create_model(vision, TEXT, tokenizer, 0).model.visual
-        with kept_bytes(visual) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            visual(torch.zeros(grid**2, 3 * 2 * 14 * 14), grid_thw=torch.tensor([[1, grid, grid]]))
+        visual = create_model(vision, TEXT, tokenizer, 0).model.visual.to(dtype)
+        with kept_bytes(visual) as sizes, torch.autocast("cpu", torch.bfloat16, enabled=kept == AUTOCAST):
+            visual(torch.zeros(grid**2, 3 * 2 * 14 * 14, dtype=dtype), grid_thw=torch.tensor([[1, grid, grid]]))
         tower = created_model_stats(Create(vision=vision, text=TEXT, vocab_size=len(tokenizer))).vision
-        totals.append(sum(sizes) - (2 * tower.matrix_params if bf16 else 0))
-        found.append(activations(tower, grid**2, bf16, checkpointing=False))
+        totals.append(sum(sizes) - (2 * tower.matrix_params if kept == AUTOCAST else 0))
+        found.append(activations(tower, grid**2, kept, checkpointing=False))
     assert found[1] - found[0] == pytest.approx(totals[1] - totals[0], rel=0.2)
 
 
 def test_activations_with_checkpointing_are_one_layer_and_all_inputs(qwen2_5: Path) -> None:
     tower = replace(model_stats(qwen2_5).language, layers=10)
-    one = activations(replace(tower, layers=1), 7, False, checkpointing=False)
-    assert activations(tower, 7, False, checkpointing=False) == 10 * one
-    assert activations(tower, 7, False, checkpointing=True) == one + 10 * 7 * 48 * 4
+    one = activations(replace(tower, layers=1), 7, FP32, checkpointing=False)
+    assert activations(tower, 7, FP32, checkpointing=False) == 10 * one
+    assert activations(tower, 7, FP32, checkpointing=True) == one + 10 * 7 * 48 * 4
 
 
 # ---- rows

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from thinkseg import console
 from thinkseg.models import resolve_model
@@ -28,12 +28,25 @@ from thinkseg.types import View
 
 AnyRecipe = Recipe | GrpoRecipe
 
-KEPT_FP32, KEPT_BF16 = (52, 16), (38, 8)
-"""Bytes per token that one layer keeps for the backward pass: per channel of its width, and per channel of its
-feed-forward block. Measured as the tensors that autograd saves in a layer of Qwen2.5-VL (transformers 5.23, SDPA)."""
+
+class Kept(NamedTuple):
+    """Bytes per token that a forward pass keeps for the backward pass.
+
+    width, inner: of one layer, per channel of its width and of its feed-forward block. Measured as the tensors that
+    autograd saves in a layer of Qwen2.5-VL (transformers 5.23, SDPA).
+    stream: per channel between two layers; what gradient checkpointing keeps per layer.
+    """
+
+    width: int
+    inner: int
+    stream: int
+
+
+FP32, AUTOCAST, BF16 = Kept(52, 16, 4), Kept(38, 8, 4), Kept(30, 8, 2)
+"""In fp32; in bf16 by autocast, with weights in fp32; with weights in bf16, as with LoRA or sharding."""
 
 STREAM = 4
-"""Bytes per token and channel between two layers (fp32): what gradient checkpointing keeps per layer."""
+"""Bytes per token and channel between two layers of a forward pass without gradients, at most."""
 
 LOGIT = 16
 """Bytes per logit of one chunk: fp32 logits, log-probabilities and the gradients of both."""
@@ -169,7 +182,7 @@ def _vision_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View) -
     sharding = _sharding(recipe, model)
     trained = {"vision": tower.params}
     states = _full_states(trained, tower.params, tower.matrix_params, stage.optimizer, bf16, bool(sharding))
-    kept = activations(tower, stage.batch_size * patches, bf16, stage.gradient_checkpointing)
+    kept = activations(tower, stage.batch_size * patches, _kept(recipe), stage.gradient_checkpointing)
     return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
 
 
@@ -177,7 +190,7 @@ def _language_stage(recipe: Recipe, stage: Stage, model: ModelStats, view: View)
     bf16, row, sharding = _is_bf16(recipe), longest_row(stage, model, view, recipe.cot_set), _sharding(recipe, model)
     states = model_states(model, recipe.model, stage.optimizer, bf16, bool(sharding))
     trains_vision = "vision" in states.trainable
-    kept = _update(model, row, stage.batch_size, bf16, stage.gradient_checkpointing, trains_vision)
+    kept = _update(model, row, stage.batch_size, _kept(recipe), stage.gradient_checkpointing, trains_vision)
     if not trains_vision:
         kept += inference_bytes(model.vision, stage.batch_size * row.patches, bf16)
     return MemoryPlan(stage.name, row, stage.batch_size, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
@@ -193,12 +206,18 @@ def _grpo(recipe: GrpoRecipe, model: ModelStats, view: View) -> MemoryPlan:
     states = model_states(model, recipe.model, recipe.optimizer, bf16, bool(sharding))
     if recipe.beta and not recipe.model.lora:
         states = replace(states, reference=(2 if bf16 and sharding else 4) * model.params)
-    kept = _update(model, row, 1, bf16, recipe.gradient_checkpointing, recipe.model.train_vision)
+    kept = _update(model, row, 1, _kept(recipe), recipe.gradient_checkpointing, recipe.model.train_vision)
     if recipe.vllm:
         return MemoryPlan("grpo", row, 1, states, kept, sharding=sharding, loaded=_loaded(recipe, model))
     cache = cache_tokens(recipe, turns) * model.kv_per_token * (2 if bf16 else 4)
     prefill = _prefill(model, prefills(recipe, turns), bf16)
     return MemoryPlan("grpo", row, 1, states, kept, cache, prefill, sharding, _loaded(recipe, model))
+
+
+def _kept(recipe: AnyRecipe) -> Kept:
+    if not _is_bf16(recipe):
+        return FP32
+    return BF16 if recipe.model.lora or recipe.sharding == "full" else AUTOCAST
 
 
 def _loaded(recipe: AnyRecipe, model: ModelStats) -> int:
@@ -258,15 +277,14 @@ def optimizer_bytes(trained: int, matrices: int, name: str) -> int:
 # ---- bytes of a micro-batch and of rollouts
 
 
-def activations(tower: TowerStats, tokens: int, bf16: bool, checkpointing: bool) -> int:
+def activations(tower: TowerStats, tokens: int, kept: Kept, checkpointing: bool) -> int:
     """Bytes that a forward pass keeps for the backward pass.
 
     With gradient checkpointing, each layer keeps its input only, and one layer at a time is computed again.
     """
-    per_width, per_inner = KEPT_BF16 if bf16 else KEPT_FP32
     width = max(tower.hidden_size, tower.query_size)
-    layer = tokens * (per_width * width + per_inner * tower.intermediate_size)
-    return layer + tokens * STREAM * tower.hidden_size * tower.layers if checkpointing else layer * tower.layers
+    layer = tokens * (kept.width * width + kept.inner * tower.intermediate_size)
+    return layer + tokens * kept.stream * tower.hidden_size * tower.layers if checkpointing else layer * tower.layers
 
 
 def inference_bytes(tower: TowerStats, tokens: int, bf16: bool) -> int:
@@ -278,12 +296,12 @@ def inference_bytes(tower: TowerStats, tokens: int, bf16: bool) -> int:
     return tokens * (2 * STREAM * tower.hidden_size + itemsize * (3 * tower.intermediate_size + 4 * tower.query_size))
 
 
-def _update(model: ModelStats, row: RowSize, rows: int, bf16: bool, checkpointing: bool, trains_vision: bool) -> int:
+def _update(model: ModelStats, row: RowSize, rows: int, kept: Kept, checkpointing: bool, trains_vision: bool) -> int:
     """Bytes of activations and logits of one micro-batch."""
-    kept = activations(model.language, rows * row.tokens, bf16, checkpointing)
+    size = activations(model.language, rows * row.tokens, kept, checkpointing)
     if trains_vision:
-        kept += activations(model.vision, rows * row.patches, bf16, checkpointing)
-    return kept + LOGIT * min(rows * row.labels, logits_chunk_tokens(model.vocab_size)) * model.vocab_size
+        size += activations(model.vision, rows * row.patches, kept, checkpointing)
+    return size + LOGIT * min(rows * row.labels, logits_chunk_tokens(model.vocab_size)) * model.vocab_size
 
 
 def _prefill(model: ModelStats, batches: Sequence[RowSize], bf16: bool) -> int:

@@ -29,8 +29,8 @@ def policy(folder: Path, lora: bool) -> Any:
     return trainable(load_model(folder, "fp32"), ModelRecipe(name="tiny", lora=Lora(rank=2) if lora else None), False)
 
 
-def synchronized(server: ScriptedVllm, folder: Path, adapter: bool) -> WeightSync:
-    return WeightSync(ServerPool([server.url], [GENERATE], 10.0), folder, adapter)
+def synchronized(server: ScriptedVllm, folder: Path, adapter: bool, bf16: bool = False) -> WeightSync:
+    return WeightSync(ServerPool([server.url], [GENERATE], 10.0), folder, adapter, bf16)
 
 
 def test_update_adapter_loads_new_name_per_step(server: ScriptedVllm, qwen2_5: Path, tmp_path: Path) -> None:
@@ -58,6 +58,16 @@ def test_update_weights_writes_current_weights_with_output_layer(
     assert torch.equal(written["model.embed_tokens.weight"], model.get_input_embeddings().weight)
     assert torch.equal(written["lm_head.weight"], model.get_input_embeddings().weight)
     assert server.version == Path(server.weights_path).name
+
+
+def test_update_weights_in_bf16_rounds_all(server: ScriptedVllm, qwen2_5: Path, tmp_path: Path) -> None:
+    model = policy(qwen2_5, lora=False)
+    synchronized(server, tmp_path, adapter=False, bf16=True).update(model, 0)
+    files = [load_file(path) for path in Path(server.weights_path).glob("*.safetensors")]
+    written = {name: value for file in files for name, value in file.items()}
+    assert {value.dtype for value in written.values()} == {torch.bfloat16}
+    assert torch.equal(written["lm_head.weight"], model.get_input_embeddings().weight.bfloat16())
+    assert model.dtype == torch.float32
 
 
 def update_sharded(url: str, model_folder: Path, folder: Path, adapter: bool) -> None:

@@ -33,7 +33,7 @@ from thinkseg.training.grpo.weight_sync import WeightSync
 from thinkseg.training.log_probs import token_logprobs
 from thinkseg.training.loop.run import to_device
 from thinkseg.training.loop.sharding import gathered
-from thinkseg.training.trainer import autocasts
+from thinkseg.training.trainer import autocasts, uses_bf16
 from thinkseg.types import Outcome, View
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class GrpoStep:
             engine = Engine(self.model, self.encoder, self.vision, device=self.device)
             return LocalRollouts(engine, self.view, sampling)
         folder = Path(recipe.vllm.sync_dir or self.out / "sync")
-        weights = WeightSync(connect(recipe.vllm), folder, recipe.vllm.sync == "adapter")
+        bf16 = uses_bf16(recipe.precision)
+        weights = WeightSync(connect(recipe.vllm), folder, recipe.vllm.sync == "adapter", bf16)
         return VllmRollouts(weights, self.encoder, self.view, sampling)
 
     def micro_batches(self, step: int) -> list[PackedGroup | None]:

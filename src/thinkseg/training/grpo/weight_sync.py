@@ -36,12 +36,14 @@ class WeightSync:
     """Loads the policy on servers, as an adapter or as complete weights.
 
     folder: for this run alone, under the same path on the servers. adapter: whether the model is a LoRA adapter.
+    bf16: whether complete weights are written in bf16; for servers that compute in it.
     """
 
-    def __init__(self, pool: ServerPool, folder: Path, adapter: bool) -> None:
+    def __init__(self, pool: ServerPool, folder: Path, adapter: bool, bf16: bool = False) -> None:
         self.pool = pool
         self.folder = folder.absolute()
         self.adapter = adapter
+        self.bf16 = bf16 and not adapter
         self._run = distributed.all_gather(uuid4().hex[:8])[0]
         self._folders: list[Path] = []
 
@@ -71,6 +73,8 @@ class WeightSync:
         # Other processes may still load the previous version on a server that was down.
         self._folders = [*self._folders[-1:], folder]
         self._remove(keep=self._folders)
+        if self.bf16:
+            state = {name: value.bfloat16() for name, value in state.items()}
         with new_folder(folder) as parts, without_progress_bars():
             if not self.adapter and model.config.get_text_config().tie_word_embeddings:
                 _write_head(state.pop(HEAD), parts)

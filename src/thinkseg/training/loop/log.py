@@ -15,7 +15,9 @@ from thinkseg.training.checkpoints import LOG_FILE
 
 
 class RunLog:
-    """Appends one JSON object to the log every `every` steps of a stage, and prints it on one line.
+    """Appends one JSON object to the log every `every` steps of a stage, and prints its main values on one line.
+
+    Values of a part, such as "rewards/boxes/mean", are in the log alone.
 
     A stage that resumes from a checkpoint repeats the steps after it, so their old lines are removed first. The log
     then equals that of an uninterrupted run, except for `elapsed_s`, which restarts at 0.
@@ -78,7 +80,7 @@ class RunLog:
             file.write(json.dumps(record) + "\n")
         for reporter in self._reporters:
             reporter.log(dict(values), step=step)
-        text = " ".join(f"{k} {v}" for k, v in record.items())
+        text = " ".join(f"{k} {v}" for k, v in record.items() if "/" not in k)
         print(", ".join(filter(None, (text, self._time_left(step)))), flush=True)
 
     def _is_kept(self, line: str, step: int) -> bool:
