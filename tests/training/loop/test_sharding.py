@@ -136,6 +136,22 @@ def check_parts(folder: Path) -> None:
     assert 2 * sum(p.to_local().nbytes for p in model.parameters()) == pytest.approx(states.weights, rel=0.02)
 
 
+def check_precisions(folder: Path) -> None:
+    """Weights that are stored in bf16."""
+    recipe = ModelRecipe(name=str(folder), train_vision=False)
+    for bf16, frozen in ((True, torch.bfloat16), (False, torch.float32)):
+        model = load_model(folder, "stored")
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+        sharded = shard(trainable(model, recipe, False), bf16)
+        assert {p.dtype for p in sharded.parameters() if p.requires_grad} == {torch.float32}
+        assert {p.dtype for p in sharded.parameters() if not p.requires_grad} == {frozen}
+
+
+def test_shard_stored_weights_get_the_precision_of_training(qwen2_5: Path, tmp_path: Path) -> None:
+    load_model(qwen2_5, "bf16").save_pretrained(tmp_path)
+    run_processes(1, check_precisions, tmp_path)
+
+
 def test_shard_holds_half_in_each_of_two_processes(qwen2_5: Path) -> None:
     """As `train plan` says. Parameters with an odd number of rows are padded."""
     run_processes(2, check_parts, qwen2_5)
