@@ -323,7 +323,7 @@ def report(recipe: AnyRecipe, model: ModelStats, devices: int = 1) -> str:
     plans = plan(recipe, model, devices)
     tables = _parameters(model, plans), _micro_batches(plans), _memory(plans, devices), _devices(recipe, model)
     node = max(one.per_node(devices) for one in plans)
-    return "\n\n".join([*tables, f"memory of the CPU of a node with all {devices} devices: {_bytes(node)}"])
+    return "\n\n".join([*tables, f"CPU memory of a node (devices: {devices}): {_bytes(node)}"])
 
 
 def _parameters(model: ModelStats, plans: Sequence[MemoryPlan]) -> str:
