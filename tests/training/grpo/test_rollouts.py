@@ -53,10 +53,11 @@ def local(engine: Engine, sampling: SamplingParams) -> LocalRollouts:
 
 
 class Counted:
-    """A model that records the shapes of its inputs."""
+    """A model that records the shapes of the inputs of its own forward pass, which prefills."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.device = inner, inner.device
+        self.model, self.lm_head = inner.model, inner.lm_head
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, **inputs: Any) -> Any:
@@ -135,8 +136,7 @@ def test_roll_out_group_prefills_prompt_once(engine: Engine) -> None:
     model = Counted(engine.model)
     engine.model = model
     roll_out(prompts(), CHAINS["veason"], local(engine, sampling()), view_for(engine), 6, seeds=range(3))
-    assert model.shapes[0][0] == 3  # all prompts together, each once
-    assert model.shapes[1] == (18, 1)
+    assert [shape[0] for shape in model.shapes] == [3]  # all prompts together, each once
 
 
 def test_roll_out_small_max_cache_tokens_prefills_one_prompt_at_a_time(engine: Engine) -> None:
@@ -147,7 +147,7 @@ def test_roll_out_small_max_cache_tokens_prefills_one_prompt_at_a_time(engine: E
     parts = roll_out(
         prompts(), CHAINS["veason"], local(engine, sampling(temperature=0, max_cache_tokens=1)), view, 3, seeds=range(3)
     )
-    assert [shape[0] for shape in model.shapes if shape[1] > 1] == [1, 1, 1]
+    assert [shape[0] for shape in model.shapes] == [1, 1, 1]
     assert [[o.replies for o in group] for group in parts] == [[o.replies for o in group] for group in together]
 
 

@@ -9,6 +9,7 @@ from transformers import GenerationConfig
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder
 from thinkseg.models.policies.qwen.generation import Completion, Engine
+from thinkseg.models.policies.qwen.token_step import TokenStep
 from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Turn
 from tinymodels import asked, picture
@@ -112,28 +113,19 @@ def test_prefill_second_turn_extends_first(kind: tuple[Path, tuple[int, int]]) -
     assert one.decode(again, [0, 1, 2], GREEDY) == [stock(one, dialogue) for dialogue in later]
 
 
-class Counting:
-    """A model that records its batch sizes."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner, self.fed = inner, []
-        self.device = inner.device
-
-    def __call__(self, **inputs: Any) -> Any:
-        output = self.inner(**inputs)
-        self.fed.append(len(inputs["input_ids"]))
-        return output
-
-
 @torch.no_grad()
-def test_decode_finished_rows_leave_batch(qwen2_5: Path) -> None:
+def test_decode_finished_rows_leave_batch(qwen2_5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a likely end token, completions end at different steps: each is complete, and the batch shrinks."""
     one = engine(qwen2_5)
-    model = one.model
-    counting = Counting(model)
-    one.model = counting
     prefix = one.prefill([one.encoder.encode((Turn(("Say something.",)),))])
-    counting.fed.clear()
+    fed: list[int] = []
+    logits_of = TokenStep.logits
+
+    def counted(self: TokenStep, tokens: torch.Tensor, *rest: Any) -> torch.Tensor:
+        fed.append(len(tokens))
+        return logits_of(self, tokens, *rest)
+
+    monkeypatch.setattr(TokenStep, "logits", counted)
     end = one.encoder.end_id
     pick = one._pick
 
@@ -151,10 +143,7 @@ def test_decode_finished_rows_leave_batch(qwen2_5: Path) -> None:
         assert len(each.token_ids) <= 10
         assert not each.truncated or len(each.token_ids) == 10
     assert len(set(lengths)) > 4
-    assert counting.fed[0] > counting.fed[-1]
-    # An ended row stays until half of the batch has ended.
-    for step, fed in enumerate(counting.fed, 1):
-        assert fed < 2 * (lengths > step).sum() + 1
+    assert fed == [(lengths > step).sum() for step in range(1, max(lengths))]
 
 
 @torch.no_grad()

@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder, spans
-from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache, without_adapter
+from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import SamplingParams
 
 if TYPE_CHECKING:
     import torch
-
-    from thinkseg.models.policies.qwen.shared_kv_cache import BranchLayout
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixCache:
@@ -72,7 +69,6 @@ class Engine:
         self.vision = vision or ImageFeatureCache(model, device)
         self.ends = frozenset({encoder.end_id} if ends is None else ends)
         self._device = device
-        self._config = without_adapter(model).model.language_model.config
         self._suppressed = [token for token in encoder.suppressed_ids() if token not in self.ends]
 
     def prefill(
@@ -115,27 +111,13 @@ class Engine:
 
         seeds: one per completion, see `uniform_numbers`; needed at a temperature above 0.
         """
-        from thinkseg.models.policies.qwen.shared_kv_cache import attending
-
-        with attending(self._config):
-            batch = _start(prefix, rows, sampling, seeds)
-            while True:
-                tokens = self._pick(batch.logits, sampling.temperature, batch.next_random())
-                batch.append(tokens.tolist(), self.ends, sampling.max_new_tokens)
-                if batch.all_ended:
-                    return [Completion(tuple(ids), ids[-1] not in self.ends) for ids in batch.token_ids]
-                self._forward(batch, batch.drop_ended(tokens))
-
-    def _forward(self, batch: _Batch, tokens: torch.Tensor) -> None:
-        """Feeds one token per row and takes the logits of the next."""
-        batch.logits = self.model(
-            input_ids=tokens[:, None],
-            position_ids=batch.position_ids.expand(3, -1)[..., None],
-            past_key_values=batch.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        batch.position_ids = batch.position_ids + 1
+        batch = _Batch(self, prefix, rows, sampling, seeds)
+        while True:
+            tokens = self._pick(batch.logits, sampling.temperature, batch.next_random())
+            tokens = batch.append(tokens)
+            if not len(tokens):
+                return [Completion(tuple(ids), ids[-1] not in self.ends) for ids in batch.token_ids]
+            batch.feed(tokens)
 
     def _pick(self, logits: torch.Tensor, temperature: float, random: torch.Tensor | None) -> torch.Tensor:
         """The next token of each row, int64 (rows,); control tokens other than the end are suppressed.
@@ -165,70 +147,68 @@ class Engine:
         return {"image": self.vision.features(images, grids)} if images else None
 
 
-@dataclass(slots=True, eq=False)
 class _Batch:
     """Completions while they are decoded. Row i of the tensors belongs to completion `active[i]`.
 
-    random: float32 (rows, max_new_tokens); None at temperature 0.
+    logits: of the next tokens, (rows, vocabulary).
     """
 
-    cache: Any
-    layout: BranchLayout
-    position_ids: torch.Tensor
-    logits: torch.Tensor
-    random: torch.Tensor | None
-    active: list[int]
-    token_ids: list[list[int]]
-    ended: set[int]
-    step: int = 0
-
-    @property
-    def all_ended(self) -> bool:
-        return len(self.ended) == len(self.token_ids)
-
-    def next_random(self) -> torch.Tensor | None:
-        """The random number of each row at this step, float32 (rows,)."""
-        self.step += 1
-        return None if self.random is None else self.random[:, self.step - 1]
-
-    def append(self, tokens: Sequence[int], ends: Collection[int], max_new_tokens: int) -> None:
-        """Adds one token per row to the completions that have not ended."""
-        for number, token in zip(self.active, tokens, strict=True):
-            if number not in self.ended:
-                self.token_ids[number].append(token)
-                if token in ends or self.step == max_new_tokens:
-                    self.ended.add(number)
-
-    def drop_ended(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Removes the rows of ended completions once they are half of all; returns the tokens of the other rows."""
+    def __init__(
+        self, engine: Engine, prefix: PrefixCache, rows: Sequence[int], sampling: SamplingParams, seeds: Sequence[int]
+    ) -> None:
         import torch
 
-        # Not one at a time: dropping rows copies the cache of the others.
-        if 2 * sum(number in self.ended for number in self.active) < len(self.active):
+        from thinkseg.models.policies.qwen.shared_kv_cache import SharedKVCache
+        from thinkseg.models.policies.qwen.token_step import TokenStep
+
+        at = torch.tensor(rows, device=prefix.logits.device)
+        self.logits = prefix.logits[at]
+        self.token_ids: list[list[int]] = [[] for _ in rows]
+        self._active = list(range(len(rows)))
+        self._ends, self._limit = engine.ends, sampling.max_new_tokens
+        self._positions = prefix.next_position_ids[at]
+        self._cache = SharedKVCache(prefix.cache, prefix.attention_mask, rows)
+        self._model = TokenStep(engine.model, int(self._positions.max()) + self._limit)
+        self._random = None
+        if sampling.temperature > 0:
+            self._random = torch.from_numpy(uniform_numbers(seeds, self._limit)).to(at.device)
+
+    def next_random(self) -> torch.Tensor | None:
+        """The random number of each row at this step, float32 (rows,); None at temperature 0."""
+        return None if self._random is None else self._random[:, len(self.token_ids[self._active[0]])]
+
+    def append(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Adds one token per row. Removes the rows that end, and returns the tokens of the others."""
+        import torch
+
+        live = []
+        for row, (number, token) in enumerate(zip(self._active, tokens.tolist(), strict=True)):
+            self.token_ids[number].append(token)
+            if token not in self._ends and len(self.token_ids[number]) < self._limit:
+                live.append(row)
+        if len(live) == len(self._active):
             return tokens
-        rows = [row for row, number in enumerate(self.active) if number not in self.ended]
-        kept = torch.tensor(rows, device=tokens.device)
-        self.active = [self.active[row] for row in rows]
-        self.cache.batch_select_indices(kept)
-        self.layout.keep(kept)
-        self.position_ids = self.position_ids[kept]
-        self.random = None if self.random is None else self.random[kept]
+        rows = _compacted(live)
+        self._active = [self._active[row] for row in rows]
+        kept = torch.tensor(rows, dtype=torch.long, device=tokens.device)
+        self._positions = self._positions[kept]
+        self._random = None if self._random is None else self._random[kept]
+        if rows:
+            self._cache.keep(rows)
         return tokens[kept]
 
+    def feed(self, tokens: torch.Tensor) -> None:
+        """Feeds one token per row and takes the logits of the next."""
+        self.logits = self._model.logits(tokens, self._positions, self._cache)
+        self._positions = self._positions + 1
 
-def _start(prefix: PrefixCache, rows: Sequence[int], sampling: SamplingParams, seeds: Sequence[int]) -> _Batch:
-    """A batch without tokens, one completion per entry of `rows`."""
-    import torch
 
-    from thinkseg.models.policies.qwen.shared_kv_cache import shared_cache
-
-    at = torch.tensor(rows, device=prefix.logits.device)
-    cache, layout = shared_cache(prefix.cache, prefix.attention_mask, rows)
-    random = None
-    if sampling.temperature > 0:
-        random = torch.from_numpy(uniform_numbers(seeds, sampling.max_new_tokens)).to(at.device)
-    position_ids, logits = prefix.next_position_ids[at], prefix.logits[at]
-    return _Batch(cache, layout, position_ids, logits, random, list(range(len(rows))), [[] for _ in rows], set())
+def _compacted(live: Sequence[int]) -> list[int]:
+    """Rows in an order that moves few of them: each stays in its place, and the last ones fill the gaps."""
+    gaps = sorted(set(range(len(live))) - set(live))
+    last = [row for row in live if row >= len(live)]
+    moved = dict(zip(gaps, last, strict=True))
+    return [moved.get(row, row) for row in range(len(live))]
 
 
 def uniform_numbers(seeds: Sequence[int], count: int) -> np.ndarray:
