@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from thinkseg.models.policies.qwen.shared_kv_cache import SharedKVCache
 from thinkseg.models.policies.qwen.vision_cache import without_adapter
@@ -31,12 +30,12 @@ class TokenStep:
         hidden = self._text.embed_tokens(tokens)
         cos, signed_sin = self._rotations[positions].unbind(1)
         for index, layer in enumerate(self._text.layers):
-            query, key, value = _projected(layer.self_attn, _norm(layer.input_layernorm, hidden))
+            query, key, value = _projected(layer.self_attn, layer.input_layernorm(hidden))
             query, key = _rotated(query, cos, signed_sin), _rotated(key, cos, signed_sin)
             attended = cache.attend(index, query * layer.self_attn.scaling, key, value)
             hidden = hidden + layer.self_attn.o_proj(attended)
-            hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
-        return self._head(_norm(self._text.norm, hidden))
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return self._head(self._text.norm(hidden))
 
     def _rotations_below(self, end: int) -> torch.Tensor:
         """Cosines and signed sines of positions that are equal on all axes, (end, 2, 1, channels)."""
@@ -53,14 +52,10 @@ def _projected(module: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.T
         for projection in (module.q_proj, module.k_proj, module.v_proj)
     )
     if hasattr(module, "q_norm"):  # Qwen3-VL
-        query, key = _norm(module.q_norm, query), _norm(module.k_norm, key)
+        query, key = module.q_norm(query), module.k_norm(key)
     return query, key, value
 
 
 def _rotated(heads: torch.Tensor, cos: torch.Tensor, signed_sin: torch.Tensor) -> torch.Tensor:
     """Applies the rotary position embedding to (completions, heads, channels)."""
     return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), signed_sin)
-
-
-def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
-    return functional.rms_norm(hidden, module.weight.shape, module.weight, module.variance_epsilon)
