@@ -44,15 +44,14 @@ def written(folder: Path, tokens: list[int], **settings: Any) -> Reply:
     """The reply of a policy whose model predicts these tokens in order."""
     one = policy(folder, **settings)
     ahead = list(tokens)
-    forward = one.model.forward
+    forward = one.model.lm_head.forward
 
-    def steered(**inputs: Any) -> Any:
-        output = forward(**inputs)
-        output.logits = torch.zeros_like(output.logits)
-        output.logits[..., ahead.pop(0)] = 1.0
-        return output
+    def steered(hidden: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros_like(forward(hidden))
+        logits[..., ahead.pop(0)] = 1.0
+        return logits
 
-    one.model.forward = steered
+    one.model.lm_head.forward = steered
     return one.reply([DIALOGUES[1]])[0]
 
 
