@@ -13,14 +13,17 @@ from torch.distributed.tensor import DTensor
 from canned import Case, train_all
 from processes import run_processes
 from thinkseg.models.policies.qwen.checkpoint import load_model
+from thinkseg.models.policies.qwen.encoder import Encoder
+from thinkseg.models.policies.qwen.generation import Engine
+from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.training import distributed
 from thinkseg.training.loop.optimizers import create_optimizers
 from thinkseg.training.loop.sharding import gathered, shard
 from thinkseg.training.memory_plan import model_states
 from thinkseg.training.model_stats import model_stats
-from thinkseg.training.recipes import ModelRecipe
+from thinkseg.training.recipes import Lora, ModelRecipe
 from thinkseg.training.trainer import trainable
-from tinymodels import weights
+from tinymodels import asked, picture, weights
 
 TIMING = re.compile(r"_s$|^timing_s/|_time$|_per_second$")
 SHARDED = (("sharding", "full"),)
@@ -115,6 +118,24 @@ def test_train_sharded_in_bf16_stays_near_fp32(runs: Path, qwen2_5: Path, tmp_pa
     for case in cases(RESUMED):
         assert 0 < gradient_error(runs / "full" / case.name, tmp_path / case.name, 0) < 0.1
     assert read_metrics(tmp_path / cases(RESUMED)[0].name)[0]["kl"] == 0
+
+
+def check_decoding(folder: Path) -> None:
+    """Runs in each of two processes, whose replies have different lengths."""
+    encoder, recipe = Encoder.load(folder), ModelRecipe(name=str(folder), lora=Lora(rank=2))
+    dialogues = encoder.encode_group([(asked("Where?", [picture(0)]),)])
+    sampling = SamplingParams(max_new_tokens=3 + 3 * distributed.rank())
+    completions = []
+    for prepare in (lambda model: model, lambda model: shard(model, bf16=False)):
+        model = prepare(trainable(load_model(folder, "fp32"), recipe, False)).eval()
+        with gathered(model), torch.no_grad():
+            engine = Engine(model, encoder, device=distributed.device())
+            completions.append(engine.decode(engine.prefill(dialogues), [0, 0], sampling))
+    assert completions[0] == completions[1]
+
+
+def test_decode_sharded_model_gives_same_tokens(qwen2_5: Path) -> None:
+    run_processes(2, check_decoding, qwen2_5)
 
 
 def check_parts(folder: Path) -> None:

@@ -21,6 +21,7 @@ from thinkseg.models.policies.sampling import SamplingParams
 if TYPE_CHECKING:
     import torch
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixCache:
     """Keys and values of P dialogues, padded on the left to L tokens.
