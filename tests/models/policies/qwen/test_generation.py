@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from thinkseg.models.policies.qwen.checkpoint import load_model
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder
-from thinkseg.models.policies.qwen.generation import Completion, Engine
+from thinkseg.models.policies.qwen.generation import Completion, Engine, _compacted
 from thinkseg.models.policies.qwen.token_step import TokenStep
 from thinkseg.models.policies.sampling import SamplingParams
 from thinkseg.types import Dialogue, Turn
@@ -144,6 +144,12 @@ def test_decode_finished_rows_leave_batch(qwen2_5: Path, monkeypatch: pytest.Mon
         assert not each.truncated or len(each.token_ids) == 10
     assert len(set(lengths)) > 4
     assert fed == [(lengths > step).sum() for step in range(1, max(lengths))]
+
+
+def test_compacted_last_rows_fill_gaps() -> None:
+    assert _compacted([0, 2, 5]) == [0, 5, 2]
+    assert _compacted([0, 1]) == [0, 1]
+    assert _compacted([]) == []
 
 
 @torch.no_grad()

@@ -180,8 +180,6 @@ class _Batch:
 
     def append(self, tokens: torch.Tensor) -> torch.Tensor:
         """Adds one token per row. Removes the rows that end, and returns the tokens of the others."""
-        import torch
-
         live = []
         for row, (number, token) in enumerate(zip(self._active, tokens.tolist(), strict=True)):
             self.token_ids[number].append(token)
@@ -190,13 +188,16 @@ class _Batch:
         if len(live) == len(self._active):
             return tokens
         rows = _compacted(live)
+        self._keep(rows)
+        return tokens[rows]
+
+    def _keep(self, rows: list[int]) -> None:
         self._active = [self._active[row] for row in rows]
-        kept = torch.tensor(rows, dtype=torch.long, device=tokens.device)
-        self._positions = self._positions[kept]
-        self._random = None if self._random is None else self._random[kept]
+        self._positions = self._positions[rows]
+        if self._random is not None:
+            self._random = self._random[rows]
         if rows:
             self._cache.keep(rows)
-        return tokens[kept]
 
     def feed(self, tokens: torch.Tensor) -> None:
         """Feeds one token per row and takes the logits of the next."""

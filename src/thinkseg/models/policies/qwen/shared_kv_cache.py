@@ -102,7 +102,7 @@ class _Layer:
         return output.div_(total).view(len(key), -1)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Most of `rows` are in their places, and the others come from places behind all."""
+        """Keeps the completions `rows`, in this order. Those that keep their place are not copied."""
         moved = [place for place, row in enumerate(rows) if place != row]
         sources = [rows[place] for place in moved]
         for buffer in self._own:
