@@ -43,7 +43,7 @@ from thinkseg.models.policies.vllm import GENERATE
 from thinkseg.training.grpo.servers import ServerPool
 from thinkseg.training.grpo.serving import ServerCommand, ServerProcess
 from thinkseg.training.grpo.vllm_rollouts import VllmRollouts
-from thinkseg.types import Turn
+from thinkseg.types import Reply, Turn
 
 Sample = Callable[[list[Turn]], int]
 """Samples a reply to each turn of a list, in which the turns of a group are the same. Returns the number of tokens."""
@@ -128,9 +128,14 @@ def with_engine(policy: QwenPolicy, sampling: SamplingParams) -> Sample:
         engine = policy._engine
         engine.vision.clear()
         replies = ChatGenerator(engine, sampling).reply([(turn,) for turn in turns], range(len(turns)))
-        return sum(len(reply.text.token_ids) for reply in replies)  # type: ignore[attr-defined]
+        return num_sampled(replies)
 
     return sample
+
+
+def num_sampled(replies: list[Reply]) -> int:
+    """Tokens of replies, with those that end them."""
+    return sum(reply.num_tokens + (not reply.truncated) for reply in replies)
 
 
 def with_generate(policy: QwenPolicy, sampling: SamplingParams) -> Sample:
@@ -172,7 +177,7 @@ def with_vllm(url: str, policy: QwenPolicy, sampling: SamplingParams) -> Sample:
     def sample(turns: list[Turn]) -> int:
         rollouts = VllmRollouts(SimpleNamespace(pool=pool), policy.encoder, policy.view, sampling)  # type: ignore[arg-type]
         replies = rollouts.reply([(turn,) for turn in turns])
-        return sum(len(reply.text.token_ids) for reply in replies)  # type: ignore[attr-defined]
+        return num_sampled(replies)
 
     return sample
 
