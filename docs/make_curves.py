@@ -145,7 +145,7 @@ def draw_panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], title: str, cu
     pen.text((left + LEFT, below), f"step {first:.0f}", fill=FADED, font=font)
     pen.text((left + WIDTH - RIGHT, below), f"{last:.0f}", fill=FADED, font=font, anchor="ra")
     for value, y in ((high, top + MARGIN), (low, top + HEIGHT - MARGIN)):
-        pen.text((left + WIDTH - RIGHT + 8, y), f"{value:.2g}", fill=FADED, font=font, anchor="lm")
+        pen.text((left + WIDTH - RIGHT + 8, y), f"{value:.3g}", fill=FADED, font=font, anchor="lm")
 
 
 def blend(color: Color) -> Color:
