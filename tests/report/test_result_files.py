@@ -149,6 +149,6 @@ def test_write_result_full_disk_at_the_overlay_keeps_the_masks(result, tmp_path,
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("thinkseg.ops.video._encode", full)
+    monkeypatch.setattr("thinkseg.ops.encoding.video_writer._coded", full)
     assert "No space left" in str(write_result(result, tmp_path / "out", {}))
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
