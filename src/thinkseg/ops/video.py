@@ -31,7 +31,7 @@ def open_video(path: str | Path) -> Frames:
     # os.path.isdir returns False where Path.is_dir raises: for names that the file system rejects.
     if os.path.isdir(path):
         return open_folder(path)
-    return FrameFolder([path], name=path.stem) if is_still(path) else VideoFile(path)
+    return FrameFolder([path], path.stem, path) if is_still(path) else VideoFile(path)
 
 
 class ArrayFrames:
