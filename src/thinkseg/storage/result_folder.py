@@ -35,7 +35,7 @@ _OTHERS = {STAMP, LOCK, "lost+found"}
 def result_folder(out: Path, command: str, *others: Path, extend: bool = False) -> Iterator[Path]:
     """Yields an empty folder, whose entries are moved to `out` when the block ends, or deleted if it raises.
 
-    An earlier result of the same command in `out` is replaced. extend: only those of its entries that are written again.
+    An earlier result of the same command in `out` is replaced; with `extend`, only entries that are written again.
     others: files and folders that are used as well, and must not be in `out`.
     Raises SettingsError if `out` has other entries, cannot be written, or is in use by another process.
     """

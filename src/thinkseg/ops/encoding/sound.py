@@ -1,4 +1,4 @@
-"""The sound of a video file, for a file that shows the same video: copied, or encoded as AAC where MP4 lacks its codec."""
+"""The sound of a video file, for another file of the same video: copied, or as AAC if players expect no such codec."""
 
 from __future__ import annotations
 

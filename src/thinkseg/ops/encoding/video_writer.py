@@ -24,7 +24,7 @@ KEYFRAME_INTERVAL = 30
 
 
 class Coding(NamedTuple):
-    """How frames are coded. container, codec: as FFmpeg names them. source, coded: pixel formats. options: of the codec."""
+    """How frames are coded, in FFmpeg's names. source, coded: pixel formats. options: of the codec."""
 
     container: str
     codec: str
@@ -47,7 +47,15 @@ H264 = Coding(
 # Frames that are not shown (alternate references) have no transparency.
 VP9_ALPHA = Coding(
     *("webm", "libvpx-vp9", "rgba", "yuva420p"),
-    {"crf": "24", "b": "0", "cpu-used": "5", "threads": "1", "auto-alt-ref": "0", "lag-in-frames": "0"},
+    {
+        "deadline": "realtime",
+        "cpu-used": "6",
+        "crf": "20",
+        "b": "0",
+        "threads": "1",
+        "auto-alt-ref": "0",
+        "lag-in-frames": "0",
+    },
 )
 """Frames with transparency, uint8 RGBA (H, W, 4), not premultiplied."""
 
@@ -95,8 +103,7 @@ def video_writer(
         with _reporting(path):
             container = _open(stack.enter_context(replacing(path)), coding, clock)
             stack.enter_context(container)
-            sound = sound_of and stack.enter_context(closing(Sound(sound_of, container)))
-            encoder = _Encoder(path, container, clock, coding, size_wh, sound)
+            encoder = stack.enter_context(closing(_Encoder(path, container, clock, coding, size_wh, sound_of)))
         yield encoder.add
         with _reporting(path):
             encoder.finish()
@@ -117,7 +124,7 @@ def _open(path: Path, coding: Coding, clock: Clock) -> Any:
 
 
 class _Encoder:
-    """Encodes frames into an open file, whose stream it adds with the first frame. path: for messages."""
+    """Encodes frames into an open file, whose streams it adds with the first frame. path: for messages."""
 
     def __init__(
         self,
@@ -126,10 +133,11 @@ class _Encoder:
         clock: Clock,
         coding: Coding,
         size_wh: tuple[int, int] | None,
-        sound: Sound | None,
+        sound_of: Path | None,
     ) -> None:
         self._path, self._container, self._clock, self._coding = path, container, clock, coding
-        self._size_wh, self._sound = size_wh, sound
+        self._size_wh, self._sound_of = size_wh, sound_of
+        self._sound: Sound | None = None
         self._ticks = iter(clock.ticks)
         self._stream: Any = None
         self._shape: tuple[int, ...] = ()
@@ -144,6 +152,8 @@ class _Encoder:
         with _reporting(self._path):
             if self._stream is None:
                 self._stream, self._shape = self._video_stream(image), frame.shape
+                # Players expect the video to be the first stream.
+                self._sound = self._sound_of and Sound(self._sound_of, self._container)
             if self._size_wh is None and frame.shape != self._shape:
                 raise VideoError(
                     f"frame {self._count} to write has the shape {frame.shape}, the first one {self._shape}"
@@ -163,6 +173,10 @@ class _Encoder:
         self._container.mux(self._stream.encode(None))
         if self._sound:
             self._sound.write()
+
+    def close(self) -> None:
+        if self._sound:
+            self._sound.close()
 
     def _video_stream(self, image: np.ndarray) -> Any:
         """Adds a stream for images of this size. Color properties are tagged, because players differ in defaults."""
