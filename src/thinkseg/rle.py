@@ -90,6 +90,12 @@ def from_runs(size: Any, runs: list[Any]) -> Rle:
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
 
+def to_runs(rle: Rle) -> Rle:
+    """Returns an RLE whose counts are a list of run lengths, the inverse of `from_runs`. Raises ValueError as it."""
+    height, width = _size(rle)
+    return {"size": [height, width], "counts": _runs(rle, height * width).tolist()}
+
+
 def _size(rle: Any) -> tuple[int, int]:
     """Returns the valid (height, width) of an RLE."""
     try:

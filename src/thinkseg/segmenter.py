@@ -80,7 +80,7 @@ class Segmenter:
         self._policy = models.bundled_policy_for(chain) if policy is None else policy
         self._tracker, self._tracker_settings = tracker, tracker_settings
         self._view, self._frames, self._reading = view, frames, reading
-        self._placement = {} if device is None else {"device": _usable(device)}
+        self._placement: dict[str, Any] = {} if device is None else {"device": _usable(device)}
 
     @cached_property
     def policy(self) -> Policy:

@@ -153,7 +153,7 @@ class _Encoder:
             if self._stream is None:
                 self._stream, self._shape = self._video_stream(image), frame.shape
                 # Players expect the video to be the first stream.
-                self._sound = self._sound_of and Sound(self._sound_of, self._container)
+                self._sound = Sound(self._sound_of, self._container) if self._sound_of else None
             if self._size_wh is None and frame.shape != self._shape:
                 raise VideoError(
                     f"frame {self._count} to write has the shape {frame.shape}, the first one {self._shape}"

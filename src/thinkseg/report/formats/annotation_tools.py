@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
@@ -94,7 +95,7 @@ class _Xml:
 
     @contextmanager
     def element(self, name: str, **attributes: object) -> Iterator[None]:
-        self._out.startElement(name, {key: _printable(value) for key, value in attributes.items()})
+        self._out.startElement(name, AttributesImpl({key: _printable(value) for key, value in attributes.items()}))
         yield
         self._out.endElement(name)
         self._out.ignorableWhitespace("\n")

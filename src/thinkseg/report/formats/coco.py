@@ -1,4 +1,7 @@
-"""COCO and YouTube-VIS JSON: exact masks as compressed RLE. The category is the query, the track an object's number."""
+"""COCO and YouTube-VIS JSON, with exact masks as RLE: compressed in COCO, uncompressed in YouTube-VIS, as its own are.
+
+The category is the query, and the track the number of an object.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkseg.ops.frame_folder import image_names
-from thinkseg.rle import Rle, rle_area, rle_box
+from thinkseg.rle import Rle, rle_area, rle_box, to_runs
 from thinkseg.types import Segmentation
 
 NO_QUERY = "object"
@@ -33,7 +36,8 @@ def write_coco(result: Segmentation, folder: Path) -> None:
 def write_ytvis(result: Segmentation, folder: Path) -> None:
     """Writes ytvis.json: one video, an annotation per object, with null in frames in which it is not visible."""
     width, height = result.sample.video.size_wh
-    names = list(image_names(result.sample.video))
+    # By this folder, readers tell videos apart.
+    names = [f"{result.sample.video.name}/{name}" for name in image_names(result.sample.video)]
     size = {"width": width, "height": height, "length": len(names)}
     head = {
         "info": {"description": result.sample.id},
@@ -90,7 +94,7 @@ def _track(obj: int, track: Iterable[Rle | None], size: Mapping[str, int]) -> di
         "video_id": 1,
         "category_id": 1,
         **size,
-        "segmentations": [rle and dict(rle) for rle in visible],
+        "segmentations": [rle and to_runs(rle) for rle in visible],
         "bboxes": boxes,
         "areas": [rle and rle_area(rle) for rle in visible],
         "iscrowd": 0,

@@ -22,7 +22,7 @@ MAX_LABELS = 255
 def merged(result: Segmentation, folder: Path) -> Iterator[Add]:
     """Writes masks/00000.png: 8 bits, 0 outside and 255 inside any object."""
     names = _new_folder(folder / "masks", result)
-    yield lambda frame: _write_mask(frame.masks.any(axis=0), folder / "masks" / names[frame.index])
+    yield lambda frame: _write_mask(frame.union, folder / "masks" / names[frame.index])
 
 
 @contextmanager

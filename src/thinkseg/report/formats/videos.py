@@ -46,7 +46,7 @@ def cutout(result: Segmentation, folder: Path) -> Iterator[Add]:
 
         def add(frame: MaskedFrame) -> None:
             assert frame.image is not None
-            write(cut_out(frame.image, frame.masks.any(axis=0)))
+            write(cut_out(frame.image, frame.union))
 
         yield add
 

@@ -26,6 +26,11 @@ class MaskedFrame:
     masks: np.ndarray
     image: np.ndarray | None
 
+    @property
+    def union(self) -> np.ndarray:
+        """The merged mask of all objects, bool (H, W)."""
+        return np.asarray(self.masks.any(axis=0))
+
 
 Add = Callable[[MaskedFrame], None]
 """Writes the next frame in one format."""
