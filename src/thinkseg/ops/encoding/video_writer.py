@@ -119,8 +119,10 @@ def _reporting(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path, coding: Coding, clock: Clock) -> Any:
-    options = {"movflags": "+faststart", "video_track_timescale": str(clock.scale)}
-    return av.open(f"file:{path}", "w", format=coding.container, options=options if coding.container == "mp4" else {})
+    mp4 = {"movflags": "+faststart", "video_track_timescale": str(clock.scale)}
+    # Otherwise, tracks of WebM files have random ids.
+    options = mp4 if coding.container == "mp4" else {"fflags": "+bitexact"}
+    return av.open(f"file:{path}", "w", format=coding.container, options=options)
 
 
 class _Encoder:
