@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from thinkseg import models
 from thinkseg.chains import veason
 from thinkseg.errors import ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.segmenter import segment
+from thinkseg.report.result import Result
+from thinkseg.segmenter import Segmenter, segment
 from thinkseg.types import View
 
 VIEW = View(num_frames=3, frame_wh=(8, 6))
@@ -50,8 +52,6 @@ def test_segment_takes_arrays_which_have_no_times(named, box_tracker):
 
 
 def test_segment_takes_paths(tmp_path, named):
-    from PIL import Image
-
     for number in range(3):
         Image.new("RGB", (8, 6)).save(tmp_path / f"{number}.png")
     policy = ScriptedPolicy([FOUND.replace("1.0", "1")], view=VIEW)
@@ -102,3 +102,63 @@ def test_segment_boxes_by_hand_need_no_policy_and_no_query(film, named, box_trac
 def test_segment_unknown_reading_raises(film):
     with pytest.raises(SettingsError, match="reading: 'loose' is not valid; give one of strict, repair"):
         segment(film(), "it", reading="loose")
+
+
+def test_segmenter_loads_models_once_when_they_are_needed(film, named):
+    segmenter = Segmenter()
+    assert named == []
+    for _ in range(2):
+        segmenter(film(10), keyframe=0, boxes=[[1, 1, 5, 5]])
+    assert named == ["flow"]
+    for query in ("the grey one", "the other"):
+        assert isinstance(segmenter(film(21), query), Result)
+    assert named == ["flow", "shapes"]
+
+
+def test_segmenter_device_frames_and_tracker_settings_reach_the_models(film, monkeypatch, box_tracker):
+    settings = {}
+    policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
+    monkeypatch.setattr(models, "load_policy", lambda name, **given: settings.update(policy=given) or policy)
+    monkeypatch.setattr(models, "load_tracker", lambda name, **given: settings.update(tracker=given) or box_tracker)
+    Segmenter("shapes", "some/sam2", "cpu", frames=2, feature_cache_bytes=9)(film(21), "it")
+    assert settings == {"policy": {"device": "cpu"}, "tracker": {"device": "cpu", "feature_cache_bytes": 9}}
+    assert len(policy.dialogues[0][0].images) == 2
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        np.zeros((12, 6, 8, 3), np.uint8),
+        np.zeros((12, 3, 6, 8), np.float32),
+        [np.zeros((6, 8, 3), np.uint8)] * 12,
+        [Image.new("RGB", (8, 6))] * 12,
+    ],
+    ids=["array", "channels first", "list of arrays", "list of images"],
+)
+def test_segmenter_takes_frames_with_a_rate(named, video):
+    result = Segmenter(frames=12)(video, "it", fps=10.0)
+    assert (result.answer.keyframe, len(result), result.sample.video.fps) == (10, 12, 10.0)
+
+
+def test_segmenter_takes_a_tensor_and_a_list_of_paths(named, tmp_path):
+    torch = pytest.importorskip("torch")
+    assert len(Segmenter()(torch.zeros(3, 3, 6, 8), "it", fps=1.0)) == 3
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.new("RGB", (8, 6)).save(path)
+    assert Segmenter()(paths, "it", fps=1.0).answer.keyframe == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"frames": 0}, SettingsError, "must be >= 1"),
+        ({"device": "cuda:63"}, ModelError, "device 'cuda:63'"),
+        ({"reading": "loose"}, SettingsError, "reading: 'loose' is not valid"),
+        ({"tracker": 7}, SettingsError, "tracker: int is not valid; see the documentation of thinkseg.Segmenter"),
+    ],
+)
+def test_segmenter_invalid_argument_raises_when_it_is_made(named, arguments, error, words):
+    with pytest.raises(error, match=words):
+        Segmenter(**arguments)
+    assert named == []
