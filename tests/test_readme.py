@@ -16,6 +16,7 @@ from thinkseg.cli.app import main
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
+from thinkseg.report.formats import FORMATS
 from thinkseg.rewards import Prompt, Rollout
 from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.types import Outcome, View
@@ -35,6 +36,7 @@ def commands(text: str) -> list[str]:
 
 
 COMMANDS = commands(README)
+FORMATS_PAGE = (ROOT / "docs" / "formats.md").read_text("utf-8")
 REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text("utf-8")
 
 
@@ -48,7 +50,7 @@ def frames():
     return np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE)])
+@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE), *commands(FORMATS_PAGE)])
 def test_commands_of_readme_and_reproduction_exist(command):
     program, *arguments = shlex.split(command)
     if program == "torchrun":
@@ -98,6 +100,21 @@ def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypa
     assert names["mask"].shape == (32, 32)
     assert names["mask"].sum() == 18 * 18
     assert capsys.readouterr().out == "There.\n0 [[ 2.  2. 20. 20.]]\n"
+
+
+def test_page_of_formats_names_all_of_them_and_its_example_runs(policy, frames, box_tracker, tmp_path, monkeypatch):
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", FORMATS_PAGE, re.MULTILINE))
+    assert {name: files.partition("/")[0] for name, files in rows.items()} == {
+        name: one.file for name, one in FORMATS.items()
+    }
+    write_video(tmp_path / "clip.mp4", frames, 6.0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
+    names: dict = {}
+    exec(*blocks(FORMATS_PAGE, "python"), names)
+    assert (names["masks"].sum(), names["picture"].shape) == (18 * 18, (32, 32, 3))
+    assert (tmp_path / "runs" / "clip" / "objects.csv").is_file()
 
 
 def test_the_guide_to_adding_parts_works(policy, frames):

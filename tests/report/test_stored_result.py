@@ -112,9 +112,16 @@ def test_read_result_no_result_raises(tmp_path):
     [
         ("answer.json", lambda content: content["video"].update(size=[16]), r"size must be \[width, height\]"),
         ("answer.json", lambda content: content["video"].update(frames=2), "has 3 masks for 2 frames|2 entries"),
+        ("answer.json", lambda content: content["video"].update(frames=10**9), "must be a number from 1 to 1e"),
+        ("answer.json", lambda content: content["video"].update(fps=0), "must be a number from 1e-08"),
+        ("masks.json", lambda content: content.update(files=["../a", "b", "c"]), "could lead out of"),
         ("answer.json", lambda content: content["keyframe"].update(index=3), "beyond the last of 3 frames"),
         ("answer.json", lambda content: content.update(boxes=[[1, 2, 3]]), "four numbers"),
-        ("answer.json", lambda content: content.update(boxes=[[1, 2, 3, "x"]]), "must be a number, not 'x'"),
+        (
+            "answer.json",
+            lambda content: content.update(boxes=[[1, 2, 3, "x"]]),
+            "must be a number from -1e\\+09 to 1e\\+09, not 'x'",
+        ),
         ("masks.json", lambda content: content.update(times=[0]), "must have 3 entries, one per frame, not 1"),
         ("masks.json", lambda content: content.update(confidence=[[1]]), "a number per object and frame"),
         ("masks.json", lambda content: content.update(objects=[[None, None, {"counts": "1"}]]), "not a valid RLE"),

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from thinkseg.data.readers.frame_rates import FASTEST, SLOWEST
 from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_tracks import stored_masklets
 from thinkseg.errors import SettingsError
 from thinkseg.ops.frame_folder import checked_index
+from thinkseg.ops.pictures import check_pixels
 from thinkseg.report.result_files import ANSWER, MASKS
 from thinkseg.storage.result_folder import finish_interrupted
 from thinkseg.types import Answer, Frames, Masklets, Outcome, Segmentation, VideoSample
+
+MAX_FRAMES = 10_000_000
+"""Longest video of a result: four days. A damaged number could otherwise fill the memory."""
+
+LARGEST = 1e9
+"""Largest number of pixels or seconds."""
 
 
 def read_result(folder: Path, video: Path | None = None) -> Segmentation:
@@ -48,10 +57,10 @@ class _StoredVideo:
         self.name = Path(facts["name"].text()).stem
         self.path = source or (Path(facts["path"].text()) if "path" in facts else None)
         self.size_wh = _size(facts["size"])
-        self.fps = None if facts["fps"].value is None else _number(facts["fps"])
-        self._length = facts["frames"].integer()
+        self.fps = None if facts["fps"].value is None else _number(facts["fps"], SLOWEST, FASTEST)
+        self._length = int(_number(facts["frames"], 1, MAX_FRAMES))
         self._times = [_number(time) for time in _per_frame(masks, "times", self._length)]
-        self.file_names = tuple(name.text() for name in _per_frame(masks, "files", self._length))
+        self.file_names = tuple(name.name() for name in _per_frame(masks, "files", self._length))
         self._source: Frames | None = None
 
     def __len__(self) -> int:
@@ -73,7 +82,8 @@ class _StoredVideo:
         from thinkseg.ops.video import open_video
 
         if self._source is None:
-            if self.path is None or not self.path.exists():
+            # os.path.exists returns False where Path.exists raises: for names that the file system rejects.
+            if self.path is None or not os.path.exists(self.path):
                 raise SettingsError(f"{self.name}: its frames are needed, and are not at {self.path}; give --video")
             source = open_video(self.path)
             if (len(source), source.size_wh) != (len(self), self.size_wh):
@@ -115,10 +125,11 @@ def _size(node: JsonNode) -> tuple[int, int]:
     sides = [side.integer() for side in node.items()]
     if len(sides) != 2 or not all(sides):
         raise node.error("invalid_field", "must be [width, height]")
+    check_pixels((sides[0], sides[1]), node.where)
     return sides[0], sides[1]
 
 
-def _number(node: JsonNode) -> float:
-    if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-        raise node.error("invalid_field", f"must be a number, not {node.value!r}")
+def _number(node: JsonNode, least: float = -LARGEST, most: float = LARGEST) -> float:
+    if isinstance(node.value, bool) or not isinstance(node.value, int | float) or not least <= node.value <= most:
+        raise node.error("invalid_field", f"must be a number from {least:g} to {most:g}, not {node.value!r}")
     return float(node.value)
