@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -44,6 +46,16 @@ def test_label_studio_shows_objects_in_the_frames_of_their_masks(write, result):
     assert [box["frame"] for box in square["value"]["sequence"]] == [1, 3]
     assert [box["frame"] for box in other["value"]["sequence"]] == [1, 2, 3]
     assert [box["height"] for box in other["value"]["sequence"]] == [25, 100, 100]
+
+
+def test_label_studio_accepts_the_task_in_the_interface_of_the_docs(write, result):
+    interface = pytest.importorskip("label_studio_sdk.label_interface")
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text("utf-8")
+    (config,) = re.findall("```xml\n(.*?)```", page, re.DOTALL)
+    labels = interface.LabelInterface(config.replace("the one that gets hit", "both &amp; &lt;more&gt;"))
+    (task,) = json.loads(write(result, "labelstudio").read_text())
+    assert labels.validate_task({"data": task["data"]})
+    assert labels.validate_prediction(task["predictions"][0], return_errors=True) == []
 
 
 def test_datumaro_reads_cvat_as_tracks(write, result):
