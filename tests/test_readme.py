@@ -117,7 +117,7 @@ def test_page_of_formats_names_all_of_them_and_its_example_runs(policy, frames, 
     assert (tmp_path / "runs" / "clip" / "objects.csv").is_file()
 
 
-def test_the_guide_to_adding_parts_works(policy, frames):
+def test_the_guide_to_adding_parts_works(policy, frames, tmp_path):
     names: dict = {}
     for block in blocks((ROOT / "docs" / "add-your-own.md").read_text("utf-8"), "python"):
         exec(block, names)
@@ -128,6 +128,8 @@ def test_the_guide_to_adding_parts_works(policy, frames):
     assert policy.dialogues[0][0].content[-1] == "Box this: it"
     outcome = Outcome(result.answer, result.failure, result.dialogue)
     assert names["SHORT_THINKING"].function(Rollout(Prompt(result.sample, (0,)), outcome)) == 1.0
+    names["write_areas"](result, tmp_path)
+    assert (tmp_path / "areas.txt").read_text() == " ".join(["324"] * 6) + "\n"
 
 
 def test_guide_chain_of_an_installed_package_runs_by_name(policy, frames, box_tracker, tmp_path, monkeypatch, capsys):
