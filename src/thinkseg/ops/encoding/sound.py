@@ -29,7 +29,7 @@ class Sound:
         self._waiting: tuple[float, Any] | None = None
         if self._stream is None or self._stream.codec_context is None:
             return
-        if self._stream.codec_context.name in _COPIED:
+        if self._stream.codec_context.codec.canonical_name in _COPIED:
             self._track = output.add_stream_from_template(self._stream)
             self._packets = self._copied()
         else:
