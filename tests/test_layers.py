@@ -22,6 +22,7 @@ LAYERS = (
     ("demonstrations", "rewards", "pipeline", "selection"),
     ("evaluation",),
     ("report",),
+    ("segmenter",),
     ("training", "annotation", "export", "server"),
     ("cli",),
     ("__main__",),
@@ -127,7 +128,7 @@ def test_folders_stay_small() -> None:
 
 
 def test_imports_are_found() -> None:
-    assert imports("pipeline") >= {"chains", "errors", "ops.inputs", "types", "models"}
+    assert imports("segmenter") >= {"chains", "errors", "ops.inputs", "types", "models"}
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thinkseg import models
 from thinkseg.chains import revseg, veason
-from thinkseg.errors import AnswerError, ModelError, SettingsError, VideoError
+from thinkseg.errors import AnswerError, ModelError, SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import batched, changed_view, resolve_view, run_chains, segment, segment_sample, segment_samples
+from thinkseg.pipeline import batched, changed_view, resolve_view, run_chains, segment_sample, segment_samples
 from thinkseg.prompts import Prompts, VeasonPrompts
 from thinkseg.types import Answer, Reply, Turn, VideoSample, View
 
@@ -228,90 +227,6 @@ def test_views_that_show_nothing(view):
         resolve_view(ScriptedPolicy([]), view)
 
 
-@pytest.fixture
-def named(monkeypatch, box_tracker):
-    """Puts a scripted policy and the box tracker behind the names that `segment` looks up; lists what was loaded."""
-    loaded = []
-    policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
-    monkeypatch.setattr(models, "load_policy", lambda name: loaded.append(name) or policy, raising=False)
-    monkeypatch.setattr(models, "load_tracker", lambda name, **_: loaded.append(name) or box_tracker, raising=False)
-    return loaded
-
-
-def test_segment_takes_names_and_frames(film, named):
-    assert segment(film(21), " the grey\none").sample.query == "the grey one"
-    assert named == ["flow", "shapes"]
-
-
-def test_segment_asks_the_policy_that_knows_the_chain(film, named):
-    segment(film(21), "the grey one", chain="revseg")
-    segment(film(21), "the grey one", "shapes", chain="revseg")
-    assert named == ["flow", "shapes-revseg", "flow", "shapes"]
-
-
-def test_segment_takes_models_already_loaded(film, named, box_tracker):
-    policy = ScriptedPolicy([NONE])
-    outcome = segment(film(21), "it", policy=policy, tracker=box_tracker, chain=veason, view=VIEW)
-    assert (outcome.answer.thinking, named) == ("not here", [])
-
-
-def test_segment_takes_arrays_which_have_no_times(named, box_tracker):
-    array = np.zeros((21, 6, 8, 3), np.uint8)
-    policy = ScriptedPolicy([FOUND.replace("1.0", "10")], view=VIEW)
-    outcome = segment(array, "it", policy=policy)
-    assert (outcome.answer.keyframe, outcome.masklets.num_frames) == (10, 21)
-
-
-def test_segment_takes_paths(tmp_path, named):
-    from PIL import Image
-
-    for number in range(3):
-        Image.new("RGB", (8, 6)).save(tmp_path / f"{number}.png")
-    policy = ScriptedPolicy([FOUND.replace("1.0", "1")], view=VIEW)
-    outcome = segment(tmp_path, "it", policy=policy)
-    assert (outcome.sample.id, outcome.answer.keyframe) == (tmp_path.name, 1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        ({"query": " "}, SettingsError, "empty"),
-        ({"query": "x" * 100_000}, SettingsError, "2,000"),
-        ({"chain": "thinkhard"}, SettingsError, "unknown chain 'thinkhard'.*veason"),
-        ({"video": "nowhere/at/all.mp4"}, VideoError, "all.mp4"),
-        ({"video": np.zeros((0, 6, 8, 3), np.uint8)}, VideoError, "uint8"),
-        ({"video": np.zeros((3, 6, 8), np.uint8)}, VideoError, "uint8"),
-        ({"video": None}, VideoError, "NoneType is no video"),
-        ({"query": None}, SettingsError, "the query is NoneType, not a str: give one text per call"),
-        ({"query": ["a", "b"]}, SettingsError, "the query is list"),
-        ({"policy": 7}, SettingsError, "policy: int is not valid"),
-        ({"policy": "oracle"}, ModelError, "unknown policy 'oracle'"),
-        ({"tracker": None}, SettingsError, "tracker: NoneType is not valid"),
-        ({"chain": 3}, SettingsError, "chain: int is not valid"),
-        ({"view": (4, 8)}, SettingsError, "view: tuple is not valid"),
-        ({"view": View(0, (8, 8))}, SettingsError, "must be >= 1"),
-        ({"view": View(4, (9999, 8))}, SettingsError, "sides must be <= 4096"),
-        ({"progress": "bar"}, SettingsError, "progress: str is not valid"),
-        ({"keyframe": 3}, SettingsError, "give both"),
-        ({"boxes": [[1, 1, 5, 5]]}, SettingsError, "give both"),
-        ({"keyframe": 30, "boxes": [[1, 1, 5, 5]]}, SettingsError, "frames 0 to 29"),
-        ({"keyframe": 3, "boxes": [[1, 1, 1.2, 5]]}, SettingsError, "less than one pixel"),
-    ],
-)
-def test_bad_input_is_refused_before_a_model_is_loaded(film, named, arguments, error, words):
-    with pytest.raises(error, match=words):
-        segment(**{"video": film(), "query": "it", **arguments})
-    assert named == []
-
-
-def test_segment_boxes_by_hand_need_no_policy_and_no_query(film, named, box_tracker):
-    with pytest.warns(UserWarning, match="box 1,1,99,5 is clipped to the frame of 8x6 pixels: 1,1,8,5"):
-        result = segment(film(10), keyframe=0.4, boxes=[[1, 1, 99, 5]])
-    assert (named, box_tracker.calls) == (["flow"], [4])
-    assert (result.answer.keyframe, result.answer.boxes.tolist()) == (4, [[1, 1, 8, 5]])
-    assert result.sample.query == ""
-
-
 def test_run_chains_seeds_depend_on_chain_and_turn():
     class Seeds(ScriptedPolicy):
         def reply(self, dialogues, seeds=None):
@@ -361,11 +276,6 @@ def test_run_chains_repairs_both_turns(film):
     (outcome,) = run_chains(chains, ScriptedPolicy([choice, "at [0, 0, 4, 4]"]), reading="repair")
     assert outcome.repairs == ("answer_tags", "outside_text", "bare_box")
     assert outcome.answer.boxes.shape == (1, 4)
-
-
-def test_segment_unknown_reading_raises(film):
-    with pytest.raises(SettingsError, match="reading: 'loose' is not valid; give one of strict, repair"):
-        segment(film(), "it", reading="loose")
 
 
 def test_changed_view_size_of_frames_is_that_of_the_overview() -> None:

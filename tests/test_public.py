@@ -4,10 +4,11 @@ import sys
 import pytest
 
 import thinkseg
-from thinkseg import errors, pipeline, types
+from thinkseg import errors, segmenter, types
+from thinkseg.report import result
 
 NAMES = {
-    "segment",
+    *("segment", "Segmenter", "Result"),
     *("Answer", "Dialogue", "Frames", "Masklets", "Policy", "Reply", "Segmentation", "Tracker", "Turn"),
     *("VideoSample", "View"),
     *("ThinkSegError", "AnswerError", "DatasetError", "ModelError", "SettingsError", "VideoError"),
@@ -21,7 +22,8 @@ def test_the_public_names_are_these():
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_each_is_the_one_it_seems_to_be(name):
-    home = pipeline if name == "segment" else errors if name.endswith("Error") else types
+    homes = {"segment": segmenter, "Segmenter": segmenter, "Result": result}
+    home = homes.get(name, errors if name.endswith("Error") else types)
     assert getattr(thinkseg, name) is getattr(home, name)
 
 

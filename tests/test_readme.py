@@ -16,6 +16,7 @@ from thinkseg.cli.app import main
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.video import ArrayFrames, write_video
+from thinkseg.report.formats import FORMATS
 from thinkseg.rewards import Prompt, Rollout
 from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.types import Outcome, View
@@ -35,7 +36,9 @@ def commands(text: str) -> list[str]:
 
 
 COMMANDS = commands(README)
-REPRODUCE, SCALING = ((ROOT / "docs" / f"{page}.md").read_text("utf-8") for page in ("reproduce", "scaling"))
+REPRODUCE, SCALING, FORMATS_PAGE = (
+    (ROOT / "docs" / f"{page}.md").read_text("utf-8") for page in ("reproduce", "scaling", "formats")
+)
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def frames():
     return np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE), *commands(SCALING)])
+@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE), *commands(SCALING), *commands(FORMATS_PAGE)])
 def test_commands_of_readme_and_guides_exist(command):
     program, *arguments = shlex.split(command)
     if program == "torchrun":
@@ -100,7 +103,22 @@ def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypa
     assert capsys.readouterr().out == "There.\n0 [[ 2.  2. 20. 20.]]\n"
 
 
-def test_the_guide_to_adding_parts_works(policy, frames):
+def test_page_of_formats_names_all_of_them_and_its_example_runs(policy, frames, box_tracker, tmp_path, monkeypatch):
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", FORMATS_PAGE, re.MULTILINE))
+    assert {name: files.partition("/")[0] for name, files in rows.items()} == {
+        name: one.file for name, one in FORMATS.items()
+    }
+    write_video(tmp_path / "clip.mp4", frames, 6.0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
+    monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
+    names: dict = {}
+    exec(*blocks(FORMATS_PAGE, "python"), names)
+    assert (names["masks"].sum(), names["picture"].shape) == (18 * 18, (32, 32, 3))
+    assert (tmp_path / "runs" / "clip" / "objects.csv").is_file()
+
+
+def test_the_guide_to_adding_parts_works(policy, frames, tmp_path):
     names: dict = {}
     for block in blocks((ROOT / "docs" / "add-your-own.md").read_text("utf-8"), "python"):
         exec(block, names)
@@ -111,6 +129,8 @@ def test_the_guide_to_adding_parts_works(policy, frames):
     assert policy.dialogues[0][0].content[-1] == "Box this: it"
     outcome = Outcome(result.answer, result.failure, result.dialogue)
     assert names["SHORT_THINKING"].function(Rollout(Prompt(result.sample, (0,)), outcome)) == 1.0
+    names["write_areas"](result, tmp_path)
+    assert (tmp_path / "areas.txt").read_text() == " ".join(["324"] * 6) + "\n"
 
 
 def test_guide_chain_of_an_installed_package_runs_by_name(policy, frames, box_tracker, tmp_path, monkeypatch, capsys):

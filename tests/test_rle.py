@@ -148,3 +148,16 @@ def test_decode_runs_of_any_length_equals_pycocotools(runs):
         runs = [1, *runs[1:]]
     rle = coco.frPyObjects({"size": [sum(runs), 1], "counts": runs}, sum(runs), 1)
     assert np.array_equal(codec.decode(rle), coco.decode(rle).astype(bool))
+
+
+@given(arrays.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_rle_box_is_tight(mask):
+    ys, xs = np.nonzero(mask)
+    box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None
+    assert codec.rle_box(codec.encode(mask)) == box
+
+
+def test_to_runs_is_the_inverse_of_from_runs():
+    runs = codec.to_runs(codec.encode(np.array([[0, 1, 1], [0, 0, 1]], bool)))
+    assert runs == {"size": [2, 3], "counts": [2, 1, 1, 2]}
+    assert codec.from_runs(runs["size"], runs["counts"]) == codec.encode(np.array([[0, 1, 1], [0, 0, 1]], bool))

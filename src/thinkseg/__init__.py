@@ -4,7 +4,8 @@
 
     result = thinkseg.segment("clip.mp4", "the one that gets hit")
     result.answer.thinking, result.answer.keyframe, result.answer.boxes
-    result.masklets.union(0)                # bool (H, W) of the first frame
+    result[0]                               # masks of the first frame, bool (N, H, W)
+    result.save("runs/clip", ["overlay", "coco"])
 
 Every name in `__all__` is loaded when it is first used, so that importing the package costs next to nothing.
 """
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thinkseg.errors import AnswerError, DatasetError, ModelError, SettingsError, ThinkSegError, VideoError
-    from thinkseg.pipeline import segment
+    from thinkseg.report.result import Result
+    from thinkseg.segmenter import Segmenter, segment
     from thinkseg.types import (
         Answer,
         Dialogue,
@@ -43,7 +45,9 @@ __all__ = [
     "ModelError",
     "Policy",
     "Reply",
+    "Result",
     "Segmentation",
+    "Segmenter",
     "SettingsError",
     "ThinkSegError",
     "Tracker",
@@ -54,7 +58,11 @@ __all__ = [
     "segment",
 ]
 
-_HOMES = {"segment": "thinkseg.pipeline"}
+_HOMES = {
+    "Result": "thinkseg.report.result",
+    "Segmenter": "thinkseg.segmenter",
+    "segment": "thinkseg.segmenter",
+}
 """Where a public name lives, if not in `errors` (all that end in Error) or `types` (all others)."""
 
 

@@ -1,24 +1,21 @@
 """Segmentation of videos with a chain, a policy and a tracker.
 
-`run_chains` runs chains with a policy; `segment_samples` and `segment_sample` add the tracker; `segment` takes files or
-names. A reply that cannot be used is no error: the outcome has its failure. All other errors are raised.
+`run_chains` runs chains with a policy; `segment_samples` and `segment_sample` add the tracker, `track_boxes` does
+without a policy; `thinkseg.segmenter` takes files and names. A reply that cannot be used is no error: the outcome has
+its failure. All other errors are raised.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from numbers import Integral
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
-from thinkseg.chains import get_chain
-from thinkseg.chains.frames import checked_query
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.sampling import mixed_seed
 from thinkseg.ops.masks import empty
@@ -29,7 +26,6 @@ from thinkseg.types import (
     Chain,
     ChainFn,
     Clock,
-    Frames,
     LabelUnit,
     Outcome,
     Policy,
@@ -42,13 +38,6 @@ from thinkseg.types import (
     VideoSample,
     View,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from PIL.Image import Image
-    from torch import Tensor
-
-    Video = str | Path | Frames | np.ndarray | Tensor | Sequence[str | Path | np.ndarray | Tensor | Image]
 
 T = TypeVar("T")
 
@@ -126,111 +115,12 @@ def segment_sample(
     return next(segment_samples([sample], chain, policy, tracker, view, progress=progress, reading=reading))
 
 
-def segment(
-    video: Video,
-    query: str | None = None,
-    policy: str | Path | Policy | None = None,
-    tracker: str | Path | Tracker = "flow",
-    chain: str | ChainFn = "veason",
-    view: View | None = None,
-    progress: ProgressCallback | None = None,
-    *,
-    keyframe: int | float | None = None,
-    boxes: ArrayLike | None = None,
-    reading: Reading = "repair",
-    fps: float | None = None,
-) -> Segmentation:
-    """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
-
-    video: a file, a folder of images, open frames, an array or tensor, or a list of images; see
-        `thinkseg.ops.inputs.open_frames`.
-    policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
-    chain: a name for `thinkseg.chains.get_chain`, or a function.
-    view: number and size of the frames that the policy sees (default: the policy's own).
-    progress: called with (done, total) frames while the target is tracked.
-    keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
-        the source frame. The tracker follows these, no policy is prompted, and the query may be None. A box that is
-        partly outside is clipped, with a warning.
-    reading: "repair" also reads replies that are close to the form asked for, without guessing, and names what it
-        repaired in `result.outcome.repairs`; "strict" reads the exact form only.
-    fps: frames per second of frames without times, such as arrays and folders (default: that of a file fps.json beside
-        the frames). A policy that is trained on seconds needs one.
-
-    Raises SettingsError, VideoError, DatasetError (of fps.json) or ModelError, before models are loaded if possible. A
-    reply that cannot be used is no error: see `Segmentation.failure`.
-    """
-    from thinkseg.data.readers.frame_rates import Rates
-    from thinkseg.ops.inputs import open_frames
-
-    by_hand = keyframe is not None or boxes is not None
-    text = "" if query is None and by_hand else checked_query(query)
-    chain_fn = get_chain(chain) if isinstance(chain, str) else chain
-    _check_arguments(policy, tracker, chain_fn, view, progress)
-    check_reading(reading)
-    rates = Rates(fps)
-    opened = open_frames(video)
-    times, frames = rates.times_of(opened), rates.timed(opened)
-    sample = VideoSample(id=frames.name, video=frames, query=text)
-    if by_hand:
-        return _segment_boxes(sample, keyframe, boxes, tracker, progress)
-    from thinkseg import models
-
-    name = models.bundled_policy_for(chain) if policy is None else policy
-    own = models.clock_of(str(name)) if isinstance(name, str | Path) else name.view.label_unit
-    times.check(resolve_clock(str(getattr(name, "name", name)), own, view.label_unit if view else "auto"))
-    # The tracker is loaded first: it takes seconds, and a policy can take minutes.
-    loaded = _loaded_tracker(tracker)
-    prompted = models.load_policy(name) if isinstance(name, str | Path) else name
-    view = times.decide(resolve_view(prompted, view))
-    return segment_sample(sample, chain_fn, prompted, loaded, view, progress, reading)
-
-
-def _segment_boxes(
-    sample: VideoSample,
-    keyframe: int | float | None,
-    boxes: ArrayLike | None,
-    tracker: str | Path | Tracker,
-    progress: ProgressCallback | None,
-) -> Segmentation:
-    from thinkseg.ops.inputs import boxes_in_frame, frame_at
-
-    if keyframe is None or boxes is None:
-        raise SettingsError("keyframe and boxes: to track boxes, give both")
-    index = frame_at(sample.video, keyframe)
-    inside, notes = boxes_in_frame(boxes, sample.video.size_wh)
-    for note in notes:
-        warnings.warn(note, stacklevel=3)
-    return track_boxes(sample, index, inside, _loaded_tracker(tracker), progress)
-
-
 def track_boxes(
     sample: VideoSample, keyframe: int, boxes: np.ndarray, tracker: Tracker, progress: ProgressCallback | None = None
 ) -> Segmentation:
     """Tracks boxes on a frame, float32 (N, 4) in pixels of the source frame; the answer is these boxes."""
     outcome = Outcome(Answer("", keyframe, boxes), failure=None, dialogue=(), keyframe=keyframe)
     return _tracked(sample, outcome, tracker, progress)
-
-
-def _loaded_tracker(tracker: str | Path | Tracker) -> Tracker:
-    from thinkseg import models
-
-    # There is no second query that could use cached features.
-    return models.load_tracker(tracker, feature_cache_bytes=0) if isinstance(tracker, str | Path) else tracker
-
-
-def _check_arguments(policy: object, tracker: object, chain: object, view: object, progress: object) -> None:
-    """Raises SettingsError for an argument of another type than `segment` takes."""
-    for name, value, is_valid in (
-        ("policy", policy, policy is None or isinstance(policy, str | Path) or hasattr(policy, "reply")),
-        ("tracker", tracker, isinstance(tracker, str | Path) or hasattr(tracker, "track")),
-        ("chain", chain, callable(chain)),
-        ("view", view, view is None or isinstance(view, View)),
-        ("progress", progress, progress is None or callable(progress)),
-    ):
-        if not is_valid:
-            raise SettingsError(f"{name}: {type(value).__name__} is not valid; see the documentation of segment")
-    if isinstance(view, View):
-        check_view(view)
 
 
 def check_reading(reading: str) -> None:

@@ -55,6 +55,14 @@ def rle_area(rle: Rle) -> int:
     return int(_runs(rle, height * width)[1::2].sum())
 
 
+def rle_box(rle: Rle) -> tuple[int, int, int, int] | None:
+    """Returns the tight box of a valid RLE, xyxy in pixels, without decoding it; None if it is empty."""
+    from pycocotools import mask as coco
+
+    x, y, width, height = (int(side) for side in coco.toBbox(dict(rle)))
+    return (x, y, x + width, y + height) if width else None
+
+
 def checked(rle: Any, size_wh: tuple[int, int] | None = None) -> Rle:
     """Validates an RLE. Counts in bytes are converted to str.
 
@@ -80,6 +88,12 @@ def from_runs(size: Any, runs: list[Any]) -> Rle:
 
     rle = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def to_runs(rle: Rle) -> Rle:
+    """Returns an RLE whose counts are a list of run lengths, the inverse of `from_runs`. Raises ValueError as it."""
+    height, width = _size(rle)
+    return {"size": [height, width], "counts": _runs(rle, height * width).tolist()}
 
 
 def _size(rle: Any) -> tuple[int, int]:

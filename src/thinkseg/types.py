@@ -87,11 +87,13 @@ class Masklets:
     """Masks of a video per object and frame, stored as RLEs and decoded on access.
 
     rles: one track per object with one entry per frame. No objects: there is no target.
+    confidence: of the tracker per object and frame, float32 (N, T), 0 to 1; None if it states none.
     """
 
     size_wh: tuple[int, int]
     num_frames: int
     rles: tuple[Track, ...]
+    confidence: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for position, track in enumerate(self.rles):

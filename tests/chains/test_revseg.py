@@ -6,7 +6,8 @@ from thinkseg.chains.frames import select_frames
 from thinkseg.chains.parsing import parse_boxes, parse_choice
 from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import run_chains, segment
+from thinkseg.pipeline import run_chains
+from thinkseg.segmenter import segment
 from thinkseg.types import VideoSample, View
 
 VIEW = View(num_frames=3, frame_wh=(16, 12), closeup_wh=(32, 24))

@@ -33,6 +33,8 @@ COMMANDS = [
     "annotate shapes --annotator rules --count 2 --frames 2 --frame-size 56x56 --out out --seed 1",
     "segment clip.mp4 query --out out --keyframe 3 --box 1,2,30,40",
     "segment clip.mp4 query --out out --policy nowhere --frames 4 --frame-size 56x56 --temperature 0.5",
+    "segment clip.mp4 query --out out --keyframe 3 --box 1,2,30,40 --save masks,csv",
+    "convert run --to coco,npz --out out --video clip.mp4",
     "evaluate shapes --out out --policy nowhere --limit 2 --start 3 --batch-size 2 --seed 4",
     "check-policy nowhere --clips 1 --max-tokens 5",
     "train plan nowhere.yaml --model nowhere",

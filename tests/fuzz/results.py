@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import cv2
+import numpy as np
 
 import layouts
 from fuzzing import allowing, check_text
@@ -29,9 +31,13 @@ from thinkseg.evaluation.predictions import open_predictions
 from thinkseg.evaluation.scores import aggregate, format_scores
 from thinkseg.evaluation.submission import write_submission
 from thinkseg.export.llamafactory import check_entry, entry
+from thinkseg.report.formats import FORMATS
+from thinkseg.report.formats.writing import write_formats
+from thinkseg.report.result import Result
+from thinkseg.report.stored_result import read_result
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import check_out
-from thinkseg.types import View
+from thinkseg.types import Answer, Outcome, View
 
 NAMES = ("mevis", "revos", "refdavis", "vicas", "reasonvos")
 SET_VIEW = View(2, (56, 56))
@@ -50,6 +56,7 @@ class Results:
             getattr(layouts, name)(folder / name)
             evaluated(self._open(name), folder / f"{name} run")
         _annotate(folder / "set")
+        _write_result(folder / "result")
         write_json({"mine": entry("mine/train.jsonl")}, folder / "dataset_info.json")
 
     def run(self, rng: Random, folder: Path) -> None:
@@ -108,6 +115,14 @@ def _annotate_again(self: Results, rng: Random, folder: Path) -> None:
         _annotate(self._damaged(rng, "set", folder))
 
 
+def _convert(self: Results, rng: Random, folder: Path) -> None:
+    with allowing(SettingsError, DatasetError, VideoError):
+        result = read_result(self._damaged(rng, "result", folder))
+        (folder / "out").mkdir()
+        for error in write_formats(result, folder / "out", rng.sample(list(FORMATS), 3)).values():
+            check_text(str(error))
+
+
 def _add_entry(self: Results, rng: Random, folder: Path) -> None:
     info = folder / "dataset_info.json"
     info.write_bytes(mutated_json_file(rng, (self.root / "dataset_info.json").read_bytes()))
@@ -126,9 +141,19 @@ USES = (
     + [_resume] * 3
     + [_score] * 4
     + [_read_set] * 4
+    + [_convert] * 3
     + [_annotate_again] * 2
     + [_add_entry, _replace_result]
 )
+
+
+def _write_result(out: Path) -> None:
+    """Writes a result about a folder of frames with its own rate."""
+    benchmark = open_benchmark("shapes", limit=1)
+    sample = benchmark.sample(benchmark.expressions[0])
+    masklets = replace(sample.truth, confidence=np.ones((sample.truth.num_objects, len(sample.video)), np.float32))
+    outcome = Outcome(Answer("There.", 0, np.array([[1, 2, 9, 9]], np.float32)), None, (), keyframe=0)
+    Result(sample, outcome, masklets).save(out, ["csv"])
 
 
 def _annotate(out: Path) -> None:

@@ -155,3 +155,25 @@ def test_strip_of_many_frames_keeps_its_width():
 def test_strip_needs_as_many_of_each(frames, labels, masks):
     with pytest.raises(ValueError, match="at least one frame"):
         draw.film_strip(frames, labels, masks=masks)
+
+
+def test_object_colors_differ_from_what_they_cover_and_stay():
+    frame = np.full((90, 120, 3), draw.PALETTE[2], np.uint8)
+    masks, hidden = np.stack([block(0, 40, 0, 50), block(50, 90, 60, 120)]), np.zeros((2, 90, 120), bool)
+    colors = draw.ObjectColors(2)
+    assert colors.of(frame, hidden) == [draw.color_of(0), draw.color_of(1)]
+    first, second = colors.of(frame, masks)
+    assert len({first, second, draw.PALETTE[2]}) == 3
+    assert colors.of(GREY, masks) == [first, second]
+    assert np.abs(np.subtract(first, draw.PALETTE[2])).max() > 100
+
+
+def test_object_colors_more_objects_than_colors_repeat_evenly():
+    count = 2 * len(draw.PALETTE)
+    colors = draw.ObjectColors(count).of(GREY, np.ones((count, 90, 120), bool))
+    assert sorted(colors) == sorted(2 * draw.PALETTE)
+
+
+def test_overlay_takes_colors():
+    picture = draw.overlay(GREY, block(20, 60, 30, 80)[None], alpha=1, colors=[(1, 2, 3)])
+    assert picture[40, 50].tolist() == [1, 2, 3]

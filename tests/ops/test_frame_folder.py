@@ -8,7 +8,7 @@ from PIL import Image
 
 import footage
 from thinkseg.errors import VideoError
-from thinkseg.ops.frame_folder import FrameFolder, frame_names
+from thinkseg.ops.frame_folder import FrameFolder, frame_names, image_names
 from thinkseg.ops.video import ArrayFrames, open_video
 
 
@@ -213,3 +213,11 @@ def test_open_video_no_image_is_no_video(tmp_path, name):
     (tmp_path / name).write_bytes(b"neither")
     with pytest.raises(VideoError, match=name):
         open_video(tmp_path / name)
+
+
+def test_image_names_of_frames_without_files_are_numbered(tmp_path):
+    assert image_names(ArrayFrames(np.zeros((2, 1, 1, 3), np.uint8))) == ("00000.jpg", "00001.jpg")
+    for name in ("7.png", "8.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    folder = open_video(tmp_path)
+    assert (image_names(folder), folder.path) == (("7.png", "8.png"), tmp_path)

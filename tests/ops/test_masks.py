@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from thinkseg.ops import masks
 
@@ -41,3 +42,49 @@ def test_json_of_is_json_of_all_masks(num_objects):
         "frames": 2,
         "objects": [[{"size": [2, 3], "counts": "51"}, None]] * num_objects,
     }
+
+
+def test_json_of_has_more_fields():
+    text = "".join(masks.json_of(masks.empty((3, 2), 2), {"times": [0, 0.5]}))
+    assert json.loads(text) == {"size": [2, 3], "frames": 2, "times": [0, 0.5], "objects": []}
+
+
+def filled(polygon, shape):
+    """The mask of a polygon, by the rules of COCO."""
+    rles = coco.frPyObjects([polygon.astype(float).ravel().tolist()], *shape)
+    return coco.decode(rles)[..., 0].astype(bool)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["#"],
+        ["##..", "##..", "..##", "..##"],
+        ["####", "#..#", "#.##", "####"],
+        ["#.#.", ".#.#", "#.#.", "#..#"],
+        ["#####", "#...#", "#.#.#", "#...#", "#####"],
+    ],
+)
+def test_outline_filled_is_the_mask(rows):
+    mask = np.array([[letter == "#" for letter in row] for row in rows])
+    assert np.array_equal(filled(masks.outline(mask), mask.shape), mask)
+
+
+def test_outline_of_a_square_is_its_corners():
+    mask = np.zeros((6, 8), bool)
+    mask[2:5, 1:4] = True
+    assert sorted(map(tuple, masks.outline(mask))) == [(1, 2), (1, 5), (4, 2), (4, 5)]
+
+
+def test_outline_of_an_empty_mask_has_no_points():
+    assert masks.outline(np.zeros((4, 4), bool)).shape == (0, 2)
+
+
+def test_outline_with_tolerance_has_fewer_points():
+    ys, xs = np.mgrid[:64, :64]
+    disk = (xs - 32) ** 2 + (ys - 32) ** 2 < 28**2
+    exact, simple = masks.outline(disk), masks.outline(disk, 1.0)
+    assert 8 < len(simple) < len(exact) / 3
+    assert (filled(simple, disk.shape) != disk).sum() < 0.05 * disk.sum()
+    single = np.ones((1, 1), bool)
+    assert len(masks.outline(single, 5.0)) == 4

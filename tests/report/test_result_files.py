@@ -132,14 +132,14 @@ def uneven(times, frames=UnevenFrames):
 
 @pytest.mark.parametrize("times", [[0.0, 0.1, 2.5], [0.0, 3600.0, 147600.0], [0.0]])
 def test_write_result_overlay_shows_frames_at_their_times(tmp_path, times):
-    assert write_result(uneven(times), tmp_path / "out", {}) is None
+    assert write_result(uneven(times), tmp_path / "out", {}) == {}
     overlay = open_video(tmp_path / "out" / "overlay.mp4")
     assert [overlay.time_of(index) for index in range(len(overlay))] == pytest.approx(times, abs=1e-4)
 
 
 def test_write_result_overlay_with_impossible_times_keeps_the_masks(tmp_path):
     reason = write_result(uneven([0.0, float("nan"), 1.0]), tmp_path / "out", {})
-    assert "do not ascend" in str(reason)
+    assert "do not ascend" in str(reason["overlay"])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [".thinkseg", "answer.json", "masks", "masks.json"]
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 3
@@ -149,6 +149,6 @@ def test_write_result_full_disk_at_the_overlay_keeps_the_masks(result, tmp_path,
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("thinkseg.ops.video._encode", full)
-    assert "No space left" in str(write_result(result, tmp_path / "out", {}))
+    monkeypatch.setattr("thinkseg.ops.encoding.video_writer._coded", full)
+    assert "No space left" in str(write_result(result, tmp_path / "out", {})["overlay"])
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 4

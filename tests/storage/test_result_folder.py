@@ -323,3 +323,21 @@ def test_result_folder_current_folder_is_used(tmp_path, monkeypatch):
 def test_check_out_new_folder_leaves_nothing(tmp_path):
     check_out(tmp_path / "a" / "b", "segment")
     assert names(tmp_path) == []
+
+
+def test_result_folder_extend_keeps_other_entries(tmp_path):
+    write(tmp_path / "out", {"a.txt": "a", "b/b.txt": "b"})
+    with result_folder(tmp_path / "out", "segment", extend=True) as folder:
+        (folder / "a.txt").write_text("new")
+        (folder / "c.txt").write_text("c")
+    assert contents(tmp_path / "out") == {"a.txt": "new", "b/b.txt": "b", "c.txt": "c"}
+    check_out(tmp_path / "out", "segment")
+    write(tmp_path / "out", {"d.txt": "d"})
+    assert contents(tmp_path / "out") == {"d.txt": "d"}
+
+
+def test_result_folder_extend_interrupted_keeps_the_earlier_result(tmp_path):
+    write(tmp_path / "out", {"a.txt": "a"})
+    with pytest.raises(ZeroDivisionError), result_folder(tmp_path / "out", "segment", extend=True):
+        raise ZeroDivisionError
+    assert contents(tmp_path / "out") == {"a.txt": "a"}

@@ -30,6 +30,7 @@ from thinkseg.cli.commands import (
     annotate,
     check_policy,
     compare,
+    convert,
     data,
     demo,
     evaluate,
@@ -65,6 +66,7 @@ app = typer.Typer(
 )
 for part in (
     segment.app,
+    convert.app,
     demo.app,
     data.app,
     annotate.app,

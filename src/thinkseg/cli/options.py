@@ -17,6 +17,8 @@ import typer
 
 from thinkseg.cli.declare import choice, command, flag, option, path, suggested, text
 from thinkseg.data import BENCHMARKS
+from thinkseg.errors import SettingsError
+from thinkseg.report.formats import FORMATS, checked_formats
 
 if TYPE_CHECKING:
     from thinkseg.console import Progress
@@ -38,6 +40,8 @@ Labels = Literal["seconds", "index"]
 """The same as `thinkseg.types.LabelUnit`."""
 MAX_INTEGER = 2**32 - 1
 """Largest number, e.g. of a seed. The sizes and counts of a video or a data set are far below."""
+
+FORMATS_HELP = f"formats of the masks, separated by commas: {', '.join(FORMATS)}"
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -156,6 +160,14 @@ def output(text: str) -> Path:
     if text.startswith("~"):
         raise ValueError(f"{text!r} starts with ~, which the shell did not expand; give the full path, or ./{text}")
     return Path(text)
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """Names of formats of masks, separated by commas."""
+    try:
+        return checked_formats(name.strip() for name in text.split(","))
+    except SettingsError as error:
+        raise ValueError(str(error).removeprefix("format: ")) from None
 
 
 def _integer(text: str, least: int, most: int = MAX_INTEGER) -> int:

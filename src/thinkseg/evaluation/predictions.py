@@ -25,7 +25,7 @@ from thinkseg.data.benchmarks.base import Expression, Video
 from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_images import mask_image
-from thinkseg.data.readers.mask_tracks import checked_rle
+from thinkseg.data.readers.mask_tracks import checked_rle, stored_masklets
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.ops.masks import json_of
 from thinkseg.rle import Rle
@@ -46,6 +46,9 @@ REASONS = {
     UNREADABLE: "masks cannot be read; write them again",
 }
 """Meanings of the failures, with remedies."""
+
+_REASONS_OF = {"size_mismatch": SIZE_MISMATCH, "missing_frame": INCOMPLETE}
+"""Failures by the kind of an issue of a file; all others are `UNREADABLE`."""
 
 
 class PredictionError(DatasetError):
@@ -171,8 +174,7 @@ class VicasPredictions:
             prompts, position = self._latest[1], int(expression.id)
             return tracks_of(prompts[position], expression, video, size_wh) if position < len(prompts) else None
         except DatasetFileError as error:
-            reason = {"size_mismatch": SIZE_MISMATCH, "missing_frame": INCOMPLETE}.get(error.kind, UNREADABLE)
-            raise PredictionError(reason, str(error)) from None
+            raise PredictionError(_REASONS_OF.get(error.kind, UNREADABLE), str(error)) from None
 
 
 def rle_path(root: Path, expression: Expression) -> Path:
@@ -190,13 +192,9 @@ def write_masklets(masklets: Masklets, path: Path) -> None:
 def read_masklets(path: Path, num_frames: int, size_wh: tuple[int, int]) -> Masklets:
     """Reads a file of `write_masklets`. Raises PredictionError if it is invalid or of another length or size."""
     try:
-        objects = [entry.items() for entry in read_json(path)["objects"].items()]
-        tracks = tuple(tuple(checked_rle(rle, size_wh) for rle in entries) for entries in objects)
+        return stored_masklets(read_json(path), num_frames, size_wh)
     except DatasetFileError as error:
-        raise PredictionError(SIZE_MISMATCH if error.kind == "size_mismatch" else UNREADABLE, str(error)) from None
-    if any(len(track) != num_frames for track in tracks):
-        raise PredictionError(INCOMPLETE, f"{path}: each object must have {num_frames} masks")
-    return Masklets(size_wh, num_frames, tracks)
+        raise PredictionError(_REASONS_OF.get(error.kind, UNREADABLE), str(error)) from None
 
 
 def write_pngs(masks: Masks, frames: Iterable[int], video: Video, folder: Path) -> None:

@@ -24,6 +24,9 @@ PALETTE: tuple[Color, ...] = (
 )
 """Colors of objects, repeated: light enough for black text and easy to distinguish."""
 
+_COMPARED_PIXELS = 1000
+"""Up to so many pixels of an object are compared with the palette, evenly spread."""
+
 PAPER: Color = (20, 23, 28)
 INK: Color = (236, 238, 240)
 FADED: Color = (148, 156, 166)
@@ -35,29 +38,60 @@ def color_of(obj: int) -> Color:
     return PALETTE[obj % len(PALETTE)]
 
 
+class ObjectColors:
+    """Colors of objects that differ from what they cover. Each is chosen in the first frame that shows the object."""
+
+    def __init__(self, num_objects: int) -> None:
+        self._chosen: list[Color | None] = [None] * num_objects
+
+    def of(self, frame: np.ndarray, masks: np.ndarray) -> list[Color]:
+        """Returns the color of each object. frame: uint8 RGB (H, W, 3). masks: bool (N, H, W)."""
+        for obj, mask in enumerate(masks):
+            if self._chosen[obj] is None and mask.any():
+                self._chosen[obj] = self._most_different(frame[mask])
+        return [color or color_of(obj) for obj, color in enumerate(self._chosen)]
+
+    def _most_different(self, covered: np.ndarray) -> Color:
+        """Returns the color of the palette that is farthest from pixels (K, 3), of those used least often."""
+        used = [self._chosen.count(color) for color in PALETTE]
+        free = [color for color, count in zip(PALETTE, used, strict=True) if count == min(used)]
+        pixels = _lab(covered[:: len(covered) // _COMPARED_PIXELS + 1])
+        distances = np.linalg.norm(_lab(np.array(free, np.uint8))[:, None] - pixels, axis=2).mean(axis=1)
+        return free[int(distances.argmax())]
+
+
+def _lab(colors: np.ndarray) -> np.ndarray:
+    """Converts colors, uint8 RGB (K, 3), to CIE Lab, float32, in which distances are those that are seen."""
+    return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+
+
 def overlay(
     frame: np.ndarray,
     masks: np.ndarray,
     boxes: np.ndarray | None = None,
     alpha: float = 0.45,
     labels: Sequence[str] | None = None,
+    colors: Sequence[Color] | None = None,
 ) -> np.ndarray:
     """Draws masks, boxes and labels on a copy of a frame. Returns uint8 RGB (H, W, 3).
 
     frame: uint8 RGB (H, W, 3). masks: bool (N, H, W). boxes: xyxy pixels (M, 4); box k has the color of object k.
     alpha: opacity of the masks, 0 to 1. labels: one text per object, drawn at its box, or above its mask without boxes.
+    colors: one per object (default: `color_of`).
     Raises ValueError if the masks have another size than the frame.
     """
     if masks.ndim != 3 or masks.shape[1:] != frame.shape[:2]:
         raise ValueError(f"masks must have the shape (N, {frame.shape[0]}, {frame.shape[1]}), not {masks.shape}")
     canvas = np.array(frame, order="C")
     line = _line_width(canvas)
-    for obj, mask in enumerate(masks):
-        _tint(canvas, mask, color_of(obj), alpha, line)
-    for obj, box in enumerate(() if boxes is None else boxes):
-        _frame_box(canvas, box, color_of(obj), line + 1)
+    count = max(len(masks), 0 if boxes is None else len(boxes))
+    colors = colors or [color_of(obj) for obj in range(count)]
+    for mask, color in zip(masks, colors, strict=False):
+        _tint(canvas, mask, color, alpha, line)
+    for box, color in zip(() if boxes is None else boxes, colors, strict=False):
+        _frame_box(canvas, box, color, line + 1)
     if labels:
-        return _write_labels(canvas, labels, _anchors(masks, boxes))
+        return _write_labels(canvas, labels, _anchors(masks, boxes), colors)
     return canvas
 
 
@@ -139,18 +173,20 @@ def _anchors(masks: np.ndarray, boxes: np.ndarray | None) -> list[tuple[int, int
     return corners
 
 
-def _write_labels(canvas: np.ndarray, labels: Sequence[str], anchors: Sequence[tuple[int, int] | None]) -> np.ndarray:
+def _write_labels(
+    canvas: np.ndarray, labels: Sequence[str], anchors: Sequence[tuple[int, int] | None], colors: Sequence[Color]
+) -> np.ndarray:
     """Draws a tag in the object's color above each anchor, moved inside the image if needed."""
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     size = max(11, min(image.size) // 24)
-    for obj, (text, anchor) in enumerate(zip(labels, anchors, strict=False)):
+    for text, anchor, color in zip(labels, anchors, colors, strict=False):
         if anchor is None or not text:
             continue
         width, height = draw.textlength(text, _font(size)) + size * 0.6, size * 1.4
         x = min(max(anchor[0], 0), max(image.width - width, 0))
         y = min(max(anchor[1] - height, 0), image.height - height)
-        _tag(draw, (x, y), text, color_of(obj), size)
+        _tag(draw, (x, y), text, color, size)
     return np.asarray(image)
 
 

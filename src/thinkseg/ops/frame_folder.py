@@ -10,7 +10,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -33,15 +33,17 @@ _VIDEO_SUFFIXES = (
 class FrameFolder:
     """Image files as a video without times, in the given order. Implements `thinkseg.types.Frames`.
 
+    path: of the folder, or of the single image; None for files that were listed.
     Files are read when their frames are, except for the header of the first one.
     Raises VideoError without files, and for an unreadable file or one of another size than the first.
     """
 
     fps: float | None = None
 
-    def __init__(self, paths: Sequence[str | Path], name: str | None = None) -> None:
+    def __init__(self, paths: Sequence[str | Path], name: str | None = None, path: Path | None = None) -> None:
         if not paths:
             raise VideoError("a folder of frames needs at least one image")
+        self.path = path
         self.paths = tuple(Path(path) for path in paths)
         self.name = self.paths[0].parent.name if name is None else name
         self.size_wh = picture_size(self.paths[0])
@@ -56,9 +58,9 @@ class FrameFolder:
         return image
 
     @property
-    def frame_names(self) -> tuple[str, ...]:
-        """The name of each frame's file, without suffix."""
-        return tuple(path.stem for path in self.paths)
+    def file_names(self) -> tuple[str, ...]:
+        """The name of each frame's file."""
+        return tuple(path.name for path in self.paths)
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         for index in indices:
@@ -82,7 +84,7 @@ class FrameFolder:
 
 def open_folder(folder: Path) -> FrameFolder:
     """Opens the frames of a folder. Raises VideoError as `frame_files`, and for images of different sizes."""
-    video = FrameFolder(frame_files(folder), name=folder.name)
+    video = FrameFolder(frame_files(folder), folder.name, folder)
     video.check_sizes()
     return video
 
@@ -113,11 +115,21 @@ def frame_names(video: Frames) -> tuple[str, ...]:
 
     A frame of a folder has the name of its file; others have their index, with at least five digits.
     """
-    names: tuple[str, ...] | None = getattr(video, "frame_names", None)
-    if names is not None and len(set(names)) == len(names):
+    names = tuple(PurePath(name).stem for name in _file_names(video))
+    if names and len(set(names)) == len(names):
         return names
     digits = max(5, len(str(len(video) - 1)))
     return tuple(f"{index:0{digits}d}" for index in range(len(video)))
+
+
+def image_names(video: Frames) -> tuple[str, ...]:
+    """Returns the file names of a video's frames as images: those it has, else those of `frame_names` with .jpg."""
+    return _file_names(video) or tuple(f"{name}.jpg" for name in frame_names(video))
+
+
+def _file_names(video: Frames) -> tuple[str, ...]:
+    """The names of the files of frames, with suffixes; () for frames without files."""
+    return getattr(video, "file_names", None) or ()
 
 
 def checked_index(index: int, length: int) -> int:

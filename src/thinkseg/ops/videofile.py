@@ -269,7 +269,7 @@ class _Decoder:
             self._container = None
 
     def _open(self) -> None:
-        self._container = _open_container(self._path)
+        self._container = open_container(self._path)
         self.stream = _video_stream(self._container, self._path)
         self._context: Any = self.stream.codec_context
         check_pixels((self._context.width, self._context.height), self._path)
@@ -329,7 +329,8 @@ class _Decoder:
             yield from frames
 
 
-def _open_container(path: Path) -> Any:
+def open_container(path: Path) -> Any:
+    """Opens a file for PyAV that is a video itself and refers to no other. Raises VideoError for all others."""
     if not os.path.isfile(path):
         raise VideoError(f"{path} does not exist or is not a file; check the path")
     formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))

@@ -101,8 +101,8 @@ def _report_item(benchmark: Benchmark, expression: Expression, method: Method, f
     sample = replace(sample, video=open_video(clip))
     result = segment_sample(sample, get_chain(method.chain), method.policy, method.tracker, view)
     settings = {"policy": method.policy.name, "tracker": method.tracker.name, "chain": method.chain}
-    if without_overlay := write_files(result, place, settings):
-        raise without_overlay
+    for error in write_files(result, place, settings).values():
+        raise error
     write_film_strips(result, view, place)
     row = sample_row(result, view, benchmark, expression)
     return ReportItem(result, row, expression.video, clip.name if result.failure else "overlay.mp4")

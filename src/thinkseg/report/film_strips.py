@@ -33,10 +33,14 @@ def film_strip(result: Segmentation, view: View, captions: bool = False, width: 
 
     captions: whether to print the query and the thinking above them. width: approximate width in pixels.
     """
+    return strip_of(result, sample_indices(len(result.sample.video), view.num_frames), captions, width)
+
+
+def strip_of(result: Segmentation, indices: Sequence[int], captions: bool = False, width: int = 1600) -> np.ndarray:
+    """Draws a film strip of the frames with these indices, ascending, as `film_strip`."""
     from thinkseg.ops import draw
 
     video, answer = result.sample.video, result.answer
-    indices = sample_indices(len(video), view.num_frames)
     keyframe = answer.keyframe if answer else None
     frames = list(video.read(indices))
     answer_row = draw.film_strip(

@@ -1,36 +1,36 @@
 """The folder in which a `Segmentation` is saved.
 
     answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time
-    masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source; named by
-                    the index of the frame, or in a folder of frames as the frame's file (00001.png for 00001.jpg)
-    masks.json      COCO RLE per object and frame
-    overlay.mp4     the video with tinted objects, and boxes on the keyframe (H.264); left out if it cannot be written
+    masks.json      COCO RLE per object and frame, with the times and files of the frames
+    masks/00000.png, overlay.mp4, ...   the formats asked for (`thinkseg.report.formats`); a video is left out if it
+                    cannot be written
     .thinkseg       list of these files; marks a folder that a later result may replace
 
 The folder is written as a whole. An invalid reply has only answer.json. Memory use does not grow with video length.
+`stored_result` reads the folder.
 """
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from thinkseg import __version__
 from thinkseg.chains.parsing import explained
 from thinkseg.errors import VideoError
+from thinkseg.report.formats import DEFAULT
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
-from thinkseg.types import Masklets, ProgressCallback, Segmentation
+from thinkseg.types import Frames, ProgressCallback, Segmentation
 
 COMMAND = "segment"
 
-FOLDER_FPS = 12.0
-"""Frames per second of the overlay of a video without timestamps."""
+ANSWER, MASKS = "answer.json", "masks.json"
+"""Names of the files that each result has."""
 
 PACKAGES = ("torch", "transformers", "numpy", "av", "opencv-python-headless")
 """Packages that results may depend on."""
@@ -41,34 +41,34 @@ def write_result(
     out: str | Path,
     settings: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
-) -> VideoError | None:
-    """Writes a segmentation to the folder `out`. Raises SettingsError as `result_folder` does.
-
-    settings: JSON values for answer.json. progress: called with (done, total) frames. Returns why the overlay is left
-    out, or None.
-    """
+    formats: Iterable[str] = DEFAULT,
+) -> dict[str, VideoError]:
+    """Writes a segmentation to the folder `out`, see `write_files`. Raises SettingsError as `result_folder` does."""
     with result_folder(Path(out), COMMAND) as folder:
-        return write_files(result, folder, settings or {}, progress)
+        return write_files(result, folder, settings or {}, progress, formats)
 
 
 def write_files(
-    result: Segmentation, folder: Path, settings: Mapping[str, Any], progress: ProgressCallback | None = None
-) -> VideoError | None:
-    """Writes the files of a segmentation to an existing folder. Returns why the overlay is left out, or None."""
-    from thinkseg.ops.frame_folder import frame_names
-    from thinkseg.ops.masks import json_of
+    result: Segmentation,
+    folder: Path,
+    settings: Mapping[str, Any],
+    progress: ProgressCallback | None = None,
+    formats: Iterable[str] = DEFAULT,
+) -> dict[str, VideoError]:
+    """Writes the files of a segmentation to an existing folder.
 
-    write_json(answer_record(result, settings), folder / "answer.json")
+    settings: JSON values for answer.json. progress: called with (done, total) frames. formats: keys of `FORMATS`.
+    Returns why formats are left out, by their name.
+    """
+    from thinkseg.ops.masks import json_of
+    from thinkseg.report.formats.writing import write_formats
+
+    write_json(answer_record(result, settings), folder / ANSWER)
     if result.failure:
-        return None
-    _write_masks(result.masklets, frame_names(result.sample.video), folder / "masks")
-    with (folder / "masks.json").open("w", encoding="utf-8") as file:
-        file.writelines(json_of(result.masklets))
-    try:
-        _write_overlay(result, folder / "overlay.mp4", progress)
-    except VideoError as error:
-        return error
-    return None
+        return {}
+    with (folder / MASKS).open("w", encoding="utf-8") as file:
+        file.writelines(json_of(result.masklets, _frame_record(result)))
+    return write_formats(result, folder, formats, progress)
 
 
 def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +82,7 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
             "frames": len(video),
             "size": list(video.size_wh),
             "fps": video.fps,
+            **_source_of(video),
         },
         "failure": result.failure,
         "no_target": answer is not None and keyframe is None,
@@ -126,31 +127,18 @@ def format_result(result: Segmentation) -> str:
     return "\n".join(lines)
 
 
-def _write_masks(masklets: Masklets, names: Sequence[str], folder: Path) -> None:
-    """Writes a PNG file per frame."""
-    from PIL import Image
-
-    folder.mkdir()
-    for frame, name in enumerate(names):
-        mask = masklets.union(frame).astype(np.uint8) * 255
-        Image.fromarray(mask).save(folder / f"{name}.png", compress_level=3)
+def _source_of(video: Frames) -> dict[str, str]:
+    """Where a video was read from, if from a file or a folder."""
+    path: Path | None = getattr(video, "path", None)
+    return {} if path is None else {"path": os.path.abspath(path)}
 
 
-def _write_overlay(result: Segmentation, path: Path, progress: ProgressCallback | None) -> None:
-    from thinkseg.ops.video import write_video
-
-    video = result.sample.video
-    times = [time for index in range(len(video)) if (time := video.time_of(index)) is not None]
-    write_video(path, _overlays(result, progress), video.fps or FOLDER_FPS, times=times or None)
-
-
-def _overlays(result: Segmentation, progress: ProgressCallback | None) -> Iterator[np.ndarray]:
-    """Yields the frames with their masks, and with the boxes on the keyframe."""
-    from thinkseg.ops.draw import overlay
-
-    video, masklets, answer = result.sample.video, result.masklets, result.answer
-    for index, frame in enumerate(video.read(range(len(video)))):
-        boxes = answer.boxes if answer and index == answer.keyframe else None
-        yield overlay(frame, masklets.masks(index), boxes)
-        if progress:
-            progress(index + 1, len(video))
+def _frame_record(result: Segmentation) -> dict[str, Any]:
+    """What is known of each frame besides its masks: times in seconds, names of image files, confidence per object."""
+    video, confidence = result.sample.video, result.masklets.confidence
+    record = {
+        "times": [video.time_of(frame) for frame in range(len(video))],
+        "files": getattr(video, "file_names", None),
+        "confidence": None if confidence is None else confidence.round(4).tolist(),
+    }
+    return {name: values for name, values in record.items() if values and values[0] is not None}

@@ -32,10 +32,10 @@ _OTHERS = {STAMP, LOCK, "lost+found"}
 
 
 @contextmanager
-def result_folder(out: Path, command: str, *others: Path) -> Iterator[Path]:
+def result_folder(out: Path, command: str, *others: Path, extend: bool = False) -> Iterator[Path]:
     """Yields an empty folder, whose entries are moved to `out` when the block ends, or deleted if it raises.
 
-    An earlier result of the same command in `out` is replaced.
+    An earlier result of the same command in `out` is replaced; with `extend`, only entries that are written again.
     others: files and folders that are used as well, and must not be in `out`.
     Raises SettingsError if `out` has other entries, cannot be written, or is in use by another process.
     """
@@ -46,7 +46,7 @@ def result_folder(out: Path, command: str, *others: Path) -> Iterator[Path]:
         try:
             (path / NEW).mkdir()
             yield path / NEW
-            _complete(path, command)
+            _complete(path, command, extend)
         finally:
             delete(path / NEW)
 
@@ -91,7 +91,7 @@ def _check_replaceable(path: Path, command: str) -> None:
         wrong = f"{foreign[0]!r}, which no earlier result wrote"
     elif stamp.command not in (None, command):
         wrong = f"a result of {stamp.command}, not of {command}"
-    elif stamp.files is not None and (added := _count_files(path) - stamp.files) > 0:
+    elif stamp.files is not None and (added := _count_files(path.iterdir()) - stamp.files) > 0:
         wrong = f"{added} files that no earlier result wrote"
     else:
         return
@@ -119,18 +119,19 @@ def _read_stamp(folder: Path) -> _Stamp | None:
         return None
 
 
-def _count_files(folder: Path) -> int:
+def _count_files(entries: Iterable[Path]) -> int:
     """Returns the number of files in all entries of a result."""
-    entries = [entry for entry in folder.iterdir() if entry.name not in _OTHERS]
-    below = sum(len(files) for entry in entries for _, _, files in os.walk(entry))
-    return below + sum(not entry.is_dir() for entry in entries)
+    results = [entry for entry in entries if entry.name not in _OTHERS]
+    below = sum(len(files) for entry in results for _, _, files in os.walk(entry))
+    return below + sum(not entry.is_dir() for entry in results)
 
 
-def _complete(path: Path, command: str) -> None:
-    """Replaces the earlier result by the new one."""
+def _complete(path: Path, command: str, extend: bool) -> None:
+    """Replaces the earlier result by the new one, or extends it."""
     new = path / NEW
-    entries = sorted(entry.name for entry in new.iterdir())
-    stamp = _Stamp(entries, _count_files(new), command)
+    earlier = (_read_stamp(path) if extend else None) or _Stamp([])
+    entries = {name: path / name for name in earlier.entries} | {entry.name: entry for entry in new.iterdir()}
+    stamp = _Stamp(sorted(entries), _count_files(entries.values()), command)
     write_json({"thinkseg": __version__, **asdict(stamp)}, new / STAMP)
     sync(new)
     new.rename(path / COMPLETE)

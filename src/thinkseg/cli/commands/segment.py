@@ -13,6 +13,7 @@ from thinkseg.cli import options
 from thinkseg.cli.declare import argument, command, option, path
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
+from thinkseg.report.formats import DEFAULT, FORMATS
 
 if TYPE_CHECKING:
     from thinkseg.types import Segmentation, Tracker
@@ -38,8 +39,11 @@ def segment(
         option(options.box, "x1,y1,x2,y2", "a box on the keyframe, in pixels; repeat it for more objects", "--box"),
     ] = None,
     fps: options.Fps = None,
+    save: Annotated[
+        tuple[str, ...], option(options.formats, "NAME,NAME", options.FORMATS_HELP, show_default=",".join(DEFAULT))
+    ] = DEFAULT,
 ) -> int:
-    """Answers QUERY about VIDEO and writes answer.json, masks/, masks.json and overlay.mp4 to --out.
+    """Answers QUERY about VIDEO and writes answer.json, masks.json and the formats of --save to --out.
 
     With --keyframe and --box, the tracker follows these boxes, and no policy is loaded. The status is 1 if the policy's
     reply could not be used; answer.json has the reason.
@@ -59,11 +63,11 @@ def segment(
         else:
             result, settings = _track(video, query, fps, keyframe, boxes or [], load_tracker, progress)
         progress.show("writing")
-        without_overlay = write_files(result, folder, settings, progress)
+        left_out = write_files(result, folder, settings, progress, save)
     print(format_result(result))
     say(f"wrote {out}")
-    if without_overlay:
-        print(one_line(f"overlay.mp4 is missing: {without_overlay}"), file=sys.stderr)
+    for name, error in left_out.items():
+        print(one_line(f"{FORMATS[name].file} is missing: {error}"), file=sys.stderr)
     return UNUSABLE if result.failure else 0
 
 

@@ -113,7 +113,8 @@ class _TimedFrames:
         self.size_wh = inner.size_wh
         self.fps: float | None = fps
         self._rate = fps
-        self.frame_names = getattr(inner, "frame_names", None)
+        self.file_names = getattr(inner, "file_names", None)
+        self.path = getattr(inner, "path", None)
 
     def __len__(self) -> int:
         return len(self._inner)

@@ -16,6 +16,7 @@ from thinkseg.data.readers.issues import DatasetFileError
 from thinkseg.data.readers.json_tree import JsonNode
 from thinkseg.data.readers.mask_images import label_map, mask_image, unclear_mask
 from thinkseg.rle import Rle, checked, encode
+from thinkseg.types import Masklets
 
 
 class LazyTrack(ABC):
@@ -138,6 +139,20 @@ class PngTrack(LazyTrack):
 
 def _has_border(mask: np.ndarray) -> bool:
     return all(bool(side.all()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
+def stored_masklets(node: JsonNode, num_frames: int, size_wh: tuple[int, int]) -> Masklets:
+    """Reads masks that `thinkseg.ops.masks.json_of` wrote.
+
+    Raises DatasetFileError of the kind "missing_frame" for an object with another number of masks, "size_mismatch" for
+    a mask of another size, "invalid_rle" or "invalid_field" if the file is invalid.
+    """
+    tracks = []
+    for obj in node["objects"].items():
+        if len(obj.items()) != num_frames:
+            raise obj.error("missing_frame", f"has {len(obj.items())} masks for {num_frames} frames")
+        tracks.append(tuple(checked_rle(entry, size_wh) for entry in obj.items()))
+    return Masklets(size_wh, num_frames, tuple(tracks))
 
 
 def checked_rle(entry: JsonNode, size_wh: tuple[int, int]) -> Rle | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from thinkseg.cli import options
-from thinkseg.cli.commands import select
+from thinkseg.cli.commands.data import select
 from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, check_not_empty, open_benchmark

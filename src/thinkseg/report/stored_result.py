@@ -1,0 +1,135 @@
+"""Reads the folder that `result_files` wrote: a `Segmentation` whose video is opened when a frame is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from thinkseg.data.readers.frame_rates import FASTEST, SLOWEST
+from thinkseg.data.readers.json_tree import JsonNode, read_json
+from thinkseg.data.readers.mask_tracks import stored_masklets
+from thinkseg.errors import SettingsError
+from thinkseg.ops.frame_folder import checked_index
+from thinkseg.ops.pictures import check_pixels
+from thinkseg.report.result_files import ANSWER, MASKS
+from thinkseg.storage.result_folder import finish_interrupted
+from thinkseg.types import Answer, Frames, Masklets, Outcome, Segmentation, VideoSample
+
+MAX_FRAMES = 10_000_000
+"""Longest video of a result: four days. A damaged number could otherwise fill the memory."""
+
+LARGEST = 1e9
+"""Largest number of pixels or seconds."""
+
+
+def read_result(folder: Path, video: Path | None = None) -> Segmentation:
+    """Reads a result, without its dialogue.
+
+    video: the file or folder of its frames (default: where it was when the result was written).
+    Raises SettingsError if the folder has no result or its reply could not be used, DatasetError if a file is damaged.
+    """
+    finish_interrupted(folder)
+    if not (folder / ANSWER).is_file():
+        raise SettingsError(f"{folder}: no {ANSWER} there; give a folder that `thinkseg segment` wrote")
+    record = read_json(folder / ANSWER)
+    if record["failure"].value is not None:
+        raise SettingsError(f"{folder}: no masks, the reply could not be used ({record['failure'].text()}); ask again")
+    masks, facts = read_json(folder / MASKS), record["video"]
+    frames = _StoredVideo(facts, masks, video)
+    masklets = stored_masklets(masks, len(frames), frames.size_wh)
+    answer = _answer(record, len(frames))
+    sample = VideoSample(facts["name"].text(), frames, record["query"].string())
+    outcome = Outcome(answer, failure=None, dialogue=(), keyframe=answer.keyframe)
+    return Segmentation(sample, outcome, replace(masklets, confidence=_confidence(masks, masklets)))
+
+
+class _StoredVideo:
+    """What a result knows about its video; frames are read from the source. Satisfies `types.Frames`.
+
+    Reading frames raises SettingsError if the source is missing or is not this video, VideoError as `open_video` does.
+    """
+
+    def __init__(self, facts: JsonNode, masks: JsonNode, source: Path | None) -> None:
+        self.name = Path(facts["name"].text()).stem
+        self.path = source or (Path(facts["path"].text()) if "path" in facts else None)
+        self.size_wh = _size(facts["size"])
+        self.fps = None if facts["fps"].value is None else _number(facts["fps"], SLOWEST, FASTEST)
+        self._length = int(_number(facts["frames"], 1, MAX_FRAMES))
+        self._times = [_number(time) for time in _per_frame(masks, "times", self._length)]
+        self.file_names = tuple(name.name() for name in _per_frame(masks, "files", self._length))
+        self._source: Frames | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._opened()[checked_index(index, len(self))]
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        return self._opened().read(indices)
+
+    def time_of(self, index: int) -> float | None:
+        index = checked_index(index, len(self))
+        if self._times:
+            return self._times[index]
+        return None if self.fps is None else index / self.fps
+
+    def _opened(self) -> Frames:
+        from thinkseg.ops.video import open_video
+
+        if self._source is None:
+            # os.path.exists returns False where Path.exists raises: for names that the file system rejects.
+            if self.path is None or not os.path.exists(self.path):
+                raise SettingsError(f"{self.name}: its frames are needed, and are not at {self.path}; give --video")
+            source = open_video(self.path)
+            if (len(source), source.size_wh) != (len(self), self.size_wh):
+                found, expected = (f"{len(one)} frames of {'x'.join(map(str, one.size_wh))}" for one in (source, self))
+                raise SettingsError(f"{self.path}: has {found}, the result {expected}; give its video with --video")
+            self._source = source
+        return self._source
+
+
+def _answer(record: JsonNode, num_frames: int) -> Answer:
+    keyframe = None if record["keyframe"].value is None else record["keyframe"]["index"].integer()
+    if keyframe is not None and keyframe >= num_frames:
+        raise record["keyframe"].error("invalid_field", f"is beyond the last of {num_frames} frames")
+    boxes = [[_number(side) for side in box.items()] for box in record["boxes"].items()]
+    if any(len(box) != 4 for box in boxes):
+        raise record["boxes"].error("invalid_field", "must be a list of boxes with four numbers each")
+    thinking = "" if record["thinking"].value is None else record["thinking"].string()
+    return Answer(thinking, keyframe, np.array(boxes, np.float32).reshape(-1, 4))
+
+
+def _confidence(masks: JsonNode, masklets: Masklets) -> np.ndarray | None:
+    if "confidence" not in masks:
+        return None
+    rows = [[_number(value) for value in row.items()] for row in masks["confidence"].items()]
+    if {len(row) for row in rows} - {masklets.num_frames} or len(rows) != masklets.num_objects:
+        raise masks["confidence"].error("invalid_field", "must have a number per object and frame")
+    return np.array(rows, np.float32).reshape(masklets.num_objects, masklets.num_frames)
+
+
+def _per_frame(masks: JsonNode, field: str, num_frames: int) -> list[JsonNode]:
+    """The entries of a list with one per frame; none if the result has no such list."""
+    entries = masks[field].items() if field in masks else []
+    if entries and len(entries) != num_frames:
+        raise masks[field].error("invalid_field", f"must have {num_frames} entries, one per frame, not {len(entries)}")
+    return entries
+
+
+def _size(node: JsonNode) -> tuple[int, int]:
+    sides = [side.integer() for side in node.items()]
+    if len(sides) != 2 or not all(sides):
+        raise node.error("invalid_field", "must be [width, height]")
+    check_pixels((sides[0], sides[1]), node.where)
+    return sides[0], sides[1]
+
+
+def _number(node: JsonNode, least: float = -LARGEST, most: float = LARGEST) -> float:
+    if isinstance(node.value, bool) or not isinstance(node.value, int | float) or not least <= node.value <= most:
+        raise node.error("invalid_field", f"must be a number from {least:g} to {most:g}, not {node.value!r}")
+    return float(node.value)

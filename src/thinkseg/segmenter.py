@@ -1,0 +1,198 @@
+"""Segmentation in Python: videos of any form and a query in, a `Result` out.
+
+`Segmenter` loads a policy and a tracker once, for any number of calls; `segment` is one call.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thinkseg import models
+from thinkseg.chains import get_chain
+from thinkseg.chains.frames import checked_query
+from thinkseg.data.readers.frame_rates import FrameTimes, Rates
+from thinkseg.errors import SettingsError
+from thinkseg.pipeline import (
+    changed_view,
+    check_reading,
+    check_view,
+    resolve_clock,
+    resolve_view,
+    segment_sample,
+    track_boxes,
+)
+from thinkseg.report.result import Result
+from thinkseg.types import ChainFn, Clock, Frames, Policy, ProgressCallback, Reading, Tracker, VideoSample, View
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from PIL.Image import Image
+    from torch import Tensor
+
+    Video = str | Path | Frames | np.ndarray | Tensor | Sequence[str | Path | np.ndarray | Tensor | Image]
+
+
+class Segmenter:
+    """A policy and a tracker, loaded when they are first needed and kept.
+
+        segmenter = Segmenter(tracker="facebook/sam2.1-hiera-tiny", device="cuda")
+        for query in ("the one that gets hit", "the one that hits it"):
+            print(segmenter("clip.mp4", query))
+
+    policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
+    device: of models that are loaded, such as "cuda:1" (default: a GPU if there is one).
+    frames: number of frames that the policy sees. view: number and size of them (default: the policy's own).
+    chain: a name for `thinkseg.chains.get_chain`, or a function.
+    reading: "repair" also reads replies that are close to the form asked for, without guessing, and names what it
+        repaired in `result.outcome.repairs`; "strict" reads the exact form only.
+    tracker_settings: more arguments of `thinkseg.models.load_tracker`.
+
+    Raises SettingsError for an invalid argument, and ModelError for a device that cannot be used.
+    """
+
+    def __init__(
+        self,
+        policy: str | Path | Policy | None = None,
+        tracker: str | Path | Tracker = "flow",
+        device: str | None = None,
+        frames: int | None = None,
+        *,
+        chain: str | ChainFn = "veason",
+        view: View | None = None,
+        reading: Reading = "repair",
+        **tracker_settings: Any,
+    ) -> None:
+        self._chain = get_chain(chain) if isinstance(chain, str) else chain
+        _check("policy", policy, policy is None or isinstance(policy, str | Path) or hasattr(policy, "reply"))
+        _check("tracker", tracker, isinstance(tracker, str | Path) or hasattr(tracker, "track"))
+        _check("chain", chain, callable(self._chain))
+        _check("view", view, view is None or isinstance(view, View))
+        for shown in (view, None if frames is None else View(frames, (1, 1))):
+            if shown is not None:
+                check_view(shown)
+        check_reading(reading)
+        self._policy = models.bundled_policy_for(chain) if policy is None else policy
+        self._tracker, self._tracker_settings = tracker, tracker_settings
+        self._view, self._frames, self._reading = view, frames, reading
+        self._placement: dict[str, Any] = {} if device is None else {"device": _usable(device)}
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy, loaded on access."""
+        name = self._policy
+        return models.load_policy(name, **self._placement) if isinstance(name, str | Path) else name
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """The tracker, loaded on access."""
+        name, settings = self._tracker, {**self._placement, **self._tracker_settings}
+        return models.load_tracker(name, **settings) if isinstance(name, str | Path) else name
+
+    def __call__(
+        self,
+        video: Video,
+        query: str | None = None,
+        progress: ProgressCallback | None = None,
+        *,
+        keyframe: int | float | None = None,
+        boxes: ArrayLike | None = None,
+        fps: float | None = None,
+    ) -> Result:
+        """Segments the targets of a query in a video. Arguments and errors are those of `segment`."""
+        from thinkseg.ops.inputs import open_frames
+
+        by_hand = keyframe is not None or boxes is not None
+        text = "" if query is None and by_hand else checked_query(query)
+        _check("progress", progress, progress is None or callable(progress))
+        rates = Rates(fps)
+        opened = open_frames(video)
+        times, frames = rates.times_of(opened), rates.timed(opened)
+        sample = VideoSample(id=frames.name, video=frames, query=text)
+        if by_hand:
+            return self._follow(sample, keyframe, boxes, progress)
+        return self._ask(sample, times, progress)
+
+    def _ask(self, sample: VideoSample, times: FrameTimes, progress: ProgressCallback | None) -> Result:
+        """Prompts the policy, and tracks its boxes."""
+        name = str(getattr(self._policy, "name", self._policy))
+        times.check(resolve_clock(name, self._clock, self._view.label_unit if self._view else "auto"))
+        # The tracker is loaded first: it takes seconds, and a policy can take minutes.
+        tracker, policy = self.tracker, self.policy
+        view = times.decide(resolve_view(policy, changed_view(self._view or policy.view, self._frames)))
+        return Result.of(segment_sample(sample, self._chain, policy, tracker, view, progress, self._reading))
+
+    @cached_property
+    def _clock(self) -> Clock:
+        """The labels of frames that the policy expects; its weights are not loaded."""
+        policy = self._policy
+        return models.clock_of(str(policy)) if isinstance(policy, str | Path) else policy.view.label_unit
+
+    def _follow(
+        self,
+        sample: VideoSample,
+        keyframe: int | float | None,
+        boxes: ArrayLike | None,
+        progress: ProgressCallback | None,
+    ) -> Result:
+        """Tracks boxes that are given."""
+        from thinkseg.ops.inputs import boxes_in_frame, frame_at
+
+        if keyframe is None or boxes is None:
+            raise SettingsError("keyframe and boxes: to track boxes, give both")
+        index = frame_at(sample.video, keyframe)
+        inside, notes = boxes_in_frame(boxes, sample.video.size_wh)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        return Result.of(track_boxes(sample, index, inside, self.tracker, progress))
+
+
+def segment(
+    video: Video,
+    query: str | None = None,
+    policy: str | Path | Policy | None = None,
+    tracker: str | Path | Tracker = "flow",
+    chain: str | ChainFn = "veason",
+    view: View | None = None,
+    progress: ProgressCallback | None = None,
+    *,
+    keyframe: int | float | None = None,
+    boxes: ArrayLike | None = None,
+    reading: Reading = "repair",
+    fps: float | None = None,
+) -> Result:
+    """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
+
+    video: a file, a folder of images, open frames, an array or tensor, or a list of images; see
+        `thinkseg.ops.inputs.open_frames`.
+    policy, tracker, chain, view, reading: see `Segmenter`, which keeps loaded models for further calls.
+    progress: called with (done, total) frames while the target is tracked.
+    keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
+        the source frame. The tracker follows these, no policy is prompted, and the query may be None. A box that is
+        partly outside is clipped, with a warning.
+    fps: frames per second of frames without times, such as arrays and folders (default: that of a file fps.json beside
+        the frames). A policy that is trained on seconds needs one.
+
+    Raises SettingsError, VideoError, DatasetError (of fps.json) or ModelError, before models are loaded if possible. A
+    reply that cannot be used is no error: see `Segmentation.failure`.
+    """
+    # There is no second query that could use cached features.
+    once = Segmenter(policy, tracker, chain=chain, view=view, reading=reading, feature_cache_bytes=0)
+    return once(video, query, progress, keyframe=keyframe, boxes=boxes, fps=fps)
+
+
+def _check(name: str, value: object, is_valid: bool) -> None:
+    if not is_valid:
+        raise SettingsError(f"{name}: {type(value).__name__} is not valid; see the documentation of thinkseg.Segmenter")
+
+
+def _usable(device: str) -> str:
+    from thinkseg.models.devices import resolve_device
+
+    resolve_device(device)
+    return device
