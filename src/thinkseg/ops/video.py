@@ -93,11 +93,13 @@ def write_video(
     fps: float,
     size_wh: tuple[int, int] | None = None,
     times: Sequence[float] | None = None,
+    comment: str = "",
 ) -> None:
     """Writes frames, uint8 RGB (H, W, 3), atomically as an H.264 file that plays in browsers and can be seeked.
 
     fps: frames per second, 1e-8 to 1e9. size_wh: size to which frames are resized (default: that of the first frame).
     times: the time of each frame in seconds, ascending (default: evenly spread by `fps`).
+    comment: a tag of the file, which `VideoFile.comment` has.
     The same frames make the same bytes, whatever the number of processor cores.
     H.264 in 4:2:0 needs even sides: an odd side is padded by its last row or column, so coordinates do not change.
     Raises VideoError without frames, for frames of different sizes if `size_wh` is not given, for an invalid fps, for
@@ -118,7 +120,7 @@ def write_video(
         with replacing(path) as partial:
             # A last frame shorter than a unit of time would not be shown.
             shown = min(rate, Fraction(clock.scale))
-            _encode(partial, itertools.chain([first], _guarded(frames)), shown, clock, size_wh)
+            _encode(partial, itertools.chain([first], _guarded(frames)), shown, clock, size_wh, comment)
     except _SourceError as error:
         raise error.cause from None
     except (av.FFmpegError, OSError) as error:
@@ -174,10 +176,17 @@ def _guarded(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _encode(
-    path: Path, frames: Iterable[np.ndarray], rate: Fraction, clock: _Clock, size_wh: tuple[int, int] | None
+    path: Path,
+    frames: Iterable[np.ndarray],
+    rate: Fraction,
+    clock: _Clock,
+    size_wh: tuple[int, int] | None,
+    comment: str,
 ) -> None:
     options = {"movflags": "+faststart", "video_track_timescale": str(clock.scale)}
     with av.open(f"file:{path}", "w", format="mp4", options=options) as container:
+        if comment:
+            container.metadata["comment"] = comment
         stream: Any = None
         for number, (frame, tick) in enumerate(zip(frames, clock.ticks, strict=isinstance(clock.ticks, list))):
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:

@@ -1,6 +1,8 @@
 """The folder in which a `Segmentation` is saved.
 
-    answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time
+    answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time;
+                    per object the number of frames with a mask, when it was lost, and the tracker's confidence;
+                    warnings
     masks/00000.png the union of all objects per frame: 8 bits, 0 outside and 255 inside, size of the source; named by
                     the index of the frame, or in a folder of frames as the frame's file (00001.png for 00001.jpg)
     masks.json      COCO RLE per object and frame
@@ -88,6 +90,8 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "thinking": answer.thinking if answer else None,
         "keyframe": None if keyframe is None else {"index": keyframe, "seconds": video.time_of(keyframe)},
         "boxes": answer.boxes.tolist() if answer else [],
+        "objects": [_object_record(result, obj) for obj in range(result.masklets.num_objects)],
+        "warnings": list(result.warnings),
         "replies": list(result.outcome.replies),
         "repairs": list(result.outcome.repairs),
         "settings": dict(settings),
@@ -123,7 +127,44 @@ def format_result(result: Segmentation) -> str:
     time = "" if seconds is None else f" ({seconds:.2f} s)"
     lines.append(f"keyframe {answer.keyframe}{time}")
     lines += [f"box {','.join(f'{side:.1f}' for side in box)}" for box in answer.boxes]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_seen_lines(result)])
+
+
+def _object_record(result: Segmentation, obj: int) -> dict[str, Any]:
+    """In how many frames an object has a mask, when it is lost, and the confidence of each frame, if it is known."""
+    masklets, confidence = result.masklets, result.masklets.confidence
+    lost = _lost_frame(result, obj)
+    return {
+        "seen": int(masklets.seen(obj).sum()),
+        "lost": None if lost is None else {"index": lost, "seconds": result.sample.video.time_of(lost)},
+        "confidence": None if confidence is None else [round(float(value), 3) for value in confidence[obj]],
+    }
+
+
+def _lost_frame(result: Segmentation, obj: int) -> int | None:
+    """The first frame from the keyframe on in which an object has no mask; None if there is none."""
+    start = result.answer.keyframe or 0 if result.answer else 0
+    missing = np.flatnonzero(~result.masklets.seen(obj)[start:])
+    return start + int(missing[0]) if len(missing) else None
+
+
+def _seen_lines(result: Segmentation) -> list[str]:
+    """Where objects are seen: a line for each that is not seen in all frames, else one line."""
+    masklets, lines = result.masklets, []
+    for obj in range(masklets.num_objects):
+        seen, lost = masklets.seen(obj), _lost_frame(result, obj)
+        if not seen.all():
+            line = f"object {obj + 1}: seen in {int(seen.sum())} of {len(seen)} frames"
+            if seen.any() and not seen[0]:
+                line += f", first at {_moment(result, int(seen.argmax()))}"
+            lines.append(line if lost is None else f"{line}, lost at {_moment(result, lost)}")
+    return lines or [f"seen in all {masklets.num_frames} frames"]
+
+
+def _moment(result: Segmentation, frame: int) -> str:
+    """The time of a frame as text, or its index if its time is unknown."""
+    seconds = result.sample.video.time_of(frame)
+    return f"frame {frame}" if seconds is None else f"{seconds:.1f} s"
 
 
 def _write_masks(masklets: Masklets, names: Sequence[str], folder: Path) -> None:

@@ -41,6 +41,8 @@ def segment(
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks/, masks.json and overlay.mp4 to --out.
 
+    The bundled policies know colored shapes alone: for any other video, choose a model with --policy.
+
     With --keyframe and --box, the tracker follows these boxes, and no policy is loaded. The status is 1 if the policy's
     reply could not be used; answer.json has the reason.
     """
@@ -62,6 +64,8 @@ def segment(
         without_overlay = write_files(result, folder, settings, progress)
     print(format_result(result))
     say(f"wrote {out}")
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if without_overlay:
         print(one_line(f"overlay.mp4 is missing: {without_overlay}"), file=sys.stderr)
     return UNUSABLE if result.failure else 0

@@ -54,6 +54,7 @@ class ObjectState:
 
     def __init__(self, frame: ScaledFrame, mask: np.ndarray) -> None:
         self.mask = mask
+        self.confidence = 1.0
         self.silhouette = Silhouette(mask)
         self.rigidity = INITIAL_RIGIDITY
         self.largest = float(mask.sum())

@@ -14,7 +14,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.trackers.flow.mask_geometry import Window, dilated, sampled, signed_distance
+from thinkseg.models.trackers.flow.camera_motion import motion_cue
+from thinkseg.models.trackers.flow.mask_geometry import dilated, sampled, signed_distance
 from thinkseg.models.trackers.flow.object_state import COLOR_WEIGHT, WIDE_BAND, ObjectState, surround
 from thinkseg.models.trackers.flow.redetection import redetect
 from thinkseg.models.trackers.flow.silhouette import Silhouette
@@ -23,6 +24,8 @@ from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask, drop_
 SILHOUETTE_INSIDE, SILHOUETTE_OUTSIDE = 0.5, 1.6
 """Weights of the silhouette inside and outside. Inside it adds little, because an occluder may be there. J of
 SILHOUETTE_INSIDE x0.7: +0.09, x1.4: -0.09; of SILHOUETTE_OUTSIDE x0.7: -0.47, x1.4: +0.20."""
+
+RIGID_MOTION = 1.0
 
 MOTION_WEIGHT = 1.0
 """Weight of motion for an object that is not rigid; the silhouette separates a rigid one from what it passes. J x0.7:
@@ -109,24 +112,19 @@ COLOR_RATE = 0.05
 COLOR_UPDATE_SHARE = 0.5
 """Share of the silhouette that must be visible for an update of the colors. J x0.7 and x1.4: 0."""
 
-MIN_RELATIVE_MOTION = 0.5
-"""Pixels per frame between object and surroundings below which motion is no cue. J x0.7 and x1.4: 0."""
-
-FULL_RELATIVE_MOTION = 2.0
-"""Pixels per frame from which motion has its full weight. J x0.7: 0, x1.4: +0.01."""
-
 
 class TrackedObject(ObjectState):
     """An object on the way through the frames in one direction: `propose`, then `update`, per frame."""
 
-    def propose(self, frame: ScaledFrame, source_map: np.ndarray) -> SoftMask | None:
+    def propose(self, frame: ScaledFrame, source_map: np.ndarray, speed: np.ndarray) -> SoftMask | None:
         """Soft mask in the next frame, or None if the object is not visible.
 
-        source_map: float32 (h, w, 2), for every pixel its position (x, y) in the last frame.
+        source_map: float32 (h, w, 2), for every pixel its position (x, y) in the last frame. speed: float32 (h, w), of
+        every pixel against the camera.
         """
         self.distractors = sampled(self.distractors, source_map, cv2.INTER_NEAREST)
         if not self.frames_hidden:
-            soft = self._propagate(frame, source_map)
+            soft = self._propagate(frame, source_map, speed)
             if soft is not None and self._is_plausible(frame, soft):
                 return soft
         else:
@@ -156,7 +154,7 @@ class TrackedObject(ObjectState):
         self.distractors[others] = 1
         return True
 
-    def _propagate(self, frame: ScaledFrame, source_map: np.ndarray) -> SoftMask | None:
+    def _propagate(self, frame: ScaledFrame, source_map: np.ndarray, speed: np.ndarray) -> SoftMask | None:
         """Carries the mask along and adds up the evidence of all cues."""
         self.age += 1
         self.near_distractor = self._is_near_distractor()
@@ -167,7 +165,8 @@ class TrackedObject(ObjectState):
             return None
         colors = self.colors.evidence(frame.bins[window])
         evidence = self.mask_and_color_evidence(colors, carried, window, self._edge_band())
-        evidence += MOTION_WEIGHT * (1 - self.rigidity) * _motion_evidence(source_map, carried > 0, window)
+        motion = motion_cue(speed[window], carried[window] > 0)
+        evidence += MOTION_WEIGHT * (1 - RIGID_MOTION * self.rigidity) * motion.reliability * motion.evidence
         free = evidence > 0
         if self.rigidity > MIN_RIGIDITY:
             wide = self.mask_and_color_evidence(colors, carried, window, WIDE_BAND) > 0
@@ -264,20 +263,3 @@ class TrackedObject(ObjectState):
 
     def _is_too_small(self, area: int) -> bool:
         return area < max(MIN_VISIBLE_PIXELS, MIN_VISIBLE_SHARE * self.silhouette.current_area())
-
-
-def _motion_evidence(source_map: np.ndarray, mask: np.ndarray, window: Window) -> np.ndarray:
-    """Whether pixels move with the object (1) or with its surroundings (-1), float32; near 0 if those move alike."""
-    rows, columns = window
-    motion = source_map[window].copy()
-    motion[..., 0] -= np.arange(columns.start, columns.stop, dtype=np.float32)
-    motion[..., 1] -= np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    own = mask[window]
-    if own.all() or not own.any():
-        return np.zeros(own.shape, np.float32)
-    of_object, of_surroundings = (np.median(motion[part], axis=0) for part in (own, ~own))
-    difference = float(np.hypot(*(of_object - of_surroundings)))
-    if difference < MIN_RELATIVE_MOTION:
-        return np.zeros(own.shape, np.float32)
-    closer = np.linalg.norm(motion - of_surroundings, axis=-1) - np.linalg.norm(motion - of_object, axis=-1)
-    return np.clip(closer / difference, -1, 1) * min(difference / FULL_RELATIVE_MOTION, 1.0)
