@@ -62,6 +62,9 @@ CENTER_START = 0.3
 """Evidence for being near the center from which a pixel is in the first mask of a histogram candidate. J x0.7 and x1.4:
 0."""
 
+MOVING_PERCENTILE = 85
+"""Percentile of the speeds in the box that is the object's: the box also shows background."""
+
 MOTION_WEIGHTS = (0.3, 0.6)
 """Weight of motion against the camera against color (-1..1), one histogram candidate for each."""
 
@@ -151,7 +154,7 @@ def _segment_small(rgb: np.ndarray, inside: np.ndarray, speed: np.ndarray | None
     """The best candidate for a crop of at most CROP_SIDE pixels."""
     bins = color_bins(rgb)
     loose = dilated(inside, BOX_SLACK) > 0
-    motion = None if speed is None else motion_cue(speed, loose)
+    motion = None if speed is None else motion_cue(speed, loose, MOVING_PERCENTILE)
     candidates = [_grabcut(rgb, labels) for labels in _initial_labels(bins, loose)]
     central = np.clip(CENTER_SLOPE * (CENTER_RADIUS - _radius(loose)), -1, 1)
     candidates += [_by_histograms(rgb, bins, loose, central > CENTER_START, w * central) for w in CENTER_WEIGHTS]

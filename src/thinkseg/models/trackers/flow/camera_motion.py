@@ -21,7 +21,7 @@ RANSAC_STEPS = 200
 """Largest number of samples of four points; for speed."""
 
 TYPICAL_PERCENTILE = 70
-"""Percentile of the speeds of an object, and of its surroundings, that is compared."""
+"""Percentile of the speeds of a mask, and of its surroundings, that is compared."""
 
 EDGE_LEVEL = 0.6
 """Speed of an object's edge, between that of the surroundings (0) and its own (1)."""
@@ -40,10 +40,12 @@ class MotionCue:
 
     evidence: float32 (h, w), 1 where pixels move as fast as the object, -1 where as the surroundings.
     reliability: 0..1, how clearly the object moves against its surroundings.
+    difference: working pixels per frame by which the object is faster.
     """
 
     evidence: np.ndarray
     reliability: float
+    difference: float
 
 
 def speed_against_camera(source_map: np.ndarray, objects: np.ndarray) -> np.ndarray:
@@ -72,12 +74,15 @@ def _plane(row: np.ndarray, width: int, height: int) -> np.ndarray:
     return a * np.arange(width, dtype=np.float32) + (b * np.arange(height, dtype=np.float32) + c)[:, None]
 
 
-def motion_cue(speed: np.ndarray, inside: np.ndarray) -> MotionCue:
-    """Evidence for what moves like the pixels `inside`, bool (h, w), and not like the others. speed: float32 (h, w)."""
+def motion_cue(speed: np.ndarray, inside: np.ndarray, percentile: float = TYPICAL_PERCENTILE) -> MotionCue:
+    """Evidence for what moves like the pixels `inside`, bool (h, w), and not like the others.
+
+    speed: float32 (h, w), see `speed_against_camera`. percentile: of the speeds inside that is the object's.
+    """
     if inside.all() or not inside.any():
-        return MotionCue(np.zeros(speed.shape, np.float32), 0.0)
-    own, other = (float(np.percentile(speed[part], TYPICAL_PERCENTILE)) for part in (inside, ~inside))
+        return MotionCue(np.zeros(speed.shape, np.float32), 0.0, 0.0)
+    own, other = (float(np.percentile(*part)) for part in ((speed[inside], percentile), (speed[~inside], TYPICAL_PERCENTILE)))
     span = max(own - other, MIN_RELATIVE_SPEED)
     evidence = (speed - (other + EDGE_LEVEL * span)) / (EVIDENCE_SPAN * span)
     reliability = (own - other - MIN_RELATIVE_SPEED) / (FULL_RELATIVE_SPEED - MIN_RELATIVE_SPEED)
-    return MotionCue(np.clip(evidence, -1, 1), float(np.clip(reliability, 0, 1)))
+    return MotionCue(np.clip(evidence, -1, 1), float(np.clip(reliability, 0, 1)), own - other)

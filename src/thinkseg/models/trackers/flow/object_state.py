@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.trackers.flow.color_model import ColorModel
+from thinkseg.models.trackers.flow.color_model import ColorModel, histogram, histogram_overlap
 from thinkseg.models.trackers.flow.mask_geometry import Window, crop_window, dilated, opened, signed_distance
 from thinkseg.models.trackers.flow.silhouette import Silhouette, outline_of
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame
@@ -43,6 +43,13 @@ SURROUND_SHARE, SURROUND_LIMITS = 0.5, (6, 40)
 of SURROUND_SHARE x0.7: +0.13, x1.4: -1.32."""
 
 
+NO_SIMILARITY, FULL_SIMILARITY = 0.6, 0.96
+"""Overlap of a mask's colors with the keyframe's (0..1) at which the confidence is 0, and 1."""
+
+SMALLER_ALLOWANCE = 0.1
+"""Added to that overlap for an object of no area against the keyframe's: less of an object shows fewer of its colors."""
+
+
 class ObjectState:
     """State of one object on the way through the frames in one direction.
 
@@ -55,9 +62,10 @@ class ObjectState:
     def __init__(self, frame: ScaledFrame, mask: np.ndarray) -> None:
         self.mask = mask
         self.confidence = 1.0
+        self.relative_speed = 0.0
         self.silhouette = Silhouette(mask)
         self.rigidity = INITIAL_RIGIDITY
-        self.largest = float(mask.sum())
+        self.largest = self.keyframe_area = float(mask.sum())
         self.age = 0
         self.frames_hidden = 0
         self.near_distractor = False
@@ -123,6 +131,19 @@ class ObjectState:
         if right - left < 1 or bottom - top < 1:
             return None
         return slice(top, bottom), slice(left, right)
+
+    def confidence_of(self, frame: ScaledFrame, mask: np.ndarray) -> float:
+        """How sure it is that a mask, bool (h, w), is the object, 0..1: its colors are those of the keyframe.
+
+        Measured on real clips, neither the share of points that return by forward and backward flow nor the agreement
+        of the flow with the image tells a lost object: the ground that a lost mask rests on returns best of all.
+        """
+        area = int(mask.sum())
+        if not area:
+            return 0.0
+        similarity = histogram_overlap(histogram(frame.bins[mask]), self.colors.initial)
+        similarity += SMALLER_ALLOWANCE * (1 - min(area / self.keyframe_area, 1.0))
+        return float(np.clip((similarity - NO_SIMILARITY) / (FULL_SIMILARITY - NO_SIMILARITY), 0, 1))
 
     def similar_pixels(self, frame: ScaledFrame) -> np.ndarray:
         """Pixels of the object's colors, uint8 (h, w), without specks."""

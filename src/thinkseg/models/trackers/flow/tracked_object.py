@@ -25,7 +25,10 @@ SILHOUETTE_INSIDE, SILHOUETTE_OUTSIDE = 0.5, 1.6
 """Weights of the silhouette inside and outside. Inside it adds little, because an occluder may be there. J of
 SILHOUETTE_INSIDE x0.7: +0.09, x1.4: -0.09; of SILHOUETTE_OUTSIDE x0.7: -0.47, x1.4: +0.20."""
 
-RIGID_MOTION = 1.0
+RIGID_MOTION = 0.0
+POSITIVE_MOTION = 0.3
+SPEED_RATE = 0.2
+MIN_CONFIDENCE = 0.5
 
 MOTION_WEIGHT = 1.0
 """Weight of motion for an object that is not rigid; the silhouette separates a rigid one from what it passes. J x0.7:
@@ -129,7 +132,7 @@ class TrackedObject(ObjectState):
                 return soft
         else:
             self.silhouette.extrapolate(self.mask.shape)
-        return redetect(self, frame)
+        return redetect(self, frame, speed)
 
     def update(self, frame: ScaledFrame, mask: np.ndarray, others: np.ndarray) -> bool:
         """Takes the final mask, bool (h, w). Returns False if it is too small, and the object counts as hidden.
@@ -139,10 +142,12 @@ class TrackedObject(ObjectState):
         area, complete = int(mask.sum()), self.silhouette.current_area()
         if self._is_too_small(area):
             self.frames_hidden += 1
+            self.confidence = min(self.confidence_of(frame, mask), MIN_CONFIDENCE)
             self.mask = np.zeros_like(self.mask)
             self.distractors[others] = 1
             return False
         self.mask, self.frames_hidden = mask, 0
+        self.confidence = max(self.confidence_of(frame, mask), MIN_CONFIDENCE)
         self.largest = max(float(area), LARGEST_DECAY * self.largest)
         low, high = RESHAPE_AREA
         deformed = self.rigidity < MIN_RIGIDITY and not self.near_distractor and low * complete < area < high * complete
@@ -166,7 +171,9 @@ class TrackedObject(ObjectState):
         colors = self.colors.evidence(frame.bins[window])
         evidence = self.mask_and_color_evidence(colors, carried, window, self._edge_band())
         motion = motion_cue(speed[window], carried[window] > 0)
-        evidence += MOTION_WEIGHT * (1 - RIGID_MOTION * self.rigidity) * motion.reliability * motion.evidence
+        self.relative_speed += SPEED_RATE * (motion.difference - self.relative_speed)
+        moving = np.where(motion.evidence > 0, POSITIVE_MOTION * motion.evidence, motion.evidence)
+        evidence += MOTION_WEIGHT * (1 - RIGID_MOTION * self.rigidity) * motion.reliability * moving
         free = evidence > 0
         if self.rigidity > MIN_RIGIDITY:
             wide = self.mask_and_color_evidence(colors, carried, window, WIDE_BAND) > 0
@@ -259,7 +266,9 @@ class TrackedObject(ObjectState):
         if self._is_too_small(int(found.sum())):
             return False
         fit = float(self.colors.evidence(frame.bins[soft.window][found]).mean())
-        return fit > MIN_FIT * self.reference_fit
+        complete = np.zeros(self.mask.shape, bool)
+        complete[soft.window] = found
+        return fit > MIN_FIT * self.reference_fit and self.confidence_of(frame, complete) >= MIN_CONFIDENCE
 
     def _is_too_small(self, area: int) -> bool:
         return area < max(MIN_VISIBLE_PIXELS, MIN_VISIBLE_SHARE * self.silhouette.current_area())
