@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from thinkseg.models.trackers.flow.camera_motion import MotionCue, motion_cue
-from thinkseg.models.trackers.flow.color_model import color_bins, histogram, histogram_overlap, log_ratio
+from thinkseg.models.trackers.flow.color_model import ambiguity, color_bins, histogram, histogram_overlap, log_ratio
 from thinkseg.models.trackers.flow.guided_filter import apply_coefficients, as_guide, guided_coefficients
 from thinkseg.models.trackers.flow.mask_geometry import dilated, extent, outline_points, signed_distance
 
@@ -154,15 +154,26 @@ def _segment_small(rgb: np.ndarray, inside: np.ndarray, speed: np.ndarray | None
     """The best candidate for a crop of at most CROP_SIDE pixels."""
     bins = color_bins(rgb)
     loose = dilated(inside, BOX_SLACK) > 0
-    motion = None if speed is None else motion_cue(speed, loose, MOVING_PERCENTILE)
     candidates = [_grabcut(rgb, labels) for labels in _initial_labels(bins, loose)]
     central = np.clip(CENTER_SLOPE * (CENTER_RADIUS - _radius(loose)), -1, 1)
     candidates += [_by_histograms(rgb, bins, loose, central > CENTER_START, w * central) for w in CENTER_WEIGHTS]
-    if motion is not None and motion.reliability > 0:
+    candidates += [_by_watershed(rgb, loose, radius) for radius in WATERSHED_SEEDS]
+    motion = _needed_motion(speed, bins, candidates, loose)
+    if motion is not None:
         moving = motion.evidence > 0
         candidates += [_by_histograms(rgb, bins, loose, moving, w * motion.evidence) for w in MOTION_WEIGHTS]
-    candidates += [_by_watershed(rgb, loose, radius) for radius in WATERSHED_SEEDS]
     return _best(rgb, bins, candidates, inside, motion)
+
+
+def _needed_motion(
+    speed: np.ndarray | None, bins: np.ndarray, candidates: list[np.ndarray], inside: np.ndarray
+) -> MotionCue | None:
+    """The motion of what is in the box, less reliable the better colors tell it; None if it is of no use."""
+    if speed is None:
+        return None
+    motion = motion_cue(speed, inside, MOVING_PERCENTILE)
+    motion.reliability *= ambiguity(max(_distinctness(bins, mask, inside) for mask in candidates))
+    return motion if motion.reliability > 0 else None
 
 
 def _enlarged(mask: np.ndarray, small: np.ndarray, crop: np.ndarray) -> np.ndarray:
@@ -270,7 +281,7 @@ def _best(
     scores *= [min(_solidity(mask, points) / MIN_SOLIDITY, 1.0) for mask, points in zip(fitted, outlines, strict=True)]
     if scores.max() <= MIN_SCORE:
         return inside
-    if motion is not None and motion.reliability > 0:
+    if motion is not None:
         moving = np.clip(0.5 + 0.5 * motion.evidence, 0, 1)[inside]
         scores *= [_soft_iou(mask[inside], moving) ** (MOTION_POWER * motion.reliability) for mask in fitted]
     ious = np.array([[(one & other).sum() / (one | other).sum() for other in fitted] for one in fitted])
@@ -319,7 +330,7 @@ def _radius(inside: np.ndarray) -> np.ndarray:
 
 def _distinctness(bins: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> float:
     """0..1: how much of the box the mask spans, times how different its colors are from those around it."""
-    if mask.all():
+    if mask.all() or not mask.any():
         return 0.0
     spans = [min(a / b, 1.0) for a, b in zip(_span(mask), _span(inside), strict=True)]
     return spans[0] * spans[1] * (1.0 - histogram_overlap(histogram(bins[mask]), histogram(bins[~mask])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.trackers.flow.color_model import ColorModel, histogram, histogram_overlap
+from thinkseg.models.trackers.flow.color_model import ColorModel, ambiguity, histogram, histogram_overlap
 from thinkseg.models.trackers.flow.mask_geometry import Window, crop_window, dilated, opened, signed_distance
 from thinkseg.models.trackers.flow.silhouette import Silhouette, outline_of
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame
@@ -56,7 +56,9 @@ class ObjectState:
     mask: bool (h, w), at working size. rigidity: 0..1, how far the object moves as a rigid silhouette. age: frames
     tracked. frames_hidden: since the object was last visible. near_distractor: whether something of its colors is next
     to it. distractors: uint8 (h, w), pixels that look like the object and are not part of it. reference_fit,
-    reference_score: color evidence and pose score on the keyframe.
+    reference_score: color evidence and pose score on the keyframe. ambiguity: 0..1, how little these colors tell.
+    confidence: 0..1, how sure it is that the last mask is the object. relative_speed: working pixels per frame by which
+    the object was faster than its surroundings, against the camera.
     """
 
     def __init__(self, frame: ScaledFrame, mask: np.ndarray) -> None:
@@ -71,6 +73,7 @@ class ObjectState:
         self.near_distractor = False
         self.colors = ColorModel(frame.bins, mask, surround(mask))
         self.reference_fit = max(float(self.colors.evidence(frame.bins[mask]).mean()), MIN_COLOR_FIT)
+        self.ambiguity = ambiguity(self.reference_fit)
         self.reference_score = max(self.pose_score(frame, self.silhouette.pose), MIN_POSE_SCORE)
         self.distractors = np.zeros(mask.shape, np.uint8)
         self.distractors = self.find_distractors(frame, mask)

@@ -103,10 +103,12 @@ class FlowTracker:
         objects = [TrackedObject(first, _reduced(mask, (width, height))) for mask in masks]
         engine, grid = _flow_engine(), _grid(width, height)
         before, taken = first, np.any([tracked.mask for tracked in objects], axis=0)
+        needs_speed, speed = any(tracked.ambiguity for tracked in objects), np.zeros((height, width), np.float32)
         for rgb in frames:
             now = ScaledFrame(rgb, (width, height))
             source_map = grid + optical_flow(engine, now.gray, before.gray)
-            speed = speed_against_camera(source_map, dilated(taken, OBJECT_MARGIN) > 0)
+            if needs_speed:
+                speed = speed_against_camera(source_map, dilated(taken, OBJECT_MARGIN) > 0)
             softs = [tracked.propose(now, source_map, speed) for tracked in objects]
             owned = assign_pixels(softs, (height, width))
             taken = np.sum(owned, axis=0) > 0
