@@ -75,7 +75,7 @@ def test_track_any_keyframe_equals_stock(model: Any, keyframe: int) -> None:
 def test_track_confidence_is_that_the_object_is_visible(model: Any) -> None:
     masklets = Sam2Tracker(model).track(footage(24), 9, BOXES)
     assert masklets.confidence is not None
-    assert ((0 <= masklets.confidence) & (masklets.confidence <= 1)).all()
+    assert ((masklets.confidence >= 0) & (masklets.confidence <= 1)).all()
     seen = np.stack([masklets.seen(obj) for obj in range(masklets.num_objects)])
     # Below 0.5 the model empties the mask; above, it may still draw nothing.
     assert not seen[masklets.confidence < 0.5].any()

@@ -57,6 +57,7 @@ def _noise(size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     noise = np.rint(rng.normal(0, 5, shape))
     return np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)
 
+
 SHAPES_COMMENT = "thinkseg-shapes"
 """Tag of video files that show this world, see `shows_shapes`."""
 

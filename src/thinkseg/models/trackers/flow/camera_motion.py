@@ -81,7 +81,8 @@ def motion_cue(speed: np.ndarray, inside: np.ndarray, percentile: float = TYPICA
     """
     if inside.all() or not inside.any():
         return MotionCue(np.zeros(speed.shape, np.float32), 0.0, 0.0)
-    own, other = (float(np.percentile(*part)) for part in ((speed[inside], percentile), (speed[~inside], TYPICAL_PERCENTILE)))
+    own = float(np.percentile(speed[inside], percentile))
+    other = float(np.percentile(speed[~inside], TYPICAL_PERCENTILE))
     span = max(own - other, MIN_RELATIVE_SPEED)
     evidence = (speed - (other + EDGE_LEVEL * span)) / (EVIDENCE_SPAN * span)
     reliability = (own - other - MIN_RELATIVE_SPEED) / (FULL_RELATIVE_SPEED - MIN_RELATIVE_SPEED)

@@ -47,7 +47,7 @@ NO_SIMILARITY, FULL_SIMILARITY = 0.6, 0.96
 """Overlap of a mask's colors with the keyframe's (0..1) at which the confidence is 0, and 1."""
 
 SMALLER_ALLOWANCE = 0.1
-"""Added to that overlap for an object of no area against the keyframe's: less of an object shows fewer of its colors."""
+"""Added to that overlap for an object of no area against the keyframe's: less of an object shows fewer colors."""
 
 
 class ObjectState:
