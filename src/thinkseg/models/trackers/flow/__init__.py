@@ -6,6 +6,6 @@ this constant is scaled, for true boxes on 8 clips; 0 is a change below 0.005. `
 measures it (benchmarks/results/flow-sensitivity.json). Constants without such a comment were not measured.
 
 Objects of these clips are rigid, mostly visible and of clear colors: 0 for a constant of deformation or re-detection
-says little about other videos, and motion against the camera is not used at all. Its constants were chosen on real clips
-(docs/real.md).
+says little about other videos, and motion against the camera is not used at all. Its constants were chosen on real
+clips (docs/real.md).
 """
