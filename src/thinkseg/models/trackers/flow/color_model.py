@@ -26,14 +26,11 @@ EVIDENCE_RANGE = 3.0
 """Log ratio (natural) of object to background that counts as full evidence. J x0.7: -0.15, x1.4: +0.09."""
 
 
-CLEAR_COLORS = (0.55, 0.7)
-"""How well colors tell an object from its surroundings (0..1): motion is a full cue below the first, none above the
-second. Objects of the shapes world have 0.75 to 0.96, of 18 real objects 16 have less than 0.57 on the keyframe."""
-
-
-def ambiguity(clearness: float) -> float:
-    """How much other cues than colors are needed, 0..1. clearness: of the colors, 0..1, see `CLEAR_COLORS`."""
-    low, high = CLEAR_COLORS
+def ambiguity(clearness: float, limits: tuple[float, float]) -> float:
+    """How much other cues than colors are needed, 0..1: 1 if colors are no clearer than the first limit, 0 from the
+    second on.
+    """
+    low, high = limits
     return float(np.clip((high - clearness) / (high - low), 0, 1))
 
 
