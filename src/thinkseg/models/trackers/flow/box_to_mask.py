@@ -271,7 +271,11 @@ def _main_parts(mask: np.ndarray) -> np.ndarray:
 
 
 def _best(
-    rgb: np.ndarray, bins: np.ndarray, candidates: list[np.ndarray], inside: np.ndarray, motion: MotionCue | None
+    rgb: np.ndarray,
+    bins: np.ndarray,
+    candidates: list[np.ndarray],
+    inside: np.ndarray,
+    motion: MotionCue | None = None,
 ) -> np.ndarray:
     """The candidate with a high score that other candidates with high scores agree with; the box if none is good."""
     # A candidate may lie only in the slack around the box.
