@@ -152,6 +152,10 @@ class ObjectState:
         similarity += SMALLER_ALLOWANCE * (1 - min(area / self.keyframe_area, 1.0))
         return float(np.clip((similarity - NO_SIMILARITY) / (FULL_SIMILARITY - NO_SIMILARITY), 0, 1))
 
+    def is_confident(self, frame: ScaledFrame, mask: np.ndarray, least: float) -> bool:
+        """Whether a mask has at least a confidence. Clear colors need no such test: their evidence is one."""
+        return not self.ambiguity or self.confidence_of(frame, mask) >= least
+
     def similar_pixels(self, frame: ScaledFrame) -> np.ndarray:
         """Pixels of the object's colors, uint8 (h, w), without specks."""
         return opened((self.colors.evidence(frame.bins) > SIMILAR_COLOR).astype(np.uint8))

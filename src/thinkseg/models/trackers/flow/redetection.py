@@ -118,7 +118,7 @@ def _score(state: ObjectState, frame: ScaledFrame, part: np.ndarray, center: np.
     reach = REDETECTION_REACH * np.sqrt(silhouette.current_area()) + SPEED_REACH * silhouette.speed
     reach = reach + (DRIFT_REACH + SPEED_DRIFT_REACH * silhouette.speed) * state.frames_hidden
     distance = float(np.hypot(*(center - silhouette.center))) / reach
-    if state.confidence_of(frame, part) < MIN_REDETECTION_CONFIDENCE:
+    if not state.is_confident(frame, part, MIN_REDETECTION_CONFIDENCE):
         return 0.0
     return state.colors.similarity(frame.bins, part) * float(np.exp(-0.5 * distance**2))
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from thinkseg.models.trackers.flow.camera_motion import motion_cue
-from thinkseg.models.trackers.flow.mask_geometry import dilated, sampled, signed_distance
+from thinkseg.models.trackers.flow.mask_geometry import Window, dilated, sampled, signed_distance
 from thinkseg.models.trackers.flow.object_state import COLOR_WEIGHT, WIDE_BAND, ObjectState, surround
 from thinkseg.models.trackers.flow.redetection import redetect
 from thinkseg.models.trackers.flow.silhouette import Silhouette
@@ -26,6 +26,10 @@ SILHOUETTE_INSIDE, SILHOUETTE_OUTSIDE = 0.5, 1.6
 SILHOUETTE_INSIDE x0.7: +0.09, x1.4: -0.09; of SILHOUETTE_OUTSIDE x0.7: -0.47, x1.4: +0.20."""
 
 MOTION_WEIGHT = 1.0
+"""Weight of motion for an object that is not rigid; the silhouette separates a rigid one from what it passes. J x0.7:
++0.02, x1.4: -0.01."""
+
+CAMERA_WEIGHT = 1.0
 """Weight of motion against the camera for an object whose colors do not tell it from its surroundings."""
 
 JOINING_SHARE = 0.3
@@ -120,6 +124,13 @@ COLOR_UPDATE_SHARE = 0.5
 """Share of the silhouette that must be visible for an update of the colors. J x0.7 and x1.4: 0."""
 
 
+MIN_RELATIVE_MOTION = 0.5
+"""Pixels per frame between object and surroundings below which motion is no cue. J x0.7 and x1.4: 0."""
+
+FULL_RELATIVE_MOTION = 2.0
+"""Pixels per frame from which motion has its full weight. J x0.7: 0, x1.4: +0.01."""
+
+
 class TrackedObject(ObjectState):
     """An object on the way through the frames in one direction: `propose`, then `update`, per frame."""
 
@@ -175,7 +186,9 @@ class TrackedObject(ObjectState):
         colors = self.colors.evidence(frame.bins[window])
         evidence = self.mask_and_color_evidence(colors, carried, window, self._edge_band())
         if self.ambiguity:
-            evidence += self._motion_evidence(speed[window], carried[window] > 0)
+            evidence += self._camera_evidence(speed[window], carried[window] > 0)
+        flexible = MOTION_WEIGHT * (1 - self.ambiguity) * (1 - self.rigidity)
+        evidence += flexible * _motion_evidence(source_map, carried > 0, window)
         free = evidence > 0
         if self.rigidity > MIN_RIGIDITY:
             wide = self.mask_and_color_evidence(colors, carried, window, WIDE_BAND) > 0
@@ -190,12 +203,12 @@ class TrackedObject(ObjectState):
         soft = snap_to_edges(frame, window, evidence, self.rigidity)
         return drop_strays(soft, (carried[window] > 0) | (distance > 0))
 
-    def _motion_evidence(self, speed: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    def _camera_evidence(self, speed: np.ndarray, inside: np.ndarray) -> np.ndarray:
         """Evidence of motion against the camera in a window, float32, mostly against pixels that stay behind."""
         motion = motion_cue(speed, inside)
         self.relative_speed += SPEED_RATE * (motion.difference - self.relative_speed)
         moving = np.where(motion.evidence > 0, JOINING_SHARE * motion.evidence, motion.evidence)
-        return MOTION_WEIGHT * self.ambiguity * motion.reliability * moving
+        return CAMERA_WEIGHT * self.ambiguity * motion.reliability * moving
 
     def _silhouette_evidence(self, colors: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Evidence of the silhouette, weighted by rigidity; at its edge the evidence of colors is taken back."""
@@ -275,9 +288,28 @@ class TrackedObject(ObjectState):
         if self._is_too_small(int(found.sum())):
             return False
         fit = float(self.colors.evidence(frame.bins[soft.window][found]).mean())
+        if fit <= MIN_FIT * self.reference_fit:
+            return False
         complete = np.zeros(self.mask.shape, bool)
         complete[soft.window] = found
-        return fit > MIN_FIT * self.reference_fit and self.confidence_of(frame, complete) >= MIN_CONFIDENCE
+        return self.is_confident(frame, complete, MIN_CONFIDENCE)
 
     def _is_too_small(self, area: int) -> bool:
         return area < max(MIN_VISIBLE_PIXELS, MIN_VISIBLE_SHARE * self.silhouette.current_area())
+
+
+def _motion_evidence(source_map: np.ndarray, mask: np.ndarray, window: Window) -> np.ndarray:
+    """Whether pixels move with the object (1) or with its surroundings (-1), float32; near 0 if those move alike."""
+    rows, columns = window
+    motion = source_map[window].copy()
+    motion[..., 0] -= np.arange(columns.start, columns.stop, dtype=np.float32)
+    motion[..., 1] -= np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    own = mask[window]
+    if own.all() or not own.any():
+        return np.zeros(own.shape, np.float32)
+    of_object, of_surroundings = (np.median(motion[part], axis=0) for part in (own, ~own))
+    difference = float(np.hypot(*(of_object - of_surroundings)))
+    if difference < MIN_RELATIVE_MOTION:
+        return np.zeros(own.shape, np.float32)
+    closer = np.linalg.norm(motion - of_surroundings, axis=-1) - np.linalg.norm(motion - of_object, axis=-1)
+    return np.clip(closer / difference, -1, 1) * min(difference / FULL_RELATIVE_MOTION, 1.0)
