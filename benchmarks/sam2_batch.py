@@ -66,7 +66,7 @@ def track(
 ) -> torch.Tensor:
     """Mask logits (T, N, 1, h, w) of objects tracked from the first frame on."""
     session = Session(model, len(features), (1280, 720), 0, boxes, objects_per_batch)
-    return torch.stack([session.step(frame, *frame_features) for frame, frame_features in enumerate(features)])
+    return torch.stack([session.step(frame, *frame_features)[0] for frame, frame_features in enumerate(features)])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from PIL import Image
 
 from thinkseg import models
 from thinkseg.chains import veason
+from thinkseg.data.shapes import SHAPES_COMMENT
 from thinkseg.errors import ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.report.result import Result
@@ -42,6 +43,17 @@ def test_segment_takes_models_already_loaded(film, named, box_tracker):
     policy = ScriptedPolicy([NONE])
     outcome = segment(film(21), "it", policy=policy, tracker=box_tracker, chain=veason, view=VIEW)
     assert (outcome.answer.thinking, named) == ("not here", [])
+
+
+def test_segment_bundled_policy_warns_unless_the_clip_shows_shapes(film, box_tracker):
+    policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
+    policy.name = "shapes"
+    assert segment(film(21), "it", policy, box_tracker).warnings == (models.BUNDLED_WARNING,)
+    shapes = film(21)
+    shapes.comment = SHAPES_COMMENT
+    assert segment(shapes, "it", policy, box_tracker).warnings == ()
+    policy.name = "checkpoints/mine"
+    assert segment(film(21), "it", policy, box_tracker).warnings == ()
 
 
 def test_segment_takes_arrays_which_have_no_times(named, box_tracker):

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from thinkseg.ops.masks import empty, from_stacks
-from thinkseg.types import Answer, Frames, Outcome, Segmentation, Turn, VideoSample, View
+from thinkseg.ops.masks import empty, encode, from_stacks
+from thinkseg.types import Answer, Frames, Masklets, Outcome, Segmentation, Turn, VideoSample, View
 
 LEFT = np.array([[1, 1, 0, 0]] * 4, bool)
 CORNER = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)
@@ -22,6 +24,21 @@ def test_masklets_of_one_frame() -> None:
 
 def test_masklets_without_objects_have_a_size() -> None:
     assert empty((8, 6), 4).masks(2).shape == (0, 6, 8)
+
+
+def test_masklets_confidence_of_another_shape_raises() -> None:
+    masks = from_stacks(np.zeros((2, 3, 4, 4), bool))
+    assert masks.confidence is None
+    assert replace(masks, confidence=np.ones((2, 3), np.float32)).confidence is not None
+    with pytest.raises(ValueError, match=r"confidence has the shape \(3, 2\), not \(2, 3\)"):
+        replace(masks, confidence=np.ones((3, 2), np.float32))
+
+
+def test_masklets_seen_is_where_masks_are_not_empty() -> None:
+    masks = np.zeros((1, 3, 4, 4), bool)
+    masks[0, 1, 2, 2] = True
+    track = (None, encode(masks[0, 1]), encode(masks[0, 2]))
+    assert Masklets((4, 4), 3, (track,)).seen(0).tolist() == [False, True, False]
 
 
 def test_view_overview_and_closeup_sizes() -> None:
@@ -46,6 +63,7 @@ def test_repr_of_a_result_is_a_few_lines(film: Callable[..., Frames]) -> None:
     assert lines[2].startswith("    outcome=Outcome(answer=Answer(keyframe=3, boxes=[[1.0, 2.0, 3.1, 4.0], ")
     assert lines[2].endswith(", 1 replies, 7 tokens),")
     assert lines[3:] == ["    masklets=Masklets(2 objects, 30 frames of 8x6),", ")"]
+    assert str(replace(result, warnings=("beware",))).splitlines()[4:] == ["    warnings=('beware',),", ")"]
     assert max(map(len, lines)) < 400
     assert repr(turn).startswith("Turn(1 images of 8x6, text='Look:  what? ")
     assert str(Outcome(None, "truncated", ())) == "Outcome(failure='truncated', 0 replies, 0 tokens)"

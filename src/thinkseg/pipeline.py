@@ -99,7 +99,15 @@ def segment_samples(
         seeds = [mixed_seed(sample.id) for sample in group]
         outcomes = run_chains((chain(sample, view) for sample in group), policy, seeds=seeds, reading=reading)
         for sample, outcome in zip(group, outcomes, strict=True):
-            yield _tracked(sample, outcome, tracker, progress)
+            yield replace(_tracked(sample, outcome, tracker, progress), warnings=_warnings(sample, policy))
+
+
+def _warnings(sample: VideoSample, policy: Policy) -> tuple[str, ...]:
+    """Returns why the answer of a policy about a sample may mean nothing."""
+    from thinkseg import models
+    from thinkseg.data.shapes import shows_shapes
+
+    return (models.BUNDLED_WARNING,) if models.is_bundled(policy.name) and not shows_shapes(sample.video) else ()
 
 
 def segment_sample(

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from thinkseg.prompts import BUILT_IN, Prompts
-from thinkseg.rle import Rle, decode
+from thinkseg.rle import Rle, decode, rle_area
 
 Coordinates = Literal["pixels", "normalized_1000"]
 """How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or normalized to 0..1000 (Qwen3-VL)."""
@@ -87,7 +87,8 @@ class Masklets:
     """Masks of a video per object and frame, stored as RLEs and decoded on access.
 
     rles: one track per object with one entry per frame. No objects: there is no target.
-    confidence: of the tracker per object and frame, float32 (N, T), 0 to 1; None if it states none.
+    confidence: float32 (N, T) in 0..1, how sure the tracker is of each object in each frame, be it visible or not; None
+        if it is unknown, as for the ground truth.
     """
 
     size_wh: tuple[int, int]
@@ -96,6 +97,9 @@ class Masklets:
     confidence: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        expected = self.num_objects, self.num_frames
+        if self.confidence is not None and self.confidence.shape != expected:
+            raise ValueError(f"confidence has the shape {self.confidence.shape}, not {expected}")
         for position, track in enumerate(self.rles):
             if len(track) != self.num_frames:
                 raise ValueError(f"object {position} has {len(track)} masks for {self.num_frames} frames")
@@ -106,6 +110,10 @@ class Masklets:
     @property
     def num_objects(self) -> int:
         return len(self.rles)
+
+    def seen(self, obj: int) -> np.ndarray:
+        """Returns in which frames the mask of an object is not empty, bool (T,)."""
+        return np.array([rle is not None and rle_area(rle) > 0 for rle in self.rles[obj]], bool)
 
     def mask(self, frame: int, obj: int) -> np.ndarray:
         """Returns the mask of an object in a frame, bool (H, W)."""
@@ -351,17 +359,18 @@ class Segmentation:
 
     masklets: without objects if there is no answer, or if the answer is that there is no target.
     tracker_seconds: wall time of tracking.
+    warnings: one line each, why the result may mean nothing.
     """
 
     sample: VideoSample
     outcome: Outcome
     masklets: Masklets
     tracker_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return (
-            f"Segmentation(\n    sample={self.sample},\n    outcome={self.outcome},\n    masklets={self.masklets},\n)"
-        )
+        names = ("sample", "outcome", "masklets") + ("warnings",) * bool(self.warnings)
+        return "Segmentation(\n" + "".join(f"    {name}={getattr(self, name)},\n" for name in names) + ")"
 
     @property
     def answer(self) -> Answer | None:

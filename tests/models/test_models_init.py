@@ -91,3 +91,9 @@ def test_bundled_policy_for_chain_answers_it(chain: str) -> None:
     outcomes = run_chains([CHAINS[chain](load("val", index), view) for index in range(4)], policy)
     assert [outcome.failure for outcome in outcomes] == [None] * 4
     assert any(outcome.answer and len(outcome.answer.boxes) for outcome in outcomes)
+
+
+def test_is_bundled_knows_names_and_folders():
+    assert models.is_bundled("shapes-revseg")
+    assert models.is_bundled(str(models.BUNDLED["shapes"]))
+    assert not models.is_bundled("owner/model")

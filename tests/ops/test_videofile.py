@@ -13,6 +13,7 @@ import pytest
 import footage
 from thinkseg.errors import VideoError
 from thinkseg.ops import videofile
+from thinkseg.ops.video import write_video
 from thinkseg.ops.videofile import VideoFile
 
 COUNT = 50
@@ -394,6 +395,12 @@ def test_any_file_name_will_do(tmp_path, name, monkeypatch):
     footage.clip(tmp_path, count=3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(VideoFile(name)) == len(VideoFile(tmp_path / name)) == 3
+
+
+def test_video_file_comment_is_the_one_written(tmp_path):
+    for comment in ("a tag", ""):
+        write_video(tmp_path / "clip.mp4", np.zeros((2, 8, 8, 3), np.uint8), 10.0, comment=comment)
+        assert pickle.loads(pickle.dumps(VideoFile(tmp_path / "clip.mp4"))).comment == comment
 
 
 def test_a_single_frame_is_a_video(tmp_path):

@@ -50,7 +50,29 @@ def test_answer_record_no_target_and_invalid_reply_differ(result):
 
 
 def test_describe_target_found_prints_keyframe_and_boxes(result):
-    assert format_result(result) == "Left and right.\nkeyframe 2 (0.20 s)\nbox 0.0,0.0,4.0,6.0\nbox 7.0,5.0,8.0,6.0"
+    assert format_result(result).splitlines() == [
+        "Left and right.",
+        "keyframe 2 (0.20 s)",
+        "box 0.0,0.0,4.0,6.0",
+        "box 7.0,5.0,8.0,6.0",
+        "object 2: seen in 1 of 4 frames, first at 0.2 s, lost at 0.3 s",
+    ]
+
+
+def test_format_result_all_frames_seen_says_so_briefly(result):
+    one = replace(result, masklets=from_stacks(np.ones((2, 4, 6, 8), bool)))
+    assert format_result(one).endswith("box 7.0,5.0,8.0,6.0\nseen in all 4 frames")
+
+
+def test_answer_record_objects_state_where_they_are_seen(result):
+    first, second = answer_record(result, {})["objects"]
+    assert first == {"seen": 4, "lost": None}
+    assert second == {"seen": 1, "lost": {"index": 3, "seconds": 0.3}}
+
+
+def test_answer_record_has_warnings(result):
+    assert answer_record(result, {})["warnings"] == []
+    assert answer_record(replace(result, warnings=("beware",)), {})["warnings"] == ["beware"]
 
 
 def test_describe_no_target_prints_no_such_object(result):

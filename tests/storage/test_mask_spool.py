@@ -20,7 +20,8 @@ DOT[0, 3, 3], DOT[2, 0, 1] = True, True
 def collected(memory_bytes: int, order: tuple[int, ...] = (1, 2, 0)) -> MaskSpool:
     found = MaskSpool((4, 4), 3, 2, memory_bytes)
     for frame in order:
-        found.put(frame, [encode(stack[frame]) if stack[frame].any() else None for stack in (BAND, DOT)])
+        rles = [encode(stack[frame]) if stack[frame].any() else None for stack in (BAND, DOT)]
+        found.put(frame, rles, [1, frame / 2])
     return found
 
 
@@ -34,6 +35,10 @@ def test_mask_spool_returns_masks_that_were_put(memory_bytes: int, order: tuple[
         assert np.array_equal(masklets.masks(frame), np.stack([BAND[frame], DOT[frame]]))
 
 
+def test_mask_spool_stores_confidence_per_object_and_frame() -> None:
+    assert np.array_equal(collected(1).masklets().confidence, np.array([[1, 1, 1], [0, 0.5, 1]], np.float32))
+
+
 def test_mask_spool_small_masks_stay_in_memory() -> None:
     short, long = collected(1000).masklets(), collected(1).masklets()
     assert [type(track) for track in short.rles] == [tuple, tuple]
@@ -42,7 +47,7 @@ def test_mask_spool_small_masks_stay_in_memory() -> None:
 
 def test_mask_spool_second_put_replaces_frame() -> None:
     found = collected(1)
-    found.put(0, [encode(DOT[0]), None])
+    found.put(0, [encode(DOT[0]), None], 1)
     track, other = found.masklets().rles
     assert np.array_equal(decode(track[0]), DOT[0])
     assert other[0] is None
@@ -92,4 +97,4 @@ def test_mask_spool_full_disk_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(found, "_file", Full())
     monkeypatch.setattr(mask_spool, "gettempdir", lambda: "/small")
     with pytest.raises(SettingsError, match=r"^/small cannot store .* \(No space left on device\): set TMPDIR to"):
-        found.put(0, [encode(BAND[0])])
+        found.put(0, [encode(BAND[0])], 1)

@@ -16,6 +16,18 @@ BUNDLED = {"shapes": _ASSETS / "shapes-policy", "shapes-revseg": _ASSETS / "shap
 """Folders of the bundled policies by name: one for single-turn chains, one for the two turns of revseg."""
 
 
+BUNDLED_WARNING = (
+    "the bundled policy knows colored shapes alone, and its answers about any other video mean nothing;"
+    " choose another model with --policy"
+)
+"""Said of every answer of a bundled policy about anything but clips of shapes."""
+
+
+def is_bundled(policy: str) -> bool:
+    """Whether a policy is a bundled one, by its name or its folder."""
+    return policy in BUNDLED or Path(policy) in BUNDLED.values()
+
+
 def bundled_policy_for(chain: str | ChainFn) -> str:
     """The bundled policy that is trained for a chain; for a chain function, the single-turn one."""
     return "shapes-revseg" if chain == "revseg" else "shapes"

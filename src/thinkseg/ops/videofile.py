@@ -63,6 +63,8 @@ class VideoFile:
     A pixel aspect ratio is not applied. Frames of another size than the first are resized to it. Caches up to 64 MB of
     recently decoded frames. Pickling keeps the index. Not thread-safe, but several readers can open one file.
 
+    comment: the tag of this name in the file, "" without one.
+
     Raises VideoError if the file does not exist, is not a video, is a playlist, has no video track or no frame, or has
     frames of more pixels than `ops.pictures` allows.
     """
@@ -82,6 +84,7 @@ class VideoFile:
                 f" and that frames have at most {max_pixels()} pixels ({MAX_PIXELS_VARIABLE})"
             )
         self.fps = self._index.fps
+        self.comment = self._decoder.comment
         self.close()
         first = self._frame(0)
         self._coded_wh = first.width, first.height
@@ -270,6 +273,7 @@ class _Decoder:
 
     def _open(self) -> None:
         self._container = open_container(self._path)
+        self.comment = str(self._container.metadata.get("comment", ""))
         self.stream = _video_stream(self._container, self._path)
         self._context: Any = self.stream.codec_context
         check_pixels((self._context.width, self._context.height), self._path)

@@ -16,7 +16,7 @@ from thinkseg import console
 from thinkseg.chains import get_chain
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark, Expression
-from thinkseg.data.shapes import CATEGORIES
+from thinkseg.data.shapes import CATEGORIES, SHAPES_COMMENT
 from thinkseg.evaluation.evaluate import Method
 from thinkseg.evaluation.sample_metrics import sample_row
 from thinkseg.evaluation.scores import aggregate
@@ -97,7 +97,7 @@ def _report_item(benchmark: Benchmark, expression: Expression, method: Method, f
     place = folder / expression.video
     place.mkdir()
     clip = place / "clip.mp4"
-    write_video(clip, sample.video.read(range(len(sample.video))), sample.video.fps or 1.0)
+    write_video(clip, sample.video.read(range(len(sample.video))), sample.video.fps or 1.0, comment=SHAPES_COMMENT)
     sample = replace(sample, video=open_video(clip))
     result = segment_sample(sample, get_chain(method.chain), method.policy, method.tracker, view)
     settings = {"policy": method.policy.name, "tracker": method.tracker.name, "chain": method.chain}

@@ -1,7 +1,8 @@
 """The folder in which a `Segmentation` is saved.
 
-    answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time
-    masks.json      COCO RLE per object and frame, with the times and files of the frames
+    answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time;
+                    per object the number of frames with a mask, and when it was lost; warnings
+    masks.json      COCO RLE and the tracker's confidence per object and frame, with the times and files of the frames
     masks/00000.png, overlay.mp4, ...   the formats asked for (`thinkseg.report.formats`); a video is left out if it
                     cannot be written
     .thinkseg       list of these files; marks a folder that a later result may replace
@@ -18,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from thinkseg import __version__
 from thinkseg.chains.parsing import explained
@@ -89,6 +92,8 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "thinking": answer.thinking if answer else None,
         "keyframe": None if keyframe is None else {"index": keyframe, "seconds": video.time_of(keyframe)},
         "boxes": answer.boxes.tolist() if answer else [],
+        "objects": [_object_record(result, obj) for obj in range(result.masklets.num_objects)],
+        "warnings": list(result.warnings),
         "replies": list(result.outcome.replies),
         "repairs": list(result.outcome.repairs),
         "settings": dict(settings),
@@ -124,7 +129,42 @@ def format_result(result: Segmentation) -> str:
     time = "" if seconds is None else f" ({seconds:.2f} s)"
     lines.append(f"keyframe {answer.keyframe}{time}")
     lines += [f"box {','.join(f'{side:.1f}' for side in box)}" for box in answer.boxes]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_seen_lines(result)])
+
+
+def _object_record(result: Segmentation, obj: int) -> dict[str, Any]:
+    """In how many frames an object has a mask, and when it is lost."""
+    lost = _lost_frame(result, obj)
+    return {
+        "seen": int(result.masklets.seen(obj).sum()),
+        "lost": None if lost is None else {"index": lost, "seconds": result.sample.video.time_of(lost)},
+    }
+
+
+def _lost_frame(result: Segmentation, obj: int) -> int | None:
+    """The first frame from the keyframe on in which an object has no mask; None if there is none."""
+    start = result.answer.keyframe or 0 if result.answer else 0
+    missing = np.flatnonzero(~result.masklets.seen(obj)[start:])
+    return start + int(missing[0]) if len(missing) else None
+
+
+def _seen_lines(result: Segmentation) -> list[str]:
+    """Where objects are seen: a line for each that is not seen in all frames, else one line."""
+    masklets, lines = result.masklets, []
+    for obj in range(masklets.num_objects):
+        seen, lost = masklets.seen(obj), _lost_frame(result, obj)
+        if not seen.all():
+            line = f"object {obj + 1}: seen in {int(seen.sum())} of {len(seen)} frames"
+            if seen.any() and not seen[0]:
+                line += f", first at {_moment(result, int(seen.argmax()))}"
+            lines.append(line if lost is None else f"{line}, lost at {_moment(result, lost)}")
+    return lines or [f"seen in all {masklets.num_frames} frames"]
+
+
+def _moment(result: Segmentation, frame: int) -> str:
+    """The time of a frame as text, or its index if its time is unknown."""
+    seconds = result.sample.video.time_of(frame)
+    return f"frame {frame}" if seconds is None else f"{seconds:.1f} s"
 
 
 def _source_of(video: Frames) -> dict[str, str]:

@@ -10,12 +10,15 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile, gettempdir
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thinkseg.errors import SettingsError
 from thinkseg.types import Masklets, Rle
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MEMORY_BYTES = 16 << 20
 """Enough for the RLEs of several thousand smooth masks."""
@@ -48,11 +51,16 @@ class MaskSpool:
         self._file = SpooledTemporaryFile(memory_bytes)  # noqa: SIM115, closed with the spool
         self._end = 0
         self._spans = np.zeros((num_objects, num_frames, 2), np.int64)  # offset and length of each RLE
+        self._confidence = np.zeros((num_objects, num_frames), np.float32)
         self._lock = threading.Lock()
         weakref.finalize(self, self._file.close)
 
-    def put(self, frame: int, rles: Sequence[Rle | None]) -> None:
-        """Stores the masks of all objects in a frame. Raises SettingsError if the disk is full."""
+    def put(self, frame: int, rles: Sequence[Rle | None], confidence: ArrayLike) -> None:
+        """Stores the masks of all objects in a frame, and their confidence (N,) in 0..1.
+
+        Raises SettingsError if the disk is full.
+        """
+        self._confidence[:, frame] = confidence
         for obj, rle in enumerate(rles):
             if rle is None:
                 self._spans[obj, frame] = 0
@@ -68,7 +76,8 @@ class MaskSpool:
         """Returns all masks: tuples if they are in memory, else tracks that read from the disk."""
         tracks = (_Track(self, obj) for obj in range(len(self._spans)))
         on_disk = self._end > self._memory_bytes
-        return Masklets(self.size_wh, self.num_frames, tuple(tracks if on_disk else map(tuple, tracks)))
+        rles = tuple(tracks if on_disk else map(tuple, tracks))
+        return Masklets(self.size_wh, self.num_frames, rles, self._confidence)
 
     def get(self, obj: int, frame: int) -> Rle | None:
         """Returns the mask of an object in a frame; None if it is not visible."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from thinkseg.chains.parsing import explained
 from thinkseg.cli import app
+from thinkseg.models import BUNDLED_WARNING
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.models.trackers.sam2 import Sam2Tracker
 from thinkseg.ops.masks import decode
@@ -83,8 +84,18 @@ def test_writes_the_answer_the_masks_and_the_overlay(models, segment, out, capsy
     assert {"thinkseg", "torch", "transformers", "python"} <= record["versions"].keys()
     assert {"policy", "tracker"} <= record["seconds"].keys()
     assert capsys.readouterr().out == (
-        f"It is the grey one.\nkeyframe 4 (0.40 s)\nbox 12.0,8.0,36.0,32.0\nwrote {out}\n"
+        f"It is the grey one.\nkeyframe 4 (0.40 s)\nbox 12.0,8.0,36.0,32.0\nseen in all 10 frames\nwrote {out}\n"
     )
+
+
+def test_a_bundled_policy_about_another_video_is_a_warning(models, segment, out, capsys, monkeypatch):
+    models()
+    assert segment("the grey one") == 0
+    assert (capsys.readouterr().err, answer(out)["warnings"]) == ("", [])
+    monkeypatch.setattr("thinkseg.models.is_bundled", lambda name: name == "scripted")
+    assert segment("the grey one") == 0
+    assert capsys.readouterr().err == f"warning: {BUNDLED_WARNING}\n"
+    assert answer(out)["warnings"] == [BUNDLED_WARNING]
 
 
 def test_masks_are_black_and_white_at_source_size_for_every_frame(models, segment, out):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thinkseg.data.shapes import episode, episode_masklets, load
+from thinkseg.data.shapes import episode, episode_masklets, load, shows_shapes
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError
 from thinkseg.ops.masks import decode
-from thinkseg.ops.video import open_video
+from thinkseg.ops.video import open_video, write_video
 
 SIZE, COUNT, QUESTIONS = (64, 48), 6, 3
 
@@ -83,6 +83,17 @@ def test_write_dataset_images_and_videos_match_clip(tree, meta):
             video = open_video(source)
             assert len(video) == len(drawn)
             assert np.abs(video[3].astype(int) - drawn[3]).mean() < 12
+
+
+def test_write_dataset_videos_are_tagged_as_shapes(tree, meta):
+    for name in meta:
+        assert shows_shapes(open_video(tree / "videos" / f"{name}.mp4"))
+    assert shows_shapes(load("val", 0).video)
+
+
+def test_shows_shapes_other_video_is_false(tmp_path):
+    write_video(tmp_path / "clip.mp4", np.zeros((2, 8, 8, 3), np.uint8), 10.0)
+    assert not shows_shapes(open_video(tmp_path / "clip.mp4"))
 
 
 def test_write_dataset_masks_equal_ground_truth(meta, masks):

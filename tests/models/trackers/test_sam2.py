@@ -72,6 +72,16 @@ def test_track_any_keyframe_equals_stock(model: Any, keyframe: int) -> None:
     assert np.array_equal(tracked(Sam2Tracker(model), video, keyframe), expected)
 
 
+def test_track_confidence_is_that_the_object_is_visible(model: Any) -> None:
+    masklets = Sam2Tracker(model).track(footage(24), 9, BOXES)
+    assert masklets.confidence is not None
+    assert ((masklets.confidence >= 0) & (masklets.confidence <= 1)).all()
+    seen = np.stack([masklets.seen(obj) for obj in range(masklets.num_objects)])
+    # Below 0.5 the model empties the mask; above, it may still draw nothing.
+    assert not seen[masklets.confidence < 0.5].any()
+    assert seen.any()
+
+
 @pytest.mark.parametrize("complete", [False, True], ids=["tracker", "complete"])
 def test_track_sam3_equals_stock(tmp_path: Path, complete: bool) -> None:
     tracker = Sam2Tracker.load(save_sam3(tmp_path / "sam3", complete), device="cpu")
@@ -132,7 +142,7 @@ def logits_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray, 
     """Mask logits (T, N, 1, h, w), frame by frame."""
     tracker = Sam2Tracker(model, objects_per_batch=batch_size)
     with torch.inference_mode():
-        found = dict(tracker._propagate(video, keyframe, boxes))
+        found = {frame: logits for frame, logits, _ in tracker._propagate(video, keyframe, boxes)}
     return torch.stack([found[frame] for frame in range(len(video))])
 
 

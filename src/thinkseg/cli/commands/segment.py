@@ -45,6 +45,8 @@ def segment(
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks.json and the formats of --save to --out.
 
+    The bundled policies know colored shapes alone: for any other video, choose a model with --policy.
+
     With --keyframe and --box, the tracker follows these boxes, and no policy is loaded. The status is 1 if the policy's
     reply could not be used; answer.json has the reason.
     """
@@ -66,6 +68,8 @@ def segment(
         left_out = write_files(result, folder, settings, progress, save)
     print(format_result(result))
     say(f"wrote {out}")
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for name, error in left_out.items():
         print(one_line(f"{FORMATS[name].file} is missing: {error}"), file=sys.stderr)
     return UNUSABLE if result.failure else 0

@@ -13,6 +13,7 @@ never share a random stream. `zeroshot` uses wordings and object paths that occu
 from __future__ import annotations
 
 from thinkseg.data.shapes.episodes import SPLITS, Episode, episode, episode_masklets, load
+from thinkseg.data.shapes.render import SHAPES_COMMENT, shows_shapes
 from thinkseg.data.shapes.wordings import CATEGORIES
 
-__all__ = ["CATEGORIES", "SPLITS", "Episode", "episode", "episode_masklets", "load"]
+__all__ = ["CATEGORIES", "SHAPES_COMMENT", "SPLITS", "Episode", "episode", "episode_masklets", "load", "shows_shapes"]

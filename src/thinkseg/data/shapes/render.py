@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from thinkseg.data.shapes.simulation import COLORS, FPS, MARKS, Clip, polygons
+from thinkseg.types import Frames
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
 _TONES = {"dark": (24, 24, 24), "light": (245, 245, 245)}
@@ -57,10 +58,15 @@ def _noise(size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)
 
 
+SHAPES_COMMENT = "thinkseg-shapes"
+"""Tag of video files that show this world, see `shows_shapes`."""
+
+
 class ShapesVideo:
     """The frames of a clip, rendered on access. Satisfies `types.Frames`."""
 
     fps: float | None = FPS
+    comment = SHAPES_COMMENT
 
     def __init__(self, clip: Clip, size_wh: tuple[int, int], name: str) -> None:
         self.clip = clip
@@ -122,3 +128,8 @@ def _light(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
     """A slow change of brightness over the frame; 200 leaves it unchanged."""
     field = cv2.resize(rng.uniform(165, 230, (2, 2)).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR)
     return np.repeat(field.astype(np.uint8)[..., None], 3, -1)
+
+
+def shows_shapes(video: Frames) -> bool:
+    """Whether a video shows this world: a rendered clip, or a video file that is tagged as one."""
+    return getattr(video, "comment", "") == SHAPES_COMMENT

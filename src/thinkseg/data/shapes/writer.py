@@ -85,7 +85,7 @@ def _write_frames(folder: Path, one: Episode, size_wh: tuple[int, int]) -> None:
     (folder / "videos").mkdir(exist_ok=True)
     video = ShapesVideo(one.clip, size_wh, one.id)
     all_frames = range(one.clip.num_frames)
-    write_video(folder / "videos" / f"{one.id}.mp4", video.read(all_frames), FPS)
+    write_video(folder / "videos" / f"{one.id}.mp4", video.read(all_frames), FPS, comment=video.comment)
     # Rendering each frame twice takes less memory than keeping all frames.
     for name, frame in zip(_frame_names(one), video.read(all_frames), strict=True):
         Image.fromarray(frame).save(images / f"{name}.jpg", quality=JPEG_QUALITY)

@@ -151,21 +151,25 @@ class Sam2Tracker:
         spool = MaskSpool(video.size_wh, len(video), len(boxes))
         if len(boxes):
             with self._lock, torch.inference_mode(), self._memory_errors(video, len(boxes)):
-                for done, (frame, logits) in enumerate(self._propagate(video, keyframe, boxes), start=1):
-                    spool.put(frame, list(self._rles(logits, video.size_wh)))
+                for done, (frame, logits, scores) in enumerate(self._propagate(video, keyframe, boxes), start=1):
+                    spool.put(frame, list(self._rles(logits, video.size_wh)), scores.cpu().numpy())
                     if progress is not None:
                         progress(done, len(video))
         return spool.masklets()
 
-    def _propagate(self, video: Frames, keyframe: int, boxes: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
-        """Frame indices with mask logits (N, 1, h, w): from the keyframe to the end, then from there to the start."""
+    def _propagate(
+        self, video: Frames, keyframe: int, boxes: np.ndarray
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """Frame indices with mask logits (N, 1, h, w) and scores (N,), see `Session.step`: from the keyframe to the
+        end, then from there to the start.
+        """
         cache = self._latest.cache_for(video)
         session = Session(self.model, len(video), video.size_wh, keyframe, boxes, self.objects_per_batch)
         for reverse in (False, True):
             indices = range(keyframe - 1, -1, -1) if reverse else range(keyframe, len(video))
             for frame, levels in self._features(video, indices, cache):
                 assert self._position is not None  # set with the first features
-                yield frame, session.step(frame, levels, self._position, reverse)
+                yield frame, *session.step(frame, levels, self._position, reverse)
 
     def _features(self, video: Frames, indices: range, cache: FeatureCache) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Frame indices with features. Only frames that are not cached are decoded."""
@@ -233,7 +237,7 @@ def _try(tracker: Sam2Tracker) -> bool:
     video = ArrayFrames(np.full((2, 32, 32, 3), 128, np.uint8))
     box = np.array([[8, 8, 24, 24]], np.float32)
     with torch.inference_mode():
-        logits = [logits for _, logits in tracker._propagate(video, 0, box)]
+        logits = [logits for _, logits, _ in tracker._propagate(video, 0, box)]
         numbers = [*tracker._encode(video[0]), *logits, *tracker.model.parameters()]
         return all(bool(tensor.isfinite().all()) for tensor in numbers)
 

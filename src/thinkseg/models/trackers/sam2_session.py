@@ -59,15 +59,18 @@ class Session:
 
     def step(
         self, frame: int, levels: list[torch.Tensor], position: torch.Tensor, reverse: bool = False
-    ) -> torch.Tensor:
-        """Mask logits of all objects in a frame, (N, 1, h, w) at the model's mask size; positive inside.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask logits of all objects in a frame, (N, 1, h, w) at the model's mask size, positive inside; and the
+        probabilities (N,) that the objects are visible.
 
         levels: the frame's features, finest level first. position: position encoding of the coarsest level. Each is
         (positions, 1, channels).
         """
         import torch
 
-        return torch.cat([batch.step(frame, levels, position, reverse).pred_masks for batch in self._batches])
+        outputs = [batch.step(frame, levels, position, reverse) for batch in self._batches]
+        scores = torch.cat([output.object_score_logits.flatten() for output in outputs])
+        return torch.cat([output.pred_masks for output in outputs]), scores.float().sigmoid()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,9 +69,10 @@ def write_video(
     fps: float,
     size_wh: tuple[int, int] | None = None,
     times: Sequence[float] | None = None,
+    comment: str = "",
 ) -> None:
     """Writes frames, uint8 RGB (H, W, 3), as an H.264 file. Arguments and errors are those of `video_writer`."""
-    with video_writer(path, fps, size_wh, times) as add:
+    with video_writer(path, fps, size_wh, times, comment=comment) as add:
         for frame in frames:
             add(frame)
 
@@ -84,12 +85,14 @@ def video_writer(
     times: Sequence[float] | None = None,
     coding: Coding = H264,
     sound_of: Path | None = None,
+    comment: str = "",
 ) -> Iterator[Add]:
     """Yields a function that adds a frame to a video file, which appears when the block ends, and can be seeked.
 
     fps: frames per second, 1e-8 to 1e9. size_wh: size to which frames are resized (default: that of the first frame).
     times: the time of each frame in seconds, ascending (default: evenly spread by `fps`).
     sound_of: a video file, of the same video from its first frame on, whose first audio track is copied.
+    comment: a tag of the file, which `VideoFile.comment` has.
     The same frames make the same bytes, whatever the number of processor cores.
     Both codecs need even sides: an odd side is padded by its last row or column, so coordinates do not change.
     Raises VideoError without frames, for frames of different sizes if `size_wh` is not given, for an invalid fps, for
@@ -103,6 +106,8 @@ def video_writer(
         with _reporting(path):
             container = _open(stack.enter_context(replacing(path)), coding, clock)
             stack.enter_context(container)
+            if comment:
+                container.metadata["comment"] = comment
             encoder = stack.enter_context(closing(_Encoder(path, container, clock, coding, size_wh, sound_of)))
         yield encoder.add
         with _reporting(path):

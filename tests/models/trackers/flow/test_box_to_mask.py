@@ -91,6 +91,18 @@ def test_box_to_mask_shapes_clip_prefers_mask_along_edges(index: int, frame: int
     assert (mask & truth).sum() / (mask | truth).sum() > least
 
 
+def test_box_to_mask_ground_of_the_objects_color_is_told_by_motion() -> None:
+    rgb = np.random.default_rng(0).integers(90, 130, (60, 80, 3), np.uint8)
+    ys, xs = np.mgrid[:60, :80]
+    disc = (xs - 34) ** 2 + (ys - 30) ** 2 <= 15**2
+    rgb[disc | (xs >= 46)] += 40
+    box = np.array([19, 15, 66, 46], np.float32)
+    speed = np.where(disc, 4, 0.1).astype(np.float32)
+    without, mask = box_to_mask(rgb, box), box_to_mask(rgb, box, speed)
+    assert (without & disc).sum() / (without | disc).sum() < 0.7
+    assert (mask & disc).sum() / (mask | disc).sum() > 0.8
+
+
 def test_best_candidate_outside_box_is_dropped() -> None:
     """A candidate may grow into the slack around a box, and may lie only there."""
     inside, beside, within = np.zeros((3, 8, 8), bool)

@@ -26,6 +26,14 @@ EVIDENCE_RANGE = 3.0
 """Log ratio (natural) of object to background that counts as full evidence. J x0.7: -0.15, x1.4: +0.09."""
 
 
+def ambiguity(clearness: float, limits: tuple[float, float]) -> float:
+    """How much other cues than colors are needed, 0..1: 1 if colors are no clearer than the first limit, 0 from the
+    second on.
+    """
+    low, high = limits
+    return float(np.clip((high - clearness) / (high - low), 0, 1))
+
+
 def color_bins(rgb: np.ndarray) -> np.ndarray:
     """Index of each pixel's Lab bin, int32 (h, w)."""
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.int32)

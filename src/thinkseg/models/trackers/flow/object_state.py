@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from thinkseg.models.trackers.flow.color_model import ColorModel
+from thinkseg.models.trackers.flow.color_model import ColorModel, ambiguity, histogram, histogram_overlap
 from thinkseg.models.trackers.flow.mask_geometry import Window, crop_window, dilated, opened, signed_distance
 from thinkseg.models.trackers.flow.silhouette import Silhouette, outline_of
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame
@@ -43,25 +43,41 @@ SURROUND_SHARE, SURROUND_LIMITS = 0.5, (6, 40)
 of SURROUND_SHARE x0.7: +0.13, x1.4: -1.32."""
 
 
+CLEAR_FIT = (0.7, 0.8)
+"""Color evidence on the keyframe (-1..1) up to which motion fully counts, and from which on it does not. Objects of the
+shapes world have 0.82 to 0.96, of 18 real objects 17 have 0.31 to 0.68."""
+
+NO_SIMILARITY, FULL_SIMILARITY = 0.6, 0.96
+"""Overlap of a mask's colors with the keyframe's (0..1) at which the confidence is 0, and 1."""
+
+SMALLER_ALLOWANCE = 0.1
+"""Added to that overlap for an object of no area against the keyframe's: less of an object shows fewer colors."""
+
+
 class ObjectState:
     """State of one object on the way through the frames in one direction.
 
     mask: bool (h, w), at working size. rigidity: 0..1, how far the object moves as a rigid silhouette. age: frames
     tracked. frames_hidden: since the object was last visible. near_distractor: whether something of its colors is next
     to it. distractors: uint8 (h, w), pixels that look like the object and are not part of it. reference_fit,
-    reference_score: color evidence and pose score on the keyframe.
+    reference_score: color evidence and pose score on the keyframe. ambiguity: 0..1, how little these colors tell.
+    confidence: 0..1, how sure it is that the last mask is the object. relative_speed: working pixels per frame by which
+    the object was faster than its surroundings, against the camera.
     """
 
     def __init__(self, frame: ScaledFrame, mask: np.ndarray) -> None:
         self.mask = mask
+        self.confidence = 1.0
+        self.relative_speed = 0.0
         self.silhouette = Silhouette(mask)
         self.rigidity = INITIAL_RIGIDITY
-        self.largest = float(mask.sum())
+        self.largest = self.keyframe_area = float(mask.sum())
         self.age = 0
         self.frames_hidden = 0
         self.near_distractor = False
         self.colors = ColorModel(frame.bins, mask, surround(mask))
         self.reference_fit = max(float(self.colors.evidence(frame.bins[mask]).mean()), MIN_COLOR_FIT)
+        self.ambiguity = ambiguity(self.reference_fit, CLEAR_FIT)
         self.reference_score = max(self.pose_score(frame, self.silhouette.pose), MIN_POSE_SCORE)
         self.distractors = np.zeros(mask.shape, np.uint8)
         self.distractors = self.find_distractors(frame, mask)
@@ -122,6 +138,23 @@ class ObjectState:
         if right - left < 1 or bottom - top < 1:
             return None
         return slice(top, bottom), slice(left, right)
+
+    def confidence_of(self, frame: ScaledFrame, mask: np.ndarray) -> float:
+        """How sure it is that a mask, bool (h, w), is the object, 0..1: its colors are those of the keyframe.
+
+        Measured on real clips, neither the share of points that return by forward and backward flow nor the agreement
+        of the flow with the image tells a lost object: the ground that a lost mask rests on returns best of all.
+        """
+        area = int(mask.sum())
+        if not area:
+            return 0.0
+        similarity = histogram_overlap(histogram(frame.bins[mask]), self.colors.initial)
+        similarity += SMALLER_ALLOWANCE * (1 - min(area / self.keyframe_area, 1.0))
+        return float(np.clip((similarity - NO_SIMILARITY) / (FULL_SIMILARITY - NO_SIMILARITY), 0, 1))
+
+    def is_confident(self, frame: ScaledFrame, mask: np.ndarray, least: float) -> bool:
+        """Whether a mask has at least a confidence. Clear colors need no such test: their evidence is one."""
+        return not self.ambiguity or self.confidence_of(frame, mask) >= least
 
     def similar_pixels(self, frame: ScaledFrame) -> np.ndarray:
         """Pixels of the object's colors, uint8 (h, w), without specks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from thinkseg.models.trackers.flow.camera_motion import EDGE_LEVEL, FULL_RELATIVE_SPEED, TYPICAL_PERCENTILE
 from thinkseg.models.trackers.flow.mask_geometry import Window, crop_window, dilated, opened, padded, signed_distance
 from thinkseg.models.trackers.flow.object_state import COLOR_WEIGHT, SEARCH_MARGIN, ObjectState, inside_and_rim
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask, snap_to_edges
@@ -43,6 +44,9 @@ of MAX_REDETECTED_SHARE x0.7 and x1.4: 0."""
 MIN_REDETECTION_SCORE = 0.45
 """Score (0..1) from which a part counts as the object. J x0.7 and x1.4: 0."""
 
+MIN_REDETECTION_CONFIDENCE = 0.7
+"""Confidence from which a part can be the object: more than that at which the object is given up."""
+
 REDETECTION_REACH = 1.2
 """Distance from the predicted position at which a score falls to 0.6 of itself, as a share of the object's size. J x0.7
 and x1.4: 0."""
@@ -55,9 +59,12 @@ DRIFT_REACH, SPEED_DRIFT_REACH = 2.0, 0.5
 x1.4: 0; of SPEED_DRIFT_REACH x0.7 and x1.4: 0."""
 
 
-def redetect(state: ObjectState, frame: ScaledFrame) -> SoftMask | None:
-    """Soft mask of a lost object, whose silhouette then has its new pose; None if it is not found."""
-    return _match_silhouette(state, frame) or _search_parts(state, frame)
+def redetect(state: ObjectState, frame: ScaledFrame, speed: np.ndarray) -> SoftMask | None:
+    """Soft mask of a lost object, whose silhouette then has its new pose; None if it is not found.
+
+    speed: float32 (h, w), of every pixel against the camera.
+    """
+    return _match_silhouette(state, frame) or _search_parts(state, frame, speed)
 
 
 def _match_silhouette(state: ObjectState, frame: ScaledFrame) -> SoftMask | None:
@@ -82,10 +89,10 @@ def _match_silhouette(state: ObjectState, frame: ScaledFrame) -> SoftMask | None
     return None if window is None else _redetected(state, frame, window, silhouette.distance(window))
 
 
-def _search_parts(state: ObjectState, frame: ScaledFrame) -> SoftMask | None:
-    """Scores all parts that look like the object and are new; stores those next to a distractor with it."""
+def _search_parts(state: ObjectState, frame: ScaledFrame, speed: np.ndarray) -> SoftMask | None:
+    """Scores all parts that look like the object and are new or move as it did; stores those next to a distractor."""
     similar = state.similar_pixels(frame)
-    new = opened(similar & (1 - state.distractors))
+    new = opened(similar & (1 - state.distractors) | _moving_pixels(state, frame, speed))
     count, labels, stats, centers = cv2.connectedComponentsWithStats(new, connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
     complete = state.silhouette.current_area()
@@ -111,7 +118,17 @@ def _score(state: ObjectState, frame: ScaledFrame, part: np.ndarray, center: np.
     reach = REDETECTION_REACH * np.sqrt(silhouette.current_area()) + SPEED_REACH * silhouette.speed
     reach = reach + (DRIFT_REACH + SPEED_DRIFT_REACH * silhouette.speed) * state.frames_hidden
     distance = float(np.hypot(*(center - silhouette.center))) / reach
+    if not state.is_confident(frame, part, MIN_REDETECTION_CONFIDENCE):
+        return 0.0
     return state.colors.similarity(frame.bins, part) * float(np.exp(-0.5 * distance**2))
+
+
+def _moving_pixels(state: ObjectState, frame: ScaledFrame, speed: np.ndarray) -> np.ndarray:
+    """Pixels, uint8 (h, w), that are not unlike the object and move against the camera as it did; none if it rested."""
+    if state.relative_speed < FULL_RELATIVE_SPEED:
+        return np.zeros(speed.shape, np.uint8)
+    fast = speed > np.percentile(speed, TYPICAL_PERCENTILE) + EDGE_LEVEL * state.relative_speed
+    return (fast & (state.colors.evidence(frame.bins) > 0)).astype(np.uint8)
 
 
 def _reacquire(state: ObjectState, frame: ScaledFrame, part: np.ndarray) -> SoftMask | None:

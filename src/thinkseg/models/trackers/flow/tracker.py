@@ -14,6 +14,7 @@ import numpy as np
 from thinkseg.errors import SettingsError
 from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
 from thinkseg.models.trackers.flow.box_to_mask import box_to_mask
+from thinkseg.models.trackers.flow.camera_motion import speed_against_camera
 from thinkseg.models.trackers.flow.guided_filter import apply_coefficients, as_guide
 from thinkseg.models.trackers.flow.mask_geometry import dilated
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask
@@ -27,6 +28,10 @@ MIN_REMAINING_SHARE = 0.3
 
 MIN_FLOW_SIDE = 16
 """Pixels: smaller frames have no optical flow, which needs patches of some size."""
+
+
+OBJECT_MARGIN = 8
+"""Working pixels around the objects that are not background for the camera's motion."""
 
 
 class FlowTracker:
@@ -55,13 +60,13 @@ class FlowTracker:
         spool = MaskSpool(size_wh, total, len(boxes))
         if len(boxes):
             first = ScaledFrame(video[keyframe], self._working_wh(size_wh))
-            masks = boxes_to_masks(first.rgb, boxes)
-            spool.put(keyframe, [encode(mask) for mask in masks])
+            masks = boxes_to_masks(first.rgb, boxes, self._keyframe_speed(video, keyframe, first, boxes))
+            spool.put(keyframe, [encode(mask) for mask in masks], 1.0)
             done = 1
             after, before = range(keyframe + 1, total), range(keyframe)
             for indices, frames in ((after, video.read(after)), (reversed(before), read_reversed(video, before))):
-                for index, rles in zip(indices, self._propagate(first, masks, frames), strict=True):
-                    spool.put(index, rles)
+                for index, (rles, confidence) in zip(indices, self._propagate(first, masks, frames), strict=True):
+                    spool.put(index, rles, confidence)
                     done += 1
                     if progress is not None:
                         progress(done, total)
@@ -71,32 +76,53 @@ class FlowTracker:
         scale = min(1.0, self.working_side / max(size_wh))
         return max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1)
 
+    def _keyframe_speed(self, video: Frames, keyframe: int, first: ScaledFrame, boxes: np.ndarray) -> np.ndarray:
+        """Speed against the camera on the keyframe, float32 (H, W): the lower one, to the frames before and after it.
+
+        What only one neighbor shows is the ground that the object hides there.
+        """
+        height, width = first.gray.shape
+        scale = np.array([width, height] * 2) / np.array(first.rgb.shape[1::-1] * 2)
+        objects = np.zeros((height, width), bool)
+        for left, top, right, bottom in boxes * scale:
+            objects[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
+        engine, speeds = _flow_engine(), []
+        for index in (keyframe - 1, keyframe + 1):
+            if 0 <= index < len(video):
+                other = ScaledFrame(video[index], (width, height))
+                source_map = _grid(width, height) + optical_flow(engine, first.gray, other.gray)
+                speeds.append(speed_against_camera(source_map, objects))
+        speed = np.min(speeds, axis=0) if speeds else np.zeros((height, width), np.float32)
+        return cv2.resize(speed, first.rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
     def _propagate(
         self, first: ScaledFrame, masks: Sequence[np.ndarray], frames: Iterator[np.ndarray]
-    ) -> Iterator[list[Rle | None]]:
-        """Masks of all objects per frame; the frames lead away from the keyframe."""
+    ) -> Iterator[tuple[list[Rle | None], list[float]]]:
+        """Masks of all objects and their confidence per frame; the frames lead away from the keyframe."""
         height, width = first.gray.shape
         objects = [TrackedObject(first, _reduced(mask, (width, height))) for mask in masks]
-        engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
-        before = first
+        engine, grid = _flow_engine(), _grid(width, height)
+        before, taken = first, np.any([tracked.mask for tracked in objects], axis=0)
+        needs_speed, speed = any(tracked.ambiguity for tracked in objects), np.zeros((height, width), np.float32)
         for rgb in frames:
             now = ScaledFrame(rgb, (width, height))
             source_map = grid + optical_flow(engine, now.gray, before.gray)
-            softs = [tracked.propose(now, source_map) for tracked in objects]
+            if needs_speed:
+                speed = speed_against_camera(source_map, dilated(taken, OBJECT_MARGIN) > 0)
+            softs = [tracked.propose(now, source_map, speed) for tracked in objects]
             owned = assign_pixels(softs, (height, width))
             taken = np.sum(owned, axis=0) > 0
             rles: list[Rle | None] = []
             for tracked, soft, mask in zip(objects, softs, owned, strict=True):
                 visible = tracked.update(now, mask, taken & ~mask)
                 rles.append(_export(now, soft, mask) if visible and soft is not None else None)
-            yield rles
+            yield rles, [tracked.confidence for tracked in objects]
             before = now
 
 
-def boxes_to_masks(rgb: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
-    """One mask bool (H, W) per box; where two overlap, the smaller object is in front."""
-    masks = [box_to_mask(rgb, box) for box in boxes]
+def boxes_to_masks(rgb: np.ndarray, boxes: np.ndarray, speed: np.ndarray | None = None) -> list[np.ndarray]:
+    """One mask bool (H, W) per box, see `box_to_mask`; where two overlap, the smaller object is in front."""
+    masks = [box_to_mask(rgb, box, speed) for box in boxes]
     order = sorted(range(len(masks)), key=lambda i: int(masks[i].sum()))
     for position, front in enumerate(order):
         for back in order[position + 1 :]:
@@ -121,6 +147,15 @@ def assign_pixels(softs: Sequence[SoftMask | None], shape: tuple[int, int]) -> l
         if soft is not None and len(softs) > 1:
             mask[soft.window] &= (soft.evidence >= highest[soft.window]) | (highest[soft.window] <= 0)
     return masks
+
+
+def _flow_engine() -> cv2.DISOpticalFlow:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+def _grid(width: int, height: int) -> np.ndarray:
+    """The position (x, y) of each pixel, float32 (h, w, 2)."""
+    return np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
 
 
 def optical_flow(engine: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> np.ndarray:
