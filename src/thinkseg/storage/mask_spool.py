@@ -76,7 +76,7 @@ class MaskSpool:
         """Returns all masks: tuples if they are in memory, else tracks that read from the disk."""
         tracks = (_Track(self, obj) for obj in range(len(self._spans)))
         on_disk = self._end > self._memory_bytes
-        rles = tuple(tracks if on_disk else map(tuple, tracks))
+        rles: tuple[Track, ...] = tuple(tracks) if on_disk else tuple(map(tuple, tracks))
         return Masklets(self.size_wh, self.num_frames, rles, self._confidence)
 
     def get(self, obj: int, frame: int) -> Rle | None:
