@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.types import Masklets, Rle
+from thinkseg.types import Masklets, Rle, Track
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
