@@ -2,7 +2,7 @@
 # make test   formatter, linter, type checker and tests
 # make fuzz   damaged and hostile input for all that is read, half an hour; FUZZ="videos --seed 7" for a part
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
-# make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 10 minutes
+# make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 5 minutes
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
@@ -271,9 +272,9 @@ class RunRecipe(Settings):
         return self
 
     @property
+    @abstractmethod
     def optimizers(self) -> Collection[str]:
         """The names of all optimizers that the run uses."""
-        raise NotImplementedError
 
     @property
     def view(self) -> View:

@@ -131,11 +131,11 @@ def _weighted(
     """
     if not os.environ.get("THINKSEG_REWARD_URL"):
         return [_local(replies, truth, weights) for replies, truth in rollouts]
-    asked = [
+    batch = [
         ([complete_reply(reply, truth) for reply in replies], truth, dict(weights or SERVER_WEIGHTS[truth["chain"]]))
         for replies, truth in rollouts
     ]
-    return [(total, {name: term or 0.0 for name, term in terms.items()}) for total, terms in _client().score_all(asked)]
+    return [(total, {name: term or 0.0 for name, term in terms.items()}) for total, terms in _client().score_all(batch)]
 
 
 def _client() -> Any:

@@ -57,22 +57,19 @@ def roll_out(
 
 def roll_out_each(
     prompts: Sequence[Prompt],
-    chain: Callable[..., Chain],
-    policy: Policy,
-    view: View,
-    num_generations: int,
     seeds: Sequence[int],
+    sample: Callable[[Sequence[Prompt], Sequence[int]], list[list[Outcome]]],
 ) -> Iterator[tuple[int, list[Outcome]]]:
-    """Samples a group per prompt, as `roll_out` does; yields each with its index as soon as it is complete.
+    """Samples each prompt in a thread of its own; yields each group with its index as soon as it is complete.
 
-    policy: one that several threads may ask.
+    sample: `roll_out` for some prompts and their seeds, with a policy that several threads may ask.
     """
     pool = ThreadPoolExecutor(len(prompts), "roll out")
     try:
         futures = {}
         for i, prompt in enumerate(prompts):
             prompt.sample.video.read(prompt.frame_indices)  # decoded here: two prompts may share a video
-            futures[pool.submit(roll_out, [prompt], chain, policy, view, num_generations, [seeds[i]])] = i
+            futures[pool.submit(sample, [prompt], [seeds[i]])] = i
         for future in as_completed(futures):
             yield futures[future], future.result()[0]
     finally:

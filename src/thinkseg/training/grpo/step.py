@@ -125,12 +125,16 @@ class GrpoStep:
         """Returns each prompt's group with its index: all at once, or from servers as soon as one is complete."""
         recipe = self.recipe
         seeds = [mixed_seed(step, index) for index in indices]
-        given = prompts, get_chain(recipe.chain), self.policy, self.view, recipe.num_generations, seeds
+        chain = get_chain(recipe.chain)
+
+        def sample(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[list[Outcome]]:
+            return roll_out(prompts, chain, self.policy, self.view, recipe.num_generations, seeds)
+
         self.policy.sync(self.model, step)
         if recipe.vllm:
-            return roll_out_each(*given)
+            return roll_out_each(prompts, seeds, sample)
         with self._sampling():
-            return enumerate(roll_out(*given))
+            return enumerate(sample(prompts, seeds))
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
