@@ -39,7 +39,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from thinkseg.chains.frames import show
 from thinkseg.chains.veason import ask
-from thinkseg.cli.options import count, size
+from thinkseg.cli.parsers import count, size
 from thinkseg.data import shapes
 from thinkseg.export.common import content_parts
 from thinkseg.models.policies.qwen.checkpoint import create_encoder, create_model, create_tokenizer, load_model, save

@@ -32,7 +32,7 @@ from transformers import GenerationConfig
 
 from thinkseg.chains.frames import show
 from thinkseg.chains.veason import ask
-from thinkseg.cli.options import count
+from thinkseg.cli.parsers import count
 from thinkseg.console import say, table
 from thinkseg.data import shapes
 from thinkseg.models import resolve_model

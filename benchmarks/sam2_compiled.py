@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from sam2_reward import SIZES, create, timed
 
-from thinkseg.cli.options import count
+from thinkseg.cli.parsers import count
 from thinkseg.models.trackers.sam2 import Sam2Tracker
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.cli.options import count
+from thinkseg.cli.parsers import count
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25.0
 

@@ -24,7 +24,7 @@ from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from thinkseg.chains.frames import sample_indices
-from thinkseg.cli.options import count
+from thinkseg.cli.parsers import count
 from thinkseg.data.shapes import load
 from thinkseg.models.trackers.sam2 import Sam2Tracker, normalize, resize
 from thinkseg.rewards import Prompt, Rollout

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from thinkseg.cli.options import size
+from thinkseg.cli.parsers import size
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.shapes.writer import write_dataset

@@ -29,18 +29,14 @@ from thinkseg import __version__
 from thinkseg.cli.commands import (
     annotate,
     check_policy,
-    compare,
-    convert,
     data,
-    demo,
-    evaluate,
     export,
     prompts,
     reward_server,
-    score,
-    segment,
     train,
 )
+from thinkseg.cli.commands.scoring import compare, evaluate, score
+from thinkseg.cli.commands.videos import convert, demo, segment
 from thinkseg.errors import ThinkSegError, one_line
 from thinkseg.export import FORMATS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from thinkseg.cli import options
+from thinkseg.cli import dataset_options, options, parsers
 from thinkseg.cli.declare import choice, command, flag, new_group, option, path, suggested
 from thinkseg.console import Progress, TimeLeft, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
@@ -43,13 +43,13 @@ class DrawOptions:
     """Which questions are drawn, and how their videos are shown."""
 
     count: Annotated[
-        int | None, option(options.count, "N", "number of questions (default: 500, or all with --select)")
+        int | None, option(parsers.count, "N", "number of questions (default: 500, or all with --select)")
     ] = None
     balance: Balance = "proportional"
     include_no_target: Annotated[bool, flag("--include-no-target", "also draw questions without a target")] = False
-    seed: Annotated[int, option(options.non_negative_int, "S", "of the draw")] = 0
-    frames: Annotated[int, option(options.count, "N", "number of frames per sample")] = 16
-    frame_size: Annotated[options.Size, option(options.size, "WxH", "size of the frames", show_default="560x560")] = (
+    seed: Annotated[int, option(parsers.non_negative_int, "S", "of the draw")] = 0
+    frames: Annotated[int, option(parsers.count, "N", "number of frames per sample")] = 16
+    frame_size: Annotated[parsers.Size, option(parsers.size, "WxH", "size of the frames", show_default="560x560")] = (
         560,
         560,
     )
@@ -73,9 +73,9 @@ class DrawOptions:
 class ShapesDrawOptions(DrawOptions):
     """The same for the shapes world, whose rules write boxes."""
 
-    count: Annotated[int, option(options.count, "N", "number of questions")] = DEFAULT_COUNT
-    frames: Annotated[int, option(options.count, "N", "number of frames per sample")] = 4
-    frame_size: Annotated[options.Size, option(options.size, "WxH", "size of the frames", show_default="112x112")] = (
+    count: Annotated[int, option(parsers.count, "N", "number of questions")] = DEFAULT_COUNT
+    frames: Annotated[int, option(parsers.count, "N", "number of frames per sample")] = 4
+    frame_size: Annotated[parsers.Size, option(parsers.size, "WxH", "size of the frames", show_default="112x112")] = (
         112,
         112,
     )
@@ -87,19 +87,19 @@ class AnnotatorOptions:
     """The annotator, its settings and its budget."""
 
     annotator: Annotated[str, suggested(("openai:",), "NAME", "openai:MODEL@BASE_URL")]
-    temperature: Annotated[float, option(options.temperature, "T", "of sampling; 0 is greedy")] = 0.0
-    max_tokens: Annotated[int, option(options.count, "N", "longest reply, in tokens")] = 1024
-    jpeg_quality: Annotated[int, option(options.jpeg_quality, "Q", "of the frames sent, 1 to 100")] = 90
-    concurrency: Annotated[int, option(options.count, "N", "concurrent requests")] = 16
-    timeout: Annotated[float, option(options.positive, "S", "seconds per request")] = 600.0
+    temperature: Annotated[float, option(parsers.temperature, "T", "of sampling; 0 is greedy")] = 0.0
+    max_tokens: Annotated[int, option(parsers.count, "N", "longest reply, in tokens")] = 1024
+    jpeg_quality: Annotated[int, option(parsers.jpeg_quality, "Q", "of the frames sent, 1 to 100")] = 90
+    concurrency: Annotated[int, option(parsers.count, "N", "concurrent requests")] = 16
+    timeout: Annotated[float, option(parsers.positive, "S", "seconds per request")] = 600.0
     max_tokens_total: Annotated[
-        int | None, option(options.count, "N", "most prompt and completion tokens, over all runs of the folder")
+        int | None, option(parsers.count, "N", "most prompt and completion tokens, over all runs of the folder")
     ] = None
-    max_cost: Annotated[float | None, option(options.non_negative, "C", "most cost, over all runs of the folder")] = (
+    max_cost: Annotated[float | None, option(parsers.non_negative, "C", "most cost, over all runs of the folder")] = (
         None
     )
-    price_in: Annotated[float, option(options.non_negative, "C", "per million prompt tokens")] = 0.0
-    price_out: Annotated[float, option(options.non_negative, "C", "per million completion tokens")] = 0.0
+    price_in: Annotated[float, option(parsers.non_negative, "C", "per million prompt tokens")] = 0.0
+    price_out: Annotated[float, option(parsers.non_negative, "C", "per million completion tokens")] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def shapes(
     split: options.ShapesSplit = TRAINING,
     start: options.ShapesStart = 0,
     pool: Annotated[
-        int | None, option(options.count, "N", "number of clips to draw from (default: 2 * --count)")
+        int | None, option(parsers.count, "N", "number of clips to draw from (default: 2 * --count)")
     ] = None,
 ) -> int:
     """Draws questions of the shapes world, has an annotator explain their known answers, and checks what it writes.
@@ -137,7 +137,7 @@ def shapes(
 
 
 def benchmark(
-    dataset: options.SelectedDatasetOptions,
+    dataset: dataset_options.SelectedDatasetOptions,
     draw: DrawOptions,
     asking: AnnotatorOptions,
     out: options.Out,
@@ -163,12 +163,12 @@ def benchmark(
     view = opened.times().decide(draw.view(label_unit))
     source = AnnotationSource(opened)
     status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, view, lambda _: source, opened.issues)
-    options.print_issues(opened)
+    dataset_options.print_issues(opened)
     return status
 
 
 for name in FILE_BENCHMARKS:
-    options.benchmark_command(app, name, benchmark, preferred=TRAINING)
+    dataset_options.benchmark_command(app, name, benchmark, preferred=TRAINING)
 
 
 def _annotate(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import model_options, parsers
 from thinkseg.cli.declare import argument, command, option, text
 from thinkseg.console import Progress
 
@@ -21,8 +21,8 @@ def check_policy(
     policy: Annotated[
         str, argument(text, "POLICY", "shapes, shapes-revseg, a folder, a hub name or openai:MODEL@BASE_URL")
     ],
-    asking: options.PolicyOptions,
-    clips: Annotated[int, option(options.count, "N", "number of clips, each prompted twice")] = 4,
+    asking: model_options.PolicyOptions,
+    clips: Annotated[int, option(parsers.count, "N", "number of clips, each prompted twice")] = 4,
 ) -> int:
     """Prompts POLICY with a few clips of the shapes world.
 
@@ -36,7 +36,7 @@ def check_policy(
     if policy.startswith("openai:"):
         settings["fallback_coordinates"] = "pixels"
     with Progress() as progress:
-        loaded = options.load_policy(policy, progress, **settings)
+        loaded = model_options.load_policy(policy, progress, **settings)
         progress.show("prompting")
         view = asking.view(loaded)
         found = check(loaded, chain, clips, view, progress, asking.reading)

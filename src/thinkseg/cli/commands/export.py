@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import dataset_options, model_options, options, parsers
 from thinkseg.cli.declare import chosen_argument, command, new_group, option, path, text
 from thinkseg.console import Progress, say
 from thinkseg.data import FILE_BENCHMARKS, open_benchmark
@@ -46,18 +46,18 @@ def choose_format(context: typer.Context, format: Annotated[str, chosen_argument
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(options.ViewOptions):
+class ExportOptions(model_options.ViewOptions):
     """What is exported, how, and where to."""
 
     out: options.Out
-    limit: Annotated[int | None, option(options.count, "N", "number of questions (default: all)")] = None
+    limit: Annotated[int | None, option(parsers.count, "N", "number of questions (default: all)")] = None
     model: Annotated[str, option(text, "NAME", "target model (folder or hub name); sets number and size of frames")] = (
         MODEL
     )
     coordinates: options.Coordinates = None
     name: Annotated[str | None, option(text, "NAME", "name of the export (default: that of its folder)")] = None
     info: Annotated[
-        Path | None, option(options.output, "FILE", "llamafactory: a dataset_info.json to add it to (default: its own)")
+        Path | None, option(parsers.output, "FILE", "llamafactory: a dataset_info.json to add it to (default: its own)")
     ] = None
 
 
@@ -65,7 +65,7 @@ class ExportOptions(options.ViewOptions):
 class ShapesExportOptions(ExportOptions):
     """The same for the shapes world, which has no end."""
 
-    limit: Annotated[int, option(options.count, "N", "number of questions")] = 300
+    limit: Annotated[int, option(parsers.count, "N", "number of questions")] = 300
 
 
 @command(app, "a chain-of-thought set")
@@ -107,7 +107,7 @@ def shapes(
 
 def benchmark(
     context: typer.Context,
-    dataset: options.DatasetOptions,
+    dataset: dataset_options.DatasetOptions,
     settings: ExportOptions,
     fps: options.Fps = None,
     keep_going: options.KeepGoing = False,
@@ -119,12 +119,12 @@ def benchmark(
         opened = dataset.open(progress, keep_going, fps)
     source = BenchmarkSource(opened, settings.limit)
     status = _export(context.obj, settings, lambda _: source, opened.issues, opened.times())
-    options.print_issues(opened)
+    dataset_options.print_issues(opened)
     return status
 
 
 for name in FILE_BENCHMARKS:
-    options.benchmark_command(app, name, benchmark)
+    dataset_options.benchmark_command(app, name, benchmark)
 
 
 def _export(

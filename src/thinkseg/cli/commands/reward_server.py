@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import model_options, options, parsers
 from thinkseg.cli.declare import argument, command, option, path, text
 from thinkseg.console import Progress
 
@@ -20,19 +20,19 @@ app = typer.Typer()
 @command(app, "compute rewards for another trainer", "reward-server")
 def reward_server(
     data: Annotated[list[str], argument(text, "DATA...", "NAME:SPLIT=FOLDER, e.g. revos:train=datasets/ReVOS")],
-    placed: options.PlacementOptions,
+    placed: model_options.PlacementOptions,
     tracker: options.TrackerName = "flow",
     host: Annotated[
         str, option(text, "HOST", "address to listen on; beyond this machine it needs a token")
     ] = "127.0.0.1",
-    port: Annotated[int, option(options.port, "P", "port to listen on; 0 for any free one")] = 8787,
+    port: Annotated[int, option(parsers.port, "P", "port to listen on; 0 for any free one")] = 8787,
     token_file: Annotated[
         Path | None, option(path, "FILE", "file with the token of requests (default: that in THINKSEG_TOKEN)")
     ] = None,
     workers: Annotated[
-        int, option(options.count, "N", "threads that score", show_default="one per core")
+        int, option(parsers.count, "N", "threads that score", show_default="one per core")
     ] = options.CORES,
-    prompts: Annotated[int, option(options.count, "N", "prompts kept in memory, at least those of a step")] = 32,
+    prompts: Annotated[int, option(parsers.count, "N", "prompts kept in memory, at least those of a step")] = 32,
 ) -> int:
     """Scores replies to the questions of DATA with all rewards, the tracker's included, until it is stopped.
 
@@ -56,7 +56,7 @@ def reward_server(
             progress.show("reading annotations")
             questions = Questions(specs)
             features = {"feature_cache_bytes": CACHE_BYTES // prompts, "feature_cache_videos": prompts}
-            loaded = options.load_tracker(tracker, progress, **placement, **features)
+            loaded = model_options.load_tracker(tracker, progress, **placement, **features)
         service = RewardService(questions, loaded, workers, prompts)
         bound.listen()  # a client that reads the next line is not refused
         print(f"rewards of {', '.join(questions.describe())} with the tracker {tracker} at {url_of(bound)}", flush=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import options, parsers
 from thinkseg.cli.declare import argument, command, flag, new_group, option, path, text
 from thinkseg.console import say
 
@@ -62,7 +62,7 @@ def _report(model: Path) -> None:
 def plan(
     recipe: Annotated[Path, argument(path, "RECIPE", "e.g. recipes/veason-3b.yaml")],
     model: Annotated[str | None, option(text, "NAME", "folder or hub name in place of the recipe's model")] = None,
-    devices: Annotated[int, option(options.count, "N", "number of devices that the parts of memory are for")] = 1,
+    devices: Annotated[int, option(parsers.count, "N", "number of devices that the parts of memory are for")] = 1,
     changes: options.Assignments = None,
 ) -> int:
     """Prints parameters and memory of a recipe for `sft` or `grpo`, and the memory per device on several devices.
@@ -82,12 +82,12 @@ def plan(
 def servers(
     recipe: Annotated[Path, argument(path, "RECIPE", "a GRPO recipe with `rollout: {engine: vllm, ...}`")],
     gpus: Annotated[
-        tuple[int, ...], option(options.indices, "I,J", "GPUs that the servers of a machine share equally, e.g. 0,1")
+        tuple[int, ...], option(parsers.indices, "I,J", "GPUs that the servers of a machine share equally, e.g. 0,1")
     ] = (),
     start: Annotated[bool, flag("--start", "start them, and stop them on Ctrl-C")] = False,
     vllm: Annotated[str, option(text, "PATH", "program of vLLM, which has an environment of its own")] = "vllm",
     extra: Annotated[
-        tuple[str, ...], option(options.words, "ARGUMENTS", "more for `vllm serve`, e.g. '--max-num-seqs 64'")
+        tuple[str, ...], option(parsers.words, "ARGUMENTS", "more for `vllm serve`, e.g. '--max-num-seqs 64'")
     ] = (),
     changes: options.Assignments = None,
 ) -> int:
@@ -115,7 +115,7 @@ def ablate(
     runs: Annotated[
         Path | None,
         option(
-            options.output,
+            parsers.output,
             "DIR",
             "folder for training runs, which ablations can share (default: runs in the output folder)",
         ),

@@ -6,7 +6,7 @@ import pytest
 
 from thinkseg import models
 from thinkseg.cli import app
-from thinkseg.cli.options import dataset_options
+from thinkseg.cli.dataset_options import dataset_options
 from thinkseg.console import Progress
 from thinkseg.data.shapes.writer import write_dataset
 

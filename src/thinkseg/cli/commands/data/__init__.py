@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from thinkseg.cli import options
+from thinkseg.cli import dataset_options, options, parsers
 from thinkseg.cli.commands.data import select
 from thinkseg.cli.declare import command, flag, new_group, option
 from thinkseg.console import Progress, say
@@ -35,12 +35,12 @@ def shapes(
     out: options.Out,
     split: options.ShapesSplit = "val",
     start: options.ShapesStart = 0,
-    count: Annotated[int, option(options.count, "N", "number of clips")] = 50,
-    size: Annotated[options.Size, option(options.size, "WxH", "size of the frames", show_default="224x224")] = (
+    count: Annotated[int, option(parsers.count, "N", "number of clips")] = 50,
+    size: Annotated[parsers.Size, option(parsers.size, "WxH", "size of the frames", show_default="224x224")] = (
         224,
         224,
     ),
-    questions: Annotated[int, option(options.count, "Q", "most questions per clip")] = 1,
+    questions: Annotated[int, option(parsers.count, "Q", "most questions per clip")] = 1,
 ) -> int:
     """Writes clips of the shapes world as mp4 files and as a tree in the layout of ReVOS."""
     from thinkseg.data.shapes.writer import write_dataset
@@ -55,7 +55,7 @@ def shapes(
 
 
 def check_dataset(
-    dataset: options.FileDatasetOptions,
+    dataset: dataset_options.FileDatasetOptions,
     keep_going: Annotated[bool, flag("--keep-going", "exit with status 0 despite issues")] = False,
 ) -> int:
     """Counts the contents of {title} and checks that they are complete: frames, masks, sizes, ids.
@@ -108,7 +108,9 @@ def _line(name: str, count: int) -> str:
 
 
 def validate(
-    dataset: options.DatasetOptions, workers: options.Workers = options.CORES, keep_going: options.KeepGoing = False
+    dataset: dataset_options.DatasetOptions,
+    workers: options.Workers = options.CORES,
+    keep_going: options.KeepGoing = False,
 ) -> int:
     """Writes the ground truth of {title} as mask images, as a method would, and scores them: all must be 100."""
     from thinkseg.console import Meter
@@ -118,14 +120,14 @@ def validate(
         benchmark = dataset.open(progress, keep_going)
         result = validate(benchmark, workers, Meter(progress, len(benchmark.expressions), "validating"))
     print(result.describe())
-    options.print_issues(benchmark)
+    dataset_options.print_issues(benchmark)
     if result.imperfect:
         raise DatasetError(f"{dataset.name}: the ground truth does not score 100 everywhere; check the files listed")
     return 0
 
 
 for name in FILE_BENCHMARKS:
-    options.benchmark_command(app, name, check_dataset, "check {title}", whole=True)
+    dataset_options.benchmark_command(app, name, check_dataset, "check {title}", whole=True)
 for name in BENCHMARKS:
-    options.benchmark_command(validation, name, validate, whole=True)
+    dataset_options.benchmark_command(validation, name, validate, whole=True)
 app.add_typer(select.app)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from thinkseg.cli import options
+from thinkseg.cli import dataset_options, model_options, options, parsers
 from thinkseg.cli.commands.annotate import TRAINING, Balance
 from thinkseg.cli.declare import new_group, option, suggested
 from thinkseg.console import Progress, TimeLeft, say
@@ -32,20 +32,20 @@ class DrawOptions:
     """Which questions are drawn."""
 
     count: Annotated[
-        int | None, option(options.count, "N", "number of questions (default: all that have a target)")
+        int | None, option(parsers.count, "N", "number of questions (default: all that have a target)")
     ] = None
     balance: Balance = "proportional"
-    no_target_share: Annotated[float, option(options.share, "P", "share of questions without a target, e.g. 0.1")] = 0.0
-    seed: Annotated[int, option(options.non_negative_int, "S", "of the draw")] = 0
+    no_target_share: Annotated[float, option(parsers.share, "P", "share of questions without a target, e.g. 0.1")] = 0.0
+    seed: Annotated[int, option(parsers.non_negative_int, "S", "of the draw")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackableOptions(options.PlacementOptions):
+class TrackableOptions(model_options.PlacementOptions):
     """Which of them are kept."""
 
     trackable: Annotated[
         float | None,
-        option(options.share, "IOU", "drop those whose true boxes the tracker turns into masks of a lower mean IoU"),
+        option(parsers.share, "IOU", "drop those whose true boxes the tracker turns into masks of a lower mean IoU"),
     ] = None
     tracker: Annotated[str, suggested(("flow",), "NAME", "for --trackable: flow, or a SAM 2 by folder or hub name")] = (
         "flow"
@@ -55,14 +55,14 @@ class TrackableOptions(options.PlacementOptions):
         """The tracker; None without --trackable."""
         if self.trackable is None:
             return None
-        return options.load_tracker(self.tracker, progress, **self.placement())
+        return model_options.load_tracker(self.tracker, progress, **self.placement())
 
 
 def benchmark(
-    dataset: options.DatasetOptions,
+    dataset: dataset_options.DatasetOptions,
     drawing: DrawOptions,
     keeping: TrackableOptions,
-    out: Annotated[Path, option(options.output, "FILE", "the file to write, e.g. select.json")],
+    out: Annotated[Path, option(parsers.output, "FILE", "the file to write, e.g. select.json")],
     keep_going: options.KeepGoing = False,
 ) -> int:
     """Draws expressions of {title} by type and number of targets, spread over videos, and writes their ids to a file.
@@ -99,13 +99,13 @@ def benchmark(
         write_selection(opened, [one.id for one in chosen], how, out)
     print(strata_table(columns))
     print(_summary(chosen, drawing.seed))
-    options.print_issues(opened)
+    dataset_options.print_issues(opened)
     say(f"wrote {out}")
     return 0
 
 
 for name in FILE_BENCHMARKS:
-    options.benchmark_command(app, name, benchmark, preferred=TRAINING, whole=True)
+    dataset_options.benchmark_command(app, name, benchmark, preferred=TRAINING, whole=True)
 
 
 def _trackable(

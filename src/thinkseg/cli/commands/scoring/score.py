@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from thinkseg.cli import options
+from thinkseg.cli import dataset_options, options, parsers
 from thinkseg.cli.declare import new_group, option
 from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS
@@ -32,11 +32,11 @@ submission = new_group(
 
 
 def score(
-    dataset: options.DatasetOptions,
+    dataset: dataset_options.DatasetOptions,
     predictions: options.Predictions,
-    csv: Annotated[Path | None, option(options.output, "FILE", "write one line per expression")] = None,
+    csv: Annotated[Path | None, option(parsers.output, "FILE", "write one line per expression")] = None,
     out: Annotated[
-        Path | None, option(options.output, "DIR", "write scores.json and results.jsonl, which thinkseg compare reads")
+        Path | None, option(parsers.output, "DIR", "write scores.json and results.jsonl, which thinkseg compare reads")
     ] = None,
     corrected: options.Corrected = False,
     workers: options.Workers = options.CORES,
@@ -69,7 +69,7 @@ def score(
             settings = {**opened.run_settings(), "predictions": str(predictions)}
             _write(folder, settings, rows, scores)
     print("\n".join([format_scores(scores), *describe_unusual(rows)]))
-    options.print_issues(opened)
+    dataset_options.print_issues(opened)
     return 0
 
 
@@ -85,9 +85,9 @@ def _write(folder: Path, settings: dict[str, str], rows: Sequence[Row], scores: 
 
 
 def submit(
-    dataset: options.DatasetOptions,
+    dataset: dataset_options.DatasetOptions,
     predictions: options.Predictions,
-    out: Annotated[Path, option(options.output, "FILE", "the zip file to write")],
+    out: Annotated[Path, option(parsers.output, "FILE", "the zip file to write")],
 ) -> int:
     """Checks that there are masks for everything that the server of {title} requires, and packs them."""
     from thinkseg.evaluation.submission import write_submission
@@ -105,6 +105,6 @@ def submit(
 
 
 for name, benchmark in BENCHMARKS.items():
-    options.benchmark_command(app, name, score, **options.corrected_for(name))
+    dataset_options.benchmark_command(app, name, score, **dataset_options.corrected_for(name))
     if benchmark.zip_folder is not None:
-        options.benchmark_command(submission, name, submit, whole=True)
+        dataset_options.benchmark_command(submission, name, submit, whole=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import model_options, options
 from thinkseg.cli.declare import command
 from thinkseg.console import Progress
 
@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @command(app, "answer questions about a few clips and write a page")
 def demo(
-    models: options.ModelOptions, chain: options.ChainName = "veason", out: options.Out = Path("runs/demo")
+    models: model_options.ModelOptions, chain: options.ChainName = "veason", out: options.Out = Path("runs/demo")
 ) -> int:
     """Renders clips of the shapes world as video files, answers a question about each, tracks the answers and
     scores them. Writes index.html, which opens from disk.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import options, parsers
 from thinkseg.cli.declare import argument, command, option, path
 from thinkseg.console import Progress, say
 
@@ -17,9 +17,9 @@ app = typer.Typer()
 @command(app, "write the masks of a result in the formats of other tools")
 def convert(
     result: Annotated[Path, argument(path, "RESULT", "a folder that `thinkseg segment` wrote")],
-    to: Annotated[tuple[str, ...], option(options.formats, "NAME,NAME", options.FORMATS_HELP)],
+    to: Annotated[tuple[str, ...], option(parsers.formats, "NAME,NAME", options.FORMATS_HELP)],
     out: Annotated[
-        Path | None, option(options.output, "DIR", "folder for the files (default: they are added to RESULT)")
+        Path | None, option(parsers.output, "DIR", "folder for the files (default: they are added to RESULT)")
     ] = None,
     video: Annotated[
         Path | None, option(path, "VIDEO", "the video of the result, for overlay and cutout, if it was moved")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import options, parsers
 from thinkseg.cli.declare import argument, command, option, path
 
 app = typer.Typer()
@@ -17,7 +17,7 @@ app = typer.Typer()
 def compare(
     first: Annotated[Path, argument(path, "A", "folder written by evaluate or score")],
     second: Annotated[Path, argument(path, "B", "another such folder")],
-    top: Annotated[int, option(options.non_negative_int, "N", "number of samples to list")] = 10,
+    top: Annotated[int, option(parsers.non_negative_int, "N", "number of samples to list")] = 10,
     corrected: options.Corrected = False,
 ) -> int:
     """Compares two folders of results on the same samples.

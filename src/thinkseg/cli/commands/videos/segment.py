@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thinkseg.cli import options
+from thinkseg.cli import model_options, options, parsers
 from thinkseg.cli.declare import argument, command, option, path
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
@@ -27,20 +27,20 @@ app = typer.Typer()
 @command(app, "segment what a sentence means in a video")
 def segment(
     video: Annotated[Path, argument(path, "VIDEO", "a video file, or a folder of images (.jpg, .png, ...)")],
-    models: options.ModelOptions,
-    asking: options.PolicyOptions,
+    models: model_options.ModelOptions,
+    asking: model_options.PolicyOptions,
     out: options.Out,
     query: Annotated[str | None, argument(str, "QUERY", "what to segment, e.g. 'the one that gets hit'")] = None,
     keyframe: Annotated[
-        int | float | None, option(options.moment, "T", "frame that the boxes are on: a time (2.4s) or an index (57)")
+        int | float | None, option(parsers.moment, "T", "frame that the boxes are on: a time (2.4s) or an index (57)")
     ] = None,
     boxes: Annotated[
-        list[options.Box] | None,
-        option(options.box, "x1,y1,x2,y2", "a box on the keyframe, in pixels; repeat it for more objects", "--box"),
+        list[parsers.Box] | None,
+        option(parsers.box, "x1,y1,x2,y2", "a box on the keyframe, in pixels; repeat it for more objects", "--box"),
     ] = None,
     fps: options.Fps = None,
     save: Annotated[
-        tuple[str, ...], option(options.formats, "NAME,NAME", options.FORMATS_HELP, show_default=",".join(DEFAULT))
+        tuple[str, ...], option(parsers.formats, "NAME,NAME", options.FORMATS_HELP, show_default=",".join(DEFAULT))
     ] = DEFAULT,
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks.json and the formats of --save to --out.
@@ -79,8 +79,8 @@ def _answer(
     file: Path,
     query: str | None,
     fps: float | None,
-    models: options.ModelOptions,
-    asking: options.PolicyOptions,
+    models: model_options.ModelOptions,
+    asking: model_options.PolicyOptions,
     load_tracker: Callable[[], Tracker],
     progress: Progress,
 ) -> tuple[Segmentation, dict[str, Any]]:
@@ -124,7 +124,7 @@ def _track(
     query: str | None,
     fps: float | None,
     moment: int | float | None,
-    given: Sequence[options.Box],
+    given: Sequence[parsers.Box],
     load_tracker: Callable[[], Tracker],
     progress: Progress,
 ) -> tuple[Segmentation, dict[str, Any]]:

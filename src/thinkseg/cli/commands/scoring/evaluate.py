@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from thinkseg.cli import options
+from thinkseg.cli import dataset_options, model_options, options
 from thinkseg.cli.declare import flag, new_group
 from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS
@@ -13,9 +13,9 @@ app = new_group("evaluate", "score a policy on a data set", "Scores a policy on 
 
 
 def benchmark(
-    dataset: options.DatasetOptions,
-    models: options.ModelOptions,
-    asking: options.PolicyOptions,
+    dataset: dataset_options.DatasetOptions,
+    models: model_options.ModelOptions,
+    asking: model_options.PolicyOptions,
     out: options.Out,
     corrected: options.Corrected = False,
     batch_size: options.BatchSize = 8,
@@ -52,11 +52,11 @@ def benchmark(
             on_row=Meter(progress, len(opened.expressions)),
         )
     print(format_scores(scores))
-    options.print_issues(opened)
+    dataset_options.print_issues(opened)
     say(f"wrote {out / 'scores.json'}")
     return 0
 
 
 for name, info in BENCHMARKS.items():
-    given = options.corrected_for(name) | ({"fps": None} if info.generated else {})
-    options.benchmark_command(app, name, benchmark, **given)
+    given = dataset_options.corrected_for(name) | ({"fps": None} if info.generated else {})
+    dataset_options.benchmark_command(app, name, benchmark, **given)

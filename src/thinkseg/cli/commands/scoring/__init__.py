@@ -1,0 +1,1 @@
+"""Commands that evaluate policies on benchmarks and score masks."""

@@ -1,0 +1,1 @@
+"""Commands about videos: their segmentation, and what is made of its results."""

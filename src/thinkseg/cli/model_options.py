@@ -1,0 +1,177 @@
+"""The models of commands: which policy and tracker, where they run, and how the policy is prompted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from thinkseg.cli import parsers
+from thinkseg.cli.declare import choice, option, path, suggested
+from thinkseg.cli.options import PRECISIONS, READINGS, ChainName, Coordinates, Labels, ReadingName, TrackerName
+from thinkseg.cli.parsers import Size
+
+if TYPE_CHECKING:
+    from thinkseg.console import Progress
+    from thinkseg.data.readers.frame_rates import FrameTimes
+    from thinkseg.prompts import Prompts
+    from thinkseg.types import ChainFn, Policy, Tracker, View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """How videos are shown to a policy."""
+
+    frames: Annotated[
+        int | None, option(parsers.count, "N", "number of frames shown to the policy (default: the policy's own)")
+    ] = None
+    frame_size: Annotated[Size | None, option(parsers.size, "WxH", "size of these frames, e.g. 560x560")] = None
+    closeup_size: Annotated[
+        Size | None, option(parsers.size, "WxH", "size of the one frame that the chain revseg shows again")
+    ] = None
+    label_unit: Annotated[
+        Labels | None,
+        choice(get_args(Labels), "labels of the frames (default: as trained, else seconds if the times are known)"),
+    ] = None
+    chain: ChainName = "veason"
+    prompts: Annotated[
+        Path | None, option(path, "FILE", "wording of the chain, YAML (default: the policy's own, else the built-in)")
+    ] = None
+
+    def chain_function(self) -> ChainFn:
+        """The chain requested. Raises SettingsError if it is unknown, or --prompts is not a wording of it."""
+        from thinkseg.chains import get_chain
+
+        chain = get_chain(self.chain)
+        self._wording()
+        return chain
+
+    def _wording(self) -> Prompts | None:
+        from thinkseg.storage.prompt_file import read_prompts
+
+        return read_prompts(self.prompts, self.chain) if self.prompts else None
+
+    def view(self, policy: Policy) -> View:
+        """The view requested; the policy decides about the rest."""
+        from thinkseg.pipeline import changed_view, resolve_view
+
+        sizes = (self.frames, self.frame_size, self.closeup_size)
+        return resolve_view(policy, changed_view(policy.view, *sizes, self.label_unit, self._wording()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementOptions:
+    """Where a model runs."""
+
+    device: Annotated[
+        str | None, option(parsers.device, "NAME", "cpu, cuda or cuda:1 (default: a GPU if there is one)")
+    ] = None
+    precision: Annotated[str, choice(PRECISIONS, "of the weights")] = "auto"
+
+    def placement(self) -> dict[str, Any]:
+        """Device and precision, as keyword arguments of `thinkseg.models.load_tracker`.
+
+        Raises ModelError for a device that cannot be used, also if neither model would run on it.
+        """
+        if self.device:
+            from thinkseg.models.devices import resolve_device
+
+            resolve_device(self.device)
+        return {"device": self.device, "precision": self.precision}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions(PlacementOptions, ViewOptions):
+    """How a policy is prompted and run."""
+
+    temperature: Annotated[float, option(parsers.temperature, "T", "of sampling; 0 is greedy")] = 0.0
+    seed: Annotated[int, option(parsers.non_negative_int, "S", "of sampling, for a temperature > 0")] = 0
+    max_tokens: Annotated[int | None, option(parsers.count, "N", "longest reply, in tokens (default: 1024)")] = None
+    coordinates: Coordinates = None
+    reading: Annotated[
+        ReadingName, choice(READINGS, "of replies: in the exact form only, or also after repairs without guessing")
+    ] = "repair"
+    jpeg_quality: Annotated[
+        int | None, option(parsers.jpeg_quality, "Q", "send frames to a server as JPEG, 1 to 100 (default: as PNG)")
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of `thinkseg.models.load_policy`, which are also stored with the results."""
+        # Unset ones are omitted, so that results of earlier versions, which lack them, can resume.
+        optional = {
+            "max_new_tokens": self.max_tokens,
+            "coordinates": self.coordinates,
+            "jpeg_quality": self.jpeg_quality,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {**self.placement(), "temperature": self.temperature, "seed": self.seed, **given}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The policy and the tracker."""
+
+    policy: Annotated[
+        str | None,
+        suggested(
+            ("shapes", "shapes-revseg", "openai:"),
+            "NAME",
+            "model that answers: a folder, a hub name, openai:MODEL@BASE_URL, or a bundled one: shapes (default), "
+            "or shapes-revseg (default with --chain revseg)",
+        ),
+    ] = None
+    tracker: TrackerName = "flow"
+
+    def check_times(self, asking: PolicyOptions, times: FrameTimes) -> None:
+        """Raises SettingsError if the policy needs seconds and the times of a video are unknown. Loads no weights."""
+        from thinkseg.models import clock_of
+        from thinkseg.pipeline import resolve_clock
+
+        name = self._policy_name(asking.chain)
+        times.check(resolve_clock(name, clock_of(name), asking.label_unit or "auto"))
+
+    def load_policy(self, chain: str, progress: Progress, **settings: Any) -> Policy:
+        """The policy requested, or the one bundled for the chain."""
+        return load_policy(self._policy_name(chain), progress, **settings)
+
+    def load_tracker(self, chain: str, **settings: Any) -> Tracker:
+        """The tracker requested. settings: keyword arguments of `thinkseg.models.load_tracker`."""
+        from thinkseg import models
+
+        if self.tracker != "flow":
+            _hide_bars(self.tracker, self._policy_name(chain))
+        return models.load_tracker(self.tracker, **settings)
+
+    def _policy_name(self, chain: str) -> str:
+        from thinkseg.models import bundled_policy_for
+
+        return self.policy or bundled_policy_for(chain)
+
+
+def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
+    """A policy by name. On a terminal, a bar shows downloads, and none shows loading from disk."""
+    from thinkseg import models
+
+    progress.show(f"loading {name}")
+    _hide_bars(name)
+    return models.load_policy(name, **settings)
+
+
+def load_tracker(name: str, progress: Progress, **settings: Any) -> Tracker:
+    """A tracker by name, as `load_policy`."""
+    from thinkseg import models
+
+    progress.show(f"loading {name}")
+    _hide_bars(name)
+    return models.load_tracker(name, **settings)
+
+
+def _hide_bars(*names: str) -> None:
+    """Hides the bars of the libraries that load models, unless one of these may be downloaded to a terminal's user."""
+    from thinkseg import models
+
+    if not sys.stderr.isatty() or all(name in models.BUNDLED or os.path.isdir(name) for name in names):
+        # Read once, when the hub's library is first imported, which loading a model does.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
