@@ -39,6 +39,7 @@ FORMATS: dict[str, Format] = {
     "labels": Format("labels", "images.label_maps", "masks"),
     "coco": Format("coco.json", "coco.write_coco"),
     "ytvis": Format("ytvis.json", "coco.write_ytvis"),
+    "yolo": Format("yolo", "yolo.dataset", "frames"),
     "npz": Format("masks.npz", "tables.write_npz"),
     "overlay": Format("overlay.mp4", "videos.overlay", "frames"),
     "cutout": Format("cutout.webm", "videos.cutout", "frames"),
