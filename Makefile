@@ -3,6 +3,7 @@
 # make fuzz   damaged and hostile input for all that is read, half an hour; FUZZ="videos --seed 7" for a part
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
 # make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 5 minutes
+# make docs   guides and the reference of the Python API as one site, runs/docs/index.html
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
 
@@ -20,7 +21,7 @@ PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 # An environment of its own, because vLLM and the project need different versions of transformers.
 ENGINES := .venv-engines
 
-.PHONY: demo test fuzz test-oldest test-engines setup clean
+.PHONY: demo test docs fuzz test-oldest test-engines setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -30,6 +31,9 @@ test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(PYTEST)
+
+docs: $(STAMP)
+	$(BIN)/python docs/make_site.py
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz $(FUZZ)

@@ -256,6 +256,7 @@ Chain = Generator[Turn, str, Answer]
 """A multi-step protocol: yields turns, receives replies, returns the answer or raises AnswerError."""
 
 ChainFn = Callable[[VideoSample, View], Chain]
+"""Starts a dialogue about a sample."""
 
 
 @dataclass(frozen=True, slots=True)
