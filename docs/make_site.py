@@ -34,12 +34,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
 
 MODULES = {
-    "API: segmentation": "thinkseg types errors prompts segmenter report.result report.formats report.stored_result pipeline",
+    "API: segmentation": "thinkseg types errors prompts segmenter pipeline report.result report.formats"
+    " report.stored_result",
     "API: videos and masks": "rle ops.inputs ops.video ops.masks ops.boxes ops.metrics ops.draw",
     "API: models and chains": "models models.policies.qwen.policy models.policies.endpoint models.policies.scripted"
-    " models.trackers.sam2 models.trackers.flow.tracker chains chains.veason chains.revseg chains.frames chains.parsing",
-    "API: data and evaluation": "data data.benchmarks.base data.benchmarks.layouts data.cot data.shapes evaluation.evaluate"
-    " evaluation.offline evaluation.predictions evaluation.protocols evaluation.protocols.base evaluation.comparison",
+    " models.trackers.sam2 models.trackers.flow.tracker chains chains.veason chains.revseg chains.frames"
+    " chains.parsing",
+    "API: data and evaluation": "data data.benchmarks.base data.benchmarks.layouts data.cot data.shapes"
+    " evaluation.evaluate evaluation.offline evaluation.predictions evaluation.protocols evaluation.protocols.base"
+    " evaluation.comparison",
     "API: training": "rewards rewards.rollout rewards.groups rewards.reply_format rewards.veason rewards.revseg"
     " training.sft.recipe training.grpo.recipe",
 }

@@ -1,16 +1,14 @@
-"""What the README and the guides say is true: commands parse, files exist, examples run."""
+"""The examples of the README and the guides in Python, YAML and TOML run, or compile if they need what is not here."""
 
 import json
 import re
-import shlex
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from commandline import parse
+from guides import PAGES, blocks, text_of
 from thinkseg import segment
 from thinkseg.cli.app import main
 from thinkseg.data.readers.issues import DatasetIssues
@@ -21,24 +19,7 @@ from thinkseg.rewards import Prompt, Rollout
 from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.types import Outcome, View
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-README = (ROOT / "README.md").read_text("utf-8")
 REPLY = '<think>There.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[2, 2, 20, 20]]}</answer>'
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def commands(text: str) -> list[str]:
-    return [line[2:] for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
-
-
-COMMANDS = commands(README)
-REPRODUCE, SCALING, FORMATS_PAGE = (
-    (ROOT / "docs" / f"{page}.md").read_text("utf-8") for page in ("reproduce", "scaling", "formats")
-)
 
 
 @pytest.fixture
@@ -51,46 +32,8 @@ def frames():
     return np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *commands(REPRODUCE), *commands(SCALING), *commands(FORMATS_PAGE)])
-def test_commands_of_readme_and_guides_exist(command):
-    program, *arguments = shlex.split(command)
-    if program == "torchrun":
-        program, *arguments = arguments[arguments.index("-m") + 1 :]
-    if program == "make":
-        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    else:
-        assert program == "thinkseg"
-        assert callable(parse(arguments).command.callback)
-
-
-def test_every_command_is_in_the_readme():
-    named = {tuple(word for word in shlex.split(command)[:3]) for command in COMMANDS}
-    for words in (("segment",), ("demo",), ("data", "shapes"), ("evaluate", "shapes"), ("train", "sft")):
-        assert any(name[1 : 1 + len(words)] == words for name in named), words
-
-
-@pytest.mark.parametrize("page", [README, REPRODUCE, SCALING], ids=["README.md", "reproduce.md", "scaling.md"])
-def test_recipes_in_a_page_exist(page):
-    recipes = set(re.findall(r"recipes/[\w./-]+\w", page))
-    assert recipes
-    for recipe in recipes:
-        assert (ROOT / recipe).is_file(), recipe
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")) if not link.startswith("http")]
-    for link in links:
-        path, _, anchor = link.partition("#")
-        target = (page.parent / path).resolve() if path else page
-        assert target.exists(), link
-        if anchor:
-            heads = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
-            assert anchor in {head.lower().replace(" ", "-") for head in heads}, link
-
-
 def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypatch, capsys):
-    (example,) = blocks(README, "python")
+    (example,) = blocks(text_of("README.md"), "python")
     assert len(example.splitlines()) == 6
     write_video(tmp_path / "clip.mp4", frames, 6.0)
     monkeypatch.chdir(tmp_path)
@@ -104,7 +47,7 @@ def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypa
 
 
 def test_page_of_formats_names_all_of_them_and_its_example_runs(policy, frames, box_tracker, tmp_path, monkeypatch):
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", FORMATS_PAGE, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)`", text_of("formats.md"), re.MULTILINE))
     assert {name: files.partition("/")[0] for name, files in rows.items()} == {
         name: one.file for name, one in FORMATS.items()
     }
@@ -113,14 +56,14 @@ def test_page_of_formats_names_all_of_them_and_its_example_runs(policy, frames, 
     monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
     monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
     names: dict = {}
-    exec(*blocks(FORMATS_PAGE, "python"), names)
+    exec(*blocks(text_of("formats.md"), "python"), names)
     assert (names["masks"].sum(), names["picture"].shape) == (18 * 18, (32, 32, 3))
     assert (tmp_path / "runs" / "clip" / "objects.csv").is_file()
 
 
 def test_the_guide_to_adding_parts_works(policy, frames, tmp_path):
     names: dict = {}
-    for block in blocks((ROOT / "docs" / "add-your-own.md").read_text("utf-8"), "python"):
+    for block in blocks(text_of("add-your-own.md"), "python"):
         exec(block, names)
     video = ArrayFrames(frames, fps=6.0)
     result = segment(video, "it", policy=policy, tracker=names["Frozen"](), chain=names["terse"])
@@ -134,7 +77,7 @@ def test_the_guide_to_adding_parts_works(policy, frames, tmp_path):
 
 
 def test_guide_chain_of_an_installed_package_runs_by_name(policy, frames, box_tracker, tmp_path, monkeypatch, capsys):
-    guide = (ROOT / "docs" / "add-your-own.md").read_text("utf-8")
+    guide = text_of("add-your-own.md")
     (declared,) = tomllib.loads(blocks(guide, "toml")[0])["project"]["entry-points"].items()
     (tmp_path / "my_chains.py").write_text(next(block for block in blocks(guide, "python") if "def terse" in block))
     info = tmp_path / "my_chains-1.0.dist-info"
@@ -151,14 +94,14 @@ def test_guide_chain_of_an_installed_package_runs_by_name(policy, frames, box_tr
 
 
 def test_guide_to_prompts_has_a_valid_file(tmp_path):
-    (file,) = blocks((ROOT / "docs" / "prompts.md").read_text("utf-8"), "yaml")
+    (file,) = blocks(text_of("prompts.md"), "yaml")
     (tmp_path / "prompts.yaml").write_text(file)
     assert read_prompts(tmp_path / "prompts.yaml", "veason").veason.frame.seconds == "({time} s){image}"
 
 
 def test_guide_loader_reads_frames_and_ground_truth(frames, tmp_path):
     names: dict = {}
-    exec(blocks((ROOT / "docs" / "add-your-own.md").read_text("utf-8"), "python")[0], names)
+    exec(blocks(text_of("add-your-own.md"), "python")[0], names)
     labels = np.zeros((32, 32), np.uint8)
     labels[:4] = 7
     for folder, image, suffix in (("frames", frames[0], "jpg"), ("masks", labels, "png")):
@@ -168,3 +111,17 @@ def test_guide_loader_reads_frames_and_ground_truth(frames, tmp_path):
     (tmp_path / "val.json").write_text(json.dumps(lists))
     target, no_target = names["load"](tmp_path, "val", DatasetIssues()).samples()
     assert (target.id, target.query, target.truth.area(0), no_target.truth.num_objects) == ("clip/0", "the bar", 128, 0)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_of_a_page_compile(page):
+    for block in blocks(page.read_text("utf-8"), "python"):
+        compile(block, page.name, "exec")
+
+
+def test_example_of_benchmarks_reads_a_data_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "shapes", "--count", "1", "--size", "64x64", "--out", "datasets/ReVOS"]) == 0
+    names: dict = {}
+    exec(*blocks(text_of("benchmarks.md"), "python"), names)
+    assert names["sample"].truth.union(names["expression"].scored[0]).shape == (64, 64)
