@@ -128,7 +128,7 @@ def test_folders_stay_small() -> None:
 
 
 def test_imports_are_found() -> None:
-    assert imports("segmenter") >= {"chains", "errors", "ops.inputs", "types", "models"}
+    assert imports("segmenter.segmenter") >= {"chains", "errors", "ops.inputs", "types", "models"}
 
 
 @pytest.mark.parametrize(

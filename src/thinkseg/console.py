@@ -38,7 +38,8 @@ class Progress:
 
     def __init__(self) -> None:
         self._live: Live | None = None
-        self._step = ""
+        self._step, self._shown, self._started = "", "", time.monotonic()
+        self._seconds: dict[str, float] = {}
         self._drawn = 0.0
         self._time_left = TimeLeft(0)
         self._text, self._logged_text = "", ""
@@ -58,10 +59,19 @@ class Progress:
         elif self._logged_text and self._text != self._logged_text:
             self._log()
 
-    def show(self, step: str) -> None:
-        """Shows the current step."""
+    def show(self, step: str, detail: str = "") -> None:
+        """Shows the current step. detail: which one of several of this name."""
+        self._seconds = self.seconds
+        self._started = time.monotonic()
         self._step, self._time_left = step, TimeLeft(0)
-        self._draw(f"{step} ...")
+        self._shown = f"{step} {detail}".strip()
+        self._draw(f"{self._shown} ...")
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The wall time of each step so far."""
+        passed = {self._step: self._seconds.get(self._step, 0.0) + time.monotonic() - self._started}
+        return self._seconds | passed if self._step else {}
 
     def note(self, text: str) -> None:
         """Writes a line that stays."""
@@ -80,7 +90,7 @@ class Progress:
         if done != total and now - self._drawn < REDRAW_SECONDS:
             return
         self._drawn = now
-        count = f"{self._step} {done}/{total}" if total else f"{self._step} {done}"
+        count = f"{self._shown} {done}/{total}" if total else f"{self._shown} {done}"
         self._draw(", ".join(filter(None, (count, time_left))))
 
     def _draw(self, text: str) -> None:

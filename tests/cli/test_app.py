@@ -127,7 +127,7 @@ def test_main_restores_the_handlers_of_signals(failing):
     [
         (["segmentate"], "no such command 'segmentate'; did you mean 'segment'; see thinkseg --help"),
         (["score", "vica"], "no such command 'vica'; did you mean 'vicas'; see thinkseg score --help"),
-        (["segment"], "VIDEO: is missing; see thinkseg segment --help"),
+        (["segment"], "--out: is missing; see thinkseg segment --help"),
         (["segment", "clip.mp4", "the cat"], "--out: is missing; see thinkseg segment --help"),
         (
             ["segment", "clip.mp4", "the cat", "--keyfram", "1"],
@@ -142,7 +142,7 @@ def test_main_restores_the_handlers_of_signals(failing):
         (["export", "trl", "shapes", "--zz"], "no such option: --zz; see thinkseg export trl shapes --help"),
         (
             [*SEGMENT, "more", "words"],
-            "unexpected 'more words'; put a text of several words in quotes; see thinkseg segment --help",
+            "unexpected 'more'; put a text of several words in quotes, and queries about many videos in --query",
         ),
         (["demo", "--out"], "option '--out' requires an argument; see thinkseg demo --help"),
         (["demo", "--out", ""], "--out: is empty; give a path, '.' for the current folder; see thinkseg demo --help"),

@@ -108,6 +108,24 @@ class PolicyOptions(PlacementOptions, ViewOptions):
         given = {name: value for name, value in optional.items() if value is not None}
         return {**self.placement(), "temperature": self.temperature, "seed": self.seed, **given}
 
+    def record(self, policy: Policy, tracker: Tracker, view: View) -> dict[str, Any]:
+        """What answer.json says about the models that were used, and how. view: with which a policy was prompted."""
+        from thinkseg.models.devices import device_of
+
+        return {
+            "policy": policy.name,
+            "tracker": tracker.name,
+            "chain": self.chain,
+            "frames": view.num_frames,
+            "frame_size": list(view.frame_wh),
+            "overview_size": list(view.overview.frame_wh),
+            "closeup_size": list(view.closeup.frame_wh),
+            "reading": self.reading,
+            "label_unit": view.label_unit,
+            **self.settings(),
+            "device": device_of(policy, tracker),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:

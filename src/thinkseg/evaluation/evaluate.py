@@ -13,9 +13,10 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain as chained
 from itertools import groupby
 from operator import attrgetter
@@ -28,7 +29,7 @@ from thinkseg.chains.prompts import prompt_fingerprint
 from thinkseg.data import check_not_empty
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
-from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
+from thinkseg.data.readers.frame_cache import decoded_ahead
 from thinkseg.evaluation.old_results import checked_rows
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pngs
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
@@ -40,9 +41,6 @@ from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
 from thinkseg.types import Policy, Reading, Segmentation, Tracker, VideoSample, View
 
 T = TypeVar("T")
-
-CACHE_BYTES = 2 << 30
-"""Decoded frames in memory, of all videos in use: 1,700 frames at 480p, 340 at 1080p."""
 
 PICTURES = "pictures"
 """Folder of mask images in the folder of an evaluation."""
@@ -186,21 +184,9 @@ def _samples(benchmark: Benchmark, expressions: Iterable[Expression]) -> Iterato
 
     Issues go to `benchmark.issues`; an unreadable frame affects all expressions of its video.
     """
-    budget = ByteBudget(CACHE_BYTES)
-
-    def decoded(video_id: str) -> CachedFrames:
-        frames = CachedFrames(benchmark.frames(video_id), budget)
-        frames.fill()
-        return frames
-
     groups = [(name, list(group)) for name, group in groupby(expressions, attrgetter("video"))]
-    with ThreadPoolExecutor(1, "decode") as decode_thread:
-        coming = [decode_thread.submit(decoded, name) for name, _ in groups[:1]]
-        for position, (_, group) in enumerate(groups):
-            video = coming.pop()
-            # The next one starts when this one is done, so that at most one video is decoded ahead.
-            wait([video])
-            coming = [decode_thread.submit(decoded, name) for name, _ in groups[position + 1 : position + 2]]
+    with closing(decoded_ahead([partial(benchmark.frames, name) for name, _ in groups])) as videos:
+        for (_, group), video in zip(groups, videos, strict=True):
             with benchmark.issues.skipping():
                 frames = video.result()
                 for expression in group:

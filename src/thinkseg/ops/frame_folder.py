@@ -95,19 +95,24 @@ def frame_files(folder: Path) -> list[Path]:
     Raises VideoError if the folder cannot be listed or has no image, and where it is unclear which files are frames:
     next to images that cannot be read, to videos, or to images of the same name or number.
     """
-    try:
-        files = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        subfolders = sorted(path.name for path in files if path.is_dir())
-    except OSError as error:
-        raise VideoError(f"folder {folder} cannot be listed: {error.strerror}; check its permissions") from None
-    files = sorted((path for path in files if path.name not in subfolders), key=_natural_order)
+    files, subfolders = _entries(folder)
     images = [path for path in files if is_image(path.name)]
-    _check_others(folder, files, bool(images))
+    _check_others(folder, files)
     if not images:
         inside = f" itself, only the folders {_few(subfolders)}; give one of them" if subfolders else ""
         raise VideoError(f"folder {folder} has no frames{inside or f'; put {_few(SUFFIXES, 5)} files in it'}")
     _check_images(folder, images)
     return images
+
+
+def video_files(folder: Path) -> list[Path]:
+    """Returns the video files in a folder in natural order, skipping hidden files and other files; [] if it has none.
+
+    Raises VideoError if the folder cannot be listed, or has images as well.
+    """
+    files, _ = _entries(folder)
+    _check_unmixed(folder, files)
+    return [path for path in files if _is_video(path)]
 
 
 def frame_names(video: Frames) -> tuple[str, ...]:
@@ -140,14 +145,33 @@ def checked_index(index: int, length: int) -> int:
     return index
 
 
-def _check_others(folder: Path, files: Sequence[Path], has_images: bool) -> None:
-    """Raises VideoError for videos and for images that are not read."""
-    videos = [path.name for path in files if path.suffix.lower() in _VIDEO_SUFFIXES]
-    if videos and has_images:
+def _entries(folder: Path) -> tuple[list[Path], list[str]]:
+    """Returns the files of a folder in natural order, and the names of its subfolders; hidden files are skipped."""
+    try:
+        files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        subfolders = sorted(path.name for path in files if path.is_dir())
+    except OSError as error:
+        raise VideoError(f"folder {folder} cannot be listed: {error.strerror}; check its permissions") from None
+    return sorted((path for path in files if path.name not in subfolders), key=_natural_order), subfolders
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEO_SUFFIXES
+
+
+def _check_unmixed(folder: Path, files: Sequence[Path]) -> None:
+    """Raises VideoError for videos among images."""
+    videos = [path.name for path in files if _is_video(path)]
+    if videos and any(is_image(path.name) for path in files):
         raise VideoError(
             f"folder {folder} holds images and videos ({_few(videos)}); give one video, or move the videos"
         )
-    if videos:
+
+
+def _check_others(folder: Path, files: Sequence[Path]) -> None:
+    """Raises VideoError for videos and for images that are not read."""
+    _check_unmixed(folder, files)
+    if videos := [path.name for path in files if _is_video(path)]:
         raise VideoError(f"folder {folder} holds videos ({_few(videos)}), not frames; give one of them")
     if unread := [path.name for path in files if path.suffix.lower() in _UNREAD_SUFFIXES]:
         raise VideoError(f"folder {folder}: images of this type are not read ({_few(unread)}); convert them to .png")

@@ -12,15 +12,14 @@ Their number of frames per second comes from the first of these that states it:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from thinkseg.console import warn
 from thinkseg.data.readers.json_tree import read_json
+from thinkseg.data.readers.wrapped_frames import WrappedFrames
 from thinkseg.errors import SettingsError
 from thinkseg.types import Clock, Frames, View
 
@@ -104,26 +103,12 @@ def with_rate(frames: Frames, fps: float) -> Frames:
     return _TimedFrames(frames, fps)
 
 
-class _TimedFrames:
-    """Frames at an even rate. Satisfies `types.Frames`."""
+class _TimedFrames(WrappedFrames):
+    """Frames at an even rate."""
 
     def __init__(self, inner: Frames, fps: float) -> None:
-        self._inner = inner
-        self.name = inner.name
-        self.size_wh = inner.size_wh
-        self.fps: float | None = fps
-        self._rate = fps
-        self.file_names = getattr(inner, "file_names", None)
-        self.path = getattr(inner, "path", None)
-
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._inner[index]
-
-    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        return self._inner.read(indices)
+        super().__init__(inner)
+        self.fps = self._rate = fps
 
     def time_of(self, index: int) -> float:
         self._inner.time_of(index)  # raises IndexError

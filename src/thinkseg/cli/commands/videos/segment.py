@@ -1,7 +1,8 @@
-"""`thinkseg segment`: the masks of what a sentence means in one video."""
+"""`thinkseg segment`: the masks of what a sentence means in one video, or in many."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,27 +11,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thinkseg.cli import model_options, options, parsers
-from thinkseg.cli.declare import argument, command, option, path
+from thinkseg.cli.commands.videos.segment_many import FAILED, Job, format_seconds, segment_many
+from thinkseg.cli.declare import argument, command, flag, option, path, text
+from thinkseg.cli.output_options import OutputOptions
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
 from thinkseg.report.formats import DEFAULT, FORMATS
 
 if TYPE_CHECKING:
+    from thinkseg.segmenter.questions import Question
     from thinkseg.types import Segmentation, Tracker
-
-UNUSABLE = 1
-"""Exit status if the model's reply could not be used."""
 
 app = typer.Typer()
 
 
-@command(app, "segment what a sentence means in a video")
+@command(app, "segment what a sentence means in a video, or in many")
 def segment(
-    video: Annotated[Path, argument(path, "VIDEO", "a video file, or a folder of images (.jpg, .png, ...)")],
     models: model_options.ModelOptions,
     asking: model_options.PolicyOptions,
     out: options.Out,
-    query: Annotated[str | None, argument(str, "QUERY", "what to segment, e.g. 'the one that gets hit'")] = None,
+    output: OutputOptions,
+    video: Annotated[
+        Path | None,
+        argument(path, "VIDEO", "a video file, a folder of images (.jpg, .png, ...), or a folder of videos"),
+    ] = None,
+    more: Annotated[
+        list[str] | None, argument(str, "QUERY", "what to segment; or, with --query or --queries, more videos")
+    ] = None,
+    queries: Annotated[
+        list[str] | None, option(text, "TEXT", "a query about each VIDEO; repeat it for more queries", "--query")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        option(path, "FILE", "queries, and also their videos and ids, as .csv or .jsonl", "--queries"),
+    ] = None,
     keyframe: Annotated[
         int | float | None, option(parsers.moment, "T", "frame that the boxes are on: a time (2.4s) or an index (57)")
     ] = None,
@@ -40,20 +54,88 @@ def segment(
     ] = None,
     fps: options.Fps = None,
     save: Annotated[
-        tuple[str, ...], option(parsers.formats, "NAME,NAME", options.FORMATS_HELP, show_default=",".join(DEFAULT))
-    ] = DEFAULT,
+        tuple[str, ...] | None,
+        option(parsers.formats, "NAME,NAME", options.FORMATS_HELP, show_default=",".join(DEFAULT)),
+    ] = None,
+    no_overlay: Annotated[bool, flag("--no-overlay", "write the default formats without the overlay")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "list what would be done, and load no model")] = False,
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks.json and the formats of --save to --out.
 
     The bundled policies know colored shapes alone: for any other video, choose a model with --policy.
 
-    With --keyframe and --box, the tracker follows these boxes, and no policy is loaded. The status is 1 if the policy's
-    reply could not be used; answer.json has the reason.
+    With --query or --queries, or for a folder of videos, all queries about all videos are answered: the result of each
+    in a folder of its own in --out, and index.csv lists them. Rerun, the command resumes.
+
+    With --keyframe and --box, the tracker follows these boxes, and no policy is loaded.
+
+    The status is 1 if a reply could not be used, or one of many videos could not be read; answer.json or index.csv has
+    the reason.
     """
-    from thinkseg.report.result_files import COMMAND, format_result, write_files
+    videos, query = _videos_and_query(video, more or [], bool(queries or file))
+    formats = _formats(save, no_overlay)
+    with output.streams():
+        if questions := _many(videos, query, queries or [], file):
+            if keyframe is not None or boxes:
+                raise SettingsError("--keyframe and --box are about one video; give one, without --query and --queries")
+            return segment_many(Job(questions, out, models, asking, output, formats, fps), dry_run)
+        if dry_run:
+            say(f"to do: {videos[0]}: {query or 'the boxes given'}, into {out}")
+            return 0
+        return _segment_one(videos[0], query, models, asking, out, output, keyframe, boxes or [], fps, formats)
+
+
+def _videos_and_query(video: Path | None, more: Sequence[str], has_queries: bool) -> tuple[list[Path], str | None]:
+    """Returns the videos, and the query if it stands behind the only video."""
+    if not all(map(str.strip, more[:1] if not has_queries else more)):
+        raise SettingsError("VIDEO or QUERY: '' is empty; say what to segment")
+    if has_queries:
+        return [*([video] if video else []), *map(Path, more)], None
+    if video is None:
+        raise SettingsError("VIDEO: is missing; give a video, or --queries with a file that names videos")
+    if len(more) > 1:
+        raise SettingsError(
+            f"unexpected {more[1]!r}; put a text of several words in quotes, and queries about many videos in --query"
+        )
+    return [video], more[0] if more else None
+
+
+def _formats(save: tuple[str, ...] | None, no_overlay: bool) -> tuple[str, ...]:
+    if no_overlay and save:
+        raise SettingsError("--no-overlay: --save names the formats; leave overlay out there")
+    return tuple(name for name in save or DEFAULT if not (no_overlay and name == "overlay"))
+
+
+def _many(videos: Sequence[Path], query: str | None, queries: Sequence[str], file: Path | None) -> list[Question]:
+    """Returns the questions if there may be many; none for a single query about a single video."""
+    from thinkseg.segmenter.questions import expanded, questions_about
+
+    if queries or file:
+        return questions_about(videos, queries, file)
+    if not os.path.isdir(videos[0]) or expanded(videos[0]) == videos:
+        return []
+    if query is None:
+        raise SettingsError(f"QUERY: is missing; say what to segment in the videos of {videos[0]}")
+    return questions_about(videos, [query])
+
+
+def _segment_one(
+    video: Path,
+    query: str | None,
+    models: model_options.ModelOptions,
+    asking: model_options.PolicyOptions,
+    out: Path,
+    output: OutputOptions,
+    keyframe: int | float | None,
+    boxes: Sequence[parsers.Box],
+    fps: float | None,
+    formats: Sequence[str],
+) -> int:
+    """Writes one result to the folder `out` itself."""
+    from thinkseg.report.result_files import ANSWER, COMMAND, format_result, write_files
     from thinkseg.storage.result_folder import result_folder
 
-    with Progress() as progress, result_folder(out, COMMAND, Path(video)) as folder:
+    with Progress() as progress, result_folder(out, COMMAND, video) as folder:
 
         def load_tracker() -> Tracker:
             progress.show(f"loading {models.tracker}")
@@ -63,16 +145,21 @@ def segment(
         if keyframe is None and not boxes:
             result, settings = _answer(video, query, fps, models, asking, load_tracker, progress)
         else:
-            result, settings = _track(video, query, fps, keyframe, boxes or [], load_tracker, progress)
+            result, settings = _track(video, query, fps, keyframe, boxes, load_tracker, progress)
         progress.show("writing")
-        left_out = write_files(result, folder, settings, progress, save)
-    print(format_result(result))
-    say(f"wrote {out}")
+        left_out = write_files(result, folder, settings, progress, formats)
+    if output.json:
+        print((out / ANSWER).read_text("utf-8"), end="")
+    if output.text:
+        print(format_result(result))
+        if output.verbose:
+            print(format_seconds(result.seconds, progress.seconds))
+        say(f"wrote {out}")
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for name, error in left_out.items():
         print(one_line(f"{FORMATS[name].file} is missing: {error}"), file=sys.stderr)
-    return UNUSABLE if result.failure else 0
+    return FAILED if result.failure else 0
 
 
 def _answer(
@@ -87,7 +174,6 @@ def _answer(
     """Prompts the policy and tracks its boxes. Checks its arguments before it loads the policy."""
     from thinkseg.chains.frames import checked_query
     from thinkseg.data.readers.frame_rates import Rates
-    from thinkseg.models.devices import device_of
     from thinkseg.ops.video import open_video
     from thinkseg.pipeline import segment_sample
     from thinkseg.types import VideoSample
@@ -101,22 +187,10 @@ def _answer(
     tracker = load_tracker()
     policy = models.load_policy(asking.chain, progress, **asking.settings())
     view = times.decide(asking.view(policy))
-    settings = {
-        "policy": policy.name,
-        "tracker": tracker.name,
-        "chain": asking.chain,
-        "frames": view.num_frames,
-        "frame_size": list(view.frame_wh),
-        "overview_size": list(view.overview.frame_wh),
-        "closeup_size": list(view.closeup.frame_wh),
-        "reading": asking.reading,
-        "label_unit": view.label_unit,
-        **asking.settings(),
-        "device": device_of(policy, tracker),
-    }
     progress.show("prompting and tracking")
     sample = VideoSample(id=file.name, video=video, query=query)
-    return segment_sample(sample, chain, policy, tracker, view, progress, asking.reading), settings
+    result = segment_sample(sample, chain, policy, tracker, view, progress, asking.reading)
+    return result, asking.record(policy, tracker, view)
 
 
 def _track(

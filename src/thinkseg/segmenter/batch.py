@@ -1,0 +1,180 @@
+"""A folder of results of many questions, which resumes when it is interrupted.
+
+    index.csv       a row per question, see `COLUMNS`
+    clip-1/         the result of a question (`thinkseg.report.result_files`), by its id
+    settings.json, results.jsonl    what a later call needs to resume (`thinkseg.storage.run_folder`)
+
+A question is answered again if its query or its video has changed, if its video could not be read, or if its folder is
+gone. Other settings or models are an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thinkseg.data.readers.frame_rates import RATE_FILE
+from thinkseg.data.readers.json_tree import read_json
+from thinkseg.errors import ThinkSegError
+from thinkseg.ops.frame_folder import frame_files
+from thinkseg.report.formats import FORMATS
+from thinkseg.report.result_files import ANSWER, COMMAND, write_files
+from thinkseg.segmenter.questions import INDEX, Question
+from thinkseg.storage.atomic import delete, replacing
+from thinkseg.storage.fingerprint import file_fingerprint, sample_fingerprint, text_fingerprint
+from thinkseg.storage.outputs import check_folder, writing
+from thinkseg.storage.result_folder import check_no_result, check_out, result_folder
+from thinkseg.storage.run_folder import ROWS, ResultFolder, Row, read_rows
+from thinkseg.types import Segmentation
+
+ANSWERED, NO_TARGET, UNUSABLE, ERROR = "answered", "no target", "unusable", "error"
+"""What became of a question. unusable: the reply. error: the video cannot be used."""
+
+COLUMNS = (
+    *("id", "video", "query", "status", "keyframe", "time", "objects", "frames", "seen", "seconds", "folder"),
+    *("error", "warnings"),
+)
+"""Columns of index.csv, see docs/segment.md."""
+
+STEPS = ("frames", "policy", "tracker")
+"""Steps whose seconds a row has in sum."""
+
+MAX_FRAME_FILES = 16
+"""Files of a folder of images that its fingerprint reads."""
+
+Answers = Generator[Segmentation | ThinkSegError, None, None]
+
+
+class Batch:
+    """The results of questions in a folder. done, todo: the questions with and without a result that still holds.
+
+    Raises SettingsError if the folder cannot be written, or has a single result.
+    """
+
+    def __init__(self, questions: Sequence[Question], out: Path) -> None:
+        check_folder(out)
+        check_no_result(out)
+        self._out, self._questions = out, questions
+        self._videos: dict[Path, str] = {}
+        self._rows = read_rows(out / ROWS)
+        self.done = [question for question in questions if self._holds(question, self._rows.get(question.id))]
+        held = set(self.done)
+        self.todo = [question for question in questions if question not in held]
+        for question in self.todo:
+            if os.path.lexists(self.folder_of(question)):
+                check_out(self.folder_of(question), COMMAND)
+
+    def folder_of(self, question: Question) -> Path:
+        """Returns the folder of a result."""
+        return self._out / question.id
+
+    def row_of(self, question: Question) -> Row:
+        """Returns the row of a question that is done."""
+        return self._rows[question.id]
+
+    def read_answer(self, row: Row) -> dict[str, Any] | None:
+        """Returns the content of a result's answer.json; None if there is no result."""
+        return read_json(self._out / row["folder"] / ANSWER).value if row["folder"] else None
+
+    def run(
+        self,
+        settings: Mapping[str, Any],
+        answer: Callable[[Sequence[Question]], Answers],
+        formats: Iterable[str],
+        on_row: Callable[[Row], None],
+        recorded: Callable[[Segmentation], Mapping[str, Any]],
+    ) -> list[Row]:
+        """Answers what is to be done, and returns the rows of all questions, in order.
+
+        settings: what decides the results, see `ResultFolder`. answer: yields the answers to questions in order, or why
+        they have none. formats: of the masks. on_row: called with each new row. recorded: returns the settings for
+        answer.json.
+        Raises SettingsError if the folder has results of other settings, or is in use by another run.
+        """
+        with ResultFolder(self._out, settings) as folder:
+            try:
+                with closing(answer(self.todo)) as answers:
+                    for question, result in zip(self.todo, answers, strict=True):
+                        folder.add(self._kept(question, result, formats, recorded))
+                        on_row(folder.rows[question.id])
+            finally:
+                self._write_index(folder.rows)
+            return [folder.rows[question.id] for question in self._questions]
+
+    def _holds(self, question: Question, row: Row | None) -> bool:
+        """Whether a row is the result of a question as it is now."""
+        if row is None or row["status"] == ERROR or not (self.folder_of(question) / ANSWER).is_file():
+            return False
+        return bool(row["fingerprint"] == self._fingerprint(question))
+
+    def _fingerprint(self, question: Question) -> dict[str, str]:
+        if question.video not in self._videos:
+            self._videos[question.video] = video_fingerprint(question.video)
+        return {"query": text_fingerprint(question.query), "video": self._videos[question.video]}
+
+    def _kept(
+        self,
+        question: Question,
+        result: Segmentation | ThinkSegError,
+        formats: Iterable[str],
+        recorded: Callable[[Segmentation], Mapping[str, Any]],
+    ) -> Row:
+        """Writes the folder of a result, and returns its row. Without a result, an earlier folder is deleted."""
+        row = {"id": question.id, "video": str(question.video), "query": question.query, "folder": question.id}
+        row["fingerprint"] = self._fingerprint(question)
+        folder = self.folder_of(question)
+        if isinstance(result, ThinkSegError):
+            delete(folder)
+            return row | {"status": ERROR, "error": str(result), "folder": ""}
+        with result_folder(folder, COMMAND, question.video) as files:
+            left_out = write_files(result, files, recorded(result), formats=formats)
+        missing = [f"{FORMATS[name].file} is missing: {error}" for name, error in left_out.items()]
+        return row | _facts(result) | {"warnings": [*result.warnings, *missing]}
+
+    def _write_index(self, rows: Mapping[str, Row]) -> None:
+        """Writes the table of all results in the folder, those of earlier questions last."""
+        asked = [question.id for question in self._questions if question.id in rows]
+        text = io.StringIO()
+        table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for name in dict.fromkeys([*asked, *rows]):
+            table.writerow(rows[name] | {"warnings": "; ".join(rows[name].get("warnings", ()))})
+        with writing(self._out), replacing(self._out / INDEX) as partial:
+            partial.write_text(text.getvalue(), "utf-8", "backslashreplace", newline="")
+
+
+def _facts(result: Segmentation) -> Row:
+    """Returns what a row says about a result."""
+    video, answer, masklets = result.sample.video, result.answer, result.masklets
+    facts: Row = {
+        "status": ANSWERED if answer else UNUSABLE,
+        "error": result.failure,
+        "objects": masklets.num_objects,
+        "frames": len(video),
+        "seen": int(np.any([masklets.seen(obj) for obj in range(masklets.num_objects)], axis=0).sum()),
+        "seconds": round(sum(result.seconds[step] for step in STEPS), 3),
+    }
+    if answer is None:
+        return facts
+    if answer.keyframe is None:
+        return facts | {"status": NO_TARGET}
+    return facts | {"keyframe": answer.keyframe, "time": video.time_of(answer.keyframe)}
+
+
+def video_fingerprint(video: Path) -> str:
+    """Returns the fingerprint of a file, or of a folder of images with its rate. It never raises."""
+    if not os.path.isdir(video):
+        return file_fingerprint(video)
+    try:
+        files = frame_files(video)
+    except ThinkSegError as error:
+        return str(error)
+    rates = [file_fingerprint(folder / RATE_FILE) for folder in (video, video.parent)]
+    return text_fingerprint(*(file.name for file in files), sample_fingerprint(files, MAX_FRAME_FILES), *rates)
