@@ -127,7 +127,7 @@ class Batch:
         recorded: Callable[[Segmentation], Mapping[str, Any]],
     ) -> Row:
         """Writes the folder of a result, and returns its row. Without a result, an earlier folder is deleted."""
-        row = {"id": question.id, "video": str(question.video), "query": question.query, "folder": question.id}
+        row: Row = {"id": question.id, "video": str(question.video), "query": question.query, "folder": question.id}
         row["fingerprint"] = self._fingerprint(question)
         folder = self.folder_of(question)
         if isinstance(result, ThinkSegError):
