@@ -34,6 +34,17 @@ def test_masklets_confidence_of_another_shape_raises() -> None:
         replace(masks, confidence=np.ones((3, 2), np.float32))
 
 
+def test_masklets_objects_have_their_masks_and_confidence_in_order() -> None:
+    masks = np.zeros((3, 2, 4, 4), bool)
+    masks[[0, 1, 2], :, [0, 1, 2]] = True
+    all_objects = replace(from_stacks(masks), confidence=np.array([[0, 0.5], [1, 1], [0.25, 0]], np.float32))
+    some = all_objects.objects([2, 0])
+    assert (some.masks(1) == masks[[2, 0], 1]).all()
+    assert some.confidence is not None
+    assert some.confidence.tolist() == [[0.25, 0], [0, 0.5]]
+    assert from_stacks(masks).objects([]).num_objects == 0
+
+
 def test_masklets_seen_is_where_masks_are_not_empty() -> None:
     masks = np.zeros((1, 3, 4, 4), bool)
     masks[0, 1, 2, 2] = True

@@ -111,6 +111,11 @@ class Masklets:
     def num_objects(self) -> int:
         return len(self.rles)
 
+    def objects(self, indices: Sequence[int]) -> Masklets:
+        """Returns the masks of some objects, in the order of their indices."""
+        confidence = None if self.confidence is None else self.confidence[list(indices)]
+        return replace(self, rles=tuple(self.rles[obj] for obj in indices), confidence=confidence)
+
     def seen(self, obj: int) -> np.ndarray:
         """Returns in which frames the mask of an object is not empty, bool (T,)."""
         return np.array([rle is not None and rle_area(rle) > 0 for rle in self.rles[obj]], bool)

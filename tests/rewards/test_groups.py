@@ -35,7 +35,7 @@ class NotingTracker:
         masks = np.zeros((len(boxes), len(video), height, width), bool)
         for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):
             mask[:, y1:y2, x1:x2] = True
-        return from_stacks(masks)
+        return replace(from_stacks(masks), confidence=np.ones(masks.shape[:2], np.float32))
 
 
 class IndependentTracker(NotingTracker):

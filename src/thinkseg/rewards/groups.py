@@ -100,9 +100,8 @@ def _track_together(box_prompts: Sequence[_BoxPrompt], video: Frames, tracker: T
         answers = [boxes for keyframe, boxes in box_prompts if keyframe == frame]
         distinct = list(dict.fromkeys(box for boxes in answers for box in boxes))
         masklets = tracker.track(video, frame, np.array(distinct, np.float32))
-        tracks = dict(zip(distinct, masklets.rles, strict=True))
         for boxes in answers:
-            found[frame, boxes] = replace(masklets, rles=tuple(tracks[box] for box in boxes))
+            found[frame, boxes] = masklets.objects([distinct.index(box) for box in boxes])
     return found
 
 
