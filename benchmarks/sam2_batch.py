@@ -19,6 +19,7 @@ from sam2_reward import SIZES, create, timed
 
 from thinkseg.cli.parsers import count
 from thinkseg.models.trackers.sam2_session import Session
+from thinkseg.types import ObjectPrompt
 
 
 def main() -> None:
@@ -65,8 +66,10 @@ def track(
     model: Any, boxes: np.ndarray, features: list[tuple[list[torch.Tensor], torch.Tensor]], objects_per_batch: int
 ) -> torch.Tensor:
     """Mask logits (T, N, 1, h, w) of objects tracked from the first frame on."""
-    session = Session(model, len(features), (1280, 720), 0, boxes, objects_per_batch)
-    return torch.stack([session.step(frame, *frame_features)[0] for frame, frame_features in enumerate(features)])
+    prompts = [ObjectPrompt(0, obj, box) for obj, box in enumerate(boxes)]
+    session = Session(model, len(features), (1280, 720), prompts, objects_per_batch)
+    session.prompt(0, *features[0])
+    return torch.stack([session.step(frame, *frame_features)[1] for frame, frame_features in enumerate(features)])
 
 
 if __name__ == "__main__":

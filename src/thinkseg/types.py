@@ -9,12 +9,15 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from thinkseg.prompts import BUILT_IN, Prompts
 from thinkseg.rle import Rle, decode, rle_area
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Coordinates = Literal["pixels", "normalized_1000"]
 """How a policy writes boxes: pixels of the image it was shown (Qwen2.5-VL) or normalized to 0..1000 (Qwen3-VL)."""
@@ -344,8 +347,57 @@ ProgressCallback = Callable[[int, int], None]
 """Called with (done, total) during a long operation."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
+class ObjectPrompt:
+    """What marks one object on one frame: a box, points or both, or a mask.
+
+    frame: index into the video. obj: number of the object, from 0, as in `Masklets`.
+    box: float32 (4,), xyxy. points: float32 (P, 2), xy; labels: int (P,), 1 for a point on the
+    object, 0 for one beside it. mask: bool (H, W). All in pixels of the source frame, and given as any array or list;
+    labels default to 1. `thinkseg.ops.inputs.checked_prompts` checks the values.
+    """
+
+    frame: int
+    obj: int
+    box: np.ndarray | None
+    points: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray | None
+
+    def __init__(
+        self,
+        frame: int,
+        obj: int = 0,
+        box: ArrayLike | None = None,
+        points: ArrayLike = (),
+        labels: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> None:
+        """Raises ValueError for points, labels or a box of another shape."""
+        xy = np.asarray(points, np.float32).reshape(-1, 2)
+        values = {
+            "frame": frame,
+            "obj": obj,
+            "box": None if box is None else np.asarray(box, np.float32).reshape(4),
+            "points": xy,
+            "labels": np.ones(len(xy), int) if labels is None else np.asarray(labels, int).reshape(len(xy)),
+            "mask": None if mask is None else np.asarray(mask) != 0,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        box = None if self.box is None else self.box.tolist()
+        parts = {"box": box, "points": self.points.tolist(), "labels": self.labels.tolist()}
+        shown = [f"{name}={value}" for name, value in parts.items() if value] + ["mask=..."] * (self.mask is not None)
+        return f"ObjectPrompt({', '.join([f'frame={self.frame}', f'obj={self.obj}', *shown])})"
+
+
 class Tracker(Protocol):
-    """Tracks boxes on one frame through a video."""
+    """Tracks boxes on one frame through a video.
+
+    A tracker may also have `track_prompts(video, prompts, progress)`, see `PromptTracker`.
+    """
 
     name: str
 
@@ -359,12 +411,28 @@ class Tracker(Protocol):
         ...
 
 
+@runtime_checkable
+class PromptTracker(Tracker, Protocol):
+    """A tracker that also takes points and masks, and prompts on several frames."""
+
+    def track_prompts(
+        self, video: Frames, prompts: Sequence[ObjectPrompt], progress: ProgressCallback | None = None
+    ) -> Masklets:
+        """Tracks objects from all their prompts.
+
+        prompts: valid ones, see `thinkseg.ops.inputs.checked_prompts`: at most one per object and frame, and at least
+            one for each of the objects 0 to N - 1. Returns masks of these N objects, in all frames.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Segmentation:
     """The outcome of a sample's dialogue, with the masks of its answer.
 
     masklets: without objects if there is no answer, or if the answer is that there is no target.
     tracker_seconds: wall time of tracking.
+    prompts: what the tracker was given by hand, alone or in correction of the answer; none: the boxes of the answer.
     warnings: one line each, why the result may mean nothing.
     """
 
@@ -373,6 +441,7 @@ class Segmentation:
     masklets: Masklets
     tracker_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    prompts: tuple[ObjectPrompt, ...] = ()
 
     def __repr__(self) -> str:
         names = ("sample", "outcome", "masklets") + ("warnings",) * bool(self.warnings)

@@ -55,13 +55,20 @@ class MaskSpool:
         self._lock = threading.Lock()
         weakref.finalize(self, self._file.close)
 
-    def put(self, frame: int, rles: Sequence[Rle | None], confidence: ArrayLike) -> None:
-        """Stores the masks of all objects in a frame, and their confidence (N,) in 0..1.
+    def put(
+        self,
+        frame: int,
+        rles: Sequence[Rle | None],
+        confidence: ArrayLike,
+        objects: Sequence[int] | None = None,
+    ) -> None:
+        """Stores the masks of objects (default: all) in a frame, and their confidence (N,) in 0..1.
 
         Raises SettingsError if the disk is full.
         """
-        self._confidence[:, frame] = confidence
-        for obj, rle in enumerate(rles):
+        objects = range(len(self._spans)) if objects is None else objects
+        self._confidence[objects, frame] = confidence
+        for obj, rle in zip(objects, rles, strict=True):
             if rle is None:
                 self._spans[obj, frame] = 0
                 continue

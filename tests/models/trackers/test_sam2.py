@@ -4,6 +4,7 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,11 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from thinkseg.errors import ModelError, SettingsError
+from thinkseg.models.trackers.base import box_prompts
 from thinkseg.models.trackers.sam2 import MEAN_STD, Sam2Tracker, normalize, resize
+from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.video import ArrayFrames
+from thinkseg.types import ObjectPrompt
 from tinytrackers import BOXES, HEIGHT, SIDE, WIDTH, create_sam2, footage, save_edgetam, save_sam3, tracked
 
 FIVE_BOXES = np.array([*BOXES, [10, 10, 60, 50], [0, 0, 20, 59], [30, 3, 50, 20]], np.float32)
@@ -29,7 +33,7 @@ def model(sam2: Path) -> Any:
 
 def stock_masks_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray) -> np.ndarray:
     """Masks bool (N, T, H, W), each object from a stock session of its own."""
-    return np.stack([stock_masks(model, video, keyframe, box) for box in boxes])
+    return np.stack([stock_masks(model, video, [ObjectPrompt(keyframe, 0, box)]) for box in boxes])
 
 
 def pixels(image: np.ndarray, model: Any) -> torch.Tensor:
@@ -37,8 +41,8 @@ def pixels(image: np.ndarray, model: Any) -> torch.Tensor:
     return normalize(resize(image[None], model.config.image_size), model)
 
 
-def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) -> np.ndarray:
-    """Masks bool (T, H, W) from the stock session, the stock processor's prompts and the stock iterator."""
+def stock_masks(model: Any, video: ArrayFrames, prompts: list[ObjectPrompt]) -> np.ndarray:
+    """Masks bool (T, H, W) of one object from the stock session, processor and iterator. prompts: frames ascending."""
     from transformers import Sam2VideoProcessor
 
     class Processor(Sam2VideoProcessor):
@@ -51,15 +55,27 @@ def stock_masks(model: Any, video: ArrayFrames, keyframe: int, box: np.ndarray) 
         sys.modules[type(model).__module__], type(model).__name__.replace("Model", "InferenceSession")
     )
     session = session_class(video=encoder_input, video_height=height, video_width=width, dtype=torch.float32)
-    Processor().add_inputs_to_inference_session(session, keyframe, 0, input_boxes=[[box.tolist()]])
     masks = np.zeros((len(video), height, width), bool)
     with torch.inference_mode():
-        model(inference_session=session, frame_idx=keyframe)
+        for one in prompts:
+            Processor().add_inputs_to_inference_session(session, one.frame, 0, **stock_inputs(one))
+            model(inference_session=session, frame_idx=one.frame)
         for reverse in (False, True):
-            for found in model.propagate_in_video_iterator(session, start_frame_idx=keyframe, reverse=reverse):
+            start = prompts[0].frame
+            for found in model.propagate_in_video_iterator(session, start_frame_idx=start, reverse=reverse):
                 large = interpolate(found.pred_masks, (height, width), mode="bilinear", align_corners=False)
                 masks[found.frame_idx] = (large[0, 0] > 0).numpy()
     return masks
+
+
+def stock_inputs(prompt: ObjectPrompt) -> dict[str, Any]:
+    """The arguments of the stock processor for a prompt."""
+    if prompt.mask is not None:
+        return {"input_masks": prompt.mask}
+    inputs: dict[str, Any] = {} if prompt.box is None else {"input_boxes": [[prompt.box.tolist()]]}
+    if len(prompt.points):
+        inputs |= {"input_points": [[prompt.points.tolist()]], "input_labels": [[prompt.labels.tolist()]]}
+    return inputs
 
 
 @pytest.mark.parametrize("keyframe", [0, 9, 23])
@@ -70,6 +86,64 @@ def test_track_any_keyframe_equals_stock(model: Any, keyframe: int) -> None:
     visible = expected.any(axis=(2, 3))
     assert 10 < visible.sum() < visible.size
     assert np.array_equal(tracked(Sam2Tracker(model), video, keyframe), expected)
+
+
+MASK = np.zeros((HEIGHT, WIDTH), bool)
+MASK[12:40, 20:55] = True
+
+PROMPTS = {
+    "point": [ObjectPrompt(4, points=[[30.5, 20]])],
+    "points": [ObjectPrompt(4, points=[[30, 20], [60, 50]], labels=[1, 0])],
+    "box and points": [ObjectPrompt(4, 0, BOXES[0], [[12, 12], [25, 25]], [1, 0])],
+    "mask": [ObjectPrompt(4, mask=MASK)],
+    "empty mask": [ObjectPrompt(2, 0, BOXES[0]), ObjectPrompt(6, mask=np.zeros_like(MASK))],
+    "three keyframes": [
+        ObjectPrompt(2, 0, BOXES[0]),
+        ObjectPrompt(7, points=[[44, 33], [9, 9], [70, 50]], labels=[1, 0, 1]),
+        ObjectPrompt(11, mask=MASK),
+    ],
+    "more keyframes than memories": [ObjectPrompt(frame, 0, BOXES[frame % 2]) for frame in range(1, 12, 2)],
+}
+
+
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS)
+def test_track_prompts_equals_stock(model: Any, prompts: list[ObjectPrompt]) -> None:
+    video = footage(14)
+    found = Sam2Tracker(model).track_prompts(video, prompts[::-1])
+    masks = np.stack([found.mask(frame, 0) for frame in range(len(video))])
+    assert masks.any(axis=(1, 2)).sum() > 1
+    assert np.array_equal(masks, stock_masks(model, video, prompts))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_track_prompts_of_several_objects_equal_those_alone(model: Any, batch_size: int) -> None:
+    """Of different kinds, and on different frames, in any order: each object is as if it was tracked alone."""
+    precise, video = copy.deepcopy(model).double(), footage(14)
+    named = [*PROMPTS.values(), [ObjectPrompt(4, mask=MASK[::-1])], [ObjectPrompt(4, points=[[50, 40]])]]
+    prompts = [replace(one, obj=obj) for obj, several in enumerate(named) for one in several]
+    found = Sam2Tracker(precise, objects_per_batch=batch_size).track_prompts(video, prompts)
+    assert found.num_objects == len(named)
+    for obj, several in enumerate(named):
+        alone = Sam2Tracker(precise).track_prompts(video, several)
+        assert found.rles[obj] == alone.rles[0]
+
+
+@pytest.mark.parametrize("save", [save_sam3, save_edgetam])
+def test_track_prompts_other_models_equal_stock(tmp_path: Path, save: Callable[..., Path]) -> None:
+    arguments = (False,) if save is save_sam3 else ()
+    model, video = Sam2Tracker.load(save(tmp_path / "model", *arguments), device="cpu").model, footage(12)
+    prompts = PROMPTS["three keyframes"]
+    found = Sam2Tracker(model).track_prompts(video, prompts)
+    masks = np.stack([found.mask(frame, 0) for frame in range(len(video))])
+    assert masks.any()
+    assert np.array_equal(masks, stock_masks(model, video, prompts))
+
+
+def test_track_prompts_progress_ends_with_all_passes(model: Any) -> None:
+    calls: list[tuple[int, int]] = []
+    prompts = [ObjectPrompt(1, 0, BOXES[0]), ObjectPrompt(3, 1, BOXES[1])]
+    Sam2Tracker(model).track_prompts(footage(5), prompts, lambda *call: calls.append(call))
+    assert (calls[0], calls[-1], len(calls)) == ((1, 7), (7, 7), 7)
 
 
 def test_track_confidence_is_that_the_object_is_visible(model: Any) -> None:
@@ -141,8 +215,9 @@ def test_track_batch_single_precision_differs_by_rounding(model: Any) -> None:
 def logits_of(model: Any, video: ArrayFrames, keyframe: int, boxes: np.ndarray, batch_size: int) -> torch.Tensor:
     """Mask logits (T, N, 1, h, w), frame by frame."""
     tracker = Sam2Tracker(model, objects_per_batch=batch_size)
+    session = Session(model, len(video), video.size_wh, box_prompts(video, keyframe, boxes), batch_size)
     with torch.inference_mode():
-        found = {frame: logits for frame, logits, _ in tracker._propagate(video, keyframe, boxes)}
+        found = {frame: logits for frame, _, logits, _ in tracker._propagate(video, session)}
     return torch.stack([found[frame] for frame in range(len(video))])
 
 
@@ -185,8 +260,6 @@ def test_track_one_frame_equals_stock(model: Any) -> None:
 
 def test_session_long_video_stores_bounded_memory(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memories stay only for the frames that the model reads again."""
-    from thinkseg.models.trackers.sam2_session import Session
-
     counts: list[tuple[int, int]] = []
     step = Session.step
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.types import Frames
+from thinkseg.types import Frames, ObjectPrompt
 
 CHUNK_BYTES = 192 << 20
 """Decoded frames in memory while reading backwards: videos decode only forwards, so frames are read in chunks."""
@@ -37,6 +37,13 @@ def check_keyframe(video: Frames, keyframe: int) -> None:
     """Raises SettingsError if a video has no such frame."""
     if not 0 <= keyframe < len(video):
         raise SettingsError(f"keyframe {keyframe} is not in {video.name}; give an index from 0 to {len(video) - 1}")
+
+
+def box_prompts(video: Frames, keyframe: int, boxes: np.ndarray) -> list[ObjectPrompt]:
+    """Boxes (N, 4) on one frame, clipped to it, as prompts of N objects. Raises as the checks above."""
+    clipped = check_boxes(boxes, video.size_wh)
+    check_keyframe(video, keyframe)
+    return [ObjectPrompt(keyframe, obj, box) for obj, box in enumerate(clipped)]
 
 
 def read_reversed(video: Frames, indices: Sequence[int]) -> Iterator[np.ndarray]:

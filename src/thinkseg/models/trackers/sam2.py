@@ -1,6 +1,6 @@
-"""SAM 2, EdgeTAM and the tracker of SAM 3: boxes on one frame become masks on all frames.
+"""SAM 2, EdgeTAM and the tracker of SAM 3: boxes, points and masks on some frames become masks on all frames.
 
-Frames stream from the decoder: forwards from the keyframe to the end, then back to the start. Features of frames are
+Frames stream from the decoder: the keyframes, then forwards from the first one to the end, then back to the start. Features of frames are
 cached for the next call about the same video. Masks are stored as RLE, on disk if there are many.
 
 The models are those of `transformers`; frames are preprocessed here, without torchvision.
@@ -9,7 +9,7 @@ The models are those of `transformers`; frames are preprocessed here, without to
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.fingerprint import checkpoint_fingerprint
 from thinkseg.models.loading import Precision, is_out_of_memory, load_checkpoint
 from thinkseg.models.model_files import check_finite, reading
-from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
+from thinkseg.models.trackers.base import box_prompts, read_reversed
 from thinkseg.models.trackers.feature_cache import FEATURE_CACHE_BYTES, FeatureCache, LatestVideosCache
 from thinkseg.models.trackers.sam2_session import Session
 from thinkseg.ops.masks import encode
 from thinkseg.ops.video import ArrayFrames
 from thinkseg.storage.mask_spool import MaskSpool
-from thinkseg.types import Frames, Masklets, ProgressCallback, Rle
+from thinkseg.types import Frames, Masklets, ObjectPrompt, ProgressCallback, Rle
 
 if TYPE_CHECKING:
     import torch
@@ -144,37 +144,59 @@ class Sam2Tracker:
         Calls from several threads run one after the other. Raises SettingsError if the keyframe is not in the video or
         a box has no area inside the frame, ModelError if memory does not suffice.
         """
+        return self.track_prompts(video, box_prompts(video, keyframe, boxes), progress)
+
+    def track_prompts(
+        self, video: Frames, prompts: Sequence[ObjectPrompt], progress: ProgressCallback | None = None
+    ) -> Masklets:
+        """Tracks objects from all their prompts, see `types.PromptTracker`: each forwards from its first keyframe to
+        the end, then back from there to the start, with the memories of all its keyframes from the beginning.
+
+        Where masks may not overlap, those of objects with different first keyframes still do, between these.
+        """
         import torch
 
-        boxes = check_boxes(boxes, video.size_wh)
-        check_keyframe(video, keyframe)
-        spool = MaskSpool(video.size_wh, len(video), len(boxes))
-        if len(boxes):
-            with self._lock, torch.inference_mode(), self._memory_errors(video, len(boxes)):
-                for done, (frame, logits, scores) in enumerate(self._propagate(video, keyframe, boxes), start=1):
-                    spool.put(frame, list(self._rles(logits, video.size_wh)), scores.cpu().numpy())
-                    if progress is not None:
-                        progress(done, len(video))
+        num_objects = len({one.obj for one in prompts})
+        spool = MaskSpool(video.size_wh, len(video), num_objects)
+        if not num_objects:
+            return spool.masklets()
+        session = Session(self.model, len(video), video.size_wh, prompts, self.objects_per_batch)
+        total = len(session.forwards) + len(session.backwards)
+        with self._lock, torch.inference_mode(), self._memory_errors(video, num_objects):
+            for done, (frame, objects, logits, scores) in enumerate(self._propagate(video, session), start=1):
+                spool.put(frame, list(self._rles(logits, video.size_wh)), scores.cpu().numpy(), objects)
+                if progress is not None:
+                    progress(done, total)
         return spool.masklets()
 
     def _propagate(
-        self, video: Frames, keyframe: int, boxes: np.ndarray
-    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        """Frame indices with mask logits (N, 1, h, w) and scores (N,), see `Session.step`: from the keyframe to the
-        end, then from there to the start.
+        self, video: Frames, session: Session
+    ) -> Iterator[tuple[int, list[int], torch.Tensor, torch.Tensor]]:
+        """Frame indices with objects, mask logits (n, 1, h, w) and scores (n,), see `Session.step`, in the order in
+        which the session takes frames.
         """
         cache = self._latest.cache_for(video)
-        session = Session(self.model, len(video), video.size_wh, keyframe, boxes, self.objects_per_batch)
-        for reverse in (False, True):
-            indices = range(keyframe - 1, -1, -1) if reverse else range(keyframe, len(video))
-            for frame, levels in self._features(video, indices, cache):
-                assert self._position is not None  # set with the first features
-                yield frame, *session.step(frame, levels, self._position, reverse)
+        for frame, levels in self._features(video, session.keyframes, cache):
+            session.prompt(frame, levels, self._encoding)
+        for reverse, indices in ((False, session.forwards), (True, session.backwards)):
+            read = [frame for frame in indices if session.reads(frame, reverse)]
+            features = self._features(video, read, cache, reverse)
+            for frame in indices:
+                levels = next(features)[1] if session.reads(frame, reverse) else []
+                yield frame, *session.step(frame, levels, self._encoding, reverse)
 
-    def _features(self, video: Frames, indices: range, cache: FeatureCache) -> Iterator[tuple[int, list[torch.Tensor]]]:
-        """Frame indices with features. Only frames that are not cached are decoded."""
+    @property
+    def _encoding(self) -> torch.Tensor:
+        """The position encoding of the coarsest features."""
+        assert self._position is not None  # set with the first features
+        return self._position
+
+    def _features(
+        self, video: Frames, indices: Sequence[int], cache: FeatureCache, reverse: bool = False
+    ) -> Iterator[tuple[int, list[torch.Tensor]]]:
+        """Frame indices with features. Only frames that are not cached are decoded. reverse: the indices descend."""
         missing = [frame for frame in indices if frame not in cache]
-        frames = video.read(missing) if indices.step > 0 else read_reversed(video, missing[::-1])
+        frames = read_reversed(video, missing[::-1]) if reverse else video.read(missing)
         for frame in indices:
             yield frame, cache[frame] if frame in cache else cache.add(frame, self._encode(next(frames)))
 
@@ -237,7 +259,8 @@ def _try(tracker: Sam2Tracker) -> bool:
     video = ArrayFrames(np.full((2, 32, 32, 3), 128, np.uint8))
     box = np.array([[8, 8, 24, 24]], np.float32)
     with torch.inference_mode():
-        logits = [logits for _, logits, _ in tracker._propagate(video, 0, box)]
+        session = Session(tracker.model, len(video), video.size_wh, box_prompts(video, 0, box))
+        logits = [logits for _, _, logits, _ in tracker._propagate(video, session)]
         numbers = [*tracker._encode(video[0]), *logits, *tracker.model.parameters()]
         return all(bool(tensor.isfinite().all()) for tensor in numbers)
 
