@@ -99,14 +99,14 @@ def main() -> None:
     report |= {"factors": FACTORS, "mean_j": round(base, 4), "constants": {}}
     if args.out.exists():
         report["constants"] = json.loads(args.out.read_text())["constants"]
-    keyframe_masks = tracker.boxes_to_masks
-    cached_masks = cached(keyframe_masks)
+    keyframe_mask = tracker.box_to_mask
+    cached_mask = cached(keyframe_mask)
     modules = constants()
     for name in args.only or modules:
         if name in report["constants"]:
             continue
         changes_masks = any(hasattr(part, name) for part in (box_to_mask, color_model))
-        tracker.boxes_to_masks = keyframe_masks if changes_masks else cached_masks
+        tracker.box_to_mask = keyframe_mask if changes_masks else cached_mask
         values = [scaled(getattr(modules[name], name), factor, name) for factor in FACTORS]
         points = [round(100 * (mean_j_with(name, value, clips) - base), 2) for value in values]
         report["constants"][name] = {"value": getattr(modules[name], name), "scaled": values, "points_of_j": points}

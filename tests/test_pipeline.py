@@ -7,9 +7,18 @@ import pytest
 from thinkseg.chains import revseg, veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.pipeline import batched, changed_view, resolve_view, run_chains, segment_sample, segment_samples
+from thinkseg.ops.masks import from_stacks
+from thinkseg.pipeline import (
+    batched,
+    changed_view,
+    resolve_view,
+    run_chains,
+    segment_sample,
+    segment_samples,
+    track_prompts,
+)
 from thinkseg.prompts import Prompts, VeasonPrompts
-from thinkseg.types import Answer, Reply, Turn, VideoSample, View
+from thinkseg.types import Answer, ObjectPrompt, Outcome, Reply, Turn, VideoSample, View
 
 VIEW = View(num_frames=3, frame_wh=(8, 6))
 FOUND = '<think>grey</think><answer>{"keyframe_timestamp": 1.0, "bbox_2d_list": [[1, 2, 4, 5]]}</answer>'
@@ -283,3 +292,51 @@ def test_changed_view_size_of_frames_is_that_of_the_overview() -> None:
     assert changed_view(view) == view
     assert changed_view(view, num_frames=2, closeup_wh=(84, 84)) == replace(view, num_frames=2, closeup_wh=(84, 84))
     assert changed_view(view, frame_wh=(84, 56)) == replace(view, frame_wh=(84, 56), overview_wh=None)
+
+
+class PromptedTracker:
+    """Draws the box of each prompt, or a square around its first point, in all frames."""
+
+    name = "prompted"
+
+    def track(self, video, keyframe, boxes, progress=None):
+        raise AssertionError("prompts are for track_prompts")
+
+    def track_prompts(self, video, prompts, progress=None):
+        masks = np.zeros((len({one.obj for one in prompts}), len(video), *video.size_wh[::-1]), bool)
+        for one in prompts:
+            x, y = one.points[0].astype(int) if one.box is None else one.box[:2].astype(int)
+            masks[one.obj, :, y : y + 2, x : x + 2] = True
+        return from_stacks(masks)
+
+
+def test_track_prompts_answer_has_the_first_keyframe_and_boxes_of_what_is_found(film):
+    prompts = [ObjectPrompt(5, 0, [1, 1, 3, 3]), ObjectPrompt(2, 1, points=[4, 3]), ObjectPrompt(2, 2, [0, 0, 2, 2])]
+    result = track_prompts(VideoSample("a", film(8), ""), prompts, PromptedTracker())
+    assert (result.answer.keyframe, result.answer.boxes.tolist()) == (2, [[4, 3, 6, 5], [0, 0, 2, 2]])
+    assert result.prompts == tuple(prompts)
+
+
+def test_track_prompts_of_an_outcome_keeps_its_answer(film):
+    answer = Answer("grey", 3, np.array([[1, 1, 3, 3]], np.float32))
+    sample, prompts = VideoSample("a", film(8), ""), [ObjectPrompt(5, 0, [2, 2, 4, 4])]
+    outcome = Outcome(answer, None, ("reply",), 3)
+    assert track_prompts(sample, prompts, PromptedTracker(), outcome=outcome).outcome is outcome
+    nothing = Outcome(Answer("none", None, np.zeros((0, 4), np.float32)), None, ())
+    result = track_prompts(sample, prompts, PromptedTracker(), outcome=nothing)
+    assert (result.answer.thinking, result.answer.keyframe, result.outcome.keyframe) == ("none", 5, 5)
+
+
+def test_track_prompts_tracker_of_boxes_takes_boxes_on_one_frame_alone(film, box_tracker):
+    sample = VideoSample("a", film(8), "")
+    boxes = [ObjectPrompt(5, 0, [1, 1, 3, 3]), ObjectPrompt(5, 1, [2, 2, 4, 4])]
+    assert track_prompts(sample, boxes, box_tracker).masklets.num_objects == 2
+    for other in (
+        ObjectPrompt(6, 0, [1, 1, 3, 3]),
+        ObjectPrompt(5, 2, points=[1, 1]),
+        ObjectPrompt(5, 2, [0, 0, 1, 1], [1, 1]),
+    ):
+        with pytest.raises(
+            SettingsError, match="boxes: takes boxes on one frame; for other prompts, take flow or a SAM 2"
+        ):
+            track_prompts(sample, [*boxes, other], box_tracker)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from thinkseg.ops.masks import empty, encode, from_stacks
-from thinkseg.types import Answer, Frames, Masklets, Outcome, Segmentation, Turn, VideoSample, View
+from thinkseg.types import Answer, Frames, Masklets, ObjectPrompt, Outcome, Segmentation, Turn, VideoSample, View
 
 LEFT = np.array([[1, 1, 0, 0]] * 4, bool)
 CORNER = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)
@@ -78,3 +78,19 @@ def test_repr_of_a_result_is_a_few_lines(film: Callable[..., Frames]) -> None:
     assert max(map(len, lines)) < 400
     assert repr(turn).startswith("Turn(1 images of 8x6, text='Look:  what? ")
     assert str(Outcome(None, "truncated", ())) == "Outcome(failure='truncated', 0 replies, 0 tokens)"
+
+
+def test_object_prompt_takes_lists_and_replaces_fields() -> None:
+    prompt = replace(ObjectPrompt(3, box=[1, 2, 3, 4], points=[5, 6], mask=[[0, 255]]), obj=2)
+    assert (prompt.frame, prompt.obj, prompt.points.tolist(), prompt.labels.tolist()) == (3, 2, [[5, 6]], [1])
+    assert prompt.box is not None
+    assert prompt.mask is not None
+    assert (prompt.box.dtype, prompt.mask.tolist()) == (np.float32, [[False, True]])
+    shown = "ObjectPrompt(frame=3, obj=2, box=[1.0, 2.0, 3.0, 4.0], points=[[5.0, 6.0]], labels=[1], mask=...)"
+    assert repr(prompt) == shown
+
+
+@pytest.mark.parametrize("wrong", [{"box": [1, 2, 3]}, {"points": [1, 2, 3]}, {"points": [1, 2], "labels": [1, 0]}])
+def test_object_prompt_of_another_shape_raises(wrong: dict[str, list[int]]) -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        ObjectPrompt(0, **wrong)

@@ -1,6 +1,6 @@
 """Segmentation of videos with a chain, a policy and a tracker.
 
-`run_chains` runs chains with a policy; `segment_samples` and `segment_sample` add the tracker, `track_boxes` does
+`run_chains` runs chains with a policy; `segment_samples` and `segment_sample` add the tracker, `track_prompts` does
 without a policy; `thinkseg.segmenter` takes files and names. A reply that cannot be used is no error: the outcome has
 its failure. All other errors are raised.
 """
@@ -20,16 +20,21 @@ from thinkseg.errors import AnswerError, SettingsError
 from thinkseg.models.policies.sampling import mixed_seed
 from thinkseg.ops.masks import empty
 from thinkseg.prompts import Prompts
+from thinkseg.rle import rle_box
 from thinkseg.types import (
     MAX_SIDE,
     Answer,
     Chain,
     ChainFn,
     Clock,
+    Frames,
     LabelUnit,
+    Masklets,
+    ObjectPrompt,
     Outcome,
     Policy,
     ProgressCallback,
+    PromptTracker,
     Reading,
     Reply,
     Segmentation,
@@ -127,8 +132,56 @@ def track_boxes(
     sample: VideoSample, keyframe: int, boxes: np.ndarray, tracker: Tracker, progress: ProgressCallback | None = None
 ) -> Segmentation:
     """Tracks boxes on a frame, float32 (N, 4) in pixels of the source frame; the answer is these boxes."""
-    outcome = Outcome(Answer("", keyframe, boxes), failure=None, dialogue=(), keyframe=keyframe)
-    return _tracked(sample, outcome, tracker, progress)
+    prompts = [ObjectPrompt(keyframe, obj, box) for obj, box in enumerate(boxes)]
+    return track_prompts(sample, prompts, tracker, progress)
+
+
+def track_prompts(
+    sample: VideoSample,
+    prompts: Sequence[ObjectPrompt],
+    tracker: Tracker,
+    progress: ProgressCallback | None = None,
+    outcome: Outcome | None = None,
+) -> Segmentation:
+    """Tracks prompts that `thinkseg.ops.inputs.checked_prompts` returned.
+
+    outcome: what a policy found, which the prompts correct (default: the answer is the boxes on the first keyframe,
+        those of the masks found there where none is given). Raises SettingsError if the tracker takes boxes alone.
+    """
+    started = time.perf_counter()
+    masklets = _tracked_prompts(sample.video, prompts, tracker, progress)
+    seconds = time.perf_counter() - started
+    if outcome is None or outcome.keyframe is None:
+        keyframe = min(one.frame for one in prompts)
+        answer = Answer(_thinking_of(outcome), keyframe, _boxes_on(keyframe, prompts, masklets))
+        outcome = replace(outcome or Outcome(answer, None, ()), answer=answer, keyframe=keyframe)
+    return Segmentation(sample, outcome, masklets, seconds, prompts=tuple(prompts))
+
+
+def _thinking_of(outcome: Outcome | None) -> str:
+    return outcome.answer.thinking if outcome and outcome.answer else ""
+
+
+def _tracked_prompts(
+    video: Frames, prompts: Sequence[ObjectPrompt], tracker: Tracker, progress: ProgressCallback | None
+) -> Masklets:
+    if isinstance(tracker, PromptTracker):
+        return tracker.track_prompts(video, prompts, progress)
+    boxes = [one.box for one in prompts if one.box is not None and not len(one.points)]
+    if len(boxes) < len(prompts) or len({one.frame for one in prompts}) > 1:
+        raise SettingsError(f"{tracker.name}: takes boxes on one frame; for other prompts, take flow or a SAM 2")
+    return tracker.track(video, prompts[0].frame, np.array(boxes, np.float32), progress)
+
+
+def _boxes_on(keyframe: int, prompts: Sequence[ObjectPrompt], masklets: Masklets) -> np.ndarray:
+    """The boxes of the objects with a prompt on a frame, float32 (N, 4): as given, else of what is found there."""
+    boxes = []
+    for one in prompts:
+        if one.frame == keyframe:
+            rle = masklets.rles[one.obj][keyframe]
+            box = one.box if one.box is not None else rle and rle_box(rle)
+            boxes += [] if box is None else [box]
+    return np.array(boxes, np.float32).reshape(-1, 4)
 
 
 def check_reading(reading: str) -> None:

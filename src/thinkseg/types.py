@@ -351,10 +351,11 @@ ProgressCallback = Callable[[int, int], None]
 class ObjectPrompt:
     """What marks one object on one frame: a box, points or both, or a mask.
 
-    frame: index into the video. obj: number of the object, from 0, as in `Masklets`.
-    box: float32 (4,), xyxy. points: float32 (P, 2), xy; labels: int (P,), 1 for a point on the
-    object, 0 for one beside it. mask: bool (H, W). All in pixels of the source frame, and given as any array or list;
-    labels default to 1. `thinkseg.ops.inputs.checked_prompts` checks the values.
+    frame: index into the video; a time in seconds (float) becomes one when the prompts are checked. obj: number of the
+        object, from 0, as in `Masklets`.
+    box: float32 (4,), xyxy. points: float32 (P, 2), xy; labels: int (P,), 1 for a point on the object (default), 0 for
+        one beside it. mask: bool (H, W). All in pixels of the source frame, and given as any array or list;
+        `thinkseg.ops.inputs.checked_prompts` checks the values.
     """
 
     frame: int
@@ -366,7 +367,7 @@ class ObjectPrompt:
 
     def __init__(
         self,
-        frame: int,
+        frame: int | float,
         obj: int = 0,
         box: ArrayLike | None = None,
         points: ArrayLike = (),

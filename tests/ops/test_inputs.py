@@ -8,7 +8,8 @@ import torch
 from PIL import ExifTags, Image
 
 from thinkseg.errors import SettingsError, VideoError
-from thinkseg.ops.inputs import boxes_in_frame, frame_at, open_frames
+from thinkseg.ops.inputs import boxes_in_frame, checked_prompts, frame_at, open_frames
+from thinkseg.types import ObjectPrompt
 
 FRAMES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 SIZE = (48, 32)
@@ -172,6 +173,51 @@ def test_boxes_in_frame_side_of_one_pixel_survives_rounding():
 def test_boxes_in_frame_other_boxes_are_one_clear_line(boxes, words):
     with pytest.raises(SettingsError, match=re.escape(words)) as caught:
         boxes_in_frame(boxes, SIZE)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+MASK = np.zeros((6, 8), bool)
+MASK[2, 3] = True
+
+
+def test_checked_prompts_are_in_order_with_indices_and_clipped_boxes(film):
+    given = [
+        ObjectPrompt(3, 1, mask=MASK.astype(np.uint8)),
+        ObjectPrompt(0.7, 0, points=[[1, 2], [7.5, 0]], labels=[1, 0]),
+        ObjectPrompt(2, 0, box=[1, 1, 99, 5], points=[[0, 0]], labels=[0]),
+    ]
+    found, (note,) = checked_prompts(given, film(10))
+    assert [(one.obj, one.frame) for one in found] == [(0, 2), (0, 7), (1, 3)]
+    assert found[0].box.tolist() == [1, 1, 8, 5]
+    assert "is clipped to the frame of 8x6 pixels" in note
+    assert found[2].mask.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ([], "give a list of thinkseg.ObjectPrompt"),
+        ([(1, 2)], "give a list of thinkseg.ObjectPrompt"),
+        ([ObjectPrompt(10, box=[1, 1, 4, 4])], "keyframe: 10 is beyond the end"),
+        ([ObjectPrompt(0)], "object 1, frame 0: no point is on the object; give one that is, or a box"),
+        ([ObjectPrompt(0, points=[[1, 1]], labels=[0])], "no point is on the object"),
+        ([ObjectPrompt(0, points=[[1, 1]], labels=[2])], "labels are [2]; give 1"),
+        ([ObjectPrompt(0, points=[[8, 1]])], "point 8,1 is outside the frame of 8x6 pixels; give x,y inside it"),
+        ([ObjectPrompt(0, points=[[-0.1, 1]])], "point -0.1,1 is outside"),
+        ([ObjectPrompt(0, points=[[float("nan"), 1]])], "point nan,1 is outside"),
+        ([ObjectPrompt(0, box=[5, 5, 5, 9])], "has no area"),
+        ([ObjectPrompt(0, mask=MASK.T)], "mask is 6x8, the frame 8x6"),
+        ([ObjectPrompt(0, mask=np.zeros((6, 8)))], "mask is empty"),
+        ([ObjectPrompt(0, mask=MASK, box=[1, 1, 4, 4])], "a mask takes no box and no points"),
+        ([ObjectPrompt(0, mask=MASK, points=[[1, 1]])], "a mask takes no box and no points"),
+        ([ObjectPrompt(3, mask=MASK), ObjectPrompt(0.3, mask=MASK)], "object 1, frame 3: has two prompts"),
+        ([ObjectPrompt(3, 0, mask=MASK), ObjectPrompt(3, 2, mask=MASK)], "object 2: has no prompt; number objects"),
+        ([ObjectPrompt(3, 1, mask=MASK)], "object 1: has no prompt"),
+    ],
+)
+def test_checked_prompts_other_prompts_are_one_clear_line(film, prompts, words):
+    with pytest.raises(SettingsError, match=re.escape(words)) as caught:
+        checked_prompts(prompts, film(10))
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -1,13 +1,15 @@
-"""Checks what a caller gives, and converts it: any form of a video to `Frames`, a moment to a frame index, and boxes to
-pixels inside the frame.
+"""Checks what a caller gives, and converts it: any form of a video to `Frames`, a moment to a frame index, and boxes,
+points and masks to pixels inside the frame.
 
 Everything here runs before a model is loaded.
 """
 
 from __future__ import annotations
 
+import reprlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 
 from thinkseg.errors import SettingsError, VideoError
 from thinkseg.ops.boxes import clip
-from thinkseg.types import Frames
+from thinkseg.types import Frames, ObjectPrompt
 
 MIN_SIDE = 1 - 1e-6
 """Shortest side of a box in pixels, less the rounding errors of a side of 1."""
@@ -87,6 +89,61 @@ def boxes_in_frame(boxes: Any, size_wh: tuple[int, int]) -> tuple[np.ndarray, li
         if (box != inside).any():
             notes.append(f"box {_text(box)} is clipped to {frame}: {_text(inside)}")
     return clipped.astype(np.float32), notes
+
+
+def checked_prompts(prompts: Any, video: Frames) -> tuple[list[ObjectPrompt], list[str]]:
+    """Returns valid prompts in the order of objects and frames, as trackers take them, and a note per clipped box.
+
+    prompts: of `ObjectPrompt`, at least one; their frames are moments as in `frame_at`, those of the result indices.
+    Raises SettingsError for a frame that the video lacks, a prompt that is empty or has both a mask and points or a
+    box, a box or point outside the frame, points of which all are beside the object, a mask of another size or without
+    a pixel, two prompts of an object on a frame, and an object without any.
+    """
+    given = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    if not given or not all(isinstance(one, ObjectPrompt) for one in given):
+        raise SettingsError(f"prompts: {reprlib.repr(prompts)} are none; give a list of thinkseg.ObjectPrompt")
+    checked: dict[tuple[int, int], ObjectPrompt] = {}
+    notes: list[str] = []
+    for one in given:
+        frame = frame_at(video, one.frame)
+        where = f"object {one.obj + 1}, frame {frame}"
+        if (one.obj, frame) in checked:
+            raise SettingsError(f"{where}: has two prompts; give its points and box in one, or one mask")
+        checked[one.obj, frame] = _checked_prompt(replace(one, frame=frame), video.size_wh, where, notes)
+    found = {obj for obj, _ in checked}
+    missing = next((obj for obj in range(len(found)) if obj not in found), None)
+    if missing is not None:
+        raise SettingsError(f"object {missing + 1}: has no prompt; number objects without gaps, from 1")
+    return [checked[key] for key in sorted(checked)], notes
+
+
+def _checked_prompt(prompt: ObjectPrompt, size_wh: tuple[int, int], where: str, notes: list[str]) -> ObjectPrompt:
+    if prompt.mask is not None:
+        if prompt.box is not None or len(prompt.points):
+            raise SettingsError(f"{where}: a mask takes no box and no points; give one or the other")
+        if prompt.mask.shape != size_wh[::-1]:
+            found = "x".join(map(str, prompt.mask.shape[::-1]))
+            raise SettingsError(f"{where}: mask is {found}, the frame {size_wh[0]}x{size_wh[1]}; give one of its size")
+        if not prompt.mask.any():
+            raise SettingsError(f"{where}: mask is empty; give one with the pixels of the object")
+        return prompt
+    _check_points(prompt, size_wh, where)
+    if prompt.box is None:
+        return prompt
+    (box,), clipped = boxes_in_frame(prompt.box[None], size_wh)
+    notes += clipped
+    return replace(prompt, box=box)
+
+
+def _check_points(prompt: ObjectPrompt, size_wh: tuple[int, int], where: str) -> None:
+    for point in prompt.points:
+        if not ((point >= 0) & (point < size_wh)).all():
+            frame = "the frame of {}x{} pixels".format(*size_wh)
+            raise SettingsError(f"{where}: point {_text(point)} is outside {frame}; give x,y inside it")
+    if not set(prompt.labels) <= {0, 1}:
+        raise SettingsError(f"{where}: labels are {prompt.labels.tolist()}; give 1 for on the object, 0 for beside it")
+    if prompt.box is None and not prompt.labels.any():
+        raise SettingsError(f"{where}: no point is on the object; give one that is, or a box")
 
 
 def _check_box(box: np.ndarray, inside: np.ndarray, frame: str) -> None:

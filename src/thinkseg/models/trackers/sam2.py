@@ -1,7 +1,8 @@
 """SAM 2, EdgeTAM and the tracker of SAM 3: boxes, points and masks on some frames become masks on all frames.
 
-Frames stream from the decoder: the keyframes, then forwards from the first one to the end, then back to the start. Features of frames are
-cached for the next call about the same video. Masks are stored as RLE, on disk if there are many.
+Frames stream from the decoder: the keyframes, then forwards from the first one to the end, then back to the start.
+Features of frames are cached for the next call about the same video. Masks are stored as RLE, on disk if there are
+many.
 
 The models are those of `transformers`; frames are preprocessed here, without torchvision.
 """

@@ -1,9 +1,9 @@
 """Tracking state of a SAM 2 model for one video, of constant size for videos of any length.
 
 The stock model tracks object by object, and its session stores the frames, features and results of the complete video.
-Here several objects form a batch, and only memories that the model reads again are stored: those of the keyframes and of
-the last few frames. Parts and order are those of the model; with one object per batch, results are bit-identical to the
-stock model with a session per object.
+Here several objects form a batch, and only memories that the model reads again are stored: those of the keyframes and
+of the last few frames. Parts and order are those of the model; with one object per batch, results are bit-identical to
+the stock model with a session per object.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _MEMORY = ("maskmem_features", "maskmem_pos_enc")
 class Session:
     """Objects tracked through one video, from all their keyframes: the frames with a prompt for them.
 
-    Call `prompt` with each frame of `keyframes`, in ascending order. Then call `step` with each frame of `forwards`, and
-    with each of `backwards`: the way back reads memories of the way forwards near an object's first keyframe.
+    Call `prompt` with each frame of `keyframes`, in ascending order. Then call `step` with each frame of `forwards`,
+    and with each of `backwards`: the way back reads memories of the way forwards near an object's first keyframe.
 
     num_frames: of the complete video. prompts: of N > 0 objects, see `thinkseg.types.PromptTracker`. objects_per_batch:
     objects that go through the model as one batch; they have the same keyframes, and as many points on each.

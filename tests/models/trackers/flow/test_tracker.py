@@ -9,10 +9,10 @@ import pytest
 from thinkseg.errors import SettingsError
 from thinkseg.models.trackers.flow.silhouette import Silhouette, outline_of
 from thinkseg.models.trackers.flow.soft_mask import SoftMask
-from thinkseg.models.trackers.flow.tracker import FlowTracker, assign_pixels
+from thinkseg.models.trackers.flow.tracker import FlowTracker, _reaches, assign_pixels
 from thinkseg.ops.masks import decode
 from thinkseg.ops.video import ArrayFrames
-from thinkseg.types import Masklets
+from thinkseg.types import Masklets, ObjectPrompt
 
 WIDTH, HEIGHT = 128, 96
 
@@ -155,7 +155,7 @@ def test_track_progress_ends_with_last_frame() -> None:
         scene.add_frame([(40, 48, 12, RED)])
     calls: list[tuple[int, int]] = []
     FlowTracker().track(scene.video(), 1, np.array([scene.box(1)], np.float32), lambda *call: calls.append(call))
-    assert calls == [(2, 4), (3, 4), (4, 4)]
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_track_without_boxes_returns_no_objects() -> None:
@@ -213,3 +213,49 @@ def test_silhouette_fitted_partly_occluded_finds_pose() -> None:
     pose = silhouette.fitted(silhouette.pose, outline_of(visible, complete), steps=8)
     found = silhouette.distance(complete, pose) > 0
     assert (found & (moved > 0)).sum() / (found | (moved > 0)).sum() > 0.93
+
+
+def drifting() -> Scene:
+    """Two discs that drift apart, in 11 frames."""
+    scene = Scene()
+    for step in range(11):
+        scene.add_frame([(30 + 4 * step, 30, 14, RED), (90 - 4 * step, 70, 12, ORANGE)])
+    return scene
+
+
+def test_track_prompts_point_and_mask_have_high_iou() -> None:
+    scene = drifting()
+    prompts = [ObjectPrompt(5, 0, points=[[50, 30]]), ObjectPrompt(5, 1, mask=scene.truth[5][1])]
+    tracked = FlowTracker().track_prompts(scene.video(), prompts)
+    assert np.array_equal(tracked.mask(5, 1), scene.truth[5][1])
+    for obj in (0, 1):
+        assert min(scene.iou(tracked, frame, obj) for frame in range(11)) > 0.85
+
+
+def test_track_prompts_several_keyframes_start_anew_from_each() -> None:
+    """The second keyframe shows another disc: each frame has that of the nearest keyframe."""
+    scene = drifting()
+    prompts = [ObjectPrompt(8, 0, mask=scene.truth[8][1]), ObjectPrompt(2, 0, box=scene.box(2, 0))]
+    tracked = FlowTracker().track_prompts(scene.video(), prompts)
+    on_second = [int((tracked.mask(frame, 0) & scene.truth[frame][1]).any()) for frame in range(11)]
+    assert on_second == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert tracked.confidence is not None
+    assert tracked.confidence[0, [2, 8]].tolist() == [1, 1]
+
+
+def test_track_prompts_objects_of_other_keyframes_are_independent() -> None:
+    scene, calls = drifting(), list[tuple[int, int]]()
+    first, second = ObjectPrompt(2, 0, box=scene.box(2, 0)), ObjectPrompt(8, 1, box=scene.box(8, 1))
+    both = FlowTracker().track_prompts(scene.video(), [second, first], lambda *call: calls.append(call))
+    assert both.rles[0] == FlowTracker().track_prompts(scene.video(), [first]).rles[0]
+    assert (calls[0], calls[-1], len(calls)) == ((1, 22), (22, 22), 22)
+
+
+@pytest.mark.parametrize(
+    ("keyframes", "reaches"),
+    [((3,), [(0, 10)]), ((0, 9), [(0, 5), (5, 10)]), ((2, 4, 5), [(0, 4), (4, 5), (5, 10)])],
+)
+def test_reaches_are_the_frames_nearest_to_each_keyframe(
+    keyframes: tuple[int, ...], reaches: list[tuple[int, int]]
+) -> None:
+    assert [(reach.start, reach.stop) for reach in _reaches(keyframes, 10)] == reaches

@@ -147,7 +147,7 @@ def _segment(crop: np.ndarray, inside: np.ndarray, speed: np.ndarray | None) -> 
         small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
         small_inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         small_speed = None if speed is None else cv2.resize(speed, size, interpolation=cv2.INTER_AREA)
-        best = _enlarged(_segment_small(small, small_inside, small_speed), small, crop)
+        best = enlarged(_segment_small(small, small_inside, small_speed), small, crop)
     else:
         best = _segment_small(crop, inside, speed)
     best &= inside
@@ -158,7 +158,7 @@ def _segment_small(rgb: np.ndarray, inside: np.ndarray, speed: np.ndarray | None
     """The best candidate for a crop of at most CROP_SIDE pixels."""
     bins = color_bins(rgb)
     loose = dilated(inside, BOX_SLACK) > 0
-    candidates = [_grabcut(rgb, labels) for labels in _initial_labels(bins, loose)]
+    candidates = [grabcut(rgb, labels) for labels in _initial_labels(bins, loose)]
     central = np.clip(CENTER_SLOPE * (CENTER_RADIUS - _radius(loose)), -1, 1)
     candidates += [_by_histograms(rgb, bins, loose, central > CENTER_START, w * central) for w in CENTER_WEIGHTS]
     candidates += [_by_watershed(rgb, loose, radius) for radius in WATERSHED_SEEDS]
@@ -181,7 +181,7 @@ def _needed_motion(
     return motion if motion.reliability > 0 else None
 
 
-def _enlarged(mask: np.ndarray, small: np.ndarray, crop: np.ndarray) -> np.ndarray:
+def enlarged(mask: np.ndarray, small: np.ndarray, crop: np.ndarray) -> np.ndarray:
     """The mask of a reduced crop at the crop's size, with edges aligned to the crop."""
     soft = np.clip(signed_distance(mask) / UPSAMPLE_BAND, -1, 1)
     coefficients = guided_coefficients(as_guide(small), soft, UPSAMPLE_RADIUS, UPSAMPLE_EPS)
@@ -213,7 +213,7 @@ def _label(inside: np.ndarray, probable: np.ndarray, sure: np.ndarray) -> np.nda
     return labels
 
 
-def _grabcut(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def grabcut(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """GrabCut from initial labels, which it overwrites."""
     if not (labels & 1).any() or (labels & 1).all():
         return (labels & 1).astype(bool)
@@ -282,17 +282,17 @@ def _best(
     fitted = [_fit_to_box(mask, inside) for mask in candidates if (mask & inside).any()]
     if not fitted:
         return inside
-    contrast = _contrast(rgb)
+    contrast = edge_contrast(rgb)
     strong = max(float(np.percentile(contrast[inside], STRONG_EDGE_PERCENTILE)), 1.0)
     outlines = [outline_points(mask) for mask in fitted]
     scores = np.array([_distinctness(bins, mask, inside) for mask in fitted])
-    scores *= [_edge_share(points, contrast, strong) for points in outlines]
-    scores *= [min(_solidity(mask, points) / MIN_SOLIDITY, 1.0) for mask, points in zip(fitted, outlines, strict=True)]
+    scores *= [edge_share(points, contrast, strong) for points in outlines]
+    scores *= [min(solidity(mask, points) / MIN_SOLIDITY, 1.0) for mask, points in zip(fitted, outlines, strict=True)]
     if scores.max() <= MIN_SCORE:
         return inside
     if motion is not None:
         moving = np.clip(0.5 + 0.5 * motion.evidence, 0, 1)[inside]
-        scores *= [_soft_iou(mask[inside], moving) ** (MOTION_POWER * motion.reliability) for mask in fitted]
+        scores *= [soft_iou(mask[inside], moving) ** (MOTION_POWER * motion.reliability) for mask in fitted]
     ious = np.array([[(one & other).sum() / (one | other).sum() for other in fitted] for one in fitted])
     return fitted[int(np.argmax(scores * np.sqrt(ious @ scores)))]
 
@@ -345,19 +345,19 @@ def _distinctness(bins: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> flo
     return spans[0] * spans[1] * (1.0 - histogram_overlap(histogram(bins[mask]), histogram(bins[~mask])))
 
 
-def _soft_iou(mask: np.ndarray, probable: np.ndarray) -> float:
+def soft_iou(mask: np.ndarray, probable: np.ndarray) -> float:
     """Intersection over union of a mask, bool (N,), with probabilities (N,)."""
     return float(np.minimum(mask, probable).sum() / max(float(np.maximum(mask, probable).sum()), 1e-6))
 
 
-def _contrast(rgb: np.ndarray) -> np.ndarray:
+def edge_contrast(rgb: np.ndarray) -> np.ndarray:
     """Strongest change of color within a pixel of each pixel, in Lab levels per pixel, float32 (h, w)."""
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
     slopes = [cv2.Sobel(lab, cv2.CV_32F, *order) / 4 for order in ((1, 0), (0, 1))]
     return cv2.dilate(np.sqrt(sum((slope**2).sum(-1) for slope in slopes)), np.ones((3, 3), np.uint8))
 
 
-def _edge_share(points: np.ndarray, contrast: np.ndarray, strong: float) -> float:
+def edge_share(points: np.ndarray, contrast: np.ndarray, strong: float) -> float:
     """Share (0..1) of an outline (N, 2) that runs along edges of the image, without its border."""
     height, width = contrast.shape
     within = (points > 0).all(1) & (points < (width - 1, height - 1)).all(1)
@@ -365,7 +365,7 @@ def _edge_share(points: np.ndarray, contrast: np.ndarray, strong: float) -> floa
     return float(np.clip(contrast[y, x] / strong, 0, 1).mean()) if len(x) else 1.0
 
 
-def _solidity(mask: np.ndarray, points: np.ndarray) -> float:
+def solidity(mask: np.ndarray, points: np.ndarray) -> float:
     """Share (0..1) of the convex hull of its outline (N, 2) that a mask covers: low for a mere outline."""
     hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(points), 1)
     return float(mask.sum() / hull.sum())

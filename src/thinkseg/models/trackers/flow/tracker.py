@@ -1,27 +1,29 @@
-"""The tracker without weights: boxes on one frame become masks on all frames, by optical flow.
+"""The tracker without weights: boxes, points and masks on some frames become masks on all frames, by optical flow.
 
-Frames stream in both directions from the keyframe, at a reduced working size. Masks are stored as RLE at source size,
+Frames stream in both directions from a keyframe, at a reduced working size. Masks are stored as RLE at source size,
 so that memory does not grow with the length of the video.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from thinkseg.errors import SettingsError
-from thinkseg.models.trackers.base import check_boxes, check_keyframe, read_reversed
+from thinkseg.models.trackers.base import box_prompts, read_reversed
 from thinkseg.models.trackers.flow.box_to_mask import box_to_mask
 from thinkseg.models.trackers.flow.camera_motion import speed_against_camera
 from thinkseg.models.trackers.flow.guided_filter import apply_coefficients, as_guide
 from thinkseg.models.trackers.flow.mask_geometry import dilated
+from thinkseg.models.trackers.flow.points_to_mask import points_to_mask, refined_by_points
 from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask
 from thinkseg.models.trackers.flow.tracked_object import TrackedObject
 from thinkseg.ops.masks import encode
 from thinkseg.storage.mask_spool import MaskSpool
-from thinkseg.types import Frames, Masklets, ProgressCallback, Rle
+from thinkseg.types import Frames, Masklets, ObjectPrompt, ProgressCallback, Rle
 
 MIN_REMAINING_SHARE = 0.3
 """Share of a mask that must remain behind a smaller one on the keyframe; otherwise it keeps the common pixels."""
@@ -54,23 +56,51 @@ class FlowTracker:
 
         Raises SettingsError if the keyframe is not in the video or a box has no area inside the frame.
         """
-        total, size_wh = len(video), video.size_wh
-        boxes = check_boxes(boxes, size_wh)
-        check_keyframe(video, keyframe)
-        spool = MaskSpool(size_wh, total, len(boxes))
-        if len(boxes):
-            first = ScaledFrame(video[keyframe], self._working_wh(size_wh))
-            masks = boxes_to_masks(first.rgb, boxes, self._keyframe_speed(video, keyframe, first, boxes))
-            spool.put(keyframe, [encode(mask) for mask in masks], 1.0)
-            done = 1
-            after, before = range(keyframe + 1, total), range(keyframe)
-            for indices, frames in ((after, video.read(after)), (reversed(before), read_reversed(video, before))):
-                for index, (rles, confidence) in zip(indices, self._propagate(first, masks, frames), strict=True):
-                    spool.put(index, rles, confidence)
+        return self.track_prompts(video, box_prompts(video, keyframe, boxes), progress)
+
+    def track_prompts(
+        self, video: Frames, prompts: Sequence[ObjectPrompt], progress: ProgressCallback | None = None
+    ) -> Masklets:
+        """Tracks objects from all their prompts, see `types.PromptTracker`.
+
+        An object starts anew from each of its keyframes, and each frame has the mask from the nearest one. Objects with
+        the same keyframes share the pixels of a frame; masks of others may overlap.
+        """
+        objects: dict[int, dict[int, ObjectPrompt]] = {}
+        for one in sorted(prompts, key=lambda prompt: (prompt.obj, prompt.frame)):
+            objects.setdefault(one.obj, {})[one.frame] = one
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for obj, by_frame in objects.items():
+            groups.setdefault(tuple(by_frame), []).append(obj)
+        spool = MaskSpool(video.size_wh, len(video), len(objects))
+        done, total = 0, len(groups) * len(video)
+        for keyframes, members in groups.items():
+            for keyframe, reach in zip(keyframes, _reaches(keyframes, len(video)), strict=True):
+                given = [objects[obj][keyframe] for obj in members]
+                for index, rles, confidence in self._track_from(video, keyframe, reach, given):
+                    spool.put(index, rles, confidence, members)
                     done += 1
                     if progress is not None:
                         progress(done, total)
         return spool.masklets()
+
+    def _track_from(
+        self, video: Frames, keyframe: int, reach: range, prompts: Sequence[ObjectPrompt]
+    ) -> Iterator[tuple[int, Sequence[Rle | None], Sequence[float]]]:
+        """The frames of `reach`, with masks and confidence of the objects that are prompted on a keyframe in it."""
+        first = ScaledFrame(video[keyframe], self._working_wh(video.size_wh))
+        masks = self._keyframe_masks(video, first, prompts)
+        yield keyframe, [encode(mask) for mask in masks], [1.0] * len(masks)
+        after, before = range(keyframe + 1, reach.stop), range(reach.start, keyframe)
+        for indices, frames in ((after, video.read(after)), (reversed(before), read_reversed(video, before))):
+            for index, (rles, confidence) in zip(indices, self._propagate(first, masks, frames), strict=True):
+                yield index, rles, confidence
+
+    def _keyframe_masks(self, video: Frames, first: ScaledFrame, prompts: Sequence[ObjectPrompt]) -> list[np.ndarray]:
+        """One mask bool (H, W) per prompt; where two overlap, the smaller object is in front."""
+        regions = np.array([_region_of(one) for one in prompts if one.mask is None], np.float32)
+        speed = self._keyframe_speed(video, prompts[0].frame, first, regions) if len(regions) else None
+        return in_order([prompt_to_mask(first.rgb, one, speed) for one in prompts])
 
     def _working_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         scale = min(1.0, self.working_side / max(size_wh))
@@ -120,9 +150,18 @@ class FlowTracker:
             before = now
 
 
-def boxes_to_masks(rgb: np.ndarray, boxes: np.ndarray, speed: np.ndarray | None = None) -> list[np.ndarray]:
-    """One mask bool (H, W) per box, see `box_to_mask`; where two overlap, the smaller object is in front."""
-    masks = [box_to_mask(rgb, box, speed) for box in boxes]
+def prompt_to_mask(rgb: np.ndarray, prompt: ObjectPrompt, speed: np.ndarray | None = None) -> np.ndarray:
+    """The mask bool (H, W) that a prompt gives, or that of the object in its box or at its points."""
+    if prompt.mask is not None:
+        return prompt.mask
+    if prompt.box is None:
+        return points_to_mask(rgb, prompt.points, prompt.labels, speed)
+    mask = box_to_mask(rgb, prompt.box, speed)
+    return refined_by_points(rgb, mask, prompt.points, prompt.labels) if len(prompt.points) else mask
+
+
+def in_order(masks: list[np.ndarray]) -> list[np.ndarray]:
+    """Masks bool (H, W) of which no two overlap: the smaller object is in front."""
     order = sorted(range(len(masks)), key=lambda i: int(masks[i].sum()))
     for position, front in enumerate(order):
         for back in order[position + 1 :]:
@@ -130,6 +169,20 @@ def boxes_to_masks(rgb: np.ndarray, boxes: np.ndarray, speed: np.ndarray | None 
             if rest.sum() > MIN_REMAINING_SHARE * masks[back].sum():
                 masks[back] = rest
     return masks
+
+
+def _region_of(prompt: ObjectPrompt) -> tuple[float, ...]:
+    """The box of a prompt, else that of its points on the object, xyxy."""
+    if prompt.box is not None:
+        return tuple(prompt.box)
+    on = prompt.points[prompt.labels > 0]
+    return (*on.min(axis=0), *on.max(axis=0) + 1)
+
+
+def _reaches(keyframes: Sequence[int], num_frames: int) -> list[range]:
+    """The frames that are nearest to each of ascending keyframes; the earlier one counts where two are as near."""
+    ends = [(one + other) // 2 + 1 for one, other in pairwise(keyframes)]
+    return [range(start, stop) for start, stop in zip([0, *ends], [*ends, num_frames], strict=True)]
 
 
 def assign_pixels(softs: Sequence[SoftMask | None], shape: tuple[int, int]) -> list[np.ndarray]:
