@@ -5,6 +5,8 @@ import os
 # Before anything loads torch, which reads it once and is too slow to load for tests that do without it. With two
 # threads on a busy machine one small forward pass can take ten times as long as with one.
 os.environ["OMP_NUM_THREADS"] = "1"
+# No test depends on the settings and presets of the user who runs it.
+os.environ["THINKSEG_CONFIG"] = os.path.join(os.path.dirname(__file__), "no-settings", "config.yaml")
 # No test downloads anything: without this, some wait for a network that may not be there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

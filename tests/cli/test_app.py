@@ -275,7 +275,7 @@ def completed(monkeypatch, capsys):
     [
         ("thinkseg se", ["segment"]),
         ("thinkseg evaluate re", ["revos", "reasonvos", "refytvos", "refdavis"]),
-        ("thinkseg evaluate revos --pre", ["--precision"]),
+        ("thinkseg evaluate revos --prec", ["--precision"]),
         ("thinkseg evaluate revos --split tr", ["train", "train_sub"]),
         ("thinkseg segment clip.mp4 it --precision ", ["auto", "fp32", "bf16", "fp16"]),
         ("thinkseg demo --chain r", ["revseg"]),

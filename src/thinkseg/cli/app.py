@@ -29,8 +29,10 @@ from thinkseg import __version__
 from thinkseg.cli.commands import (
     annotate,
     check_policy,
+    config,
     data,
     export,
+    models,
     prompts,
     reward_server,
     train,
@@ -63,6 +65,8 @@ app = typer.Typer(
 for part in (
     segment.app,
     convert.app,
+    models.app,
+    config.app,
     demo.app,
     data.app,
     annotate.app,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from thinkseg.cli import parsers
-from thinkseg.cli.declare import choice, option, path, suggested
-from thinkseg.cli.options import PRECISIONS, READINGS, ChainName, Coordinates, Labels, ReadingName, TrackerName
+from thinkseg.cli.declare import choice, option, path, suggested, text
+from thinkseg.cli.options import CHAINS, PRECISIONS, READINGS, ChainName, Coordinates, Labels, ReadingName
 from thinkseg.cli.parsers import Size
+from thinkseg.console import warn
 
 if TYPE_CHECKING:
     from thinkseg.console import Progress
@@ -35,7 +36,7 @@ class ViewOptions:
         Labels | None,
         choice(get_args(Labels), "labels of the frames (default: as trained, else seconds if the times are known)"),
     ] = None
-    chain: ChainName = "veason"
+    chain: ChainName = None
     prompts: Annotated[
         Path | None, option(path, "FILE", "wording of the chain, YAML (default: the policy's own, else the built-in)")
     ] = None
@@ -44,14 +45,19 @@ class ViewOptions:
         """The chain requested. Raises SettingsError if it is unknown, or --prompts is not a wording of it."""
         from thinkseg.chains import get_chain
 
-        chain = get_chain(self.chain)
+        chain = get_chain(self.chain_name)
         self._wording()
         return chain
+
+    @property
+    def chain_name(self) -> str:
+        """The name of the chain requested, or of the default one."""
+        return self.chain or CHAINS[0]
 
     def _wording(self) -> Prompts | None:
         from thinkseg.storage.prompt_file import read_prompts
 
-        return read_prompts(self.prompts, self.chain) if self.prompts else None
+        return read_prompts(self.prompts, self.chain_name) if self.prompts else None
 
     def view(self, policy: Policy) -> View:
         """The view requested; the policy decides about the rest."""
@@ -68,7 +74,7 @@ class PlacementOptions:
     device: Annotated[
         str | None, option(parsers.device, "NAME", "cpu, cuda or cuda:1 (default: a GPU if there is one)")
     ] = None
-    precision: Annotated[str, choice(PRECISIONS, "of the weights")] = "auto"
+    precision: Annotated[str | None, choice(PRECISIONS, "of the weights (default: auto)")] = None
 
     def placement(self) -> dict[str, Any]:
         """Device and precision, as keyword arguments of `thinkseg.models.load_tracker`.
@@ -79,7 +85,7 @@ class PlacementOptions:
             from thinkseg.models.devices import resolve_device
 
             resolve_device(self.device)
-        return {"device": self.device, "precision": self.precision}
+        return {"device": self.device, "precision": self.precision or "auto"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +133,25 @@ class PolicyOptions(PlacementOptions, ViewOptions):
         }
 
 
+def _preset_names(incomplete: str) -> list[str]:
+    from thinkseg.models.presets import presets
+
+    return [name for name in presets() if name.startswith(incomplete)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The policy and the tracker."""
 
+    preset: Annotated[
+        str | None,
+        option(
+            text,
+            "NAME",
+            "a policy with its tracker and how it is prompted: see `thinkseg models`",
+            autocompletion=_preset_names,
+        ),
+    ] = None
     policy: Annotated[
         str | None,
         suggested(
@@ -140,7 +161,33 @@ class ModelOptions:
             "or shapes-revseg (default with --chain revseg)",
         ),
     ] = None
-    tracker: TrackerName = "flow"
+    tracker: Annotated[
+        str | None,
+        suggested(
+            ("auto", "flow"),
+            "NAME",
+            "model that tracks the boxes: flow, a SAM 2 by folder or hub name, or auto (default): that of the preset",
+        ),
+    ] = None
+
+    def chosen(self, asking: PolicyOptions, only_options: bool = False) -> tuple[ModelOptions, PolicyOptions]:
+        """The same options, with the names of a policy, a tracker and a chain, and with the view of the preset.
+
+        only_options: see `thinkseg.models.choice.choose`. Warns if the tracker is not that of the preset.
+        Raises SettingsError as `choose` does.
+        """
+        from thinkseg.models.choice import choose
+        from thinkseg.storage.user_settings import UserSettings
+
+        given: dict[str, Any] = {name: getattr(self, name) for name in ("preset", "policy", "tracker")}
+        given |= {name: getattr(asking, name) for name in ("chain", "device", "precision")}
+        choice = choose(UserSettings(**given), only_options)
+        if choice.note:
+            warn(choice.note)
+        view = choice.view_settings()
+        view |= {name: value for name in view if (value := getattr(asking, name))}
+        named = replace(self, policy=choice.policy_name(), tracker=choice.tracker.value)
+        return named, replace(asking, chain=choice.chain.value, **choice.placement(), **view)
 
     def check_times(self, asking: PolicyOptions, times: FrameTimes) -> None:
         """Raises SettingsError if the policy needs seconds and the times of a video are unknown. Loads no weights."""
@@ -150,22 +197,23 @@ class ModelOptions:
         name = self._policy_name(asking.chain)
         times.check(resolve_clock(name, clock_of(name), asking.label_unit or "auto"))
 
-    def load_policy(self, chain: str, progress: Progress, **settings: Any) -> Policy:
+    def load_policy(self, chain: str | None, progress: Progress, **settings: Any) -> Policy:
         """The policy requested, or the one bundled for the chain."""
         return load_policy(self._policy_name(chain), progress, **settings)
 
-    def load_tracker(self, chain: str, **settings: Any) -> Tracker:
-        """The tracker requested. settings: keyword arguments of `thinkseg.models.load_tracker`."""
+    def load_tracker(self, chain: str | None, **settings: Any) -> Tracker:
+        """The tracker of `chosen`. settings: keyword arguments of `thinkseg.models.load_tracker`."""
         from thinkseg import models
 
-        if self.tracker != "flow":
-            _hide_bars(self.tracker, self._policy_name(chain))
-        return models.load_tracker(self.tracker, **settings)
+        tracker = str(self.tracker)
+        if tracker != "flow":
+            hide_bars(tracker, self._policy_name(chain))
+        return models.load_tracker(tracker, **settings)
 
-    def _policy_name(self, chain: str) -> str:
+    def _policy_name(self, chain: str | None) -> str:
         from thinkseg.models import bundled_policy_for
 
-        return self.policy or bundled_policy_for(chain)
+        return self.policy or bundled_policy_for(chain or CHAINS[0])
 
 
 def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
@@ -173,7 +221,7 @@ def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
     from thinkseg import models
 
     progress.show(f"loading {name}")
-    _hide_bars(name)
+    hide_bars(name)
     return models.load_policy(name, **settings)
 
 
@@ -182,11 +230,11 @@ def load_tracker(name: str, progress: Progress, **settings: Any) -> Tracker:
     from thinkseg import models
 
     progress.show(f"loading {name}")
-    _hide_bars(name)
+    hide_bars(name)
     return models.load_tracker(name, **settings)
 
 
-def _hide_bars(*names: str) -> None:
+def hide_bars(*names: str) -> None:
     """Hides the bars of the libraries that load models, unless one of these may be downloaded to a terminal's user."""
     from thinkseg import models
 

@@ -29,7 +29,13 @@ Assignments = Annotated[
 ]
 Out = Annotated[Path, option(parsers.output, "DIR", "folder for the results")]
 ChainName = Annotated[
-    str, suggested(CHAINS, "NAME", "how the policy is prompted: veason, revseg, or a chain of an installed package")
+    str | None,
+    suggested(
+        CHAINS,
+        "NAME",
+        "how the policy is prompted: veason, revseg, or a chain of an installed package (default: the preset's, else "
+        "veason)",
+    ),
 ]
 Coordinates = Annotated[
     Convention | None, choice(COORDINATES, "how the policy writes boxes (default: as the model's family does)")

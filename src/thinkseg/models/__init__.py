@@ -10,15 +10,15 @@ from typing import Any
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.types import ChainFn, Clock, Coordinates, Policy, Tracker
 
-_ASSETS = Path(__file__).parent.parent / "assets"
+ASSETS = Path(__file__).parent.parent / "assets"
 
-BUNDLED = {"shapes": _ASSETS / "shapes-policy", "shapes-revseg": _ASSETS / "shapes-revseg-policy"}
+BUNDLED = {"shapes": ASSETS / "shapes-policy", "shapes-revseg": ASSETS / "shapes-revseg-policy"}
 """Folders of the bundled policies by name: one for single-turn chains, one for the two turns of revseg."""
 
 
 BUNDLED_WARNING = (
     "the bundled policy knows colored shapes alone, and its answers about any other video mean nothing;"
-    " choose another model with --policy"
+    " `thinkseg models` lists presets for real videos, such as small and quality"
 )
 """Said of every answer of a bundled policy about anything but clips of shapes."""
 

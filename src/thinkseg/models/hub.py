@@ -5,9 +5,11 @@ Everything after this reads local files only: no library connects to the hub whi
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +55,60 @@ def model_folder(name: str | Path, weights: bool = True) -> Path:
     return _cached(repository, patterns, weights) or _downloaded(repository, patterns)
 
 
+def is_complete(name: str) -> bool:
+    """Returns whether a model is a local folder, or completely in the cache. Connects to nothing."""
+    return os.path.isdir(name) or _cached(name, [*DESCRIPTION, *WEIGHTS], weights=True) is not None
+
+
+def fetch(name: str, on_start: Callable[[int], None]) -> None:
+    """Downloads what the cache lacks of a model; continues a download that was interrupted.
+
+    on_start: called with the number of bytes before they are downloaded; not called if nothing is missing.
+    Raises ModelError if there is no such model, and if it cannot be reached or does not fit on the disk.
+    """
+    if is_complete(name):
+        return
+    needed = _missing_bytes(name)
+    _check_space(name, needed)
+    on_start(needed)
+    _downloaded(name, [*DESCRIPTION, *WEIGHTS])
+    if not is_complete(name):
+        raise ModelError(f"{name}: the hub has no config.json or no weights in safetensors of it; choose another model")
+
+
+def _missing_bytes(name: str) -> int:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    with _reaching_the_hub(name):
+        disable_progress_bars()
+        try:
+            files = snapshot_download(name, allow_patterns=[*DESCRIPTION, *WEIGHTS], dry_run=True)
+        finally:
+            enable_progress_bars()
+    begun = sum(path.stat().st_size for path in _cache_folder(name).glob("blobs/*.incomplete"))
+    return sum(file.file_size or 0 for file in files if file.will_download) - begun
+
+
+def _cache_folder(name: str) -> Path:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"))
+
+
+def _check_space(name: str, needed: int) -> None:
+    """Raises ModelError if the disk of the cache has less than a number of bytes."""
+    folder = _cache_folder(name)
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise ModelError(
+            f"{name}: needs {needed / 1e9:.1f} GB, and {folder.parent} has {free / 1e9:.1f} GB free; free some space,"
+            " or set HF_HOME to a folder on another disk"
+        )
+
+
 def _cached(name: str, patterns: list[str], weights: bool) -> Path | None:
     """The folder in the cache, unless a download of it was interrupted."""
     from huggingface_hub import snapshot_download
@@ -65,19 +121,35 @@ def _cached(name: str, patterns: list[str], weights: bool) -> Path | None:
     except HFValidationError:
         raise ModelError(f"{name}: no such folder, and not a name on the hub; give owner/model") from None
     # Earlier versions of the hub's library do not record which files there are.
-    complete = (folder / "config.json").exists() and (not weights or any(folder.glob("model*.safetensors")))
+    complete = (folder / "config.json").exists() and (not weights or _has_weights(folder))
     return folder if complete else None
 
 
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder has its weights: one file, or as many as the name of one of them says (-00001-of-00002)."""
+    shards = [path.stem for path in folder.glob("model-*-of-*.safetensors")]
+    complete = any(stem.rpartition("-")[2] == f"{len(shards):05}" for stem in shards)
+    return complete or (folder / "model.safetensors").exists()
+
+
 def _downloaded(name: str, patterns: list[str]) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
+
+    with _reaching_the_hub(name):
+        return Path(snapshot_download(name, allow_patterns=patterns))
+
+
+@contextmanager
+def _reaching_the_hub(name: str) -> Iterator[None]:
+    """Explains errors of the hub, its HTTP library, the network and the disk as a ModelError."""
+    from huggingface_hub import HfApi
 
     try:
         with quiet_libraries():
             # Asked once with a time limit first, because downloads repeat failed requests for minutes.
             HfApi().model_info(name, timeout=ANSWER_SECONDS)
-            return Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # Of the hub, its HTTP library, the network and the disk.
+            yield
+    except Exception as error:
         raise ModelError(f"{name}: no such folder, and {_explanation(error)}") from error
 
 
@@ -85,6 +157,8 @@ def _explanation(error: Exception) -> str:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk of the cache is full; free some space, or set HF_HOME to a folder on another disk"
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set and the cache has no complete copy; download it first, or give a local folder"
     if isinstance(error, GatedRepoError) or status == 403:

@@ -18,6 +18,7 @@ from thinkseg.chains import get_chain
 from thinkseg.chains.frames import checked_query
 from thinkseg.data.readers.frame_rates import FrameTimes, Rates
 from thinkseg.errors import SettingsError
+from thinkseg.models.choice import AUTO, Choice, choose
 from thinkseg.pipeline import (
     changed_view,
     check_reading,
@@ -28,6 +29,8 @@ from thinkseg.pipeline import (
     track_boxes,
 )
 from thinkseg.report.result import Result
+from thinkseg.storage.prompt_file import read_prompts
+from thinkseg.storage.user_settings import UserSettings
 from thinkseg.types import ChainFn, Clock, Frames, Policy, ProgressCallback, Reading, Tracker, VideoSample, View
 
 if TYPE_CHECKING:
@@ -45,10 +48,13 @@ class Segmenter:
         for query in ("the one that gets hit", "the one that hits it"):
             print(segmenter("clip.mp4", query))
 
-    policy, tracker: an object, or a name or folder for `thinkseg.models` (default: the policy bundled for the chain).
+    policy, tracker: an object, or a name or folder for `thinkseg.models`. What is not given is that of the preset; the
+        tracker "auto" is flow, with a warning, if that of the preset is not downloaded.
+    preset: a name that `thinkseg models` lists (default: the user's choice, see `thinkseg config`, else the bundled
+        policy with the tracker flow).
     device: of models that are loaded, such as "cuda:1" (default: a GPU if there is one).
     frames: number of frames that the policy sees. view: number and size of them (default: the policy's own).
-    chain: a name for `thinkseg.chains.get_chain`, or a function.
+    chain: a name for `thinkseg.chains.get_chain`, or a function (default: that of the preset, else "veason").
     reading: "repair" also reads replies that are close to the form asked for, without guessing, and names what it
         repaired in `result.outcome.repairs`; "strict" reads the exact form only.
     tracker_settings: more arguments of `thinkseg.models.load_tracker`.
@@ -59,28 +65,33 @@ class Segmenter:
     def __init__(
         self,
         policy: str | Path | Policy | None = None,
-        tracker: str | Path | Tracker = "flow",
+        tracker: str | Path | Tracker = "auto",
         device: str | None = None,
         frames: int | None = None,
         *,
-        chain: str | ChainFn = "veason",
+        chain: str | ChainFn | None = None,
         view: View | None = None,
         reading: Reading = "repair",
+        preset: str | None = None,
         **tracker_settings: Any,
     ) -> None:
-        self._chain = get_chain(chain) if isinstance(chain, str) else chain
+        _check("preset", preset, preset is None or isinstance(preset, str))
         _check("policy", policy, policy is None or isinstance(policy, str | Path) or hasattr(policy, "reply"))
         _check("tracker", tracker, isinstance(tracker, str | Path) or hasattr(tracker, "track"))
-        _check("chain", chain, callable(self._chain))
+        _check("chain", chain, chain is None or isinstance(chain, str) or callable(chain))
         _check("view", view, view is None or isinstance(view, View))
         for shown in (view, None if frames is None else View(frames, (1, 1))):
             if shown is not None:
                 check_view(shown)
         check_reading(reading)
-        self._policy = models.bundled_policy_for(chain) if policy is None else policy
-        self._tracker, self._tracker_settings = tracker, tracker_settings
+        choice = _chosen(preset, policy, tracker, chain)
+        self._chain = chain if callable(chain) else get_chain(choice.chain_name())
+        self._policy = choice.policy_name() if policy is None else policy
+        self._tracker = choice.tracker_name() if tracker == AUTO else tracker
+        self._tracker_settings = tracker_settings
         self._view, self._frames, self._reading = view, frames, reading
-        self._placement: dict[str, Any] = {} if device is None else {"device": _usable(device)}
+        self._view_settings = {} if view else choice.view_settings()
+        self._placement: dict[str, Any] = choice.placement() | ({} if device is None else {"device": _usable(device)})
 
     @cached_property
     def policy(self) -> Policy:
@@ -121,11 +132,18 @@ class Segmenter:
     def _ask(self, sample: VideoSample, times: FrameTimes, progress: ProgressCallback | None) -> Result:
         """Prompts the policy, and tracks its boxes."""
         name = str(getattr(self._policy, "name", self._policy))
-        times.check(resolve_clock(name, self._clock, self._view.label_unit if self._view else "auto"))
+        requested = self._view.label_unit if self._view else self._view_settings.get("label_unit", "auto")
+        times.check(resolve_clock(name, self._clock, requested))
         # The tracker is loaded first: it takes seconds, and a policy can take minutes.
         tracker, policy = self.tracker, self.policy
-        view = times.decide(resolve_view(policy, changed_view(self._view or policy.view, self._frames)))
+        view = times.decide(resolve_view(policy, self._requested_view(policy)))
         return Result.of(segment_sample(sample, self._chain, policy, tracker, view, progress, self._reading))
+
+    def _requested_view(self, policy: Policy) -> View:
+        settings = self._view_settings | ({"frames": self._frames} if self._frames else {})
+        prompts = read_prompts(settings["prompts"]) if "prompts" in settings else None
+        sizes = (settings.get(name) for name in ("frames", "frame_size", "closeup_size", "label_unit"))
+        return changed_view(self._view or policy.view, *sizes, prompts)
 
     @cached_property
     def _clock(self) -> Clock:
@@ -156,8 +174,8 @@ def segment(
     video: Video,
     query: str | None = None,
     policy: str | Path | Policy | None = None,
-    tracker: str | Path | Tracker = "flow",
-    chain: str | ChainFn = "veason",
+    tracker: str | Path | Tracker = "auto",
+    chain: str | ChainFn | None = None,
     view: View | None = None,
     progress: ProgressCallback | None = None,
     *,
@@ -165,12 +183,13 @@ def segment(
     boxes: ArrayLike | None = None,
     reading: Reading = "repair",
     fps: float | None = None,
+    preset: str | None = None,
 ) -> Result:
     """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
     video: a file, a folder of images, open frames, an array or tensor, or a list of images; see
         `thinkseg.ops.inputs.open_frames`.
-    policy, tracker, chain, view, reading: see `Segmenter`, which keeps loaded models for further calls.
+    policy, tracker, chain, view, reading, preset: see `Segmenter`, which keeps loaded models for further calls.
     progress: called with (done, total) frames while the target is tracked.
     keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
         the source frame. The tracker follows these, no policy is prompted, and the query may be None. A box that is
@@ -182,8 +201,19 @@ def segment(
     reply that cannot be used is no error: see `Segmentation.failure`.
     """
     # There is no second query that could use cached features.
-    once = Segmenter(policy, tracker, chain=chain, view=view, reading=reading, feature_cache_bytes=0)
+    once = Segmenter(policy, tracker, chain=chain, view=view, reading=reading, preset=preset, feature_cache_bytes=0)
     return once(video, query, progress, keyframe=keyframe, boxes=boxes, fps=fps)
+
+
+def _chosen(preset: str | None, policy: object, tracker: object, chain: object) -> Choice:
+    """What holds where no object is given. Warns if the tracker is not that of the preset."""
+    names = {"policy": policy, "tracker": None if tracker == AUTO else tracker}
+    # The name of an object does not matter: it only stands for what is given.
+    given = {role: str(model) if isinstance(model, str | Path) else model and "object" for role, model in names.items()}
+    choice = choose(UserSettings(preset=preset, chain=chain if isinstance(chain, str) else None, **given))
+    if choice.note:
+        warnings.warn(choice.note, stacklevel=3)
+    return choice
 
 
 def _check(name: str, value: object, is_valid: bool) -> None:

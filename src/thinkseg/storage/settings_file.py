@@ -10,7 +10,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from thinkseg.errors import SettingsError
@@ -25,6 +25,9 @@ class Settings(BaseModel):
 
 AnySettings = TypeVar("AnySettings")
 
+FROM_LIST = Field(strict=False)
+"""Lets YAML's lists become tuples; the types of their items stay strict."""
+
 MAX_DEPTH = 20
 """Keys in the name of a field to override."""
 
@@ -34,11 +37,15 @@ def read_yaml(kind: type[AnySettings], path: str | Path, *overrides: Mapping[str
 
     Raises SettingsError with the file and every invalid field, in one line.
     """
-    content = read_content(path, *overrides)
+    return checked(kind, read_content(path, *overrides), path)
+
+
+def checked(kind: type[AnySettings], content: Any, place: str | Path) -> AnySettings:
+    """Returns content as a model or a dataclass. Raises SettingsError with its place and every invalid field."""
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_explained(error.errors(), kind, content)}") from None
+        raise SettingsError(f"{place}: {_explained(error.errors(), kind, content)}") from None
 
 
 def read_content(path: str | Path, *overrides: Mapping[str, Any]) -> Any:

@@ -22,7 +22,7 @@ from thinkseg.data.shapes.wordings import CATEGORIES
 from thinkseg.errors import SettingsError
 from thinkseg.selection.files import select
 from thinkseg.storage.prompt_file import read_prompts
-from thinkseg.storage.settings_file import Settings
+from thinkseg.storage.settings_file import FROM_LIST, Settings
 from thinkseg.types import MAX_SIDE, LabelUnit, View
 
 # ---- types of fields
@@ -71,9 +71,6 @@ def check_names(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         raise ValueError(f"names must differ; got {', '.join(names)}")
 
-
-FROM_LIST = Field(strict=False)
-"""Lets YAML's lists become tuples; the types of their items stay strict."""
 
 MAX_NUMBER = 10**9
 """Largest number of a recipe. A larger one is a typing error, and overflows in the libraries below."""

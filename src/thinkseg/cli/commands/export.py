@@ -140,7 +140,7 @@ def _export(
     from thinkseg.storage.outputs import check_file
     from thinkseg.storage.result_folder import result_folder
 
-    checked_format(format, settings.chain)
+    checked_format(format, settings.chain_name)
     settings.chain_function()
     if settings.info and format != "llamafactory":
         raise SettingsError(f"--info: {format} reads no dataset_info.json; only llamafactory does")
@@ -173,7 +173,7 @@ def _job(format: str, settings: ExportOptions, folder: Path, traits: Traits, tim
     view = settings.view(policy) if times is None else times.decide(settings.view(policy))
     kind = FORMATS[format]
     images = ImageWriter(folder)
-    samples = ExportSettings(settings.chain, view, images, kind.for_sft, kind.for_rl, opening=traits.opening)
+    samples = ExportSettings(settings.chain_name, view, images, kind.for_sft, kind.for_rl, opening=traits.opening)
     name = _name(settings)
     return ExportJob(folder, settings.out, "", name, samples, settings.model, traits.size_multiple, settings.info)
 

@@ -11,10 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.errors import SettingsError
 from thinkseg.selection.files import restricted
-from thinkseg.storage.settings_file import Settings, read_content, read_yaml
+from thinkseg.storage.settings_file import FROM_LIST, Settings, read_content, read_yaml
 from thinkseg.training.grpo.recipe import GrpoRecipe, load_grpo_recipe
 from thinkseg.training.recipes import (
-    FROM_LIST,
     ChainName,
     Count,
     DataSource,

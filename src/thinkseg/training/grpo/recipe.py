@@ -15,10 +15,9 @@ from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models import check_tracker
 from thinkseg.models.policies.sampling import MAX_TEMPERATURE, MIN_TEMPERATURE
 from thinkseg.rewards import checked_weights
-from thinkseg.storage.settings_file import Settings, read_yaml
+from thinkseg.storage.settings_file import FROM_LIST, Settings, read_yaml
 from thinkseg.training.grpo.loss import LossType
 from thinkseg.training.recipes import (
-    FROM_LIST,
     MAX_NUMBER,
     ChainName,
     Count,

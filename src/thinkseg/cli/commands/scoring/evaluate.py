@@ -35,6 +35,7 @@ def benchmark(
     from thinkseg.storage.outputs import check_folder
 
     check_folder(out)
+    models, asking = models.chosen(asking, only_options=True)
     asking.chain_function()
     with Progress() as progress:
         opened = dataset.open(progress, keep_going, fps)
@@ -44,7 +45,7 @@ def benchmark(
         progress.show("evaluating")
         scores = evaluate(
             opened,
-            Method(asking.chain, policy, tracker, asking.view(policy), batch_size, asking.reading),
+            Method(asking.chain_name, policy, tracker, asking.view(policy), batch_size, asking.reading),
             out,
             save_png=png,
             corrected=corrected,

@@ -15,22 +15,22 @@ app = typer.Typer()
 
 @command(app, "answer questions about a few clips and write a page")
 def demo(
-    models: model_options.ModelOptions, chain: options.ChainName = "veason", out: options.Out = Path("runs/demo")
+    models: model_options.ModelOptions, chain: options.ChainName = None, out: options.Out = Path("runs/demo")
 ) -> int:
     """Renders clips of the shapes world as video files, answers a question about each, tracks the answers and
     scores them. Writes index.html, which opens from disk.
     """
-    from thinkseg.chains import get_chain
     from thinkseg.report.demo import COMMAND, demo_table, run
     from thinkseg.storage.result_folder import check_out
 
     check_out(out, COMMAND)
-    get_chain(chain)
+    models, asking = models.chosen(model_options.PolicyOptions(chain=chain), only_options=True)
+    asking.chain_function()
     tracker = models.load_tracker(chain)
     with Progress() as progress:
         policy = models.load_policy(chain, progress)
         progress.show("answering")
-        rows = run(out, policy, tracker, progress, chain)
+        rows = run(out, policy, tracker, progress, asking.chain_name)
     print(demo_table(rows))
     print(f"open {out / 'index.html'}")
     return 0

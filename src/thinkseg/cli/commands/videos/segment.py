@@ -62,7 +62,8 @@ def segment(
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks.json and the formats of --save to --out.
 
-    The bundled policies know colored shapes alone: for any other video, choose a model with --policy.
+    The bundled policies know colored shapes alone: for any other video, choose models. `thinkseg models` lists presets,
+    such as small and quality, and `thinkseg models use small` makes one the default.
 
     With --query or --queries, or for a folder of videos, all queries about all videos are answered: the result of each
     in a folder of its own in --out, and index.csv lists them. Rerun, the command resumes.
@@ -75,6 +76,7 @@ def segment(
     videos, query = _videos_and_query(video, more or [], bool(queries or file))
     formats = _formats(save, no_overlay)
     with output.streams():
+        models, asking = models.chosen(asking)
         if questions := _many(videos, query, queries or [], file):
             if keyframe is not None or boxes:
                 raise SettingsError("--keyframe and --box are about one video; give one, without --query and --queries")

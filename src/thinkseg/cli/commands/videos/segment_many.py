@@ -104,7 +104,7 @@ class _Answering:
         features = {} if len({one.video for one in questions}) < len(questions) else {"feature_cache_bytes": 0}
         tracker = models.load_tracker(asking.chain, **asking.placement(), **features)
         policy = models.load_policy(asking.chain, progress, **asking.settings())
-        self._method = Method(asking.chain, policy, tracker, asking.view(policy), BATCH_SIZE, asking.reading)
+        self._method = Method(asking.chain_name, policy, tracker, asking.view(policy), BATCH_SIZE, asking.reading)
 
     def settings(self) -> dict[str, Any]:
         """What decides the results of the whole folder."""
