@@ -98,7 +98,7 @@ def test_choose_unknown_preset_names_its_place(file: Path, monkeypatch: pytest.M
     with pytest.raises(SettingsError, match=f"^{file}: unknown preset 'smal'; did you mean small"):
         choose()
     monkeypatch.setenv("THINKSEG_PRESET", "big")
-    with pytest.raises(SettingsError, match="^THINKSEG_PRESET: unknown preset 'big'; must be one of shapes, small"):
+    with pytest.raises(SettingsError, match=r"^THINKSEG_PRESET: unknown preset 'big'; must be one of shapes, small"):
         choose()
 
 

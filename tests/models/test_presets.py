@@ -66,7 +66,7 @@ def test_presets_invalid_file_is_named(folder: Path, text: str, reason: str) -> 
 
 
 def test_preset_named_unknown_suggests_a_close_name() -> None:
-    with pytest.raises(SettingsError, match="^--preset: unknown preset 'smal'; did you mean small\\?; must be one of"):
+    with pytest.raises(SettingsError, match=r"^--preset: unknown preset 'smal'; did you mean small\?; must be one of"):
         preset_named("smal", "--preset")
 
 

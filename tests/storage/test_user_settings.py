@@ -71,11 +71,11 @@ def test_user_sources_invalid_file_is_named(file, text, reason):
 
 def test_user_sources_invalid_variable_is_named(monkeypatch):
     monkeypatch.setenv("THINKSEG_PRECISION", "int8")
-    with pytest.raises(SettingsError, match="^environment variable THINKSEG_PRECISION: precision: must be 'auto'"):
+    with pytest.raises(SettingsError, match=r"^environment variable THINKSEG_PRECISION: precision: must be 'auto'"):
         user_sources()
 
 
 def test_store_in_a_folder_that_cannot_be_made_raises(file):
     file.parent.write_text("a file")
-    with pytest.raises(SettingsError, match="cannot be written: .*; set THINKSEG_CONFIG to another file"):
+    with pytest.raises(SettingsError, match=r"cannot be written: .*; set THINKSEG_CONFIG to another file"):
         store({"preset": "small"})
