@@ -63,7 +63,7 @@ class Choice:
         found = {name: getattr(self.shown, name, None) for name in VIEW_FIELDS}
         return {name: value for name, value in found.items() if value is not None}
 
-    def placement(self) -> dict[str, str]:
+    def placement(self) -> dict[str, Any]:
         """Returns the device and the precision that are set, as arguments of `load_policy` and `load_tracker`."""
         held = {"device": self.device, "precision": self.precision}
         return {name: one.value for name, one in held.items() if one and one.value}

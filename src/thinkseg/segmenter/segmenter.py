@@ -90,7 +90,7 @@ class Segmenter:
         self._tracker = choice.tracker_name() if tracker == AUTO else tracker
         self._tracker_settings = tracker_settings
         self._view, self._frames, self._reading = view, frames, reading
-        self._view_settings = {} if view else choice.view_settings()
+        self._view_settings: dict[str, Any] = {} if view else choice.view_settings()
         self._placement: dict[str, Any] = choice.placement() | ({} if device is None else {"device": _usable(device)})
 
     @cached_property
@@ -140,10 +140,12 @@ class Segmenter:
         return Result.of(segment_sample(sample, self._chain, policy, tracker, view, progress, self._reading))
 
     def _requested_view(self, policy: Policy) -> View:
-        settings = self._view_settings | ({"frames": self._frames} if self._frames else {})
-        prompts = read_prompts(settings["prompts"]) if "prompts" in settings else None
-        sizes = (settings.get(name) for name in ("frames", "frame_size", "closeup_size", "label_unit"))
-        return changed_view(self._view or policy.view, *sizes, prompts)
+        """The view given, else that of the policy with what the preset sets."""
+        preset = self._view_settings.get
+        frames, prompts = self._frames or preset("frames"), preset("prompts")
+        sizes = preset("frame_size"), preset("closeup_size")
+        wording = read_prompts(prompts) if prompts else None
+        return changed_view(self._view or policy.view, frames, *sizes, preset("label_unit"), wording)
 
     @cached_property
     def _clock(self) -> Clock:
@@ -209,7 +211,11 @@ def _chosen(preset: str | None, policy: object, tracker: object, chain: object) 
     """What holds where no object is given. Warns if the tracker is not that of the preset."""
     names = {"policy": policy, "tracker": None if tracker == AUTO else tracker}
     # The name of an object does not matter: it only stands for what is given.
-    given = {role: str(model) if isinstance(model, str | Path) else model and "object" for role, model in names.items()}
+    given: dict[str, Any] = {
+        role: str(model) if isinstance(model, str | Path) else "object"
+        for role, model in names.items()
+        if model is not None
+    }
     choice = choose(UserSettings(preset=preset, chain=chain if isinstance(chain, str) else None, **given))
     if choice.note:
         warnings.warn(choice.note, stacklevel=3)

@@ -65,7 +65,7 @@ def store(changes: Mapping[str, str | None]) -> Path:
     Raises SettingsError if the file is invalid or cannot be written.
     """
     path = config_path().resolve()
-    values = _file(path).model_dump() | changes
+    values = {**_file(path).model_dump(), **changes}
     text = yaml.safe_dump({name: value for name, value in values.items() if value}, sort_keys=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +85,12 @@ def _variable(name: str) -> str:
 
 
 def _variables() -> UserSettings:
-    given = {name: os.environ.get(_variable(name)) or None for name in UserSettings.model_fields}
-    for name, value in given.items():
-        checked(UserSettings, {name: value}, f"environment variable {_variable(name)}")
-    return UserSettings(**given)
+    found = UserSettings()
+    for name in UserSettings.model_fields:
+        if value := os.environ.get(_variable(name)):
+            place = f"environment variable {_variable(name)}"
+            found = checked(UserSettings, found.model_dump() | {name: value}, place)
+    return found
 
 
 def _file(path: Path) -> UserSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,9 +115,13 @@ def fetch(name: Name) -> int:
     preset = preset_named(name)
     for model in _missing(preset):
         model_options.hide_bars(model)
-        fetch(model, lambda size, model=model: say(f"downloading {model}: {size / 1e9:.1f} GB"))
+        fetch(model, partial(_announce, model))
     say(f"{name}: downloaded" if preset.policy else f"{name}: the tracker is downloaded; the policy is yours to give")
     return 0
+
+
+def _announce(model: str, size: int) -> None:
+    say(f"downloading {model}: {size / 1e9:.1f} GB")
 
 
 def _row(name: str, preset: Preset, used: bool) -> tuple[str, ...]:
