@@ -24,8 +24,8 @@ COMMANDS = [command for page in PAGES for command in commands(page)]
 OTHER_PROGRAMS = {"cd", "export", "git", "llamafactory-cli", "tensorboard", "vllm"}
 """Programs of others, whose options are not checked here."""
 
-MADE_ELSEWHERE = ("exports/", ".venv-engines/", "~/exports/")
-"""Programs that another command makes."""
+MADE_ELSEWHERE = ("exports/", ".venv/bin/", ".venv-engines/", "~/exports/")
+"""Programs that another command makes or installs."""
 
 QUICK = {
     "segment",
