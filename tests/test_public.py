@@ -5,12 +5,13 @@ import pytest
 
 import thinkseg
 from thinkseg import errors, segmenter, types
+from thinkseg.data.readers import video_window
 from thinkseg.report import result
 
 NAMES = {
     *("segment", "Segmenter", "Result"),
     *("Answer", "Dialogue", "Frames", "Masklets", "Policy", "Reply", "Segmentation", "Tracker", "Turn"),
-    *("VideoSample", "View"),
+    *("VideoSample", "View", "Window"),
     *("ThinkSegError", "AnswerError", "DatasetError", "ModelError", "SettingsError", "VideoError"),
 }
 
@@ -22,7 +23,7 @@ def test_the_public_names_are_these():
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_each_is_the_one_it_seems_to_be(name):
-    homes = {"segment": segmenter, "Segmenter": segmenter, "Result": result}
+    homes = {"segment": segmenter, "Segmenter": segmenter, "Result": result, "Window": video_window}
     home = homes.get(name, errors if name.endswith("Error") else types)
     assert getattr(thinkseg, name) is getattr(home, name)
 

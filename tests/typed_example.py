@@ -9,7 +9,7 @@ import numpy as np
 from PIL.Image import Image
 
 import thinkseg
-from thinkseg import Answer, Masklets, Result, Segmenter, Tracker
+from thinkseg import Answer, Masklets, Result, Segmenter, ThinkSegError, Tracker, Window
 
 
 def follow(video: Path, images: list[Image], tracker: Tracker) -> list[Path]:
@@ -17,6 +17,15 @@ def follow(video: Path, images: list[Image], tracker: Tracker) -> list[Path]:
     segmenter = Segmenter(tracker=tracker, device="cpu", frames=8)
     results = [segmenter(video, "the one that moves"), segmenter(images, keyframe=0, boxes=[[1, 2, 30, 40]], fps=10)]
     return [result.save(f"runs/{number}", ["coco", "overlay"]) for number, result in enumerate(results)]
+
+
+def follow_all(folder: Path, segmenter: Segmenter) -> list[Path]:
+    """Asks two questions about each video of a folder, and saves the results; unreadable videos are left out."""
+    window, errors = Window(start=2.4, end=10.0, stride=2, max_side=640), list[ThinkSegError]()
+    results = segmenter.segment_many(
+        folder, ["the one that moves", "the one at rest"], window=window, on_error=lambda _, error: errors.append(error)
+    )
+    return [assert_type(result, Result).save(f"runs/{number}") for number, result in enumerate(results)]
 
 
 def masks_of(frames: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thinkseg.data.readers.video_window import Window
     from thinkseg.errors import AnswerError, DatasetError, ModelError, SettingsError, ThinkSegError, VideoError
     from thinkseg.report.result import Result
     from thinkseg.segmenter import Segmenter, segment
@@ -55,12 +56,14 @@ __all__ = [
     "VideoError",
     "VideoSample",
     "View",
+    "Window",
     "segment",
 ]
 
 _HOMES = {
     "Result": "thinkseg.report.result",
     "Segmenter": "thinkseg.segmenter",
+    "Window": "thinkseg.data.readers.video_window",
     "segment": "thinkseg.segmenter",
 }
 """Where a public name lives, if not in `errors` (all that end in Error) or `types` (all others)."""

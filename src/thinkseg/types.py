@@ -62,6 +62,21 @@ class Frames(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where the frames of a video are in its source. indices: of its frames. num_frames, size_wh: of the source."""
+
+    indices: range
+    num_frames: int
+    size_wh: tuple[int, int]
+
+
+def part_of(video: Frames) -> Part:
+    """Returns where the frames of a video are in its source, its attribute `part`; without one, it is all of it."""
+    part: Part | None = getattr(video, "part", None)
+    return part or Part(range(len(video)), len(video), video.size_wh)
+
+
 class Track(Protocol):
     """The masks of one object per frame: a tuple, or an object that reads them on access.
 

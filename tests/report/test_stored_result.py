@@ -115,7 +115,7 @@ def test_read_result_no_result_raises(tmp_path):
         ("answer.json", lambda content: content["video"].update(frames=10**9), "must be a number from 1 to 1e"),
         ("answer.json", lambda content: content["video"].update(fps=0), "must be a number from 1e-08"),
         ("masks.json", lambda content: content.update(files=["../a", "b", "c"]), "could lead out of"),
-        ("answer.json", lambda content: content["keyframe"].update(index=3), "beyond the last of 3 frames"),
+        ("answer.json", lambda content: content["keyframe"].update(index=3), "is not one of the 3 frames"),
         ("answer.json", lambda content: content.update(boxes=[[1, 2, 3]]), "four numbers"),
         (
             "answer.json",

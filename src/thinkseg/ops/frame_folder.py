@@ -16,7 +16,7 @@ import numpy as np
 
 from thinkseg.errors import VideoError
 from thinkseg.ops.pictures import SUFFIXES, is_image, picture_size, read_picture
-from thinkseg.types import Frames
+from thinkseg.types import Frames, part_of
 
 _UNREAD_SUFFIXES = (
     *(".heic", ".heif", ".hif", ".jxl", ".exr", ".hdr", ".dpx", ".psd", ".svg", ".ico", ".tga", ".jpx", ".j2k"),
@@ -118,13 +118,14 @@ def video_files(folder: Path) -> list[Path]:
 def frame_names(video: Frames) -> tuple[str, ...]:
     """Returns the name, without suffix, of what is written for each frame of a video: unique, and in order.
 
-    A frame of a folder has the name of its file; others have their index, with at least five digits.
+    A frame of a folder has the name of its file; others have their index in the source, with at least five digits.
     """
     names = tuple(PurePath(name).stem for name in _file_names(video))
     if names and len(set(names)) == len(names):
         return names
-    digits = max(5, len(str(len(video) - 1)))
-    return tuple(f"{index:0{digits}d}" for index in range(len(video)))
+    part = part_of(video)
+    digits = max(5, len(str(part.num_frames - 1)))
+    return tuple(f"{index:0{digits}d}" for index in part.indices)
 
 
 def image_names(video: Frames) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from thinkseg.errors import SettingsError, VideoError
 from thinkseg.ops.boxes import clip
-from thinkseg.types import Frames, ObjectPrompt
+from thinkseg.types import Frames, ObjectPrompt, part_of
 
 MIN_SIDE = 1 - 1e-6
 """Shortest side of a box in pixels, less the rounding errors of a side of 1."""
@@ -55,23 +55,32 @@ def open_frames(video: Any) -> Frames:
 def frame_at(video: Frames, moment: int | float) -> int:
     """Returns the index of a frame. An int is an index; a float is a time in seconds, and the nearest frame is meant.
 
+    moment: in the source of the video, if this is a part of it.
     Raises SettingsError if the moment is outside the video, or is a time and the frames have none.
     """
-    last = len(video) - 1
-    end = video.time_of(last)
+    indices = part_of(video).indices
+    start, end = video.time_of(0), video.time_of(len(video) - 1)
     if isinstance(moment, bool) or not isinstance(moment, Real) or not moment >= 0:
         raise SettingsError(f"keyframe: {moment!r} is not a moment; give a frame index (int), or a time >= 0 (float)")
     if isinstance(moment, Integral):
-        if moment > last:
-            raise SettingsError(f"keyframe: {moment} is beyond the end: {video.name} has frames 0 to {last}")
-        return int(moment)
-    if end is None:
-        raise SettingsError(f"keyframe: {video.name} has no times; give a frame index, 0 to {last}")
+        if moment > indices[-1]:
+            raise SettingsError(f"keyframe: {moment} is beyond the end: {video.name} has frames {_range(indices)}")
+        if moment not in indices:
+            raise SettingsError(f"keyframe: {moment} is not among the frames of {video.name}: {_range(indices)}")
+        return indices.index(int(moment))
+    if start is None or end is None:
+        raise SettingsError(f"keyframe: {video.name} has no times; give a frame index, {_range(indices)}")
+    if moment < start:
+        raise SettingsError(f"keyframe: {moment:g} s is before the first frame of {video.name}, at {start:.2f} s")
     # The last frame lasts as long as the others.
     length = end + (1 / video.fps if video.fps else 0.0)
     if moment > length:
         raise SettingsError(f"keyframe: {moment:g} s is beyond the end: {video.name} is {length:.2f} s long")
     return _nearest(video, float(moment))
+
+
+def _range(indices: range) -> str:
+    return f"{indices[0]} to {indices[-1]}" + (f" in steps of {indices.step}" if indices.step > 1 else "")
 
 
 def boxes_in_frame(boxes: Any, size_wh: tuple[int, int]) -> tuple[np.ndarray, list[str]]:

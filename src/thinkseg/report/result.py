@@ -14,7 +14,7 @@ import numpy as np
 from thinkseg.chains.parsing import explained
 from thinkseg.errors import SettingsError
 from thinkseg.report.formats import DEFAULT, FORMATS, checked_formats
-from thinkseg.types import ProgressCallback, Segmentation, Track
+from thinkseg.types import ProgressCallback, Segmentation, Track, part_of
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -140,7 +140,8 @@ class Result(Segmentation):
         if self.answer.keyframe is None:
             return "no such object"
         time = self.sample.video.time_of(self.answer.keyframe)
-        keyframe = f"keyframe {self.answer.keyframe}" + ("" if time is None else f" ({time:.2f} s)")
+        index = part_of(self.sample.video).indices[self.answer.keyframe]
+        keyframe = f"keyframe {index}" + ("" if time is None else f" ({time:.2f} s)")
         seen = [f"object {number} in {len(_visible(track))}" for number, track in enumerate(self.masklets.rles, 1)]
         return f"{keyframe}; {', '.join(seen)} of {len(self)} frames"
 

@@ -28,7 +28,7 @@ from thinkseg.errors import VideoError
 from thinkseg.report.formats import DEFAULT
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
-from thinkseg.types import Frames, ProgressCallback, Segmentation
+from thinkseg.types import Frames, ProgressCallback, Segmentation, part_of
 
 COMMAND = "segment"
 
@@ -86,11 +86,12 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
             "size": list(video.size_wh),
             "fps": video.fps,
             **_source_of(video),
+            **_window_of(video),
         },
         "failure": result.failure,
         "no_target": answer is not None and keyframe is None,
         "thinking": answer.thinking if answer else None,
-        "keyframe": None if keyframe is None else {"index": keyframe, "seconds": video.time_of(keyframe)},
+        "keyframe": None if keyframe is None else _frame(result, keyframe),
         "boxes": answer.boxes.tolist() if answer else [],
         "objects": [_object_record(result, obj) for obj in range(result.masklets.num_objects)],
         "warnings": list(result.warnings),
@@ -127,7 +128,7 @@ def format_result(result: Segmentation) -> str:
         return "\n".join([*lines, "no such object"])
     seconds = video.time_of(answer.keyframe)
     time = "" if seconds is None else f" ({seconds:.2f} s)"
-    lines.append(f"keyframe {answer.keyframe}{time}")
+    lines.append(f"keyframe {part_of(video).indices[answer.keyframe]}{time}")
     lines += [f"box {','.join(f'{side:.1f}' for side in box)}" for box in answer.boxes]
     return "\n".join([*lines, *_seen_lines(result)])
 
@@ -137,8 +138,14 @@ def _object_record(result: Segmentation, obj: int) -> dict[str, Any]:
     lost = _lost_frame(result, obj)
     return {
         "seen": int(result.masklets.seen(obj).sum()),
-        "lost": None if lost is None else {"index": lost, "seconds": result.sample.video.time_of(lost)},
+        "lost": None if lost is None else _frame(result, lost),
     }
+
+
+def _frame(result: Segmentation, frame: int) -> dict[str, Any]:
+    """Where a frame is in the source: its index and its time."""
+    video = result.sample.video
+    return {"index": part_of(video).indices[frame], "seconds": video.time_of(frame)}
 
 
 def _lost_frame(result: Segmentation, obj: int) -> int | None:
@@ -164,7 +171,7 @@ def _seen_lines(result: Segmentation) -> list[str]:
 def _moment(result: Segmentation, frame: int) -> str:
     """The time of a frame as text, or its index if its time is unknown."""
     seconds = result.sample.video.time_of(frame)
-    return f"frame {frame}" if seconds is None else f"{seconds:.1f} s"
+    return f"frame {part_of(result.sample.video).indices[frame]}" if seconds is None else f"{seconds:.1f} s"
 
 
 def _source_of(video: Frames) -> dict[str, str]:
@@ -173,10 +180,20 @@ def _source_of(video: Frames) -> dict[str, str]:
     return {} if path is None else {"path": os.path.abspath(path)}
 
 
+def _window_of(video: Frames) -> dict[str, Any]:
+    """Which frames of the source a video consists of, if not of all, or not in their size."""
+    part = part_of(video)
+    if part.indices == range(part.num_frames) and part.size_wh == video.size_wh:
+        return {}
+    indices = {"start": part.indices.start, "end": part.indices[-1] + 1, "stride": part.indices.step}
+    return {"window": {**indices, "source_frames": part.num_frames, "source_size": list(part.size_wh)}}
+
+
 def _frame_record(result: Segmentation) -> dict[str, Any]:
     """What is known of each frame besides its masks: times in seconds, names of image files, confidence per object."""
     video, confidence = result.sample.video, result.masklets.confidence
     record = {
+        "frames": list(part_of(video).indices) if _window_of(video) else None,
         "times": [video.time_of(frame) for frame in range(len(video))],
         "files": getattr(video, "file_names", None),
         "confidence": None if confidence is None else confidence.round(4).tolist(),

@@ -12,12 +12,13 @@ import numpy as np
 from thinkseg.data.readers.frame_rates import FASTEST, SLOWEST
 from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.data.readers.mask_tracks import stored_masklets
+from thinkseg.data.readers.video_window import VideoWindow
 from thinkseg.errors import SettingsError
 from thinkseg.ops.frame_folder import checked_index
 from thinkseg.ops.pictures import check_pixels
 from thinkseg.report.result_files import ANSWER, MASKS
 from thinkseg.storage.result_folder import finish_interrupted
-from thinkseg.types import Answer, Frames, Masklets, Outcome, Segmentation, VideoSample
+from thinkseg.types import Answer, Frames, Masklets, Outcome, Part, Segmentation, VideoSample, part_of
 
 MAX_FRAMES = 10_000_000
 """Longest video of a result: four days. A damaged number could otherwise fill the memory."""
@@ -41,7 +42,7 @@ def read_result(folder: Path, video: Path | None = None) -> Segmentation:
     masks, facts = read_json(folder / MASKS), record["video"]
     frames = _StoredVideo(facts, masks, video)
     masklets = stored_masklets(masks, len(frames), frames.size_wh)
-    answer = _answer(record, len(frames))
+    answer = _answer(record, part_of(frames))
     sample = VideoSample(facts["name"].text(), frames, record["query"].string())
     outcome = Outcome(answer, failure=None, dialogue=(), keyframe=answer.keyframe)
     return Segmentation(sample, outcome, replace(masklets, confidence=_confidence(masks, masklets)))
@@ -61,6 +62,7 @@ class _StoredVideo:
         self._length = int(_number(facts["frames"], 1, MAX_FRAMES))
         self._times = [_number(time) for time in _per_frame(masks, "times", self._length)]
         self.file_names = tuple(name.name() for name in _per_frame(masks, "files", self._length))
+        self.part = _part(facts, self._length)
         self._source: Frames | None = None
 
     def __len__(self) -> int:
@@ -86,6 +88,8 @@ class _StoredVideo:
             if self.path is None or not os.path.exists(self.path):
                 raise SettingsError(f"{self.name}: its frames are needed, and are not at {self.path}; give --video")
             source = open_video(self.path)
+            if self.part and (len(source), source.size_wh) == (self.part.num_frames, self.part.size_wh):
+                source = VideoWindow(source, self.part.indices, self.size_wh)
             if (len(source), source.size_wh) != (len(self), self.size_wh):
                 found, expected = (f"{len(one)} frames of {'x'.join(map(str, one.size_wh))}" for one in (source, self))
                 raise SettingsError(f"{self.path}: has {found}, the result {expected}; give its video with --video")
@@ -93,10 +97,26 @@ class _StoredVideo:
         return self._source
 
 
-def _answer(record: JsonNode, num_frames: int) -> Answer:
-    keyframe = None if record["keyframe"].value is None else record["keyframe"]["index"].integer()
-    if keyframe is not None and keyframe >= num_frames:
-        raise record["keyframe"].error("invalid_field", f"is beyond the last of {num_frames} frames")
+def _part(facts: JsonNode, num_frames: int) -> Part | None:
+    """Which frames of the source the video consists of; None if it is all of it."""
+    if "window" not in facts:
+        return None
+    window = facts["window"]
+    start, end, stride, total = (
+        int(_number(window[name], least, MAX_FRAMES))
+        for name, least in (("start", 0), ("end", 1), ("stride", 1), ("source_frames", 1))
+    )
+    indices = range(start, end, stride)
+    if len(indices) != num_frames or end > total:
+        raise window.error("invalid_field", f"must have the {num_frames} frames of the result")
+    return Part(indices, total, _size(window["source_size"]))
+
+
+def _answer(record: JsonNode, part: Part) -> Answer:
+    index = None if record["keyframe"].value is None else record["keyframe"]["index"].integer()
+    if index is not None and index not in part.indices:
+        raise record["keyframe"].error("invalid_field", f"is not one of the {len(part.indices)} frames")
+    keyframe = None if index is None else part.indices.index(index)
     boxes = [[_number(side) for side in box.items()] for box in record["boxes"].items()]
     if any(len(box) != 4 for box in boxes):
         raise record["boxes"].error("invalid_field", "must be a list of boxes with four numbers each")

@@ -32,7 +32,7 @@ from thinkseg.storage.fingerprint import file_fingerprint, sample_fingerprint, t
 from thinkseg.storage.outputs import check_folder, writing
 from thinkseg.storage.result_folder import check_no_result, check_out, result_folder
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row, read_rows
-from thinkseg.types import Segmentation
+from thinkseg.types import Segmentation, part_of
 
 ANSWERED, NO_TARGET, UNUSABLE, ERROR = "answered", "no target", "unusable", "error"
 """What became of a question. unusable: the reply. error: the video cannot be used."""
@@ -165,7 +165,7 @@ def _facts(result: Segmentation) -> Row:
         return facts
     if answer.keyframe is None:
         return facts | {"status": NO_TARGET}
-    return facts | {"keyframe": answer.keyframe, "time": video.time_of(answer.keyframe)}
+    return facts | {"keyframe": part_of(video).indices[answer.keyframe], "time": video.time_of(answer.keyframe)}
 
 
 def video_fingerprint(video: Path) -> str:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from thinkseg import models
 from thinkseg.chains import get_chain
 from thinkseg.chains.frames import checked_query
 from thinkseg.data.readers.frame_rates import FrameTimes, Rates
-from thinkseg.errors import SettingsError
+from thinkseg.data.readers.video_window import Window
+from thinkseg.errors import SettingsError, ThinkSegError
 from thinkseg.models.choice import AUTO, Choice, choose
 from thinkseg.pipeline import (
     changed_view,
@@ -25,13 +27,26 @@ from thinkseg.pipeline import (
     check_view,
     resolve_clock,
     resolve_view,
-    segment_sample,
+    segment_samples,
     track_boxes,
 )
 from thinkseg.report.result import Result
+from thinkseg.segmenter.many import BATCH_SIZE, Clip, answer_clips
+from thinkseg.segmenter.questions import expanded
 from thinkseg.storage.prompt_file import read_prompts
 from thinkseg.storage.user_settings import UserSettings
-from thinkseg.types import ChainFn, Clock, Frames, Policy, ProgressCallback, Reading, Tracker, VideoSample, View
+from thinkseg.types import (
+    ChainFn,
+    Clock,
+    Frames,
+    Policy,
+    ProgressCallback,
+    Reading,
+    Segmentation,
+    Tracker,
+    VideoSample,
+    View,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -41,12 +56,18 @@ if TYPE_CHECKING:
     Video = str | Path | Frames | np.ndarray | Tensor | Sequence[str | Path | np.ndarray | Tensor | Image]
 
 
+ALL = Window()
+"""All frames of a video, as they are."""
+
+
 class Segmenter:
     """A policy and a tracker, loaded when they are first needed and kept.
 
         segmenter = Segmenter(tracker="facebook/sam2.1-hiera-tiny", device="cuda")
         for query in ("the one that gets hit", "the one that hits it"):
             print(segmenter("clip.mp4", query))
+        for result in segmenter.segment_many("clips", "the one that gets hit"):
+            result.save(f"runs/{result.sample.id}")
 
     policy, tracker: an object, or a name or folder for `thinkseg.models`. What is not given is that of the preset; the
         tracker "auto" is flow, with a warning, if that of the preset is not downloaded.
@@ -114,6 +135,7 @@ class Segmenter:
         keyframe: int | float | None = None,
         boxes: ArrayLike | None = None,
         fps: float | None = None,
+        window: Window = ALL,
     ) -> Result:
         """Segments the targets of a query in a video. Arguments and errors are those of `segment`."""
         from thinkseg.ops.inputs import open_frames
@@ -123,21 +145,74 @@ class Segmenter:
         _check("progress", progress, progress is None or callable(progress))
         rates = Rates(fps)
         opened = open_frames(video)
-        times, frames = rates.times_of(opened), rates.timed(opened)
+        times, frames = rates.times_of(opened), window.of(rates.timed(opened))
         sample = VideoSample(id=frames.name, video=frames, query=text)
         if by_hand:
             return self._follow(sample, keyframe, boxes, progress)
-        return self._ask(sample, times, progress)
+        self._check_times(times)
+        return Result.of(next(self._ask([sample], times, progress)))
 
-    def _ask(self, sample: VideoSample, times: FrameTimes, progress: ProgressCallback | None) -> Result:
-        """Prompts the policy, and tracks its boxes."""
+    def segment_many(
+        self,
+        videos: str | Path | Sequence[Video],
+        queries: str | Sequence[str],
+        progress: ProgressCallback | None = None,
+        *,
+        fps: float | None = None,
+        window: Window = ALL,
+        on_error: Callable[[Video, ThinkSegError], None] | None = None,
+    ) -> Iterator[Result]:
+        """Yields the result of each query about each video, in the order of the videos.
+
+        A video is decoded once for all queries, while those about the one before are answered.
+
+        videos: a folder of video files, or a sequence of videos, each in a form that `segment` takes.
+        on_error: called with a video that cannot be used, once per query, which then has no result (default: its error
+            is raised). The other arguments and errors are those of `segment`.
+        """
+        listed: list[Video] = list(expanded(Path(videos)) if isinstance(videos, str | Path) else videos)
+        texts = [checked_query(query) for query in ([queries] if isinstance(queries, str) else queries)]
+        rates = Rates(fps)
+        clips = [Clip(partial(self._open, video, rates, window), texts) for video in listed]
+        asked = [video for video in listed for _ in texts]
+        return self._results(asked, answer_clips(clips, partial(self._ask, progress=progress)), on_error)
+
+    def _results(
+        self,
+        videos: Sequence[Video],
+        answers: Generator[Segmentation | ThinkSegError, None, None],
+        on_error: Callable[[Video, ThinkSegError], None] | None,
+    ) -> Iterator[Result]:
+        with closing(answers):
+            for video, answer in zip(videos, answers, strict=True):
+                if isinstance(answer, Segmentation):
+                    yield Result.of(answer)
+                elif on_error is None:
+                    raise answer
+                else:
+                    on_error(video, answer)
+
+    def _open(self, video: Video, rates: Rates, window: Window) -> Frames:
+        from thinkseg.ops.inputs import open_frames
+
+        opened = open_frames(video)
+        self._check_times(rates.times_of(opened))
+        return window.of(rates.timed(opened))
+
+    def _check_times(self, times: FrameTimes) -> None:
+        """Raises SettingsError if the policy needs seconds and the times are unknown. Loads no weights."""
         name = str(getattr(self._policy, "name", self._policy))
         requested = self._view.label_unit if self._view else self._view_settings.get("label_unit", "auto")
         times.check(resolve_clock(name, self._clock, requested))
+
+    def _ask(
+        self, samples: Sequence[VideoSample], times: FrameTimes, progress: ProgressCallback | None
+    ) -> Iterator[Segmentation]:
+        """Prompts the policy, and tracks its boxes."""
         # The tracker is loaded first: it takes seconds, and a policy can take minutes.
         tracker, policy = self.tracker, self.policy
         view = times.decide(resolve_view(policy, self._requested_view(policy)))
-        return Result.of(segment_sample(sample, self._chain, policy, tracker, view, progress, self._reading))
+        return segment_samples(samples, self._chain, policy, tracker, view, BATCH_SIZE, progress, self._reading)
 
     def _requested_view(self, policy: Policy) -> View:
         """The view given, else that of the policy with what the preset sets."""
@@ -186,6 +261,7 @@ def segment(
     reading: Reading = "repair",
     fps: float | None = None,
     preset: str | None = None,
+    window: Window = ALL,
 ) -> Result:
     """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
@@ -198,13 +274,14 @@ def segment(
         partly outside is clipped, with a warning.
     fps: frames per second of frames without times, such as arrays and folders (default: that of a file fps.json beside
         the frames). A policy that is trained on seconds needs one.
+    window: the part of the video that is used. A keyframe is an index, and a time, of the complete video.
 
     Raises SettingsError, VideoError, DatasetError (of fps.json) or ModelError, before models are loaded if possible. A
     reply that cannot be used is no error: see `Segmentation.failure`.
     """
     # There is no second query that could use cached features.
     once = Segmenter(policy, tracker, chain=chain, view=view, reading=reading, preset=preset, feature_cache_bytes=0)
-    return once(video, query, progress, keyframe=keyframe, boxes=boxes, fps=fps)
+    return once(video, query, progress, keyframe=keyframe, boxes=boxes, fps=fps, window=window)
 
 
 def _chosen(preset: str | None, policy: object, tracker: object, chain: object) -> Choice:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkseg.types import Frames
+from thinkseg.types import Frames, Part
 
 
 class WrappedFrames:
     """The frames of another video. Satisfies `types.Frames`, and has what is known of the other's files as well.
 
-    path: its file or folder. file_names: of its frames. comment: a tag of its file. None or "" where it has none.
+    path: its file or folder. file_names: of its frames. comment: a tag of its file. part: where its frames are in their
+        source. None or "" where it has none.
     """
 
     def __init__(self, inner: Frames) -> None:
@@ -23,6 +24,7 @@ class WrappedFrames:
         self.fps = inner.fps
         self.path: Path | None = getattr(inner, "path", None)
         self.file_names: Sequence[str] | None = getattr(inner, "file_names", None)
+        self.part: Part | None = getattr(inner, "part", None)
         self.comment: str = getattr(inner, "comment", "")
 
     def __len__(self) -> int:

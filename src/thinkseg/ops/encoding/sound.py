@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ _COPIED = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
 class Sound:
     """The first audio track of a file, added to an open output as its track. Nothing happens without an audio track.
 
-    Times count from the first frame of the video track, which is at 0 in the output.
+    start, end: the part of it, in seconds since the first frame of the video track. The start is at 0 in the output.
     """
 
-    def __init__(self, source: Path, output: Any) -> None:
+    def __init__(self, source: Path, output: Any, start: float = 0.0, end: float = math.inf) -> None:
+        self._begin, self._length = start, end - start
         self._input = open_container(source)
         self._output = output
         self._stream: Any = next(iter(self._input.streams.audio), None)
@@ -40,7 +42,7 @@ class Sound:
         """Writes the packets up to a time in seconds."""
         while (packet := self._waiting or next(self._packets, None)) is not None:
             self._waiting = packet
-            if packet[0] > until:
+            if packet[0] > until or packet[0] >= self._length:
                 return
             self._output.mux(packet[1])
             self._waiting = None
@@ -49,9 +51,9 @@ class Sound:
         self._input.close()
 
     def _start(self, unit: Any) -> int:
-        """The time of the first frame, in units of a track."""
+        """The time of the start, in units of a track."""
         video = self._input.streams.video[0]
-        return round((video.start_time or 0) * video.time_base / unit)
+        return round(((video.start_time or 0) * video.time_base + Fraction(self._begin)) / unit)
 
     def _copied(self) -> Iterator[tuple[float, Any]]:
         unit = self._stream.time_base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -85,13 +86,15 @@ def video_writer(
     times: Sequence[float] | None = None,
     coding: Coding = H264,
     sound_of: Path | None = None,
+    sound_span: tuple[float, float] = (0.0, math.inf),
     comment: str = "",
 ) -> Iterator[Add]:
     """Yields a function that adds a frame to a video file, which appears when the block ends, and can be seeked.
 
     fps: frames per second, 1e-8 to 1e9. size_wh: size to which frames are resized (default: that of the first frame).
     times: the time of each frame in seconds, ascending (default: evenly spread by `fps`).
-    sound_of: a video file, of the same video from its first frame on, whose first audio track is copied.
+    sound_of: a video file of the same video, whose first audio track is copied. sound_span: the times in that video,
+        in seconds since its first frame, between which these frames are.
     comment: a tag of the file, which `VideoFile.comment` has.
     The same frames make the same bytes, whatever the number of processor cores.
     Both codecs need even sides: an odd side is padded by its last row or column, so coordinates do not change.
@@ -108,7 +111,9 @@ def video_writer(
             stack.enter_context(container)
             if comment:
                 container.metadata["comment"] = comment
-            encoder = stack.enter_context(closing(_Encoder(path, container, clock, coding, size_wh, sound_of)))
+            encoder = stack.enter_context(
+                closing(_Encoder(path, container, clock, coding, size_wh, sound_of, sound_span))
+            )
         yield encoder.add
         with _reporting(path):
             encoder.finish()
@@ -141,9 +146,10 @@ class _Encoder:
         coding: Coding,
         size_wh: tuple[int, int] | None,
         sound_of: Path | None,
+        sound_span: tuple[float, float],
     ) -> None:
         self._path, self._container, self._clock, self._coding = path, container, clock, coding
-        self._size_wh, self._sound_of = size_wh, sound_of
+        self._size_wh, self._sound_of, self._sound_span = size_wh, sound_of, sound_span
         self._sound: Sound | None = None
         self._ticks = iter(clock.ticks)
         self._stream: Any = None
@@ -160,7 +166,7 @@ class _Encoder:
             if self._stream is None:
                 self._stream, self._shape = self._video_stream(image), frame.shape
                 # Players expect the video to be the first stream.
-                self._sound = Sound(self._sound_of, self._container) if self._sound_of else None
+                self._sound = Sound(self._sound_of, self._container, *self._sound_span) if self._sound_of else None
             if self._size_wh is None and frame.shape != self._shape:
                 raise VideoError(
                     f"frame {self._count} to write has the shape {frame.shape}, the first one {self._shape}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import XMLGenerator
@@ -16,7 +17,7 @@ from thinkseg.report.formats.coco import category_of
 from thinkseg.report.formats.videos import FOLDER_FPS
 from thinkseg.rle import rle_box
 from thinkseg.storage.atomic import write_json
-from thinkseg.types import Segmentation, Track
+from thinkseg.types import Segmentation, Track, part_of
 
 TOLERANCE = 1.0
 """Pixels between a polygon and the edge of its mask: with fewer points, a person can move them."""
@@ -24,24 +25,24 @@ TOLERANCE = 1.0
 
 def write_cvat(result: Segmentation, folder: Path) -> None:
     """Writes cvat.xml, "CVAT for video 1.1": a track per object, with a polygon in each frame that shows it."""
-    video, label = result.sample.video, category_of(result)
+    part, label = part_of(result.sample.video), category_of(result)
     with (folder / "cvat.xml").open("w", encoding="utf-8") as file:
         xml = _Xml(file)
         with xml.element("annotations"):
             xml.leaf("version", "1.1")
             with xml.element("meta"), xml.element("task"):
                 xml.leaf("name", result.sample.id)
-                xml.leaf("size", len(video))
+                xml.leaf("size", part.num_frames)
                 xml.leaf("mode", "interpolation")
                 with xml.element("labels"), xml.element("label"):
                     xml.leaf("name", label)
                     xml.leaf("attributes", "")
                 with xml.element("original_size"):
-                    xml.leaf("width", video.size_wh[0])
-                    xml.leaf("height", video.size_wh[1])
+                    xml.leaf("width", part.size_wh[0])
+                    xml.leaf("height", part.size_wh[1])
             for obj, track in enumerate(result.masklets.rles):
                 with xml.element("track", id=obj, label=label, source="auto"):
-                    for polygon in _polygons(track):
+                    for polygon in _polygons(track, result):
                         xml.leaf("polygon", "", **polygon)
 
 
@@ -52,14 +53,20 @@ def write_labelstudio(result: Segmentation, folder: Path) -> None:
     write_json([{"data": {"video": result.sample.id}, "predictions": [policy]}], folder / "labelstudio.json")
 
 
-def _polygons(track: Track) -> Iterator[dict[str, Any]]:
-    """Yields the shapes of a track. CVAT shows one up to the next, so that the first frame without it is "outside"."""
-    points = ""
-    for frame, rle in enumerate(track):
+def _polygons(track: Track, result: Segmentation) -> Iterator[dict[str, Any]]:
+    """Yields the shapes of a track in frames and pixels of the source.
+
+    CVAT shows a shape up to the next one, so that the first frame without the object is "outside", and so is the one
+    behind a part of a video.
+    """
+    part, points = part_of(result.sample.video), ""
+    scale = np.divide(part.size_wh, result.masklets.size_wh)
+    after = [] if part.indices[-1] == part.num_frames - 1 else [part.indices[-1] + 1]
+    for frame, rle in zip_longest([*part.indices, *after], track):
         polygon = np.zeros((0, 2)) if rle is None else outline(decode(rle), TOLERANCE)
         hidden = len(polygon) == 0
         if not hidden:
-            points = ";".join(f"{x},{y}" for x, y in polygon.tolist())
+            points = ";".join(f"{x:.6g},{y:.6g}" for x, y in (polygon * scale).tolist())
         if points:
             yield {"frame": frame, "outside": int(hidden), "occluded": 0, "keyframe": 1, "points": points, "z_order": 0}
         if hidden:
@@ -70,7 +77,8 @@ def _boxes(result: Segmentation, obj: int) -> dict[str, Any]:
     """Returns the track of an object. A box that is not "enabled" is the last one before the object disappears."""
     video, track = result.sample.video, result.masklets.rles[obj]
     width, height = video.size_wh
-    rate = video.fps or FOLDER_FPS
+    part = part_of(video)
+    rate = video.fps * part.indices.step if video.fps else FOLDER_FPS
     sequence: list[dict[str, Any]] = []
     for frame, rle in enumerate(track):
         if rle is None or (box := rle_box(rle)) is None:
@@ -80,8 +88,11 @@ def _boxes(result: Segmentation, obj: int) -> dict[str, Any]:
         x1, y1, x2, y2 = (100 * side / size for side, size in zip(box, (width, height) * 2, strict=True))
         place = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1, "rotation": 0}
         time = video.time_of(frame)
-        sequence.append({"frame": frame + 1, "time": frame / rate if time is None else time, "enabled": True, **place})
-    value = {"framesCount": len(video), "duration": len(video) / rate, "sequence": sequence}
+        index = part.indices[frame]
+        sequence.append({"frame": index + 1, "time": index / rate if time is None else time, "enabled": True, **place})
+    if sequence and part.indices[-1] < part.num_frames - 1:
+        sequence[-1]["enabled"] = False
+    value = {"framesCount": part.num_frames, "duration": part.num_frames / rate, "sequence": sequence}
     names = {"id": f"object{obj + 1}", "type": "videorectangle", "from_name": "box", "to_name": "video"}
     return {**names, "value": {**value, "labels": [category_of(result)]}}
 

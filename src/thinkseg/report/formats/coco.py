@@ -12,7 +12,7 @@ from typing import Any
 
 from thinkseg.ops.frame_folder import image_names
 from thinkseg.rle import Rle, rle_area, rle_box, to_runs
-from thinkseg.types import Segmentation
+from thinkseg.types import Segmentation, part_of
 
 NO_QUERY = "object"
 """The category of boxes that were given without a query."""
@@ -53,8 +53,8 @@ def _coco_head(result: Segmentation) -> dict[str, Any]:
     return {
         "info": {"description": result.sample.id},
         "images": [
-            {"id": index + 1, "file_name": name, "width": width, "height": height, "frame": index}
-            for index, name in enumerate(names)
+            {"id": index + 1, "file_name": name, "width": width, "height": height, "frame": frame}
+            for index, (name, frame) in enumerate(zip(names, part_of(result.sample.video).indices, strict=True))
         ],
         "categories": [{"id": 1, "name": category_of(result)}],
     }

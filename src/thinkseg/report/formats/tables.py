@@ -11,7 +11,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 
 from thinkseg.rle import rle_area, rle_box
-from thinkseg.types import Segmentation
+from thinkseg.types import Segmentation, part_of
 
 COLUMNS = ("frame", "time", "object", "x1", "y1", "x2", "y2", "area", "confidence")
 
@@ -30,6 +30,7 @@ def write_npz(result: Segmentation, folder: Path) -> None:
     keyframe = -1 if result.answer is None or result.answer.keyframe is None else result.answer.keyframe
     times = [video.time_of(frame) for frame in range(len(video))]
     arrays = {
+        "frames": np.array(part_of(video).indices),
         "times": np.array([np.nan if time is None else time for time in times]),
         "boxes": _boxes(result),
         "query": np.array(result.sample.query),
@@ -48,7 +49,7 @@ def write_npz(result: Segmentation, folder: Path) -> None:
 
 def _rows(result: Segmentation) -> Iterator[tuple[Any, ...]]:
     masklets, video = result.masklets, result.sample.video
-    confidence = masklets.confidence
+    confidence, indices = masklets.confidence, part_of(video).indices
     for frame in range(masklets.num_frames):
         time = video.time_of(frame)
         for obj, track in enumerate(masklets.rles):
@@ -56,7 +57,7 @@ def _rows(result: Segmentation) -> Iterator[tuple[Any, ...]]:
             if rle is None or (box := rle_box(rle)) is None:
                 continue
             certain = "" if confidence is None else f"{confidence[obj, frame]:.4f}"
-            yield frame, "" if time is None else f"{time:.6f}", obj + 1, *box, rle_area(rle), certain
+            yield indices[frame], "" if time is None else f"{time:.6f}", obj + 1, *box, rle_area(rle), certain
 
 
 def _boxes(result: Segmentation) -> np.ndarray:

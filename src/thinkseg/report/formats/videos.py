@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from thinkseg.ops import draw
 from thinkseg.ops.encoding.video_writer import VP9_ALPHA, video_writer
 from thinkseg.report.formats.writing import Add, MaskedFrame
-from thinkseg.types import Frames, Segmentation
+from thinkseg.types import Frames, Segmentation, part_of
 
 FOLDER_FPS = 12.0
 """Frames per second of a video without timestamps."""
@@ -30,7 +31,8 @@ def overlay(result: Segmentation, folder: Path) -> Iterator[Add]:
     """Writes overlay.mp4 (H.264): tinted objects with their numbers, boxes on the keyframe, and the source's sound."""
     colors = draw.ObjectColors(result.masklets.num_objects)
     video = result.sample.video
-    with video_writer(folder / "overlay.mp4", sound_of=sound_source(video), **_timing(video)) as write:
+    sound = {"sound_of": sound_source(video), "sound_span": _span(video)}
+    with video_writer(folder / "overlay.mp4", **sound, **_timing(video)) as write:
 
         def add(frame: MaskedFrame) -> None:
             assert frame.image is not None
@@ -71,6 +73,14 @@ def cut_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def sound_source(video: Frames) -> Path | None:
     """Returns the file whose sound belongs to a video; None for image files and arrays."""
     return None if getattr(video, "file_names", None) else getattr(video, "path", None)
+
+
+def _span(video: Frames) -> tuple[float, float]:
+    """The times in the source between which a video is, in seconds; infinite where it ends with its source."""
+    indices, start, last = part_of(video).indices, video.time_of(0), video.time_of(len(video) - 1)
+    if last is None or indices[-1] + indices.step >= part_of(video).num_frames:
+        return start or 0.0, math.inf
+    return start or 0.0, last + 1 / (video.fps or FOLDER_FPS)
 
 
 def _timing(video: Frames) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +15,16 @@ from thinkseg.cli import model_options, options, parsers
 from thinkseg.cli.commands.videos.segment_many import FAILED, Job, format_seconds, segment_many
 from thinkseg.cli.declare import argument, command, flag, option, path, text
 from thinkseg.cli.output_options import OutputOptions
+from thinkseg.cli.window_options import WindowOptions
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
 from thinkseg.report.formats import DEFAULT, FORMATS
 
 if TYPE_CHECKING:
+    from thinkseg.data.readers.frame_rates import FrameTimes
+    from thinkseg.data.readers.video_window import Window
     from thinkseg.segmenter.questions import Question
-    from thinkseg.types import Segmentation, Tracker
+    from thinkseg.types import Frames, Segmentation, Tracker
 
 app = typer.Typer()
 
@@ -30,6 +34,7 @@ def segment(
     models: model_options.ModelOptions,
     asking: model_options.PolicyOptions,
     out: options.Out,
+    part: WindowOptions,
     output: OutputOptions,
     video: Annotated[
         Path | None,
@@ -80,11 +85,14 @@ def segment(
         if questions := _many(videos, query, queries or [], file):
             if keyframe is not None or boxes:
                 raise SettingsError("--keyframe and --box are about one video; give one, without --query and --queries")
-            return segment_many(Job(questions, out, models, asking, output, formats, fps), dry_run)
+            return segment_many(Job(questions, out, models, asking, output, formats, part.window(), fps), dry_run)
         if dry_run:
             say(f"to do: {videos[0]}: {query or 'the boxes given'}, into {out}")
             return 0
-        return _segment_one(videos[0], query, models, asking, out, output, keyframe, boxes or [], fps, formats)
+        if part.max_side and boxes:
+            raise SettingsError("--max-side: not together with --box, which is in pixels of the source; drop one")
+        source = Source(videos[0], fps, part.window())
+        return _segment_one(source, query, models, asking, out, output, keyframe, boxes or [], formats)
 
 
 def _videos_and_query(video: Path | None, more: Sequence[str], has_queries: bool) -> tuple[list[Path], str | None]:
@@ -121,8 +129,26 @@ def _many(videos: Sequence[Path], query: str | None, queries: Sequence[str], fil
     return questions_about(videos, [query])
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The video that one query is about. fps: of frames without times. window: the part that is used."""
+
+    path: Path
+    fps: float | None
+    window: Window
+
+    def open(self) -> tuple[Frames, FrameTimes]:
+        """Opens the video. Raises VideoError or SettingsError."""
+        from thinkseg.data.readers.frame_rates import Rates
+        from thinkseg.ops.video import open_video
+
+        rates = Rates(self.fps)
+        opened = open_video(self.path)
+        return self.window.of(rates.timed(opened)), rates.times_of(opened)
+
+
 def _segment_one(
-    video: Path,
+    source: Source,
     query: str | None,
     models: model_options.ModelOptions,
     asking: model_options.PolicyOptions,
@@ -130,14 +156,13 @@ def _segment_one(
     output: OutputOptions,
     keyframe: int | float | None,
     boxes: Sequence[parsers.Box],
-    fps: float | None,
     formats: Sequence[str],
 ) -> int:
     """Writes one result to the folder `out` itself."""
     from thinkseg.report.result_files import ANSWER, COMMAND, format_result, write_files
     from thinkseg.storage.result_folder import result_folder
 
-    with Progress() as progress, result_folder(out, COMMAND, video) as folder:
+    with Progress() as progress, result_folder(out, COMMAND, source.path) as folder:
 
         def load_tracker() -> Tracker:
             progress.show(f"loading {models.tracker}")
@@ -145,9 +170,9 @@ def _segment_one(
             return models.load_tracker(asking.chain, **asking.placement(), feature_cache_bytes=0)
 
         if keyframe is None and not boxes:
-            result, settings = _answer(video, query, fps, models, asking, load_tracker, progress)
+            result, settings = _answer(source, query, models, asking, load_tracker, progress)
         else:
-            result, settings = _track(video, query, fps, keyframe, boxes, load_tracker, progress)
+            result, settings = _track(source, query, keyframe, boxes, load_tracker, progress)
         progress.show("writing")
         left_out = write_files(result, folder, settings, progress, formats)
     if output.json:
@@ -165,9 +190,8 @@ def _segment_one(
 
 
 def _answer(
-    file: Path,
+    source: Source,
     query: str | None,
-    fps: float | None,
     models: model_options.ModelOptions,
     asking: model_options.PolicyOptions,
     load_tracker: Callable[[], Tracker],
@@ -175,30 +199,26 @@ def _answer(
 ) -> tuple[Segmentation, dict[str, Any]]:
     """Prompts the policy and tracks its boxes. Checks its arguments before it loads the policy."""
     from thinkseg.chains.frames import checked_query
-    from thinkseg.data.readers.frame_rates import Rates
-    from thinkseg.ops.video import open_video
     from thinkseg.pipeline import segment_sample
     from thinkseg.types import VideoSample
 
     if query is None:
         raise SettingsError("QUERY: is missing; say what to segment, or give --keyframe and --box to track a box")
-    query, chain, rates = checked_query(query), asking.chain_function(), Rates(fps)
-    opened = open_video(file)
-    times, video = rates.times_of(opened), rates.timed(opened)
+    query, chain = checked_query(query), asking.chain_function()
+    video, times = source.open()
     models.check_times(asking, times)
     tracker = load_tracker()
     policy = models.load_policy(asking.chain, progress, **asking.settings())
     view = times.decide(asking.view(policy))
     progress.show("prompting and tracking")
-    sample = VideoSample(id=file.name, video=video, query=query)
+    sample = VideoSample(id=source.path.name, video=video, query=query)
     result = segment_sample(sample, chain, policy, tracker, view, progress, asking.reading)
     return result, asking.record(policy, tracker, view)
 
 
 def _track(
-    file: Path,
+    source: Source,
     query: str | None,
-    fps: float | None,
     moment: int | float | None,
     given: Sequence[parsers.Box],
     load_tracker: Callable[[], Tracker],
@@ -206,23 +226,21 @@ def _track(
 ) -> tuple[Segmentation, dict[str, Any]]:
     """Tracks boxes given by the user."""
     from thinkseg.chains.frames import checked_query
-    from thinkseg.data.readers.frame_rates import Rates
     from thinkseg.models.devices import device_of
     from thinkseg.ops.inputs import boxes_in_frame, frame_at
-    from thinkseg.ops.video import open_video
     from thinkseg.pipeline import track_boxes
     from thinkseg.types import VideoSample
 
     if moment is None or not given:
         raise SettingsError("to track a box, both are needed: --keyframe, and --box once per object")
     query = "" if query is None else checked_query(query)
-    video = Rates(fps).timed(open_video(file))
+    video, _ = source.open()
     keyframe = frame_at(video, moment)
     boxes, notes = boxes_in_frame(given, video.size_wh)
     tracker = load_tracker()
     for note in notes:
         progress.note(note)
     progress.show("tracking")
-    sample = VideoSample(id=file.name, video=video, query=query)
+    sample = VideoSample(id=source.path.name, video=video, query=query)
     result = track_boxes(sample, keyframe, boxes, tracker, progress)
     return result, {"policy": None, "tracker": tracker.name, "device": device_of(tracker)}

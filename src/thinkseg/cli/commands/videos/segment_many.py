@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -20,6 +20,7 @@ from thinkseg.errors import one_line
 
 if TYPE_CHECKING:
     from thinkseg.data.readers.frame_rates import FrameTimes
+    from thinkseg.data.readers.video_window import Window
     from thinkseg.segmenter.batch import Answers, Batch
     from thinkseg.segmenter.questions import Question
     from thinkseg.storage.run_folder import Row
@@ -31,7 +32,10 @@ FAILED = 1
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Many questions, and how they are answered. formats: of the masks. fps: of frames without times."""
+    """Many questions, and how they are answered.
+
+    formats: of the masks. window: the part of each video that is used. fps: of frames without times.
+    """
 
     questions: Sequence[Question]
     out: Path
@@ -39,6 +43,7 @@ class Job:
     asking: model_options.PolicyOptions
     output: OutputOptions
     formats: Sequence[str]
+    window: Window
     fps: float | None
 
 
@@ -112,7 +117,7 @@ class _Answering:
 
         job, method = self._job, self._method
         used = {"device": device_of(method.policy, method.tracker), "fps": job.fps, "save": list(job.formats)}
-        return {**job.asking.settings(), **method.settings(), **used}
+        return {**job.asking.settings(), **method.settings(), **used, "window": asdict(job.window)}
 
     def record(self, result: Segmentation) -> dict[str, Any]:
         """The settings in answer.json, with the labels of frames that were shown."""
@@ -136,7 +141,7 @@ class _Answering:
 
         opened = open_video(video)
         self._job.models.check_times(self._job.asking, self._rates.times_of(opened))
-        return self._rates.timed(opened)
+        return self._job.window.of(self._rates.timed(opened))
 
     def _ask(self, samples: Sequence[VideoSample], times: FrameTimes) -> Iterator[Segmentation]:
         from thinkseg.chains import get_chain
