@@ -31,8 +31,8 @@ def overlay(result: Segmentation, folder: Path) -> Iterator[Add]:
     """Writes overlay.mp4 (H.264): tinted objects with their numbers, boxes on the keyframe, and the source's sound."""
     colors = draw.ObjectColors(result.masklets.num_objects)
     video = result.sample.video
-    sound = {"sound_of": sound_source(video), "sound_span": _span(video)}
-    with video_writer(folder / "overlay.mp4", **sound, **_timing(video)) as write:
+    path, sound = folder / "overlay.mp4", sound_source(video)
+    with video_writer(path, sound_of=sound, sound_span=_span(video), **_timing(video)) as write:
 
         def add(frame: MaskedFrame) -> None:
             assert frame.image is not None
