@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from thinkseg.chains.parsing import explained
 from thinkseg.data.readers.frame_rates import RATE_FILE
 from thinkseg.data.readers.json_tree import read_json
 from thinkseg.errors import ThinkSegError
@@ -155,7 +156,7 @@ def _facts(result: Segmentation) -> Row:
     video, answer, masklets = result.sample.video, result.answer, result.masklets
     facts: Row = {
         "status": ANSWERED if answer else UNUSABLE,
-        "error": result.failure,
+        "error": explained(result.failure) if result.failure else "",
         "objects": masklets.num_objects,
         "frames": len(video),
         "seen": int(np.any([masklets.seen(obj) for obj in range(masklets.num_objects)], axis=0).sum()),
