@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from thinkseg.data.readers.video_window import Window
 from thinkseg.errors import SettingsError, VideoError
 from thinkseg.ops.inputs import boxes_in_frame, checked_prompts, frame_at, open_frames
 from thinkseg.types import ObjectPrompt
@@ -237,3 +238,23 @@ def test_open_frames_pil_images_equal_their_files(tmp_path, suffix, loaded, turn
     if loaded:
         picture.load()
     assert np.array_equal(content(open_frames([picture])), content(open_frames([path])))
+
+
+@pytest.mark.parametrize(("moment", "index"), [(4, 0), (10, 2), (0.4, 0), (0.8, 1), (1.1, 2)])
+def test_frame_at_of_a_part_takes_moments_of_the_source(film, moment, index):
+    assert frame_at(Window(start=4, end=12, stride=3).of(film(20)), moment) == index
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        (5, "keyframe: 5 is not among the frames of film: 4 to 10 in steps of 3"),
+        (0, "keyframe: 0 is not among the frames"),
+        (13, "keyframe: 13 is beyond the end: film has frames 4 to 10 in steps of 3"),
+        (0.2, "keyframe: 0.2 s is before the first frame of film, at 0.40 s"),
+        (1.9, "keyframe: 1.9 s is beyond the end"),
+    ],
+)
+def test_frame_at_outside_a_part_raises(film, moment, words):
+    with pytest.raises(SettingsError, match=words):
+        frame_at(Window(start=4, end=12, stride=3).of(film(20)), moment)

@@ -75,7 +75,7 @@ def frame_at(video: Frames, moment: int | float) -> int:
     # The last frame lasts as long as the others.
     length = end + (1 / video.fps if video.fps else 0.0)
     if moment > length:
-        raise SettingsError(f"keyframe: {moment:g} s is beyond the end: {video.name} is {length:.2f} s long")
+        raise SettingsError(f"keyframe: {moment:g} s is beyond the end: {video.name} ends at {length:.2f} s")
     return _nearest(video, float(moment))
 
 

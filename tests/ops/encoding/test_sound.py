@@ -63,6 +63,19 @@ def test_sound_stays_with_the_frames(tmp_path, name, codec, written, first_frame
         assert [stream.type for stream in container.streams] == ["video", "audio"]
 
 
+@pytest.mark.parametrize("first_frame", [0.0, 0.5])
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "pcm_s16le")])
+def test_sound_of_a_part_starts_and_ends_with_it(tmp_path, name, codec, first_frame):
+    clip(tmp_path / name, codec, first_frame)
+    with video_writer(tmp_path / "out.mp4", 10, sound_of=tmp_path / name, sound_span=(0.7, 1.5)) as add:
+        for _ in range(8):
+            add(np.zeros((16, 16, 3), np.uint8))
+    _, start = beep_of(tmp_path / "out.mp4")
+    assert start == pytest.approx(BEEP - 0.7, abs=0.05)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration / av.time_base == pytest.approx(0.8, abs=0.06)
+
+
 def test_sound_of_a_silent_file_adds_no_track(tmp_path):
     with video_writer(tmp_path / "silent.mp4", 10) as add:
         add(np.zeros((16, 16, 3), np.uint8))
