@@ -28,6 +28,9 @@ MADE_ELSEWHERE = ("exports/", ".venv/bin/", ".venv-engines/", "~/exports/")
 """Programs that another command makes or installs."""
 
 QUICK = {
+    "models",
+    "models show",
+    "config",
     "segment",
     "convert",
     "prompts show",

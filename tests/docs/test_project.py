@@ -8,12 +8,15 @@ import yaml
 
 import thinkseg
 from guides import ROOT
-from qwensizes import write_config
+from qwensizes import write_config, write_qwen3_config
+from thinkseg.models.policies.qwen.checkpoint import DEFAULT_VIEW
+from thinkseg.models.presets import presets
 from thinkseg.training.memory_plan import inference_bytes
 from thinkseg.training.model_stats import model_stats
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+README = (ROOT / "README.md").read_text("utf-8")
 PACKAGE = ROOT / "src" / "thinkseg"
 
 
@@ -30,23 +33,39 @@ def test_package_data_are_part_of_the_package():
 
 
 def test_extras_are_explained_in_the_readme():
-    readme = (ROOT / "README.md").read_text("utf-8")
     for extra in PROJECT["project"]["optional-dependencies"]:
-        assert re.search(rf"\| `{extra}` \|", readme), extra
+        assert re.search(rf"\| `{extra}` \|", README), extra
 
 
-@pytest.mark.parametrize("size", ["3b", "7b"])
-def test_memory_of_inference_in_the_readme_is_as_computed(size, tmp_path):
-    """16 frames of 560x560 with 500 tokens of text, and a reply of 512 tokens, in bf16."""
-    model = model_stats(write_config(size, tmp_path))
-    tokens = 16 * model.visual_tokens((560, 560)) + 500 + 512
+PRESET_MODELS = {
+    "small": (write_qwen3_config, "2b"),
+    "quality": (write_qwen3_config, "8b"),
+    "paper-veason": (write_config, "3b"),
+    "paper-revseg": (write_config, "7b"),
+}
+
+
+@pytest.mark.parametrize("name", PRESET_MODELS)
+def test_memory_of_a_preset_in_the_readme_is_as_computed(name, tmp_path):
+    """The frames of the preset with 500 tokens of text, and a reply of 512 tokens, in bf16."""
+    write, size = PRESET_MODELS[name]
+    preset, model = presets()[name], model_stats(write(size, tmp_path))
+    frames, unit = preset.frames or DEFAULT_VIEW.num_frames, model.patch * model.merge
+    width, height = (round(side / unit) * unit for side in preset.frame_size or DEFAULT_VIEW.frame_wh)
+    tokens = frames * model.visual_tokens((width, height)) + 500 + 512
     prefill = max(
         inference_bytes(model.language, tokens, bf16=True),
-        inference_bytes(model.vision, 16 * model.patches((560, 560)), bf16=True),
+        inference_bytes(model.vision, frames * model.patches((width, height)), bf16=True),
     )
-    weights, rest = 2 * model.params, 2 * tokens * model.kv_per_token + prefill
-    sizes = " | ".join(f"{value / 1e9:.1f} GB" for value in (weights, rest, weights + rest))
-    assert f"| Qwen2.5-VL-{size.upper()} | {sizes} |" in (ROOT / "README.md").read_text("utf-8")
+    on_gpu, rest = preset.sizes_gb()[1], (2 * tokens * model.kv_per_token + prefill) / 1e9
+    assert preset.parameters.policy == pytest.approx(model.params / 1e9, abs=1e-3)
+    assert re.search(rf"^\| `{name}` .*\| {on_gpu:.1f} \+ {rest:.1f} GB \|", README, re.MULTILINE)
+
+
+def test_presets_and_their_scores_are_in_the_readme():
+    for name, preset in presets().items():
+        (row,) = re.findall(rf"^\| `{name}`(?:[^|]*\|){{4}}$", README, re.MULTILINE)
+        assert all(f"{score.benchmark} {score.j_and_f}" in row for score in preset.scores)
 
 
 @pytest.mark.parametrize("entry", [CITATION, *CITATION["references"]], ids=lambda entry: entry["title"][:20])

@@ -11,8 +11,8 @@ from thinkseg.cli import app
 def parse(arguments: Sequence[str]) -> Any:
     """The context of the command that the arguments call, with its `params`. Raises typer.TyperException."""
     context: Any = typer.main.get_command(app.app).make_context(app.PROGRAM, list(arguments))
-    while hasattr(context.command, "commands"):
-        name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+    while hasattr(context.command, "commands") and (words := [*context._protected_args, *context.args]):
+        name, command, rest = context.command.resolve_command(context, words)
         context = command.make_context(name, rest, parent=context)
     return context
 
