@@ -58,7 +58,7 @@ class Frames(Protocol):
         ...
 
     def time_of(self, index: int) -> float | None:
-        """Returns the time of a frame since the first one, in seconds; None if unknown."""
+        """Returns the time of a frame in its source, whose first frame has the time 0, in seconds; None if unknown."""
         ...
 
 

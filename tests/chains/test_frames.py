@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinkseg.chains.frames import MAX_QUERY_CHARS, box_limits, checked_query, fit, sample_indices, select_frames, show
+from thinkseg.data.readers.video_window import Window
 from thinkseg.errors import SettingsError
 from thinkseg.types import View
 
@@ -42,6 +43,11 @@ def test_describe_distinct_times_have_one_decimal(film):
 
 def test_describe_close_times_have_more_decimals(film):
     assert select_frames(film(num_frames=4, fps=100.0), VIEW).labels == ("0.00", "0.01", "0.02", "0.03")
+
+
+def test_describe_part_of_a_video_labels_start_at_0(film):
+    part = Window(start=300).of(film(num_frames=304, fps=100.0))
+    assert select_frames(part, VIEW).labels == ("0.00", "0.01", "0.02", "0.03")
 
 
 @pytest.mark.parametrize("fps", [None, 1e9])

@@ -126,10 +126,14 @@ def checked_query(query: object) -> str:
 
 
 def _seconds(video: Frames, indices: Sequence[int]) -> tuple[str, ...] | None:
-    """Returns the frames' times with the fewest decimals, at least 1, that keep them distinct; None if none do."""
-    times = [time for i in indices if (time := video.time_of(i)) is not None]
-    if len(times) < len(indices):
+    """Returns the frames' times with the fewest decimals, at least 1, that keep them distinct; None if none do.
+
+    They are those since the first frame, as policies are trained: a part of a video has the times of its source.
+    """
+    start, times = video.time_of(0), [video.time_of(i) for i in indices]
+    if start is None or None in times:
         return None
+    times = [time - start for time in times if time is not None]
     for decimals in range(1, _MAX_DECIMALS + 1):
         labels = tuple(f"{time:.{decimals}f}" for time in times)
         if len({float(label) for label in labels}) == len(labels):
