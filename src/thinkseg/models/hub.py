@@ -61,7 +61,7 @@ def is_complete(name: str) -> bool:
 
 
 def fetch(name: str, on_start: Callable[[int], None]) -> None:
-    """Downloads what the cache lacks of a model; continues a download that was interrupted.
+    """Downloads what the cache lacks of a model. Of a download that was interrupted, complete files are kept.
 
     on_start: called with the number of bytes before they are downloaded; not called if nothing is missing.
     Raises ModelError if there is no such model, and if it cannot be reached or does not fit on the disk.
@@ -86,25 +86,18 @@ def _missing_bytes(name: str) -> int:
             files = snapshot_download(name, allow_patterns=[*DESCRIPTION, *WEIGHTS], dry_run=True)
         finally:
             enable_progress_bars()
-    begun = sum(path.stat().st_size for path in _cache_folder(name).glob("blobs/*.incomplete"))
-    return sum(file.file_size or 0 for file in files if file.will_download) - begun
-
-
-def _cache_folder(name: str) -> Path:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"))
+    return sum(file.file_size or 0 for file in files if file.will_download)
 
 
 def _check_space(name: str, needed: int) -> None:
     """Raises ModelError if the disk of the cache has less than a number of bytes."""
-    folder = _cache_folder(name)
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE).absolute()
+    free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
     if needed > free:
         raise ModelError(
-            f"{name}: needs {needed / 1e9:.1f} GB, and {folder.parent} has {free / 1e9:.1f} GB free; free some space,"
+            f"{name}: needs {needed / 1e9:.1f} GB, and {cache} has {free / 1e9:.1f} GB free; free some space,"
             " or set HF_HOME to a folder on another disk"
         )
 

@@ -107,7 +107,7 @@ def use(
 def fetch(name: Name) -> int:
     """Downloads the policy and the tracker of the preset NAME to the cache of the hub.
 
-    Rerun, it continues a download that was interrupted.
+    Rerun after an interruption, it keeps the files that are complete.
     """
     from thinkseg.models.hub import fetch
     from thinkseg.models.presets import preset_named

@@ -1,0 +1,109 @@
+"""Downloads from a hub on this machine: what is complete, what is continued, and what is said of errors."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub.file_download import http_get
+
+from fakehub import FakeHub, fake_hub, use_hub
+from thinkseg.errors import ModelError
+from thinkseg.models.hub import fetch, is_complete, model_folder
+
+WEIGHTS = b"w" * 4000
+FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "pytorch_model.bin": b"x" * 10_000, "README.md": b"hello"}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A hub with the model owner/model, and an empty cache."""
+    with fake_hub() as running:
+        use_hub(monkeypatch, running.address, tmp_path / "cache")
+        running.models["owner/model"] = dict(FILES)
+        yield running
+
+
+def test_fetch_downloads_what_is_read_and_says_how_much(hub: FakeHub) -> None:
+    announced: list[int] = []
+    assert not is_complete("owner/model")
+    fetch("owner/model", announced.append)
+    assert is_complete("owner/model")
+    assert announced == [4002]
+    assert sorted(path.name for path in model_folder("owner/model").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_fetch_complete_model_connects_to_nothing(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch("owner/model", lambda size: None)
+    use_hub(monkeypatch, "http://127.0.0.1:9", Path(model_folder("owner/model")).parents[2])
+    announced: list[int] = []
+    fetch("owner/model", announced.append)
+    assert announced == []
+
+
+def test_fetch_interrupted_is_not_complete_and_keeps_complete_files(hub: FakeHub, monkeypatch) -> None:
+    def lose_connection(url: str, *arguments: object, **settings: object) -> None:
+        if url.endswith(".safetensors"):
+            raise ConnectionError("lost")
+        http_get(url, *arguments, **settings)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("huggingface_hub.file_download.http_get", lose_connection)
+        with pytest.raises(ModelError, match=r"^owner/model: no such folder, and the hub .* cannot be reached"):
+            fetch("owner/model", lambda size: None)
+    assert not is_complete("owner/model")
+    hub.requests.clear()
+    announced: list[int] = []
+    fetch("owner/model", announced.append)
+    assert announced == [4000]
+    assert hub.requests == ["model.safetensors"]
+    assert is_complete("owner/model")
+
+
+def test_fetch_without_space_raises_before_downloading(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")._replace(free=4001)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ModelError, match=r"^owner/model: needs 0.0 GB, and .*cache has 0.0 GB free; free some space"):
+        fetch("owner/model", lambda size: None)
+    assert hub.requests == []
+
+
+def test_fetch_without_weights_raises(hub: FakeHub) -> None:
+    del hub.models["owner/model"]["model.safetensors"]
+    with pytest.raises(ModelError, match=r"^owner/model: the hub has no config.json or no weights in safetensors"):
+        fetch("owner/model", lambda size: None)
+
+
+def test_fetch_unknown_model_raises(hub: FakeHub) -> None:
+    with pytest.raises(ModelError, match=r"^owner/other: no such folder, and the hub has no such public model"):
+        fetch("owner/other", lambda size: None)
+
+
+def test_fetch_full_disk_is_explained(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
+    with pytest.raises(ModelError, match="the disk of the cache is full; free some space"):
+        fetch("owner/model", lambda size: None)
+
+
+@pytest.mark.parametrize(
+    ("names", "complete"),
+    [
+        (["model.safetensors"], True),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], True),
+        (["model-00001-of-00002.safetensors"], False),
+        ([], False),
+    ],
+)
+def test_is_complete_needs_all_shards(tmp_path: Path, monkeypatch, names: list[str], complete: bool) -> None:
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)
+    repository = tmp_path / "models--owner--model"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    for name in ["config.json", *names]:
+        (snapshot / name).write_text("{}")
+    assert is_complete("owner/model") == complete
