@@ -53,6 +53,19 @@ def test_the_demo_asks_about_the_first_clip_of_each_category_and_one_more():
     assert chosen[-1] == min(set(range(100)) - set(chosen[:-1]))
 
 
+def test_evaluate_takes_models_from_options_alone(loads, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("thinkseg.models.clock_of", lambda name: "auto")
+    monkeypatch.setenv("THINKSEG_PRESET", "small")
+    arguments = ["evaluate", "shapes", "--limit", "1"]
+    assert app.main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().err.startswith(
+        "thinkseg: THINKSEG_PRESET: the preset small is not used here; give it as --preset small\n"
+    )
+    assert app.main([*arguments, "--preset", "small", "--out", str(tmp_path / "b")]) == 0
+    assert "not used" not in capsys.readouterr().err
+    assert [name for name, _ in loads] == ["shapes", "Qwen/Qwen3-VL-2B-Instruct"]
+
+
 def test_the_demo_in_two_turns(loads, tmp_path, monkeypatch):
     def load_policy(name, **settings):
         choice = '<think></think><answer>[{"frame_idx": 0, "object description": "what was described"}]</answer>'

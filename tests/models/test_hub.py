@@ -11,7 +11,7 @@ import pytest
 
 from thinkseg.errors import ModelError
 from thinkseg.models import hub
-from thinkseg.models.hub import model_folder
+from thinkseg.models.hub import is_complete, model_folder
 
 COMMIT = "0123456789" * 4
 
@@ -117,6 +117,21 @@ def test_model_folder_without_weights_in_the_cache_is_for_descriptions_only(endp
     assert model_folder("owner/model", weights=False) == snapshot
     with pytest.raises(ModelError, match="cannot be reached"):
         model_folder("owner/model")
+
+
+@pytest.mark.parametrize(
+    ("weights", "complete"),
+    [
+        (["model.safetensors"], True),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], True),
+        (["model-00001-of-00002.safetensors"], False),
+        ([], False),
+    ],
+)
+def test_is_complete_needs_all_weights(endpoint, tmp_path: Path, weights: list[str], complete: bool) -> None:
+    use(endpoint, 9)
+    cache(tmp_path / "cache", "config.json", *weights)
+    assert is_complete("owner/model") == complete
 
 
 def test_model_folder_file_in_its_place_raises(tmp_path: Path) -> None:

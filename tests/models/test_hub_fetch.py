@@ -86,24 +86,3 @@ def test_fetch_full_disk_is_explained(hub: FakeHub, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
     with pytest.raises(ModelError, match="the disk of the cache is full; free some space"):
         fetch("owner/model", lambda size: None)
-
-
-@pytest.mark.parametrize(
-    ("names", "complete"),
-    [
-        (["model.safetensors"], True),
-        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], True),
-        (["model-00001-of-00002.safetensors"], False),
-        ([], False),
-    ],
-)
-def test_is_complete_needs_all_shards(tmp_path: Path, monkeypatch, names: list[str], complete: bool) -> None:
-    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)
-    repository = tmp_path / "models--owner--model"
-    snapshot = repository / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
-    for name in ["config.json", *names]:
-        (snapshot / name).write_text("{}")
-    assert is_complete("owner/model") == complete

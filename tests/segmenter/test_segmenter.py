@@ -39,6 +39,34 @@ def test_segment_asks_the_policy_that_knows_the_chain(film, named):
     assert named == ["flow", "shapes-revseg", "flow", "shapes"]
 
 
+def test_segment_takes_a_preset_and_warns_without_its_tracker(film, named, monkeypatch):
+    monkeypatch.setattr(models, "clock_of", lambda name: "auto")
+    with pytest.warns(UserWarning, match=r"tracking with flow, because facebook/sam2\.1-hiera-tiny is not downloaded"):
+        segment(film(21), "the grey one", preset="small", policy="my/policy")
+    assert named == ["flow", "my/policy"]
+
+
+def test_segmenter_shows_the_frames_of_the_preset(film, monkeypatch, box_tracker):
+    policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
+    monkeypatch.setattr(models, "load_policy", lambda name: policy)
+    monkeypatch.setattr(models, "clock_of", lambda name: "auto")
+    segmenter = Segmenter("my/policy", box_tracker, preset="paper-veason")
+    segmenter(film(21), "the grey one")
+    texts = [part for part in policy.dialogues[0][0].content if isinstance(part, str)]
+    assert texts[0] == "(0s)"
+    assert len(texts) == 8 + 1
+    assert "what the following expression refers to" in texts[-1]
+
+
+def test_segmenter_follows_the_choice_of_the_user(film, named, monkeypatch):
+    monkeypatch.setattr(models, "clock_of", lambda name: "auto")
+    monkeypatch.setenv("THINKSEG_POLICY", "my/policy")
+    monkeypatch.setenv("THINKSEG_TRACKER", "my/tracker")
+    segment(film(21), "the grey one")
+    segment(film(21), "the grey one", policy="other/policy", tracker="flow")
+    assert named == ["my/tracker", "my/policy", "flow", "other/policy"]
+
+
 def test_segment_takes_models_already_loaded(film, named, box_tracker):
     policy = ScriptedPolicy([NONE])
     outcome = segment(film(21), "it", policy=policy, tracker=box_tracker, chain=veason, view=VIEW)

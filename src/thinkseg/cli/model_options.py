@@ -182,12 +182,22 @@ class ModelOptions:
         given: dict[str, Any] = {name: getattr(self, name) for name in ("preset", "policy", "tracker")}
         given |= {name: getattr(asking, name) for name in ("chain", "device", "precision")}
         choice = choose(UserSettings(**given), only_options)
+        named = replace(self, policy=choice.policy_name(), tracker=choice.tracker.value)
         if choice.note:
             warn(choice.note)
         view = choice.view_settings()
         view |= {name: value for name in view if (value := getattr(asking, name))}
-        named = replace(self, policy=choice.policy_name(), tracker=choice.tracker.value)
         return named, replace(asking, chain=choice.chain.value, **choice.placement(), **view)
+
+    def note_unused_settings(self) -> None:
+        """Warns if models are set by the user and not given as options, where only options count."""
+        from thinkseg.storage.user_settings import user_sources
+
+        for source in [] if self.preset or self.policy else user_sources():
+            for name in ("preset", "policy"):
+                if value := getattr(source.values, name):
+                    warn(f"{source.label(name)}: the {name} {value} is not used here; give it as --{name} {value}")
+                    return
 
     def check_times(self, asking: PolicyOptions, times: FrameTimes) -> None:
         """Raises SettingsError if the policy needs seconds and the times of a video are unknown. Loads no weights."""

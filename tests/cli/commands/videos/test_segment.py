@@ -98,6 +98,34 @@ def test_a_bundled_policy_about_another_video_is_a_warning(models, segment, out,
     assert answer(out)["warnings"] == [BUNDLED_WARNING]
 
 
+def test_preset_names_the_models_and_how_the_policy_is_prompted(models, segment, out, capsys):
+    loads = models(FOUND.replace("0.4", "0"))
+    assert segment("the grey one", "--preset", "paper-veason", "--policy", "my/veason", "--frames", "3") == 0
+    assert loads[0][0] == "my/veason"
+    settings = answer(out)["settings"]
+    assert (settings["frames"], settings["label_unit"], settings["frame_size"]) == (3, "index", [560, 560])
+    assert (settings["policy"], settings["tracker"]) == ("scripted", "boxes")
+    assert capsys.readouterr().err == (
+        "thinkseg: tracking with flow, because facebook/sam2.1-hiera-large is not downloaded; `thinkseg models fetch"
+        " paper-veason` downloads it\n"
+    )
+
+
+def test_preset_without_a_policy_is_one_line(segment, capsys):
+    assert segment("the grey one", "--preset", "server") == 2
+    assert capsys.readouterr().err.startswith("thinkseg: preset 'server' names no policy: give one with --policy")
+
+
+def test_choice_of_the_user_names_the_models(models, segment, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("THINKSEG_CONFIG", str(tmp_path / "user" / "config.yaml"))
+    assert app.main(["models", "use", "small"]) == 0
+    loads = models()
+    assert segment("the grey one") == 0
+    assert segment("the grey one", "--policy", "my/policy", "--tracker", "flow") == 0
+    assert [name for name, _ in loads] == ["Qwen/Qwen3-VL-2B-Instruct", "my/policy"]
+    assert capsys.readouterr().err.count("tracking with flow") == 1
+
+
 def test_masks_are_black_and_white_at_source_size_for_every_frame(models, segment, out):
     models()
     segment("the grey one")

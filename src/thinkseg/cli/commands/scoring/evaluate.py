@@ -26,6 +26,7 @@ def benchmark(
     """Answers every expression of {title}, and scores the answers that have ground truth.
 
     Writes settings.json, results.jsonl, scores.json and the masks. Rerun with the same settings and folder, it resumes.
+    The models are those of the options alone, not those of `thinkseg config`.
     The layout of the data set's files is described in docs/benchmarks.md.
     """
     from thinkseg.console import Meter
@@ -35,6 +36,7 @@ def benchmark(
     from thinkseg.storage.outputs import check_folder
 
     check_folder(out)
+    models.note_unused_settings()
     models, asking = models.chosen(asking, only_options=True)
     asking.chain_function()
     with Progress() as progress:
