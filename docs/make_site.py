@@ -35,7 +35,7 @@ PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
 
 MODULES = {
     "API: segmentation": "thinkseg types errors prompts segmenter pipeline report.result report.formats"
-    " report.stored_result",
+    " report.stored_result segmenter.questions segmenter.batch",
     "API: videos and masks": "rle ops.inputs ops.video ops.masks ops.boxes ops.metrics ops.draw",
     "API: models and chains": "models models.policies.qwen.policy models.policies.endpoint models.policies.scripted"
     " models.trackers.sam2 models.trackers.flow.tracker chains chains.veason chains.revseg chains.frames"
