@@ -1,6 +1,7 @@
 """Every command in the README and the guides is one that exists, with the options it has; quick ones run."""
 
 import ast
+import json
 import re
 import tomllib
 from contextlib import redirect_stdout
@@ -162,6 +163,27 @@ def test_output_of_check_policy_is_as_shown(monkeypatch, capsys):
     monkeypatch.setattr(policy_check, "check", lambda *arguments: found)
     assert main(["check-policy", "shapes"]) == 0
     assert capsys.readouterr().out == block.partition("\n")[2]
+
+
+def test_issues_of_a_data_set_are_printed_as_shown(place, capfd):
+    """One frame is missing, and an RLE has one pixel. Numbers and names of files differ from those of the guide."""
+    root = place / "datasets" / "ReVOS"
+    next((root / "JPEGImages").rglob("00002.jpg")).unlink()
+    masks = json.loads((root / "mask_dict.json").read_text("utf-8"))
+    for track in masks.values():
+        next(rle for rle in track if rle)["counts"] = "1"
+    (root / "mask_dict.json").write_text(json.dumps(masks), "utf-8")
+    capfd.readouterr()
+    assert main(["data", "revos", "--root", "datasets/ReVOS", "--split", "valid"]) == 2
+    printed = "".join(capfd.readouterr())
+    (shown,) = (block for block in blocks(text_of("benchmarks.md"), "console") if "missing_frame" in block)
+
+    def lines(text):
+        plain = re.sub(r"\d+", "0", re.sub(r"JPEGImages/\S+.jpg", "FRAME", text))
+        return [" ".join(line.split()) for line in plain.splitlines()]
+
+    assert lines(shown)[0] == "$ thinkseg data revos --root datasets/ReVOS --split valid"
+    assert set(lines(shown)[1:]) - set(lines(printed)) == {"..."}
 
 
 def test_every_command_is_in_a_page():
