@@ -36,7 +36,8 @@ PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
 MODULES = {
     "API: segmentation": "thinkseg types errors prompts segmenter pipeline report.result report.formats"
     " report.stored_result segmenter.questions segmenter.batch",
-    "API: videos and masks": "rle ops.inputs ops.video ops.masks ops.boxes ops.metrics ops.draw",
+    "API: videos and masks": "rle ops.inputs ops.video ops.masks ops.boxes ops.metrics ops.draw"
+    " data.readers.video_window",
     "API: models and chains": "models models.policies.qwen.policy models.policies.endpoint models.policies.scripted"
     " models.trackers.sam2 models.trackers.flow.tracker chains chains.veason chains.revseg chains.frames"
     " chains.parsing",

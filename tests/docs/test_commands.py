@@ -120,14 +120,16 @@ def test_files_of_the_project_that_a_page_names_exist(page):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with what the guides take for granted: a clip, one that was moved, a data set, the recipes."""
+    """A folder with what the guides take for granted: clips, questions about them, a data set, the recipes."""
     monkeypatch.chdir(tmp_path)
     frames = np.full((12, 240, 320, 3), 90, np.uint8)
     for number, frame in enumerate(frames):
         frame[90:170, 100 + number : 180 + number] = (220, 40, 40)
-    (tmp_path / "moved").mkdir()
-    for path in ("clip.mp4", "moved/clip.mp4"):
+    for path in ("clip.mp4", "moved/clip.mp4", "clips/a.mp4", "clips/b.mp4"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
         write_video(tmp_path / path, frames, 4.0, comment=SHAPES_COMMENT)
+    (questions,) = blocks(text_of("segment.md"), "csv")
+    (tmp_path / "questions.csv").write_text(questions, "utf-8")
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     assert main(["data", "shapes", "--count", "1", "--size", "64x64", "--out", "datasets/ReVOS"]) == 0
     policy = ScriptedPolicy(lambda dialogue: REPLY, view=View(num_frames=4, frame_wh=(112, 112)))
