@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,7 +216,7 @@ class ModelOptions:
 
         tracker = str(self.tracker)
         if tracker != "flow":
-            hide_bars(tracker, self._policy_name(chain))
+            hide_bars()
         return models.load_tracker(tracker, **settings)
 
     def _policy_name(self, chain: str | None) -> str:
@@ -231,7 +230,7 @@ def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
     from thinkseg import models
 
     progress.show(f"loading {name}")
-    hide_bars(name)
+    hide_bars()
     return models.load_policy(name, **settings)
 
 
@@ -240,14 +239,13 @@ def load_tracker(name: str, progress: Progress, **settings: Any) -> Tracker:
     from thinkseg import models
 
     progress.show(f"loading {name}")
-    hide_bars(name)
+    hide_bars()
     return models.load_tracker(name, **settings)
 
 
-def hide_bars(*names: str) -> None:
-    """Hides the bars of the libraries that load models, unless one of these may be downloaded to a terminal's user."""
-    from thinkseg import models
+def hide_bars() -> None:
+    """Hides the bars of downloads, unless they are drawn on a terminal."""
+    if not sys.stderr.isatty():
+        from huggingface_hub.utils import disable_progress_bars
 
-    if not sys.stderr.isatty() or all(name in models.BUNDLED or os.path.isdir(name) for name in names):
-        # Read once, when the hub's library is first imported, which loading a model does.
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        disable_progress_bars()

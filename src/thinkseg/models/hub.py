@@ -78,14 +78,9 @@ def fetch(name: str, on_start: Callable[[int], None]) -> None:
 
 def _missing_bytes(name: str) -> int:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-    with _reaching_the_hub(name):
-        disable_progress_bars()
-        try:
-            files = snapshot_download(name, allow_patterns=[*DESCRIPTION, *WEIGHTS], dry_run=True)
-        finally:
-            enable_progress_bars()
+    with _reaching_the_hub(name), _without_download_bars():
+        files = snapshot_download(name, allow_patterns=[*DESCRIPTION, *WEIGHTS], dry_run=True)
     return sum(file.file_size or 0 for file in files if file.will_download)
 
 
@@ -177,6 +172,19 @@ def quiet_libraries() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _without_download_bars() -> Iterator[None]:
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 @contextmanager

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 SIZES = {
     "download": "computed from the parameters: policy in bf16, tracker in fp32",
-    "on GPU": "the weights alone, computed",
-    "on CPU": "the weights alone in fp32, computed; half of it with --precision bf16",
+    "GPU": "the weights alone, computed",
+    "CPU": "the weights alone in fp32, computed; half of it with --precision bf16",
 }
 """Columns of sizes, and what they are."""
 
-COLUMNS = ("", "preset", "policy", "tracker", *SIZES, "downloaded", "license")
+COLUMNS = ("", "preset", "policy", "tracker", *(f"{name} GB" for name in SIZES), "downloaded", "license")
 
 YOURS = "given by you"
 """In place of a policy that a preset leaves to the user."""
@@ -33,7 +33,7 @@ app = new_group(
     "models",
     "list, choose and download models",
     "Lists presets: a policy with a tracker. The one in use has a *. Sizes are computed from numbers of parameters; "
-    "those on GPU and CPU are of the weights alone.",
+    "those of GPU and CPU are of the weights alone.",
     "ACTION",
 )
 
@@ -62,7 +62,7 @@ def show(name: Name) -> int:
     fields = preset.model_dump(exclude={"parameters", "scores"}, exclude_none=True)
     lines = {key: _plain(value) for key, value in {**fields, "policy": preset.policy or YOURS}.items()}
     for label, size in zip(SIZES, _sizes(preset), strict=True):
-        lines[label] = f"{size} ({SIZES[label]})"
+        lines[label] = f"{size} GB ({SIZES[label]})"
     lines["downloaded"] = _downloaded(preset)
     for score in preset.scores:
         lines[score.benchmark] = f"J&F {score.j_and_f:.1f} ({score.source})"
@@ -113,8 +113,8 @@ def fetch(name: Name) -> int:
     from thinkseg.models.presets import preset_named
 
     preset = preset_named(name)
+    model_options.hide_bars()
     for model in _missing(preset):
-        model_options.hide_bars(model)
         fetch(model, partial(_announce, model))
     say(f"{name}: downloaded" if preset.policy else f"{name}: the tracker is downloaded; the policy is yours to give")
     return 0
@@ -131,7 +131,7 @@ def _row(name: str, preset: Preset, used: bool) -> tuple[str, ...]:
 
 def _sizes(preset: Preset) -> list[str]:
     sizes = preset.sizes_gb()
-    return [f"{size:.1f} GB" for size in sizes] if sizes else ["-"] * len(SIZES)
+    return [f"{size:.1f}" for size in sizes] if sizes else ["-"] * len(SIZES)
 
 
 def _downloaded(preset: Preset) -> str:
