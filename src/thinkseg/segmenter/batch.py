@@ -81,8 +81,10 @@ class Batch:
         return self._rows[question.id]
 
     def read_answer(self, row: Row) -> dict[str, Any] | None:
-        """Returns the content of a result's answer.json; None if there is no result."""
-        return read_json(self._out / row["folder"] / ANSWER).value if row["folder"] else None
+        """Returns the content of a result's answer.json; None if there is no result. Raises DatasetError."""
+        if not row["folder"]:
+            return None
+        return {field.key: field.value for field in read_json(self._out / row["folder"] / ANSWER).values()}
 
     def run(
         self,
@@ -111,9 +113,9 @@ class Batch:
 
     def _holds(self, question: Question, row: Row | None) -> bool:
         """Whether a row is the result of a question as it is now."""
-        if row is None or row["status"] == ERROR or not (self.folder_of(question) / ANSWER).is_file():
+        if row is None or row.get("folder") != question.id or not (self.folder_of(question) / ANSWER).is_file():
             return False
-        return bool(row["fingerprint"] == self._fingerprint(question))
+        return bool(row.get("fingerprint") == self._fingerprint(question))
 
     def _fingerprint(self, question: Question) -> dict[str, str]:
         if question.video not in self._videos:

@@ -16,14 +16,11 @@ from typing import Any
 import thinkseg
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
-from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
+from thinkseg.data.readers.frame_cache import CACHE_BYTES, ByteBudget, CachedFrames
 from thinkseg.models.fingerprint import fingerprint_of
 from thinkseg.ops.metrics import areas
 from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Frames, Masklets, Tracker
-
-CACHE_BYTES = 2 << 30
-"""Decoded frames of one video in memory: 1,700 frames at 480p."""
 
 
 def mean_ious(

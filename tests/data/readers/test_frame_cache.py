@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames
+from thinkseg.data.readers.frame_cache import ByteBudget, CachedFrames, decoded_ahead
+from thinkseg.errors import VideoError
 
 FRAME_BYTES = 8 * 6 * 3
 
@@ -54,3 +55,36 @@ def test_cached_frames_deleted_returns_budget(cached):
     assert not budget.take(1)
     del frames
     assert budget.take(5 * FRAME_BYTES)
+
+
+def test_decoded_ahead_decodes_the_next_video_alone(film):
+    films, opened = [film(3), film(4), film(5)], []
+
+    def opener(number):
+        return lambda: opened.append(number) or films[number]
+
+    videos = decoded_ahead([opener(number) for number in range(3)])
+    assert len(next(videos).result()) == 3
+    assert len(next(videos).result()) == 4
+    assert films[1].reads == [0, 1, 2, 3]
+    videos.close()
+    assert opened[:2] == [0, 1]
+    assert [list(frame[0, 0]) for frame in films[0].read([1])] == [[1, 1, 1]]
+
+
+def test_decoded_ahead_unreadable_video_raises_for_its_own_result(film):
+    def broken():
+        raise VideoError("broken.mp4 cannot be read")
+
+    first, second, third = decoded_ahead([lambda: film(2), broken, lambda: film(3)])
+    assert (len(first.result()), len(third.result())) == (2, 3)
+    with pytest.raises(VideoError, match=r"broken.mp4"):
+        second.result()
+
+
+def test_decoded_ahead_left_early_stops_decoding(film):
+    long = film(10**9)
+    videos = decoded_ahead([lambda: film(2), lambda: long])
+    next(videos)
+    videos.close()
+    assert len(long.reads) < 10**8

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -55,13 +56,16 @@ class CachedFrames(WrappedFrames):
     def __del__(self) -> None:
         self._budget.give(sum(frame.nbytes for frame in self._cached))
 
-    def fill(self) -> None:
+    def fill(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Decodes all frames in order and caches those that fit. Raises VideoError if the video is invalid.
 
         Frames beyond the budget are decoded too, so that an invalid one is found before a model is prompted.
+        stopped: returns whether the frames are no longer needed.
         """
         caching = True
         for frame in self._inner.read(range(len(self))):
+            if stopped():
+                return
             caching = caching and self._budget.take(frame.nbytes)
             if caching:
                 # Several callers share the array.
@@ -83,14 +87,16 @@ def decoded_ahead(videos: Sequence[Callable[[], Frames]]) -> Generator[Future[Ca
     A future is done when it is yielded; its `result` raises what opening or decoding the video raised. Of each video,
     frames are cached that fit into `CACHE_BYTES`, which the videos in use share.
     """
-    budget = ByteBudget(CACHE_BYTES)
+    budget, stopped = ByteBudget(CACHE_BYTES), threading.Event()
 
     def decoded(open_video: Callable[[], Frames]) -> CachedFrames:
         frames = CachedFrames(open_video(), budget)
-        frames.fill()
+        frames.fill(stopped.is_set)
         return frames
 
-    with ThreadPoolExecutor(1, "decode") as thread:
+    with ThreadPoolExecutor(1, "decode") as thread, ExitStack() as leaving:
+        # A caller that leaves, as after Ctrl-C, does not wait for the end of the next video.
+        leaving.callback(stopped.set)
         coming = [thread.submit(decoded, video) for video in videos[:1]]
         for position in range(len(videos)):
             ready = coming.pop()

@@ -267,6 +267,67 @@ def test_the_real_tracker_runs_from_the_command_line(segment, out):
     assert len(list((out / "masks").iterdir())) == FRAMES
 
 
+def test_json_is_the_content_of_the_answer_alone(models, segment, out, capsys):
+    models()
+    assert segment("the grey one", "--json") == 0
+    assert capsys.readouterr().out == (out / "answer.json").read_text("utf-8")
+
+
+def test_quiet_prints_nothing_and_keeps_the_status(models, segment, capsys):
+    models("what?")
+    assert segment("the grey one", "--quiet") == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_verbose_also_prints_where_the_time_goes(models, segment, capsys):
+    models()
+    assert segment("the grey one", "--verbose", "--no-overlay") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("time: ")]
+    steps = ("frames", "policy", "tracker", "loading flow", "loading shapes", "prompting and tracking", "writing")
+    assert [part.split(" 0.")[0] for part in line[6:].replace("; ", ", ").split(", ")] == list(steps)
+
+
+def test_no_overlay_writes_the_other_default_formats(models, segment, out):
+    models()
+    assert segment("the grey one", "--no-overlay") == 0
+    assert sorted(p.name for p in out.iterdir()) == [".thinkseg", "answer.json", "masks", "masks.json"]
+
+
+def test_dry_run_checks_the_video_and_loads_nothing(models, segment, out, capsys):
+    loads = models()
+    assert segment("the grey one", "--dry-run") == 0
+    assert capsys.readouterr().out == f"to do: {out.parent / 'clip.mp4'}: the grey one, into {out}\n"
+    assert segment("the grey one", "--start", "99", "--dry-run") == 2
+    assert (loads, out.exists()) == ([], False)
+
+
+def test_a_part_of_the_video_has_the_indices_and_times_of_the_video(models, segment, out, capsys):
+    models()
+    assert segment("the grey one", "--start", "0.2s", "--end", "9", "--stride", "2", "--max-side", "24") == 0
+    record = answer(out)
+    assert record["video"]["size"] == [24, 16]
+    assert record["video"]["window"] == {
+        "start": 2,
+        "end": 9,
+        "stride": 2,
+        "source_frames": FRAMES,
+        "source_size": [WIDTH, HEIGHT],
+    }
+    assert record["keyframe"] == {"index": 6, "seconds": pytest.approx(0.6)}
+    assert record["boxes"] == [[6, 4, 18, 16]]
+    assert sorted(path.stem for path in (out / "masks").iterdir()) == ["00002", "00004", "00006", "00008"]
+    assert "keyframe 6 (0.60 s)" in capsys.readouterr().out
+
+
+def test_boxes_in_a_part_are_on_a_frame_of_the_video(models, segment, out, box_tracker):
+    models()
+    box = ("--keyframe", "6", "--box", "1,2,30,20")
+    assert segment(*box, "--start", "2", "--stride", "2") == 0
+    assert (box_tracker.calls, answer(out)["keyframe"]["index"]) == ([2], 6)
+    assert segment(*box, "--start", "3", "--stride", "2") == 2
+    assert segment(*box, "--max-side", "24") == 2
+
+
 def test_a_later_result_replaces_an_earlier_one(models, segment, out):
     models()
     segment("the grey one")

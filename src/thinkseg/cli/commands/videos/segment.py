@@ -18,7 +18,7 @@ from thinkseg.cli.output_options import OutputOptions
 from thinkseg.cli.window_options import WindowOptions
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
-from thinkseg.report.formats import DEFAULT, FORMATS
+from thinkseg.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from thinkseg.data.readers.frame_rates import FrameTimes
@@ -58,11 +58,6 @@ def segment(
         option(parsers.box, "x1,y1,x2,y2", "a box on the keyframe, in pixels; repeat it for more objects", "--box"),
     ] = None,
     fps: options.Fps = None,
-    save: Annotated[
-        tuple[str, ...] | None,
-        option(parsers.formats, "NAME,NAME", options.FORMATS_HELP, show_default=",".join(DEFAULT)),
-    ] = None,
-    no_overlay: Annotated[bool, flag("--no-overlay", "write the default formats without the overlay")] = False,
     dry_run: Annotated[bool, flag("--dry-run", "list what would be done, and load no model")] = False,
 ) -> int:
     """Answers QUERY about VIDEO and writes answer.json, masks.json and the formats of --save to --out.
@@ -79,19 +74,20 @@ def segment(
     the reason.
     """
     videos, query = _videos_and_query(video, more or [], bool(queries or file))
-    formats = _formats(save, no_overlay)
+    formats = output.formats()
     with output.streams():
         models, asking = models.chosen(asking)
         if questions := _many(videos, query, queries or [], file):
             if keyframe is not None or boxes:
                 raise SettingsError("--keyframe and --box are about one video; give one, without --query and --queries")
             return segment_many(Job(questions, out, models, asking, output, formats, part.window(), fps), dry_run)
-        if dry_run:
-            say(f"to do: {videos[0]}: {query or 'the boxes given'}, into {out}")
-            return 0
         if part.max_side and boxes:
             raise SettingsError("--max-side: not together with --box, which is in pixels of the source; drop one")
         source = Source(videos[0], fps, part.window())
+        if dry_run:
+            source.open()
+            say(f"to do: {source.path}: {query or 'the boxes given'}, into {out}")
+            return 0
         return _segment_one(source, query, models, asking, out, output, keyframe, boxes or [], formats)
 
 
@@ -108,12 +104,6 @@ def _videos_and_query(video: Path | None, more: Sequence[str], has_queries: bool
             f"unexpected {more[1]!r}; put a text of several words in quotes, and queries about many videos in --query"
         )
     return [video], more[0] if more else None
-
-
-def _formats(save: tuple[str, ...] | None, no_overlay: bool) -> tuple[str, ...]:
-    if no_overlay and save:
-        raise SettingsError("--no-overlay: --save names the formats; leave overlay out there")
-    return tuple(name for name in save or DEFAULT if not (no_overlay and name == "overlay"))
 
 
 def _many(videos: Sequence[Path], query: str | None, queries: Sequence[str], file: Path | None) -> list[Question]:
