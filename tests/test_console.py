@@ -244,12 +244,10 @@ def test_say_path_with_control_characters_is_one_line(capsys):
     assert capsys.readouterr().out == "wrote a b\\x1b[2J\n"
 
 
-def test_progress_adds_up_the_seconds_of_each_step(monkeypatch):
-    now = [10.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+def test_progress_adds_up_the_seconds_of_each_step(clock):
     progress = Progress()
     assert progress.seconds == {}
     for step, seconds in (("loading", 2.0), ("answering", 3.0), ("writing", 0.5), ("answering", 4.0)):
         progress.show(step, "1 of 2:")
-        now[0] += seconds
+        clock[0] += seconds
     assert progress.seconds == {"loading": 2.0, "answering": 7.0, "writing": 0.5}

@@ -84,7 +84,7 @@ class Batch:
         """Returns the content of a result's answer.json; None if there is no result. Raises DatasetError."""
         if not row["folder"]:
             return None
-        return {field.key: field.value for field in read_json(self._out / row["folder"] / ANSWER).values()}
+        return {str(field.key): field.value for field in read_json(self._out / row["folder"] / ANSWER).values()}
 
     def run(
         self,
