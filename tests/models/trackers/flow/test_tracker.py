@@ -97,6 +97,19 @@ def test_track_disc_behind_bar_is_empty_then_redetected() -> None:
     assert scene.iou(tracked, 17) > 0.95
 
 
+def test_track_disc_of_clear_color_behind_bar_has_confidence_in_every_frame() -> None:
+    scene = Scene()
+    for x in range(20, 110, 6):
+        scene.add_frame([(x, 48, 12, RED)], bar=(52, 82))
+    tracked = FlowTracker().track(scene.video(), 0, np.array([scene.box(0)], np.float32))
+    assert tracked.confidence is not None
+    confidence, seen = tracked.confidence[0], tracked.seen(0)
+    assert confidence[0] == 1
+    assert not seen.all()
+    assert confidence[seen].min() >= 0.5
+    assert confidence[~seen].max() <= 0.5
+
+
 def test_track_disc_leaves_frame_is_redetected() -> None:
     scene = Scene()
     for step in range(20):

@@ -53,20 +53,25 @@ NO_SIMILARITY, FULL_SIMILARITY = 0.6, 0.96
 SMALLER_ALLOWANCE = 0.1
 """Added to that overlap for an object of no area against the keyframe's: less of an object shows fewer colors."""
 
+TENURE_RATE = 0.2
+"""Rate per frame at which a pixel that has joined the mask becomes a settled one: half of it after three frames."""
+
 
 class ObjectState:
     """State of one object on the way through the frames in one direction.
 
     mask: bool (h, w), at working size. rigidity: 0..1, how far the object moves as a rigid silhouette. age: frames
     tracked. frames_hidden: since the object was last visible. near_distractor: whether something of its colors is next
-    to it. distractors: uint8 (h, w), pixels that look like the object and are not part of it. reference_fit,
-    reference_score: color evidence and pose score on the keyframe. ambiguity: 0..1, how little these colors tell.
-    confidence: 0..1, how sure it is that the last mask is the object. relative_speed: working pixels per frame by which
-    the object was faster than its surroundings, against the camera.
+    to it. tenure: float32 (h, w), 0..1, how long each pixel has been the object's: 1 on the keyframe and where the
+    object is found again. distractors: uint8 (h, w), pixels that look like the object and are not part of it.
+    reference_fit, reference_score: color evidence and pose score on the keyframe. ambiguity: 0..1, how little these
+    colors tell. confidence: 0..1, how sure it is that the last mask is the object. relative_speed: working pixels per
+    frame by which the object was faster than its surroundings, against the camera.
     """
 
     def __init__(self, frame: ScaledFrame, mask: np.ndarray) -> None:
         self.mask = mask
+        self.tenure = mask.astype(np.float32)
         self.confidence = 1.0
         self.relative_speed = 0.0
         self.silhouette = Silhouette(mask)
@@ -155,6 +160,17 @@ class ObjectState:
     def is_confident(self, frame: ScaledFrame, mask: np.ndarray, least: float) -> bool:
         """Whether a mask has at least a confidence. Clear colors need no such test: their evidence is one."""
         return not self.ambiguity or self.confidence_of(frame, mask) >= least
+
+    def settle(self, mask: np.ndarray) -> None:
+        """Raises the tenure of the pixels of a mask, bool (h, w), by one frame, and ends that of all others."""
+        self.tenure = np.where(mask, self.tenure + TENURE_RATE * (1 - self.tenure), 0)
+
+    def settled_share(self, mask: np.ndarray) -> float:
+        """How much of a mask, bool (h, w), descends along the flow from the masks of some frames ago, 0..1.
+
+        It is low if the mask has moved onto something else, which may have the object's colors.
+        """
+        return float(self.tenure[mask].mean()) if mask.any() else 0.0
 
     def similar_pixels(self, frame: ScaledFrame) -> np.ndarray:
         """Pixels of the object's colors, uint8 (h, w), without specks."""

@@ -70,6 +70,13 @@ def snap_to_edges(frame: ScaledFrame, window: Window, evidence: np.ndarray, rigi
     return SoftMask(window, apply_coefficients(coefficients, guide), evidence.astype(np.float32), coefficients)
 
 
+def complete_mask(soft: SoftMask, shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels for which the evidence speaks, in the complete frame, bool (h, w)."""
+    mask = np.zeros(shape, bool)
+    mask[soft.window] = soft.values > 0
+    return mask
+
+
 def drop_strays(soft: SoftMask, expected: np.ndarray) -> SoftMask:
     """Removes specks and parts that lie outside of `expected`, bool (h, w), in place."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((soft.values > 0).astype(np.uint8), connectivity=4)

@@ -19,7 +19,7 @@ from thinkseg.models.trackers.flow.camera_motion import speed_against_camera
 from thinkseg.models.trackers.flow.guided_filter import apply_coefficients, as_guide
 from thinkseg.models.trackers.flow.mask_geometry import dilated
 from thinkseg.models.trackers.flow.points_to_mask import points_to_mask, refined_by_points
-from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask
+from thinkseg.models.trackers.flow.soft_mask import ScaledFrame, SoftMask, complete_mask
 from thinkseg.models.trackers.flow.tracked_object import TrackedObject
 from thinkseg.ops.masks import encode
 from thinkseg.storage.mask_spool import MaskSpool
@@ -190,9 +190,10 @@ def assign_pixels(softs: Sequence[SoftMask | None], shape: tuple[int, int]) -> l
     masks = []
     highest = np.zeros(shape, np.float32)
     for soft in softs:
-        mask = np.zeros(shape, bool)
-        if soft is not None:
-            mask[soft.window] = soft.values > 0
+        if soft is None:
+            mask = np.zeros(shape, bool)
+        else:
+            mask = complete_mask(soft, shape)
             so_far = highest[soft.window]
             np.maximum(so_far, np.where(soft.values > 0, soft.evidence, 0), out=so_far)
         masks.append(mask)
