@@ -59,17 +59,18 @@ def quality(tracker: Tracker, split: str, count: int) -> list[tuple[float, Video
             continue
         keyframe = int(np.argmax([sample.truth.area(frame) for frame in range(len(sample.video))]))
         tracked = tracker.track(sample.video, keyframe, sample.truth.boxes(keyframe))
-        rows.append((mean_iou(tracked, sample.truth), sample, sample.truth.num_objects))
+        rows.append((float(ious(tracked, sample.truth).mean()), sample, sample.truth.num_objects))
     return rows
 
 
-def mean_iou(tracked: Masklets, truth: Masklets) -> float:
+def ious(tracked: Masklets, truth: Masklets) -> np.ndarray:
+    """IoU of the merged masks of each frame, float64 (T,); 1 if both are empty."""
     scores = []
     for frame in range(truth.num_frames):
         mask, expected = tracked.union(frame), truth.union(frame)
         union = int((mask | expected).sum())
         scores.append(int((mask & expected).sum()) / union if union else 1.0)
-    return float(np.mean(scores))
+    return np.array(scores)
 
 
 def speed(tracker: Tracker, num_objects: int, num_frames: int = 60) -> float:

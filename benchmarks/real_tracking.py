@@ -29,7 +29,7 @@ from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.errors import ThinkSegError
 from thinkseg.models import load_tracker
 from thinkseg.ops.metrics import masklets_j_and_f
-from thinkseg.types import Masklets, Tracker
+from thinkseg.types import Frames, Masklets, Tracker
 
 HARDLY = 0.1
 """IoU below which a mask hardly touches the object."""
@@ -66,11 +66,16 @@ def objects(benchmark: Benchmark) -> Iterator[tuple[Expression, str]]:
                 yield expression, obj
 
 
-def row(benchmark: Benchmark, expression: Expression, obj: str, tracker: Tracker) -> dict[str, Any]:
-    """Tracks one object, and returns its values in percent, counts of frames and seconds."""
+def clip(benchmark: Benchmark, expression: Expression, obj: str) -> tuple[Frames, Masklets]:
+    """The video of an expression, and the true masks of one of its objects."""
     video = benchmark.frames(expression.video)
     track = benchmark.files.track(benchmark.videos[expression.video], obj, video.size_wh)
-    truth = Masklets(video.size_wh, len(video), (tuple(track),))
+    return video, Masklets(video.size_wh, len(video), (tuple(track),))
+
+
+def row(benchmark: Benchmark, expression: Expression, obj: str, tracker: Tracker) -> dict[str, Any]:
+    """Tracks one object, and returns its values in percent, counts of frames and seconds."""
+    video, truth = clip(benchmark, expression, obj)
     keyframe = int(np.argmax([truth.area(frame) for frame in range(len(video))]))
     started = time.process_time()
     tracked = tracker.track(video, keyframe, truth.boxes(keyframe))
