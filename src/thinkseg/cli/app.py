@@ -38,7 +38,7 @@ from thinkseg.cli.commands import (
     train,
 )
 from thinkseg.cli.commands.scoring import compare, evaluate, score
-from thinkseg.cli.commands.videos import convert, demo, segment
+from thinkseg.cli.commands.videos import convert, demo, frame, segment
 from thinkseg.errors import ThinkSegError, one_line
 from thinkseg.export import FORMATS
 
@@ -64,6 +64,7 @@ app = typer.Typer(
 )
 for part in (
     segment.app,
+    frame.app,
     convert.app,
     models.app,
     config.app,

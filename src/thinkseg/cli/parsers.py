@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
+from thinkseg.cli.declare import path
 from thinkseg.errors import SettingsError
 from thinkseg.report.formats import checked_formats
 
@@ -15,6 +19,12 @@ MAX_INTEGER = 2**32 - 1
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
+Point = tuple[float, float, int]
+
+Value = TypeVar("Value")
+
+_PLACE = re.compile(r"(.*?)(?:@([0-9.]+s?))?(?:#([0-9]+))?", re.DOTALL)
+"""A value, then "@" and a moment, then "#" and the number of an object."""
 
 
 def count(text: str) -> int:
@@ -121,6 +131,45 @@ def moment(text: str) -> int | float:
     if seconds is None or seconds < 0:
         raise ValueError(f"{text!r} is not a moment; give a time like 2.4s, or a frame index like 57")
     return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[Value]):
+    """A value that is about an object on a frame. moment, number: None if they are not stated; numbers start at 1."""
+
+    value: Value
+    moment: int | float | None
+    number: int | None
+    text: str
+
+
+def placed_box(text: str) -> Placed[Box]:
+    """A box, and where it is: "10,20,110,90", "10,20,110,90@2.4s" or "10,20,110,90@57#2"."""
+    return _placed(text, box)
+
+
+def placed_point(text: str) -> Placed[Point]:
+    """A point (x, y, label), and where it is, as a box: "55,60" is on the object (1), "55,60,-" beside it (0)."""
+    return _placed(text, _point)
+
+
+def placed_mask(text: str) -> Placed[Path]:
+    """The path of an image, and where its masks are, as a box."""
+    return _placed(text, path)
+
+
+def _placed(text: str, parser: Callable[[str], Value]) -> Placed[Value]:
+    value, when, number = _PLACE.fullmatch(text).groups()  # type: ignore[union-attr]
+    return Placed(parser(value), moment(when) if when else None, count(number) if number else None, text)
+
+
+def _point(text: str) -> Point:
+    position, _, sign = text.rpartition(",") if text.endswith((",-", ",+")) else (text, "", "+")
+    numbers = [_number(part) for part in position.split(",")]
+    if len(numbers) != 2 or None in numbers:
+        raise ValueError(f"{text!r} is not a point; give x,y on the object or x,y,- beside it, e.g. 55,60@2.4s#1")
+    x, y = (float(number) for number in numbers if number is not None)
+    return x, y, int(sign == "+")
 
 
 def output(text: str) -> Path:

@@ -27,6 +27,15 @@ PALETTE: tuple[Color, ...] = (
 _COMPARED_PIXELS = 1000
 """Up to so many pixels of an object are compared with the palette, evenly spread."""
 
+RULED_SIDE = 960
+"""Pixels of the long side up to which `ruled` enlarges a frame."""
+
+RULER_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Source pixels between two numbers of a ruler."""
+
+LIGHT = 110
+"""Gray level above which a line of the grid is dark."""
+
 PAPER: Color = (20, 23, 28)
 INK: Color = (236, 238, 240)
 FADED: Color = (148, 156, 166)
@@ -130,6 +139,46 @@ def film_strip(
         tinted = [_thumb(frame, stack, None, thumb_wh) for frame, stack in zip(frames, masks, strict=True)]
         parts.append(_row(tinted, None, highlight, unit))
     return _stack(parts, row_width, unit)
+
+
+def ruled(frame: np.ndarray) -> np.ndarray:
+    """Draws a frame with a grid, and with rulers in its own pixels on all sides; uint8 RGB.
+
+    frame: uint8 RGB (H, W, 3). A small frame is enlarged by an integer, so that single pixels can be read.
+    """
+    height, width = frame.shape[:2]
+    zoom = max(1, RULED_SIDE // max(height, width))
+    picture = np.repeat(np.repeat(frame, zoom, axis=0), zoom, axis=1)
+    size = max(11, max(picture.shape[:2]) // 80)
+    step = next(step for step in RULER_STEPS if step * zoom >= 3 * size)
+    for axis, length in ((0, height), (1, width)):
+        for position in range(step, length, step):
+            line = picture[position * zoom] if axis == 0 else picture[:, position * zoom]
+            # Dark on what is light, and light on what is dark.
+            line[:] = np.where(line.mean(axis=-1, keepdims=True) > LIGHT, line // 2, 127 + line // 2)
+    return _with_rulers(picture, zoom, step, size)
+
+
+def _with_rulers(picture: np.ndarray, zoom: int, step: int, size: int) -> np.ndarray:
+    """Adds margins with ticks and numbers. step: source pixels between numbers. size: of the text, in pixels."""
+    height, width = picture.shape[:2]
+    margin = 4 * size
+    sheet = Image.new("RGB", (width + 2 * margin, height + 2 * margin), PAPER)
+    sheet.paste(Image.fromarray(picture), (margin, margin))
+    draw = ImageDraw.Draw(sheet)
+    for length, horizontal in ((width, True), (height, False)):
+        for tick in range(0, length // zoom + 1, max(step // 5, 1)):
+            at, reach = margin + tick * zoom, size // 2 if tick % step == 0 else size // 4
+            other = margin + (height if horizontal else width)
+            for edge, outward, anchors in ((margin - 1, -1, ("mb", "rm")), (other, 1, ("mt", "lm"))):
+                end = edge + outward * reach
+                line = (at, edge, at, end) if horizontal else (edge, at, end, at)
+                draw.line(line, fill=INK)
+                if tick % step == 0:
+                    text_at = end + outward * size // 4
+                    corner = (at, text_at) if horizontal else (text_at, at)
+                    draw.text(corner, str(tick), fill=INK, font=_font(size), anchor=anchors[not horizontal])
+    return np.asarray(sheet)
 
 
 def _line_width(canvas: np.ndarray) -> int:

@@ -54,6 +54,23 @@ def mask_image(path: Path | str, size_wh: tuple[int, int], one_value: bool = Fal
     return inside
 
 
+def objects_in_image(path: Path | str, size_wh: tuple[int, int]) -> dict[int | None, np.ndarray]:
+    """Reads the masks, bool (H, W), of a mask image (of one object, under None) or a label map (by object number).
+
+    An image with one value besides 0 is a mask image. Others have the values 1 to N, so that soft edges are no objects.
+    Raises DatasetFileError as `mask_image` does, for an image without objects, and for other values.
+    """
+    values = _values(_load(path, size_wh), path)
+    found = np.unique(values[values != 0]).tolist()
+    if not found:
+        raise unclear_mask(path, "shows no object; give an image with one that is not black")
+    if len(found) == 1:
+        return {None: values != 0}
+    if found != list(range(1, len(found) + 1)):
+        raise unclear_mask(path, f"has the values {reprlib.repr(found)} besides 0; a label map has 1 to N, a mask one")
+    return {number: values == number for number in found}
+
+
 def _load(path: Path | str, size_wh: tuple[int, int]) -> Image.Image:
     with _reporting(path):
         picture = load_picture(path)

@@ -43,6 +43,9 @@ SURROUNDINGS = 8
 STRONG_EDGE_PERCENTILE = 90
 """Percentile of color contrast that counts as a full edge."""
 
+CHANGED_RADIUS = 3.0
+"""Distance from a point that corrects a mask up to which it changes it, in distances of the point from the edge."""
+
 MIN_SPEED, FULL_SPEED = 0.3, 1.0
 """Working pixels of the tracker per frame by which the points move faster than the rest: motion is no cue below the
 first, a full one from the second on."""
@@ -74,31 +77,29 @@ def points_to_mask(
 
 def refined_by_points(rgb: np.ndarray, mask: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A mask that agrees with points: what grows from those that it lacks is added, and from those that it should lack
-    removed, as far as it is nearer to them than to points of the other label. Arguments as in `points_to_mask`.
-
-    The pixel farthest from the mask's edge counts as a point on the object.
+    removed. The farther a point is from the mask's edge, the larger the part that it changes, see `CHANGED_RADIUS`; it
+    ends where points of the other label are nearer. Arguments as in `points_to_mask`.
     """
     x, y = points.astype(int).T
-    on, inside = labels > 0, mask[y, x]
-    center = np.array(cv2.minMaxLoc(signed_distance(mask))[3], np.float32)
-    points, on, inside = np.vstack([points, center]), np.append(on, True), np.append(inside, True)
-    for wrong, is_added in ((on & ~inside, True), (~on & inside, False)):
+    on, edge = labels > 0, signed_distance(mask)
+    refined = mask
+    for wrong, is_added in ((on & ~mask[y, x], True), (~on & mask[y, x], False)):
         if wrong.any():
             others = points[on != is_added]
             known = np.concatenate([points[wrong], others])
             grown = points_to_mask(rgb, known, np.repeat([1, 0], [wrong.sum(), len(others)]))
-            grown &= _distance(points[wrong], mask.shape) < _distance(others, mask.shape)
-            mask = mask | grown if is_added else mask & ~grown
-    return _with_points(mask, points, on)
+            distances = _distances(points[wrong], mask.shape)
+            near = distances <= CHANGED_RADIUS * np.abs(edge[y[wrong], x[wrong]])[:, None, None]
+            nearest = distances.min(axis=0) < _distances(others, mask.shape).min(axis=0, initial=np.inf)
+            changed = grown & near.any(axis=0) & nearest
+            refined = refined | changed if is_added else refined & ~changed
+    return _with_points(refined, points, on)
 
 
-def _distance(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels to the nearest of points (P, 2), float32 (h, w); infinite without any."""
-    apart = np.full(shape, np.inf, np.float32)
+def _distances(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels to each of points (P, 2), float32 (P, h, w)."""
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    for x, y in points:
-        apart = np.minimum(apart, np.hypot(columns - x, rows - y))
-    return apart
+    return np.array([np.hypot(columns - x, rows - y) for x, y in points], np.float32).reshape(-1, *shape)
 
 
 def _reduced(rgb: np.ndarray, points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
