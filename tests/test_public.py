@@ -10,7 +10,7 @@ from thinkseg.report import result
 
 NAMES = {
     *("segment", "Segmenter", "Result"),
-    *("Answer", "Dialogue", "Frames", "Masklets", "Policy", "Reply", "Segmentation", "Tracker", "Turn"),
+    *("Answer", "Dialogue", "Frames", "Masklets", "ObjectPrompt", "Policy", "Reply", "Segmentation", "Tracker", "Turn"),
     *("VideoSample", "View", "Window"),
     *("ThinkSegError", "AnswerError", "DatasetError", "ModelError", "SettingsError", "VideoError"),
 }

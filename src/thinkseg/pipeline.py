@@ -128,14 +128,6 @@ def segment_sample(
     return next(segment_samples([sample], chain, policy, tracker, view, progress=progress, reading=reading))
 
 
-def track_boxes(
-    sample: VideoSample, keyframe: int, boxes: np.ndarray, tracker: Tracker, progress: ProgressCallback | None = None
-) -> Segmentation:
-    """Tracks boxes on a frame, float32 (N, 4) in pixels of the source frame; the answer is these boxes."""
-    prompts = [ObjectPrompt(keyframe, obj, box) for obj, box in enumerate(boxes)]
-    return track_prompts(sample, prompts, tracker, progress)
-
-
 def track_prompts(
     sample: VideoSample,
     prompts: Sequence[ObjectPrompt],

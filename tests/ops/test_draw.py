@@ -177,3 +177,18 @@ def test_object_colors_more_objects_than_colors_repeat_evenly():
 def test_overlay_takes_colors():
     picture = draw.overlay(GREY, block(20, 60, 30, 80)[None], alpha=1, colors=[(1, 2, 3)])
     assert picture[40, 50].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("level", [0, 90, 160, 255])
+def test_ruled_grid_is_visible_on_any_level(level: int) -> None:
+    picture = draw.ruled(np.full((240, 480, 3), level, np.uint8)).astype(int)
+    zoom, margin = 2, (picture.shape[1] - 960) // 2
+    inside = picture[margin:-margin, margin:-margin]
+    assert inside.shape == (480, 960, 3)
+    assert abs(inside[5, 100 * zoom, 0] - level) >= 45
+    assert (inside[5, 101 * zoom] == level).all()
+
+
+def test_ruled_large_frame_keeps_its_pixels() -> None:
+    picture = draw.ruled(np.zeros((30, 2000, 3), np.uint8))
+    assert picture.shape[1] - 2000 == picture.shape[0] - 30

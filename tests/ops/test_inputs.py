@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from thinkseg.data.readers.video_window import Window
 from thinkseg.errors import SettingsError, VideoError
-from thinkseg.ops.inputs import boxes_in_frame, checked_prompts, frame_at, open_frames
+from thinkseg.ops.inputs import boxes_in_frame, checked_prompts, frame_at, located_prompts, open_frames
 from thinkseg.types import ObjectPrompt
 
 FRAMES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
@@ -187,7 +187,7 @@ def test_checked_prompts_are_in_order_with_indices_and_clipped_boxes(film):
         ObjectPrompt(0.7, 0, points=[[1, 2], [7.5, 0]], labels=[1, 0]),
         ObjectPrompt(2, 0, box=[1, 1, 99, 5], points=[[0, 0]], labels=[0]),
     ]
-    found, (note,) = checked_prompts(given, film(10))
+    found, (note,) = checked_prompts(located_prompts(given, film(10)), film(10))
     assert [(one.obj, one.frame) for one in found] == [(0, 2), (0, 7), (1, 3)]
     assert found[0].box.tolist() == [1, 1, 8, 5]
     assert "is clipped to the frame of 8x6 pixels" in note
@@ -218,7 +218,7 @@ def test_checked_prompts_are_in_order_with_indices_and_clipped_boxes(film):
 )
 def test_checked_prompts_other_prompts_are_one_clear_line(film, prompts, words):
     with pytest.raises(SettingsError, match=re.escape(words)) as caught:
-        checked_prompts(prompts, film(10))
+        checked_prompts(located_prompts(prompts, film(10)), film(10))
     assert len(str(caught.value).splitlines()) == 1
 
 

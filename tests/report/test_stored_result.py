@@ -12,8 +12,8 @@ from thinkseg.ops.video import open_video, write_video
 from thinkseg.report.formats import FORMATS
 from thinkseg.report.formats.writing import write_formats
 from thinkseg.report.result_files import write_result
-from thinkseg.report.stored_result import read_result
-from thinkseg.types import Answer, Outcome, Segmentation, VideoSample
+from thinkseg.report.stored_result import read_result, read_settings
+from thinkseg.types import Answer, ObjectPrompt, Outcome, Segmentation, VideoSample
 
 SURE = np.array([[1, 0.5, 0.25]], np.float32)
 
@@ -116,7 +116,7 @@ def test_read_result_no_result_raises(tmp_path):
         ("answer.json", lambda content: content["video"].update(fps=0), "must be a number from 1e-08"),
         ("masks.json", lambda content: content.update(files=["../a", "b", "c"]), "could lead out of"),
         ("answer.json", lambda content: content["keyframe"].update(index=3), "is not one of the 3 frames"),
-        ("answer.json", lambda content: content.update(boxes=[[1, 2, 3]]), "four numbers"),
+        ("answer.json", lambda content: content.update(boxes=[[1, 2, 3]]), "boxes > 0 must have 4 numbers"),
         (
             "answer.json",
             lambda content: content.update(boxes=[[1, 2, 3, "x"]]),
@@ -131,3 +131,37 @@ def test_read_result_damaged_file_raises(folder, name, change, complaint):
     edit(folder, name, change)
     with pytest.raises(DatasetError, match=complaint):
         read_result(folder)
+
+
+PROMPTS = (
+    ObjectPrompt(0, 0, [1, 2, 5.5, 6], [[3, 3.5], [9, 1]], [1, 0]),
+    ObjectPrompt(2, 1, mask=np.eye(8, 16)),
+)
+
+
+def test_read_result_has_prompts_replies_and_warnings(result, tmp_path):
+    outcome = replace(result.outcome, dialogue=("a", "b"), repairs=("fence",))
+    write_result(replace(result, outcome=outcome, prompts=PROMPTS, warnings=("odd",)), tmp_path / "out", {"seed": 3})
+    read = read_result(tmp_path / "out")
+    assert (read.outcome.replies, read.outcome.repairs, read.warnings) == (("a", "b"), ("fence",), ("odd",))
+    assert read_settings(tmp_path / "out") == {"seed": 3}
+    for one, other in zip(read.prompts, PROMPTS, strict=True):
+        assert repr(one) == repr(other)
+    assert np.array_equal(read.prompts[1].mask, PROMPTS[1].mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"frame": {"index": 3}}, "prompts > 0 > frame is not one of the 3 frames"),
+        ({"object": 0}, "object must be a number from 1"),
+        ({"box": [1, 2, 3]}, "box must have 4 numbers"),
+        ({"points": [[1, 2]]}, "points > 0 must have 3 numbers"),
+        ({"mask": {"size": [8, 16], "counts": "1"}}, "mask RLE"),
+    ],
+)
+def test_read_result_damaged_prompt_raises(result, tmp_path, change, complaint):
+    write_result(replace(result, prompts=PROMPTS), tmp_path / "out", {}, formats=["csv"])
+    edit(tmp_path / "out", "answer.json", lambda content: content["prompts"][0].update(change))
+    with pytest.raises(DatasetError, match=complaint):
+        read_result(tmp_path / "out")

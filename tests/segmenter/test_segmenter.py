@@ -6,12 +6,13 @@ from PIL import Image
 
 from thinkseg import models
 from thinkseg.chains import veason
+from thinkseg.data.readers.video_window import Window
 from thinkseg.data.shapes import SHAPES_COMMENT
 from thinkseg.errors import ModelError, SettingsError, VideoError
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.report.result import Result
 from thinkseg.segmenter import Segmenter, segment
-from thinkseg.types import View
+from thinkseg.types import ObjectPrompt, View
 
 VIEW = View(num_frames=3, frame_wh=(8, 6))
 FOUND = '<think>grey</think><answer>{"keyframe_timestamp": 1.0, "bbox_2d_list": [[1, 2, 4, 5]]}</answer>'
@@ -123,6 +124,9 @@ def test_segment_takes_paths(tmp_path, named):
         ({"boxes": [[1, 1, 5, 5]]}, SettingsError, "give both"),
         ({"keyframe": 30, "boxes": [[1, 1, 5, 5]]}, SettingsError, "frames 0 to 29"),
         ({"keyframe": 3, "boxes": [[1, 1, 1.2, 5]]}, SettingsError, "less than one pixel"),
+        ({"prompts": []}, SettingsError, "give a list of thinkseg.ObjectPrompt"),
+        ({"prompts": [ObjectPrompt(3, points=[[9, 1]])]}, SettingsError, "point 9,1 is outside"),
+        ({"prompts": [ObjectPrompt(3, 0, [1, 1, 5, 5])], "keyframe": 3}, SettingsError, "drop keyframe and boxes"),
     ],
 )
 def test_bad_input_is_refused_before_a_model_is_loaded(film, named, arguments, error, words):
@@ -137,6 +141,24 @@ def test_segment_boxes_by_hand_need_no_policy_and_no_query(film, named, box_trac
     assert (named, box_tracker.calls) == (["flow"], [4])
     assert (result.answer.keyframe, result.answer.boxes.tolist()) == (4, [[1, 1, 8, 5]])
     assert result.sample.query == ""
+
+
+def test_segment_prompts_are_tracked_and_corrected(film):
+    segmenter = Segmenter(tracker="flow")
+    result = segmenter(film(4), prompts=[ObjectPrompt(1, 0, [1, 1, 5, 5]), ObjectPrompt(0.3, 1, points=[[6, 4]])])
+    assert (result.answer.keyframe, [(one.frame, one.obj) for one in result.prompts]) == (1, [(1, 0), (3, 1)])
+    fixed = segmenter.correct(result, [ObjectPrompt(0.2, 0, mask=np.eye(6, 8))], drop=[1])
+    assert [(one.frame, one.obj) for one in fixed.prompts] == [(1, 0), (2, 0)]
+    assert np.array_equal(fixed[2][0], np.eye(6, 8))
+    assert segmenter.correct(fixed, [], drop=[]).masklets.num_objects == 1
+
+
+def test_segment_prompts_of_a_window_are_frames_of_the_source(film):
+    window = Window(start=10, end=20)
+    result = segment(film(), tracker="flow", prompts=[ObjectPrompt(12, 0, [1, 1, 5, 5])], window=window)
+    assert (result.answer.keyframe, len(result)) == (2, 10)
+    fixed = Segmenter(tracker="flow").correct(result, [ObjectPrompt(15, 0, points=[[2, 2]])])
+    assert [one.frame for one in fixed.prompts] == [2, 5]
 
 
 def test_segment_unknown_reading_raises(film):

@@ -15,7 +15,10 @@ from thinkseg.errors import SettingsError
 if TYPE_CHECKING:
     import numpy as np
 
-    from thinkseg.types import Frames, ObjectPrompt
+    from thinkseg.types import Frames, ObjectPrompt, Segmentation
+
+MARKS = "--keyframe, --box, --point, --mask, --fix and --drop"
+"""The options."""
 
 WHERE = "on a frame T and object N (default: --keyframe, and one object per box)"
 
@@ -64,33 +67,59 @@ class PromptOptions:
         """Whether there is any."""
         return any((self.boxes, self.points, self.masks, self.fix, self.drop)) or self.keyframe is not None
 
-    def check(self) -> None:
-        """Raises SettingsError for options that need others."""
+    def earlier(self, video: Path) -> Segmentation | None:
+        """Returns the result to correct, if there is one, whose frames are those of a video.
+
+        Raises SettingsError for options that need others, or if the video is not that of the result.
+        """
+        from thinkseg.report.stored_result import read_result
+
         if self.drop and not self.fix:
             raise SettingsError("--drop: is about the objects of an earlier result; give it with --fix")
         if not any((self.boxes, self.points, self.masks, self.drop)):
-            marks = "--box, --point or --mask" + (", or --drop" if self.fix else "")
-            raise SettingsError(
-                f"{'--fix' if self.fix else '--keyframe'}: nothing to track; mark an object with {marks}"
-            )
+            also = ", --drop" if self.fix else ""
+            raise SettingsError(f"nothing to track: mark an object with --box, --point or --mask{also}")
+        if self.fix is None:
+            return None
+        result = read_result(self.fix, video)
+        # Opens the video, which has to be that of the result, before anything long runs.
+        result.sample.video[0]
+        return result
 
-    def prompts(self, video: Frames, num_known: int = 0) -> list[ObjectPrompt]:
-        """Returns the prompts, one per object and frame, with frame indices.
+    def earlier_settings(self) -> dict[str, Any]:
+        """Returns the settings of the result to correct."""
+        from thinkseg.report.stored_result import read_settings
 
-        num_known: objects of the result that is corrected. Without a number, boxes and masks of a frame are objects 1,
-        2, ... in order, and points are on the only object. Raises SettingsError, or DatasetError for a mask.
+        return read_settings(self.fix) if self.fix else {}
+
+    def prompts(self, video: Frames, earlier: Segmentation | None = None) -> list[ObjectPrompt]:
+        """Returns one prompt per object and frame, with frame indices, also those of the result that is corrected.
+
+        Without a number, boxes and masks of a frame are objects 1, 2, ... in order, and points are on the only object.
+        Raises SettingsError, or DatasetError for a mask.
         """
+        from thinkseg.segmenter.corrections import corrected_prompts, prompts_of
+
+        if earlier is None:
+            return self._new(video, 0)
+        new = self._new(video, earlier.masklets.num_objects)
+        return corrected_prompts(prompts_of(earlier), new, [number - 1 for number in self.drop or []])
+
+    def _new(self, video: Frames, num_known: int) -> list[ObjectPrompt]:
+        """The prompts of the options. num_known: objects of the result that is corrected."""
         from thinkseg.types import ObjectPrompt
 
         marks = _Marks(num_known)
         # Numbers that are stated come first: the others take what is left.
         for stated in (True, False):
-            for placed in filter(lambda one: (one.number is not None) == stated, self.boxes or []):
-                marks.add("box", self._frame(placed, video), placed.number, placed.value, placed.text)
-            for frame, number, mask, text in self._read_masks(video, stated):
-                marks.add("mask", frame, number, mask, text)
-        for placed in self.points or []:
-            marks.add_point(self._frame(placed, video), placed)
+            for placed in self.boxes or []:
+                if (placed.number is not None) == stated:
+                    marks.add("box", self._frame(placed, video), placed.number, placed.value, placed.text)
+            for frame, number, mask, text in self._read_masks(video):
+                if (number is not None) == stated:
+                    marks.add("mask", frame, number, mask, text)
+        for point in self.points or []:
+            marks.add_point(self._frame(point, video), point)
         return [ObjectPrompt(frame, number - 1, **parts) for (number, frame), parts in sorted(marks.found.items())]
 
     def _frame(self, placed: Placed[Any], video: Frames) -> int:
@@ -103,19 +132,19 @@ class PromptOptions:
             )
         return frame_at(video, moment)
 
-    def _read_masks(self, video: Frames, stated: bool) -> Iterator[tuple[int, int | None, np.ndarray, str]]:
-        """The masks of images with or without the number of their object; those of label maps state it."""
+    def _read_masks(self, video: Frames) -> Iterator[tuple[int, int | None, np.ndarray, str]]:
+        """The frame, object number and mask of each object in the images, with the option; label maps state numbers."""
         from thinkseg.data.readers.mask_images import mask_image, objects_in_image
 
         for placed in self.masks or []:
             frame = self._frame(placed, video)
-            if placed.number is not None:
-                found = {placed.number: mask_image(placed.value, video.size_wh)}
-            else:
+            found: dict[int | None, np.ndarray]
+            if placed.number is None:
                 found = objects_in_image(placed.value, video.size_wh)
+            else:
+                found = {placed.number: mask_image(placed.value, video.size_wh)}
             for number, mask in found.items():
-                if (number is not None) == stated:
-                    yield frame, number, mask, placed.text
+                yield frame, number, mask, placed.text
 
 
 @dataclass(slots=True)

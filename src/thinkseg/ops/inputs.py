@@ -89,7 +89,7 @@ def boxes_in_frame(boxes: Any, size_wh: tuple[int, int]) -> tuple[np.ndarray, li
     boxes: numbers (N, 4), N >= 1, as an array, a tensor or a list. Raises SettingsError for another shape, numbers that
     are not finite, and boxes whose part inside the frame is not at least one pixel wide and high.
     """
-    given = _box_numbers(boxes)
+    given = box_rows(boxes)
     clipped = clip(given, size_wh)
     frame = "the frame of {}x{} pixels".format(*size_wh)
     notes = []
@@ -100,25 +100,32 @@ def boxes_in_frame(boxes: Any, size_wh: tuple[int, int]) -> tuple[np.ndarray, li
     return clipped.astype(np.float32), notes
 
 
-def checked_prompts(prompts: Any, video: Frames) -> tuple[list[ObjectPrompt], list[str]]:
-    """Returns valid prompts in the order of objects and frames, as trackers take them, and a note per clipped box.
+def located_prompts(prompts: Any, video: Frames) -> list[ObjectPrompt]:
+    """Returns prompts whose frames are moments, as in `frame_at`, with the indices of these frames in the video.
 
-    prompts: of `ObjectPrompt`, at least one; their frames are moments as in `frame_at`, those of the result indices.
-    Raises SettingsError for a frame that the video lacks, a prompt that is empty or has both a mask and points or a
-    box, a box or point outside the frame, points of which all are beside the object, a mask of another size or without
-    a pixel, two prompts of an object on a frame, and an object without any.
+    Raises SettingsError if they are not a list of `ObjectPrompt` with at least one, and as `frame_at`.
     """
     given = list(prompts) if isinstance(prompts, Iterable) else [prompts]
     if not given or not all(isinstance(one, ObjectPrompt) for one in given):
         raise SettingsError(f"prompts: {reprlib.repr(prompts)} are none; give a list of thinkseg.ObjectPrompt")
+    return [replace(one, frame=frame_at(video, one.frame)) for one in given]
+
+
+def checked_prompts(prompts: Iterable[ObjectPrompt], video: Frames) -> tuple[list[ObjectPrompt], list[str]]:
+    """Returns valid prompts in the order of objects and frames, as trackers take them, and a note per clipped box.
+
+    prompts: at least one, with indices of frames in the video, see `located_prompts`. Raises SettingsError for a prompt
+    that is empty or has both a mask and points or a box, a box or point outside the frame, points of which all are
+    beside the object, a mask of another size or without a pixel, two prompts of an object on a frame, and an object
+    without any.
+    """
     checked: dict[tuple[int, int], ObjectPrompt] = {}
     notes: list[str] = []
-    for one in given:
-        frame = frame_at(video, one.frame)
-        where = f"object {one.obj + 1}, frame {frame}"
-        if (one.obj, frame) in checked:
+    for one in prompts:
+        where = f"object {one.obj + 1}, frame {part_of(video).indices[one.frame]}"
+        if (one.obj, one.frame) in checked:
             raise SettingsError(f"{where}: has two prompts; give its points and box in one, or one mask")
-        checked[one.obj, frame] = _checked_prompt(replace(one, frame=frame), video.size_wh, where, notes)
+        checked[one.obj, one.frame] = _checked_prompt(one, video.size_wh, where, notes)
     found = {obj for obj, _ in checked}
     missing = next((obj for obj in range(len(found)) if obj not in found), None)
     if missing is not None:
@@ -166,8 +173,8 @@ def _check_box(box: np.ndarray, inside: np.ndarray, frame: str) -> None:
         raise SettingsError(f"box {_text(box)} covers less than one pixel of {frame}; give a larger box")
 
 
-def _box_numbers(boxes: Any) -> np.ndarray:
-    """Returns boxes as float64 (N, 4), all finite."""
+def box_rows(boxes: Any) -> np.ndarray:
+    """Returns boxes, numbers in any form, as float64 (N, 4), all finite. Raises SettingsError as `boxes_in_frame`."""
     try:
         array = _array(boxes)
     except (TypeError, ValueError):  # lists of different lengths

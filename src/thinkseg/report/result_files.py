@@ -1,7 +1,7 @@
 """The folder in which a `Segmentation` is saved.
 
     answer.json     query, thinking, keyframe, boxes, raw replies, their repairs, settings, versions, tokens, wall time;
-                    per object the number of frames with a mask, and when it was lost; warnings
+                    prompts by hand; per object the number of frames with a mask, and when it was lost; warnings
     masks.json      COCO RLE and the tracker's confidence per object and frame, with the times and files of the frames
     masks/00000.png, overlay.mp4, ...   the formats asked for (`thinkseg.report.formats`); a video is left out if it
                     cannot be written
@@ -26,9 +26,10 @@ from thinkseg import __version__
 from thinkseg.chains.parsing import explained
 from thinkseg.errors import VideoError
 from thinkseg.report.formats import DEFAULT
+from thinkseg.rle import encode
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
-from thinkseg.types import Frames, ProgressCallback, Segmentation, part_of
+from thinkseg.types import Frames, ObjectPrompt, ProgressCallback, Segmentation, part_of
 
 COMMAND = "segment"
 
@@ -95,6 +96,7 @@ def answer_record(result: Segmentation, settings: Mapping[str, Any]) -> dict[str
         "boxes": answer.boxes.tolist() if answer else [],
         "objects": [_object_record(result, obj) for obj in range(result.masklets.num_objects)],
         "warnings": list(result.warnings),
+        "prompts": [_prompt_record(result, one) for one in result.prompts],
         "replies": list(result.outcome.replies),
         "repairs": list(result.outcome.repairs),
         "settings": dict(settings),
@@ -146,6 +148,18 @@ def _frame(result: Segmentation, frame: int) -> dict[str, Any]:
     """Where a frame is in the source: its index and its time."""
     video = result.sample.video
     return {"index": part_of(video).indices[frame], "seconds": video.time_of(frame)}
+
+
+def _prompt_record(result: Segmentation, prompt: ObjectPrompt) -> dict[str, Any]:
+    """What marks an object on a frame; points as x, y, and 1 on the object or 0 beside it."""
+    points = zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True)
+    return {
+        "object": prompt.obj + 1,
+        "frame": _frame(result, prompt.frame),
+        "box": None if prompt.box is None else prompt.box.tolist(),
+        "points": [[*xy, label] for xy, label in points],
+        "mask": None if prompt.mask is None else encode(prompt.mask),
+    }
 
 
 def _lost_frame(result: Segmentation, obj: int) -> int | None:

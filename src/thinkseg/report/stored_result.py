@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,19 @@ from thinkseg.errors import SettingsError
 from thinkseg.ops.frame_folder import checked_index
 from thinkseg.ops.pictures import check_pixels
 from thinkseg.report.result_files import ANSWER, MASKS
+from thinkseg.rle import checked, decode
 from thinkseg.storage.result_folder import finish_interrupted
-from thinkseg.types import Answer, Frames, Masklets, Outcome, Part, Segmentation, VideoSample, part_of
+from thinkseg.types import (
+    Answer,
+    Frames,
+    Masklets,
+    ObjectPrompt,
+    Outcome,
+    Part,
+    Segmentation,
+    VideoSample,
+    part_of,
+)
 
 MAX_FRAMES = 10_000_000
 """Longest video of a result: four days. A damaged number could otherwise fill the memory."""
@@ -28,7 +40,7 @@ LARGEST = 1e9
 
 
 def read_result(folder: Path, video: Path | None = None) -> Segmentation:
-    """Reads a result, without its dialogue.
+    """Reads a result. Its dialogue has the replies alone.
 
     video: the file or folder of its frames (default: where it was when the result was written).
     Raises SettingsError if the folder has no result or its reply could not be used, DatasetError if a file is damaged.
@@ -44,8 +56,15 @@ def read_result(folder: Path, video: Path | None = None) -> Segmentation:
     masklets = stored_masklets(masks, len(frames), frames.size_wh)
     answer = _answer(record, part_of(frames))
     sample = VideoSample(facts["name"].text(), frames, record["query"].string())
-    outcome = Outcome(answer, failure=None, dialogue=(), keyframe=answer.keyframe)
-    return Segmentation(sample, outcome, replace(masklets, confidence=_confidence(masks, masklets)))
+    replies, repairs, warnings = (_texts(record, field) for field in ("replies", "repairs", "warnings"))
+    outcome = Outcome(answer, None, replies, answer.keyframe, repairs=repairs)
+    masklets, prompts = replace(masklets, confidence=_confidence(masks, masklets)), _prompts(record, frames)
+    return Segmentation(sample, outcome, masklets, warnings=warnings, prompts=prompts)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Reads the settings of a result, JSON values by name. Raises DatasetError if the file is damaged."""
+    return {str(node.key): node.value for node in read_json(folder / ANSWER)["settings"].values()}
 
 
 class _StoredVideo:
@@ -113,15 +132,51 @@ def _part(facts: JsonNode, num_frames: int) -> Part | None:
 
 
 def _answer(record: JsonNode, part: Part) -> Answer:
-    index = None if record["keyframe"].value is None else record["keyframe"]["index"].integer()
-    if index is not None and index not in part.indices:
-        raise record["keyframe"].error("invalid_field", f"is not one of the {len(part.indices)} frames")
-    keyframe = None if index is None else part.indices.index(index)
-    boxes = [[_number(side) for side in box.items()] for box in record["boxes"].items()]
-    if any(len(box) != 4 for box in boxes):
-        raise record["boxes"].error("invalid_field", "must be a list of boxes with four numbers each")
+    keyframe = None if record["keyframe"].value is None else _frame(record["keyframe"], part)
+    boxes = [_row(box, 4) for box in record["boxes"].items()]
     thinking = "" if record["thinking"].value is None else record["thinking"].string()
     return Answer(thinking, keyframe, np.array(boxes, np.float32).reshape(-1, 4))
+
+
+def _prompts(record: JsonNode, video: Frames) -> tuple[ObjectPrompt, ...]:
+    """The prompts by hand; none in results of earlier versions."""
+    return tuple(_prompt(node, video) for node in record["prompts"].items()) if "prompts" in record else ()
+
+
+def _prompt(node: JsonNode, video: Frames) -> ObjectPrompt:
+    points = [_row(point, 3) for point in node["points"].items()]
+    box, mask = node["box"], node["mask"]
+    try:
+        rle = None if mask.value is None else checked(mask.value, video.size_wh)
+    except ValueError as error:
+        raise mask.error("invalid_field", str(error)) from None
+    return ObjectPrompt(
+        frame=_frame(node["frame"], part_of(video)),
+        obj=int(_number(node["object"], 1)) - 1,
+        box=None if box.value is None else _row(box, 4),
+        points=[point[:2] for point in points],
+        labels=[point[2] for point in points],
+        mask=None if rle is None else decode(rle),
+    )
+
+
+def _frame(node: JsonNode, part: Part) -> int:
+    """The index in the video of a frame whose index in the source is stored."""
+    index = node["index"].integer()
+    if index not in part.indices:
+        raise node.error("invalid_field", f"is not one of the {len(part.indices)} frames")
+    return part.indices.index(index)
+
+
+def _row(node: JsonNode, length: int) -> list[float]:
+    row = [_number(value) for value in node.items()]
+    if len(row) != length:
+        raise node.error("invalid_field", f"must have {length} numbers")
+    return row
+
+
+def _texts(record: JsonNode, field: str) -> tuple[str, ...]:
+    return tuple(text.string() for text in record[field].items()) if field in record else ()
 
 
 def _confidence(masks: JsonNode, masklets: Masklets) -> np.ndarray | None:

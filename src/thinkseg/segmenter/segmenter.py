@@ -28,9 +28,10 @@ from thinkseg.pipeline import (
     resolve_clock,
     resolve_view,
     segment_samples,
-    track_boxes,
+    track_prompts,
 )
 from thinkseg.report.result import Result
+from thinkseg.segmenter.corrections import corrected_prompts, prompts_of, track_again
 from thinkseg.segmenter.many import BATCH_SIZE, Clip, answer_clips
 from thinkseg.segmenter.questions import expanded
 from thinkseg.storage.prompt_file import read_prompts
@@ -39,6 +40,7 @@ from thinkseg.types import (
     ChainFn,
     Clock,
     Frames,
+    ObjectPrompt,
     Policy,
     ProgressCallback,
     Reading,
@@ -134,13 +136,14 @@ class Segmenter:
         *,
         keyframe: int | float | None = None,
         boxes: ArrayLike | None = None,
+        prompts: Sequence[ObjectPrompt] | None = None,
         fps: float | None = None,
         window: Window = ALL,
     ) -> Result:
         """Segments the targets of a query in a video. Arguments and errors are those of `segment`."""
-        from thinkseg.ops.inputs import open_frames
+        from thinkseg.ops.inputs import located_prompts, open_frames
 
-        by_hand = keyframe is not None or boxes is not None
+        by_hand = any(given is not None for given in (keyframe, boxes, prompts))
         text = "" if query is None and by_hand else checked_query(query)
         _check("progress", progress, progress is None or callable(progress))
         rates = Rates(fps)
@@ -148,9 +151,33 @@ class Segmenter:
         times, frames = rates.times_of(opened), window.of(rates.timed(opened))
         sample = VideoSample(id=frames.name, video=frames, query=text)
         if by_hand:
-            return self._follow(sample, keyframe, boxes, progress)
+            given = _box_prompts(keyframe, boxes) if prompts is None else prompts
+            if prompts is not None and (keyframe is not None or boxes is not None):
+                raise SettingsError("prompts: state their frames and boxes themselves; drop keyframe and boxes")
+            checked = _checked(located_prompts(given, frames), frames)
+            return Result.of(track_prompts(sample, checked, self.tracker, progress))
         self._check_times(times)
         return Result.of(next(self._ask([sample], times, progress)))
+
+    def correct(
+        self,
+        result: Segmentation,
+        prompts: Sequence[ObjectPrompt],
+        drop: Sequence[int] = (),
+        progress: ProgressCallback | None = None,
+    ) -> Result:
+        """Tracks a result again, corrected by prompts; no policy is prompted, and the answer of one is kept.
+
+        prompts: a box or a mask replaces what its object has on its frame, points alone are added to it, and a number
+            after the last object is a new one. drop: objects, from 0, whose earlier prompts do not count; without new
+            ones they are left out, and those after them move up. Errors are those of `segment`.
+        """
+        from thinkseg.ops.inputs import located_prompts
+
+        video = result.sample.video
+        new = located_prompts(prompts, video) if prompts else []
+        checked = _checked(corrected_prompts(prompts_of(result), new, drop), video)
+        return Result.of(track_again(result, checked, self.tracker, progress))
 
     def segment_many(
         self,
@@ -228,24 +255,6 @@ class Segmenter:
         policy = self._policy
         return models.clock_of(str(policy)) if isinstance(policy, str | Path) else policy.view.label_unit
 
-    def _follow(
-        self,
-        sample: VideoSample,
-        keyframe: int | float | None,
-        boxes: ArrayLike | None,
-        progress: ProgressCallback | None,
-    ) -> Result:
-        """Tracks boxes that are given."""
-        from thinkseg.ops.inputs import boxes_in_frame, frame_at
-
-        if keyframe is None or boxes is None:
-            raise SettingsError("keyframe and boxes: to track boxes, give both")
-        index = frame_at(sample.video, keyframe)
-        inside, notes = boxes_in_frame(boxes, sample.video.size_wh)
-        for note in notes:
-            warnings.warn(note, stacklevel=3)
-        return Result.of(track_boxes(sample, index, inside, self.tracker, progress))
-
 
 def segment(
     video: Video,
@@ -258,6 +267,7 @@ def segment(
     *,
     keyframe: int | float | None = None,
     boxes: ArrayLike | None = None,
+    prompts: Sequence[ObjectPrompt] | None = None,
     reading: Reading = "repair",
     fps: float | None = None,
     preset: str | None = None,
@@ -272,6 +282,7 @@ def segment(
     keyframe, boxes: a frame index (int) or a time in seconds (float), and boxes on that frame, (N, 4) xyxy in pixels of
         the source frame. The tracker follows these, no policy is prompted, and the query may be None. A box that is
         partly outside is clipped, with a warning.
+    prompts: `thinkseg.ObjectPrompt` instead of these: boxes, points and masks of each object on any frames.
     fps: frames per second of frames without times, such as arrays and folders (default: that of a file fps.json beside
         the frames). A policy that is trained on seconds needs one.
     window: the part of the video that is used. A keyframe is an index, and a time, of the complete video.
@@ -281,7 +292,7 @@ def segment(
     """
     # There is no second query that could use cached features.
     once = Segmenter(policy, tracker, chain=chain, view=view, reading=reading, preset=preset, feature_cache_bytes=0)
-    return once(video, query, progress, keyframe=keyframe, boxes=boxes, fps=fps, window=window)
+    return once(video, query, progress, keyframe=keyframe, boxes=boxes, prompts=prompts, fps=fps, window=window)
 
 
 def _chosen(preset: str | None, policy: object, tracker: object, chain: object) -> Choice:
@@ -309,3 +320,22 @@ def _usable(device: str) -> str:
 
     resolve_device(device)
     return device
+
+
+def _box_prompts(keyframe: int | float | None, boxes: ArrayLike | None) -> list[ObjectPrompt]:
+    """Boxes on one frame, one object each."""
+    from thinkseg.ops.inputs import box_rows
+
+    if keyframe is None or boxes is None:
+        raise SettingsError("keyframe and boxes: to track boxes, give both")
+    return [ObjectPrompt(keyframe, obj, box) for obj, box in enumerate(box_rows(boxes))]
+
+
+def _checked(prompts: Sequence[ObjectPrompt], video: Frames) -> list[ObjectPrompt]:
+    """Valid prompts, see `checked_prompts`. Warns of boxes that are clipped."""
+    from thinkseg.ops.inputs import checked_prompts
+
+    checked, notes = checked_prompts(prompts, video)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return checked

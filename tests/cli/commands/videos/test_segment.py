@@ -446,9 +446,20 @@ class TestBadInput:
         line = refused(clip, f"--keyframe={keyframe}", "--box", "1,1,9,9")
         assert f"{keyframe!r} is not a moment" in line
 
-    @pytest.mark.parametrize("alone", [("--keyframe", "3"), ("--box", "1,1,9,9")])
-    def test_half_of_a_prompt(self, refused, clip, alone):
-        assert "both are needed" in refused(clip, *alone)
+    @pytest.mark.parametrize(
+        ("alone", "words"),
+        [
+            (("--keyframe", "3"), "nothing to track: mark an object with --box, --point or --mask"),
+            (("--box", "1,1,9,9"), "1,1,9,9: on which frame? give --keyframe, or 1,1,9,9@2.4s"),
+            (("--point", "1,1#2"), "1,1#2: on which frame? give --keyframe, or 1,1@2.4s#2"),
+            (
+                ("--drop", "2", "--point", "1,1@0"),
+                "--drop: is about the objects of an earlier result; give it with --fix",
+            ),
+        ],
+    )
+    def test_half_of_a_prompt(self, refused, clip, alone, words):
+        assert words in refused(clip, *alone)
 
     def test_output_below_a_file(self, refused, clip):
         line = refused(clip, "the cat", out=clip / "deep" / "out")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thinkseg.cli import model_options, options, parsers
+from thinkseg.cli import model_options, options
 from thinkseg.cli.commands.videos.segment_many import FAILED, Job, format_seconds, segment_many
 from thinkseg.cli.declare import argument, command, flag, option, path, text
 from thinkseg.cli.output_options import OutputOptions
+from thinkseg.cli.prompt_options import MARKS, PromptOptions
 from thinkseg.cli.window_options import WindowOptions
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
@@ -35,6 +36,7 @@ def segment(
     asking: model_options.PolicyOptions,
     out: options.Out,
     part: WindowOptions,
+    marks: PromptOptions,
     output: OutputOptions,
     video: Annotated[
         Path | None,
@@ -50,13 +52,6 @@ def segment(
         Path | None,
         option(path, "FILE", "queries, and also their videos and ids, as .csv or .jsonl", "--queries"),
     ] = None,
-    keyframe: Annotated[
-        int | float | None, option(parsers.moment, "T", "frame that the boxes are on: a time (2.4s) or an index (57)")
-    ] = None,
-    boxes: Annotated[
-        list[parsers.Box] | None,
-        option(parsers.box, "x1,y1,x2,y2", "a box on the keyframe, in pixels; repeat it for more objects", "--box"),
-    ] = None,
     fps: options.Fps = None,
     dry_run: Annotated[bool, flag("--dry-run", "list what would be done, and load no model")] = False,
 ) -> int:
@@ -68,7 +63,8 @@ def segment(
     With --query or --queries, or for a folder of videos, all queries about all videos are answered: the result of each
     in a folder of its own in --out, and index.csv lists them. Rerun, the command resumes.
 
-    With --keyframe and --box, the tracker follows these boxes, and no policy is loaded.
+    With --box, --point or --mask, the tracker follows what these mark, and no policy is loaded. With --fix, they
+    correct an earlier result. See docs/by-hand.md.
 
     The status is 1 if a reply could not be used, or one of many videos could not be read; answer.json or index.csv has
     the reason.
@@ -78,17 +74,21 @@ def segment(
     with output.streams():
         models, asking = models.chosen(asking)
         if questions := _many(videos, query, queries or [], file):
-            if keyframe is not None or boxes:
-                raise SettingsError("--keyframe and --box are about one video; give one, without --query and --queries")
+            if marks.given:
+                raise SettingsError(f"{MARKS} are about one video; give one, without --query and --queries")
             return segment_many(Job(questions, out, models, asking, output, formats, part.window(), fps), dry_run)
-        if part.max_side and boxes:
-            raise SettingsError("--max-side: not together with --box, which is in pixels of the source; drop one")
+        if part.max_side and marks.given:
+            raise SettingsError(f"--max-side: not together with {MARKS}, which are in pixels of the source; drop one")
+        if marks.fix and part != WindowOptions():
+            raise SettingsError(
+                "--fix: takes the part of the video that the result has; drop --start, --end and --stride"
+            )
         source = Source(videos[0], fps, part.window())
         if dry_run:
             source.open()
-            say(f"to do: {source.path}: {query or 'the boxes given'}, into {out}")
+            say(f"to do: {source.path}: {query or 'what is marked'}, into {out}")
             return 0
-        return _segment_one(source, query, models, asking, out, output, keyframe, boxes or [], formats)
+        return _segment_one(source, query, models, asking, out, output, marks, formats)
 
 
 def _videos_and_query(video: Path | None, more: Sequence[str], has_queries: bool) -> tuple[list[Path], str | None]:
@@ -144,14 +144,15 @@ def _segment_one(
     asking: model_options.PolicyOptions,
     out: Path,
     output: OutputOptions,
-    keyframe: int | float | None,
-    boxes: Sequence[parsers.Box],
+    marks: PromptOptions,
     formats: Sequence[str],
 ) -> int:
     """Writes one result to the folder `out` itself."""
     from thinkseg.report.result_files import ANSWER, COMMAND, format_result, write_files
     from thinkseg.storage.result_folder import result_folder
 
+    # Before the folder is opened, which may be that of the result.
+    earlier = marks.earlier(source.path) if marks.given else None
     with Progress() as progress, result_folder(out, COMMAND, source.path) as folder:
 
         def load_tracker() -> Tracker:
@@ -159,10 +160,10 @@ def _segment_one(
             # With one query, nothing computed from the frames is used again.
             return models.load_tracker(asking.chain, **asking.placement(), feature_cache_bytes=0)
 
-        if keyframe is None and not boxes:
-            result, settings = _answer(source, query, models, asking, load_tracker, progress)
+        if marks.given:
+            result, settings = _track(source, query, marks, earlier, load_tracker, progress)
         else:
-            result, settings = _track(source, query, keyframe, boxes, load_tracker, progress)
+            result, settings = _answer(source, query, models, asking, load_tracker, progress)
         progress.show("writing")
         left_out = write_files(result, folder, settings, progress, formats)
     if output.json:
@@ -193,7 +194,9 @@ def _answer(
     from thinkseg.types import VideoSample
 
     if query is None:
-        raise SettingsError("QUERY: is missing; say what to segment, or give --keyframe and --box to track a box")
+        raise SettingsError(
+            "QUERY: is missing; say what to segment, or mark it with --keyframe and --box, --point or --mask"
+        )
     query, chain = checked_query(query), asking.chain_function()
     video, times = source.open()
     models.check_times(asking, times)
@@ -209,28 +212,29 @@ def _answer(
 def _track(
     source: Source,
     query: str | None,
-    moment: int | float | None,
-    given: Sequence[parsers.Box],
+    marks: PromptOptions,
+    earlier: Segmentation | None,
     load_tracker: Callable[[], Tracker],
     progress: Progress,
 ) -> tuple[Segmentation, dict[str, Any]]:
-    """Tracks boxes given by the user."""
+    """Tracks what the user marks, alone or in correction of an earlier result."""
     from thinkseg.chains.frames import checked_query
     from thinkseg.models.devices import device_of
-    from thinkseg.ops.inputs import boxes_in_frame, frame_at
-    from thinkseg.pipeline import track_boxes
+    from thinkseg.ops.inputs import checked_prompts
+    from thinkseg.pipeline import track_prompts
+    from thinkseg.segmenter.corrections import track_again
     from thinkseg.types import VideoSample
 
-    if moment is None or not given:
-        raise SettingsError("to track a box, both are needed: --keyframe, and --box once per object")
-    query = "" if query is None else checked_query(query)
-    video, _ = source.open()
-    keyframe = frame_at(video, moment)
-    boxes, notes = boxes_in_frame(given, video.size_wh)
+    sample = earlier.sample if earlier else VideoSample(source.path.name, source.open()[0], "")
+    if query is not None:
+        sample = replace(sample, query=checked_query(query))
+    prompts, notes = checked_prompts(marks.prompts(sample.video, earlier), sample.video)
     tracker = load_tracker()
     for note in notes:
         progress.note(note)
     progress.show("tracking")
-    sample = VideoSample(id=source.path.name, video=video, query=query)
-    result = track_boxes(sample, keyframe, boxes, tracker, progress)
-    return result, {"policy": None, "tracker": tracker.name, "device": device_of(tracker)}
+    used = {"tracker": tracker.name, "device": device_of(tracker)}
+    if earlier is None:
+        return track_prompts(sample, prompts, tracker, progress), {"policy": None, **used}
+    result = track_again(replace(earlier, sample=sample), prompts, tracker, progress)
+    return result, {**marks.earlier_settings(), **used}
