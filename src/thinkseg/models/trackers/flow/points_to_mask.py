@@ -153,7 +153,7 @@ def _scores(rgb: np.ndarray, regions: list[np.ndarray], limits: list[np.ndarray]
         overlap = histogram_overlap(histogram(bins[region]), histogram(bins[around])) if around.any() else 1.0
         cut = (dilated(~within, 1) > 0)[points[:, 1], points[:, 0]].mean()
         shape = min(solidity(region, points) / MIN_SOLIDITY, 1.0)
-        scores.append(edge_share(points, contrast, strong) * (1 - overlap) * (1 - cut) * shape)
+        scores.append(edge_share(points, contrast, strong) * max(1 - overlap, 0) * (1 - cut) * shape)
     # If none is good, the smallest counts.
     return np.array(scores) + np.geomspace(1e-6, 1e-9, len(scores))
 
