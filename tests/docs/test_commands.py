@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from commandline import all_commands, parse
 from guides import PAGES, ROOT, Command, blocks, commands, inline_code, text_of
@@ -32,6 +33,7 @@ QUICK = {
     "models",
     "models show",
     "config",
+    "frame",
     "segment",
     "convert",
     "prompts show",
@@ -120,7 +122,7 @@ def test_files_of_the_project_that_a_page_names_exist(page):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with what the guides take for granted: clips, questions about them, a data set, the recipes."""
+    """A folder with what the guides take for granted: clips, a mask, questions, a data set, the recipes."""
     monkeypatch.chdir(tmp_path)
     frames = np.full((12, 240, 320, 3), 90, np.uint8)
     for number, frame in enumerate(frames):
@@ -130,6 +132,7 @@ def place(tmp_path, monkeypatch):
         write_video(tmp_path / path, frames, 4.0, comment=SHAPES_COMMENT)
     (questions,) = blocks(text_of("segment.md"), "csv")
     (tmp_path / "questions.csv").write_text(questions, "utf-8")
+    Image.fromarray(frames[0, ..., 0] > 200).save(tmp_path / "mask.png")
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     assert main(["data", "shapes", "--count", "1", "--size", "64x64", "--out", "datasets/ReVOS"]) == 0
     policy = ScriptedPolicy(lambda dialogue: REPLY, view=View(num_frames=4, frame_wh=(112, 112)))

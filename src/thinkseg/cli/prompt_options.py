@@ -127,9 +127,8 @@ class PromptOptions:
 
         moment = self.keyframe if placed.moment is None else placed.moment
         if moment is None:
-            raise SettingsError(
-                f"{placed.text}: on which frame? give --keyframe, or {placed.text.partition('#')[0]}@2.4s"
-            )
+            value, sign, number = placed.text.partition("#")
+            raise SettingsError(f"{placed.text}: on which frame? give --keyframe, or {value}@2.4s{sign}{number}")
         return frame_at(video, moment)
 
     def _read_masks(self, video: Frames) -> Iterator[tuple[int, int | None, np.ndarray, str]]:
