@@ -95,7 +95,7 @@ def test_prompts_points_without_a_number_are_of_the_only_object(film):
         ({"boxes": ["0,0,2,2#1", "1,1,3,3#1"]}, "1,1,3,3#1: object 1 has two boxes or masks on frame 3; give one"),
         ({"boxes": ["0,0,2,2", "1,1,3,3"], "points": ["1,1"]}, "1,1: there are 2 objects; say which one, e.g. 1,1#1"),
         ({"boxes": ["0,0,2,2@99"]}, "keyframe: 99 is beyond the end"),
-        ({"masks": ["none.png"]}, "none.png: no such mask"),
+        ({"masks": ["none.png"]}, "none.png: no such mask; check the path"),
     ],
 )
 def test_prompts_that_do_not_fit_are_one_clear_line(film, given, words):

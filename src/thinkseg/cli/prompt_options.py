@@ -136,6 +136,8 @@ class PromptOptions:
         from thinkseg.data.readers.mask_images import mask_image, objects_in_image
 
         for placed in self.masks or []:
+            if not placed.value.is_file():
+                raise SettingsError(f"{placed.value}: no such mask; check the path")
             frame = self._frame(placed, video)
             found: dict[int | None, np.ndarray]
             if placed.number is None:
