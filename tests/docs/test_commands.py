@@ -22,6 +22,8 @@ from thinkseg.ops.video import write_video
 from thinkseg.types import View
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
+PRESENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
+"""Pages about what is there now."""
 
 OTHER_PROGRAMS = {"cd", "export", "git", "llamafactory-cli", "tensorboard", "vllm"}
 """Programs of others, whose options are not checked here."""
@@ -51,14 +53,15 @@ ABSENT = re.compile(r"checkpoints/|Qwen/|facebook/|openai:|--split train|dataset
 SMALLER = {"50": "1"}
 """Values of options of commands that run, and those that take less time."""
 
-KNOWN = {" ".join(words) for words, _ in all_commands()}
+ALL = {" ".join(words): command for words, command in all_commands()}
+OPTIONS = {name for command in ALL.values() for option in command.params for name in option.opts}
 
 REPLY = '<think>There.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[10, 10, 30, 30]]}</answer>'
 
 
 def name_of(command: Command) -> str:
     """The words that call a command of thinkseg: "segment", "data shapes"."""
-    return max((name for n in (1, 2) if (name := " ".join(command.words[1 : 1 + n])) in KNOWN), key=len, default="")
+    return max((name for n in (1, 2) if (name := " ".join(command.words[1 : 1 + n])) in ALL), key=len, default="")
 
 
 def runs(command: Command) -> bool:
@@ -82,7 +85,7 @@ def test_command_exists_with_its_options(command):
         assert program.startswith(MADE_ELSEWHERE)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PRESENT, ids=lambda page: page.name)
 def test_commands_in_running_text_exist(page):
     for code in inline_code(page.read_text("utf-8")):
         program, *arguments = code.split()
@@ -91,7 +94,16 @@ def test_commands_in_running_text_exist(page):
         elif program == "make":
             assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), code
         elif program == "thinkseg" and arguments:
-            assert arguments[0] in {*KNOWN, "COMMAND", "--help", "--install-completion"}, code
+            assert arguments[0] in {*ALL, "COMMAND", "--help", "--install-completion"}, code
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=lambda page: page.name)
+def test_options_in_running_text_exist(page):
+    """They are options of a command, of a benchmark, or of vLLM on the page about serving."""
+    scripts = "".join(path.read_text("utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    for code in inline_code(page.read_text("utf-8")):
+        for option in re.findall(r"(?<!\S)--[a-z][\w-]*", code) if code.startswith("--") else ():
+            assert option in OPTIONS or f'"{option}"' in scripts or page.name == "serving.md", code
 
 
 def check_script(arguments):
@@ -192,9 +204,9 @@ def test_issues_of_a_data_set_are_printed_as_shown(place, capfd):
 
 
 def test_every_command_is_in_a_page():
-    groups = {name for name in KNOWN if any(other.startswith(f"{name} ") for other in KNOWN)}
+    groups = {name for name in ALL if any(other.startswith(f"{name} ") for other in ALL)}
     datasets = {"revos", "reasonvos", "mevis", "mevis-v2", "vicas", "refytvos", "refdavis", "lvvis", "folder", "shapes"}
-    without_data_set = {" ".join(word for word in name.split() if word not in datasets) for name in KNOWN - groups}
+    without_data_set = {" ".join(word for word in name.split() if word not in datasets) for name in set(ALL) - groups}
     shown = [" ".join(command.words) for command in COMMANDS]
     assert [name for name in without_data_set if not any(f"thinkseg {name}" in line for line in shown)] == [
         "export trl cot"
