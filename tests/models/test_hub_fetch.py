@@ -1,8 +1,12 @@
 """Downloads from a hub on this machine: what is complete, what is continued, and what is said of errors."""
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub.file_download import http_get
@@ -60,6 +64,25 @@ def test_fetch_interrupted_is_not_complete_and_keeps_complete_files(hub: FakeHub
     assert is_complete("owner/model")
 
 
+def test_fetch_ends_within_a_file_on_ctrl_c(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(url: str, *arguments: Any, tqdm_class: Any, **settings: Any) -> None:
+        if not url.endswith(".safetensors"):
+            http_get(url, *arguments, tqdm_class=tqdm_class, **settings)
+            return
+        os.kill(os.getpid(), signal.SIGINT)
+        with tqdm_class(total=1) as bar:
+            for _ in range(1000):
+                time.sleep(0.01)
+                bar.update(0)
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", endless)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fetch("owner/model", lambda size: None)
+    assert time.monotonic() - started < 5
+    assert not is_complete("owner/model")
+
+
 def test_fetch_without_space_raises_before_downloading(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")._replace(free=4001)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -77,6 +100,12 @@ def test_fetch_without_weights_raises(hub: FakeHub) -> None:
 def test_fetch_unknown_model_raises(hub: FakeHub) -> None:
     with pytest.raises(ModelError, match=r"^owner/other: no such folder, and the hub has no such public model"):
         fetch("owner/other", lambda size: None)
+
+
+def test_fetch_name_of_nothing_raises(hub: FakeHub) -> None:
+    assert not is_complete("models/of mine")
+    with pytest.raises(ModelError, match=r"^models/of mine: no such folder, and not a name on the hub"):
+        fetch("models/of mine", lambda size: None)
 
 
 def test_fetch_full_disk_is_explained(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +59,10 @@ def model_folder(name: str | Path, weights: bool = True) -> Path:
 
 def is_complete(name: str) -> bool:
     """Returns whether a model is a local folder, or completely in the cache. Connects to nothing."""
-    return os.path.isdir(name) or _cached(name, [*DESCRIPTION, *WEIGHTS], weights=True) is not None
+    try:
+        return os.path.isdir(name) or _cached(name, [*DESCRIPTION, *WEIGHTS], weights=True) is not None
+    except ModelError:  # It has the name of neither.
+        return False
 
 
 def fetch(name: str, on_start: Callable[[int], None]) -> None:
@@ -66,7 +71,7 @@ def fetch(name: str, on_start: Callable[[int], None]) -> None:
     on_start: called with the number of bytes before they are downloaded; not called if nothing is missing.
     Raises ModelError if there is no such model, and if it cannot be reached or does not fit on the disk.
     """
-    if is_complete(name):
+    if _cached(name, [*DESCRIPTION, *WEIGHTS], weights=True):
         return
     needed = _missing_bytes(name)
     _check_space(name, needed)
@@ -121,10 +126,26 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _downloaded(name: str, patterns: list[str]) -> Path:
+    """Downloads a model. Ctrl-C ends it within a part of a file, for which the hub's own threads would go on."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm
 
-    with _reaching_the_hub(name):
-        return Path(snapshot_download(name, allow_patterns=patterns))
+    stopped = threading.Event()
+
+    class Bar(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            if stopped.is_set():
+                raise KeyboardInterrupt
+            shown: bool | None = super().update(n)
+            return shown
+
+    with _reaching_the_hub(name), ThreadPoolExecutor(1) as thread:
+        download = thread.submit(snapshot_download, name, allow_patterns=patterns, tqdm_class=Bar)
+        try:
+            return Path(download.result())
+        except KeyboardInterrupt:
+            stopped.set()
+            raise
 
 
 @contextmanager
