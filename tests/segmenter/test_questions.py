@@ -123,5 +123,8 @@ def test_questions_mixed_folder_and_missing_video_raise(clips):
     (clips / "cover.jpg").write_bytes(b"")
     with pytest.raises(VideoError, match="holds images and videos"):
         questions_about([clips], ["it"])
+    (clips / "empty").mkdir()
+    with pytest.raises(VideoError, match="empty has no frames"):
+        questions_about([clips / "a.mp4", clips / "empty"], ["it"])
     with pytest.raises(VideoError, match=r"nowhere.mp4 does not exist"):
         questions_about([Path("nowhere.mp4")], ["it"])

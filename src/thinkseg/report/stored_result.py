@@ -77,9 +77,9 @@ class _StoredVideo:
         self.name = Path(facts["name"].text()).stem
         self.path = source or (Path(facts["path"].text()) if "path" in facts else None)
         self.size_wh = _size(facts["size"])
-        self.fps = None if facts["fps"].value is None else _number(facts["fps"], SLOWEST, FASTEST)
-        self._length = int(_number(facts["frames"], 1, MAX_FRAMES))
-        self._times = [_number(time) for time in _per_frame(masks, "times", self._length)]
+        self.fps = None if facts["fps"].value is None else number(facts["fps"], SLOWEST, FASTEST)
+        self._length = int(number(facts["frames"], 1, MAX_FRAMES))
+        self._times = [number(time) for time in _per_frame(masks, "times", self._length)]
         self.file_names = tuple(name.name() for name in _per_frame(masks, "files", self._length))
         self.part = _part(facts, self._length)
         self._source: Frames | None = None
@@ -122,7 +122,7 @@ def _part(facts: JsonNode, num_frames: int) -> Part | None:
         return None
     window = facts["window"]
     start, end, stride, total = (
-        int(_number(window[name], least, MAX_FRAMES))
+        int(number(window[name], least, MAX_FRAMES))
         for name, least in (("start", 0), ("end", 1), ("stride", 1), ("source_frames", 1))
     )
     indices = range(start, end, stride)
@@ -152,7 +152,7 @@ def _prompt(node: JsonNode, video: Frames) -> ObjectPrompt:
         raise mask.error("invalid_field", str(error)) from None
     return ObjectPrompt(
         frame=_frame(node["frame"], part_of(video)),
-        obj=int(_number(node["object"], 1)) - 1,
+        obj=int(number(node["object"], 1)) - 1,
         box=None if box.value is None else _row(box, 4),
         points=[point[:2] for point in points],
         labels=[point[2] for point in points],
@@ -169,7 +169,7 @@ def _frame(node: JsonNode, part: Part) -> int:
 
 
 def _row(node: JsonNode, length: int) -> list[float]:
-    row = [_number(value) for value in node.items()]
+    row = [number(value) for value in node.items()]
     if len(row) != length:
         raise node.error("invalid_field", f"must have {length} numbers")
     return row
@@ -182,7 +182,7 @@ def _texts(record: JsonNode, field: str) -> tuple[str, ...]:
 def _confidence(masks: JsonNode, masklets: Masklets) -> np.ndarray | None:
     if "confidence" not in masks:
         return None
-    rows = [[_number(value) for value in row.items()] for row in masks["confidence"].items()]
+    rows = [[number(value) for value in row.items()] for row in masks["confidence"].items()]
     if {len(row) for row in rows} - {masklets.num_frames} or len(rows) != masklets.num_objects:
         raise masks["confidence"].error("invalid_field", "must have a number per object and frame")
     return np.array(rows, np.float32).reshape(masklets.num_objects, masklets.num_frames)
@@ -204,7 +204,8 @@ def _size(node: JsonNode) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _number(node: JsonNode, least: float = -LARGEST, most: float = LARGEST) -> float:
+def number(node: JsonNode, least: float = -LARGEST, most: float = LARGEST) -> float:
+    """Returns a finite number between two others. Raises DatasetFileError for anything else."""
     if isinstance(node.value, bool) or not isinstance(node.value, int | float) or not least <= node.value <= most:
         raise node.error("invalid_field", f"must be a number from {least:g} to {most:g}, not {node.value!r}")
     return float(node.value)

@@ -22,7 +22,7 @@ import numpy as np
 
 from thinkseg.chains.parsing import explained
 from thinkseg.data.readers.frame_rates import RATE_FILE
-from thinkseg.data.readers.json_tree import read_json
+from thinkseg.data.readers.json_tree import JsonNode, read_json
 from thinkseg.errors import ThinkSegError
 from thinkseg.ops.frame_folder import frame_files
 from thinkseg.report.formats import FORMATS
@@ -37,6 +37,10 @@ from thinkseg.types import Segmentation, part_of
 
 ANSWERED, NO_TARGET, UNUSABLE, ERROR = "answered", "no target", "unusable", "error"
 """What became of a question. unusable: the reply. error: the video cannot be used."""
+
+STATUSES = (ANSWERED, NO_TARGET, UNUSABLE, ERROR)
+TEXTS = ("id", "video", "query", "folder", "error")
+"""Fields of a row that are text."""
 
 COLUMNS = (
     *("id", "video", "query", "status", "keyframe", "time", "objects", "frames", "seen", "seconds", "folder"),
@@ -80,11 +84,9 @@ class Batch:
         """Returns the row of a question that is done."""
         return self._rows[question.id]
 
-    def read_answer(self, row: Row) -> dict[str, Any] | None:
-        """Returns the content of a result's answer.json; None if there is no result. Raises DatasetError."""
-        if not row["folder"]:
-            return None
-        return {str(field.key): field.value for field in read_json(self._out / row["folder"] / ANSWER).values()}
+    def read_answer(self, row: Row) -> JsonNode | None:
+        """Returns a result's answer.json; None if there is no result. Raises DatasetError if it is damaged."""
+        return read_json(self._out / row["folder"] / ANSWER) if row["folder"] else None
 
     def run(
         self,
@@ -113,9 +115,10 @@ class Batch:
 
     def _holds(self, question: Question, row: Row | None) -> bool:
         """Whether a row is the result of a question as it is now."""
-        if row is None or row.get("folder") != question.id or not (self.folder_of(question) / ANSWER).is_file():
+        if row is None or not _is_intact(row) or row["folder"] != question.id:
             return False
-        return bool(row.get("fingerprint") == self._fingerprint(question))
+        same = bool(row.get("fingerprint") == self._fingerprint(question))
+        return same and (self.folder_of(question) / ANSWER).is_file()
 
     def _fingerprint(self, question: Question) -> dict[str, str]:
         if question.video not in self._videos:
@@ -135,7 +138,7 @@ class Batch:
         folder = self.folder_of(question)
         if isinstance(result, ThinkSegError):
             delete(folder)
-            return row | {"status": ERROR, "error": str(result), "folder": ""}
+            return row | {"status": ERROR, "error": str(result), "folder": "", "warnings": []}
         with result_folder(folder, COMMAND, question.video) as files:
             left_out = write_files(result, files, recorded(result), formats=formats)
         missing = [f"{FORMATS[name].file} is missing: {error}" for name, error in left_out.items()]
@@ -148,9 +151,17 @@ class Batch:
         table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         for name in dict.fromkeys([*asked, *rows]):
-            table.writerow(rows[name] | {"warnings": "; ".join(rows[name].get("warnings", ()))})
+            if _is_intact(rows[name]):
+                table.writerow(rows[name] | {"warnings": "; ".join(rows[name]["warnings"])})
         with writing(self._out), replacing(self._out / INDEX) as partial:
             partial.write_text(text.getvalue(), "utf-8", "backslashreplace", newline="")
+
+
+def _is_intact(row: Row) -> bool:
+    """Whether a stored row has the fields that are used, with their types."""
+    warnings = row.get("warnings")
+    texts = [*(row.get(name) for name in TEXTS), *(warnings if isinstance(warnings, list) else [None])]
+    return row.get("status") in STATUSES and all(isinstance(text, str) for text in texts)
 
 
 def _facts(result: Segmentation) -> Row:

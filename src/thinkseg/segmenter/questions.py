@@ -18,7 +18,7 @@ from pathlib import Path
 from thinkseg.chains.frames import checked_query
 from thinkseg.data.readers.json_tree import JsonNode, read_bytes, read_lines
 from thinkseg.errors import SettingsError, VideoError
-from thinkseg.ops.frame_folder import video_files
+from thinkseg.ops.frame_folder import frame_files, video_files
 from thinkseg.storage.run_folder import ROWS, SCORES, SETTINGS
 
 INDEX = "index.csv"
@@ -75,10 +75,18 @@ def questions_about(videos: Sequence[Path], queries: Sequence[str], file: Path |
 
 
 def expanded(path: Path) -> list[Path]:
-    """Returns the videos that a path stands for: the video files in a folder, or itself. Raises VideoError."""
+    """Returns the videos that a path stands for: the video files in a folder, or itself.
+
+    Raises VideoError if it does not exist, or is a folder that holds neither videos nor one series of images.
+    """
     if not os.path.exists(path):
         raise VideoError(f"{path} does not exist; give a video file, or a folder of images or of video files")
-    return (video_files(path) if os.path.isdir(path) else []) or [path]
+    if not os.path.isdir(path):
+        return [path]
+    videos = video_files(path)
+    if not videos:
+        frame_files(path)  # raises VideoError if they are no frames
+    return videos or [path]
 
 
 def _own_videos(videos: Sequence[Path], rows: Sequence[_Row]) -> list[tuple[Path, _Row]]:

@@ -169,23 +169,27 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _details(row: Row, batch: Batch) -> str:
     """Returns the thinking and the time of one question."""
+    from thinkseg.report.stored_result import number
+
     record = batch.read_answer(row)
     if record is None:
         return f"{row['id']}: {row['error']}"
-    return f"{row['id']}: {record['thinking'] or '-'}\n  {format_seconds(record['seconds'])}"
+    seconds = {str(step.key): number(step) for step in record["seconds"].values()}
+    return f"{row['id']}: {record['thinking'].value or '-'}\n  {format_seconds(seconds)}"
 
 
 def _print_json(row: Row, batch: Batch) -> None:
     """Prints a line of JSON: the id and status of a question, and answer.json or the error."""
-    head = {"id": row["id"], "status": row["status"]}
-    print(json.dumps(head | (batch.read_answer(row) or {"error": row["error"]}), ensure_ascii=False), flush=True)
+    record = batch.read_answer(row)
+    content = {str(field.key): field.value for field in record.values()} if record else {"error": row["error"]}
+    print(json.dumps({"id": row["id"], "status": row["status"], **content}, ensure_ascii=False), flush=True)
 
 
 def _report_failures(rows: Sequence[Row]) -> int:
     """Prints the warnings, once each, and the questions that have no answer. Returns the exit status."""
     from thinkseg.segmenter.batch import ERROR, UNUSABLE
 
-    for warning, count in Counter(warning for row in rows for warning in row.get("warnings", ())).items():
+    for warning, count in Counter(warning for row in rows for warning in row["warnings"]).items():
         print(one_line(f"warning: {warning} ({count} of {len(rows)} questions)"), file=sys.stderr)
     failed = [row for row in rows if row["status"] in (ERROR, UNUSABLE)]
     for row in failed:
