@@ -203,7 +203,10 @@ def test_a_result_is_that_of_the_single_command(calls, clips, segment, tmp_path)
         (["--query", "it"], "VIDEO: is missing"),
         (["nowhere.mp4", "--query", "it"], "nowhere.mp4 does not exist"),
         (["CLIPS"], "QUERY: is missing; say what to segment in the videos of"),
-        (["CLIPS", "it", "--box", "1,2,3,4", "--keyframe", "0"], "--keyframe and --box are about one video"),
+        (
+            ["CLIPS", "it", "--box", "1,2,3,4", "--keyframe", "0"],
+            "are about one video; give one, without --query and --queries",
+        ),
         (["CLIPS", "it", "there"], "unexpected 'there'"),
         (["CLIPS", "it", "--no-overlay"], "--no-overlay: --save names the formats"),
         (["CLIPS", "it", "--json", "--verbose"], "--verbose: not together with --json"),
