@@ -169,8 +169,8 @@ class ModelOptions:
         ),
     ] = None
 
-    def chosen(self, asking: PolicyOptions, only_options: bool = False) -> tuple[ModelOptions, PolicyOptions]:
-        """The same options, with the names of a policy, a tracker and a chain, and with the view of the preset.
+    def chosen(self, asking: PolicyOptions, only_options: bool = False) -> tuple[ChosenModels, PolicyOptions]:
+        """The policy and the tracker, and how the policy is prompted, with the chain and the view of the preset.
 
         only_options: see `thinkseg.models.choice.choose`. Warns if the tracker is not that of the preset.
         Raises SettingsError as `choose` does.
@@ -181,7 +181,7 @@ class ModelOptions:
         given: dict[str, Any] = {name: getattr(self, name) for name in ("preset", "policy", "tracker")}
         given |= {name: getattr(asking, name) for name in ("chain", "device", "precision")}
         choice = choose(UserSettings(**given), only_options)
-        named = replace(self, policy=choice.policy_name(), tracker=choice.tracker.value)
+        named = ChosenModels(choice.policy_name(), choice.tracker_name())
         if choice.note:
             warn(choice.note)
         view = choice.view_settings()
@@ -198,31 +198,28 @@ class ModelOptions:
                     warn(f"{source.label(name)}: the {name} {value} is not used here; give it as --{name} {value}")
                     return
 
+
+@dataclass(frozen=True, slots=True)
+class ChosenModels:
+    """The names of a policy and of a tracker, for `thinkseg.models`."""
+
+    policy: str
+    tracker: str
+
     def check_times(self, asking: PolicyOptions, times: FrameTimes) -> None:
         """Raises SettingsError if the policy needs seconds and the times of a video are unknown. Loads no weights."""
         from thinkseg.models import clock_of
         from thinkseg.pipeline import resolve_clock
 
-        name = self._policy_name(asking.chain)
-        times.check(resolve_clock(name, clock_of(name), asking.label_unit or "auto"))
+        times.check(resolve_clock(self.policy, clock_of(self.policy), asking.label_unit or "auto"))
 
-    def load_policy(self, chain: str | None, progress: Progress, **settings: Any) -> Policy:
-        """The policy requested, or the one bundled for the chain."""
-        return load_policy(self._policy_name(chain), progress, **settings)
+    def load_policy(self, progress: Progress, **settings: Any) -> Policy:
+        """Loads the policy. settings: keyword arguments of `thinkseg.models.load_policy`."""
+        return load_policy(self.policy, progress, **settings)
 
-    def load_tracker(self, chain: str | None, **settings: Any) -> Tracker:
-        """The tracker of `chosen`. settings: keyword arguments of `thinkseg.models.load_tracker`."""
-        from thinkseg import models
-
-        tracker = str(self.tracker)
-        if tracker != "flow":
-            hide_bars()
-        return models.load_tracker(tracker, **settings)
-
-    def _policy_name(self, chain: str | None) -> str:
-        from thinkseg.models import bundled_policy_for
-
-        return self.policy or bundled_policy_for(chain or CHAINS[0])
+    def load_tracker(self, progress: Progress, **settings: Any) -> Tracker:
+        """Loads the tracker. settings: keyword arguments of `thinkseg.models.load_tracker`."""
+        return load_tracker(self.tracker, progress, **settings)
 
 
 def load_policy(name: str, progress: Progress, **settings: Any) -> Policy:
@@ -239,7 +236,8 @@ def load_tracker(name: str, progress: Progress, **settings: Any) -> Tracker:
     from thinkseg import models
 
     progress.show(f"loading {name}")
-    hide_bars()
+    if name != "flow":  # which spares the import of the hub's library
+        hide_bars()
     return models.load_tracker(name, **settings)
 
 

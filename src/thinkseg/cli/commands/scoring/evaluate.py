@@ -37,13 +37,13 @@ def benchmark(
 
     check_folder(out)
     models.note_unused_settings()
-    models, asking = models.chosen(asking, only_options=True)
+    chosen, asking = models.chosen(asking, only_options=True)
     asking.chain_function()
     with Progress() as progress:
         opened = dataset.open(progress, keep_going, fps)
-        models.check_times(asking, opened.times())
-        tracker = models.load_tracker(asking.chain, **asking.placement())
-        policy = models.load_policy(asking.chain, progress, **asking.settings())
+        chosen.check_times(asking, opened.times())
+        tracker = chosen.load_tracker(progress, **asking.placement())
+        policy = chosen.load_policy(progress, **asking.settings())
         progress.show("evaluating")
         scores = evaluate(
             opened,

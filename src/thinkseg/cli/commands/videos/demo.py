@@ -24,11 +24,11 @@ def demo(
     from thinkseg.storage.result_folder import check_out
 
     check_out(out, COMMAND)
-    models, asking = models.chosen(model_options.PolicyOptions(chain=chain), only_options=True)
+    chosen, asking = models.chosen(model_options.PolicyOptions(chain=chain), only_options=True)
     asking.chain_function()
-    tracker = models.load_tracker(chain)
     with Progress() as progress:
-        policy = models.load_policy(chain, progress)
+        tracker = chosen.load_tracker(progress)
+        policy = chosen.load_policy(progress)
         progress.show("answering")
         rows = run(out, policy, tracker, progress, asking.chain_name)
     print(demo_table(rows))

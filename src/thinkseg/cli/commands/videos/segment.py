@@ -72,11 +72,11 @@ def segment(
     videos, query = _videos_and_query(video, more or [], bool(queries or file))
     formats = output.formats()
     with output.streams():
-        models, asking = models.chosen(asking)
+        chosen, asking = models.chosen(asking)
         if questions := _many(videos, query, queries or [], file):
             if marks.given:
                 raise SettingsError(f"{MARKS} are about one video; give one, without --query and --queries")
-            return segment_many(Job(questions, out, models, asking, output, formats, part.window(), fps), dry_run)
+            return segment_many(Job(questions, out, chosen, asking, output, formats, part.window(), fps), dry_run)
         if part.max_side and marks.given:
             raise SettingsError(f"--max-side: not together with {MARKS}, which are in pixels of the source; drop one")
         if marks.fix and part != WindowOptions():
@@ -88,7 +88,7 @@ def segment(
             source.open()
             say(f"to do: {source.path}: {query or 'what is marked'}, into {out}")
             return 0
-        return _segment_one(source, query, models, asking, out, output, marks, formats)
+        return _segment_one(source, query, chosen, asking, out, output, marks, formats)
 
 
 def _videos_and_query(video: Path | None, more: Sequence[str], has_queries: bool) -> tuple[list[Path], str | None]:
@@ -140,7 +140,7 @@ class Source:
 def _segment_one(
     source: Source,
     query: str | None,
-    models: model_options.ModelOptions,
+    models: model_options.ChosenModels,
     asking: model_options.PolicyOptions,
     out: Path,
     output: OutputOptions,
@@ -156,9 +156,8 @@ def _segment_one(
     with Progress() as progress, result_folder(out, COMMAND, source.path) as folder:
 
         def load_tracker() -> Tracker:
-            progress.show(f"loading {models.tracker}")
             # With one query, nothing computed from the frames is used again.
-            return models.load_tracker(asking.chain, **asking.placement(), feature_cache_bytes=0)
+            return models.load_tracker(progress, **asking.placement(), feature_cache_bytes=0)
 
         if marks.given:
             result, settings = _track(source, query, marks, earlier, load_tracker, progress)
@@ -183,7 +182,7 @@ def _segment_one(
 def _answer(
     source: Source,
     query: str | None,
-    models: model_options.ModelOptions,
+    models: model_options.ChosenModels,
     asking: model_options.PolicyOptions,
     load_tracker: Callable[[], Tracker],
     progress: Progress,
@@ -201,7 +200,7 @@ def _answer(
     video, times = source.open()
     models.check_times(asking, times)
     tracker = load_tracker()
-    policy = models.load_policy(asking.chain, progress, **asking.settings())
+    policy = models.load_policy(progress, **asking.settings())
     view = times.decide(asking.view(policy))
     progress.show("prompting and tracking")
     sample = VideoSample(id=source.path.name, video=video, query=query)

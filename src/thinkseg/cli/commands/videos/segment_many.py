@@ -39,7 +39,7 @@ class Job:
 
     questions: Sequence[Question]
     out: Path
-    models: model_options.ModelOptions
+    models: model_options.ChosenModels
     asking: model_options.PolicyOptions
     output: OutputOptions
     formats: Sequence[str]
@@ -104,11 +104,10 @@ class _Answering:
 
         models, asking = job.models, job.asking
         self._job, self._progress, self._rates = job, progress, Rates(job.fps)
-        progress.show(f"loading {models.tracker}")
         # With one query per video, nothing computed from its frames is used again.
         features = {} if len({one.video for one in questions}) < len(questions) else {"feature_cache_bytes": 0}
-        tracker = models.load_tracker(asking.chain, **asking.placement(), **features)
-        policy = models.load_policy(asking.chain, progress, **asking.settings())
+        tracker = models.load_tracker(progress, **asking.placement(), **features)
+        policy = models.load_policy(progress, **asking.settings())
         self._method = Method(asking.chain_name, policy, tracker, asking.view(policy), BATCH_SIZE, asking.reading)
 
     def settings(self) -> dict[str, Any]:
