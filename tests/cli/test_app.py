@@ -48,6 +48,7 @@ def test_help_of_every_command_describes_every_option(words, command, capsys):
     assert printed.out.startswith(f"Usage: thinkseg {words[0]} ")
     assert printed.err == ""
     assert printed.out.isascii()
+    assert "<str>" not in printed.out
     assert command.short_help
     for parameter in command.params:
         assert parameter.help, parameter.name

@@ -94,7 +94,16 @@ def _completing(choices: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 class _Command(TyperCommand):
-    """A command that takes each option once: of two values, one would be dropped without a word."""
+    """A command that takes each option once: of two values, one would be dropped without a word.
+
+    Its help names arguments without the types in Python that typer adds, which parsers make meaningless.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        for parameter in self.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]

@@ -21,7 +21,7 @@ class OutputOptions:
 
     save: Annotated[
         tuple[str, ...] | None,
-        option(parsers.formats, "NAME,NAME", FORMATS_HELP, show_default=",".join(DEFAULT)),
+        option(parsers.formats, "NAME,NAME", f"{FORMATS_HELP} (default: {','.join(DEFAULT)})"),
     ] = None
     no_overlay: Annotated[bool, flag("--no-overlay", "write the default formats without the overlay")] = False
     json: Annotated[bool, flag("--json", "print answer.json alone, of many questions as one line each")] = False
