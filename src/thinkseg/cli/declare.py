@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 
 def text(value: str) -> str:
@@ -93,17 +93,22 @@ def _completing(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-class _Command(TyperCommand):
-    """A command that takes each option once: of two values, one would be dropped without a word.
-
-    Its help names arguments without the types in Python that typer adds, which parsers make meaningless.
-    """
+class _PlainArguments:
+    """A command whose help names arguments without the types in Python that typer adds, which parsers replace."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        for parameter in self.params:
+        for parameter in self.params:  # type: ignore[attr-defined]
             if parameter.param_type_name == "argument":
-                parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
+                parameter.display_type_rich = lambda ctx: None
+
+
+class _Group(_PlainArguments, TyperGroup):
+    """A group of commands, which may have an argument of its own."""
+
+
+class _Command(_PlainArguments, TyperCommand):
+    """A command that takes each option once: of two values, one would be dropped without a word."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
@@ -118,7 +123,12 @@ class _Command(TyperCommand):
 def new_group(name: str, summary: str, help: str, metavar: str) -> typer.Typer:
     """A group of commands. summary: its short help. metavar: what its commands are, e.g. "DATASET"."""
     return typer.Typer(
-        name=name, help=help, short_help=summary, subcommand_metavar=f"{metavar} [ARGS]...", rich_markup_mode=None
+        name=name,
+        cls=_Group,
+        help=help,
+        short_help=summary,
+        subcommand_metavar=f"{metavar} [ARGS]...",
+        rich_markup_mode=None,
     )
 
 
