@@ -1,6 +1,7 @@
 """What all tests share: one thread, no time limits that a busy machine would break, and a small video in memory."""
 
 import os
+import signal
 
 # Before anything loads torch, which reads it once and is too slow to load for tests that do without it. With two
 # threads on a busy machine one small forward pass can take ten times as long as with one.
@@ -22,6 +23,8 @@ from hypothesis import settings
 from thinkseg.ops.masks import from_stacks
 from thinkseg.types import Frames, Masklets, ProgressCallback, VideoSample
 
+for setting in ("PRESET", "POLICY", "TRACKER", "CHAIN", "DEVICE", "PRECISION"):
+    os.environ.pop(f"THINKSEG_{setting}", None)
 cv2.setNumThreads(1)
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
@@ -81,6 +84,14 @@ def _ordinary_scheduling() -> Iterator[None]:
     yield
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_FIFO:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, which it does not in a process that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
