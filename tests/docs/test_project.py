@@ -47,14 +47,15 @@ PRESET_MODELS = {
 
 @pytest.mark.parametrize("name", PRESET_MODELS)
 def test_memory_of_a_preset_in_the_readme_is_as_computed(name, tmp_path):
-    """The frames of the preset with 500 tokens of text, and a reply of 512 tokens, in bf16."""
+    """The frames of the preset with 500 tokens of text, and a reply of 512 tokens, in bf16, in each turn."""
     write, size = PRESET_MODELS[name]
     preset, model = presets()[name], model_stats(write(size, tmp_path))
     frames, unit = preset.frames or DEFAULT_VIEW.num_frames, model.patch * model.merge
     width, height = (round(side / unit) * unit for side in preset.frame_size or DEFAULT_VIEW.frame_wh)
-    tokens = frames * model.visual_tokens((width, height)) + 500 + 512
+    first = frames * model.visual_tokens((width, height)) + 500 + 512
+    tokens = first + (model.visual_tokens(preset.closeup_size) + 500 + 512 if preset.closeup_size else 0)
     prefill = max(
-        inference_bytes(model.language, tokens, bf16=True),
+        inference_bytes(model.language, first, bf16=True),
         inference_bytes(model.vision, frames * model.patches((width, height)), bf16=True),
     )
     on_gpu, rest = preset.sizes_gb()[1], (2 * tokens * model.kv_per_token + prefill) / 1e9
