@@ -24,7 +24,8 @@ TYPICAL_PERCENTILE = 70
 """Percentile of the speeds of a mask, and of its surroundings, that is compared."""
 
 EDGE_LEVEL = 0.6
-"""Speed of an object's edge, between that of the surroundings (0) and its own (1)."""
+"""Speed of an object's edge, between that of the surroundings (0) and its own (1). On nine real objects
+(docs/real.md), J x0.7: -2.55, x1.4: -2.97."""
 
 EVIDENCE_SPAN = 0.5
 """Share of the difference of the two speeds, on both sides of that level, over which evidence rises from 0 to 1."""
