@@ -57,10 +57,15 @@ def quality(tracker: Tracker, split: str, count: int) -> list[tuple[float, Video
         index += 1
         if sample.truth is None or not sample.truth.num_objects:
             continue
-        keyframe = int(np.argmax([sample.truth.area(frame) for frame in range(len(sample.video))]))
+        keyframe = largest_frame(sample.truth)
         tracked = tracker.track(sample.video, keyframe, sample.truth.boxes(keyframe))
         rows.append((float(ious(tracked, sample.truth).mean()), sample, sample.truth.num_objects))
     return rows
+
+
+def largest_frame(truth: Masklets) -> int:
+    """The first frame in which the targets are largest."""
+    return int(np.argmax([truth.area(frame) for frame in range(truth.num_frames)]))
 
 
 def ious(tracked: Masklets, truth: Masklets) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from flow import ious
+from flow import ious, largest_frame
 from real_tracking import HARDLY, clip, objects
 
 from thinkseg.data import open_benchmark
@@ -202,7 +202,7 @@ def quality(clips: list[tuple[Frames, Masklets]]) -> tuple[float, int]:
     """Mean J and number of wrong frames of tracking true boxes from the frame with the largest targets."""
     scores, wrong = [], 0
     for video, truth in clips:
-        keyframe = int(np.argmax([truth.area(frame) for frame in range(truth.num_frames)]))
+        keyframe = largest_frame(truth)
         tracked = tracker.FlowTracker().track(video, keyframe, truth.boxes(keyframe))
         j = ious(tracked, truth)
         seen = [tracked.area(frame) > 0 for frame in range(truth.num_frames)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from flow import ious
+from flow import ious, largest_frame
 from PIL import Image
 from real_tracking import clip, objects
 
@@ -36,7 +36,7 @@ def main() -> None:
     for expression, obj in objects(benchmark):
         if expression.video not in strips:
             video, truth = clip(benchmark, expression, obj)
-            keyframe = int(np.argmax([truth.area(frame) for frame in range(len(video))]))
+            keyframe = largest_frame(truth)
             strips[expression.video] = strip(video, tracker.track(video, keyframe, truth.boxes(keyframe)), truth)
     rows = [*strips.values()]
     rows += [np.zeros_like(rows[0])] * (-len(rows) % CLIPS_PER_ROW)

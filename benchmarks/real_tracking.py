@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from flow import largest_frame
 
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark, Expression
@@ -76,7 +77,7 @@ def clip(benchmark: Benchmark, expression: Expression, obj: str) -> tuple[Frames
 def row(benchmark: Benchmark, expression: Expression, obj: str, tracker: Tracker) -> dict[str, Any]:
     """Tracks one object, and returns its values in percent, counts of frames and seconds."""
     video, truth = clip(benchmark, expression, obj)
-    keyframe = int(np.argmax([truth.area(frame) for frame in range(len(video))]))
+    keyframe = largest_frame(truth)
     started = time.process_time()
     tracked = tracker.track(video, keyframe, truth.boxes(keyframe))
     seconds = time.process_time() - started
