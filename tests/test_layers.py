@@ -16,7 +16,7 @@ ROOT = Path(thinkseg.__file__).parent
 LAYERS = (
     ("errors", "prompts", "rle"),
     ("console", "types"),
-    ("storage",),
+    ("events", "storage"),
     ("ops",),
     ("data", "chains", "models"),
     ("demonstrations", "rewards", "pipeline", "selection"),

@@ -8,15 +8,28 @@ its failure. All other errors are raised.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from functools import partial
+from itertools import count, islice, repeat
 from numbers import Integral
 from typing import TypeVar, get_args
 
 import numpy as np
 
 from thinkseg.errors import AnswerError, SettingsError
+from thinkseg.events import (
+    Answered,
+    Event,
+    Finished,
+    OnEvent,
+    ReplyFinished,
+    ReplyText,
+    TurnStarted,
+    Waiting,
+    no_listener,
+    tracking,
+)
 from thinkseg.models.policies.sampling import mixed_seed
 from thinkseg.ops.masks import empty
 from thinkseg.prompts import Prompts
@@ -38,6 +51,7 @@ from thinkseg.types import (
     Reading,
     Reply,
     Segmentation,
+    StreamingPolicy,
     Tracker,
     Turn,
     VideoSample,
@@ -53,16 +67,18 @@ def run_chains(
     batch_size: int | None = None,
     seeds: Iterable[int] | None = None,
     reading: Reading = "strict",
+    listeners: Iterable[OnEvent] | None = None,
 ) -> list[Outcome]:
     """Runs chains in lockstep, so that the policy answers turns in batches; returns one outcome per chain, in order.
 
     chains: new generators, started with their batch. batch_size: turns per call of the policy (default: all).
     seeds: one integer per chain, from which the seeds of its replies are derived (default: the chain's index).
-    reading: "strict", as rewards require, or "repair".
+    reading: "strict", as rewards require, or "repair". listeners: one per chain, see `thinkseg.events`.
     """
     outcomes: list[Outcome] = []
-    for group in batched(zip(chains, count() if seeds is None else seeds, strict=False), batch_size):
-        runs = [_Run(chain, seed, reading) for chain, seed in group]
+    settings = count() if seeds is None else seeds, listeners or repeat(no_listener)
+    for group in batched(zip(chains, *settings, strict=False), batch_size):
+        runs = [_Run(chain, seed, reading, listener) for chain, seed, listener in group]
         for run in runs:
             run.advance(None)
         try:
@@ -77,7 +93,11 @@ def run_chains(
 def _reply(runs: Sequence[_Run], policy: Policy) -> None:
     """Advances each chain by one reply of the policy."""
     started = time.perf_counter()
-    replies = policy.reply([tuple(run.dialogue) for run in runs], [run.reply_seed for run in runs])
+    dialogues, seeds = [tuple(run.dialogue) for run in runs], [run.reply_seed for run in runs]
+    if runs[0].on_event is not no_listener and isinstance(policy, StreamingPolicy):
+        replies = policy.stream(dialogues, seeds, _BatchListener(runs))
+    else:
+        replies = policy.reply(dialogues, seeds)
     share = (time.perf_counter() - started) / len(runs)
     for run, reply in zip(runs, replies, strict=True):
         run.seconds["policy"] += share
@@ -93,18 +113,24 @@ def segment_samples(
     batch_size: int = 1,
     progress: ProgressCallback | None = None,
     reading: Reading = "repair",
+    on_event: Callable[[VideoSample, Event], None] | None = None,
 ) -> Iterator[Segmentation]:
     """Answers samples in batches, and tracks the answers one at a time; yields one result per sample, in order.
 
     view: (default: the policy's own). progress: called with (done, total) frames while a target is tracked.
-    reading: of replies, see `thinkseg.types.Reading`.
+    reading: of replies, see `thinkseg.types.Reading`. on_event: called with a sample and what happens to it.
     """
     view = resolve_view(policy, view)
     for group in batched(samples, batch_size):
         seeds = [mixed_seed(sample.id) for sample in group]
-        outcomes = run_chains((chain(sample, view) for sample in group), policy, seeds=seeds, reading=reading)
-        for sample, outcome in zip(group, outcomes, strict=True):
-            yield replace(_tracked(sample, outcome, tracker, progress), warnings=_warnings(sample, policy))
+        listeners = [partial(on_event, sample) if on_event else no_listener for sample in group]
+        chains = (chain(sample, view) for sample in group)
+        outcomes = run_chains(chains, policy, seeds=seeds, reading=reading, listeners=listeners)
+        for sample, outcome, listener in zip(group, outcomes, listeners, strict=True):
+            found = _tracked(sample, outcome, tracker, tracking(listener, progress))
+            found = replace(found, warnings=_warnings(sample, policy))
+            listener(Finished(found))
+            yield found
 
 
 def _warnings(sample: VideoSample, policy: Policy) -> tuple[str, ...]:
@@ -123,9 +149,11 @@ def segment_sample(
     view: View | None = None,
     progress: ProgressCallback | None = None,
     reading: Reading = "repair",
+    on_event: OnEvent | None = None,
 ) -> Segmentation:
-    """Answers and tracks one sample, see `segment_samples`."""
-    return next(segment_samples([sample], chain, policy, tracker, view, progress=progress, reading=reading))
+    """Answers and tracks one sample, see `segment_samples`. on_event: see `thinkseg.events`."""
+    tell = (lambda _, event: on_event(event)) if on_event else None
+    return next(segment_samples([sample], chain, policy, tracker, view, 1, progress, reading, tell))
 
 
 def track_prompts(
@@ -258,11 +286,12 @@ def batched(items: Iterable[T], size: int | None) -> Iterator[list[T]]:
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """The state of a running chain."""
+    """The state of a running chain. text: of its next reply, as far as the policy has passed it on."""
 
     chain: Chain
     seed: int
     reading: Reading
+    on_event: OnEvent
     dialogue: list[Turn | str] = field(default_factory=list)
     finished: bool = False
     answer: Answer | None = None
@@ -274,6 +303,7 @@ class _Run:
     num_tokens: int = 0
     num_prompt_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "policy": 0.0})
+    text: str = ""
 
     @property
     def reply_seed(self) -> int:
@@ -282,19 +312,12 @@ class _Run:
 
     def advance(self, reply: Reply | None) -> None:
         """Sends the chain a reply, or None to start it, and receives its next turn or its end."""
+        if reply is not None:
+            self.receive(reply.text)
+            self.on_event(ReplyFinished(reply))
         started = time.perf_counter()
         try:
-            if reply is None:
-                turn = next(self.chain)
-            else:
-                text = self._text_of(reply)
-                self.dialogue.append(reply.text)
-                self.truncated |= reply.truncated
-                self.num_tokens += reply.num_tokens
-                self.num_prompt_tokens += reply.num_prompt_tokens
-                if reply.seconds is not None:
-                    self.seconds["latency"] = self.seconds.get("latency", 0.0) + reply.seconds
-                turn = self.chain.send(text)
+            turn = next(self.chain) if reply is None else self.chain.send(self._taken(reply))
         except StopIteration as end:
             self.finished, self.answer, self.keyframe = True, end.value, end.value.keyframe
         except AnswerError as error:
@@ -305,6 +328,29 @@ class _Run:
         else:
             self.dialogue.append(turn)
         self.seconds["frames"] += time.perf_counter() - started
+        if self.finished:
+            self.on_event(Answered(self.outcome()))
+        else:
+            self.text = ""
+            self.on_event(TurnStarted(len(self.dialogue) // 2, turn))
+
+    def receive(self, text: str) -> None:
+        """Reports what is new in the text so far of a reply."""
+        if text != self.text:
+            restarts = not text.startswith(self.text)
+            self.on_event(ReplyText(text if restarts else text[len(self.text) :], restarts))
+            self.text = text
+
+    def _taken(self, reply: Reply) -> str:
+        """Records a reply, and returns it as the chain reads it."""
+        text = self._text_of(reply)
+        self.dialogue.append(reply.text)
+        self.truncated |= reply.truncated
+        self.num_tokens += reply.num_tokens
+        self.num_prompt_tokens += reply.num_prompt_tokens
+        if reply.seconds is not None:
+            self.seconds["latency"] = self.seconds.get("latency", 0.0) + reply.seconds
+        return text
 
     def _text_of(self, reply: Reply) -> str:
         """Returns a reply as the chain reads it. One that is incomplete is not repaired."""
@@ -328,6 +374,20 @@ class _Run:
             num_prompt_tokens=self.num_prompt_tokens,
             seconds=dict(self.seconds),
         )
+
+
+class _BatchListener:
+    """Passes what a policy reports about a batch of replies on to the chains. A `thinkseg.types.ReplyListener`."""
+
+    def __init__(self, runs: Sequence[_Run]) -> None:
+        self._runs = runs
+
+    def waiting(self, done: int, total: int) -> None:
+        for run in self._runs:
+            run.on_event(Waiting(done, total))
+
+    def text(self, index: int, text: str) -> None:
+        self._runs[index].receive(text)
 
 
 def _tracked(

@@ -256,10 +256,12 @@ class Turn:
 
     repair: returns a reply in the form that this turn asks for, with the names of its repairs, for `Reading` "repair";
         see `thinkseg.chains.repair`. None: replies are read as they are.
+    labels: of the frames that the images show, by their index into the video; empty if the chain does not state them.
     """
 
     content: tuple[str | np.ndarray, ...]
     repair: Callable[[str], tuple[str, tuple[str, ...]]] | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         images = self.images
@@ -298,8 +300,29 @@ class Reply:
     seconds: float | None = None
 
 
+class ReplyListener(Protocol):
+    """Receives replies while they are generated. An exception that it raises ends the generation, and is passed on."""
+
+    def waiting(self, done: int, total: int) -> None:
+        """Called again and again while there is no new text.
+
+        done, total: layers of the model that have read the prompt; 0 of 0 if unknown, as of a served model.
+        """
+        ...
+
+    def text(self, index: int, text: str) -> None:
+        """Takes the text so far of the reply to dialogue `index`.
+
+        A text that does not continue the one before replaces it, as after a request that was sent again.
+        """
+        ...
+
+
 class Policy(Protocol):
-    """Replies to turns: a local model, a served model or a script."""
+    """Replies to turns: a local model, a served model or a script.
+
+    A policy may also have `stream(dialogues, seeds, listener)`, see `StreamingPolicy`.
+    """
 
     name: str
     coordinates: Coordinates
@@ -317,6 +340,17 @@ class Policy(Protocol):
 
     def clear(self) -> None:
         """Frees what is cached of earlier turns. Called when a batch of dialogues is finished."""
+        ...
+
+
+@runtime_checkable
+class StreamingPolicy(Policy, Protocol):
+    """A policy whose replies can be read while they are generated."""
+
+    def stream(
+        self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None, listener: ReplyListener
+    ) -> list[Reply]:
+        """Returns what `reply` returns. The listener is called on the thread of the caller, in its own time."""
         ...
 
 

@@ -30,7 +30,7 @@ def query_turn(
     unit: str = getattr(wording.unit, shown.label_unit)
     frames = frames_content(wording.frame, shown.label_unit, shown.indices, shown.labels, images)
     values = {"query": escape_control_tokens(query), "unit": unit, "units": getattr(wording.units, shown.coordinates)}
-    return Turn(tuple(content_around(text, "frames", frames, **values)), repair)
+    return Turn(tuple(content_around(text, "frames", frames, **values)), repair, _labels(shown))
 
 
 def image_turn(
@@ -43,7 +43,11 @@ def image_turn(
 ) -> Turn:
     """Makes a turn with {image} and {description}, which loses its control tokens. shown: of the image."""
     values = {"description": escape_control_tokens(description), "units": getattr(wording.units, shown.coordinates)}
-    return Turn(tuple(content_around(text, "image", [image], **values)), repair)
+    return Turn(tuple(content_around(text, "image", [image], **values)), repair, _labels(shown))
+
+
+def _labels(shown: Shown) -> dict[int, str]:
+    return dict(zip(shown.indices, shown.labels, strict=True))
 
 
 def frames_content(

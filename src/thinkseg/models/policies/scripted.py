@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from thinkseg.errors import ModelError
-from thinkseg.types import Coordinates, Dialogue, Reply, View
+from thinkseg.types import Coordinates, Dialogue, Reply, ReplyListener, View
 
 
 class ScriptedPolicy:
@@ -39,6 +40,16 @@ class ScriptedPolicy:
             self.dialogues.append(dialogue)
             reply = self._next(dialogue)
             replies.append(Reply(reply, num_tokens=len(reply.split())) if isinstance(reply, str) else reply)
+        return replies
+
+    def stream(
+        self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None, listener: ReplyListener
+    ) -> list[Reply]:
+        """Answers like `reply`, and passes on each reply word by word."""
+        replies = self.reply(dialogues, seeds)
+        for index, reply in enumerate(replies):
+            for word in re.finditer(r"\S+\s*", reply.text):
+                listener.text(index, reply.text[: word.end()])
         return replies
 
     def clear(self) -> None:

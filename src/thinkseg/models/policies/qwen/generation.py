@@ -8,18 +8,23 @@ cached dialogues. The tokens equal those of `generate` on each dialogue alone, u
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, Encoder, spans
+from thinkseg.models.policies.qwen.layer_progress import layer_progress
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import SamplingParams
+from thinkseg.types import ProgressCallback
 
 if TYPE_CHECKING:
     import torch
+
+OnToken = Callable[[int, int], None]
+"""Called with the number of a completion, in the order of `rows`, and its next token, also if that ends it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +83,12 @@ class Engine:
         prefix: PrefixCache | None = None,
         rows: Sequence[int] = (),
         starts: Sequence[int] = (),
+        progress: ProgressCallback | None = None,
     ) -> PrefixCache:
         """Encodes dialogues; with `prefix`, only the tokens that follow the cached ones.
 
         rows: the row of `prefix` that each dialogue extends. starts: how many of its tokens are cached, fewer than all.
+        progress: see `layer_progress`.
         """
         import torch
 
@@ -93,26 +100,33 @@ class Engine:
         if prefix is not None:
             at = torch.tensor(rows, device=device)
             cache, mask = _select_rows(prefix.cache, at), torch.cat([prefix.attention_mask[at], mask], 1)
-        output = self.model(
-            input_ids=input_ids,
-            attention_mask=mask.long(),
-            position_ids=position_ids,
-            mm_encoder_outputs=self._features(dialogues, starts),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with layer_progress(self.model, progress):
+            output = self.model(
+                input_ids=input_ids,
+                attention_mask=mask.long(),
+                position_ids=position_ids,
+                mm_encoder_outputs=self._features(dialogues, starts),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         next_position_ids = position_ids[:, :, -1].amax(0) + 1
         return PrefixCache(output.past_key_values, mask, next_position_ids, output.logits[:, -1].float())
 
     def decode(
-        self, prefix: PrefixCache, rows: Sequence[int], sampling: SamplingParams, seeds: Sequence[int] = ()
+        self,
+        prefix: PrefixCache,
+        rows: Sequence[int],
+        sampling: SamplingParams,
+        seeds: Sequence[int] = (),
+        on_token: OnToken | None = None,
     ) -> list[Completion]:
         """Decodes one completion per entry of `rows`, which are rows of `prefix`.
 
-        seeds: one per completion, see `uniform_numbers`; needed at a temperature above 0.
+        seeds: one per completion, see `uniform_numbers`; needed at a temperature above 0. on_token: called as soon as a
+        token is known.
         """
-        batch = _Batch(self, prefix, rows, sampling, seeds)
+        batch = _Batch(self, prefix, rows, sampling, seeds, on_token)
         while True:
             tokens = self._pick(batch.logits, sampling.temperature, batch.next_random())
             tokens = batch.append(tokens)
@@ -155,7 +169,13 @@ class _Batch:
     """
 
     def __init__(
-        self, engine: Engine, prefix: PrefixCache, rows: Sequence[int], sampling: SamplingParams, seeds: Sequence[int]
+        self,
+        engine: Engine,
+        prefix: PrefixCache,
+        rows: Sequence[int],
+        sampling: SamplingParams,
+        seeds: Sequence[int],
+        on_token: OnToken | None,
     ) -> None:
         import torch
 
@@ -166,6 +186,7 @@ class _Batch:
         self.logits = prefix.logits[at]
         self.token_ids: list[list[int]] = [[] for _ in rows]
         self._active = list(range(len(rows)))
+        self._on_token = on_token
         self._ends, self._limit = engine.ends, sampling.max_new_tokens
         self._positions = prefix.next_position_ids[at]
         self._cache = SharedKVCache(prefix.cache, prefix.attention_mask, rows)
@@ -183,6 +204,8 @@ class _Batch:
         live = []
         for row, (number, token) in enumerate(zip(self._active, tokens.tolist(), strict=True)):
             self.token_ids[number].append(token)
+            if self._on_token is not None:
+                self._on_token(number, token)
             if token not in self._ends and len(self.token_ids[number]) < self._limit:
                 live.append(row)
         if len(live) == len(self._active):

@@ -14,7 +14,7 @@ from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.prefix_sharing import ChatGenerator
 from thinkseg.models.policies.sampling import SamplingParams
-from thinkseg.types import Dialogue, Reply, View
+from thinkseg.types import Dialogue, Reply, ReplyListener, View
 
 if TYPE_CHECKING:
     import torch
@@ -70,13 +70,22 @@ class QwenPolicy:
 
         First turns stay in the KV cache for the turns that follow, until the next call or `clear`.
         """
+        return self.stream(dialogues, seeds)
+
+    def stream(
+        self,
+        dialogues: Sequence[Dialogue],
+        seeds: Sequence[int] | None = None,
+        listener: ReplyListener | None = None,
+    ) -> list[Reply]:
+        """Answers like `reply`, and passes the text on token by token. The replies are the same."""
         if not dialogues:
             return []
         import torch
 
         try:
             with torch.no_grad():
-                return self._generator.reply(dialogues, range(len(dialogues)) if seeds is None else seeds)
+                return self._generator.reply(dialogues, range(len(dialogues)) if seeds is None else seeds, listener)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

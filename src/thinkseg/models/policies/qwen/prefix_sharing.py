@@ -15,8 +15,9 @@ import numpy as np
 
 from thinkseg.models.policies.qwen.encoder import EncodedDialogue, GeneratedText
 from thinkseg.models.policies.qwen.generation import Engine, PrefixCache
+from thinkseg.models.policies.qwen.live_texts import LiveTexts
 from thinkseg.models.policies.sampling import SamplingParams
-from thinkseg.types import Dialogue, Reply, Turn
+from thinkseg.types import Dialogue, ProgressCallback, Reply, ReplyListener, Turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +51,10 @@ class ChatGenerator:
         """Frees the KV cache of earlier turns."""
         self._cached.clear()
 
-    def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int]) -> list[Reply]:
-        """Answers the last turn of each dialogue; see `thinkseg.types.Policy.reply`.
+    def reply(
+        self, dialogues: Sequence[Dialogue], seeds: Sequence[int], listener: ReplyListener | None = None
+    ) -> list[Reply]:
+        """Answers the last turn of each dialogue; see `thinkseg.types.StreamingPolicy`.
 
         Raises RuntimeError if memory is exhausted.
         """
@@ -61,14 +64,17 @@ class ChatGenerator:
         self._cached = {turn: cached for turn, cached in self._cached.items() if turn in continued}
         known = [i for i, dialogue in enumerate(dialogues) if len(dialogue) > 1 and id(dialogue[0]) in self._cached]
         new = sorted(set(range(len(dialogues))) - set(known))
+        progress = listener.waiting if listener else None
         replies: dict[int, Reply] = {}
-        for part in chain(self._extend(dialogues, known), self._prefill(dialogues, new)):
-            replies |= self._decode(part, seeds)
+        for part in chain(self._extend(dialogues, known, progress), self._prefill(dialogues, new, progress)):
+            replies |= self._decode(part, seeds, listener)
         return [replies[i] for i in range(len(dialogues))]
 
-    def _decode(self, part: _Part, seeds: Sequence[int]) -> dict[int, Reply]:
+    def _decode(self, part: _Part, seeds: Sequence[int], listener: ReplyListener | None) -> dict[int, Reply]:
         """The replies of a part, by index in the batch."""
-        completions = self.engine.decode(part.prefix, part.rows, self.sampling, [seeds[i] for i in part.indices])
+        on_token = LiveTexts(self.engine.encoder, part.indices, listener).add if listener else None
+        own_seeds = [seeds[i] for i in part.indices]
+        completions = self.engine.decode(part.prefix, part.rows, self.sampling, own_seeds, on_token)
         prompt_tokens = part.prefix.attention_mask.sum(1).tolist()
         replies = {}
         for i, row, completion in zip(part.indices, part.rows, completions, strict=True):
@@ -76,12 +82,14 @@ class ChatGenerator:
             replies[i] = Reply(text, len(completion.content_ids), completion.truncated, prompt_tokens[row])
         return replies
 
-    def _prefill(self, dialogues: Sequence[Dialogue], indices: Sequence[int]) -> Iterator[_Part]:
+    def _prefill(
+        self, dialogues: Sequence[Dialogue], indices: Sequence[int], progress: ProgressCallback | None
+    ) -> Iterator[_Part]:
         """Prefills the dialogues at `indices`, equal ones once, and caches the first turns."""
         groups = equal_dialogues(dialogues, indices)
         encoded = self.engine.encoder.encode_group([dialogues[group[0]] for group in groups])
         for part in self._parts(encoded, [len(group) for group in groups]):
-            prefix = self.engine.prefill([encoded[g] for g in part])
+            prefix = self.engine.prefill([encoded[g] for g in part], progress=progress)
             for row, g in enumerate(part):
                 turn, *rest = dialogues[groups[g][0]]
                 if not rest and isinstance(turn, Turn):
@@ -89,7 +97,9 @@ class ChatGenerator:
             rows = [row for row, g in enumerate(part) for _ in groups[g]]
             yield _Part([i for g in part for i in groups[g]], prefix, rows)
 
-    def _extend(self, dialogues: Sequence[Dialogue], indices: Sequence[int]) -> Iterator[_Part]:
+    def _extend(
+        self, dialogues: Sequence[Dialogue], indices: Sequence[int], progress: ProgressCallback | None
+    ) -> Iterator[_Part]:
         """Prefills what follows the cached first turns of the dialogues at `indices`."""
         by_prefix: dict[int, list[int]] = {}
         for i in indices:
@@ -99,7 +109,7 @@ class ChatGenerator:
             for part in self._parts(encoded, [1] * len(group)):
                 cached = [self._cached[id(dialogues[group[g]][0])] for g in part]
                 rows, starts = [one.row for one in cached], [one.length for one in cached]
-                prefix = self.engine.prefill([encoded[g] for g in part], cached[0].prefix, rows, starts)
+                prefix = self.engine.prefill([encoded[g] for g in part], cached[0].prefix, rows, starts, progress)
                 yield _Part([group[g] for g in part], prefix, list(range(len(part))))
 
     def _parts(self, encoded: Sequence[EncodedDialogue], copies: Sequence[int]) -> Iterator[list[int]]:
