@@ -6,10 +6,14 @@ Imported on use: it needs the package openai, whose clients send their requests 
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import httpx2
 import openai
+
+BODY: ContextVar[list[bytearray] | None] = ContextVar("BODY", default=None)
+"""Where a task finds the body of its response while that arrives: the last item, one for each time it was requested."""
 
 _HEADERS_OF_ENCODED_BODY = ("content-encoding", "content-length", "transfer-encoding")
 
@@ -38,6 +42,8 @@ class BoundedHttpClient(openai.DefaultAsyncHttpxClient):
     async def _read(self, response: httpx2.Response) -> httpx2.Response:
         """Returns the response with the start of its body."""
         body = bytearray()
+        if (bodies := BODY.get()) is not None:
+            bodies.append(body)
         try:
             async for chunk in response.aiter_bytes():
                 body += chunk

@@ -84,7 +84,11 @@ def parse_completion(body: bytes) -> Reply:
 
     Raises MalformedReplyError if the body is not a chat completion.
     """
-    completion = _parse_object(body)
+    return reply_of(parse_object(body))
+
+
+def reply_of(completion: dict[str, Any]) -> Reply:
+    """The reply in a completion. Raises MalformedReplyError as `parse_completion` does."""
     choices = completion.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -92,15 +96,18 @@ def parse_completion(body: bytes) -> Reply:
         raise MalformedReplyError(server_message(completion) or "no message")
     truncated = str(choice.get("finish_reason")).lower() in TRUNCATED
     return Reply(
-        text=_encodable(_text(message, truncated)),
+        text=message_text(message, truncated),
         num_tokens=_count(completion, "completion_tokens"),
         truncated=truncated,
         num_prompt_tokens=_count(completion, "prompt_tokens"),
     )
 
 
-def _text(message: dict[str, Any], truncated: bool) -> str:
-    """The text of a message, with its thinking. Raises MalformedReplyError if it is not text."""
+def message_text(message: dict[str, Any], truncated: bool) -> str:
+    """The text of a message, with its thinking. Raises MalformedReplyError if it is not text.
+
+    truncated: the message is not complete, so that its thinking may not have ended.
+    """
     content, refusal = message.get("content"), message.get("refusal")
     parts = content if isinstance(content, list) else [content]
     thoughts = [part for part in parts if _is_thinking(part)]
@@ -108,7 +115,7 @@ def _text(message: dict[str, Any], truncated: bool) -> str:
     if not all(isinstance(text, str | None) for text in (*texts, refusal)) or (content and None in texts):
         raise MalformedReplyError("content is not text")
     reasoning = next(filter(None, map(_joined, (thoughts, *map(message.get, REASONING_FIELDS)))), "")
-    return _with_thinking("".join(filter(None, texts)) or refusal or "", reasoning, truncated)
+    return _encodable(_with_thinking("".join(filter(None, texts)) or refusal or "", reasoning, truncated))
 
 
 def _is_thinking(part: object) -> bool:
@@ -138,7 +145,7 @@ def _with_thinking(text: str, reasoning: str, truncated: bool) -> str:
     return thinking + text if closed or (truncated and not text.strip()) else thinking + THINK_END + text
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body, in UTF-8 whatever its headers say. Raises MalformedReplyError if there is none."""
     if len(body) > MAX_BODY_BYTES:
         raise MalformedReplyError(f"longer than {MAX_BODY_BYTES:,} bytes")

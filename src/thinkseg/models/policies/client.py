@@ -17,9 +17,10 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -27,10 +28,10 @@ from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.policies.chat_format import (
     MAX_BODY_BYTES,
     MalformedReplyError,
-    parse_completion,
     server_message,
 )
-from thinkseg.types import Reply
+from thinkseg.models.policies.chat_stream import STREAMING, parse_stream, text_so_far
+from thinkseg.types import Reply, ReplyListener
 
 T = TypeVar("T")
 
@@ -72,6 +73,10 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.max_retries < 0 or not self.timeout > 0:
             raise SettingsError(f"{self}: concurrency must be >= 1, max_retries >= 0 and timeout > 0 seconds")
+
+
+LISTENER_SECONDS = 0.1
+"""Seconds between two calls of a listener, which also limits how long it takes to cancel."""
 
 
 class ServerDownError(ModelError):
@@ -145,13 +150,25 @@ class ChatClient(ServerClient):
         """Whether this is OpenAI's own server, which has renamed some fields of its API."""
         return urlsplit(self.base_url).hostname == OPENAI_HOST
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], listener: ReplyListener | None = None) -> list[Reply]:
         """The replies to requests, in order.
 
         requests: each is called on another thread when a slot is free, so that few images are in memory at a time.
+        listener: receives the replies while they arrive.
         Raises ModelError if one request fails; the others are cancelled.
         """
-        return self._loop.run(gathered(self._reply(request) for request in requests))
+        if listener is None:
+            return self._loop.run(gathered(self._reply(request) for request in requests))
+        bodies: list[list[bytearray]] = [[] for _ in requests]
+        work = gathered(self._reply(request, body) for request, body in zip(requests, bodies, strict=True))
+        return self._loop.run(work, partial(self._pass_on, bodies, listener))
+
+    def _pass_on(self, bodies: Sequence[Sequence[bytearray]], listener: ReplyListener) -> None:
+        """Calls a listener with what has arrived. bodies: per request, those of all its responses."""
+        listener.waiting(0, 0)
+        for index, received in enumerate(bodies):
+            if received:
+                listener.text(index, self._without_key(text_so_far(bytes(received[-1])), MIN_SECRET_CHARS))
 
     def submit(self, request: Request) -> Future[Reply]:
         """Sends one request. Cancelling the future cancels the request."""
@@ -164,9 +181,14 @@ class ChatClient(ServerClient):
         """
         return self._loop.run(self._list())
 
-    async def _reply(self, request: Request) -> Reply:
+    async def _reply(self, request: Request, bodies: list[bytearray] | None = None) -> Reply:
+        """One reply. bodies: receives its responses while they arrive (default: the reply is not streamed)."""
+        from thinkseg.models.policies.bounded_http import BODY
+
         async with self._slots:
+            BODY.set(bodies)
             fields = await asyncio.to_thread(request)
+            fields |= STREAMING if bodies is not None else {}
             with self._errors():
                 for _ in range(self.settings.max_retries):
                     with suppress(MalformedReplyError):
@@ -181,10 +203,14 @@ class ChatClient(ServerClient):
         try:
             response = await self._client.chat.completions.with_raw_response.create(**fields)
         except openai.BadRequestError as error:
-            if error.code not in FILTERED:
+            if error.code in FILTERED:
+                text = self._quoted(server_message(error.body))
+                return Reply(text, seconds=error.response.elapsed.total_seconds())
+            if fields.keys().isdisjoint(STREAMING):
                 raise
-            return Reply(self._quoted(server_message(error.body)), seconds=error.response.elapsed.total_seconds())
-        reply = parse_completion(response.content)
+            # Some servers refuse to stream, or to count the tokens of a stream.
+            return await self._request({name: value for name, value in fields.items() if name not in STREAMING})
+        reply = parse_stream(response.content)
         text = self._without_key(reply.text, MIN_SECRET_CHARS)
         return replace(reply, text=text, seconds=response.elapsed.total_seconds())
 
@@ -230,10 +256,15 @@ class EventLoop:
         """Starts a coroutine."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine, which is cancelled if the caller is interrupted."""
+    def run(self, work: Coroutine[Any, Any, T], meanwhile: Callable[[], None] | None = None) -> T:
+        """The result of a coroutine, which is cancelled if the caller is interrupted.
+
+        meanwhile: called on this thread every `LISTENER_SECONDS`; an exception that it raises cancels the coroutine.
+        """
         future = self.start(work)
         try:
+            while meanwhile is not None and not wait([future], LISTENER_SECONDS).done:
+                meanwhile()
             return future.result()
         finally:
             future.cancel()

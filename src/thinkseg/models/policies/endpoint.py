@@ -18,7 +18,7 @@ from thinkseg.models.policies.chat_format import check_quality, messages_of, ser
 from thinkseg.models.policies.client import KEY, ChatClient, ClientSettings
 from thinkseg.models.policies.families import Traits
 from thinkseg.models.policies.sampling import SamplingParams
-from thinkseg.types import Coordinates, Dialogue, Reply
+from thinkseg.types import Coordinates, Dialogue, Reply, ReplyListener
 
 SCHEME = "openai:"
 
@@ -90,9 +90,18 @@ class EndpointPolicy:
 
     def reply(self, dialogues: Sequence[Dialogue], seeds: Sequence[int] | None = None) -> list[Reply]:
         """Answers the last turn of each dialogue, several concurrently. Raises ModelError if the server fails."""
+        return self.stream(dialogues, seeds)
+
+    def stream(
+        self,
+        dialogues: Sequence[Dialogue],
+        seeds: Sequence[int] | None = None,
+        listener: ReplyListener | None = None,
+    ) -> list[Reply]:
+        """Answers like `reply`, and passes on the text that arrives, as far as the server streams."""
         seeds = self.sampling.seeds(range(len(dialogues)) if seeds is None else seeds)
         pairs = zip(dialogues, seeds, strict=True)
-        return self.client.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs])
+        return self.client.complete([partial(self._request, dialogue, seed) for dialogue, seed in pairs], listener)
 
     def clear(self) -> None:
         """Does nothing: the server manages its own cache."""
