@@ -10,10 +10,11 @@ from typing import Any
 
 from fuzzing import WrongError, allowing
 from mutation import mutated_bytes, mutated_json, mutated_json_file, written_json
-from scriptedserver import Response, ScriptedServer, completion
+from scriptedserver import Response, ScriptedServer, completion, pieces
 from thinkseg.errors import ModelError
 from thinkseg.models.policies import client as client_module
-from thinkseg.models.policies.chat_format import MalformedReplyError, parse_completion
+from thinkseg.models.policies.chat_format import MalformedReplyError
+from thinkseg.models.policies.chat_stream import parse_stream, text_so_far
 from thinkseg.models.policies.client import ChatClient, ClientSettings
 from thinkseg.types import Reply
 
@@ -45,10 +46,13 @@ class Servers:
             {"detail": [{"loc": ["body"], "msg": "missing"}]},
             {"message": "too long", "code": 400},
         ]
+        self.events = pieces("it ", {"reasoning": "hm"}, {"content": [{"type": "thinking", "thinking": "?"}]}, "moves")
 
     def run(self, rng: Random, folder: Path) -> None:
         body = rng.choice(self.bodies)
         data = mutated_json_file(rng, json.dumps(body).encode())
+        if rng.random() < 0.2:
+            data = b"".join([*rng.sample(self.events, rng.randrange(1, 6)), mutated_json_file(rng, self.events[0])])
         if rng.random() < 0.1:
             data = mutated_bytes(rng, written_json(mutated_json(rng, body)))
         _check_body(data)
@@ -62,7 +66,8 @@ class Servers:
 
 def _check_body(data: bytes) -> None:
     with suppress(MalformedReplyError):
-        _check_reply(parse_completion(data))
+        _check_reply(parse_stream(data))
+    text_so_far(data).encode("utf-8")
 
 
 def _check_reply(reply: Reply) -> None:

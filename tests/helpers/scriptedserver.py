@@ -11,7 +11,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,9 +20,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Response:
-    """body: JSON, or bytes sent as they are. cut: bytes that are announced and never sent. delay: seconds before it.
+    """body: JSON, bytes sent as they are, or a generator of pieces, which is closed if the client hangs up.
 
-    drip: seconds before each byte of the body.
+    cut: bytes that are announced and never sent. delay: seconds before it. drip: seconds before each byte of the body.
     """
 
     body: Any
@@ -47,6 +48,17 @@ def completion(text: str | None, finish_reason: str = "stop", **message: Any) ->
 
 def said(text: str | None, finish_reason: str = "stop", **message: Any) -> Response:
     return Response(completion(text, finish_reason, **message))
+
+
+def pieces(*deltas: str | dict[str, Any], finish_reason: str | None = "stop") -> list[bytes]:
+    """A streamed completion, one event per text or delta, and the end of it unless `finish_reason` is None."""
+    bodies: list[Any] = [{"delta": {"content": one} if isinstance(one, str) else one} for one in deltas]
+    chunks: list[Any] = [{"choices": [body], "usage": None} for body in bodies]
+    if finish_reason is not None:
+        chunks.append({"choices": [{"delta": {}, "finish_reason": finish_reason}]})
+        chunks.append({"choices": [], "usage": completion("")["usage"]})
+    events = [b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks]
+    return [*events, *([b"data: [DONE]\n\n"] if finish_reason else [])]
 
 
 def failed(status: int, message: str = "something went wrong", code: str | None = None, **headers: str) -> Response:
@@ -137,7 +149,21 @@ class ScriptedServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
                 self.send(outer.post(self.path, body, {name.lower(): value for name, value in self.headers.items()}))
 
+            def stream(self, response: Response) -> None:
+                self.close_connection = True
+                self.send_response(response.status)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                with closing(response.body):
+                    for piece in response.body:
+                        self.wfile.write(piece)
+                        self.wfile.flush()
+
             def send(self, response: Response) -> None:
+                if isinstance(response.body, Generator):
+                    self.stream(response)
+                    return
                 data = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
                 self.send_response(response.status)
                 self.send_header("Content-Type", "application/json")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from scriptedserver import Response, ScriptedServer, busy, completion, failed, said
+from scriptedserver import Response, ScriptedServer, busy, completion, failed, pieces, said
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.models.policies import chat_format, client
 from thinkseg.models.policies.client import KEY, OPENAI_KEY, ChatClient, ClientSettings, key_for
@@ -393,3 +393,120 @@ def test_complete_makes_request_when_slot_is_free():
     with ScriptedServer(answer) as server:
         ChatClient(server.base_url, ClientSettings(concurrency=2)).complete([make(number) for number in range(8)])
     assert max(most) == 2
+
+
+class Listener:
+    """Lists what it receives. heard: is set with the first text. error: is raised once there is a text, or at once."""
+
+    def __init__(self, error=None, at_once=False):
+        self.texts, self.waits, self.heard = [], 0, threading.Event()
+        self._error, self._at_once = error, at_once
+
+    def waiting(self, done, total):
+        assert (done, total) == (0, 0)
+        self.waits += 1
+        if self._at_once:
+            raise self._error
+
+    def text(self, index, text):
+        if text and (index, text) not in self.texts[-1:]:
+            self.texts.append((index, text))
+            self.heard.set()
+            if self._error:
+                raise self._error
+
+
+def stream(server, listener, count=1, **settings):
+    chat = ChatClient(server.base_url, ClientSettings(**settings))
+    return chat.complete([request(str(number)) for number in range(count)], listener)
+
+
+@pytest.fixture
+def _called_often(monkeypatch):
+    monkeypatch.setattr(client, "LISTENER_SECONDS", 0.005)
+
+
+def paused(listener, before, after):
+    """Pieces of a body, of which the second half comes once the listener has the first half."""
+    yield b"".join(before)
+    assert listener.heard.wait(10)
+    listener.heard.clear()
+    yield b"".join(after)
+
+
+@pytest.mark.usefixtures("_called_often")
+def test_complete_with_listener_streams_and_counts_tokens():
+    listener = Listener()
+    first, *rest = pieces("It ", "moves.")
+    with ScriptedServer([Response(paused(listener, [first], rest))]) as server:
+        (reply,) = stream(server, listener)
+    assert (reply.text, reply.num_tokens, reply.num_prompt_tokens) == ("It moves.", 3, 7)
+    assert listener.texts[0] == (0, "It ")
+    assert (server.asked[0]["stream"], server.asked[0]["stream_options"]) == (True, {"include_usage": True})
+
+
+@pytest.mark.usefixtures("_called_often")
+@pytest.mark.parametrize("end", [[], [b'data: {"error": {"message": "lost"}}\n\n']])
+def test_complete_lost_stream_is_retried_from_its_start(end):
+    listener = Listener()
+    lost = paused(listener, pieces("It mo", finish_reason=None), end)
+    whole = paused(listener, pieces("She ", finish_reason=None), pieces("moves."))
+    with ScriptedServer([Response(lost), Response(whole)]) as server:
+        (reply,) = stream(server, listener)
+    assert reply.text == "She moves."
+    assert listener.texts[:2] == [(0, "It mo"), (0, "She ")]
+
+
+def test_complete_with_listener_takes_complete_replies():
+    with ScriptedServer([said("not streamed")]) as server:
+        assert stream(server, Listener())[0].text == "not streamed"
+
+
+def test_complete_refused_stream_is_requested_as_a_whole():
+    def respond(body):
+        return failed(400, "unknown field stream") if "stream" in body else said("yes")
+
+    with ScriptedServer(respond) as server:
+        assert stream(server, Listener())[0].text == "yes"
+    too_long = failed(400, "too long")
+    with ScriptedServer([too_long] * 2) as server, pytest.raises(ModelError, match="status 400: too long"):
+        stream(server, Listener())
+
+
+@pytest.mark.usefixtures("_called_often")
+def test_complete_listener_raises_closes_the_stream():
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield from pieces("on and ", finish_reason=None)
+                time.sleep(0.002)
+        finally:
+            closed.set()
+
+    with ScriptedServer([Response(endless()), said("again")]) as server:
+        chat = ChatClient(server.base_url)
+        with pytest.raises(InterruptedError):
+            chat.complete([request()], Listener(InterruptedError()))
+        assert closed.wait(10)
+        assert chat.complete([request()])[0].text == "again"
+
+
+@pytest.mark.usefixtures("_called_often")
+def test_complete_listener_raises_while_server_is_silent():
+    with ScriptedServer([Response(completion("late"), delay=5)]) as server:
+        started = time.monotonic()
+        with pytest.raises(InterruptedError):
+            stream(server, Listener(InterruptedError(), at_once=True))
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.usefixtures("_called_often")
+def test_complete_streamed_key_is_hidden(monkeypatch):
+    monkeypatch.setenv(KEY, SECRET)
+    listener = Listener()
+    body = paused(listener, pieces(f"key {SECRET} ", finish_reason=None), pieces("!"))
+    with ScriptedServer([Response(body)]) as server:
+        assert stream(server, listener)[0].text == "key (key) !"
+    assert listener.texts[0] == (0, "key (key) ")

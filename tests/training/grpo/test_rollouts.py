@@ -73,8 +73,8 @@ class Scripted(Engine):
         self.lines = list(lines)
         self.prefilled: list[tuple[list[EncodedDialogue], PrefixCache]] = []
 
-    def prefill(self, dialogues: Sequence[EncodedDialogue], *rest: Any) -> PrefixCache:
-        prefix = super().prefill(dialogues, *rest)
+    def prefill(self, dialogues: Sequence[EncodedDialogue], *rest: Any, **options: Any) -> PrefixCache:
+        prefix = super().prefill(dialogues, *rest, **options)
         self.prefilled.append((list(dialogues), prefix))
         return prefix
 

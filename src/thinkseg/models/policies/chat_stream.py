@@ -23,7 +23,8 @@ STREAMING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage":
 """Fields of a request for a stream that ends with the numbers of tokens."""
 
 _PIECE = re.compile(rb"^data:(?!\s*\[DONE\])(.*)$", re.MULTILINE)
-"""A line with a piece, which is JSON. `[DONE]` comes after the last one."""
+_END = re.compile(rb"^data:\s*\[DONE\]", re.MULTILINE)
+"""A line with a piece, which is JSON, and the line behind the last one."""
 
 
 def parse_stream(body: bytes) -> Reply:
@@ -35,7 +36,7 @@ def parse_stream(body: bytes) -> Reply:
     if not pieces:
         return parse_completion(body)
     completion = _completion(pieces)
-    if completion["choices"][0]["finish_reason"] is None:
+    if completion["choices"][0]["finish_reason"] is None and not _END.search(body):
         raise MalformedReplyError("the stream has no end")
     return reply_of(completion)
 

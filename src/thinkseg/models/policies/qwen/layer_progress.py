@@ -17,8 +17,8 @@ from thinkseg.types import ProgressCallback
 def layer_progress(model: Any, progress: ProgressCallback | None) -> Iterator[None]:
     """Calls `progress` before each linear layer of a model, which costs microseconds.
 
-    It receives the number of layers in front of that one, in the order of the model, and of all layers. The vision tower
-    comes first, and is skipped if the features of all images are cached. The numbers do not decrease.
+    It receives the number of layers in front of that one, in the order of the model, and of all layers. The number does
+    not decrease. The vision tower comes first, and is skipped if the features of all images are cached.
     """
     if progress is None:
         yield
