@@ -1,11 +1,13 @@
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
 
 from thinkseg.chains import revseg, veason
 from thinkseg.errors import AnswerError, ModelError, SettingsError
+from thinkseg.events import Answered, Finished, ReplyFinished, ReplyText, Tracked, TurnStarted, Waiting
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
 from thinkseg.pipeline import (
@@ -340,3 +342,131 @@ def test_track_prompts_tracker_of_boxes_takes_boxes_on_one_frame_alone(film, box
             SettingsError, match="boxes: takes boxes on one frame; for other prompts, take flow or a SAM 2"
         ):
             track_prompts(sample, [*boxes, other], box_tracker)
+
+
+TWO_TURNS = [
+    '<think>grey</think><answer>[{"frame_idx": 1, "object description": "the grey one"}]</answer>',
+    "[1, 2, 4, 5]",
+]
+
+
+class CancelledError(Exception):
+    pass
+
+
+def kinds(events):
+    """The names of the events, equal ones that follow each other once."""
+    return [name for name, _ in groupby(type(event).__name__ for event in events)]
+
+
+def test_events_of_a_question_come_in_order(film, box_tracker):
+    events = []
+    sample = VideoSample("one", film(21), "the grey one")
+    policy = ScriptedPolicy([Reply(FOUND, 5)], view=VIEW)
+    result = segment_sample(sample, veason, policy, box_tracker, on_event=events.append)
+    turn = ["TurnStarted", "ReplyText", "ReplyFinished"]
+    assert kinds(events) == [*turn, "Answered", "Tracked", "Finished"]
+    started, *texts, finished, answered, tracked, last = events
+    assert (started.number, started.turn.labels) == (0, {0: "0.0", 10: "1.0", 20: "2.0"})
+    assert len(started.turn.labels) == len(started.turn.images)
+    assert "".join(text.text for text in texts) == finished.reply.text == FOUND
+    assert (answered.outcome.keyframe, tracked) == (10, Tracked(21, 21))
+    assert last.segmentation is result
+
+
+def test_events_of_two_turns_have_the_chosen_frame(film, box_tracker):
+    events = []
+    policy = ScriptedPolicy(TWO_TURNS, view=VIEW)
+    segment_sample(VideoSample("one", film(21), "it"), revseg, policy, box_tracker, on_event=events.append)
+    started = [event for event in events if isinstance(event, TurnStarted)]
+    assert [(event.number, list(event.turn.labels)) for event in started] == [(0, [0, 10, 20]), (1, [10])]
+
+
+def test_events_of_an_invalid_reply_end_without_tracking(film, box_tracker):
+    events = []
+    policy = ScriptedPolicy(["hm"], view=VIEW)
+    segment_sample(VideoSample("one", film(21), "it"), veason, policy, box_tracker, on_event=events.append)
+    assert kinds(events)[-2:] == ["Answered", "Finished"]
+    assert events[-2].outcome.failure == "invalid_tags"
+
+
+def test_segment_samples_listener_knows_the_sample_and_changes_nothing(film, box_tracker):
+    samples = [VideoSample(name, film(21), f"the {name}") for name in ("one", "two", "three")]
+    events = []
+
+    def segmented(**listening):
+        policy = ScriptedPolicy([FOUND, NONE, "hm"], view=VIEW)
+        results = list(segment_samples(samples, veason, policy, box_tracker, batch_size=2, **listening))
+        return [(result.dialogue[1], result.outcome.keyframe, result.failure) for result in results]
+
+    assert segmented(on_event=lambda sample, event: events.append((sample.id, event))) == segmented()
+    for name, reply in (("one", FOUND), ("two", NONE), ("three", "hm")):
+        own = [event for about, event in events if about == name]
+        assert "".join(event.text for event in own if isinstance(event, ReplyText)) == reply
+        assert isinstance(own[-1], Finished)
+
+
+class Streaming(ScriptedPolicy):
+    """Passes on given texts of the reply to each dialogue, whatever the replies are."""
+
+    texts = ()
+
+    def stream(self, dialogues, seeds, listener):
+        listener.waiting(0, 0)
+        for text in self.texts:
+            listener.text(0, text)
+        return self.reply(dialogues, seeds)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], [("re turn 0 of 1", False)]),
+        (["re turn", "re turn 0 of 1"], [("re turn", False), (" 0 of 1", False)]),
+        (["re tu", "re", "re turn"], [("re tu", False), ("re", True), (" turn", False)]),
+        (["lost", "", "re"], [("lost", False), ("", True), ("re", False), (" turn 0 of 1", False)]),
+        (["else"], [("else", False), ("re turn 0 of 1", True)]),
+    ],
+)
+def test_reply_texts_restart_where_they_do_not_continue(texts, expected):
+    policy, events = Streaming(echo), []
+    policy.texts = texts
+    run_chains([count_to(1)], policy, listeners=[events.append])
+    assert events[1] == Waiting(0, 0)
+    found = [(event.text, event.restarts) for event in events if isinstance(event, ReplyText)]
+    assert found[: len(expected)] == expected
+
+
+def test_policy_without_stream_has_one_text():
+    class Plain:
+        name, coordinates, size_multiple, view = "plain", "pixels", 1, VIEW
+
+        def reply(self, dialogues, seeds=None):
+            return [Reply("a b c")]
+
+        def clear(self):
+            pass
+
+    events = []
+    run_chains([count_to(1)], Plain(), listeners=[events.append])
+    assert [event.text for event in events if isinstance(event, ReplyText)] == ["a b c"]
+
+
+@pytest.mark.parametrize("kind", [TurnStarted, ReplyText, ReplyFinished, Answered, Tracked, Finished])
+def test_listener_raises_ends_the_question_and_clears_the_policy(film, box_tracker, kind):
+    class Clearing(ScriptedPolicy):
+        cleared = 0
+
+        def clear(self):
+            self.cleared += 1
+
+    def cancel(event):
+        if isinstance(event, kind):
+            raise CancelledError
+
+    policy = Clearing(lambda dialogue: FOUND, view=VIEW)
+    sample = VideoSample("one", film(21), "it")
+    with pytest.raises(CancelledError):
+        segment_sample(sample, veason, policy, box_tracker, on_event=cancel)
+    assert policy.cleared == (kind is not TurnStarted)
+    assert segment_sample(sample, veason, policy, box_tracker).outcome.keyframe == 10

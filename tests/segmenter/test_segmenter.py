@@ -24,7 +24,7 @@ def named(monkeypatch, box_tracker):
     """Puts a scripted policy and the box tracker behind the names that `segment` looks up; lists what was loaded."""
     loaded = []
     policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
-    monkeypatch.setattr(models, "load_policy", lambda name: loaded.append(name) or policy, raising=False)
+    monkeypatch.setattr(models, "load_policy", lambda name, **_: loaded.append(name) or policy, raising=False)
     monkeypatch.setattr(models, "load_tracker", lambda name, **_: loaded.append(name) or box_tracker, raising=False)
     return loaded
 
@@ -49,7 +49,7 @@ def test_segment_takes_a_preset_and_warns_without_its_tracker(film, named, monke
 
 def test_segmenter_shows_the_frames_of_the_preset(film, monkeypatch, box_tracker):
     policy = ScriptedPolicy(lambda dialogue: FOUND, view=VIEW)
-    monkeypatch.setattr(models, "load_policy", lambda name: policy)
+    monkeypatch.setattr(models, "load_policy", lambda name, **_: policy)
     monkeypatch.setattr(models, "clock_of", lambda name: "auto")
     segmenter = Segmenter("my/policy", box_tracker, preset="paper-veason")
     segmenter(film(21), "the grey one")
@@ -183,7 +183,8 @@ def test_segmenter_device_frames_and_tracker_settings_reach_the_models(film, mon
     monkeypatch.setattr(models, "load_policy", lambda name, **given: settings.update(policy=given) or policy)
     monkeypatch.setattr(models, "load_tracker", lambda name, **given: settings.update(tracker=given) or box_tracker)
     Segmenter("shapes", "some/sam2", "cpu", frames=2, feature_cache_bytes=9)(film(21), "it")
-    assert settings == {"policy": {"device": "cpu"}, "tracker": {"device": "cpu", "feature_cache_bytes": 9}}
+    placement = {"device": "cpu", "feature_cache_bytes": 9}
+    assert settings == {"policy": placement, "tracker": placement}
     assert len(policy.dialogues[0][0].images) == 2
 
 

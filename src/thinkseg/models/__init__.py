@@ -62,8 +62,9 @@ def load_policy(name: str | Path, coordinates: Coordinates | None = None, **sett
 def _served(name: str, coordinates: Coordinates | None, settings: dict[str, Any]) -> Policy:
     from thinkseg.models.policies.endpoint import EndpointPolicy
 
-    # These are for a local tracker: the server decides where its model runs.
-    settings = {option: value for option, value in settings.items() if option not in ("device", "precision")}
+    # These are for a local model: the server decides where its model runs, and what it caches.
+    local = ("device", "precision", "feature_cache_bytes")
+    settings = {option: value for option, value in settings.items() if option not in local}
     return EndpointPolicy.connect(name, coordinates, **settings)
 
 

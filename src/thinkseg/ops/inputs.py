@@ -13,7 +13,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -42,14 +42,18 @@ def open_frames(video: Any) -> Frames:
 
     if isinstance(video, str | PathLike):
         return open_video(Path(video))
-    if all(hasattr(video, name) for name in _MEMBERS):
-        frames: Frames = video
-        return frames
+    if is_frames(video):
+        return video
     if isinstance(video, list | tuple):
         return _listed(video)
     if isinstance(video, np.ndarray) or _is_tensor(video):
         return ArrayFrames(_as_frames(_array(video)))
     raise VideoError(f"video: {type(video).__name__} is no video; {_FORMS}")
+
+
+def is_frames(video: object) -> TypeGuard[Frames]:
+    """Whether a value has the members of `thinkseg.types.Frames`."""
+    return all(hasattr(video, name) for name in _MEMBERS)
 
 
 def frame_at(video: Frames, moment: int | float) -> int:

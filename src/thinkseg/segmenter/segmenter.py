@@ -20,6 +20,7 @@ from thinkseg.chains.frames import checked_query
 from thinkseg.data.readers.frame_rates import FrameTimes, Rates
 from thinkseg.data.readers.video_window import Window
 from thinkseg.errors import SettingsError, ThinkSegError
+from thinkseg.events import Event, Finished, OnEvent, no_listener, tracking
 from thinkseg.models.choice import AUTO, Choice, choose
 from thinkseg.pipeline import (
     changed_view,
@@ -32,6 +33,7 @@ from thinkseg.pipeline import (
 )
 from thinkseg.report.result import Result
 from thinkseg.segmenter.corrections import corrected_prompts, prompts_of, track_again
+from thinkseg.segmenter.latest_video import LatestVideo
 from thinkseg.segmenter.many import BATCH_SIZE, Clip, answer_clips
 from thinkseg.segmenter.questions import expanded
 from thinkseg.storage.prompt_file import read_prompts
@@ -61,6 +63,12 @@ if TYPE_CHECKING:
 ALL = Window()
 """All frames of a video, as they are."""
 
+FRAME_CACHE_BYTES = 1 << 30
+"""Decoded frames of the latest video: 850 at 480p, 170 at 1080p."""
+
+FEATURE_CACHE_BYTES = 512 << 20
+"""Image features of a local policy, with their images: those of 50 frames of 560x560 of a model of 3 B parameters."""
+
 
 class Segmenter:
     """A policy and a tracker, loaded when they are first needed and kept.
@@ -80,7 +88,14 @@ class Segmenter:
     chain: a name for `thinkseg.chains.get_chain`, or a function (default: that of the preset, else "veason").
     reading: "repair" also reads replies that are close to the form asked for, without guessing, and names what it
         repaired in `result.outcome.repairs`; "strict" reads the exact form only.
+    frame_cache_bytes: decoded frames that are kept in memory, see below.
     tracker_settings: more arguments of `thinkseg.models.load_tracker`.
+
+    A second question about the video of the call before, or other boxes on it, need not decode or encode its frames
+    again. Kept of the latest video are frames that were read, up to `frame_cache_bytes`, image features of a local policy,
+    up to 512 MB, and features of a SAM 2, up to its `feature_cache_bytes`. Two videos are the same if they are one object
+    of open frames, or one path whose files have not changed in size or time, with the same window and fps. Arrays,
+    tensors and lists of images are read again.
 
     Raises SettingsError for an invalid argument, and ModelError for a device that cannot be used.
     """
@@ -96,6 +111,7 @@ class Segmenter:
         view: View | None = None,
         reading: Reading = "repair",
         preset: str | None = None,
+        frame_cache_bytes: int = FRAME_CACHE_BYTES,
         **tracker_settings: Any,
     ) -> None:
         _check("preset", preset, preset is None or isinstance(preset, str))
@@ -112,6 +128,7 @@ class Segmenter:
         self._policy = choice.policy_name() if policy is None else policy
         self._tracker = choice.tracker_name() if tracker == AUTO else tracker
         self._tracker_settings = tracker_settings
+        self._latest = LatestVideo(frame_cache_bytes)
         self._view, self._frames, self._reading = view, frames, reading
         self._view_settings: dict[str, Any] = {} if view else choice.view_settings()
         self._placement: dict[str, Any] = choice.placement() | ({} if device is None else {"device": _usable(device)})
@@ -120,7 +137,10 @@ class Segmenter:
     def policy(self) -> Policy:
         """The policy, loaded on access."""
         name = self._policy
-        return models.load_policy(name, **self._placement) if isinstance(name, str | Path) else name
+        if not isinstance(name, str | Path):
+            return name
+        feature_bytes = min(FEATURE_CACHE_BYTES, self._tracker_settings.get("feature_cache_bytes", FEATURE_CACHE_BYTES))
+        return models.load_policy(name, feature_cache_bytes=feature_bytes, **self._placement)
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -139,25 +159,26 @@ class Segmenter:
         prompts: Sequence[ObjectPrompt] | None = None,
         fps: float | None = None,
         window: Window = ALL,
+        on_event: OnEvent | None = None,
     ) -> Result:
         """Segments the targets of a query in a video. Arguments and errors are those of `segment`."""
-        from thinkseg.ops.inputs import located_prompts, open_frames
+        from thinkseg.ops.inputs import located_prompts
 
         by_hand = any(given is not None for given in (keyframe, boxes, prompts))
         text = "" if query is None and by_hand else checked_query(query)
         _check("progress", progress, progress is None or callable(progress))
-        rates = Rates(fps)
-        opened = open_frames(video)
-        times, frames = rates.times_of(opened), window.of(rates.timed(opened))
+        _check("on_event", on_event, on_event is None or callable(on_event))
+        frames, times = self._latest.open(video, Rates(fps), window)
         sample = VideoSample(id=frames.name, video=frames, query=text)
         if by_hand:
             given = _box_prompts(keyframe, boxes) if prompts is None else prompts
             if prompts is not None and (keyframe is not None or boxes is not None):
                 raise SettingsError("prompts: state their frames and boxes themselves; drop keyframe and boxes")
             checked = _checked(located_prompts(given, frames), frames)
-            return Result.of(track_prompts(sample, checked, self.tracker, progress))
+            return self._follow(sample, checked, progress, on_event or no_listener)
         self._check_times(times)
-        return Result.of(next(self._ask([sample], times, progress)))
+        tell = (lambda _, event: on_event(event)) if on_event else None
+        return Result.of(next(self._ask([sample], times, progress, tell)))
 
     def correct(
         self,
@@ -233,13 +254,18 @@ class Segmenter:
         times.check(resolve_clock(name, self._clock, requested))
 
     def _ask(
-        self, samples: Sequence[VideoSample], times: FrameTimes, progress: ProgressCallback | None
+        self,
+        samples: Sequence[VideoSample],
+        times: FrameTimes,
+        progress: ProgressCallback | None,
+        on_event: Callable[[VideoSample, Event], None] | None = None,
     ) -> Iterator[Segmentation]:
         """Prompts the policy, and tracks its boxes."""
         # The tracker is loaded first: it takes seconds, and a policy can take minutes.
         tracker, policy = self.tracker, self.policy
         view = times.decide(resolve_view(policy, self._requested_view(policy)))
-        return segment_samples(samples, self._chain, policy, tracker, view, BATCH_SIZE, progress, self._reading)
+        chain, reading = self._chain, self._reading
+        return segment_samples(samples, chain, policy, tracker, view, BATCH_SIZE, progress, reading, on_event)
 
     def _requested_view(self, policy: Policy) -> View:
         """The view given, else that of the policy with what the preset sets."""
@@ -254,6 +280,18 @@ class Segmenter:
         """The labels of frames that the policy expects; its weights are not loaded."""
         policy = self._policy
         return models.clock_of(str(policy)) if isinstance(policy, str | Path) else policy.view.label_unit
+
+    def _follow(
+        self,
+        sample: VideoSample,
+        prompts: Sequence[ObjectPrompt],
+        progress: ProgressCallback | None,
+        on_event: OnEvent,
+    ) -> Result:
+        """Tracks valid prompts that are given."""
+        found = track_prompts(sample, prompts, self.tracker, tracking(on_event, progress))
+        on_event(Finished(found))
+        return Result.of(found)
 
 
 def segment(
@@ -272,6 +310,7 @@ def segment(
     fps: float | None = None,
     preset: str | None = None,
     window: Window = ALL,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Segments the targets of a query in a video; returns masks of every frame with the answer they come from.
 
@@ -286,13 +325,16 @@ def segment(
     fps: frames per second of frames without times, such as arrays and folders (default: that of a file fps.json beside
         the frames). A policy that is trained on seconds needs one.
     window: the part of the video that is used. A keyframe is an index, and a time, of the complete video.
+    on_event: called with what happens, such as each piece of the reply; see `thinkseg.events`, also for how to cancel.
 
     Raises SettingsError, VideoError, DatasetError (of fps.json) or ModelError, before models are loaded if possible. A
     reply that cannot be used is no error: see `Segmentation.failure`.
     """
     # There is no second query that could use cached features.
-    once = Segmenter(policy, tracker, chain=chain, view=view, reading=reading, preset=preset, feature_cache_bytes=0)
-    return once(video, query, progress, keyframe=keyframe, boxes=boxes, prompts=prompts, fps=fps, window=window)
+    settings: dict[str, Any] = {"chain": chain, "view": view, "reading": reading, "preset": preset}
+    once = Segmenter(policy, tracker, **settings, frame_cache_bytes=0, feature_cache_bytes=0)
+    given: dict[str, Any] = {"keyframe": keyframe, "boxes": boxes, "prompts": prompts}
+    return once(video, query, progress, **given, fps=fps, window=window, on_event=on_event)
 
 
 def _chosen(preset: str | None, policy: object, tracker: object, chain: object) -> Choice:

@@ -36,3 +36,16 @@ def test_scripted_policy_has_given_traits():
     policy = ScriptedPolicy([], coordinates="normalized_1000", size_multiple=28, view=View(2, (56, 56)))
     assert (policy.coordinates, policy.size_multiple, policy.view.num_frames) == ("normalized_1000", 28, 2)
     assert ScriptedPolicy([], coordinates="normalized_1000").view.coordinates == "normalized_1000"
+
+
+def test_scripted_policy_streams_word_by_word():
+    heard = []
+
+    class Listener:
+        def text(self, index, text):
+            heard.append((index, text))
+
+    policy = ScriptedPolicy(["it  moves\n", "", " no"])
+    replies = policy.stream([ONE, TWO, ONE], None, Listener())
+    assert [reply.text for reply in replies] == ["it  moves\n", "", " no"]
+    assert heard == [(0, "it  "), (0, "it  moves\n"), (2, " no")]

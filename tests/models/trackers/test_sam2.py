@@ -353,6 +353,19 @@ def test_track_progress_ends_with_last_frame(model: Any) -> None:
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.parametrize("frame", [1, 3, 6])
+def test_track_progress_raises_leaves_tracker_usable(model: Any, frame: int) -> None:
+    video, tracker = footage(6), Sam2Tracker(model)
+
+    def cancel(done: int, total: int) -> None:
+        if done == frame:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        tracker.track(video, 2, BOXES, cancel)
+    np.testing.assert_array_equal(tracked(tracker, video, 2), tracked(Sam2Tracker(model), video, 2))
+
+
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 5, 5, 9), (-9, 0, -2, 9), (float("nan"), 0, 4, 4)])
 def test_track_invalid_box_raises(model: Any, box: tuple[float, ...]) -> None:
     with pytest.raises(SettingsError, match="box"):

@@ -1,9 +1,9 @@
 """Caches decoded frames in memory while several questions about one video are answered.
 
 Questions about a video follow each other, and decoding the video for each of them costs more than some trackers. So
-the frames are decoded once, in one pass on another thread, and kept within a byte budget; other frames are decoded on
-access. The cache keeps frames from the first one on and evicts none: trackers read a video from end to end, so an
-evicted frame would be the next one needed.
+frames are kept within a byte budget once they are read, and `decoded_ahead` reads them in one pass on another thread;
+other frames are decoded on each access. The cache keeps the frames that are read first and evicts none: trackers read a
+video from end to end, so an evicted frame would be the next one needed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 
@@ -43,42 +44,67 @@ class ByteBudget:
 
 
 class CachedFrames(WrappedFrames):
-    """A video with its first frames in memory.
+    """A video whose frames stay in memory once they are read. Thread-safe. Pickles as the video without a cache.
 
-    The bytes return to the budget when the object is deleted.
+    Several callers share an array, which is read-only. The bytes return to the budget on `release`, or when the object
+    is deleted.
     """
 
     def __init__(self, inner: Frames, budget: ByteBudget) -> None:
         super().__init__(inner)
         self._budget = budget
-        self._cached: list[np.ndarray] = []
+        self._cached: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()  # a video file has one decoder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unchanged, (self._inner,)
 
     def __del__(self) -> None:
-        self._budget.give(sum(frame.nbytes for frame in self._cached))
+        self.release()
+
+    def release(self) -> None:
+        """Frees the frames. Those that are read from now on stay in memory again."""
+        cached, self._cached = self._cached, {}
+        self._budget.give(sum(frame.nbytes for frame in cached.values()))
 
     def fill(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Decodes all frames in order and caches those that fit. Raises VideoError if the video is invalid.
+        """Reads all frames in order. Raises VideoError if the video is invalid.
 
         Frames beyond the budget are decoded too, so that an invalid one is found before a model is prompted.
         stopped: returns whether the frames are no longer needed.
         """
-        caching = True
-        for frame in self._inner.read(range(len(self))):
+        for _ in self.read(range(len(self))):
             if stopped():
                 return
-            caching = caching and self._budget.take(frame.nbytes)
-            if caching:
-                # Several callers share the array.
-                frame.setflags(write=False)
-                self._cached.append(frame)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self._cached[index] if 0 <= index < len(self._cached) else self._inner[index]
+        frame = self._cached.get(index)
+        if frame is not None:
+            return frame
+        with self._lock:
+            return self._kept(index, self._inner[index])
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        others = self._inner.read([index for index in indices if not 0 <= index < len(self._cached)])
+        found = {index: self._cached[index] for index in indices if index in self._cached}
+        others = self._inner.read([index for index in indices if index not in found])
         for index in indices:
-            yield self._cached[index] if 0 <= index < len(self._cached) else next(others)
+            if index in found:
+                yield found[index]
+            else:
+                with self._lock:
+                    frame = self._kept(index, next(others))
+                yield frame
+
+    def _kept(self, index: int, frame: np.ndarray) -> np.ndarray:
+        """Keeps a frame that fits into the budget."""
+        if index not in self._cached and self._budget.take(frame.nbytes):
+            frame.setflags(write=False)
+            self._cached[index] = frame
+        return frame
+
+
+def _unchanged(frames: Frames) -> Frames:
+    return frames
 
 
 def decoded_ahead(videos: Sequence[Callable[[], Frames]]) -> Generator[Future[CachedFrames], None, None]:

@@ -25,6 +25,9 @@ class QwenPolicy:
     """Answers turns with a Qwen2.5-VL or Qwen3-VL; see `thinkseg.types.Policy`.
 
     `QwenPolicy.load` loads a checkpoint; the constructor wraps a model, as one in training.
+
+    feature_cache_bytes: image features, and the images, that are kept from one call to the next, of a model whose weights
+        do not change. The next question about the same frames finds them there.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class QwenPolicy:
         view: View,
         name: str = "policy",
         sampling: SamplingParams | None = None,
+        feature_cache_bytes: int = 0,
     ) -> None:
         self.model: Any = model
         self.encoder = encoder
@@ -43,21 +47,28 @@ class QwenPolicy:
         self.name = name
         self.fingerprint: Mapping[str, str] = {}
         self.sampling = sampling or SamplingParams()
+        self.feature_cache_bytes = feature_cache_bytes
         self._engine = Engine(model, encoder, ends=self._ends())
         self._generator = ChatGenerator(self._engine, self.sampling)
 
     @classmethod
     def load(
-        cls, name: str | Path, precision: Precision = "auto", device: str | None = None, **sampling: Any
+        cls,
+        name: str | Path,
+        precision: Precision = "auto",
+        device: str | None = None,
+        feature_cache_bytes: int = 0,
+        **sampling: Any,
     ) -> QwenPolicy:
         """Loads a folder or hub name.
 
-        device: "cpu", "cuda", "cuda:1", ... (default: a GPU if there is one). sampling: fields of `SamplingParams`.
+        device: "cpu", "cuda", "cuda:1", ... (default: a GPU if there is one). feature_cache_bytes: see the class.
+        sampling: fields of `SamplingParams`.
         Raises ModelError or SettingsError.
         """
         params = SamplingParams(**sampling)
         view = load_view(name)
-        policy = cls(*load(name, precision, device), view, str(name), params)
+        policy = cls(*load(name, precision, device), view, str(name), params, feature_cache_bytes)
         policy.fingerprint = checkpoint_fingerprint(name)
         return policy
 
@@ -94,7 +105,7 @@ class QwenPolicy:
                 "use a smaller batch, fewer or smaller frames"
             ) from None
         finally:
-            self._engine.vision.clear()
+            self._engine.vision.trim(self.feature_cache_bytes)
 
     def clear(self) -> None:
         """Frees the KV cache."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ImageFeatureCache:
-    """Computes image features without gradients and caches them until `clear`. Clear it when the tower changes.
+    """Computes image features without gradients, and caches them. Clear the cache when the tower changes.
 
     model: a Qwen-VL, with or without a LoRA adapter. device: where it computes (default: where its weights are).
     """
@@ -22,6 +22,7 @@ class ImageFeatureCache:
     def __init__(self, model: Any, device: str | None = None) -> None:
         self._model = model
         self._device = device
+        # The last group is the one that was used last.
         self._cached: dict[tuple[Any, ...], list[tuple[torch.Tensor, _Features]]] = {}
 
     def features(self, images: Sequence[torch.Tensor], grids: Sequence[torch.Tensor]) -> Any:
@@ -42,6 +43,16 @@ class ImageFeatureCache:
         """Frees all features."""
         self._cached.clear()
 
+    def trim(self, max_bytes: int) -> None:
+        """Frees the features that were not used for the longest time, until the others and their images fit."""
+        sizes = {key: sum(image.nbytes + one.nbytes for image, one in group) for key, group in self._cached.items()}
+        excess = sum(sizes.values()) - max_bytes
+        for key, size in sizes.items():
+            if excess <= 0:
+                return
+            del self._cached[key]
+            excess -= size
+
     def _compute(self, new: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         import torch
 
@@ -59,8 +70,10 @@ class ImageFeatureCache:
     def _find(self, image: torch.Tensor) -> _Features | None:
         import torch
 
-        for cached, features in self._cached.get(_digest(image), ()):
+        key = _digest(image)
+        for cached, features in self._cached.get(key, ()):
             if cached is image or torch.equal(cached, image):
+                self._cached[key] = self._cached.pop(key)
                 return features
         return None
 
@@ -77,6 +90,10 @@ class _Features:
         self.output_type = type(output)
         self.pooled = pooled
         self.deepstack = deepstack
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (self.pooled, *self.deepstack))
 
 
 def _joined(features: Sequence[_Features]) -> Any:
