@@ -75,9 +75,9 @@ def test_segmenter_other_video_releases_the_frames(segmenter, film):
 
 def test_segmenter_in_another_window_reads_again(segmenter, film):
     video, one = film(21), segmenter()
-    for window in (Window(), Window(end=15), Window(end=15)):
+    for window in (Window(), Window(end=11), Window(end=11)):
         one(video, "it", window=window)
-    assert len(video.reads) == 21 + 15
+    assert len(video.reads) == 21 + 11
 
 
 def test_segmenter_keeps_features_of_sam2(tmp_path, monkeypatch):
@@ -90,8 +90,8 @@ def test_segmenter_keeps_features_of_sam2(tmp_path, monkeypatch):
     assert len(encoded) == len(video)
 
 
-def opened(latest, video, fps=None, window=Window()):
-    return latest.open(video, Rates(fps), window)[0]
+def opened(latest, video, fps=None):
+    return latest.open(video, Rates(fps), Window())[0]
 
 
 def test_latest_video_same_path_is_the_same_object(folder):

@@ -92,10 +92,10 @@ class Segmenter:
     tracker_settings: more arguments of `thinkseg.models.load_tracker`.
 
     A second question about the video of the call before, or other boxes on it, need not decode or encode its frames
-    again. Kept of the latest video are frames that were read, up to `frame_cache_bytes`, image features of a local policy,
-    up to 512 MB, and features of a SAM 2, up to its `feature_cache_bytes`. Two videos are the same if they are one object
-    of open frames, or one path whose files have not changed in size or time, with the same window and fps. Arrays,
-    tensors and lists of images are read again.
+    again. Kept of the latest video are frames that were read, up to `frame_cache_bytes`, image features of a local
+    policy, up to 512 MB, and features of a SAM 2, up to its `feature_cache_bytes`. Two videos are the same if they are
+    one object of open frames, or one path whose files have not changed in size or time, with the same window and fps.
+    Arrays, tensors and lists of images are read again.
 
     Raises SettingsError for an invalid argument, and ModelError for a device that cannot be used.
     """

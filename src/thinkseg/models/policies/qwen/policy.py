@@ -26,8 +26,8 @@ class QwenPolicy:
 
     `QwenPolicy.load` loads a checkpoint; the constructor wraps a model, as one in training.
 
-    feature_cache_bytes: image features, and the images, that are kept from one call to the next, of a model whose weights
-        do not change. The next question about the same frames finds them there.
+    feature_cache_bytes: of image features, with their images, that are kept for a next call about the same frames. Keep
+        none of a model whose weights change.
     """
 
     def __init__(
