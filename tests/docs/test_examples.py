@@ -24,7 +24,7 @@ REPLY = '<think>There.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list"
 
 @pytest.fixture
 def policy():
-    return ScriptedPolicy([REPLY], view=View(num_frames=4, frame_wh=(32, 32)))
+    return ScriptedPolicy([REPLY] * 2, view=View(num_frames=4, frame_wh=(32, 32)))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypa
     assert len(example.splitlines()) == 6
     write_video(tmp_path / "clip.mp4", frames, 6.0)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
+    monkeypatch.setattr("thinkseg.models.load_policy", lambda name, **_: policy)
     monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
     names = {}
     exec(example, names)
@@ -46,19 +46,25 @@ def test_the_python_example_runs(policy, frames, box_tracker, tmp_path, monkeypa
     assert capsys.readouterr().out == "There.\n0 [[ 2.  2. 20. 20.]]\n"
 
 
-def test_page_of_formats_names_all_of_them_and_its_example_runs(policy, frames, box_tracker, tmp_path, monkeypatch):
+def test_page_of_formats_names_all_of_them_and_its_examples_run(
+    policy, frames, box_tracker, tmp_path, monkeypatch, capsys
+):
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)`", text_of("formats.md"), re.MULTILINE))
     assert {name: files.partition("/")[0] for name, files in rows.items()} == {
         name: one.file for name, one in FORMATS.items()
     }
     write_video(tmp_path / "clip.mp4", frames, 6.0)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("thinkseg.models.load_policy", lambda name: policy)
+    monkeypatch.setattr("thinkseg.models.load_policy", lambda name, **_: policy)
     monkeypatch.setattr("thinkseg.models.load_tracker", lambda name, **settings: box_tracker)
     names: dict = {}
-    exec(*blocks(text_of("formats.md"), "python"), names)
+    example, listening = blocks(text_of("formats.md"), "python")
+    exec(example, names)
     assert (names["masks"].sum(), names["picture"].shape) == (18 * 18, (32, 32, 3))
     assert (tmp_path / "runs" / "clip" / "objects.csv").is_file()
+    capsys.readouterr()
+    exec(listening, names)
+    assert capsys.readouterr().out == f"{REPLY}\r6 of 6 frames"
 
 
 def test_the_guide_to_adding_parts_works(policy, frames, tmp_path):
