@@ -37,6 +37,8 @@ def test_parse_stream_returns_reply(body, reply):
     [
         (pieces("yes", finish_reason=None), "the stream has no end"),
         ([*pieces("yes", finish_reason=None), b'data: {"error": {"message": "out of memory"}}\n\n'], "out of memory"),
+        ([*pieces("yes", finish_reason=None), b'data: {"error": {"code": 5}}\n\ndata: [DONE]\n\n'], "without a reason"),
+        ([*pieces("yes", finish_reason=None), b'data: {"message": "aborted"}\n\ndata: [DONE]\n\n'], "aborted"),
         ([b"data: {\n\n"], "not JSON"),
         ([b"data: 3\n\n"], "not a JSON object"),
         (pieces({"content": 3}), "content is not text"),

@@ -59,15 +59,16 @@ def _completion(pieces: list[bytes]) -> dict[str, Any]:
     finish_reason, usage = None, None
     for piece in pieces:
         chunk = parse_object(piece)
-        if "error" in chunk:
+        if chunk.get("error") or server_message(chunk):
             raise MalformedReplyError(server_message(chunk) or "an error without a reason")
         usage = chunk.get("usage") or usage
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         finish_reason = choice.get("finish_reason") or finish_reason
         delta = choice.get("delta")
-        for name in message.keys() & (delta if isinstance(delta, dict) else {}):
-            value = delta[name]
+        parts = delta if isinstance(delta, dict) else {}
+        for name in message.keys() & parts.keys():
+            value = parts[name]
             message[name] += value if isinstance(value, list) else [value or ""]
     message["refusal"] = "".join(filter(_is_text, message["refusal"]))
     return {"choices": [{"message": message, "finish_reason": finish_reason}], "usage": usage}
