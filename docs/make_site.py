@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
 
 MODULES = {
-    "API: segmentation": "thinkseg types errors prompts segmenter pipeline report.result report.formats"
+    "API: segmentation": "thinkseg types events errors prompts segmenter pipeline report.result report.formats"
     " report.stored_result segmenter.questions segmenter.batch",
     "API: videos and masks": "rle ops.inputs ops.video ops.masks ops.boxes ops.metrics ops.draw"
     " data.readers.video_window",
