@@ -27,8 +27,8 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """There may be no new text for a while. It is repeated, so that a listener can cancel: before each linear layer of a
-    local model that reads a prompt, and every 0.1 s by a served model.
+    """The policy is at work. It is repeated, so that a listener can cancel: before each linear layer of a local model
+    that reads a prompt, and every 0.1 s by a served model.
 
     done, total: layers that have read the prompt; 0 of 0 if unknown, as of a served model.
     """
