@@ -18,7 +18,7 @@ TRUE[:4, 1:4, 1:5] = True
 OURS = np.zeros((5, 6, 7), bool)
 OURS[1:, 2:5, 2:6] = True
 
-UNKNOWN = {"j": None, "f": None, "intersection": None, "union": None}
+UNKNOWN = {"j": None, "f": None, "intersection": None, "union": None, "target_share": None}
 
 
 class Pictures:
@@ -44,7 +44,8 @@ def test_mask_metrics_rles_and_images_are_bit_identical(scored):
     assert rows[0] == rows[1]
     j, f = j_and_f(OURS[list(scored)], TRUE[list(scored)])
     both, either = (TRUE & OURS)[list(scored)].sum(), (TRUE | OURS)[list(scored)].sum()
-    assert rows[0] == {"j": j.mean(), "f": f.mean(), "intersection": both, "union": either, "is_empty": False}
+    counts = {"intersection": both, "union": either, "target_share": TRUE[list(scored)].mean()}
+    assert rows[0] == {"j": j.mean(), "f": f.mean(), **counts, "is_empty": False}
 
 
 def test_mask_metrics_is_empty_covers_scored_frames():
@@ -56,16 +57,17 @@ def test_mask_metrics_is_empty_covers_scored_frames():
 
 def test_mask_metrics_no_target_and_empty_masks_score_1():
     row = mask_metrics(asked(range(5)), empty((7, 6), 5), empty((7, 6), 5))
-    assert row == {"j": 1.0, "f": 1.0, "intersection": 0, "union": 0, "is_empty": True}
+    assert row == {"j": 1.0, "f": 1.0, "intersection": 0, "union": 0, "target_share": 0.0, "is_empty": True}
 
 
 def test_mask_metrics_without_masks_scores_0():
     nothing = {"j": 0.0, "f": 0.0, "intersection": 0, "is_empty": False}
-    assert mask_metrics(asked(range(5)), None, empty((7, 6), 5)) == {**nothing, "union": 0}
+    assert mask_metrics(asked(range(5)), None, empty((7, 6), 5)) == {**nothing, "union": 0, "target_share": 0.0}
     true = from_stacks(TRUE[None])
     assert mask_metrics(asked((0, 4)), None, true, true) == {
         **nothing,
         "union": 12,
+        "target_share": 12 / (2 * 7 * 6),
         "robustness_visa255": 0.0,
         "robustness_area": 0.0,
     }

@@ -6,7 +6,8 @@ Each form lies below one folder; the masks of ViCaS may also come in its own for
                                     `Expression.folders`, which a benchmark's own scripts write and read; they read
                                     every pixel that is not black as inside
     masks/<video>/<expression>.json {"size": [height, width], "frames": T, "objects": [[RLE or null, ...], ...]},
-                                    objects apart, in the folder of `thinkseg evaluate`
+                                    objects apart, in the folder of `thinkseg evaluate`; with "confidence" per object
+                                    and frame, if the tracker states it
 
 Masks are decoded on access. An expression without files was not answered, or its reply could not be used.
 """

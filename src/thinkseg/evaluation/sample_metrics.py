@@ -3,15 +3,16 @@
     {"id": "clip/3", "category": "reasoning", "query": "the one that waits", "failure": null, "keyframe": 12,
      "boxes": [[10.0, 20.0, 31.5, 40.0]], "replies": ["<think>...</answer>"], "repairs": [],
      "usage": {"prompt_tokens": 410, "completion_tokens": 96}, "seconds": {"policy": 0.4, "tracker": 0.2},
-     "video": "clip", "annotation_run": "", "has_target": true, "num_scored_frames": 70,
-     "j": 0.91, "f": 0.95, "intersection": 90210, "union": 98304, "is_empty": false, "r_k": 1.0, "r_s": 0.83}
+     "video": "clip", "annotation_run": "", "has_target": true, "num_targets": 1, "num_scored_frames": 70,
+     "j": 0.91, "f": 0.95, "intersection": 90210, "union": 98304, "target_share": 0.012, "is_empty": false,
+     "r_k": 1.0, "r_s": 0.83}
 
 "repairs" are keys of `thinkseg.chains.repair.REPAIRS`; replies are as the policy wrote them.
 Masks that come as files have no keyframe, boxes, replies, repairs, usage, seconds or rewards; if they cannot be used,
 "failure_detail" says which file is the reason. Benchmarks with the merged masks
 of all annotated objects add "robustness_visa255" and "robustness_area"; ViCaS adds "ious" and "tracks". Masks are
-compared in annotated frames only. With a failure there are no masks, and all metrics of masks are 0. Without ground
-truth only "is_empty" is known.
+compared in annotated frames only, and "target_share" is the share of their pixels that the targets cover. With a failure
+there are no masks, and all metrics of masks are 0. Without ground truth only "is_empty" is known.
 
 Where objects are scored together (Ref-DAVIS17), each true object has a row as well:
 
@@ -133,6 +134,7 @@ def expression_fields(expression: Expression) -> Row:
         "video": expression.video,
         "annotation_run": expression.annotation_run,
         "has_target": None if expression.objects is None else bool(expression.objects),
+        "num_targets": None if expression.objects is None else len(expression.objects),
         "num_scored_frames": len(expression.scored),
     }
 
@@ -152,15 +154,20 @@ def mask_metrics(
 
     foreground: merged masks of all annotated objects. Raises PredictionError or DatasetFileError for unusable masks.
 
-    j, f: means over frames. intersection, union: pixels, summed over frames. is_empty: no pixel is predicted in any
-    frame. robustness_visa255, robustness_area: means over frames, if the foreground is known.
+    j, f: means over frames. intersection, union: pixels, summed over frames. target_share: of the pixels of all frames,
+    those of the targets. is_empty: no pixel is predicted in any frame. robustness_visa255, robustness_area: means over
+    frames, if the foreground is known.
     """
     if truth is None or not expression.scored:
         is_empty = predicted is not None and not any(predicted.union(frame).any() for frame in expression.scored)
-        return {"j": None, "f": None, "intersection": None, "union": None, "is_empty": is_empty}
+        unknown = dict.fromkeys(("j", "f", "intersection", "union", "target_share"))
+        return {**unknown, "is_empty": is_empty}
     foreground = foreground if truth.num_objects else None
+    pixels = len(expression.scored) * truth.size_wh[0] * truth.size_wh[1]
     if predicted is None:
-        row: Row = {"j": 0.0, "f": 0.0, "intersection": 0, "union": _area(truth, expression.scored), "is_empty": False}
+        area = _area(truth, expression.scored)
+        row: Row = {"j": 0.0, "f": 0.0, "intersection": 0, "union": area}
+        row |= {"target_share": area / pixels, "is_empty": False}
         return row if foreground is None else {**row, "robustness_visa255": 0.0, "robustness_area": 0.0}
     counts = _count_pixels(predicted, truth, expression.scored)
     row = {
@@ -168,6 +175,7 @@ def mask_metrics(
         "f": float(counts.f.mean()),
         "intersection": int(counts.both.sum()),
         "union": int(counts.either.sum()),
+        "target_share": int((counts.both + counts.either - counts.predicted).sum()) / pixels,
         "is_empty": not counts.predicted.any(),
     }
     return row if foreground is None else row | _robustness(counts, foreground, expression.scored)

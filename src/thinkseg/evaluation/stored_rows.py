@@ -45,9 +45,11 @@ class _ExpressionRow(_Row):
     failure: str | None
     repairs: list[str] = []
     has_target: bool | None
+    num_targets: NonNegativeInt | None = None
     is_empty: bool
     intersection: PixelCount | None = None
     union: PixelCount | None = None
+    target_share: Fraction | None = None
     r_k: Fraction | None = None
     r_s: Fraction | None = None
     robustness_visa255: Fraction | None = None

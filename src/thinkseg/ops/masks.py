@@ -31,11 +31,14 @@ def empty(size_wh: tuple[int, int], num_frames: int) -> Masklets:
 def json_of(masklets: Masklets, more: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yields masklets as JSON text in pieces, so that those of a long video do not have to fit in memory.
 
-    {"size": [H, W], "frames": T, "objects": [[RLE or null per frame] per object]}
+    {"size": [H, W], "frames": T, "objects": [[RLE or null per frame] per object]}, with "confidence", [[0..1 per frame]
+    per object], if it is known.
     more: fields besides these, as JSON values.
     """
     width, height = masklets.size_wh
     head = {"size": [height, width], "frames": masklets.num_frames, **(more or {})}
+    if masklets.confidence is not None:
+        head["confidence"] = masklets.confidence.round(4).tolist()
     yield f'{json.dumps(head)[:-1]}, "objects": ['
     for obj, track in enumerate(masklets.rles):
         yield ", [" if obj else "["

@@ -204,12 +204,11 @@ def _window_of(video: Frames) -> dict[str, Any]:
 
 
 def _frame_record(result: Segmentation) -> dict[str, Any]:
-    """What is known of each frame besides its masks: times in seconds, names of image files, confidence per object."""
-    video, confidence = result.sample.video, result.masklets.confidence
+    """What is known of each frame besides its masks: its time in seconds, the name of its image file."""
+    video = result.sample.video
     record = {
         "frames": list(part_of(video).indices) if _window_of(video) else None,
         "times": [video.time_of(frame) for frame in range(len(video))],
         "files": getattr(video, "file_names", None),
-        "confidence": None if confidence is None else confidence.round(4).tolist(),
     }
     return {name: values for name, values in record.items() if values and values[0] is not None}

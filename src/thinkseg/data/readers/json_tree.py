@@ -25,6 +25,9 @@ from thinkseg.data.readers.issues import DatasetFileError, IssueKind
 MAX_NAME_BYTES, MAX_PATH_BYTES = 240, 1000
 """File systems accept 255 bytes and 4096. The rest is for suffixes and for the folder."""
 
+LARGEST = 1e9
+"""Largest number: of pixels, seconds."""
+
 
 class JsonNode:
     """A value of a JSON file with its path in that file.
@@ -97,6 +100,12 @@ class JsonNode:
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
             raise self._expected("an integer >= 0")
         return self.value
+
+    def number(self, least: float = -LARGEST, most: float = LARGEST) -> float:
+        """Returns a number in a range."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not least <= self.value <= most:
+            raise self._expected(f"a number from {least:g} to {most:g}, not {self.value!r}")
+        return float(self.value)
 
     def id_text(self) -> str:
         """Returns an id as text; files write ids as numbers or as text."""

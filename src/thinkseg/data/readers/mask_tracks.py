@@ -142,7 +142,7 @@ def _has_border(mask: np.ndarray) -> bool:
 
 
 def stored_masklets(node: JsonNode, num_frames: int, size_wh: tuple[int, int]) -> Masklets:
-    """Reads masks that `thinkseg.ops.masks.json_of` wrote.
+    """Reads masks that `thinkseg.ops.masks.json_of` wrote, with their confidence.
 
     Raises DatasetFileError of the kind "missing_frame" for an object with another number of masks, "size_mismatch" for
     a mask of another size, "invalid_rle" or "invalid_field" if the file is invalid.
@@ -152,7 +152,16 @@ def stored_masklets(node: JsonNode, num_frames: int, size_wh: tuple[int, int]) -
         if len(obj.items()) != num_frames:
             raise obj.error("missing_frame", f"has {len(obj.items())} masks for {num_frames} frames")
         tracks.append(tuple(checked_rle(entry, size_wh) for entry in obj.items()))
-    return Masklets(size_wh, num_frames, tuple(tracks))
+    return Masklets(size_wh, num_frames, tuple(tracks), _confidence(node, len(tracks), num_frames))
+
+
+def _confidence(node: JsonNode, num_objects: int, num_frames: int) -> np.ndarray | None:
+    if "confidence" not in node:
+        return None
+    rows = [[value.number() for value in row.items()] for row in node["confidence"].items()]
+    if {len(row) for row in rows} - {num_frames} or len(rows) != num_objects:
+        raise node["confidence"].error("invalid_field", "must have a number per object and frame")
+    return np.array(rows, np.float32).reshape(num_objects, num_frames)
 
 
 def checked_rle(entry: JsonNode, size_wh: tuple[int, int]) -> Rle | None:
