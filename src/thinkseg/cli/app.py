@@ -37,7 +37,7 @@ from thinkseg.cli.commands import (
     reward_server,
     train,
 )
-from thinkseg.cli.commands.scoring import compare, evaluate, score
+from thinkseg.cli.commands.scoring import compare, evaluate, report, score
 from thinkseg.cli.commands.videos import convert, demo, frame, segment
 from thinkseg.errors import ThinkSegError, one_line
 from thinkseg.export import FORMATS
@@ -78,6 +78,7 @@ for part in (
     score.submission,
     data.validation,
     compare.app,
+    report.app,
     check_policy.app,
     prompts.app,
     export.app,

@@ -76,7 +76,10 @@ def format_comparison(comparison: Comparison, most: int) -> str:
     ]
     lines += [f"protocol: {comparison.protocol}"]
     pairs = zip(comparison.before, comparison.after, strict=True)
-    changes = [(after, old, new) for before, after in pairs if (old := _j_and_f(before)) != (new := _j_and_f(after))]
+    scored = [(after, question_score(before), question_score(after)) for before, after in pairs]
+    changes = [
+        (row, old, new) for row, old, new in scored if old is not None and new is not None and old != new
+    ]
     changes.sort(key=lambda change: -abs(change[2] - change[1]))
     lines.append(f"J&F differs in {len(changes)}" + (", most in" if changes and most else ""))
     lines += [
@@ -117,8 +120,10 @@ def _check_data(first: Path, second: Path, before: list[Row], after: list[Row]) 
             )
 
 
-def _j_and_f(row: Row) -> float:
-    """J&F in percent; an expression without a target is either correct or wrong."""
+def question_score(row: Row) -> float | None:
+    """Returns J&F in percent, None if the targets are unknown; an answer about no target is either correct or wrong."""
+    if row["has_target"] is None:
+        return None
     if row["has_target"] is False or row["j"] is None:
         return 100.0 if row["failure"] is None and row["is_empty"] else 0.0
     return float(50 * (row["j"] + row["f"]))

@@ -18,7 +18,7 @@ PixelCount = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _Row(BaseModel):
-    """The fields of all rows. Others are kept as they are, for they enter no metric."""
+    """The fields of all rows. Others are kept as they are, for they enter no metric and no page."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
@@ -54,6 +54,12 @@ class _ExpressionRow(_Row):
     r_s: Fraction | None = None
     robustness_visa255: Fraction | None = None
     robustness_area: Fraction | None = None
+    keyframe: NonNegativeInt | None = None
+    boxes: list[Annotated[list[float], Field(min_length=4, max_length=4)]] = []
+    replies: list[str] = []
+    seconds: dict[str, float] = {}
+    failure_detail: str | None = None
+    fingerprint: dict[str, str] = {}
     ious: list[list[Fraction]] | None = None
     tracks: NonNegativeInt | None = None
 

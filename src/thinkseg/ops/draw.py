@@ -128,7 +128,7 @@ def film_strip(
     thumb_wh = _thumb_size(frames[0], len(frames), width - 4 * unit, unit)
     row_width = len(frames) * (thumb_wh[0] + unit) - unit
     none = np.zeros((0, *frames[0].shape[:2]), bool)
-    shown = [_thumb(frame, none, boxes if at == highlight else None, thumb_wh) for at, frame in enumerate(frames)]
+    shown = [thumbnail(frame, none, boxes if at == highlight else None, thumb_wh) for at, frame in enumerate(frames)]
     parts = []
     if title:
         parts.append(_paragraph(f"“{title}”", row_width, 2 * unit, INK))
@@ -136,7 +136,7 @@ def film_strip(
         parts.append(_paragraph(thinking, row_width, round(1.25 * unit), FADED))
     parts.append(_row(shown, labels, highlight, unit))
     if masks is not None:
-        tinted = [_thumb(frame, stack, None, thumb_wh) for frame, stack in zip(frames, masks, strict=True)]
+        tinted = [thumbnail(frame, stack, None, thumb_wh) for frame, stack in zip(frames, masks, strict=True)]
         parts.append(_row(tinted, None, highlight, unit))
     return _stack(parts, row_width, unit)
 
@@ -179,6 +179,32 @@ def _with_rulers(picture: np.ndarray, zoom: int, step: int, size: int) -> np.nda
                     corner = (at, text_at) if horizontal else (text_at, at)
                     draw.text(corner, str(tick), fill=INK, font=_font(size), anchor=anchors[not horizontal])
     return np.asarray(sheet)
+
+
+def thumbnail(frame: np.ndarray, masks: np.ndarray, boxes: np.ndarray | None, size_wh: tuple[int, int]) -> np.ndarray:
+    """Shrinks a frame to (width, height) and then draws masks and boxes on it, so that lines stay sharp; uint8 RGB."""
+    height, width = frame.shape[:2]
+    small = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA)
+    stack = np.zeros((len(masks), size_wh[1], size_wh[0]), bool)
+    for obj, mask in enumerate(masks):
+        stack[obj] = shrunk(mask, size_wh)
+    scale = np.array([size_wh[0] / width, size_wh[1] / height] * 2)
+    return overlay(small, stack, None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4) * scale)
+
+
+def shrunk(mask: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """Returns a mask, bool (H, W), in a smaller size (width, height): the pixels that it covers by half or more."""
+    share = cv2.resize(np.ascontiguousarray(mask).astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+    return share >= 0.5
+
+
+def outlined(frame: np.ndarray, mask: np.ndarray, color: Color) -> np.ndarray:
+    """Draws the outline of a mask, bool (H, W), on a copy of a frame, with a dark edge. Returns uint8 RGB (H, W, 3)."""
+    canvas = np.array(frame, order="C")
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, contours, -1, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, color, 1, cv2.LINE_AA)
+    return canvas
 
 
 def _line_width(canvas: np.ndarray) -> int:
@@ -257,18 +283,6 @@ def _thumb_size(frame: np.ndarray, count: int, room: int, gap: int) -> tuple[int
     height, width = frame.shape[:2]
     thumb_width = max(32, (room + gap) // max(count, 3) - gap)
     return thumb_width, max(1, round(thumb_width * height / width))
-
-
-def _thumb(frame: np.ndarray, masks: np.ndarray, boxes: np.ndarray | None, size_wh: tuple[int, int]) -> np.ndarray:
-    """Shrinks a frame and then draws on it, so that lines stay sharp."""
-    height, width = frame.shape[:2]
-    small = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA)
-    stack = np.zeros((len(masks), size_wh[1], size_wh[0]), bool)
-    for obj, mask in enumerate(masks):
-        share = cv2.resize(np.ascontiguousarray(mask).astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
-        stack[obj] = share >= 0.5
-    scale = np.array([size_wh[0] / width, size_wh[1] / height] * 2)
-    return overlay(small, stack, None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4) * scale)
 
 
 def _row(thumbs: Sequence[np.ndarray], labels: Sequence[str] | None, highlight: int | None, unit: int) -> Image.Image:

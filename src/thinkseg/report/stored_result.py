@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,6 @@ from thinkseg.types import (
 MAX_FRAMES = 10_000_000
 """Longest video of a result: four days. A damaged number could otherwise fill the memory."""
 
-LARGEST = 1e9
-"""Largest number of pixels or seconds."""
-
 
 def read_result(folder: Path, video: Path | None = None) -> Segmentation:
     """Reads a result. Its dialogue has the replies alone.
@@ -58,8 +54,7 @@ def read_result(folder: Path, video: Path | None = None) -> Segmentation:
     sample = VideoSample(facts["name"].text(), frames, record["query"].string())
     replies, repairs, warnings = (_texts(record, field) for field in ("replies", "repairs", "warnings"))
     outcome = Outcome(answer, None, replies, answer.keyframe, repairs=repairs)
-    masklets, prompts = replace(masklets, confidence=_confidence(masks, masklets)), _prompts(record, frames)
-    return Segmentation(sample, outcome, masklets, warnings=warnings, prompts=prompts)
+    return Segmentation(sample, outcome, masklets, warnings=warnings, prompts=_prompts(record, frames))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -77,9 +72,9 @@ class _StoredVideo:
         self.name = Path(facts["name"].text()).stem
         self.path = source or (Path(facts["path"].text()) if "path" in facts else None)
         self.size_wh = _size(facts["size"])
-        self.fps = None if facts["fps"].value is None else number(facts["fps"], SLOWEST, FASTEST)
-        self._length = int(number(facts["frames"], 1, MAX_FRAMES))
-        self._times = [number(time) for time in _per_frame(masks, "times", self._length)]
+        self.fps = None if facts["fps"].value is None else facts["fps"].number(SLOWEST, FASTEST)
+        self._length = int(facts["frames"].number(1, MAX_FRAMES))
+        self._times = [time.number() for time in _per_frame(masks, "times", self._length)]
         self.file_names = tuple(name.name() for name in _per_frame(masks, "files", self._length))
         self.part = _part(facts, self._length)
         self._source: Frames | None = None
@@ -122,7 +117,7 @@ def _part(facts: JsonNode, num_frames: int) -> Part | None:
         return None
     window = facts["window"]
     start, end, stride, total = (
-        int(number(window[name], least, MAX_FRAMES))
+        int(window[name].number(least, MAX_FRAMES))
         for name, least in (("start", 0), ("end", 1), ("stride", 1), ("source_frames", 1))
     )
     indices = range(start, end, stride)
@@ -152,7 +147,7 @@ def _prompt(node: JsonNode, video: Frames) -> ObjectPrompt:
         raise mask.error("invalid_field", str(error)) from None
     return ObjectPrompt(
         frame=_frame(node["frame"], part_of(video)),
-        obj=int(number(node["object"], 1)) - 1,
+        obj=int(node["object"].number(1)) - 1,
         box=None if box.value is None else _row(box, 4),
         points=[point[:2] for point in points],
         labels=[point[2] for point in points],
@@ -169,7 +164,7 @@ def _frame(node: JsonNode, part: Part) -> int:
 
 
 def _row(node: JsonNode, length: int) -> list[float]:
-    row = [number(value) for value in node.items()]
+    row = [value.number() for value in node.items()]
     if len(row) != length:
         raise node.error("invalid_field", f"must have {length} numbers")
     return row
@@ -177,15 +172,6 @@ def _row(node: JsonNode, length: int) -> list[float]:
 
 def _texts(record: JsonNode, field: str) -> tuple[str, ...]:
     return tuple(text.string() for text in record[field].items()) if field in record else ()
-
-
-def _confidence(masks: JsonNode, masklets: Masklets) -> np.ndarray | None:
-    if "confidence" not in masks:
-        return None
-    rows = [[number(value) for value in row.items()] for row in masks["confidence"].items()]
-    if {len(row) for row in rows} - {masklets.num_frames} or len(rows) != masklets.num_objects:
-        raise masks["confidence"].error("invalid_field", "must have a number per object and frame")
-    return np.array(rows, np.float32).reshape(masklets.num_objects, masklets.num_frames)
 
 
 def _per_frame(masks: JsonNode, field: str, num_frames: int) -> list[JsonNode]:
@@ -202,10 +188,3 @@ def _size(node: JsonNode) -> tuple[int, int]:
         raise node.error("invalid_field", "must be [width, height]")
     check_pixels((sides[0], sides[1]), node.where)
     return sides[0], sides[1]
-
-
-def number(node: JsonNode, least: float = -LARGEST, most: float = LARGEST) -> float:
-    """Returns a finite number between two others. Raises DatasetFileError for anything else."""
-    if isinstance(node.value, bool) or not isinstance(node.value, int | float) or not least <= node.value <= most:
-        raise node.error("invalid_field", f"must be a number from {least:g} to {most:g}, not {node.value!r}")
-    return float(node.value)

@@ -42,6 +42,9 @@ FINGERPRINTS = "fingerprints"
 
 SETTINGS, ROWS, SCORES = "settings.json", "results.jsonl", "scores.json"
 
+LOG = "log.jsonl"
+"""Name of the log of a training run: one JSON object per logged step."""
+
 
 class ResultFolder:
     """The folder `out`, created if missing, for results of one setting. A context manager that locks the folder.

@@ -18,9 +18,6 @@ from thinkseg.storage.run_folder import check_inputs, warn_unknown_inputs
 from thinkseg.storage.settings_file import Settings
 from thinkseg.training import distributed
 
-LOG_FILE = "log.jsonl"
-"""Name of a run's log: one JSON object per logged step."""
-
 STATE_FILE = "state.json"
 """The file of a checkpoint that is written last."""
 

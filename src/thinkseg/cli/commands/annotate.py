@@ -182,7 +182,7 @@ def _annotate(
 ) -> int:
     from thinkseg.annotation.build import AnnotationSettings, annotate
     from thinkseg.annotation.costs import CostBudget, CostTracker
-    from thinkseg.annotation.review import write_review
+    from thinkseg.annotation.review import REVIEW, write_review
     from thinkseg.selection.draw import draw as draw_candidates
     from thinkseg.selection.strata import strata_table
     from thinkseg.storage.outputs import check_folder
@@ -205,7 +205,7 @@ def _annotate(
         made = annotate(source, drawn, annotator, annotation, costs, out, issues=issues, on_answer=meter)
         if draw.review:
             progress.show("writing the page")
-            write_review(made.verifications, out, f"Reasoning on {title}, by {annotator.name}")
+            write_review(out, out / REVIEW, f"Reasoning on {title}, by {annotator.name}")
     print(_summary(made, drawn, costs))
     say(f"wrote {out}")
     return _status(made, len(drawn) - made.num_unreadable)

@@ -17,7 +17,7 @@ from thinkseg.models.policies.qwen.encoder import Encoder
 from thinkseg.models.policies.qwen.generation import Engine
 from thinkseg.models.policies.qwen.vision_cache import ImageFeatureCache
 from thinkseg.models.policies.sampling import SamplingParams, mixed_seed
-from thinkseg.report.rollouts_page import write_rollouts
+from thinkseg.report.pages.rollouts import write_rollouts
 from thinkseg.rewards import Prompt, checked_weights
 from thinkseg.rewards.groups import Group, score_group
 from thinkseg.training import distributed

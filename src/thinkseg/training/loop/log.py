@@ -10,8 +10,8 @@ from typing import Any
 
 from thinkseg.console import TimeLeft
 from thinkseg.storage.atomic import replacing
+from thinkseg.storage.run_folder import LOG
 from thinkseg.training import distributed
-from thinkseg.training.checkpoints import LOG_FILE
 
 
 class RunLog:
@@ -34,7 +34,7 @@ class RunLog:
         report_to: Sequence[str] | None = (),
         every: int = 1,
     ) -> None:
-        self.path = out / LOG_FILE
+        self.path = out / LOG
         self.stage = stage
         self.every = every
         self.started = time.monotonic()

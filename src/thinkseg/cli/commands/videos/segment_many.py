@@ -168,12 +168,10 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _details(row: Row, batch: Batch) -> str:
     """Returns the thinking and the time of one question."""
-    from thinkseg.report.stored_result import number
-
     record = batch.read_answer(row)
     if record is None:
         return f"{row['id']}: {row['error']}"
-    seconds = {str(step.key): number(step) for step in record["seconds"].values()}
+    seconds = {str(step.key): step.number() for step in record["seconds"].values()}
     return f"{row['id']}: {record['thinking'].value or '-'}\n  {format_seconds(seconds)}"
 
 

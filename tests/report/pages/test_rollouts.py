@@ -6,7 +6,7 @@ import numpy as np
 
 from html_check import Page
 from thinkseg.data.shapes import load
-from thinkseg.report.rollouts_page import MAX_GROUPS, write_rollouts
+from thinkseg.report.pages.rollouts import MAX_GROUPS, write_rollouts
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import Group, RolloutScore
 from thinkseg.types import Answer, Outcome, Turn
