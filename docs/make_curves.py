@@ -8,19 +8,18 @@ has one panel per metric: thin lines are logged values, thick lines are running 
 """
 
 import argparse
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from thinkseg.ops.draw import ACCENT, FADED, INK, PAPER, Color
-from thinkseg.training.checkpoints import LOG_FILE
+from thinkseg.report.pages.curves import TITLES, read_log, smooth
+from thinkseg.storage.run_folder import LOG
 
 DOCS = Path(__file__).parent
-LOG = DOCS / "shapes-grpo.log.jsonl"
+BUNDLED = DOCS / "shapes-grpo.log.jsonl"
 
 METRICS = (
     "reward",
@@ -30,21 +29,6 @@ METRICS = (
     "kl",
     "entropy",
 )
-
-TITLES = {
-    "rewards/keyframe/mean": "R_k (keyframe)",
-    "rewards/boxes/mean": "R_s (boxes)",
-    "rewards/consistency/mean": "R_u (consistency)",
-    "rewards/format_graded/mean": "r_f (format_graded)",
-    "rewards/box_hit/mean": "r_s (box_hit)",
-    "kl": "KL to the initial policy",
-    "entropy": "entropy, nats per token",
-    "keyframe_position/none": "share of no-target answers",
-}
-"""Panel titles of metrics whose key is not a good title."""
-
-NOT_METRICS = re.compile(r"(stage|step|epoch|elapsed_s|total_flos)$|train_")
-"""Keys of bookkeeping values, and of means over a whole stage, which do not belong to its last step."""
 
 COLORS: tuple[Color, ...] = (ACCENT, (120, 204, 255), (148, 232, 132))
 
@@ -57,9 +41,6 @@ LEFT, RIGHT, MARGIN = 20, 80, 46
 LEGEND = 60
 """Height of the legend in pixels."""
 
-SMOOTHED = 10
-"""The running mean covers about 1/SMOOTHED of a run."""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -69,42 +50,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(arguments.runs) > len(COLORS):
         parser.error(f"{len(arguments.runs)} runs: at most {len(COLORS)} can be plotted")
-    logs = {title: Path(run) / LOG_FILE for title, _, run in (one.partition("=") for one in arguments.runs)}
-    runs = {title: read_curves(log) for title, log in (logs or {"": LOG}).items()}
+    logs = {title: Path(run) / LOG for title, _, run in (one.partition("=") for one in arguments.runs)}
+    runs = {title: read_log(log).metrics for title, log in (logs or {"": BUNDLED}).items()}
     plot(runs, arguments.metrics).save(arguments.out, optimize=True)
     print(arguments.out)
-
-
-def read_curves(log: Path) -> Mapping[str, np.ndarray]:
-    """Returns the points of each metric of a log, float64 (N, 2): step and value. Steps continue across stages."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    starts: dict[str, int] = {}
-    last = 0
-    for record in read_records(log):
-        last = starts.setdefault(record["stage"], last) + record["step"]
-        for name, value in record.items():
-            if not NOT_METRICS.match(name) and isinstance(value, int | float) and np.isfinite(value):
-                points.setdefault(name, []).append((last, value))
-    return {name: np.array(found, float) for name, found in points.items()}
-
-
-def read_records(log: Path) -> Iterator[dict]:
-    """Yields the records of a log. Skips a line that an interrupted run left incomplete."""
-    for line in log.read_text("utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-def smooth(values: np.ndarray) -> np.ndarray:
-    """Returns the exponential running mean of (N,) values, corrected for the short history at the start."""
-    keep = 1 - 1 / max(1.0, len(values) / SMOOTHED)
-    total, weight, means = 0.0, 0.0, []
-    for value in values:
-        total, weight = keep * total + value, keep * weight + 1
-        means.append(total / weight)
-    return np.array(means)
 
 
 def plot(runs: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> Image.Image:

@@ -77,9 +77,7 @@ def format_comparison(comparison: Comparison, most: int) -> str:
     lines += [f"protocol: {comparison.protocol}"]
     pairs = zip(comparison.before, comparison.after, strict=True)
     scored = [(after, question_score(before), question_score(after)) for before, after in pairs]
-    changes = [
-        (row, old, new) for row, old, new in scored if old is not None and new is not None and old != new
-    ]
+    changes = [(row, old, new) for row, old, new in scored if old is not None and new is not None and old != new]
     changes.sort(key=lambda change: -abs(change[2] - change[1]))
     lines.append(f"J&F differs in {len(changes)}" + (", most in" if changes and most else ""))
     lines += [

@@ -11,8 +11,8 @@
 Masks that come as files have no keyframe, boxes, replies, repairs, usage, seconds or rewards; if they cannot be used,
 "failure_detail" says which file is the reason. Benchmarks with the merged masks
 of all annotated objects add "robustness_visa255" and "robustness_area"; ViCaS adds "ious" and "tracks". Masks are
-compared in annotated frames only, and "target_share" is the share of their pixels that the targets cover. With a failure
-there are no masks, and all metrics of masks are 0. Without ground truth only "is_empty" is known.
+compared in annotated frames only, and "target_share" is the share of their pixels that the targets cover. With a
+failure there are no masks, and all metrics of masks are 0. Without ground truth only "is_empty" is known.
 
 Where objects are scored together (Ref-DAVIS17), each true object has a row as well:
 

@@ -53,11 +53,16 @@ def aggregate(benchmark: Benchmark, rows: Sequence[Row], corrected: bool = False
     }
 
 
-def format_scores(scores: Mapping[str, Any]) -> str:
-    """Returns the content of scores.json as text for a terminal."""
-    groups = {
+def metrics_of(scores: Mapping[str, Any]) -> dict[str, dict[str, Estimate]]:
+    """Returns the metrics in the content of scores.json, by group and name. Raises TypeError if they are damaged."""
+    return {
         group: {name: Estimate(**one) for name, one in metrics.items()} for group, metrics in scores["metrics"].items()
     }
+
+
+def format_scores(scores: Mapping[str, Any]) -> str:
+    """Returns the content of scores.json as text for a terminal."""
+    groups = metrics_of(scores)
     lines = [
         f"{scores['benchmark']}, {scores['split']}: {scores['expressions']} expressions, {scores['videos']} videos",
         metrics_table(groups),

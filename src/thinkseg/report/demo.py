@@ -2,7 +2,8 @@
 
     index.html          the page
     scores.json         the row of each sample, and the metrics of all (`thinkseg.evaluation.scores`)
-    val-000000/         one folder per clip: clip.mp4, the files of `thinkseg segment`, and the images of the page
+    pictures/           the images of the page
+    val-000000/         one folder per clip: clip.mp4, and the files of `thinkseg segment`
 
 Clips are written as video files and read back, as any user's video would be.
 """
@@ -17,18 +18,20 @@ from thinkseg.chains import get_chain
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.shapes import CATEGORIES, SHAPES_COMMENT
+from thinkseg.evaluation.aggregation import compute_metrics
 from thinkseg.evaluation.evaluate import Method
+from thinkseg.evaluation.protocols.base import any_row, group_metrics
 from thinkseg.evaluation.sample_metrics import sample_row
 from thinkseg.evaluation.scores import aggregate
 from thinkseg.ops.video import open_video, write_video
 from thinkseg.pipeline import segment_sample
-from thinkseg.report.film_strips import write_film_strips
+from thinkseg.report.pages.evaluation import write_answers
+from thinkseg.report.pages.verdicts import format_score, verdict
 from thinkseg.report.result_files import write_files
-from thinkseg.report.results_page import ReportItem, format_score, mean_scores, verdict, write_page
 from thinkseg.storage.atomic import write_json
 from thinkseg.storage.result_folder import result_folder
 from thinkseg.storage.run_folder import Row
-from thinkseg.types import Policy, ProgressCallback, Tracker
+from thinkseg.types import Policy, ProgressCallback, Segmentation, Tracker
 
 COMMAND = "demo"
 
@@ -50,16 +53,18 @@ def run(
     method = Method(chain, policy, tracker)
     benchmark = open_benchmark("shapes", limit=POOL)
     chosen = choose(benchmark)
-    items = []
+    results, rows = [], []
     with result_folder(out, COMMAND) as folder:
         for done, expression in enumerate(chosen, start=1):
-            items.append(_report_item(benchmark, expression, method, folder))
+            results.append(_answered(benchmark, expression, method, folder))
+            rows.append(sample_row(results[-1], method.resolved_view, benchmark, expression))
             if progress:
                 progress(done, len(chosen))
-        rows = [item.row for item in items]
-        write_json({"rows": rows, **aggregate(replace(benchmark, expressions=chosen), rows)}, folder / "scores.json")
+        scores = aggregate(replace(benchmark, expressions=chosen), rows)
+        write_json({"rows": rows, **scores}, folder / "scores.json")
         facts = {"policy": policy.name, "chain": chain, "tracker": tracker.name, "data": "shapes, val split"}
-        write_page(items, folder / "index.html", "ThinkSeg: questions about a few clips", facts)
+        answers = list(zip(results, rows, strict=True))
+        write_answers(answers, method.resolved_view, scores, folder, "ThinkSeg: questions about a few clips", facts)
     return rows
 
 
@@ -78,9 +83,9 @@ def demo_table(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         keyframe = "–" if row["keyframe"] is None else str(row["keyframe"])
-        lines.append((row["category"], row["query"], keyframe, *_j_and_f(row), verdict(row)))
-    means = mean_scores(rows)
-    j, f, j_and_f = (format_score(means[name]) for name in ("J", "F", "J&F"))
+        lines.append((row["category"], row["query"], keyframe, *_j_and_f(row), verdict(row) or "answered"))
+    means = compute_metrics(rows, group_metrics("", any_row))
+    j, f, j_and_f = (f"{(means[f'/{name}'].value or 0) / 100:.2f}" for name in ("J", "F", "J&F"))
     lines.append(("mean", "", "", j, f, f"J&F {j_and_f}"))
     return console.table(("category", "query", "keyframe", "J", "F", ""), lines, numbers=range(2, 5))
 
@@ -91,7 +96,7 @@ def _j_and_f(row: Row) -> tuple[str, str]:
     return format_score(row["j"]), format_score(row["f"])
 
 
-def _report_item(benchmark: Benchmark, expression: Expression, method: Method, folder: Path) -> ReportItem:
+def _answered(benchmark: Benchmark, expression: Expression, method: Method, folder: Path) -> Segmentation:
     """Answers one sample from a video file, with all its files in a folder of its own."""
     sample, view = benchmark.sample(expression), method.resolved_view
     place = folder / expression.video
@@ -103,6 +108,4 @@ def _report_item(benchmark: Benchmark, expression: Expression, method: Method, f
     settings = {"policy": method.policy.name, "tracker": method.tracker.name, "chain": method.chain}
     for error in write_files(result, place, settings).values():
         raise error
-    write_film_strips(result, view, place)
-    row = sample_row(result, view, benchmark, expression)
-    return ReportItem(result, row, expression.video, clip.name if result.failure else "overlay.mp4")
+    return result

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from thinkseg.chains.frames import sample_indices
 from thinkseg.types import Frames, Masklets, Segmentation, View
 
-ANSWER_STRIP, TRUTH_STRIP = "strip.jpg", "truth.jpg"
-"""File names of the film strips of one question."""
-
-JPEG_QUALITY = 88
-
 BACKGROUND_BRIGHTNESS, MASK_ALPHA = 0.55, 0.3
 """Brightness outside the masks, and opacity of the object colors, in a row of masks."""
-
-
-def write_film_strips(result: Segmentation, view: View, folder: Path) -> None:
-    """Writes the film strip of the answer, and that of the ground truth if the sample has one."""
-    from PIL import Image
-
-    Image.fromarray(film_strip(result, view)).save(folder / ANSWER_STRIP, quality=JPEG_QUALITY)
-    if result.sample.truth is not None:
-        Image.fromarray(truth_strip(result, view)).save(folder / TRUTH_STRIP, quality=JPEG_QUALITY)
 
 
 def film_strip(result: Segmentation, view: View, captions: bool = False, width: int = 1600) -> np.ndarray:
@@ -53,15 +38,6 @@ def strip_of(result: Segmentation, indices: Sequence[int], captions: bool = Fals
         width=width,
     )
     return np.vstack([answer_row, _mask_row(frames, result.masklets, indices, width)])
-
-
-def truth_strip(result: Segmentation, view: View, width: int = 1600) -> np.ndarray:
-    """Draws the policy's frames with the ground-truth masks; uint8 RGB. Raises ValueError without a ground truth."""
-    video, truth = result.sample.video, result.sample.truth
-    if truth is None:
-        raise ValueError(f"sample {result.sample.id!r}: no ground truth to draw")
-    indices = sample_indices(len(video), view.num_frames)
-    return _mask_row(list(video.read(indices)), truth, indices, width)
 
 
 def frame_labels(video: Frames, indices: Sequence[int]) -> list[str]:

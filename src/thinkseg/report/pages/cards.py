@@ -43,7 +43,7 @@ class AnswerView:
 class Card:
     """One question. anchor: its id in the page. outcomes: keys by which the page filters.
 
-    score: in percent, by which it sorts; None if it is unknown. change: of the score, from the first answer to the last.
+    score: in percent, by which it sorts; None if it is unknown. change: of it, from the first answer to the last.
     """
 
     anchor: str

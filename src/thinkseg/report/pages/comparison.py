@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from thinkseg.errors import SettingsError
 from thinkseg.evaluation.aggregation import Estimate, compute_metrics, difference, expression_rows
@@ -19,7 +18,7 @@ from thinkseg.evaluation.protocols.base import OVERALL
 from thinkseg.evaluation.scores import nested
 from thinkseg.report.page import write_html
 from thinkseg.report.pages.cards import Card, Drawing, Wanted, anchors, answer_view, card, change_of, draw
-from thinkseg.report.pages.evaluation import HEADLINE, all_settings, card_filters, facts
+from thinkseg.report.pages.evaluation import HEADLINE, PAGE, all_settings, card_filters, facts
 from thinkseg.report.pages.runs import Metrics, Run, RunScenes
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import ProgressCallback
@@ -54,7 +53,7 @@ def write_comparison(
     names = _names(runs)
     cards = _cards(questions, names, drawing, num_drawn)
     write_html(
-        folder / "index.html",
+        folder / PAGE,
         "comparison.html.j2",
         title=f"{len(runs)} runs on {runs[0].title}",
         names=names,
@@ -109,9 +108,7 @@ def _one(metrics: Metrics, group: str, name: str) -> Estimate | None:
     return metrics.get(group, {}).get(name)
 
 
-def _cards(
-    questions: Sequence[Sequence[Row]], names: Sequence[str], drawing: Drawing, num_drawn: int
-) -> list[Card]:
+def _cards(questions: Sequence[Sequence[Row]], names: Sequence[str], drawing: Drawing, num_drawn: int) -> list[Card]:
     """questions: the rows of each, one per run."""
     places = anchors(rows[0]["id"] for rows in questions)
     undrawn = f"only the {num_drawn} questions that change most have pictures"

@@ -1,6 +1,6 @@
 """Curves of training runs: from log.jsonl to the points and axes of a chart.
 
-    {"stage": "grpo", "step": 1, "elapsed_s": 43.5, "loss": 0.0, "reward": 2.8, "rewards/boxes/mean": 0.54, ...}
+{"stage": "grpo", "step": 1, "elapsed_s": 43.5, "loss": 0.0, "reward": 2.8, "rewards/boxes/mean": 0.54, ...}
 """
 
 from __future__ import annotations
@@ -148,7 +148,11 @@ def _chart(name: str, logs: Mapping[str, Log]) -> Chart:
         [_curve(run, log.metrics[name], place) for run, log in logs.items()],
         [((tick - first) / span * WIDTH, f"{tick:.0f}") for tick in ticks(first, last) if tick == round(tick)],
         [((high - tick) / (high - low) * HEIGHT, f"{tick:.4g}") for tick in ticks(low, high)],
-        [((start - first) / span * WIDTH, stage) for stage, start in stages.items() if len(stages) > 1 and start >= first],
+        [
+            ((start - first) / span * WIDTH, stage)
+            for stage, start in stages.items()
+            if len(stages) > 1 and start >= first
+        ],
         (float(first), float(last)),
     )
 

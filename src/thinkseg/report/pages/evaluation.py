@@ -14,19 +14,23 @@ from thinkseg.evaluation import predictions
 from thinkseg.evaluation.aggregation import Estimate, count_failures, count_repairs
 from thinkseg.evaluation.comparison import question_score
 from thinkseg.evaluation.protocols.base import OVERALL
+from thinkseg.evaluation.scores import metrics_of
 from thinkseg.report.page import write_html
 from thinkseg.report.pages.cards import REPAIRED, Card, Drawing, anchors, answer_view, card, draw
 from thinkseg.report.pages.charts import groupings, histograms
+from thinkseg.report.pages.pictures import Scene
 from thinkseg.report.pages.published import published
 from thinkseg.report.pages.runs import Run, RunScenes
 from thinkseg.report.pages.verdicts import OUTCOMES
 from thinkseg.storage.run_folder import Row
-from thinkseg.types import ProgressCallback
+from thinkseg.types import ProgressCallback, Segmentation, View
+
+PAGE = "index.html"
 
 HEADLINE = ("final", "J&F", "J", "F", "mAP", "T-acc", "N-acc", "R_k", "R_s", "parse rate")
 """Metrics of all questions that are printed large, as far as a run has them."""
 
-FACTS = ("policy", "tracker", "chain", "reading", "predictions", "split", "version", "device")
+FACTS = ("policy", "tracker", "chain", "reading", "predictions", "version", "device")
 """Settings in the first lines of a page."""
 
 ALL_OUTCOMES = {**OUTCOMES, REPAIRED: "read after a repair"}
@@ -53,8 +57,32 @@ def write_evaluation(
     wanted = {row["id"]: (row["video"], partial(scenes.of, row)) for row in rows[:num_drawn]}
     drawing = draw(wanted, folder, progress)
     cards = _cards(rows, drawing, num_drawn)
-    write_page(folder / "index.html", run.title, facts(run.settings), rows, run.metrics, cards, _more(run))
+    write_page(
+        folder / PAGE,
+        f"{run.title[0].upper()}{run.title[1:]}",
+        facts(run.settings),
+        rows,
+        run.metrics,
+        cards,
+        _more(run),
+    )
     return len(drawing.pictures)
+
+
+def write_answers(
+    answers: Sequence[tuple[Segmentation, Row]],
+    view: View,
+    scores: Mapping[str, Any],
+    folder: Path,
+    title: str,
+    facts: Mapping[str, str],
+) -> None:
+    """Writes the page of answers in memory, in their order. scores: the content of scores.json."""
+    wanted = {row["id"]: (row["video"], partial(Scene.of, result, view.num_frames)) for result, row in answers}
+    rows = [row for _, row in answers]
+    cards = _cards(rows, draw(wanted, folder), len(rows))
+    more = {"settings": {}, "protocol": scores["protocol"], "skipped": 0, "published": ()}
+    write_page(folder / PAGE, title, facts, rows, metrics_of(scores), cards, more)
 
 
 def write_page(

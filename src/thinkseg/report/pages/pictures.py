@@ -20,8 +20,11 @@ from thinkseg.types import Frames, Masklets, Segmentation
 SHEET_FRAMES, SHEET_COLUMNS = 24, 6
 """Frames of a sheet, and frames per row."""
 
-CELL, KEYFRAME_SIDE, STRIP_WIDTH = 320, 640, 1200
-"""Longest side in pixels of a frame on a sheet and of a keyframe, and the width of a film strip."""
+CELL, KEYFRAME_SIDE = 320, 640
+"""Longest side in pixels of a frame on a sheet, and of a keyframe."""
+
+STRIP_FRAME, STRIP_WIDTH = 170, 1080
+"""Width in pixels of a frame in a film strip, unless that would make it wider than the page."""
 
 JPEG_QUALITY = 75
 
@@ -185,7 +188,7 @@ def _strip(scene: Scene, frames: Mapping[int, np.ndarray]) -> np.ndarray:
         highlight=indices.index(scene.keyframe) if scene.keyframe in indices else None,
         boxes=scene.boxes,
         masks=[_masks(scene.predicted, index, scene.video.size_wh) for index in indices],
-        width=STRIP_WIDTH,
+        width=min(STRIP_WIDTH, STRIP_FRAME * max(3, len(indices))),
     )
 
 
@@ -213,9 +216,7 @@ def _sheet(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> Sheet:
     )
 
 
-def _tinted(
-    frame: np.ndarray, masks: np.ndarray, truth: np.ndarray | None, size_wh: tuple[int, int]
-) -> np.ndarray:
+def _tinted(frame: np.ndarray, masks: np.ndarray, truth: np.ndarray | None, size_wh: tuple[int, int]) -> np.ndarray:
     """Returns a small frame with the predicted masks tinted and the true one outlined."""
     from thinkseg.ops import draw
 

@@ -18,7 +18,7 @@ PUBLISHED = ASSETS / "published.yaml"
 
 
 class PublishedScore(Settings):
-    """Scores of one method on one benchmark in percent, by name. setting: what they were measured with. source: paper."""
+    """Scores of a method on a benchmark in percent, by name. setting: what they were measured with. source: paper."""
 
     method: str
     benchmark: str

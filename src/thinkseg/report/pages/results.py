@@ -17,7 +17,7 @@ from thinkseg.data.readers.json_tree import JsonNode, is_safe_name, read_json
 from thinkseg.errors import DatasetError, SettingsError, ThinkSegError
 from thinkseg.report.page import write_html
 from thinkseg.report.pages.cards import AnswerView, Card, Drawing, anchors, draw, format_boxes
-from thinkseg.report.pages.evaluation import card_filters
+from thinkseg.report.pages.evaluation import PAGE, card_filters
 from thinkseg.report.pages.pictures import Scene
 from thinkseg.report.pages.runs import DEFAULT_SHOWN
 from thinkseg.report.pages.verdicts import MISSING
@@ -59,7 +59,9 @@ def write_results(
     if they were moved. num_drawn: draw the first so many. Raises SettingsError or DatasetError for damaged lists.
     """
     answers = [answer for one in folders for answer in _answers(one)]
-    wanted = {str(number): answer for number, answer in enumerate(answers) if answer.folder and answer.status != UNUSABLE}
+    wanted = {
+        str(number): answer for number, answer in enumerate(answers) if answer.folder and answer.status != UNUSABLE
+    }
     drawn = {key: (one.video, partial(_scene, one.folder, video)) for key, one in list(wanted.items())[:num_drawn]}
     drawing = draw(drawn, folder, progress)
     places = anchors(f"{number} {one.id}" for number, one in enumerate(answers))
@@ -70,7 +72,7 @@ def write_results(
     ]
     counts = Counter(one.status for one in answers)
     write_html(
-        folder / "index.html",
+        folder / PAGE,
         "results.html.j2",
         title=", ".join(one.resolve().name for one in folders),
         totals={"questions": str(len(answers)), **{name: str(counts[name]) for name in MEANINGS if counts[name]}},
@@ -92,7 +94,9 @@ def _listed(row: Row, folder: Path) -> StoredAnswer:
     node = JsonNode(row, f"{ROWS}, {row['id']}")
     if name := node["folder"].string():
         if not is_safe_name(name, nested=True):
-            raise SettingsError(f"{folder}: {row['id']!r} has the folder {name!r}, which could lead out; delete its line")
+            raise SettingsError(
+                f"{folder}: {row['id']!r} has the folder {name!r}, which could lead out; delete its line"
+            )
         return _answer(str(row["id"]), folder / name)
     return StoredAnswer(str(row["id"]), node["query"].string(), "", ERROR, None, node["error"].string(), None)
 
@@ -118,7 +122,9 @@ def _card(one: StoredAnswer, anchor: str, drawing: Drawing, key: str, undrawn: s
     note = one.error or drawing.notes.get(key, undrawn)
     answer = AnswerView(
         run="",
-        verdict=f"{MEANINGS[one.status]}: {one.error}" if one.error else MEANINGS[one.status] * (one.status != ANSWERED),
+        verdict=f"{MEANINGS[one.status]}: {one.error}"
+        if one.error
+        else MEANINGS[one.status] * (one.status != ANSWERED),
         scores="",
         good=None if one.status in (ANSWERED, NO_TARGET) else False,
         thinking=_read(one, lambda record: record["thinking"].string() or None),
@@ -135,7 +141,9 @@ def _details(one: StoredAnswer) -> dict[str, str]:
     facts: dict[str, Callable[[JsonNode], str]] = {
         "video": lambda record: record["video"]["name"].text(),
         "keyframe": lambda record: f"frame {record['keyframe']['index'].integer()}",
-        "boxes": lambda record: format_boxes([[side.number() for side in box.items()] for box in record["boxes"].items()]),
+        "boxes": lambda record: format_boxes(
+            [[side.number() for side in box.items()] for box in record["boxes"].items()]
+        ),
         "objects": lambda record: "; ".join(
             f"{number} is seen in {found['seen'].integer()} of {record['video']['frames'].integer()} frames"
             for number, found in enumerate(record["objects"].items(), 1)

@@ -70,8 +70,7 @@ class Run:
     @property
     def title(self) -> str:
         """The benchmark and its split."""
-        title = BENCHMARKS[self.benchmark].title
-        return f"{title[0].upper()}{title[1:]}, {self.settings.get('split')}"
+        return f"{BENCHMARKS[self.benchmark].title}, {self.settings.get('split')}"
 
 
 def read_run(folder: Path) -> Run:
@@ -86,7 +85,9 @@ def read_run(folder: Path) -> Run:
     if stored := _stored_scores(folder, count):
         return Run(folder, settings, rows, *stored)
     protocol = protocol_of(settings["data"], list(rows.values()))
-    return Run(folder, settings, rows, nested(compute_metrics(list(rows.values()), protocol.metrics)), protocol.rules, 0)
+    return Run(
+        folder, settings, rows, nested(compute_metrics(list(rows.values()), protocol.metrics)), protocol.rules, 0
+    )
 
 
 def _stored_scores(folder: Path, count: int) -> tuple[Metrics, str, int] | None:
@@ -120,8 +121,10 @@ class RunScenes:
         if changed := changed_parts(row.get("fingerprint", {}), DataFingerprint(benchmark).of(expression)):
             raise SettingsError(f"{row['id']}: the {changed} changed since the run; give its data set with --root")
         sample = benchmark.sample(expression)
-        predicted = None if row["failure"] else self._predictions.of(
-            expression, benchmark.videos[expression.video], sample.video.size_wh
+        predicted = (
+            None
+            if row["failure"]
+            else self._predictions.of(expression, benchmark.videos[expression.video], sample.video.size_wh)
         )
         keyframe = row.get("keyframe")
         if keyframe is not None and keyframe >= len(sample.video):

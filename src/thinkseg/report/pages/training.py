@@ -1,4 +1,4 @@
-"""The page of one or several training runs: curves of everything in their logs, and rollouts of the first and last steps."""
+"""The page of one or several training runs: curves of all that is in their logs, and rollouts of any two steps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from thinkseg.data.readers.json_tree import read_json
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.report.page import write_html
 from thinkseg.report.pages.curves import HEIGHT, SMOOTHED, WIDTH, Log, charts, read_log, smooth
+from thinkseg.report.pages.evaluation import PAGE
 from thinkseg.storage.run_folder import LOG
 
 RECIPE = "recipe.json"
@@ -46,7 +47,7 @@ def write_training(folders: Sequence[Path], folder: Path) -> None:
     runs = enumerate(zip(names, folders, strict=True))
     pages = [page for number, (name, one) in runs for page in _copied_rollouts(number, name, one, folder)]
     write_html(
-        folder / "index.html",
+        folder / PAGE,
         "training.html.j2",
         title=f"Training of {', '.join(names)}",
         names=names,
@@ -63,7 +64,9 @@ def _log(folder: Path) -> Log:
     try:
         log = read_log(folder / LOG)
     except OSError as error:
-        raise SettingsError(f"{folder / LOG}: cannot be read ({error.strerror}); give a folder of a training run") from None
+        raise SettingsError(
+            f"{folder / LOG}: cannot be read ({error.strerror}); give a folder of a training run"
+        ) from None
     if not log.metrics:
         raise SettingsError(f"{folder / LOG}: has no values yet; wait for the first step")
     return log
@@ -79,7 +82,9 @@ def _recipe(folder: Path) -> dict[str, str]:
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict) and value:
-        return [pair for key, inner in value.items() for pair in _flat(f"{prefix}.{key}" if prefix else str(key), inner)]
+        return [
+            pair for key, inner in value.items() for pair in _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+        ]
     return [(prefix, str(value))] if prefix else []
 
 

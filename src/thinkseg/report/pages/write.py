@@ -1,8 +1,8 @@
 """Writes the report of runs: finds out what their folders are, and writes the page for that.
 
-    report/index.html       the page, with its styles, scripts and numbers
-    report/pictures/        images of answers, loaded when they are seen
-    report/rollouts/        pages of rollouts of training runs
+report/index.html       the page, with its styles, scripts and numbers
+report/pictures/        images of answers, loaded when they are seen
+report/rollouts/        pages of rollouts of training runs
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 from thinkseg.errors import SettingsError
 from thinkseg.report.pages.comparison import write_comparison
-from thinkseg.report.pages.evaluation import write_evaluation
+from thinkseg.report.pages.evaluation import PAGE, write_evaluation
 from thinkseg.report.pages.results import write_results
 from thinkseg.report.pages.runs import read_run
 from thinkseg.report.pages.training import write_training
@@ -25,8 +25,6 @@ from thinkseg.storage.run_folder import LOG, ROWS, SETTINGS
 from thinkseg.types import ProgressCallback
 
 COMMAND = "report"
-
-PAGE = "index.html"
 
 DEFAULT_DRAWN = 50
 """Questions with pictures. Each takes about 0.3 MB and a third of a second."""
@@ -65,7 +63,7 @@ def kind_of_all(runs: Sequence[Path]) -> Kind:
     if len(set(kinds)) > 1:
         other = next(number for number, kind in enumerate(kinds) if kind != kinds[0])
         raise SettingsError(
-            f"{runs[0]} and {runs[other]}: one is of the kind {kinds[0]!r}, the other {kinds[other]!r}; report them apart"
+            f"{runs[0]} and {runs[other]}: runs of two kinds, {kinds[0]!r} and {kinds[other]!r}; report them apart"
         )
     if len({os.path.realpath(run) for run in runs}) < len(runs):
         raise SettingsError("a run is given twice; give each folder once")

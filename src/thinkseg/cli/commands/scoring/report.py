@@ -16,7 +16,9 @@ app = typer.Typer()
 
 @command(app, "write a page about runs")
 def report(
-    runs: Annotated[list[Path], argument(path, "RUN...", "folders that evaluate, score, segment, train or annotate wrote")],
+    runs: Annotated[
+        list[Path], argument(path, "RUN...", "folders that evaluate, score, segment, train or annotate wrote")
+    ],
     out: options.Out,
     root: Annotated[
         Path | None,
