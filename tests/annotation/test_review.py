@@ -4,14 +4,14 @@ from annotating import VIEW, Script, good, steps_text
 from html_check import Page
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.costs import CostBudget, CostTracker
-from thinkseg.annotation.review import MAX_SHOWN, write_review
+from thinkseg.annotation.review import MAX_SHOWN, REVIEW, write_review
 
 
 def reviewed(source, out, reply):
     """Annotates the candidates of a source and returns the text of the page."""
     settings, costs = AnnotationSettings(VIEW, 0, {}), CostTracker(CostBudget(), 50)
-    result = annotate(source, source.candidates, Script(reply), settings, costs, out)
-    return write_review(result.verifications, out, "A <set>").read_text()
+    annotate(source, source.candidates, Script(reply), settings, costs, out)
+    return write_review(out, out / REVIEW, "A <set>").read_text()
 
 
 def test_write_review_shows_kept_and_rejected_answers(clips, tmp_path):

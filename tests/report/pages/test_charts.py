@@ -29,8 +29,8 @@ def test_groupings_by_what_rows_know():
         row(id="c/0", num_targets=None),
     ]
     found = {one.title: one for one in groupings(rows, {})}
-    assert [group.name for group in found["by number of targets"].groups] == ["one", "several"]
-    sizes = found["by size of the targets"].groups
+    assert [group.name for group in found["By number of targets"].groups] == ["one", "several"]
+    sizes = found["By size of the targets"].groups
     assert [(group.name, group.count) for group in sizes] == [("under 1 % of the frames", 1), ("over 5 %", 1)]
     assert sizes[1].metrics["J"].value == 100
-    assert "by length" not in found  # one group alone says nothing
+    assert "By length" not in found  # one group alone says nothing

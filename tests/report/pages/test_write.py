@@ -85,7 +85,7 @@ def test_write_report_other_data_set_needs_its_root(evaluation, report):
 
 def test_write_report_invalid_replies_are_counted_and_shown(evaluation, report):
     page, _ = report(evaluation(right=False))
-    assert "without usable masks" in page.text
+    assert "Without usable masks" in page.text
     assert "invalid_json" in page.text
     assert "invalid reply: the answer is not JSON" in page.text
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from thinkseg.errors import ThinkSegError
 from thinkseg.evaluation.comparison import question_score
 from thinkseg.report.pages.pictures import Pictures, Scene, draw_all
-from thinkseg.report.pages.verdicts import MISSING, format_score, is_good, outcome, scores_text, thinking_of, verdict
+from thinkseg.report.pages.verdicts import MISSING, format_score, is_good, outcome, scores_text, split_thinking, verdict
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import ProgressCallback
 
@@ -25,7 +25,7 @@ REPAIRED = "repaired"
 class AnswerView:
     """One answer. run: its run, "" if there is only one. good: the color of its verdict, None for a neutral one.
 
-    details: further facts by name. note: why there are no pictures.
+    replies: without the thinking. details: further facts by name. note: why there are no pictures.
     """
 
     run: str
@@ -101,13 +101,13 @@ def _draw_video(wanted: Mapping[str, Callable[[], Scene]], images: Path, drawing
 
 def answer_view(row: Row, pictures: Pictures | None = None, note: str = "", run: str = "") -> AnswerView:
     """Returns what a page says about a row of an evaluation."""
-    replies = row.get("replies", [])
+    thinking, replies = split_thinking(row.get("replies", []))
     return AnswerView(
         run=run,
         verdict=verdict(row),
         scores=scores_text(row),
         good=is_good(row),
-        thinking=thinking_of(replies[0]) if replies else None,
+        thinking=thinking,
         replies=replies,
         details=_details(row, pictures),
         pictures=pictures,

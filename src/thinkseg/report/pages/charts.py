@@ -86,10 +86,10 @@ def groupings(rows: Sequence[Row], metrics: Mapping[str, Mapping[str, Estimate]]
     metrics: of all rows by category, and "overall".
     """
     found = [
-        Grouping("by category", [_known_group(name, rows, values) for name, values in metrics.items()]),
-        _grouped("by number of targets", rows, _targets),
-        _grouped("by size of the targets", rows, lambda row: _bucket(row.get("target_share"), SIZES)),
-        _grouped("by length", rows, lambda row: _bucket(row.get("num_scored_frames"), LENGTHS)),
+        Grouping("By category", [_known_group(name, rows, values) for name, values in metrics.items()]),
+        _grouped("By number of targets", rows, _targets),
+        _grouped("By size of the targets", rows, lambda row: _bucket(row.get("target_share"), SIZES)),
+        _grouped("By length", rows, lambda row: _bucket(row.get("num_scored_frames"), LENGTHS)),
     ]
     return [one for one in found if len(one.groups) > 1]
 

@@ -30,8 +30,8 @@ TITLES = {
 NOT_METRICS = re.compile(r"(stage|step|epoch|elapsed_s|total_flos)$|train_")
 """Keys of bookkeeping values, and of means over a whole stage, which do not belong to its last step."""
 
-FIRST = ("reward", "rewards/", "loss", "kl", "entropy", "parse_rate", "grad_norm", "learning_rate")
-"""Beginnings of the keys whose charts come first."""
+FIRST = re.compile(r"(reward|rewards/.*/mean|loss|parse_rate|kl|entropy)$")
+"""Keys whose charts come first."""
 
 SMOOTHED = 10
 """The running mean covers about 1/SMOOTHED of a run."""
@@ -125,9 +125,9 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def charts(logs: Mapping[str, Log]) -> list[Chart]:
-    """Returns a chart per metric that varies or is in `FIRST`. logs: by the name of the run."""
+    """Returns a chart per metric, those of `FIRST` first. logs: by the name of the run."""
     names = dict.fromkeys(name for log in logs.values() for name in log.metrics)
-    order = sorted(names, key=lambda name: (next((i for i, key in enumerate(FIRST) if name.startswith(key)), 99), name))
+    order = sorted(names, key=lambda name: not FIRST.match(name))
     return [_chart(name, {run: log for run, log in logs.items() if name in log.metrics}) for name in order]
 
 
@@ -146,7 +146,7 @@ def _chart(name: str, logs: Mapping[str, Log]) -> Chart:
         name,
         TITLES.get(name, name),
         [_curve(run, log.metrics[name], place) for run, log in logs.items()],
-        [((tick - first) / span * WIDTH, f"{tick:.0f}") for tick in ticks(first, last) if tick == round(tick)],
+        [((tick - first) / span * WIDTH, f"{tick:.0f}") for tick in _step_ticks(first, last)],
         [((high - tick) / (high - low) * HEIGHT, f"{tick:.4g}") for tick in ticks(low, high)],
         [
             ((start - first) / span * WIDTH, stage)
@@ -164,9 +164,14 @@ def _curve(run: str, points: np.ndarray, place: Callable[[np.ndarray, np.ndarray
     return Curve(run, raw, smoothed, steps.astype(int).tolist(), values.tolist())
 
 
+def _step_ticks(first: float, last: float) -> list[float]:
+    """Returns the first step, and round ones that are not too near to it."""
+    return [first, *(tick for tick in ticks(first, last) if tick - first >= (last - first) / 8 and tick.is_integer())]
+
+
 def ticks(low: float, high: float) -> list[float]:
     """Returns about `TICKS` round numbers from `low` to `high`."""
     rough = (high - low) / TICKS or 1.0
     scale = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= rough * 0.999)
-    return [round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [float(round(number * step, 12)) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

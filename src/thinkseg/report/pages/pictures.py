@@ -23,7 +23,7 @@ SHEET_FRAMES, SHEET_COLUMNS = 24, 6
 CELL, KEYFRAME_SIDE = 320, 640
 """Longest side in pixels of a frame on a sheet, and of a keyframe."""
 
-STRIP_FRAME, STRIP_WIDTH = 170, 1080
+STRIP_FRAME, STRIP_WIDTH = 170, 1020
 """Width in pixels of a frame in a film strip, unless that would make it wider than the page."""
 
 JPEG_QUALITY = 75

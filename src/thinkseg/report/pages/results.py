@@ -20,7 +20,7 @@ from thinkseg.report.pages.cards import AnswerView, Card, Drawing, anchors, draw
 from thinkseg.report.pages.evaluation import PAGE, card_filters
 from thinkseg.report.pages.pictures import Scene
 from thinkseg.report.pages.runs import DEFAULT_SHOWN
-from thinkseg.report.pages.verdicts import MISSING
+from thinkseg.report.pages.verdicts import MISSING, split_thinking
 from thinkseg.report.result_files import ANSWER
 from thinkseg.report.stored_result import read_result
 from thinkseg.storage.run_folder import ROWS, Row, read_rows
@@ -120,6 +120,7 @@ def _scene(folder: Path, video: Path | None) -> Scene:
 
 def _card(one: StoredAnswer, anchor: str, drawing: Drawing, key: str, undrawn: str) -> Card:
     note = one.error or drawing.notes.get(key, undrawn)
+    thinking, replies = split_thinking(_read(one, _replies) or [])
     answer = AnswerView(
         run="",
         verdict=f"{MEANINGS[one.status]}: {one.error}"
@@ -127,13 +128,17 @@ def _card(one: StoredAnswer, anchor: str, drawing: Drawing, key: str, undrawn: s
         else MEANINGS[one.status] * (one.status != ANSWERED),
         scores="",
         good=None if one.status in (ANSWERED, NO_TARGET) else False,
-        thinking=_read(one, lambda record: record["thinking"].string() or None),
-        replies=_read(one, lambda record: [reply.string() for reply in record["replies"].items()]) or [],
+        thinking=_read(one, lambda record: record["thinking"].string() or None) or thinking,
+        replies=replies,
         details=_details(one),
         pictures=drawing.pictures.get(key),
         note=note,
     )
     return Card(anchor, one.id, one.query, "", [one.status], None, [answer])
+
+
+def _replies(record: JsonNode) -> list[str]:
+    return [reply.string() for reply in record["replies"].items()]
 
 
 def _details(one: StoredAnswer) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from thinkseg.data.readers.json_tree import read_json
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.report.page import write_html
-from thinkseg.report.pages.curves import HEIGHT, SMOOTHED, WIDTH, Log, charts, read_log, smooth
+from thinkseg.report.pages.curves import HEIGHT, SMOOTHED, TITLES, WIDTH, Log, charts, read_log, smooth
 from thinkseg.report.pages.evaluation import PAGE
 from thinkseg.storage.run_folder import LOG
 
@@ -24,10 +25,8 @@ ROLLOUTS = "rollouts"
 MAX_PAGES = 40
 """Pages of rollouts that are copied, evenly spaced over a run."""
 
-SUMMARIZED = ("reward", "rewards/", "loss", "parse_rate", "kl", "completions/mean_length")
-"""Beginnings of the keys whose first and last values are printed large, of a single run."""
-
-MAX_SUMMARIZED = 8
+SUMMARIZED = re.compile(r"(reward|rewards/.*/mean|loss|parse_rate|kl|completions/mean_length)$")
+"""Keys whose first and last values are printed large, of a single run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +89,8 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
 
 def _totals(log: Log) -> dict[str, str]:
     """Returns the first and the last smoothed values of the main metrics."""
-    names = [name for start in SUMMARIZED for name in log.metrics if name.startswith(start)]
-    means = {name: smooth(log.metrics[name][:, 1]) for name in dict.fromkeys(names)}
-    return {name: f"{mean[0]:.3g} → {mean[-1]:.3g}" for name, mean in list(means.items())[:MAX_SUMMARIZED]}
+    means = {name: smooth(values[:, 1]) for name, values in log.metrics.items() if SUMMARIZED.match(name)}
+    return {TITLES.get(name, name): f"{mean[0]:.3g} → {mean[-1]:.3g}" for name, mean in means.items()}
 
 
 def _copied_rollouts(number: int, name: str, run: Path, folder: Path) -> list[RolloutPage]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from thinkseg.chains.parsing import explained
 from thinkseg.evaluation.predictions import REASONS
 from thinkseg.ops.chat_text import THINK, THINK_END
@@ -64,7 +66,9 @@ def format_score(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}"
 
 
-def thinking_of(reply: str) -> str | None:
-    """Returns the thinking of a reply, None if it has none."""
-    before, closed, _ = reply.partition(THINK_END)
-    return before.strip().removeprefix(THINK).strip() or None if closed else None
+def split_thinking(replies: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Returns the thinking of the first reply, None if it has none, and the replies without it."""
+    before, closed, after = replies[0].partition(THINK_END) if replies else ("", "", "")
+    if not closed:
+        return None, list(replies)
+    return before.strip().removeprefix(THINK).strip() or None, [after.strip(), *replies[1:]]

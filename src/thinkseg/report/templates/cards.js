@@ -105,7 +105,7 @@
     next.scrollIntoView();
   }
 
-  form.hidden = false;
+  form.hidden = cards.length < 2;
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", (event) => (event.target.name === "sort" ? sort() : filter()));
   document.querySelector(".reset").addEventListener("click", reset);
