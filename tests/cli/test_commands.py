@@ -76,7 +76,7 @@ def test_the_demo_in_two_turns(loads, tmp_path, monkeypatch):
     out = tmp_path / "demo"
     assert app.main(["demo", "--chain", "revseg", "--out", str(out)]) == 0
     page = (out / "index.html").read_text("utf-8")
-    assert 'Find "what was described"' in unescape(page)
+    assert '"object description": "what was described"' in unescape(page)
     assert "chain <b>revseg</b>" in page
 
 
@@ -92,15 +92,15 @@ def test_demo(loads, tmp_path, capsys, monkeypatch):
     assert app.main(["demo", "--policy", "mine", "--out", str(out)]) == 0
     assert loads == [("mine", {})]
     clips = [load("val", index) for index in range(3)]
-    assert names(out) == sorted([".thinkseg", "index.html", "scores.json", *(clip.id for clip in clips)])
+    assert names(out) == sorted([".thinkseg", "index.html", "pictures", "scores.json", *(clip.id for clip in clips)])
     page = (out / "index.html").read_text("utf-8")
     scores = json.loads((out / "scores.json").read_text("utf-8"))
     printed = capsys.readouterr().out
     for clip, row in zip(clips, scores["rows"], strict=True):
         assert (row["video"], row["query"]) == (clip.id, clip.query)
         assert clip.query in printed
-        assert f'id="{clip.id}"' in page
-        assert {"answer.json", "clip.mp4", "overlay.mp4", "strip.jpg", "truth.jpg"} <= set(names(out / clip.id))
+        assert f'id="q-{clip.id}-0"' in page
+        assert {"answer.json", "clip.mp4", "overlay.mp4"} <= set(names(out / clip.id))
     assert (scores["expressions"], scores["skipped"]) == (3, 0)
     assert f"open {out / 'index.html'}" in printed
     assert "mean" in printed

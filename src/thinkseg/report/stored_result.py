@@ -22,7 +22,6 @@ from thinkseg.storage.result_folder import finish_interrupted
 from thinkseg.types import (
     Answer,
     Frames,
-    Masklets,
     ObjectPrompt,
     Outcome,
     Part,

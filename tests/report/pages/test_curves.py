@@ -37,7 +37,9 @@ def test_ticks_are_round_numbers(low, high, expected):
 
 
 def test_charts_have_exact_values_and_rewards_first():
-    log = Log({"timing_s/reward": np.array([[1, 0.1], [2, 0.2]]), "reward": np.array([[1, 2.0], [2, 3.0]])}, {"grpo": 0})
+    log = Log(
+        {"timing_s/reward": np.array([[1, 0.1], [2, 0.2]]), "reward": np.array([[1, 2.0], [2, 3.0]])}, {"grpo": 0}
+    )
     first, second = charts({"run": log})
     assert (first.title, second.title) == ("reward", "timing_s/reward")
     assert first.curves[0].data == {"steps": [1, 2], "values": [2.0, 3.0]}
