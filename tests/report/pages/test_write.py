@@ -13,11 +13,11 @@ from thinkseg.report.pages.write import kind_of, write_report
 
 @pytest.fixture
 def report(tmp_path):
-    """Writes a report and returns its page and its text: report(runs, **options)."""
+    """Writes a report and returns its page and its text: report(*runs, num_drawn)."""
 
-    def write(*runs, **options):
+    def write(*runs, num_drawn=50):
         out = tmp_path / "report"
-        written = write_report(runs, out, **options)
+        written = write_report(runs, out, None, num_drawn)
         assert written.page == out / "index.html"
         text = written.page.read_text("utf-8")
         page = check_page(text)
@@ -113,7 +113,7 @@ def test_write_report_two_runs_shows_changes_and_what_differs(evaluation, report
 
 def test_write_report_runs_on_other_data_raises(evaluation, tmp_path):
     with pytest.raises(SettingsError, match="split differs"):
-        write_report([evaluation("a"), evaluation("b", split="train")], tmp_path / "out")
+        write_report([evaluation("a"), evaluation("b", split="train")], tmp_path / "out", None, 50)
     assert not (tmp_path / "out").exists()
 
 
@@ -122,7 +122,7 @@ def test_write_report_damaged_row_names_it(evaluation, tmp_path):
     first, second = read_rows(run)
     write_rows(run, [first, {**second, "boxes": [[1, 2, 3]]}])
     with pytest.raises(SettingsError, match=r"boxes\.0.*delete its line"):
-        write_report([run], tmp_path / "out")
+        write_report([run], tmp_path / "out", None, 50)
 
 
 def test_write_report_keyframe_beyond_the_video_is_named_in_the_card(evaluation, report):
@@ -138,7 +138,7 @@ def test_write_report_replaces_an_earlier_one_and_nothing_else(evaluation, repor
     report(run, num_drawn=0)
     report(run, num_drawn=0)
     with pytest.raises(SettingsError, match="which no earlier result wrote"):
-        write_report([run], tmp_path)
+        write_report([run], tmp_path, None, 50)
 
 
 def test_kind_of_other_folders_raises(tmp_path, evaluation):
@@ -148,13 +148,13 @@ def test_kind_of_other_folders_raises(tmp_path, evaluation):
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "log.jsonl").write_text("")
     with pytest.raises(SettingsError, match="runs of two kinds, 'evaluation' and 'training'"):
-        write_report([evaluation(), tmp_path / "training"], tmp_path / "out")
+        write_report([evaluation(), tmp_path / "training"], tmp_path / "out", None, 50)
 
 
 def test_write_report_same_run_twice_raises(evaluation, tmp_path):
     run = evaluation()
     with pytest.raises(SettingsError, match="given twice"):
-        write_report([run, run], tmp_path / "out")
+        write_report([run, run], tmp_path / "out", None, 50)
 
 
 def test_write_report_training_has_curves_and_copies_rollouts(tmp_path, report):
@@ -179,4 +179,4 @@ def test_write_report_training_has_curves_and_copies_rollouts(tmp_path, report):
 def test_write_report_training_without_values_raises(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"stage": "sft"}\nnot json\n')
     with pytest.raises(SettingsError, match="has no values yet"):
-        write_report([tmp_path], tmp_path / "out")
+        write_report([tmp_path], tmp_path / "out", None, 50)

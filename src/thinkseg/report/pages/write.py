@@ -26,9 +26,6 @@ from thinkseg.types import ProgressCallback
 
 COMMAND = "report"
 
-DEFAULT_DRAWN = 50
-"""Questions with pictures. Each takes about 0.3 MB and a third of a second."""
-
 Kind = Literal["evaluation", "training", "cot_set", "results"]
 
 
@@ -73,8 +70,8 @@ def kind_of_all(runs: Sequence[Path]) -> Kind:
 def write_report(
     runs: Sequence[Path],
     out: Path,
-    root: Path | None = None,
-    num_drawn: int = DEFAULT_DRAWN,
+    root: Path | None,
+    num_drawn: int,
     progress: ProgressCallback | None = None,
 ) -> Written:
     """Writes the page of one or several runs of one kind to the folder `out`; an earlier report there is replaced.

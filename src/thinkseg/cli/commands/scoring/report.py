@@ -39,7 +39,8 @@ def report(
     with Progress() as progress:
         progress.show("drawing answers")
         written = write_report(runs, out, root, pictures, progress)
-    drawn = f"{written.num_drawn} answers with pictures, " if written.num_drawn else ""
+    answers = "answer" if written.num_drawn == 1 else "answers"
+    drawn = f"{written.num_drawn} {answers} with pictures, " if written.num_drawn else ""
     say(f"wrote {written.page} ({drawn}{written.num_bytes / 1e6:.1f} MB)")
     return 0
 
