@@ -203,7 +203,7 @@ def _sheet(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> Sheet:
         cell = sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
         masks, truth = _masks(scene.predicted, index, scene.video.size_wh), _truth(scene, index)
         cell[:] = _tinted(frames[index], masks, truth, (width, height))
-        moments.append(_moment(scene, index, label, masks.any(axis=0), truth))
+        moments.append(_moment(scene, index, label, np.logical_or.reduce(masks, axis=0), truth))
     shares = {index: truth.sum() for index in scene.shown if (truth := _truth(scene, index)) is not None}
     return Sheet(
         src=_save(sheet, path),

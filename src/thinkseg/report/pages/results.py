@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """One question. folder: of its result, None without one. error: why there is none. record: of answer.json."""
+    """One question.
+
+    video: what answer.json says about its video; equal for results about the same frames. folder: of the result, None
+    without one. error: why there is none. record: of answer.json.
+    """
 
     id: str
     query: str
@@ -60,10 +65,11 @@ def write_results(
     """
     answers = [answer for one in folders for answer in _answers(one)]
     wanted = {
-        str(number): answer for number, answer in enumerate(answers) if answer.folder and answer.status != UNUSABLE
+        str(number): (one.video, partial(_scene, one.folder, video))
+        for number, one in enumerate(answers)
+        if one.folder and one.status != UNUSABLE
     }
-    drawn = {key: (one.video, partial(_scene, one.folder, video)) for key, one in list(wanted.items())[:num_drawn]}
-    drawing = draw(drawn, folder, progress)
+    drawing = draw(dict(islice(wanted.items(), num_drawn)), folder, progress)
     places = anchors(f"{number} {one.id}" for number, one in enumerate(answers))
     undrawn = f"only the first {num_drawn} results have pictures"
     cards = [
@@ -105,7 +111,7 @@ def _answer(name: str, folder: Path) -> StoredAnswer:
     """Reads a result; one that is missing or damaged is an error of its card."""
     try:
         record = read_json(folder / ANSWER)
-        query, video = record["query"].string(), record["video"]["name"].text()
+        query, video = record["query"].string(), str(record["video"].value)
         if record["failure"].value is not None:
             return StoredAnswer(name, query, video, UNUSABLE, folder, explained(record["failure"].text()), record)
         status = NO_TARGET if record["no_target"].boolean() else ANSWERED
