@@ -38,12 +38,10 @@
       if (Number.isNaN(number)) return Infinity;
       return sign === "-" ? -number : sign === "~" ? -Math.abs(number) : number;
     };
-    const keys = new Map(cards.map((card) => [card, key(card)]));
-    const sorted = cards.toSorted((one, other) => {
-      const [first, second] = [keys.get(one), keys.get(other)];
-      return first === second ? one.dataset.order - other.dataset.order : first - second;
-    });
-    list.append(...sorted);
+    const keyed = cards.map((card) => [key(card), card]);
+    /* Sorting is stable, so that equal cards stay in the order of the page. Infinity minus itself is no number. */
+    keyed.sort(([one], [other]) => (one === other ? 0 : one - other));
+    list.append(...keyed.map(([, card]) => card));
   }
 
   function reset() {
