@@ -3,8 +3,8 @@
     python benchmarks/report_page.py --out benchmarks/results/report-page.json
 
 The page has synthetic rows with thinking of real length, and pictures of a few clips of the shapes world, linked under
-many names. Needs the package playwright and a Chromium. Times are medians over fresh pages, in milliseconds: of a control,
-until the page has its new layout, and until the browser has painted it.
+many names. Needs the package playwright and a Chromium. Times are medians over fresh pages, in milliseconds; those
+of a control last until the page has its new layout, and until the browser has painted it.
 """
 
 from __future__ import annotations

@@ -124,6 +124,7 @@
     event.preventDefault();
     action();
   });
+  (window.requestIdleCallback ?? setTimeout)(() => textOf(0));
   addEventListener("hashchange", target);
   target();
 })();
