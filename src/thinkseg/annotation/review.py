@@ -19,6 +19,7 @@ from thinkseg.annotation.verify import REASONS
 from thinkseg.data.cot import CotSample, read_cot_set, sample_from_json
 from thinkseg.data.readers.json_tree import JsonNode, read_lines
 from thinkseg.report.page import PageImage, jpeg_url, write_html
+from thinkseg.selection.strata import NO_TARGET_STRATUM
 from thinkseg.storage.outputs import writing
 
 REVIEW = "review.html"
@@ -75,7 +76,7 @@ def _rejected(row: JsonNode) -> ReviewItem:
 
 
 def _stratum(type: str, targets: str) -> str:
-    return f"{type}, {targets}"
+    return NO_TARGET_STRATUM if targets == "none" else f"{type}, {targets}"
 
 
 def _evenly_spaced(items: Sequence[ReviewItem]) -> Sequence[ReviewItem]:

@@ -180,3 +180,17 @@ def test_write_report_training_without_values_raises(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"stage": "sft"}\nnot json\n')
     with pytest.raises(SettingsError, match="has no values yet"):
         write_report([tmp_path], tmp_path / "out", None, 50)
+
+
+@pytest.mark.parametrize("settings", [{"view": 3}, {"view": {"num_frames": "x"}}, {"category_weights": 1}, {"fps": []}])
+def test_write_report_damaged_settings_are_no_bug(evaluation, report, settings):
+    page, _ = report(evaluation(**settings))
+    assert "J 1.00 · F 1.00" in page.text
+
+
+def test_write_report_rows_of_an_earlier_version_are_drawn(evaluation, report):
+    run = evaluation()
+    later = ("fingerprint", "num_targets", "target_share")
+    write_rows(run, [{name: value for name, value in row.items() if name not in later} for row in read_rows(run)])
+    page, _ = report(run)
+    assert len(page.links) == 5

@@ -130,7 +130,8 @@ def facts(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def all_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """Returns all settings but fingerprints as text, those of the view by their own names."""
-    flat = {**settings, **(settings.get("view") or {})}
+    view = settings.get("view")
+    flat = {**settings, **(view if isinstance(view, dict) else {})}
     return {name: str(value) for name, value in flat.items() if name not in ("view", "fingerprints")}
 
 

@@ -16,13 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from thinkseg.chains.frames import sample_indices
 from thinkseg.data import BENCHMARKS, open_benchmark
-from thinkseg.data.benchmarks.base import Benchmark
+from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.json_tree import read_json
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.evaluation.aggregation import Estimate, compute_metrics, expression_rows
 from thinkseg.evaluation.old_results import read_results
-from thinkseg.evaluation.predictions import MASKS, Predictions, open_predictions
+from thinkseg.evaluation.predictions import MASKS, Masks, Predictions, open_predictions
 from thinkseg.evaluation.protocols import protocol_of
 from thinkseg.evaluation.scores import nested
 from thinkseg.report.pages.pictures import Scene
@@ -30,8 +30,8 @@ from thinkseg.storage.fingerprint import changed_parts
 from thinkseg.storage.result_folder import finish_interrupted
 from thinkseg.storage.run_folder import ROWS, SCORES, Row, read_settings
 
-DEFAULT_SHOWN = 8
-"""Frames of a film strip if a run does not say how many its policy was shown."""
+DEFAULT_SHOWN, MAX_SHOWN = 8, 256
+"""Frames of a film strip if a run does not say how many its policy was shown, and the most."""
 
 Metrics = Mapping[str, Mapping[str, Estimate]]
 """Metrics by group and name."""
@@ -63,6 +63,12 @@ class Run:
         return expression_rows(self.rows.values())
 
     @property
+    def num_shown(self) -> int:
+        """How many frames its policy was shown."""
+        count = _mapping(self.settings.get("view")).get("num_frames")
+        return count if isinstance(count, int) and 1 <= count <= MAX_SHOWN else DEFAULT_SHOWN
+
+    @property
     def benchmark(self) -> str:
         """The name of its benchmark, a key of `BENCHMARKS`."""
         return str(self.settings["data"])
@@ -77,7 +83,7 @@ def read_run(folder: Path) -> Run:
     """Reads an evaluation. Raises SettingsError if the folder has none, or for a row that is damaged."""
     finish_interrupted(folder)
     settings = read_settings(folder)
-    if settings.get("data") not in BENCHMARKS:
+    if str(settings.get("data")) not in BENCHMARKS:
         raise SettingsError(f"{folder}: its settings name no data set; give a folder that evaluate or score wrote")
     rows = read_results(folder)
     if not (count := len(expression_rows(rows.values()))):
@@ -88,6 +94,11 @@ def read_run(folder: Path) -> Run:
     return Run(
         folder, settings, rows, nested(compute_metrics(list(rows.values()), protocol.metrics)), protocol.rules, 0
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Returns an object of JSON; {} for anything else, for settings may be damaged."""
+    return value if isinstance(value, dict) else {}
 
 
 def _stored_scores(folder: Path, count: int) -> tuple[Metrics, str, int] | None:
@@ -118,27 +129,25 @@ class RunScenes:
         expression = next((one for one in benchmark.expressions if one.key == row["id"]), None)
         if expression is None:
             raise SettingsError(f"{row['id']}: is not in the data set; give the one of the run with --root")
-        if changed := changed_parts(row.get("fingerprint", {}), DataFingerprint(benchmark).of(expression)):
+        known = row.get("fingerprint")  # rows of earlier versions have none
+        if known and (changed := changed_parts(known, DataFingerprint(benchmark).of(expression))):
             raise SettingsError(f"{row['id']}: the {changed} changed since the run; give its data set with --root")
         sample = benchmark.sample(expression)
-        predicted = (
-            None
-            if row["failure"]
-            else self._predictions.of(expression, benchmark.videos[expression.video], sample.video.size_wh)
-        )
         keyframe = row.get("keyframe")
         if keyframe is not None and keyframe >= len(sample.video):
             raise DatasetError(f"{row['id']}: keyframe {keyframe} is not one of its {len(sample.video)} frames")
-        num_shown = self._run.settings.get("view", {}).get("num_frames", DEFAULT_SHOWN)
         return Scene(
             sample.video,
             keyframe,
             np.array(row.get("boxes", []), np.float32).reshape(-1, 4),
-            predicted if row["failure"] is None else None,
+            self._masks(benchmark, expression, sample.video.size_wh) if row["failure"] is None else None,
             sample.truth,
             expression.scored,
-            sample_indices(len(sample.video), num_shown),
+            sample_indices(len(sample.video), self._run.num_shown),
         )
+
+    def _masks(self, benchmark: Benchmark, expression: Expression, size_wh: tuple[int, int]) -> Masks | None:
+        return self._predictions.of(expression, benchmark.videos[expression.video], size_wh)
 
     def _opened(self, row: Row) -> Benchmark:
         """The benchmark of the run; of a generated one, the sample of this row alone."""
@@ -148,7 +157,7 @@ class RunScenes:
         index = row["video"].rpartition("-")[2]
         if not index.isdecimal() or len(index) > 9:
             raise DatasetError(f"{row['id']}: {row['video']} is no clip of {BENCHMARKS[name].title}")
-        weights = self._run.settings.get("category_weights") or {}
+        weights = _mapping(self._run.settings.get("category_weights"))
         return open_benchmark(name, split=split, start=int(index), limit=1, category_weights=weights)
 
     @cached_property
@@ -161,5 +170,5 @@ class RunScenes:
     @cached_property
     def _predictions(self) -> Predictions:
         own = self._run.folder / MASKS
-        stored = self._run.folder if own.is_dir() else self._run.settings.get("predictions", own)
+        stored = self._run.folder if own.is_dir() else str(self._run.settings.get("predictions", own))
         return open_predictions(stored, self._run.benchmark)
