@@ -16,14 +16,14 @@ ROOT = Path(thinkseg.__file__).parent
 LAYERS = (
     ("errors", "prompts", "rle"),
     ("console", "types"),
-    ("events", "storage"),
+    ("events", "storage", "web"),
     ("ops",),
     ("data", "chains", "models"),
     ("demonstrations", "rewards", "pipeline", "selection"),
     ("evaluation",),
     ("report",),
     ("segmenter",),
-    ("training", "annotation", "export", "server"),
+    ("training", "annotation", "export", "server", "app"),
     ("cli",),
     ("__main__",),
 )

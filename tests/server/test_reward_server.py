@@ -31,8 +31,8 @@ from thinkseg.rewards.groups import RolloutScore, frames_shown, score_group
 from thinkseg.server.app import MAX_BODY_BYTES, create_app
 from thinkseg.server.questions import LoadedPrompt, Questions, read_specs
 from thinkseg.server.scoring import RewardService, _Group
-from thinkseg.server.serve import bind, read_token, url_of
 from thinkseg.types import Frames, Masklets, Outcome, Tracker, View
+from thinkseg.web.serve import bind, read_token, url_of
 from tinytrackers import save_sam2
 
 TOKEN = "0123456789abcdef"

@@ -37,6 +37,7 @@ from thinkseg.cli.commands import (
     reward_server,
     train,
 )
+from thinkseg.cli.commands import app as web_app
 from thinkseg.cli.commands.scoring import compare, evaluate, report, score
 from thinkseg.cli.commands.videos import convert, demo, frame, segment
 from thinkseg.errors import ThinkSegError, one_line
@@ -69,6 +70,7 @@ for part in (
     models.app,
     config.app,
     demo.app,
+    web_app.app,
     data.app,
     annotate.app,
     train.app,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from thinkseg.cli import parsers
 from thinkseg.cli.declare import choice, option, path, suggested, text
-from thinkseg.cli.options import CHAINS, PRECISIONS, READINGS, ChainName, Coordinates, Labels, ReadingName
+from thinkseg.cli.options import CHAINS, PRECISIONS, READINGS, ChainName, Coordinates, Device, Labels, ReadingName
 from thinkseg.cli.parsers import Size
 from thinkseg.console import warn
 
@@ -70,9 +70,7 @@ class ViewOptions:
 class PlacementOptions:
     """Where a model runs."""
 
-    device: Annotated[
-        str | None, option(parsers.device, "NAME", "cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    ] = None
+    device: Device = None
     precision: Annotated[str | None, choice(PRECISIONS, "of the weights (default: auto)")] = None
 
     def placement(self) -> dict[str, Any]:

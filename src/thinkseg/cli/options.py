@@ -43,6 +43,7 @@ Coordinates = Annotated[
 TrackerName = Annotated[
     str, suggested(("flow",), "NAME", "model that tracks the boxes: flow, or a SAM 2 by folder or hub name")
 ]
+Device = Annotated[str | None, option(parsers.device, "NAME", "cpu, cuda or cuda:1 (default: a GPU if there is one)")]
 BatchSize = Annotated[int, option(parsers.count, "B", "videos per batch")]
 Fps = Annotated[
     float | None,

@@ -148,6 +148,13 @@ class Segmenter:
         name, settings = self._tracker, {**self._placement, **self._tracker_settings}
         return models.load_tracker(name, **settings) if isinstance(name, str | Path) else name
 
+    def share_models(self, other: Segmenter) -> None:
+        """Takes over the models that another segmenter has loaded, where both would load the same."""
+        for role in ("policy", "tracker"):
+            same = getattr(self, f"_{role}") == getattr(other, f"_{role}") and self._placement == other._placement
+            if same and role in vars(other):
+                setattr(self, role, getattr(other, role))
+
     def __call__(
         self,
         video: Video,

@@ -4,7 +4,6 @@
     questions   data sets to look questions up in
     scoring     replies to a prompt collected, scored and tracked together
     app         the HTTP interface
-    serve       address, token and the server's process
 
 docs/export.md describes the protocol and how trainers use it.
 """

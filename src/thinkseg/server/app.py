@@ -10,27 +10,22 @@ be repeated, 500 for a failure of the service, such as a tracker out of memory, 
 
 from __future__ import annotations
 
-import hmac
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thinkseg import __version__
-from thinkseg.errors import ThinkSegError, one_line
-from thinkseg.server.requests import RequestError, ScoreRequest
+from thinkseg.server.requests import ScoreRequest
 from thinkseg.server.scoring import RewardService
+from thinkseg.web.errors import add_error_handlers, error_response, is_token
 
 MAX_BODY_BYTES = 4 << 20
-MAX_ERROR_CHARS = 500
 
 
 class Score(BaseModel):
@@ -66,30 +61,7 @@ def create_app(service: RewardService, token: str | None) -> FastAPI:
             "datasets": service.questions.describe(),
         }
 
-    @app.exception_handler(RequestError)
-    async def refuse(_: Request, error: RequestError) -> JSONResponse:
-        return _error(error.status, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse_body(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:])
-        return _error(422, f"{where or 'body'}: {first['msg']}")
-
-    @app.exception_handler(HTTPException)
-    async def refuse_path(_: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
-
-    @app.exception_handler(ThinkSegError)
-    async def fail(_: Request, error: ThinkSegError) -> JSONResponse:
-        print(f"thinkseg: {error}", file=sys.stderr, flush=True)
-        return _error(500, str(error))
-
-    @app.exception_handler(Exception)
-    async def report_bug(_: Request, error: Exception) -> JSONResponse:
-        # The server prints its traceback.
-        return _error(500, f"{type(error).__name__}: {error}")
-
+    add_error_handlers(app)
     return app
 
 
@@ -98,7 +70,7 @@ class _Guard:
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
-        self._expected = None if token is None else f"Bearer {token}".encode()
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = self._app
@@ -107,19 +79,15 @@ class _Guard:
         await answer(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
-        given = headers.get("authorization", "").encode()
-        if self._expected is not None and not hmac.compare_digest(given, self._expected):
-            return _error(401, "the token is missing or wrong; set THINKSEG_TOKEN to that of the server")
+        given = headers.get("authorization", "")
+        if self._token is not None and not is_token(given, f"Bearer {self._token}"):
+            return error_response(401, "the token is missing or wrong; set THINKSEG_TOKEN to that of the server")
         if "origin" in headers:
-            return _error(403, "requests of web pages are refused")
+            return error_response(403, "requests of web pages are refused")
         if "transfer-encoding" in headers:
-            return _error(411, "the request must have a Content-Length")
+            return error_response(411, "the request must have a Content-Length")
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
-            return _error(413, f"the request has more than {MAX_BODY_BYTES:,} bytes")
+            return error_response(413, f"the request has more than {MAX_BODY_BYTES:,} bytes")
         if method == "POST" and headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return _error(415, "the Content-Type must be application/json")
+            return error_response(415, "the Content-Type must be application/json")
         return None
-
-
-def _error(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": one_line(message, MAX_ERROR_CHARS)}, status)

@@ -12,8 +12,9 @@ from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.errors import DatasetError, SettingsError
 from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import frames_shown
-from thinkseg.server.requests import RequestError, ScoreRequest
+from thinkseg.server.requests import ScoreRequest
 from thinkseg.types import Frames
+from thinkseg.web.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.pipeline import run_chains
 from thinkseg.rewards import checked_weights
 from thinkseg.types import MAX_SIDE, Chain, Coordinates, Outcome, VideoSample, View
+from thinkseg.web.errors import RequestError
 
 MAX_FRAMES = 1_024
 """Frames shown in one request."""
@@ -26,14 +27,6 @@ MAX_FRAMES = 1_024
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 Name = Annotated[str, Field(min_length=1, max_length=1_000)]
-
-
-class RequestError(Exception):
-    """A request cannot be answered. status: of the HTTP response, 4xx, or 503 for one that may be repeated."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class ScoreRequest(BaseModel):

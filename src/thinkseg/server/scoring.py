@@ -15,8 +15,9 @@ from functools import partial
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.rewards.groups import RolloutScore, score_group
 from thinkseg.server.questions import LoadedPrompt, Questions, load_prompt
-from thinkseg.server.requests import RequestError, ScoreRequest, outcome_of
+from thinkseg.server.requests import ScoreRequest, outcome_of
 from thinkseg.types import Outcome, Tracker
+from thinkseg.web.errors import RequestError
 
 MAX_WAITING = 2_048
 """Requests in the service at a time: two steps of 128 prompts with 8 rollouts."""

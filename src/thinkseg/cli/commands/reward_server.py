@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from thinkseg.cli import model_options, options, parsers
-from thinkseg.cli.declare import argument, command, option, path, text
+from thinkseg.cli.declare import argument, command, option, text
+from thinkseg.cli.server_options import ServerOptions
 from thinkseg.console import Progress
 
 CACHE_BYTES = 8 << 30
@@ -21,14 +21,8 @@ app = typer.Typer()
 def reward_server(
     data: Annotated[list[str], argument(text, "DATA...", "NAME:SPLIT=FOLDER, e.g. revos:train=datasets/ReVOS")],
     placed: model_options.PlacementOptions,
+    listen: ServerOptions,
     tracker: options.TrackerName = "flow",
-    host: Annotated[
-        str, option(text, "HOST", "address to listen on; beyond this machine it needs a token")
-    ] = "127.0.0.1",
-    port: Annotated[int, option(parsers.port, "P", "port to listen on; 0 for any free one")] = 8787,
-    token_file: Annotated[
-        Path | None, option(path, "FILE", "file with the token of requests (default: that in THINKSEG_TOKEN)")
-    ] = None,
     workers: Annotated[
         int, option(parsers.count, "N", "threads that score", show_default="one per core")
     ] = options.CORES,
@@ -40,18 +34,18 @@ def reward_server(
     and TRL use it, are described in docs/export.md.
     """
     from thinkseg.models import check_tracker
-    from thinkseg.server.serve import bind, check_installed, read_token, serve, url_of
+    from thinkseg.web.serve import bind, check_installed, read_token, serve, url_of
 
-    check_installed()
+    check_installed("server")
     from thinkseg.server.app import create_app
     from thinkseg.server.questions import Questions, read_specs
     from thinkseg.server.scoring import RewardService
 
     specs = read_specs(data)
     check_tracker(tracker)
-    token = read_token(token_file)
+    token = read_token(listen.token_file)
     placement = placed.placement()
-    with bind(host, port, token) as bound:
+    with bind(listen.host, listen.port, token) as bound:
         with Progress() as progress:
             progress.show("reading annotations")
             questions = Questions(specs)

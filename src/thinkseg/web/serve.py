@@ -1,4 +1,4 @@
-"""Address and token of the reward service, and the process that serves it."""
+"""Address and token of a service, and the process that serves it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ TOKEN = "THINKSEG_TOKEN"
 MIN_TOKEN_CHARS = 16
 STOP_SECONDS = 10
 """Time for requests in progress once the server is to stop."""
+
+MAX_CONNECTIONS = 2_500
+"""More connections are answered with the status 503."""
 
 
 def read_token(file: Path | None) -> str | None:
@@ -73,26 +76,33 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: FastAPI, bound: socket.socket) -> None:
-    """Serves an application on a socket until a signal ends the process, which is raised again afterwards."""
+def serve(app: FastAPI, bound: socket.socket, stop_seconds: int = STOP_SECONDS) -> None:
+    """Serves an application on a socket until a signal ends the process, which is raised again afterwards.
+
+    stop_seconds: time for requests in progress once the server is to stop.
+    """
     import uvicorn
+
+    from thinkseg.web.patience import PatientProtocol
 
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
         access_log=False,
         log_level="warning",
         ws="none",
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=stop_seconds,
     )
     uvicorn.Server(config).run(sockets=[bound])
 
 
-def check_installed() -> None:
-    """Raises SettingsError if a package of the server is missing."""
+def check_installed(extra: str) -> None:
+    """Raises SettingsError if a package of the server is missing. extra: of this package, which installs it."""
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise SettingsError(f"the package {error.name} is not installed; pip install 'thinkseg[server]'") from None
+        raise SettingsError(f"the package {error.name} is not installed; pip install 'thinkseg[{extra}]'") from None

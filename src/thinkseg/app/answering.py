@@ -1,0 +1,225 @@
+"""The tasks of the process with the models: a question about a video, prompts by hand, or the correction of a result.
+
+    {"video": PATH, "query": "...", "chain": "veason", "reading": "repair", "preset": None, "prompts": [], "drop": [],
+     "earlier": None, "out": PATH}
+
+out gets result/ (`thinkseg.report.result_files`, without masks in other formats), masks/000064.json (`BLOCK` frames
+each) and summary.json. What happens is reported as it happens; docs/app.md lists the events.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkseg.app.events import answered
+from thinkseg.app.media import BLOCK
+from thinkseg.app.processes import Json, Report
+from thinkseg.chains.parsing import explained
+from thinkseg.storage.atomic import write_json
+from thinkseg.types import ObjectPrompt, part_of
+
+if TYPE_CHECKING:
+    from thinkseg.report.result import Result
+    from thinkseg.segmenter import Segmenter
+    from thinkseg.types import Frames
+
+RESULT, MASKS, SUMMARY = "result", "masks", "summary.json"
+"""What a task writes."""
+
+PASSING, INTERVAL = ("reading", "progress"), 0.1
+"""Events of which only the latest counts, and seconds between two that are reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames:
+    """The models of the app, as arguments of `thinkseg.Segmenter`. None: as it chooses."""
+
+    preset: str | None = None
+    policy: str | None = None
+    tracker: str = "auto"
+    device: str | None = None
+
+    def segmenter(self, preset: str | None, chain: str) -> Segmenter:
+        """Returns a new `Segmenter`. preset: in place of all models given here."""
+        from thinkseg.segmenter import Segmenter
+
+        names = ModelNames(preset, device=self.device) if preset else self
+        return Segmenter(**asdict(names), chain=chain)
+
+
+class Answering:
+    """Does these tasks. The models of one preset stay loaded, and the latest video open with what is known of it.
+
+    make: returns a `Segmenter` of a preset and a chain.
+    """
+
+    def __init__(self, make: Callable[[str | None, str], Segmenter]) -> None:
+        self._make = make
+        self._preset: str | None = None
+        self._segmenters: dict[str, Segmenter] = {}
+        self._video: tuple[str, Frames] | None = None
+
+    def __call__(self, task: Json, report: Report) -> Json:
+        """Does a task. Raises ThinkSegError for what the user can mend."""
+        report = throttled(report)
+        segmenter = self._segmenter(task, report)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            result = self._result(segmenter, task, report)
+        for note in [str(one.message) for one in caught if one.category is UserWarning] + list(result.warnings):
+            report({"type": "note", "text": note})
+        report({"type": "writing"})
+        write_answer(result, Path(task["out"]), self._settings(segmenter, task))
+        return {"failure": result.failure, **self.state()}
+
+    def state(self) -> Json:
+        """Returns the models that are loaded, their device, and the memory in use in bytes."""
+        from thinkseg.models.devices import device_of
+
+        loaded = [vars(one).get(role) for one in self._segmenters.values() for role in ("policy", "tracker")]
+        models = [one for one in loaded if one is not None]
+        names = list(dict.fromkeys(str(model.name) for model in models))
+        return {"models": names, "device": device_of(*models), "memory": memory_in_use()}
+
+    def _segmenter(self, task: Json, report: Report) -> Segmenter:
+        """The one of a task. The chains share the models that they have in common."""
+        chain = task["chain"]
+        if task["preset"] != self._preset:
+            self._segmenters.clear()
+        self._preset = task["preset"]
+        if chain not in self._segmenters:
+            self._segmenters[chain] = self._make(task["preset"], chain)
+        segmenter = self._segmenters[chain]
+        for other in self._segmenters.values():
+            segmenter.share_models(other)
+        for role in ("tracker", *(["policy"] if _needs_policy(task) else [])):
+            if role not in vars(segmenter):
+                report({"type": "loading", "what": role})
+                getattr(segmenter, role)
+                report({"type": "models", **self.state()})
+        return segmenter
+
+    def _result(self, segmenter: Segmenter, task: Json, report: Report) -> Result:
+        prompts = [_prompt(one) for one in task["prompts"]]
+
+        def progress(done: int, total: int) -> None:
+            report({"type": "progress", "done": done, "total": total})
+
+        if task["earlier"]:
+            from thinkseg.report.stored_result import read_result
+
+            earlier = read_result(Path(task["earlier"]), Path(task["video"]))
+            return segmenter.correct(earlier, prompts, [number - 1 for number in task["drop"]], progress)
+        video = self._opened(task["video"], report)
+        if prompts:
+            return segmenter(video, task["query"], progress, prompts=prompts)
+        return answered(segmenter, video, task["query"], report)
+
+    def _opened(self, path: str, report: Report) -> Frames:
+        """The frames of a video. The latest one stays open, and in memory as far as it fits."""
+        from thinkseg.data.readers.frame_cache import CACHE_BYTES, ByteBudget, CachedFrames
+        from thinkseg.ops.video import open_video
+
+        if self._video is None or self._video[0] != path:
+            self._video = None
+            frames = CachedFrames(open_video(path), ByteBudget(CACHE_BYTES))
+            frames.fill(lambda: bool(report(None)))
+            self._video = path, frames
+        return self._video[1]
+
+    def _settings(self, segmenter: Segmenter, task: Json) -> Mapping[str, Any]:
+        used = {"policy": segmenter.policy.name} if _needs_policy(task) else {"policy": None}
+        asked = {name: task[name] for name in ("chain", "reading", "preset")}
+        return {**used, "tracker": segmenter.tracker.name, **asked, "device": self.state()["device"]}
+
+
+def throttled(report: Report) -> Report:
+    """Returns a `Report` that leaves out events of `PASSING` types that follow the one before within `INTERVAL`."""
+    latest: dict[str, float] = {}
+
+    def report_some(event: Json | None) -> None:
+        if event is not None and event["type"] in PASSING:
+            now, before = time.monotonic(), latest.get(event["type"], 0.0)
+            if now - before < INTERVAL and event["done"] < event["total"]:
+                event = None
+            else:
+                latest[event["type"]] = now
+        report(event)
+
+    return report_some
+
+
+def _needs_policy(task: Json) -> bool:
+    return not task["prompts"] and not task["earlier"]
+
+
+def _prompt(given: Json) -> ObjectPrompt:
+    """A prompt as in the API: objects are numbered from 1, and a time is a float."""
+    moment = int(given["frame"]) if given["time"] is None else float(given["time"])
+    return ObjectPrompt(moment, given["object"] - 1, given["box"], given["points"], given["labels"] or None)
+
+
+def write_answer(result: Result, out: Path, settings: Mapping[str, Any]) -> None:
+    """Writes what is kept of a result to an existing folder."""
+    from thinkseg.report.result_files import write_result
+
+    write_result(result, out / RESULT, settings, formats=())
+    write_json(summary_of(result), out / SUMMARY)
+    (out / MASKS).mkdir()
+    for start in range(0, result.masklets.num_frames, BLOCK) if result.masklets.num_objects else ():
+        write_json(mask_block(result, start), out / MASKS / f"{start:06d}.json")
+
+
+def mask_block(result: Result, start: int) -> Json:
+    """Returns the masks of up to `BLOCK` frames: per object and frame the counts of an RLE, or None if it is empty."""
+    width, height = result.masklets.size_wh
+    end = min(start + BLOCK, result.masklets.num_frames)
+    tracks = [[track[frame] for frame in range(start, end)] for track in result.masklets.rles]
+    counts = [[None if rle is None else rle["counts"] for rle in track] for track in tracks]
+    return {"start": start, "size": [height, width], "objects": counts}
+
+
+def summary_of(result: Result) -> Json:
+    """Returns what the page shows of a result besides masks: the answer, and per object where it is seen."""
+    from thinkseg.segmenter.corrections import prompts_of
+
+    answer, masklets = result.answer, result.masklets
+    confidence = None if masklets.confidence is None else masklets.confidence.round(3).tolist()
+    prompts = [] if answer is None else prompts_of(result)
+    return {
+        "failure": explained(result.failure) if result.failure else None,
+        "no_target": answer is not None and answer.keyframe is None,
+        "thinking": answer.thinking if answer else None,
+        "keyframe": answer.keyframe if answer else None,
+        "boxes": answer.boxes.tolist() if answer else [],
+        "prompts": [_prompt_record(one, result) for one in prompts],
+        "replies": list(result.outcome.replies),
+        "objects": [{"seen": masklets.seen(obj).astype(int).tolist()} for obj in range(masklets.num_objects)],
+        "confidence": confidence,
+        "seconds": {step: round(seconds, 3) for step, seconds in result.seconds.items()},
+    }
+
+
+def _prompt_record(prompt: ObjectPrompt, result: Result) -> Json:
+    """A prompt in the form of the API."""
+    return {
+        "frame": part_of(result.sample.video).indices[prompt.frame],
+        "object": prompt.obj + 1,
+        "box": None if prompt.box is None else prompt.box.tolist(),
+        "points": prompt.points.tolist(),
+        "labels": prompt.labels.tolist(),
+    }
+
+
+def memory_in_use() -> Json:
+    """Returns the memory of this process in bytes, and that of its GPU if it uses one."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.memory_allocated() if torch and torch.cuda.is_initialized() else None
+    return {"process": pages * 4096, "gpu": gpu}

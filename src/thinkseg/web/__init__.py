@@ -1,0 +1,5 @@
+"""What the services over HTTP share: the reward server and the app.
+
+serve       address, token and the server's process
+errors      answers to requests that cannot be answered, {"error": "one line"}
+"""
