@@ -171,8 +171,10 @@ def write_answer(result: Result, out: Path, settings: Mapping[str, Any]) -> None
 
     write_result(result, out / RESULT, settings, formats=())
     write_json(summary_of(result), out / SUMMARY)
+    if not result.masklets.num_objects:
+        return
     (out / MASKS).mkdir()
-    for start in range(0, result.masklets.num_frames, BLOCK) if result.masklets.num_objects else ():
+    for start in range(0, result.masklets.num_frames, BLOCK):
         write_json(mask_block(result, start), out / MASKS / f"{start:06d}.json")
 
 

@@ -128,12 +128,14 @@ async def frame(
     identity: Identity,
     index: Annotated[int | None, Query(ge=0, le=10_000_000, description="index of a frame")] = None,
     t: Annotated[float | None, Query(ge=0, le=1e6, description="time in seconds; the nearest frame is meant")] = None,
+    small: Annotated[bool, Query(description="at most 240 pixels wide and high")] = False,
 ) -> FileResponse:
-    """One frame in full size, by its index or time (default: the first one)."""
+    """One frame, by its index or time (default: the first one)."""
     entry = app.store.find("videos", identity)
     found = nearest(entry.facts["times"], t) if index is None and t is not None else index or 0
     check_frame(entry, found)
-    path = await app.made(entry, f"frames/full-{found}.jpg", {"task": "frame", "index": found})
+    name = f"frames/{'small' if small else 'full'}-{found}.jpg"
+    path = await app.made(entry, name, {"task": "frame", "index": found, "small": small})
     return FileResponse(path, media_type="image/jpeg", headers=IMMUTABLE)
 
 

@@ -2,7 +2,7 @@
 
     {"task": "probe", "video": PATH}                        -> frames, size, fps, times
     {"task": "block", "video": PATH, "start": 64, "out": PATH}  writes `BLOCK` frames from a start, see `write_block`
-    {"task": "frame", "video": PATH, "index": 7, "out": PATH}   writes one frame in full size as JPEG
+    {"task": "frame", "video": PATH, "index": 7, "small": False, "out": PATH}   writes one frame as JPEG
     {"task": "export", "result": PATH, "video": PATH, "format": "coco", "out": PATH}  writes a file, or a folder as zip
     {"task": "example", "index": 3, "out": PATH}            writes a clip of the shapes world -> name, queries
 
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 BLOCK = 32
 """Frames, and masks, that are sent together."""
 
-PREVIEW_SIDE, PREVIEW_QUALITY, FRAME_QUALITY = 960, 82, 92
-"""Longest side of the frames of a block in pixels, and qualities of JPEG."""
+PREVIEW_SIDE, THUMB_SIDE = 960, 240
+"""Longest side in pixels of the frames of a block, and of a small frame."""
+
+PREVIEW_QUALITY, FRAME_QUALITY = 82, 92
+"""Of JPEG: of these, and of a frame in full size."""
 
 MEMORY_BYTES = 6 << 30
 """Address space of a process: a file that decodes to more fails."""
@@ -74,7 +77,9 @@ class Media:
         return {}
 
     def _frame(self, task: Json) -> Json:
-        Path(task["out"]).write_bytes(jpeg(self._video(task["video"])[task["index"]], FRAME_QUALITY))
+        image = self._video(task["video"])[task["index"]]
+        data = jpeg(smaller(image, THUMB_SIDE), PREVIEW_QUALITY) if task["small"] else jpeg(image, FRAME_QUALITY)
+        Path(task["out"]).write_bytes(data)
         return {}
 
     def _export(self, task: Json) -> Json:
@@ -118,15 +123,16 @@ def write_block(video: Frames, start: int, out: Path) -> None:
     """Writes up to `BLOCK` frames from `start`: for each, the number of its bytes (uint32, little-endian), and JPEG."""
     with out.open("wb") as file:
         for image in video.read(range(start, min(start + BLOCK, len(video)))):
-            data = jpeg(_smaller(image), PREVIEW_QUALITY)
+            data = jpeg(smaller(image, PREVIEW_SIDE), PREVIEW_QUALITY)
             file.write(struct.pack("<I", len(data)) + data)
 
 
-def _smaller(image: np.ndarray) -> np.ndarray:
+def smaller(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns a frame, uint8 RGB (H, W, 3), whose longest side has at most `side` pixels."""
     import cv2
 
     height, width = image.shape[:2]
-    scale = PREVIEW_SIDE / max(height, width)
+    scale = side / max(height, width)
     if scale >= 1:
         return image
     return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)

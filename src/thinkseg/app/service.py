@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -37,7 +37,10 @@ EXAMPLES = (0, 1, 2, 3)
 
 
 class Service:
-    """The state of the app. folder: of its data. make: returns a `Segmenter`, in the process of the models.
+    """The state of the app.
+
+    folder: of its data. make: returns a `Segmenter` in the process of the models (default: of `names`). examples: indices
+    of the clips to make.
 
     Raises OSError if the folder cannot be written, SettingsError for invalid names of models.
     """
@@ -48,12 +51,14 @@ class Service:
         names: ModelNames,
         limits: Limits,
         make: Callable[[str | None, str], Segmenter] | None = None,
+        examples: Sequence[int] = EXAMPLES,
     ) -> None:
         given = {name: value for name, value in asdict(names).items() if value != "auto"}
         self.choice = choose(UserSettings(**given))
         self.choice.policy_name()
         self.presets = available_presets()
         self.limits = limits
+        self._examples = examples
         self.store = Store(folder, limits.quota_bytes)
         interrupted(self.store)
         self._worker = Worker(partial(Answering, make or names.segmenter))
@@ -192,7 +197,7 @@ class Service:
 
     async def _make_examples(self) -> None:
         present = {entry.facts.get("example") for entry in self.store.videos()}
-        for index in EXAMPLES:
+        for index in self._examples:
             if index not in present:
                 folder = self.store.new_folder("videos")
                 try:
