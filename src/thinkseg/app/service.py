@@ -39,8 +39,8 @@ EXAMPLES = (0, 1, 2, 3)
 class Service:
     """The state of the app.
 
-    folder: of its data. make: returns a `Segmenter` in the process of the models (default: of `names`). examples: indices
-    of the clips to make.
+    folder: of its data. make: returns a `Segmenter` in the process of the models (default: of `names`). examples: the
+    indices of the clips to make.
 
     Raises OSError if the folder cannot be written, SettingsError for invalid names of models.
     """

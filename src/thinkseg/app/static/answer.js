@@ -187,11 +187,9 @@ export class Answer {
     swatch.style.background = css(colorOf(object));
     const name = h("input", { value: this.nameOf(object), maxLength: 60, "aria-label": `name of object ${object + 1}`,
       onchange: (event) => this.rename(object, event.target.value) });
-    const toggle = h("button", { type: "button", class: "plain", "aria-pressed": "true", onclick: (event) => {
+    const toggle = h("button", { type: "button", class: "plain", onclick: (event) => {
       if (!this.hidden.delete(object)) this.hidden.add(object);
-      const shown = !this.hidden.has(object);
-      event.target.setAttribute("aria-pressed", shown);
-      event.target.textContent = shown ? "Hide" : "Show";
+      event.target.textContent = this.hidden.has(object) ? "Show" : "Hide";
       this.page.redraw();
     } }, "Hide");
     return h("li", {}, swatch, name, h("small", {}, `${seen} of ${one.seen.length} frames`), toggle);

@@ -185,7 +185,7 @@ class Page {
     this.player.panes.forEach((pane) => { pane.caption.textContent = shown.length > 1 ? pane.answer.question.chain : ""; });
     $("stage").replaceChildren(...this.player.panes.map((pane) => pane.element));
     $("columns").replaceChildren(...shown.map((answer) => answer.element));
-    for (const element of [$("stage"), $("columns")]) element.dataset.count = shown.length;
+    $("work").dataset.count = shown.length;
     this.player.show(this.player.frame);
   }
 

@@ -12,6 +12,7 @@ export class Pane {
     this.player = player;
     this.answer = answer;
     this.canvas = h("canvas", { class: "screen", tabIndex: 0, role: "img", "aria-label": "frame of the video with masks" });
+    [this.canvas.width, this.canvas.height] = player.video.size;
     this.caption = h("figcaption");
     this.element = h("figure", { class: "pane" }, this.canvas, this.caption);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
