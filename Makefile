@@ -3,6 +3,7 @@
 # make fuzz   damaged and hostile input for all that is read, half an hour; FUZZ="videos --seed 7" for a part
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
 # make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 5 minutes
+# make test-app  the app in a real browser (Chromium); screenshots in runs/test-app/
 # make docs   guides and the reference of the Python API as one site, runs/docs/index.html
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
@@ -18,10 +19,12 @@ OLDEST_DIR := .venv/oldest
 # One process per core, up to 8: each loads torch and takes about 1 GB.
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
 # An environment of its own, because vLLM and the project need different versions of transformers.
 ENGINES := .venv-engines
 
-.PHONY: demo test docs fuzz test-oldest test-engines setup clean
+.PHONY: demo test test-app docs fuzz test-oldest test-engines setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -51,6 +54,12 @@ test-engines: $(STAMP) $(ENGINES)/.installed
 $(ENGINES)/.installed: tests/engines/install_vllm.py tests/engines/declare_operators.py
 	$(PYTHON) tests/engines/install_vllm.py $(ENGINES)
 	touch $@
+
+# CHROMIUM is a browser that is installed already; otherwise, playwright downloads one.
+test-app: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt 'playwright>=1.50'
+	test -n "$(CHROMIUM)" || $(BIN)/python -m playwright install chromium
+	THINKSEG_CHROMIUM=$(CHROMIUM) THINKSEG_BROWSER=1 $(BIN)/python -m pytest -n 0 -s tests/browser
 
 setup: $(STAMP)
 

@@ -3,7 +3,7 @@
 import { colorOf, css, h } from "./dom.js";
 import { paint } from "./rle.js";
 
-const HANDLE = 12, OPACITY = 0.42;
+const HANDLE = 12, OPACITY = 0.42, MAX_WIDTH = 1600;
 const EDGES = { move: "move", new: "crosshair", n: "ns-resize", s: "ns-resize", w: "ew-resize", e: "ew-resize",
   nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize" };
 
@@ -12,7 +12,8 @@ export class Pane {
     this.player = player;
     this.answer = answer;
     this.canvas = h("canvas", { class: "screen", tabIndex: 0, role: "img", "aria-label": "frame of the video with masks" });
-    [this.canvas.width, this.canvas.height] = player.video.size;
+    const [width, height] = player.video.size;
+    this.canvas.style.setProperty("--ratio", width / height);
     this.caption = h("figcaption");
     this.element = h("figure", { class: "pane" }, this.canvas, this.caption);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
@@ -45,8 +46,9 @@ export class Pane {
   draw(bitmap, masks, frame) {
     this.shown = { bitmap, masks, frame };
     const { canvas } = this, context = canvas.getContext("2d", { willReadFrequently: true });
-    [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
-    context.drawImage(bitmap, 0, 0);
+    const width = Math.min(MAX_WIDTH, Math.max(bitmap.width, Math.round(canvas.clientWidth * window.devicePixelRatio)));
+    [canvas.width, canvas.height] = [width, Math.round((width * bitmap.height) / bitmap.width)];
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     if (masks.some(Boolean)) {
       const image = context.getImageData(0, 0, canvas.width, canvas.height);
       masks.forEach((mask, object) => {

@@ -1,5 +1,7 @@
 // COCO's compressed RLE: run lengths in column order, outside first; from the fourth on, the difference to the one two before.
 
+const EDGE = 2;
+
 /** Returns the run lengths in a text of counts. */
 export function runsOf(counts) {
   const runs = [];
@@ -51,7 +53,7 @@ export function paint(mask, image, color, opacity) {
   for (let y = top; y < bottom; y++) {
     for (let x = left; x < right; x++) {
       if (!at(x, y)) continue;
-      const edge = !(at(x - 1, y) && at(x + 1, y) && at(x, y - 1) && at(x, y + 1));
+      const edge = !(at(x - EDGE, y) && at(x + EDGE, y) && at(x, y - EDGE) && at(x, y + EDGE));
       const alpha = edge ? 1 : opacity, to = 4 * (y * image.width + x), rest = 1 - alpha;
       for (let channel = 0; channel < 3; channel++) {
         data[to + channel] = edge ? color[channel] : color[channel] * alpha + data[to + channel] * rest;
