@@ -219,7 +219,7 @@ export class Answer {
   }
 
   toolChoice() {
-    const tools = [["box", "▭ Box"], ["positive", "＋ Point on it"], ["negative", "－ Point beside it"]];
+    const tools = [["box", "▭ Box"], ["positive", "+ Point on it"], ["negative", "− Point beside it"]];
     const buttons = tools.map(([tool, title]) => h("button", { type: "button", "aria-pressed": this.tool === tool,
       onclick: () => { this.tool = tool; this.showTools(); } }, title));
     return h("div", { class: "group", role: "group", "aria-label": "tool" }, ...buttons);
