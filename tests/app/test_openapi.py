@@ -35,7 +35,7 @@ def schema(tmp_path):
     from scriptedapp import NAMES
 
     app = create_app(IdleService(tmp_path, NAMES, Limits(max_queued=5), examples=()))
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Host": "localhost"})
 
 
 lazy = schemathesis.pytest.from_fixture("schema")
