@@ -1,8 +1,7 @@
 """Requests made from the OpenAPI description: none is answered with a bug, and all answers are as described."""
 
-import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -10,10 +9,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from scriptedapp import NAMES
 from thinkseg.app.api import router
 from thinkseg.app.limits import Limits
 from thinkseg.app.serve import create_app
 from thinkseg.app.service import Service
+from thinkseg.web.errors import RequestError
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -25,31 +26,24 @@ class IdleService(Service):
         pass
 
     async def _run(self, task, seconds):
-        from thinkseg.web.errors import RequestError
-
         raise RequestError(422, "the file is not a readable video")
 
 
-@pytest.fixture
-def schema(tmp_path):
-    from scriptedapp import NAMES
-
+def test_generated_requests_get_described_answers(tmp_path):
     app = create_app(IdleService(tmp_path, NAMES, Limits(max_queued=5), examples=()))
-    return schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Host": "localhost"})
+    host = {"Host": "localhost"}
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=host)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == len(router.routes)
 
+    for operation in operations:
 
-lazy = schemathesis.pytest.from_fixture("schema")
+        @given(operation.as_strategy())
+        @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        def check(case):
+            case.call_and_validate(checks=CHECKS, headers=host)
 
-
-@lazy.parametrize()
-@settings(
-    max_examples=15,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_generated_requests_get_described_answers(case):
-    case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
+        check()
 
 
 def test_every_route_is_described_with_its_errors():

@@ -14,14 +14,14 @@ from thinkseg.app.answering import ModelNames
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.ops.masks import from_stacks
 from thinkseg.segmenter import Segmenter
-from thinkseg.types import Dialogue, Frames, Masklets, ObjectPrompt, ProgressCallback, Turn
+from thinkseg.types import Dialogue, Frames, Masklets, ObjectPrompt, ProgressCallback, Reading, Turn
 
 ANSWER = '<think>It moves.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[2, 2, 20, 20]]}</answer>'
 
 
-def make(preset: str | None, chain: str) -> Segmenter:
+def make(preset: str | None, chain: str, reading: Reading) -> Segmenter:
     """A `Segmenter` for queries such as "it", "it hangs", "it dies", "it takes long", and "nonsense"."""
-    return Segmenter(policy=ScriptedPolicy(_reply), tracker=Filler(), chain=chain)
+    return Segmenter(policy=ScriptedPolicy(_reply), tracker=Filler(), chain=chain, reading=reading)
 
 
 NAMES = ModelNames(tracker="flow")

@@ -17,23 +17,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkseg.app.events import answered
+from thinkseg.app.events import event_of, progress_event
 from thinkseg.app.media import BLOCK
 from thinkseg.app.processes import Json, Report
 from thinkseg.chains.parsing import explained
 from thinkseg.storage.atomic import write_json
-from thinkseg.types import ObjectPrompt, part_of
+from thinkseg.types import ObjectPrompt, Reading, part_of
 
 if TYPE_CHECKING:
     from thinkseg.report.result import Result
     from thinkseg.segmenter import Segmenter
-    from thinkseg.types import Frames
 
 RESULT, MASKS, SUMMARY = "result", "masks", "summary.json"
 """What a task writes."""
 
 PASSING, INTERVAL = ("reading", "progress"), 0.1
 """Events of which only the latest counts, and seconds between two that are reported."""
+
+
+MakeSegmenter = Callable[[str | None, str, Reading], "Segmenter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +47,24 @@ class ModelNames:
     tracker: str = "auto"
     device: str | None = None
 
-    def segmenter(self, preset: str | None, chain: str) -> Segmenter:
+    def segmenter(self, preset: str | None, chain: str, reading: Reading) -> Segmenter:
         """Returns a new `Segmenter`. preset: in place of all models given here."""
         from thinkseg.segmenter import Segmenter
 
         names = ModelNames(preset, device=self.device) if preset else self
-        return Segmenter(**asdict(names), chain=chain)
+        return Segmenter(**asdict(names), chain=chain, reading=reading)
 
 
 class Answering:
-    """Does these tasks. The models of one preset stay loaded, and the latest video open with what is known of it.
+    """Does these tasks. The models of one preset stay loaded, and the latest video in memory.
 
-    make: returns a `Segmenter` of a preset and a chain.
+    make: returns a `Segmenter` of a preset, a chain and a way of reading.
     """
 
-    def __init__(self, make: Callable[[str | None, str], Segmenter]) -> None:
+    def __init__(self, make: MakeSegmenter) -> None:
         self._make = make
         self._preset: str | None = None
-        self._segmenters: dict[str, Segmenter] = {}
-        self._video: tuple[str, Frames] | None = None
+        self._segmenters: dict[tuple[str, Reading], Segmenter] = {}
 
     def __call__(self, task: Json, report: Report) -> Json:
         """Does a task. Raises ThinkSegError for what the user can mend."""
@@ -88,16 +89,16 @@ class Answering:
         return {"models": names, "device": device_of(*models), "memory": memory_in_use()}
 
     def _segmenter(self, task: Json, report: Report) -> Segmenter:
-        """The one of a task. The chains share the models that they have in common."""
-        chain = task["chain"]
+        """The one of a task. The chains share the latest video, and the models that they have in common."""
+        key = task["chain"], task["reading"]
         if task["preset"] != self._preset:
             self._segmenters.clear()
         self._preset = task["preset"]
-        if chain not in self._segmenters:
-            self._segmenters[chain] = self._make(task["preset"], chain)
-        segmenter = self._segmenters[chain]
+        if key not in self._segmenters:
+            self._segmenters[key] = self._make(task["preset"], *key)
+        segmenter = self._segmenters[key]
         for other in self._segmenters.values():
-            segmenter.share_models(other)
+            segmenter.share_loaded(other)
         for role in ("tracker", *(["policy"] if _needs_policy(task) else [])):
             if role not in vars(segmenter):
                 report({"type": "loading", "what": role})
@@ -106,32 +107,15 @@ class Answering:
         return segmenter
 
     def _result(self, segmenter: Segmenter, task: Json, report: Report) -> Result:
-        prompts = [_prompt(one) for one in task["prompts"]]
-
-        def progress(done: int, total: int) -> None:
-            report({"type": "progress", "done": done, "total": total})
-
+        prompts, video = [_prompt(one) for one in task["prompts"]], task["video"]
         if task["earlier"]:
             from thinkseg.report.stored_result import read_result
 
-            earlier = read_result(Path(task["earlier"]), Path(task["video"]))
-            return segmenter.correct(earlier, prompts, [number - 1 for number in task["drop"]], progress)
-        video = self._opened(task["video"], report)
-        if prompts:
-            return segmenter(video, task["query"], progress, prompts=prompts)
-        return answered(segmenter, video, task["query"], report)
-
-    def _opened(self, path: str, report: Report) -> Frames:
-        """The frames of a video. The latest one stays open, and in memory as far as it fits."""
-        from thinkseg.data.readers.frame_cache import CACHE_BYTES, ByteBudget, CachedFrames
-        from thinkseg.ops.video import open_video
-
-        if self._video is None or self._video[0] != path:
-            self._video = None
-            frames = CachedFrames(open_video(path), ByteBudget(CACHE_BYTES))
-            frames.fill(lambda: bool(report(None)))
-            self._video = path, frames
-        return self._video[1]
+            earlier, dropped = read_result(Path(task["earlier"])), [number - 1 for number in task["drop"]]
+            return segmenter.correct(
+                earlier, prompts, dropped, lambda *counts: report(progress_event(*counts)), video=video
+            )
+        return segmenter(video, task["query"], prompts=prompts or None, on_event=lambda event: report(event_of(event)))
 
     def _settings(self, segmenter: Segmenter, task: Json) -> Mapping[str, Any]:
         used = {"policy": segmenter.policy.name} if _needs_policy(task) else {"policy": None}

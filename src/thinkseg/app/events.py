@@ -1,37 +1,43 @@
-"""Temporary."""
+"""The events of a question (`thinkseg.events`) as JSON objects, for pages that follow it."""
 
 from __future__ import annotations
 
-from typing import Any
+from thinkseg.app.processes import Json
+from thinkseg.chains.parsing import explained
+from thinkseg.events import Answered, Event, ReplyFinished, ReplyText, Tracked, TurnStarted, Waiting
+from thinkseg.types import Outcome
 
 
-def answered(segmenter: Any, video: Any, query: str, report: Any) -> Any:
-    def progress(done, total):
-        report({"type": "progress", "done": done, "total": total})
+def event_of(event: Event) -> Json | None:
+    """Returns an event as JSON; None for one that says nothing more."""
+    match event:
+        case TurnStarted():
+            frames = [{"frame": frame, "label": label} for frame, label in event.turn.labels.items()]
+            return {"type": "turn", "number": event.number, "frames": frames}
+        case Waiting():
+            return {"type": "reading", "done": event.done, "total": event.total}
+        case ReplyText():
+            return {"type": "text", "text": event.text, "restarts": event.restarts}
+        case ReplyFinished():
+            return {"type": "reply"}
+        case Answered():
+            return _answer(event.outcome)
+        case Tracked():
+            return progress_event(event.done, event.total)
+    return None
 
-    result = segmenter(video, query, progress)
-    from thinkseg.chains.frames import sample_indices
 
-    idx = sample_indices(len(video), 8)
-    report(
-        {
-            "type": "turn",
-            "number": 0,
-            "frames": [{"frame": int(i), "label": f"{(video.time_of(int(i)) or 0):.2f}"} for i in idx],
-        }
-    )
-    for reply in result.outcome.replies:
-        report({"type": "text", "text": reply, "restarts": False})
-        report({"type": "reply"})
-    a = result.answer
-    report(
-        {
-            "type": "answer",
-            "keyframe": result.outcome.keyframe,
-            "time": None if result.outcome.keyframe is None else video.time_of(result.outcome.keyframe),
-            "boxes": a.boxes.tolist() if a else [],
-            "no_target": a is not None and a.keyframe is None,
-            "failure": result.failure,
-        }
-    )
-    return result
+def progress_event(done: int, total: int) -> Json:
+    """Returns the event that `done` of `total` frames are tracked."""
+    return {"type": "progress", "done": done, "total": total}
+
+
+def _answer(outcome: Outcome) -> Json:
+    answer = outcome.answer
+    return {
+        "type": "answer",
+        "keyframe": outcome.keyframe,
+        "boxes": answer.boxes.tolist() if answer else [],
+        "no_target": answer is not None and answer.keyframe is None,
+        "failure": explained(outcome.failure) if outcome.failure else None,
+    }

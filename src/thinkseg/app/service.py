@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
-from thinkseg.app.answering import Answering, ModelNames
+from thinkseg.app.answering import Answering, MakeSegmenter, ModelNames
 from thinkseg.app.jobs import Jobs, interrupted
 from thinkseg.app.limits import Limits
 from thinkseg.app.media import Media
@@ -23,9 +23,6 @@ from thinkseg.models.choice import FLOW, choose
 from thinkseg.storage.atomic import delete
 from thinkseg.storage.user_settings import UserSettings
 from thinkseg.web.errors import RequestError
-
-if TYPE_CHECKING:
-    from thinkseg.segmenter import Segmenter
 
 PROBE_SECONDS, FRAMES_SECONDS, EXPORT_SECONDS = 60.0, 60.0, 900.0
 """Time for a new video, for frames, and for an export. The process is stopped after it."""
@@ -50,7 +47,7 @@ class Service:
         folder: Path,
         names: ModelNames,
         limits: Limits,
-        make: Callable[[str | None, str], Segmenter] | None = None,
+        make: MakeSegmenter | None = None,
         examples: Sequence[int] = EXAMPLES,
     ) -> None:
         given = {name: value for name, value in asdict(names).items() if value != "auto"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,8 +149,9 @@ class Segmenter:
         name, settings = self._tracker, {**self._placement, **self._tracker_settings}
         return models.load_tracker(name, **settings) if isinstance(name, str | Path) else name
 
-    def share_models(self, other: Segmenter) -> None:
-        """Takes over the models that another segmenter has loaded, where both would load the same."""
+    def share_loaded(self, other: Segmenter) -> None:
+        """Takes over the latest video of another segmenter, and its loaded models where both would load the same."""
+        self._latest = other._latest
         for role in ("policy", "tracker"):
             same = getattr(self, f"_{role}") == getattr(other, f"_{role}") and self._placement == other._placement
             if same and role in vars(other):
@@ -193,18 +195,24 @@ class Segmenter:
         prompts: Sequence[ObjectPrompt],
         drop: Sequence[int] = (),
         progress: ProgressCallback | None = None,
+        *,
+        video: Video | None = None,
     ) -> Result:
         """Tracks a result again, corrected by prompts; no policy is prompted, and the answer of one is kept.
 
         prompts: a box or a mask replaces what its object has on its frame, points alone are added to it, and a number
             after the last object is a new one. drop: objects, from 0, whose earlier prompts do not count; without new
-            ones they are left out, and those after them move up. Errors are those of `segment`.
+            ones they are left out, and those after them move up. video: the complete video of the result, if it may be
+            the latest one, which is not read again. Errors are those of `segment`.
         """
         from thinkseg.ops.inputs import located_prompts
 
-        video = result.sample.video
-        new = located_prompts(prompts, video) if prompts else []
-        checked = _checked(corrected_prompts(prompts_of(result), new, drop), video)
+        if video is not None:
+            frames, _ = self._latest.open(video, Rates(None), ALL)
+            result = replace(result, sample=replace(result.sample, video=frames))
+        frames = result.sample.video
+        new = located_prompts(prompts, frames) if prompts else []
+        checked = _checked(corrected_prompts(prompts_of(result), new, drop), frames)
         return Result.of(track_again(result, checked, self.tracker, progress))
 
     def segment_many(
