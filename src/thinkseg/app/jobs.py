@@ -45,13 +45,13 @@ class Log:
                 self._followers.discard(follower)
 
     def _remember(self, event: Json) -> None:
+        replaced = {"text": "reading", "state": "state", **dict(zip(PASSING, PASSING, strict=True))}.get(event["type"])
+        self.events = [one for one in self.events if one["type"] != replaced]
         last = self.events[-1] if self.events else {"type": None}
-        if event["type"] == "text" and last["type"] == "text":
+        if event["type"] == last["type"] == "text":
             text = event["text"] if event["restarts"] else last["text"] + event["text"]
-            self.events[-1] = {**last, "text": text}
-            return
-        if event["type"] in (*PASSING, "state"):
-            self.events = [one for one in self.events if one["type"] != event["type"]]
+            event = {**last, "text": text}
+            self.events.pop()
         self.events.append(event)
 
     async def follow(self) -> AsyncIterator[Json]:
@@ -165,7 +165,7 @@ class Jobs:
             self._end(entry, "done")
         except Cancelled:
             self._end(entry, "cancelled")
-        except (TaskError, RequestError) as error:
+        except (TaskError, RequestError, OSError) as error:
             self._end(entry, "failed", str(error))
         except asyncio.CancelledError:
             self._end(entry, "failed", "the app was stopped; ask again")

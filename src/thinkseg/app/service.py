@@ -201,7 +201,7 @@ class Service:
                     task = {"task": "example", "index": index, "out": str(folder / VIDEO)}
                     facts = await self._run(task, EXPORT_SECONDS)
                     await self._add_video(folder, {**facts, "example": index})
-                except RequestError as error:
+                except (RequestError, OSError) as error:
                     print(f"thinkseg: example clip {index + 1}: {error}", file=sys.stderr, flush=True)
                     delete(folder)
 

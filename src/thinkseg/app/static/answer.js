@@ -64,7 +64,7 @@ export class Answer {
       loading: () => this.work(`loading the ${event.what}`),
       models: () => this.page.showMachine(event),
       turn: () => this.takeTurn(event),
-      reading: () => this.work("reading the frames and the question", event),
+      reading: () => this.text || this.work("reading the frames and the question", event),
       text: () => this.takeText(event),
       reply: () => this.endReply(),
       answer: () => this.takeAnswer(event),
