@@ -124,6 +124,14 @@ def test_files_are_in_formats_of_convert(client, answered, name):
         assert "result/answer.json" in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
 
 
+def test_ask_device_that_is_missing_fails_in_one_line(client, video):
+    assert client.get("/api/models").json()["devices"][-1] == "cpu"
+    assert client.state(client.ask(video=video, query="it", device="cpu")) == ("done", None)
+    state, error = client.state(client.ask(video=video, query="it", device="cuda:77"))
+    assert state == "failed"
+    assert error.startswith("device 'cuda:77': PyTorch cannot use it here")
+
+
 def test_ask_prompts_by_hand_then_correction(client, video):
     question = client.ask(video=video, prompts=[{"time": 0.5, "box": [1, 2, 11, 12]}])
     assert client.state(question) == ("done", None)

@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+
+import scriptedapp
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +28,25 @@ def browser() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def address(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `thinkseg app` with the bundled models."""
-    command = [sys.executable, "-m", "thinkseg", "app", "--port", "0", "--data", str(tmp_path_factory.mktemp("app"))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app:
-        assert app.stdout
-        found = re.search(r"http://\S+", app.stdout.readline())
-        assert found
-        yield found[0]
-        app.terminate()
+    with served("-m", "thinkseg", "app", "--port", "0", "--data", str(tmp_path_factory.mktemp("app"))) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def scripted_address(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an app whose model does what the query says."""
+    with served(scriptedapp.__file__, str(tmp_path_factory.mktemp("scripted"))) as found:
+        yield found
+
+
+@contextmanager
+def served(*arguments: str) -> Iterator[str]:
+    """Runs Python until the end, and yields the address that it prints first."""
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True) as app:
+        try:
+            assert app.stdout
+            found = re.search(r"http://\S+", app.stdout.readline())
+            assert found
+            yield found[0]
+        finally:
+            app.terminate()

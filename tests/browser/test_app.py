@@ -1,12 +1,13 @@
 """The app in Chromium, with the bundled models: what a user does, at two sizes, with screenshots to look at."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-TIMEOUT_MS = 300_000
+TIMEOUT_MS = 120_000
 """On a busy machine, loading the models takes minutes."""
 
 SCREENSHOTS = Path("runs/test-app")
@@ -15,7 +16,21 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page with its first example open. Anything that it logs as an error fails the test."""
+    """The page with an example open, and the bundled models."""
+    with opened(browser, address) as page:
+        yield page
+
+
+@pytest.fixture
+def scripted_page(browser: Any, scripted_address: str) -> Iterator[Any]:
+    """The page with an example open, and the model of `scriptedapp`."""
+    with opened(browser, scripted_address) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, address: str) -> Iterator[Any]:
+    """Opens the page. Anything that it logs as an error fails the test."""
     page = browser.new_page(viewport=DESKTOP)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -118,11 +133,17 @@ def test_both_chains_are_side_by_side(page: Any) -> None:
     picture(page, "both-chains")
 
 
-def test_question_is_cancelled(page: Any) -> None:
-    ask(page)
+@pytest.mark.parametrize("query", ["it takes long", "it hangs"])
+def test_question_is_cancelled_then_another_is_answered(scripted_page: Any, query: str) -> None:
+    page = scripted_page
+    ask(page, query)
+    wait_for_state(page, "running")
     page.get_by_role("button", name="Cancel").click()
     wait_for_state(page, "cancelled")
     picture(page, "cancelled")
+    ask(page, "it")
+    wait_for_state(page, "done")
+    wait_for_masks(page)
 
 
 def test_bad_file_is_refused_in_one_line(page: Any, tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
-"""An app whose model is scripted: what it does is said in the query. Its processes import this module."""
+"""An app whose model is scripted: what it does is said in the query. Its processes import this module.
+
+`python scriptedapp.py FOLDER` serves it, and prints its address.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +24,9 @@ from thinkseg.types import Dialogue, Frames, Masklets, ObjectPrompt, ProgressCal
 ANSWER = '<think>It moves.</think><answer>{"keyframe_timestamp": 0.0, "bbox_2d_list": [[2, 2, 20, 20]]}</answer>'
 
 
-def make(preset: str | None, chain: str, reading: Reading) -> Segmenter:
+def make(preset: str | None, device: str | None, chain: str, reading: Reading) -> Segmenter:
     """A `Segmenter` for queries such as "it", "it hangs", "it dies", "it takes long", and "nonsense"."""
-    return Segmenter(policy=ScriptedPolicy(_reply), tracker=Filler(), chain=chain, reading=reading)
+    return Segmenter(ScriptedPolicy(_reply), Filler(), device, chain=chain, reading=reading)
 
 
 NAMES = ModelNames(tracker="flow")
@@ -61,3 +66,21 @@ class Filler:
             if progress:
                 progress(done, len(video))
         return from_stacks(masks)
+
+
+def main(folder: Path) -> None:
+    """Serves it on a free port of this machine."""
+    from thinkseg.app.limits import Limits
+    from thinkseg.app.serve import create_app
+    from thinkseg.app.service import Service
+    from thinkseg.web.serve import bind, serve, url_of
+
+    with bind("127.0.0.1", 0, None) as bound:
+        app = create_app(Service(folder, NAMES, Limits(), make))
+        bound.listen()
+        print(f"the app is at {url_of(bound)}/", flush=True)
+        serve(app, bound, stop_seconds=1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

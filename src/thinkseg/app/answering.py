@@ -1,7 +1,8 @@
 """The tasks of the process with the models: a question about a video, prompts by hand, or the correction of a result.
 
-    {"video": PATH, "query": "...", "chain": "veason", "reading": "repair", "preset": None, "prompts": [], "drop": [],
-     "earlier": None, "out": PATH}
+    {"video": PATH, "query": "...", "chain": "veason", "reading": "repair", "preset": None, "device": None,
+     "prompts": [], "drop": [], "earlier": None, "out": PATH}
+    {}                                                      only returns the state, as every task does
 
 out gets result/ (`thinkseg.report.result_files`, without masks in other formats), masks/000064.json (`BLOCK` frames
 each) and summary.json. What happens is reported as it happens; docs/app.md lists the events.
@@ -13,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ PASSING, INTERVAL = ("reading", "progress"), 0.1
 """Events of which only the latest counts, and seconds between two that are reported."""
 
 
-MakeSegmenter = Callable[[str | None, str, Reading], "Segmenter"]
+MakeSegmenter = Callable[[str | None, str | None, str, Reading], "Segmenter"]
+"""Of a preset, a device, a chain and a way of reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +49,29 @@ class ModelNames:
     tracker: str = "auto"
     device: str | None = None
 
-    def segmenter(self, preset: str | None, chain: str, reading: Reading) -> Segmenter:
-        """Returns a new `Segmenter`. preset: in place of all models given here."""
+    def segmenter(self, preset: str | None, device: str | None, chain: str, reading: Reading) -> Segmenter:
+        """Returns a new `Segmenter`. preset, device: in place of the models and the device given here."""
         from thinkseg.segmenter import Segmenter
 
-        names = ModelNames(preset, device=self.device) if preset else self
+        names = replace(ModelNames(preset) if preset else self, device=device or self.device)
         return Segmenter(**asdict(names), chain=chain, reading=reading)
 
 
 class Answering:
-    """Does these tasks. The models of one preset stay loaded, and the latest video in memory.
+    """Does these tasks. The models of one preset stay loaded on one device, and the latest video in memory.
 
-    make: returns a `Segmenter` of a preset, a chain and a way of reading.
+    make: returns a new `Segmenter`.
     """
 
     def __init__(self, make: MakeSegmenter) -> None:
         self._make = make
-        self._preset: str | None = None
+        self._placed: tuple[str | None, str | None] = None, None
         self._segmenters: dict[tuple[str, Reading], Segmenter] = {}
 
     def __call__(self, task: Json, report: Report) -> Json:
         """Does a task. Raises ThinkSegError for what the user can mend."""
+        if not task:
+            return self.state()
         report = throttled(report)
         segmenter = self._segmenter(task, report)
         with warnings.catch_warnings(record=True) as caught:
@@ -80,22 +84,24 @@ class Answering:
         return {"failure": result.failure, **self.state()}
 
     def state(self) -> Json:
-        """Returns the models that are loaded, their device, and the memory in use in bytes."""
-        from thinkseg.models.devices import device_of
+        """Returns the models that are loaded, their device, all devices, and the memory in use in bytes."""
+        from thinkseg.models.devices import available_devices, device_of
 
         loaded = [vars(one).get(role) for one in self._segmenters.values() for role in ("policy", "tracker")]
         models = [one for one in loaded if one is not None]
         names = list(dict.fromkeys(str(model.name) for model in models))
-        return {"models": names, "device": device_of(*models), "memory": memory_in_use()}
+        places = {"device": device_of(*models), "devices": available_devices()}
+        return {"models": names, **places, "memory": memory_in_use()}
 
     def _segmenter(self, task: Json, report: Report) -> Segmenter:
         """The one of a task. The chains share the latest video, and the models that they have in common."""
         key = task["chain"], task["reading"]
-        if task["preset"] != self._preset:
+        placed = task["preset"], task["device"]
+        if placed != self._placed:
             self._segmenters.clear()
-        self._preset = task["preset"]
+        self._placed = placed
         if key not in self._segmenters:
-            self._segmenters[key] = self._make(task["preset"], *key)
+            self._segmenters[key] = self._make(*placed, *key)
         segmenter = self._segmenters[key]
         for other in self._segmenters.values():
             segmenter.share_loaded(other)

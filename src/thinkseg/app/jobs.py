@@ -81,7 +81,7 @@ class Jobs:
     """The questions that wait, and the one that is answered. worker: answers them. max_queued: that may wait."""
 
     def __init__(self, store: Store, worker: Worker, max_queued: int) -> None:
-        self.models: Json = {"models": [], "device": None, "memory": None}
+        self.models: Json = {"models": [], "device": None, "devices": [], "memory": None}
         self._store, self._worker, self._max_queued = store, worker, max_queued
         self._waiting: list[Entry] = []
         self._running: Entry | None = None
@@ -140,7 +140,9 @@ class Jobs:
                 yield event
 
     async def run(self) -> None:
-        """Answers questions until it is cancelled."""
+        """Starts the process with the models, and answers questions until it is cancelled."""
+        with suppress(TaskError):  # a process that cannot start fails the first question, with the reason
+            self._note_models(await self._worker.run({}, lambda _: None))
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -175,7 +177,7 @@ class Jobs:
         facts = entry.facts
         video = self._store.find("videos", facts["video"])
         earlier = self._store.find("questions", facts["result"]).folder / RESULT if facts["result"] else None
-        asked = {name: facts[name] for name in ("query", "chain", "reading", "preset", "prompts", "drop")}
+        asked = {name: facts[name] for name in ("query", "chain", "reading", "preset", "device", "prompts", "drop")}
         places = {"video": str(video.folder / VIDEO), "out": str(entry.folder), "earlier": earlier and str(earlier)}
         return {**asked, **places}
 

@@ -14,6 +14,7 @@ ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 MAX_PROMPTS, MAX_POINTS, MAX_OBJECTS = 500, 200, 100
 
 HEX = "^[0-9a-f]{32}$"
+DEVICE = "^[a-z]{1,20}(:[0-9]{1,3})?$"
 Id = Annotated[str, Field(pattern=HEX)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
 Frame = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -81,7 +82,8 @@ class Ask(BaseModel):
     """A question about a video, or prompts by hand, or prompts that correct the result of an earlier question.
 
     Three forms: {video, query}; {video, prompts}; {result, prompts, drop}. preset: the models, a name of
-    GET /api/models (default: those of the server). drop: objects of the result whose earlier prompts do not count.
+    GET /api/models (default: those of the server). device: of the models, such as "cuda:1" (default: that of the server).
+    drop: objects of the result whose earlier prompts do not count.
     """
 
     model_config = ConfigDict(
@@ -101,6 +103,7 @@ class Ask(BaseModel):
     chain: Literal["veason", "revseg"] | None = None
     reading: Reading = "repair"
     preset: Annotated[str, Field(max_length=100)] | None = None
+    device: Annotated[str, Field(pattern=DEVICE)] | None = None
     prompts: Annotated[list[PromptIn], Field(max_length=MAX_PROMPTS)] = []
     drop: Annotated[list[ObjectNumber], Field(max_length=MAX_OBJECTS)] = []
 
@@ -132,6 +135,7 @@ class Question(BaseModel):
     chain: str
     reading: Reading
     preset: str | None
+    device: str | None
     prompts: list[PromptIn]
     drop: list[int]
     result: Id | None
@@ -166,7 +170,10 @@ class PresetFacts(BaseModel):
 
 
 class Models(BaseModel):
-    """The models of the server, what it accepts, and how busy it is. models, device, memory: of what is loaded."""
+    """The models of the server, what it accepts, and how busy it is.
+
+    models, device, memory: of what is loaded. devices: that can be chosen; none until they are known.
+    """
 
     version: str
     preset: str
@@ -176,6 +183,7 @@ class Models(BaseModel):
     presets: list[PresetFacts]
     models: list[str]
     device: str | None
+    devices: list[str]
     memory: Memory | None
     queued: int
     limits: dict[str, float]

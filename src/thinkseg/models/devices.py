@@ -31,6 +31,14 @@ def resolve_device(name: str | None) -> torch.device:
     return value.device
 
 
+def available_devices() -> list[str]:
+    """Returns the devices that models can run on here, GPUs first."""
+    import torch
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [*gpus, "cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
 def device_of(*models: Any) -> str | None:
     """The device that the first local model among policies and trackers runs on; None if all are served."""
     return next((str(model.device) for model in models if getattr(model, "device", None) is not None), None)

@@ -56,7 +56,15 @@ class Page {
       $("preset").disabled = others.length === 0;
       $("chain").value = models.chain;
     }
+    this.showDevices(models.devices);
     this.showMachine(models);
+  }
+
+  showDevices(devices) {
+    if ($("device").options.length || !devices.length) return;
+    const names = devices.length > 1 ? ["", ...devices] : devices;
+    $("device").append(...names.map((name) => h("option", { value: name }, name || "default device")));
+    $("device").disabled = devices.length < 2;
   }
 
   showMachine({ device, memory, queued }) {
@@ -218,7 +226,7 @@ class Page {
     $("ask-button").disabled = true;
     try {
       const made = [];
-      for (const one of asked) made.push(await post("questions", one));
+      for (const one of asked) made.push(await post("questions", { ...one, device: $("device").value || null }));
       const beside = this.answers.filter((one) => corrected && one !== corrected && one.question).map((one) => one.question.id);
       const at = this.answers.indexOf(corrected);
       const ids = made.map((one) => one.id);
