@@ -4,6 +4,7 @@
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
 # make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 5 minutes
 # make test-app  the app in a real browser (Chromium); screenshots in runs/test-app/
+# make pictures  those of the app and of a report in the README, from a video: CLIP=clip.mp4 BOX=x1,y1,x2,y2
 # make docs   guides and the reference of the Python API as one site, runs/docs/index.html
 # make setup  the environment alone; the others make it when it is missing or out of date
 # make clean  removes the environment and what tools left behind; runs/ stays
@@ -24,7 +25,7 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 # An environment of its own, because vLLM and the project need different versions of transformers.
 ENGINES := .venv-engines
 
-.PHONY: demo test test-app docs fuzz test-oldest test-engines setup clean
+.PHONY: demo test test-app pictures docs fuzz test-oldest test-engines setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -55,10 +56,16 @@ $(ENGINES)/.installed: tests/engines/install_vllm.py tests/engines/declare_opera
 	$(PYTHON) tests/engines/install_vllm.py $(ENGINES)
 	touch $@
 
+pictures: .venv/.browser
+	$(BIN)/python docs/make_pictures.py $(CLIP) $(BOX) $(if $(CHROMIUM),--chromium $(CHROMIUM))
+
 # CHROMIUM is a browser that is installed already; otherwise, playwright downloads one.
-test-app: $(STAMP)
+.venv/.browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt 'playwright>=1.50'
 	test -n "$(CHROMIUM)" || $(BIN)/python -m playwright install chromium
+	touch $@
+
+test-app: .venv/.browser
 	THINKSEG_CHROMIUM=$(CHROMIUM) THINKSEG_BROWSER=1 $(BIN)/python -m pytest -n 0 -s tests/browser
 
 setup: $(STAMP)

@@ -57,7 +57,15 @@ def ask(page: Any, query: str | None = None, chain: str = "veason") -> None:
     else:
         page.locator("#query").fill(query)
     page.locator("#chain").select_option(chain)
-    page.locator("#ask-button").click()
+    sent(page, page.locator("#ask-button"))
+
+
+def sent(page: Any, button: Any) -> None:
+    """Presses a button that asks, and waits until the new questions are shown in place of those before."""
+    before = page.evaluate("() => location.hash")
+    button.click()
+    shown = "[...document.querySelectorAll('.column')].every((one) => location.hash.includes(one.dataset.question))"
+    page.wait_for_function(f"(before) => location.hash !== before && {shown}", arg=before)
 
 
 def wait_for_state(page: Any, state: str, count: int = 1) -> None:
@@ -101,16 +109,16 @@ def test_box_by_hand_is_tracked_then_moved_and_tracked_again(page: Any) -> None:
     page.get_by_role("button", name="Correct by hand").click()
     drag(page, (0.1, 0.1), (0.4, 0.4))
     page.locator(".drafts li").first.wait_for()
-    page.get_by_role("button", name="Track", exact=True).click()
+    sent(page, page.get_by_role("button", name="Track", exact=True))
     wait_for_state(page, "done")
     wait_for_masks(page)
     page.get_by_role("button", name="Correct by hand").click()
     drag(page, (0.25, 0.25), (0.5, 0.5))
-    page.get_by_role("button", name="Point on it").click()
+    page.get_by_role("button", name="point on it").click()
     page.locator("canvas.screen").click(position={"x": 200, "y": 200})
     picture(page, "correcting")
-    page.get_by_role("button", name="Track again").click()
-    page.locator("h2", has_text="(corrected)").wait_for()
+    sent(page, page.get_by_role("button", name="Track again"))
+    assert "(corrected)" in page.locator(".column h2").inner_text()
     wait_for_state(page, "done")
     wait_for_masks(page)
 

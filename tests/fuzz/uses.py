@@ -14,7 +14,7 @@ from fuzzing import allowing, check_text
 from scripted import VIEW, evaluated
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.costs import CostBudget, CostTracker
-from thinkseg.annotation.review import write_review
+from thinkseg.annotation.review import REVIEW, write_review
 from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
@@ -80,7 +80,7 @@ def _annotate(rng: Random, benchmark: Benchmark, out: Path) -> None:
     costs = CostTracker(CostBudget(), annotator.max_reply_tokens)
     settings = AnnotationSettings(VIEW, 0, {})
     made = annotate(source, source.candidates, annotator, settings, costs, out, issues=benchmark.issues)
-    write_review(made.verifications, out, "Reasoning")
+    write_review(out, out / REVIEW, "Reasoning")
     read_cot_set(out)
 
 

@@ -82,8 +82,8 @@ class Ask(BaseModel):
     """A question about a video, or prompts by hand, or prompts that correct the result of an earlier question.
 
     Three forms: {video, query}; {video, prompts}; {result, prompts, drop}. preset: the models, a name of
-    GET /api/models (default: those of the server). device: of the models, such as "cuda:1" (default: that of the server).
-    drop: objects of the result whose earlier prompts do not count.
+    GET /api/models (default: those of the server). device: of the models, such as "cuda:1" (default:
+    that of the server). drop: objects of the result whose earlier prompts do not count.
     """
 
     model_config = ConfigDict(

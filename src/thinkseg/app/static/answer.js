@@ -42,8 +42,8 @@ export class Answer {
     this.objects = h("ul", { class: "objects", "aria-label": "objects" });
     this.tools = h("div", { class: "tools" });
     this.files = h("details", { class: "files", hidden: true }, h("summary", {}, "Download"));
-    const chain = this.question && this.question.query && !this.question.result ? this.question.chain : null;
-    this.element = h("section", { class: "column", "aria-label": title },
+    const chain = this.question && chainOf(this.question);
+    this.element = h("section", { class: "column", "aria-label": title, "data-question": this.question?.id },
       h("header", {}, h("h2", {}, title), chain && h("span", { class: "chip" }, chain)),
       h("div", { class: "state" }, this.status, this.cancelButton), this.progress, this.notes, this.turns, this.verdict,
       this.objects, this.tools, this.files);
@@ -140,7 +140,7 @@ export class Answer {
   }
 
   showVerdict({ failure, no_target: none, keyframe, boxes, time }) {
-    const count = boxes.length === 1 ? "one object" : `${boxes.length} objects`;
+    const count = counted(boxes.length, "object");
     this.verdict.className = failure ? "verdict bad" : "verdict";
     if (failure) this.verdict.textContent = `The reply could not be used: ${failure}`;
     else if (none) this.verdict.textContent = "There is no such object in the video.";
@@ -219,9 +219,9 @@ export class Answer {
   }
 
   toolChoice() {
-    const tools = [["box", "▭ Box"], ["positive", "+ Point on it"], ["negative", "− Point beside it"]];
-    const buttons = tools.map(([tool, title]) => h("button", { type: "button", "aria-pressed": this.tool === tool,
-      onclick: () => { this.tool = tool; this.showTools(); } }, title));
+    const tools = [["box", "▭ Box", "box around it"], ["positive", "+ Point", "point on it"], ["negative", "− Point", "point beside it"]];
+    const buttons = tools.map(([tool, text, title]) => h("button", { type: "button", title, "aria-label": title, "aria-pressed": this.tool === tool,
+      onclick: () => { this.tool = tool; this.showTools(); } }, text));
     return h("div", { class: "group", role: "group", "aria-label": "tool" }, ...buttons);
   }
 
@@ -246,7 +246,7 @@ export class Answer {
     }
     const rows = this.drafts.map((one) => h("li", {},
       h("button", { type: "button", class: "link", onclick: () => this.page.player.show(one.frame) }, `frame ${one.frame}`),
-      ` ${this.nameOf(one.object - 1)}: ${[one.box && "box", one.points.length && `${one.points.length} points`].filter(Boolean).join(", ")}`,
+      ` ${this.nameOf(one.object - 1)}: ${[one.box && "box", one.points.length && counted(one.points.length, "point")].filter(Boolean).join(", ")}`,
       h("button", { type: "button", class: "plain", "aria-label": "remove", onclick: () => this.drop(one) }, "✕")));
     return h("ul", { class: "drafts" }, ...rows);
   }
@@ -330,6 +330,11 @@ export class Answer {
     this.cancelButton.disabled = false;
   }
 }
+
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+/** The chain that answers a question; null for one that prompts no policy. */
+export const chainOf = (question) => (question.query && !question.result ? question.chain : null);
 
 /** What a question is called. */
 export function titleOf(question) {

@@ -1,7 +1,7 @@
 // The page: the library of videos, the desk with one of them, and what is asked about it.
 
 import { get, post, remove, thumbnail, upload } from "./api.js";
-import { Answer, titleOf } from "./answer.js";
+import { Answer, chainOf, titleOf } from "./answer.js";
 import { $, bytes, h, seconds, tell } from "./dom.js";
 import { Pane } from "./pane.js";
 import { Player } from "./player.js";
@@ -61,10 +61,9 @@ class Page {
   }
 
   showDevices(devices) {
-    if ($("device").options.length || !devices.length) return;
-    const names = devices.length > 1 ? ["", ...devices] : devices;
-    $("device").append(...names.map((name) => h("option", { value: name }, name || "default device")));
-    $("device").disabled = devices.length < 2;
+    if ($("device").options.length || devices.length < 2) return;
+    $("device").append(...["", ...devices].map((name) => h("option", { value: name }, name || "default device")));
+    $("device").parentElement.hidden = false;
   }
 
   showMachine({ device, memory, queued }) {
@@ -254,7 +253,7 @@ class Page {
       if (shown) this.go(this.video.id, []);
       await this.loadHistory();
     };
-    return h("li", {}, open, h("small", {}, `${question.chain} · ${question.state} · ${time}`),
+    return h("li", {}, open, h("small", {}, [chainOf(question), question.state, time].filter(Boolean).join(" · ")),
       h("button", { type: "button", class: "plain", "aria-label": `delete “${titleOf(question)}”`, onclick: gone }, "✕"));
   }
 

@@ -85,8 +85,9 @@ class CachedFrames(WrappedFrames):
             return self._kept(index, self._inner[index])
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        found = {index: self._cached[index] for index in indices if index in self._cached}
-        others = self._inner.read([index for index in indices if index not in found])
+        cached = self._cached
+        found = {index: cached[index] for index in indices if index in cached} if cached else {}
+        others = self._inner.read([index for index in indices if index not in found] if found else indices)
         for index in indices:
             if index in found:
                 yield found[index]
