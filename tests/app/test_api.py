@@ -118,6 +118,7 @@ def test_files_are_in_formats_of_convert(client, answered, name):
     assert 'filename="clip-' in answer.headers["content-disposition"]
     if name == "coco":
         assert len(answer.json()["annotations"]) == 40
+        assert answer.json()["info"]["description"] == "clip"
     if name == "labels":
         assert len(zipfile.ZipFile(io.BytesIO(answer.content)).namelist()) >= 40
     if name == "result":

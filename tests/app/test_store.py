@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from thinkseg.app.store import Store
+from thinkseg.app.store import Store, file_title
 from thinkseg.web.errors import RequestError
 
 
@@ -90,3 +90,19 @@ def test_question_of_missing_video_is_deleted_at_start(tmp_path):
     question = add(store, "questions", 10, 1, video="0" * 32)
     assert json.loads((question.folder / "entry.json").read_text())["video"] == "0" * 32
     assert Store(tmp_path, 10_000).questions() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("my clip (2).mp4", "my-clip-2"),
+        ("../../etc/passwd", "passwd"),
+        ("a\0b\r\nSet-Cookie: x.mp4", "a-b-Set-Cookie-x"),
+        ("猫.mov", "猫"),
+        ("..", "video"),
+        ("", "video"),
+        (100 * "x", 60 * "x"),
+    ],
+)
+def test_file_title_of_client_name_is_safe(store, name, title):
+    assert file_title(add(store, "videos", 1, 1, name=name)) == title

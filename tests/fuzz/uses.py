@@ -79,7 +79,7 @@ def _annotate(rng: Random, benchmark: Benchmark, out: Path) -> None:
     source, annotator = AnnotationSource(benchmark), Script(good)
     costs = CostTracker(CostBudget(), annotator.max_reply_tokens)
     settings = AnnotationSettings(VIEW, 0, {})
-    made = annotate(source, source.candidates, annotator, settings, costs, out, issues=benchmark.issues)
+    annotate(source, source.candidates, annotator, settings, costs, out, issues=benchmark.issues)
     write_review(out, out / REVIEW, "Reasoning")
     read_cot_set(out)
 

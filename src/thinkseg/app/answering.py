@@ -1,7 +1,7 @@
 """The tasks of the process with the models: a question about a video, prompts by hand, or the correction of a result.
 
-    {"video": PATH, "query": "...", "chain": "veason", "reading": "repair", "preset": None, "device": None,
-     "prompts": [], "drop": [], "earlier": None, "out": PATH}
+    {"video": PATH, "title": "clip", "query": "...", "chain": "veason", "reading": "repair", "preset": None,
+     "device": None, "prompts": [], "drop": [], "earlier": None, "out": PATH}
     {}                                                      only returns the state, as every task does
 
 out gets result/ (`thinkseg.report.result_files`, without masks in other formats), masks/000064.json (`BLOCK` frames
@@ -80,7 +80,8 @@ class Answering:
         for note in [str(one.message) for one in caught if one.category is UserWarning] + list(result.warnings):
             report({"type": "note", "text": note})
         report({"type": "writing"})
-        write_answer(result, Path(task["out"]), self._settings(segmenter, task))
+        titled = replace(result, sample=replace(result.sample, id=task["title"]))
+        write_answer(titled, Path(task["out"]), self._settings(segmenter, task))
         return {"failure": result.failure, **self.state()}
 
     def state(self) -> Json:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -30,7 +28,7 @@ from thinkseg.app.schemas import (
     VideoSummary,
 )
 from thinkseg.app.service import Service
-from thinkseg.app.store import VIDEO, Entry
+from thinkseg.app.store import Entry, file_title
 from thinkseg.report.formats import FORMATS
 from thinkseg.web.errors import RequestError
 
@@ -219,7 +217,8 @@ async def files(
     if not (entry.folder / RESULT).is_dir() or (format != "result" and not (entry.folder / MASKS).is_dir()):
         raise RequestError(409, "the question has no masks to download; see its state")
     path = await app.exported(entry, format)
-    return FileResponse(path, filename=f"{download_name(app, entry)}-{path.name}", headers=UNCHECKED)
+    title = file_title(app.store.find("videos", entry.facts["video"]))
+    return FileResponse(path, filename=f"{title}-{path.name}", headers=UNCHECKED)
 
 
 def question_of(app: Service, entry: Entry) -> Question:
@@ -238,12 +237,6 @@ def check_frame(entry: Entry, index: int) -> None:
     """Raises RequestError (404) if a video has no such frame."""
     if index >= entry.facts["frames"]:
         raise RequestError(404, f"frame {index} is beyond the end: the video has {entry.facts['frames']} frames")
-
-
-def download_name(app: Service, entry: Entry) -> str:
-    """Returns a name for a download, from what the client calls the video."""
-    name = app.store.find("videos", entry.facts["video"]).facts["name"]
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem)[:60].strip("-") or VIDEO
 
 
 async def server_sent(app: Service, entry: Entry) -> AsyncIterator[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from thinkseg.app.answering import PASSING, RESULT, SUMMARY
 from thinkseg.app.processes import Cancelled, Json, TaskError, Worker
 from thinkseg.app.schemas import ENDED
-from thinkseg.app.store import EVENTS, VIDEO, Entry, Store
+from thinkseg.app.store import EVENTS, VIDEO, Entry, Store, file_title
 from thinkseg.storage.atomic import replace_json
 from thinkseg.web.errors import RequestError
 
@@ -179,7 +179,7 @@ class Jobs:
         earlier = self._store.find("questions", facts["result"]).folder / RESULT if facts["result"] else None
         asked = {name: facts[name] for name in ("query", "chain", "reading", "preset", "device", "prompts", "drop")}
         places = {"video": str(video.folder / VIDEO), "out": str(entry.folder), "earlier": earlier and str(earlier)}
-        return {**asked, **places}
+        return {**asked, **places, "title": file_title(video)}
 
     def _on_report(self, log: Log, event: Json | None) -> None:
         if event is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -134,6 +135,11 @@ class Store:
 
     def _in_use(self, entry: Entry) -> bool:
         return any(map(self.busy, [entry, *self.questions(entry.id)]))
+
+
+def file_title(video: Entry) -> str:
+    """Returns what a video is called in results and file names: letters, digits, "_" and "-" of the client's name."""
+    return re.sub(r"[^\w-]+", "-", Path(video.facts["name"]).stem)[:60].strip("-") or VIDEO
 
 
 def _read(folder: Path, kind: Kind) -> Iterator[Entry]:
