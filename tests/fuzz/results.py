@@ -19,6 +19,7 @@ from thinkseg import demonstrations
 from thinkseg.annotation.annotators import RuleAnnotator
 from thinkseg.annotation.build import AnnotationSettings, annotate
 from thinkseg.annotation.costs import CostBudget, CostTracker
+from thinkseg.annotation.review import write_review
 from thinkseg.annotation.source import AnnotationSource
 from thinkseg.data import open_benchmark
 from thinkseg.data.benchmarks.base import Benchmark
@@ -33,6 +34,7 @@ from thinkseg.evaluation.submission import write_submission
 from thinkseg.export.llamafactory import check_entry, entry
 from thinkseg.report.formats import FORMATS
 from thinkseg.report.formats.writing import write_formats
+from thinkseg.report.pages.write import write_report
 from thinkseg.report.result import Result
 from thinkseg.report.stored_result import read_result
 from thinkseg.storage.atomic import write_json
@@ -82,6 +84,19 @@ def _compare(self: Results, rng: Random, folder: Path) -> None:
     rng.shuffle(runs)
     with allowing(SettingsError):
         check_text(format_comparison(compare(*runs, rng.random() < 0.5), 3))
+
+
+def _report(self: Results, rng: Random, folder: Path) -> None:
+    name = rng.choice(NAMES)
+    run = rng.choice([f"{name} run", f"{name} run", "result"])
+    runs = [self._damaged(rng, run, folder), self.root / run][: rng.randint(1, 2)]
+    with allowing(SettingsError, DatasetError, VideoError):
+        write_report(runs, folder / "page", rng.choice([None, self.root / name]), num_drawn=2)
+
+
+def _review(self: Results, rng: Random, folder: Path) -> None:
+    with allowing(SettingsError, DatasetError, VideoError):
+        write_review(self._damaged(rng, "set", folder), folder / "review.html")
 
 
 def _resume(self: Results, rng: Random, folder: Path) -> None:
@@ -138,6 +153,8 @@ def _replace_result(self: Results, rng: Random, folder: Path) -> None:
 
 USES = (
     [_compare] * 6
+    + [_report] * 6
+    + [_review] * 2
     + [_resume] * 3
     + [_score] * 4
     + [_read_set] * 4

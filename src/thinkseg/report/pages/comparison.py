@@ -50,7 +50,7 @@ def write_comparison(
     rows = [[run.rows[name] for name in shared] for run in runs]
     questions = sorted(zip(*map(expression_rows, rows), strict=True), key=lambda one: -abs(change_of(one) or 0.0))
     drawing = draw(_wanted(runs, questions[:num_drawn], root), folder, progress)
-    names = _names(runs)
+    names, unshared = _names(runs), [len(run.questions) - len(questions) for run in runs]
     cards = _cards(questions, names, drawing, num_drawn)
     write_html(
         folder / PAGE,
@@ -60,7 +60,7 @@ def write_comparison(
         facts=[facts(run.settings) for run in runs],
         settings=_settings([all_settings(run.settings) for run in runs]),
         lines=_lines(runs[0].benchmark, rows),
-        num_unshared=[len(run.questions) - len(questions) for run in runs],
+        unshared=[f"{count} of {name}" for name, count in zip(names, unshared, strict=True) if count],
         cards=cards,
         **card_filters(cards),
     )
