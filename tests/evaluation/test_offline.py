@@ -134,12 +134,12 @@ def test_score_hidden_truth_has_no_metrics(opened, tmp_path):
 
 
 def test_score_two_processes_return_equal_rows(opened):
-    benchmark = opened("revos")
+    benchmark, before = opened("revos"), set(multiprocessing.active_children())
     seen = []
     rows = score(benchmark, TruthAsPng(benchmark), 2, lambda row, done: seen.append((row["id"], done)))
     assert rows == score(benchmark, TruthAsPng(benchmark))
     assert seen == [(row["id"], done) for done, row in enumerate(rows, start=1)]
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize("workers", [1, 2])
