@@ -33,6 +33,9 @@ RULED_SIDE = 960
 RULER_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 """Source pixels between two numbers of a ruler."""
 
+MIN_LABEL = 11
+"""Least size in pixels of the text below a frame, which is to be read on a page."""
+
 LIGHT = 110
 """Gray level above which a line of the grid is dark."""
 
@@ -288,8 +291,8 @@ def _thumb_size(frame: np.ndarray, count: int, room: int, gap: int) -> tuple[int
 def _row(thumbs: Sequence[np.ndarray], labels: Sequence[str] | None, highlight: int | None, unit: int) -> Image.Image:
     """Draws a row of thumbnails with labels below. The highlighted one has a border and a label in the accent color."""
     height, width = thumbs[0].shape[:2]
-    border, text = max(3, unit // 4), round(1.25 * unit)
-    below = round(2.2 * unit) if labels else 0
+    border, text = max(3, unit // 4), max(MIN_LABEL, round(1.25 * unit))
+    below = round(1.76 * text) if labels else 0
     row = Image.new("RGB", (len(thumbs) * (width + unit) - unit + 2 * border, height + 2 * border + below), PAPER)
     draw = ImageDraw.Draw(row)
     for position, thumb in enumerate(thumbs):
@@ -299,7 +302,9 @@ def _row(thumbs: Sequence[np.ndarray], labels: Sequence[str] | None, highlight: 
         row.paste(Image.fromarray(thumb), (x, border))
         if labels:
             label = f"{labels[position]} · keyframe" if highlighted else labels[position]
-            center = (x + width / 2, height + 2 * border + 1.2 * unit)
+            # The border alone says so where there is no room for the word.
+            label = label if draw.textlength(label, _font(text)) <= width + unit else labels[position]
+            center = (x + width / 2, height + 2 * border + 0.96 * text)
             draw.text(center, label, fill=ACCENT if highlighted else FADED, font=_font(text), anchor="mm")
     return row
 

@@ -3,10 +3,14 @@
 import json
 from html import unescape
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from evaluations import THINKING, read_rows, write_rows
+import layouts
+from evaluations import THINKING, read_rows, write_evaluation, write_rows
 from html_check import check_page
+from thinkseg.data import open_benchmark
 from thinkseg.errors import SettingsError
 from thinkseg.report.pages.write import kind_of, write_report
 
@@ -81,6 +85,19 @@ def test_write_report_other_data_set_needs_its_root(evaluation, report):
     page, _ = report(evaluation(data="mevis", split="valid_u"))
     assert "No pictures: the data set is not given; pass its folder as --root." in page.text
     assert "ReVSeg, arXiv 2512.02835" in page.text  # a published score on MeViS
+
+
+@pytest.mark.parametrize(("data", "split"), layouts.SPLITS.items())
+def test_write_report_files_of_a_data_set_are_drawn_from_its_root(tmp_path, data, split):
+    getattr(layouts, data)(tmp_path / "root")
+    benchmark = open_benchmark(data, tmp_path / "root", split)
+    told = next(one for one in benchmark.expressions if one.objects)
+    run = write_evaluation(tmp_path / "run", benchmark, [told], data=data, split=split)
+    assert write_report([run], tmp_path / "page", tmp_path / "root", 50).num_drawn == 1
+    gray = np.asarray(Image.open(tmp_path / "page" / "pictures" / "00000-keyframe.jpg")).mean()
+    assert gray == pytest.approx(40 * read_rows(run)[0]["keyframe"], abs=3)  # the gray level of its frame
+    text = (tmp_path / "page" / "index.html").read_text("utf-8")
+    assert text.count('<rect class="predicted"') == text.count('<rect class="true"') > 0
 
 
 def test_write_report_invalid_replies_are_counted_and_shown(evaluation, report):

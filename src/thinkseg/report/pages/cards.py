@@ -10,7 +10,7 @@ from pathlib import Path
 from thinkseg.errors import ThinkSegError
 from thinkseg.evaluation.comparison import question_score
 from thinkseg.report.pages.pictures import Pictures, Scene, draw_all
-from thinkseg.report.pages.verdicts import MISSING, format_score, is_good, outcome, scores_text, split_thinking, verdict
+from thinkseg.report.pages.verdicts import MISSING, Said, format_score, is_good, outcome, scores_text, verdict
 from thinkseg.storage.run_folder import Row
 from thinkseg.types import ProgressCallback
 
@@ -25,15 +25,14 @@ REPAIRED = "repaired"
 class AnswerView:
     """One answer. run: its run, "" if there is only one. good: the color of its verdict, None for a neutral one.
 
-    replies: without the thinking. details: further facts by name. note: why there are no pictures.
+    turns: what the policy replied. details: further facts by name. note: why there are no pictures.
     """
 
     run: str
     verdict: str
     scores: str
     good: bool | None
-    thinking: str | None
-    replies: Sequence[str]
+    turns: Sequence[Said]
     details: Mapping[str, str]
     pictures: Pictures | None = None
     note: str = ""
@@ -101,15 +100,13 @@ def _draw_video(wanted: Mapping[str, Callable[[], Scene]], images: Path, drawing
 
 def answer_view(row: Row, pictures: Pictures | None = None, note: str = "", run: str = "") -> AnswerView:
     """Returns what a page says about a row of an evaluation."""
-    thinking, replies = split_thinking(row.get("replies", []))
     return AnswerView(
         run=run,
         verdict=verdict(row),
         scores=scores_text(row),
         good=is_good(row),
-        thinking=thinking,
-        replies=replies,
-        details=_details(row, pictures),
+        turns=[Said.of(reply) for reply in row.get("replies", [])],
+        details=_details(row),
         pictures=pictures,
         note=note,
     )
@@ -138,10 +135,10 @@ def anchors(ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _details(row: Row, pictures: Pictures | None) -> dict[str, str]:
+def _details(row: Row) -> dict[str, str]:
     """Returns facts of a row by name, without those that it lacks."""
     facts = {
-        "keyframe": _keyframe(row, pictures),
+        "keyframe": MISSING if row.get("keyframe") is None else f"frame {row['keyframe']}",
         "R_k (keyframe)": format_score(row.get("r_k")),
         "R_s (boxes)": format_score(row.get("r_s")),
         "repairs": ", ".join(row.get("repairs", [])) or MISSING,
@@ -155,16 +152,6 @@ def _details(row: Row, pictures: Pictures | None) -> dict[str, str]:
         "file": row.get("failure_detail") or MISSING,
     }
     return {name: value for name, value in facts.items() if value != MISSING}
-
-
-def _keyframe(row: Row, pictures: Pictures | None) -> str:
-    if row.get("keyframe") is None:
-        return MISSING
-    sheet = pictures.sheet if pictures else None
-    if sheet is None or sheet.best is None or sheet.best == row["keyframe"]:
-        best = "" if sheet is None or sheet.best is None else ", the best of the frames shown"
-        return f"frame {row['keyframe']}{best}"
-    return f"frame {row['keyframe']}; the target is largest in frame {sheet.best} of those shown"
 
 
 def format_boxes(boxes: Iterable[Sequence[float]]) -> str:

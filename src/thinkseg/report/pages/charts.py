@@ -66,15 +66,13 @@ def histogram(title: str, values: Iterable[float | None], note: str = "") -> His
 
 
 def histograms(rows: Sequence[Row]) -> list[Histogram]:
-    """Returns the histograms of J and of R_k over the questions with a target."""
+    """Returns the histograms of J, R_k and R_s over the questions with a target."""
     targets = [row for row in rows if row["has_target"]]
+    choices = [row["r_k"] for row in targets if row.get("r_k") is not None]
+    best = f"the best frame shown was chosen in {sum(choice >= 1 for choice in choices)} of {len(choices)} questions"
     found = (
         histogram("J per question", (row["j"] for row in targets), "overlap of predicted and true masks"),
-        histogram(
-            "R_k per question",
-            (row.get("r_k") for row in targets),
-            "size of the target in the chosen frame, as a share of that in the best frame shown",
-        ),
+        histogram("R_k per question", choices, f"size of the target in the chosen frame; {best}"),
         histogram("R_s per question", (row.get("r_s") for row in targets), "overlap of boxes on the chosen frame"),
     )
     return [one for one in found if one]

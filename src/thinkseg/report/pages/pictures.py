@@ -140,11 +140,16 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class KeyframeImage:
-    """The keyframe. predicted, true: boxes, xyxy in pixels of the video, whose size is size_wh."""
+    """The keyframe.
+
+    label: its time or index. best: what it is like beside the frame shown in which the targets are largest, "" if that
+    is unknown. predicted, true: boxes, xyxy in pixels of the video, whose size is size_wh.
+    """
 
     src: str
     size_wh: tuple[int, int]
     label: str
+    best: str
     predicted: Sequence[Sequence[float]]
     true: Sequence[Sequence[float]]
 
@@ -171,10 +176,12 @@ def draw_all(scenes: Mapping[str, Scene], folder: Path) -> dict[str, Pictures]:
 
 
 def _draw(scene: Scene, frames: Mapping[int, np.ndarray], folder: Path, name: str) -> Pictures:
+    areas = {index: truth.sum() for index in scene.shown if (truth := _truth(scene, index)) is not None}
+    best = max(areas, key=lambda index: (areas[index], index == scene.keyframe)) if any(areas.values()) else None
     return Pictures(
         strip=_save(_strip(scene, frames), folder / f"{name}-strip.jpg"),
-        sheet=_sheet(scene, frames, folder / f"{name}-sheet.jpg"),
-        keyframe=_keyframe(scene, frames, folder / f"{name}-keyframe.jpg"),
+        sheet=_sheet(scene, frames, best, folder / f"{name}-sheet.jpg"),
+        keyframe=_keyframe(scene, frames, best, folder / f"{name}-keyframe.jpg"),
     )
 
 
@@ -192,7 +199,7 @@ def _strip(scene: Scene, frames: Mapping[int, np.ndarray]) -> np.ndarray:
     )
 
 
-def _sheet(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> Sheet:
+def _sheet(scene: Scene, frames: Mapping[int, np.ndarray], best: int | None, path: Path) -> Sheet:
     indices = scene.sheet
     width, height = _fitting(scene.video.size_wh, CELL)
     rows = -(-len(indices) // SHEET_COLUMNS)
@@ -204,7 +211,6 @@ def _sheet(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> Sheet:
         masks, truth = _masks(scene.predicted, index, scene.video.size_wh), _truth(scene, index)
         cell[:] = _tinted(frames[index], masks, truth, (width, height))
         moments.append(_moment(scene, index, label, np.logical_or.reduce(masks, axis=0), truth))
-    shares = {index: truth.sum() for index in scene.shown if (truth := _truth(scene, index)) is not None}
     return Sheet(
         src=_save(sheet, path),
         cell_wh=(width, height),
@@ -212,7 +218,7 @@ def _sheet(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> Sheet:
         start=0 if scene.keyframe is None else indices.index(scene.keyframe),
         length=len(scene.video),
         keyframe=scene.keyframe,
-        best=max(shares, key=lambda index: shares[index]) if any(shares.values()) else None,
+        best=best,
     )
 
 
@@ -235,7 +241,7 @@ def _moment(scene: Scene, index: int, label: str, predicted: np.ndarray, truth: 
     return Moment(index, label, j if scene.predicted else 0.0, sure, float(truth.mean()))
 
 
-def _keyframe(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> KeyframeImage | None:
+def _keyframe(scene: Scene, frames: Mapping[int, np.ndarray], best: int | None, path: Path) -> KeyframeImage | None:
     import cv2
 
     if scene.keyframe is None:
@@ -245,7 +251,14 @@ def _keyframe(scene: Scene, frames: Mapping[int, np.ndarray], path: Path) -> Key
     known = scene.truth is not None and scene.keyframe in scene.scored
     true = scene.truth.boxes(scene.keyframe).tolist() if scene.truth and known else []
     label = frame_labels(scene.video, [scene.keyframe])[0]
-    return KeyframeImage(_save(image, path), size_wh, label, scene.boxes.tolist(), true)
+    return KeyframeImage(_save(image, path), size_wh, label, _beside(scene, best), scene.boxes.tolist(), true)
+
+
+def _beside(scene: Scene, best: int | None) -> str:
+    """Says what the keyframe is like beside the best frame shown."""
+    if best is None or best == scene.keyframe:
+        return "" if best is None else "the best frame shown"
+    return f"the target is largest at {frame_labels(scene.video, [best])[0]}"
 
 
 def _masks(masks: Masks | None, index: int, size_wh: tuple[int, int]) -> np.ndarray:

@@ -18,13 +18,16 @@ PUBLISHED = ASSETS / "published.yaml"
 
 
 class PublishedScore(Settings):
-    """Scores of a method on a benchmark in percent, by name. setting: what they were measured with. source: paper."""
+    """Scores of a method on a benchmark in percent, by name.
+
+    setting: what they were measured with. source: the paper, with its number at arXiv.
+    """
 
     method: str
     benchmark: str
     scores: dict[str, Annotated[float, Field(ge=0, le=100)]]
     setting: str
-    source: str
+    source: Annotated[str, Field(pattern=r"arXiv \d{4}\.\d{5}")]
 
 
 class _Published(Settings):

@@ -21,7 +21,7 @@ from thinkseg.report.pages.cards import AnswerView, Card, Drawing, anchors, draw
 from thinkseg.report.pages.evaluation import PAGE, card_filters
 from thinkseg.report.pages.pictures import Scene
 from thinkseg.report.pages.runs import DEFAULT_SHOWN
-from thinkseg.report.pages.verdicts import MISSING, split_thinking
+from thinkseg.report.pages.verdicts import MISSING, Said
 from thinkseg.report.result_files import ANSWER
 from thinkseg.report.stored_result import read_result
 from thinkseg.storage.run_folder import ROWS, Row, read_rows
@@ -126,7 +126,6 @@ def _scene(folder: Path, video: Path | None) -> Scene:
 
 def _card(one: StoredAnswer, anchor: str, drawing: Drawing, key: str, undrawn: str) -> Card:
     note = one.error or drawing.notes.get(key, undrawn)
-    thinking, replies = split_thinking(_read(one, _replies) or [])
     answer = AnswerView(
         run="",
         verdict=f"{MEANINGS[one.status]}: {one.error}"
@@ -134,8 +133,7 @@ def _card(one: StoredAnswer, anchor: str, drawing: Drawing, key: str, undrawn: s
         else MEANINGS[one.status] * (one.status != ANSWERED),
         scores="",
         good=None if one.status in (ANSWERED, NO_TARGET) else False,
-        thinking=_read(one, lambda record: record["thinking"].string() or None) or thinking,
-        replies=replies,
+        turns=_read(one, _turns) or (),
         details=_details(one),
         pictures=drawing.pictures.get(key),
         note=note,
@@ -143,8 +141,8 @@ def _card(one: StoredAnswer, anchor: str, drawing: Drawing, key: str, undrawn: s
     return Card(anchor, one.id, one.query, "", [one.status], None, [answer])
 
 
-def _replies(record: JsonNode) -> list[str]:
-    return [reply.string() for reply in record["replies"].items()]
+def _turns(record: JsonNode) -> list[Said]:
+    return [Said.of(reply.string()) for reply in record["replies"].items()]
 
 
 def _details(one: StoredAnswer) -> dict[str, str]:

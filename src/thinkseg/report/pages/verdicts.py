@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from thinkseg.chains.parsing import explained
 from thinkseg.evaluation.predictions import REASONS
@@ -66,9 +66,15 @@ def format_score(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}"
 
 
-def split_thinking(replies: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Returns the thinking of the first reply, None if it has none, and the replies without it."""
-    before, closed, after = replies[0].partition(THINK_END) if replies else ("", "", "")
-    if not closed:
-        return None, list(replies)
-    return before.strip().removeprefix(THINK).strip() or None, [after.strip(), *replies[1:]]
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The reply to one turn. thinking: "" if it has none. rest: all of the reply but the thinking."""
+
+    thinking: str
+    rest: str
+
+    @classmethod
+    def of(cls, reply: str) -> Said:
+        """Splits a reply."""
+        before, closed, after = reply.partition(THINK_END)
+        return cls(before.strip().removeprefix(THINK).strip(), after.strip()) if closed else cls("", reply.strip())

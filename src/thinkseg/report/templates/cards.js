@@ -4,6 +4,7 @@
   const list = document.querySelector(".cards");
   const none = document.querySelector(".none");
   const cards = Array.from(list.children);
+  const facts = cards.map(({ dataset }) => ({ category: dataset.category, outcomes: dataset.outcome.split(" ") }));
   let texts = null;
 
   /* What the search looks through, read once. */
@@ -20,10 +21,10 @@
     let shown = 0;
     cards.forEach((card, position) => {
       const matches =
-        (!category || card.dataset.category === category) &&
-        (!outcome || card.dataset.outcome.split(" ").includes(outcome)) &&
+        (!category || facts[position].category === category) &&
+        (!outcome || facts[position].outcomes.includes(outcome)) &&
         words.every((word) => textOf(position).includes(word));
-      card.hidden = !matches;
+      if (card.hidden === matches) card.hidden = !matches;
       shown += matches;
     });
     none.hidden = shown > 0;
