@@ -16,6 +16,12 @@ def test_read_log_steps_continue_across_stages(tmp_path):
     assert log.stages == {"a": 0, "b": 2}
 
 
+def test_read_log_repeated_steps_count_once(tmp_path):
+    records = [{"stage": "a", "step": step, "loss": loss} for step, loss in ((1, 3.0), (2, 2.0), (1, 4.0), (3, 1.0))]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
+    assert read_log(tmp_path / "log.jsonl").metrics["loss"].tolist() == [[1, 4.0], [2, 2.0], [3, 1.0]]
+
+
 def test_read_log_values_that_are_no_numbers_are_skipped(tmp_path):
     record = {"stage": "a", "step": 1, "loss": float("nan"), "kl": True, "name": "x", "reward": 1}
     (tmp_path / "log.jsonl").write_text(json.dumps(record))

@@ -1,6 +1,7 @@
 """Reports of each kind of run: what their pages say, and that nothing in them is active or comes from elsewhere."""
 
 import json
+import re
 from html import unescape
 
 import numpy as np
@@ -135,6 +136,22 @@ def test_write_report_two_runs_shows_changes_and_what_differs(evaluation, report
     assert '<tr><th scope="row">chain</th><td>veason</td><td>revseg</td></tr>' in text
 
 
+def test_write_report_questions_of_one_run_alone_are_counted(evaluation, report):
+    longer, shorter = evaluation("longer"), evaluation("shorter")
+    write_rows(shorter, read_rows(shorter)[:1])
+    page, _ = report(longer, shorter)
+    assert "1 question in all of them; not compared: 1 of longer" in page.text
+
+
+def test_write_report_two_turns_are_shown_in_order(evaluation, report):
+    run = evaluation(chain="revseg")
+    first, second = read_rows(run)
+    write_rows(run, [{**first, "replies": ["<think>when</think>[0]", "<think>where</think>[[1, 2, 3, 4]]"]}, second])
+    _, text = report(run, num_drawn=0)
+    said = re.findall(r"<(?:h4|blockquote|pre)>(.*?)</", text)
+    assert said[:6] == ["Turn 1: Thinking", "when", "[0]", "Turn 2: Thinking", "where", "[[1, 2, 3, 4]]"]
+
+
 def test_write_report_runs_on_other_data_raises(evaluation, tmp_path):
     with pytest.raises(SettingsError, match="split differs"):
         write_report([evaluation("a"), evaluation("b", split="train")], tmp_path / "out", None, 50)
@@ -195,7 +212,8 @@ def test_write_report_training_has_curves_and_copies_rollouts(tmp_path, report):
     assert "R_s (boxes)" in page.text
     assert "0.333 → " in page.text
     assert "<m>" in page.text
-    assert page.links == ["rollouts/0/step-000000.html", "rollouts/0/step-000002.html"]
+    steps = ["rollouts/0/step-000000.html", "rollouts/0/step-000002.html"]
+    assert page.links == [steps[0], steps[0], steps[1], steps[1]]  # each in a frame, and to open alone
     assert text.count("<iframe sandbox ") == 2
     assert '"values": [0.333' in unescape(text)
 

@@ -30,8 +30,8 @@ TITLES = {
 NOT_METRICS = re.compile(r"(stage|step|epoch|elapsed_s|total_flos)$|train_")
 """Keys of bookkeeping values, and of means over a whole stage, which do not belong to its last step."""
 
-FIRST = re.compile(r"(reward|rewards/.*/mean|loss|parse_rate|kl|entropy)$")
-"""Keys whose charts come first."""
+FIRST = re.compile(r"(reward|rewards/.*/mean|parse_rate|kl|entropy|loss)$")
+"""Keys whose charts come first; the loss, which says little about GRPO, is the last of them."""
 
 SMOOTHED = 10
 """The running mean covers about 1/SMOOTHED of a run."""
@@ -87,16 +87,20 @@ class Chart:
 
 
 def read_log(path: Path) -> Log:
-    """Reads a log. Lines that are no records, as an interrupted run leaves, are skipped. Raises OSError."""
-    points: dict[str, list[tuple[float, float]]] = {}
+    """Reads a log. Raises OSError.
+
+    Lines that are no records, as an interrupted run leaves, are skipped. Of a step that was repeated, the last record
+    counts.
+    """
+    points: dict[str, dict[float, float]] = {}
     starts: dict[str, int] = {}
     last = 0
     for record in _records(path):
         last = starts.setdefault(record["stage"], last) + record["step"]
         for name, value in record.items():
             if not NOT_METRICS.match(name) and _is_finite(value):
-                points.setdefault(name, []).append((last, value))
-    return Log({name: np.array(found, float) for name, found in points.items()}, starts)
+                points.setdefault(name, {})[last] = value
+    return Log({name: np.array(sorted(found.items()), float) for name, found in points.items()}, starts)
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -127,7 +131,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 def charts(logs: Mapping[str, Log]) -> list[Chart]:
     """Returns a chart per metric, those of `FIRST` first. logs: by the name of the run."""
     names = dict.fromkeys(name for log in logs.values() for name in log.metrics)
-    order = sorted(names, key=lambda name: not FIRST.match(name))
+    order = sorted(names, key=lambda name: (not FIRST.match(name), name == "loss"))
     return [_chart(name, {run: log for run, log in logs.items() if name in log.metrics}) for name in order]
 
 

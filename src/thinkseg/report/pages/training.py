@@ -89,7 +89,8 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
 
 def _totals(log: Log) -> dict[str, str]:
     """Returns the first and the last smoothed values of the main metrics."""
-    means = {name: smooth(values[:, 1]) for name, values in log.metrics.items() if SUMMARIZED.match(name)}
+    wanted = sorted(filter(SUMMARIZED.match, log.metrics), key=lambda name: name == "loss")
+    means = {name: smooth(log.metrics[name][:, 1]) for name in wanted}
     return {TITLES.get(name, name): f"{mean[0]:.3g} → {mean[-1]:.3g}" for name, mean in means.items()}
 
 

@@ -43,7 +43,8 @@
   document.addEventListener("pointermove", point);
   document.addEventListener("keydown", step);
   document.querySelectorAll(".side").forEach((side) => {
-    const frame = side.querySelector("iframe");
-    side.querySelector("select").addEventListener("change", (event) => (frame.src = event.target.value));
+    side.querySelector("select").addEventListener("change", ({ target }) => {
+      side.querySelector("iframe").src = side.querySelector("a").href = target.value;
+    });
   });
 })();
