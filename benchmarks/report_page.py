@@ -4,7 +4,8 @@
 
 The page has synthetic rows with thinking of real length, and pictures of a few clips of the shapes world, linked under
 many names. Needs the package playwright and a Chromium. Times are medians over fresh pages, in milliseconds; those
-of a control last until the page has its new layout, and until the browser has painted it.
+of a control last until the page has its new layout, and until the browser has painted it. "all shown" is when the
+cards below, which follow in the next frames, are there as well.
 """
 
 from __future__ import annotations
@@ -37,21 +38,26 @@ WORDS = ("the", "red", "cross", "moves", "past", "frame", "at", "3.2", "s", "squ
 
 FILTERS = {
     "filter by category": ("category", CATEGORIES[0]),
+    "all categories again": ("category", ""),
     "filter by outcome": ("outcome", "invalid"),
+    "all outcomes again": ("outcome", ""),
     "first search": ("text", "cross 1234"),
     "search": ("text", "moves past"),
     "sort": ("sort", "-score"),
 }
 """What is set in a control of the page, and to which value."""
 
-TIMED = """([name, value]) => {
+TIMED = """async ([name, value]) => {
   const control = document.querySelector('.toolbar').elements[name];
   control.value = value;
   const start = performance.now();
   control.dispatchEvent(new Event('input', {bubbles: true}));
   document.body.getBoundingClientRect();
   const ready = performance.now() - start;
-  return new Promise((done) => requestAnimationFrame(() => setTimeout(() => done([ready, performance.now() - start]))));
+  const painted = await new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()))));
+  const wanted = parseInt(document.querySelector('.toolbar output').textContent);
+  while (document.querySelectorAll('article:not([hidden])').length < wanted) await new Promise(requestAnimationFrame);
+  return [ready, painted - start, performance.now() - start];
 }"""
 
 PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
@@ -148,7 +154,8 @@ def measure(page: Path, repeats: int, chromium: str) -> dict[str, float]:
             tab.wait_for_function(PAINTED, timeout=PATIENCE)
             found = {"first paint": tab.evaluate(PAINTED), "page read": tab.evaluate(LOADED)}
             for name, control in FILTERS.items():
-                found[name], found[f"{name}, painted"] = tab.evaluate(TIMED, list(control))
+                names = (name, f"{name}, painted", f"{name}, all shown")
+                found |= zip(names, tab.evaluate(TIMED, list(control)), strict=True)
             for name, value in found.items():
                 times.setdefault(name, []).append(value)
             browser.close()

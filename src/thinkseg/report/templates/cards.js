@@ -4,31 +4,39 @@
   const list = document.querySelector(".cards");
   const none = document.querySelector(".none");
   const cards = Array.from(list.children);
-  const facts = cards.map(({ dataset }) => ({ category: dataset.category, outcomes: dataset.outcome.split(" ") }));
-  let texts = null;
+  const facts = new Map(
+    cards.map((card) => [card, { category: card.dataset.category, outcomes: card.dataset.outcome.split(" ") }]),
+  );
+  const BATCH = 100;
+  let waiting = [];
+  let frame = 0;
 
   /* What the search looks through, read once. */
-  const textOf = (position) => {
-    texts ??= cards.map((card) => `${card.id} ${card.textContent}`.toLowerCase());
-    return texts[position];
-  };
+  const textOf = (card) => (facts.get(card).text ??= `${card.id} ${card.textContent}`.toLowerCase());
   const value = (name) => form.elements[name]?.value ?? "";
 
   function filter() {
     const words = value("text").toLowerCase().split(/\s+/).filter(Boolean);
     const category = value("category");
     const outcome = value("outcome");
-    let shown = 0;
-    cards.forEach((card, position) => {
-      const matches =
-        (!category || facts[position].category === category) &&
-        (!outcome || facts[position].outcomes.includes(outcome)) &&
-        words.every((word) => textOf(position).includes(word));
-      if (card.hidden === matches) card.hidden = !matches;
-      shown += matches;
-    });
-    none.hidden = shown > 0;
-    form.querySelector("output").textContent = `${shown} of ${cards.length}`;
+    const matches = (card) =>
+      (!category || facts.get(card).category === category) &&
+      (!outcome || facts.get(card).outcomes.includes(outcome)) &&
+      words.every((word) => textOf(card).includes(word));
+    const [shown, others] = [[], []];
+    for (const card of list.children) (matches(card) ? shown : others).push(card);
+    for (const card of others) if (!card.hidden) card.hidden = true;
+    none.hidden = shown.length > 0;
+    form.querySelector("output").textContent = `${shown.length} of ${cards.length}`;
+    waiting = shown.filter((card) => card.hidden);
+    reveal(BATCH);
+  }
+
+  /* Shows the first cards that wait, and the others in the next frames: the layout of thousands takes long. */
+  function reveal(count) {
+    cancelAnimationFrame(frame);
+    for (const card of waiting.splice(0, count)) card.hidden = false;
+    if (waiting.length) frame = requestAnimationFrame(() => reveal(count));
   }
 
   /* A card without the value comes last. "-" sorts downwards, "~" by the size of a change. */
@@ -56,6 +64,7 @@
     const card = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!card || !list.contains(card)) return;
     if (card.hidden) reset();
+    reveal(Infinity);
     card.scrollIntoView();
     requestAnimationFrame(() => card.scrollIntoView());
   }
@@ -125,7 +134,7 @@
     event.preventDefault();
     action();
   });
-  (window.requestIdleCallback ?? setTimeout)(() => textOf(0));
+  (window.requestIdleCallback ?? setTimeout)(() => cards.forEach(textOf));
   addEventListener("hashchange", target);
   target();
 })();
