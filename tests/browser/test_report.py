@@ -78,7 +78,9 @@ def test_report_link_to_a_question_shows_it_although_a_filter_hides_it(page: Any
     assert last not in shown(page)
     page.goto(f"{report.as_uri()}#{last}")
     page.wait_for_function("(name) => !document.getElementById(name).hidden", arg=last)
-    page.wait_for_function("(name) => Math.abs(document.getElementById(name).getBoundingClientRect().top) < 300", arg=last)
+    page.wait_for_function(
+        "(name) => Math.abs(document.getElementById(name).getBoundingClientRect().top) < 300", arg=last
+    )
 
 
 def test_report_keys_move_through_questions(page: Any) -> None:
