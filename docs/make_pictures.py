@@ -24,7 +24,7 @@ TIMEOUT_MS = 300_000
 COLORS = 256
 """Of the pictures, which are a third as large in a palette."""
 
-CONTROLS = "document.querySelector('.cards').previousElementSibling.previousElementSibling.scrollIntoView()"
+CONTROLS = "scrollTo(0, document.querySelector('#questions').offsetTop - 16)"
 """Scrolls to the controls above the questions."""
 
 

@@ -122,13 +122,6 @@ def test_write_report_hostile_text_stays_text(evaluation, report):
     assert ("data-category", hostile) in page.attributes
 
 
-def test_write_report_two_runs_with_other_questions_counts_those_not_compared(evaluation, report):
-    first, second = evaluation("first"), evaluation("second")
-    write_rows(second, read_rows(second)[:1])
-    page, _ = report(first, second)
-    assert "1 question in all of them; not compared: 1 of first" in " ".join(page.text.split())
-
-
 def test_write_report_two_runs_shows_changes_and_what_differs(evaluation, report):
     page, text = report(evaluation("good"), evaluation("bad", right=False, chain="revseg"))
     assert "bad minus good" in page.text
