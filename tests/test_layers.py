@@ -16,7 +16,7 @@ ROOT = Path(thinkseg.__file__).parent
 LAYERS = (
     ("errors", "prompts", "rle"),
     ("console", "types"),
-    ("events", "storage", "web"),
+    ("events", "scale", "storage", "web"),
     ("ops",),
     ("data", "chains", "models"),
     ("demonstrations", "rewards", "pipeline", "selection"),
@@ -65,6 +65,7 @@ HEAVY = {
     "jinja2",
     "fastapi",
     "uvicorn",
+    "ray",
 }
 
 
