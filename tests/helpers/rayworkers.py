@@ -29,7 +29,9 @@ class Script:
     broken: tuple[str, ...] = ()
     start: str = ""
 
-    settings = {"model": "script"}
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"model": "script"}
 
     def __call__(self) -> "Script":
         if self.start == "die":

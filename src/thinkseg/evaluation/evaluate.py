@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain as chained
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,15 +30,18 @@ from thinkseg.data import check_not_empty
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.frame_cache import decoded_ahead
+from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues, Issue
+from thinkseg.errors import VideoError
 from thinkseg.evaluation.old_results import checked_rows
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pngs
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import aggregate
 from thinkseg.models.fingerprint import fingerprint_of
 from thinkseg.pipeline import check_reading, resolve_view, segment_samples
+from thinkseg.scale.workers import Worker, WorkerLostError
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
-from thinkseg.types import Policy, Reading, Segmentation, Tracker, VideoSample, View
+from thinkseg.types import Masklets, Policy, Reading, Segmentation, Tracker, VideoSample, View
 
 T = TypeVar("T")
 
@@ -95,48 +98,143 @@ def evaluate(
     settings: Mapping[str, Any] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Answers and scores all expressions of a benchmark, or resumes an interrupted call with the same `out`.
+    """Answers and scores all expressions of a benchmark in this process, see `evaluate_with`.
 
-    save_png: also write masks as images, to `out`/pictures in the benchmark's own layout.
-    corrected: without the quirks of ViCaS' evaluator, see `thinkseg.evaluation.protocols.vicas`.
     settings: further settings that decide the results (seed, sampling), plain JSON values. The number of expressions
         is not one of them: a later call may answer more.
+    Raises SettingsError if the policy needs seconds and the times of a video are unknown.
+    """
+    worker = Evaluator(benchmark, method, settings)
+    return evaluate_with(worker, benchmark, out, save_png=save_png, corrected=corrected, on_row=on_row)
+
+
+def evaluate_with(
+    worker: Worker[str, Scored | Issue | None],
+    benchmark: Benchmark,
+    out: str | Path,
+    *,
+    save_png: bool = False,
+    corrected: bool = False,
+    on_row: Callable[[Row, int], None] | None = None,
+) -> dict[str, Any]:
+    """Fills a folder with the answers and scores of all expressions, or resumes a call with the same `out`.
+
+    worker: an `Evaluator`, or many as one. save_png: also write masks as images, to `out`/pictures in the benchmark's
+        own layout.
+    corrected: without the quirks of ViCaS' evaluator, see `thinkseg.evaluation.protocols.vicas`.
     on_row: called with each row and the number of rows so far, rows of earlier calls first.
 
-    Returns the content of scores.json. Issues of the data set go to `benchmark.issues` and have no row.
-    Raises DatasetError if there are no expressions, and SettingsError if the policy needs seconds and the times of a
-    video are unknown, or if `out` cannot be written, holds results of other settings, models, prompts or data, or is in
-    use by another run.
+    Returns the content of scores.json. Issues of the data set, and videos that are set aside, go to `benchmark.issues`
+    and have no row; the latter at the end.
+    Raises DatasetError if there are no expressions, and SettingsError if `out` cannot be written, holds results of
+    other settings, models, prompts or data, or is in use by another run.
     """
     check_not_empty(benchmark)
-    method = replace(method, view=benchmark.times().decide(method.resolved_view))
     out = Path(out)
     data = DataFingerprint(benchmark)
     expressions = {expression.key: expression for expression in benchmark.expressions}
-    with ResultFolder(out, {**(settings or {}), **benchmark.run_settings(), **method.settings()}) as folder:
+    with ResultFolder(out, worker.settings) as folder:
         folder.rows = checked_rows(folder.rows.values(), out / ROWS)
         folder.check_rows(lambda name: data.of(expressions[name]) if name in expressions else None)
-        todo = [expression for expression in benchmark.expressions if expression.key not in folder.rows]
-
-        def keep(segmentation: Segmentation) -> Row | None:
-            expression = expressions[segmentation.sample.id]
-            with benchmark.issues.skipping():
-                row = sample_row(segmentation, method.resolved_view, benchmark, expression)
-                _write_masks(segmentation, benchmark.videos[expression.video], expression, out, save_png)
-                row["fingerprint"] = data.of(expression)
-                folder.add(row)
-                return row
-            return None
-
+        todo = [name for name in expressions if name not in folder.rows]
         known = [row for name, row in folder.rows.items() if name in expressions]
-        with closing(_answered(_samples(benchmark, todo), method, keep)) as answered:
-            for done, row in enumerate(chained(known, filter(None, answered)), start=1):
+
+        def keep(scored: Scored) -> Row:
+            expression = expressions[scored.row["id"]]
+            row = {**scored.row, "fingerprint": data.of(expression)}
+            _write_masks(scored.masks, benchmark.videos[expression.video], expression, out, save_png)
+            folder.add(row)
+            return row
+
+        with closing(worker.answer(todo)) as answers:
+            rows = map(keep, _without_issues((found for _, found in answers), benchmark.issues))
+            for done, row in enumerate(chained(known, rows), start=1):
                 if on_row:
                     on_row(row, done)
-        rows = [folder.rows[name] for name in expressions if name in folder.rows]
-        scores = aggregate(benchmark, rows + _score_objects(benchmark, folder), corrected)
+        kept = [folder.rows[name] for name in expressions if name in folder.rows]
+        scores = aggregate(benchmark, kept + _score_objects(benchmark, folder), corrected)
         folder.finish(scores)
     return scores
+
+
+def _without_issues(found: Iterable[Scored | Issue | None], issues: DatasetIssues) -> Iterator[Scored]:
+    """Yields what is scored. Others go to `issues`: a video that is set aside at the end, once."""
+    lost: dict[str, WorkerLostError] = {}
+    for one in found:
+        if isinstance(one, WorkerLostError):
+            lost[str(one)] = one
+        elif isinstance(one, Issue):
+            issues.add(one)
+        elif one is not None:
+            yield one
+    for error in lost.values():
+        issues.add(error)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """The row of an answer, without the fingerprint of its data, and its masks; None without an answer."""
+
+    row: Row
+    masks: Masklets | None
+
+
+class Evaluator:
+    """Answers and scores expressions, by their keys. A `thinkseg.scale.workers.Worker`.
+
+    settings: see `evaluate`.
+    """
+
+    def __init__(self, benchmark: Benchmark, method: Method, settings: Mapping[str, Any] | None = None) -> None:
+        check_not_empty(benchmark)
+        self._benchmark = benchmark
+        self._method = replace(method, view=benchmark.times().decide(method.resolved_view))
+        self._expressions = {expression.key: expression for expression in benchmark.expressions}
+        self.settings = {**(settings or {}), **benchmark.run_settings(), **self._method.settings()}
+
+    def answer(self, items: Sequence[str]) -> Generator[tuple[str, Scored | Issue | None], None, None]:
+        """Yields what is scored, and the issues of others. Of a video that cannot be read, one expression has it."""
+        failed: deque[tuple[str, Issue | None]] = deque()
+        samples = self._samples([self._expressions[name] for name in items], failed)
+        with closing(_answered(samples, self._method, self._scored)) as answered:
+            for name, found in answered:
+                yield name, found
+                yield from _taken(failed)
+        yield from _taken(failed)
+
+    def _scored(self, segmentation: Segmentation) -> tuple[str, Scored | Issue]:
+        name = segmentation.sample.id
+        try:
+            row = sample_row(segmentation, self._method.resolved_view, self._benchmark, self._expressions[name])
+        except (DatasetFileError, VideoError) as issue:
+            return name, issue
+        return name, Scored(row, segmentation.masklets if segmentation.answer else None)
+
+    def _samples(
+        self, expressions: Iterable[Expression], failed: deque[tuple[str, Issue | None]]
+    ) -> Iterator[VideoSample]:
+        """Yields expressions as samples that share their video's frames, while the next video is decoded.
+
+        failed: gets those that cannot be read; an unreadable frame affects all expressions of its video.
+        """
+        groups = [(name, list(group)) for name, group in groupby(expressions, attrgetter("video"))]
+        with closing(decoded_ahead([partial(self._benchmark.frames, name) for name, _ in groups])) as videos:
+            for (_, group), video in zip(groups, videos, strict=True):
+                try:
+                    frames = video.result()
+                except (DatasetFileError, VideoError) as issue:
+                    failed.extend(zip((one.key for one in group), chained([issue], repeat(None)), strict=False))
+                    continue
+                for expression in group:
+                    try:
+                        yield replace(self._benchmark.sample(expression), video=frames)
+                    except (DatasetFileError, VideoError) as issue:
+                        failed.append((expression.key, issue))
+
+
+def _taken(waiting: deque[T]) -> Iterator[T]:
+    while waiting:
+        yield waiting.popleft()
 
 
 def _score_objects(benchmark: Benchmark, folder: ResultFolder) -> list[Row]:
@@ -171,38 +269,28 @@ def _answered(
         reading=method.reading,
     )
     with ThreadPoolExecutor(1, "score") as score_thread:
-        for segmentation in answers:
-            waiting.append(score_thread.submit(keep, segmentation))
-            if len(waiting) > MAX_WAITING:
-                yield waiting.popleft().result()
+        error: BaseException | None = None
+        try:
+            for segmentation in answers:
+                waiting.append(score_thread.submit(keep, segmentation))
+                while waiting and (waiting[0].done() or len(waiting) > MAX_WAITING):
+                    yield waiting.popleft().result()
+        except (Exception, KeyboardInterrupt) as raised:
+            error = raised
         while waiting:
             yield waiting.popleft().result()
+        if error:
+            raise error
 
 
-def _samples(benchmark: Benchmark, expressions: Iterable[Expression]) -> Iterator[VideoSample]:
-    """Yields expressions as samples that share their video's frames, while the next video is decoded.
-
-    Issues go to `benchmark.issues`; an unreadable frame affects all expressions of its video.
-    """
-    groups = [(name, list(group)) for name, group in groupby(expressions, attrgetter("video"))]
-    with closing(decoded_ahead([partial(benchmark.frames, name) for name, _ in groups])) as videos:
-        for (_, group), video in zip(groups, videos, strict=True):
-            with benchmark.issues.skipping():
-                frames = video.result()
-                for expression in group:
-                    with benchmark.issues.skipping():
-                        yield replace(benchmark.sample(expression), video=frames)
-
-
-def _write_masks(segmentation: Segmentation, video: Video, expression: Expression, out: Path, save_png: bool) -> None:
+def _write_masks(masks: Masklets | None, video: Video, expression: Expression, out: Path, save_png: bool) -> None:
     """Writes the masks of an answer; a failure has none, and those of an answer whose row was lost are removed."""
     rles, pictures = rle_path(out, expression), out / PICTURES / expression.folders[0]
     with writing(out):
-        if segmentation.answer is None:
+        if masks is None:
             rles.unlink(missing_ok=True)
             shutil.rmtree(pictures, ignore_errors=True)
             return
-        masks = segmentation.masklets
         write_masklets(masks, rles)
         if save_png:
             write_pngs(masks, range(masks.num_frames), video, pictures)

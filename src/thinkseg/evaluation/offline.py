@@ -20,7 +20,7 @@ from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
-from thinkseg.data.readers.issues import DatasetFileError, IssueKind
+from thinkseg.data.readers.issues import DatasetFileError, Issue
 from thinkseg.errors import VideoError
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.predictions import Predictions
@@ -33,9 +33,6 @@ EXPRESSION_COLUMNS = ("id", "video", "category", "annotation_run", "query", "has
 METRIC_COLUMNS = ("j", "f", "intersection", "union", "robustness_visa255", "robustness_area")
 COLUMNS = (*EXPRESSION_COLUMNS, "failure", "is_empty", *METRIC_COLUMNS)
 """Of a CSV file, in this order; metrics are fractions."""
-
-Issue = tuple[IssueKind | None, str]
-"""Kind and message of a DatasetFileError, or None and the message of a VideoError; errors themselves do not pickle."""
 
 VideoScores = tuple[list[Row], list[Issue]]
 """Rows of a video's expressions and objects, and the issues of the benchmark itself."""
@@ -56,8 +53,8 @@ def score(
     rows: list[Row] = []
     done = 0
     for found, issues in _video_scores(benchmark, predictions, workers):
-        for kind, message in issues:
-            benchmark.issues.add(VideoError(message) if kind is None else DatasetFileError(kind, message))
+        for issue in issues:
+            benchmark.issues.add(issue)
         rows += found
         for row in expression_rows(found):
             done += 1
@@ -122,24 +119,16 @@ def _score_video(benchmark: Benchmark, predictions: Predictions, expressions: Se
     issues: list[Issue] = []
     data = DataFingerprint(benchmark)
     for expression in expressions:
-        with _collecting(issues):
+        try:
             row = prediction_row(benchmark, expression, predictions)
             rows.append({**row, "fingerprint": data.of(expression)})
-    if not issues:
-        with _collecting(issues):
-            rows += list(object_rows(benchmark, benchmark.videos[expressions[0].video], predictions))
-    return rows, issues
-
-
-@contextmanager
-def _collecting(issues: list[Issue]) -> Iterator[None]:
-    """Ends the block at the first issue of the benchmark, which goes to `issues`."""
+        except (DatasetFileError, VideoError) as issue:
+            issues.append(issue)
     try:
-        yield
-    except DatasetFileError as error:
-        issues.append((error.kind, str(error)))
-    except VideoError as error:
-        issues.append((None, str(error)))
+        rows += [] if issues else object_rows(benchmark, benchmark.videos[expressions[0].video], predictions)
+    except (DatasetFileError, VideoError) as issue:
+        issues.append(issue)
+    return rows, issues
 
 
 _worker_arguments: list[tuple[Benchmark, Predictions]] = []

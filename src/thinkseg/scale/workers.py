@@ -19,8 +19,13 @@ MAX_DEATHS = 2
 """A video is set aside after this many deaths of workers: one may be chance, such as a machine that fails."""
 
 
-class WorkerLost(VideoError):
-    """A video is set aside: each worker that worked on it died, as from a lack of memory or a crash of a decoder."""
+class WorkerLostError(VideoError):
+    """A video is set aside: workers died during it, as from a lack of memory or a crash of a decoder.
+
+    kind: see `thinkseg.data.readers.issues.IssueKind`.
+    """
+
+    kind = "worker_lost"
 
 
 class Worker(Protocol[Item, Result_co]):
@@ -56,7 +61,7 @@ class Tasks(Generic[Item]):
         """Returns the next task."""
         return self._waiting.popleft()
 
-    def give_back(self, left: Sequence[Item], reason: str) -> Iterator[tuple[Item, WorkerLost]]:
+    def give_back(self, left: Sequence[Item], reason: str) -> Iterator[tuple[Item, WorkerLostError]]:
         """Takes back what is left of a task whose worker died. Yields the items that are set aside."""
         videos = self._by_video(left)
         for video, items in videos:
@@ -64,7 +69,9 @@ class Tasks(Generic[Item]):
             if len(videos) > 1 or self._deaths[video] < MAX_DEATHS:
                 self._waiting.append(items)
                 continue
-            error = WorkerLost(f"{video}: set aside, {MAX_DEATHS} workers died during it ({reason}); rerun to retry it")
+            error = WorkerLostError(
+                f"{video}: set aside, {MAX_DEATHS} workers died during it ({reason}); rerun to retry it"
+            )
             yield from ((item, error) for item in items)
 
     def _by_video(self, items: Iterable[Item]) -> list[tuple[str, list[Item]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from thinkseg.errors import DatasetError, VideoError
 
@@ -24,6 +24,7 @@ IssueKind = Literal[
     "size_mismatch",
     "invalid_rle",
     "unexpected_count",
+    "worker_lost",
 ]
 """Kinds of issues.
 
@@ -37,6 +38,7 @@ unclear_mask: the values of a mask image do not say which pixels are the object.
 size_mismatch: an image or a mask does not have the size of its video.
 invalid_rle: a mask is not a valid RLE.
 unexpected_count: the number of something differs from the documented number.
+worker_lost: processes died during a video, see `thinkseg.scale.workers.WorkerLostError`.
 """
 
 
@@ -50,6 +52,13 @@ class DatasetFileError(DatasetError):
     def __init__(self, kind: IssueKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, *self.args)
+
+
+Issue = DatasetFileError | VideoError
+"""What `DatasetIssues` records."""
 
 
 class DatasetIssues:
@@ -69,15 +78,15 @@ class DatasetIssues:
         """Number of issues of all kinds."""
         return self.counts.total()
 
-    def add(self, issue: DatasetFileError | VideoError) -> None:
-        """Counts an issue, or raises it without `keep_going`; a VideoError counts as "missing_frame"."""
+    def add(self, issue: Issue) -> None:
+        """Counts an issue, or raises it without `keep_going`; a VideoError without a kind is a "missing_frame"."""
         if not self.keep_going:
             raise issue
         self.note(issue)
 
-    def note(self, issue: DatasetFileError | VideoError) -> None:
+    def note(self, issue: Issue) -> None:
         """Counts an issue that affects no result; never raises it."""
-        kind: IssueKind = issue.kind if isinstance(issue, DatasetFileError) else "missing_frame"
+        kind: IssueKind = getattr(issue, "kind", "missing_frame")
         self.counts[kind] += 1
         examples = self.examples.setdefault(kind, [])
         if len(examples) < MAX_EXAMPLES:
