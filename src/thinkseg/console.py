@@ -45,6 +45,10 @@ class Progress:
         self._text, self._logged_text = "", ""
         self._logged = time.monotonic()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as a new one: a worker process shows nothing on our line."""
+        return Progress, ()
+
     def __enter__(self) -> Progress:
         self._logged = time.monotonic()
         if sys.stderr.isatty():

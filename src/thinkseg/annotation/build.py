@@ -13,8 +13,9 @@ the end of each run: a resumed run gives the same set, and a change of `annotati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,12 +36,13 @@ from thinkseg.annotation.answers import (
 from thinkseg.annotation.costs import CostTracker
 from thinkseg.annotation.prompts import TEMPLATES
 from thinkseg.annotation.source import AnnotationSource
-from thinkseg.annotation.tasks import SkippedQuestion, Task, prepare
+from thinkseg.annotation.tasks import Preparer, SkippedQuestion, Task
 from thinkseg.data.cot import write_frames
-from thinkseg.data.readers.issues import DatasetIssues
+from thinkseg.data.readers.issues import DatasetIssues, Issue
 from thinkseg.errors import ModelError, ThinkSegError
 from thinkseg.models.fingerprint import fingerprint_of
 from thinkseg.prompts import VeasonPrompts
+from thinkseg.scale.workers import Worker
 from thinkseg.selection.draw import seeded_hash
 from thinkseg.selection.strata import Candidate
 from thinkseg.storage.fingerprint import text_fingerprint
@@ -89,12 +91,14 @@ def annotate(
     out: Path,
     *,
     issues: DatasetIssues | None = None,
+    preparer: Worker[str, Task | SkippedQuestion | Issue] | None = None,
     on_answer: Callable[[int], None] | None = None,
 ) -> AnnotationResult:
     """Prompts the annotator with the questions that have no answer yet, within the budget, and writes the set.
 
     costs: new; the usage of earlier runs in `out` is added. issues: collects invalid frames and masks (default: raise
-    the first). on_answer: called with the number of questions done.
+    the first). preparer: of the questions (default: a `Preparer` in this process). on_answer: called with the number of
+    questions done.
     Raises SettingsError if `out` is not writable, holds another set or is in use; DatasetError or VideoError for
     invalid files; ModelError if the budget cannot be tracked.
     """
@@ -104,7 +108,7 @@ def annotate(
         rows = dict(folder.rows)
         for reply in filter(None, map(reply_of, rows.values())):
             costs.record(reply)
-        todo = [candidate for candidate in drawn if candidate.id not in rows]
+        todo = [candidate.id for candidate in drawn if candidate.id not in rows]
         num_other_rows = len(rows) - (len(drawn) - len(todo))
 
         def keep(row: Row) -> None:
@@ -114,14 +118,17 @@ def annotate(
             if on_answer:
                 on_answer(len(rows) - num_other_rows)
 
-        unreadable: list[str] = []
-        tasks = _prepared(source, todo, settings, out, issues or DatasetIssues(), unreadable)
+        issues = issues or DatasetIssues()
+        num_earlier_issues = issues.total
+        preparer = preparer or Preparer(source, settings.view, settings.seed)
+        tasks = _prepared(preparer.answer(todo), issues, out)
         failures = _request_all(tasks, _InFlight(annotator, settings.seed, costs, keep))
         verifications = [verify_row(one, rows[one.id], settings.view) for one in drawn if one.id in rows]
         with writing(out):
             write_set(verifications, drawn, out)
-    num_unasked = len(drawn) - len(verifications) - len(failures) - len(unreadable)
-    return AnnotationResult(verifications, failures, len(unreadable), num_unasked)
+    num_unreadable = issues.total - num_earlier_issues
+    num_unasked = len(drawn) - len(verifications) - len(failures) - num_unreadable
+    return AnnotationResult(verifications, failures, num_unreadable, num_unasked)
 
 
 def _stored_settings(source: AnnotationSource, annotator: Annotator, settings: AnnotationSettings) -> dict[str, Any]:
@@ -158,27 +165,14 @@ def _labels(wording: VeasonPrompts) -> tuple[str, ...]:
 
 
 def _prepared(
-    source: AnnotationSource,
-    todo: Iterable[Candidate],
-    settings: AnnotationSettings,
-    out: Path,
-    issues: DatasetIssues,
-    unreadable: list[str],
+    found: Generator[tuple[str, Task | SkippedQuestion | Issue], None, None], issues: DatasetIssues, out: Path
 ) -> Iterator[Task | SkippedQuestion]:
-    """Prepares questions one at a time and writes their frames.
-
-    unreadable: gets the ids of questions whose frames or masks are invalid.
-    """
-    for candidate in todo:
-        task: Task | SkippedQuestion | None = None
-        with issues.skipping():
-            task = prepare(candidate, *source.sample(candidate.id), settings.view, settings.seed)
+    """Yields prepared questions, and writes the frames of each. Issues go to `issues`."""
+    with closing(found):
+        for _, task in issues.filtered(found):
             if isinstance(task, Task):
                 with writing(out):
                     write_frames(out, task.draft.frames, task.images)
-        if task is None:
-            unreadable.append(candidate.id)
-        else:
             yield task
 
 

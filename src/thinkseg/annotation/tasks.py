@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from thinkseg.annotation.source import AnnotationSource
 from thinkseg.chains.frames import Shown, checked_query, fit, sample_indices, select_frames
 from thinkseg.chains.parsing import MAX_BOXES
 from thinkseg.data.cot import CotSample, frame_names
+from thinkseg.data.readers.issues import ISSUES, Issue
 from thinkseg.errors import SettingsError
 from thinkseg.selection.draw import seeded_hash
 from thinkseg.selection.strata import Candidate
@@ -47,6 +49,28 @@ class SkippedQuestion:
     candidate: Candidate
     query: str
     reason: SkipReason
+
+
+class Preparer:
+    """Prepares questions, by their ids. A `thinkseg.scale.workers.Worker`.
+
+    view: number and size of the frames. seed: see `prepare`.
+    """
+
+    def __init__(self, source: AnnotationSource, view: View, seed: int) -> None:
+        self._source, self._view, self._seed = source, view, seed
+        self._candidates = {one.id: one for one in source.candidates}
+        self.settings: dict[str, Any] = {}
+
+    def answer(self, items: Sequence[str]) -> Generator[tuple[str, Task | SkippedQuestion | Issue], None, None]:
+        """Yields each question as a task, why it is none, or the issue of its files."""
+        for name in items:
+            found: Task | SkippedQuestion | Issue
+            try:
+                found = prepare(self._candidates[name], *self._source.sample(name), self._view, self._seed)
+            except ISSUES as issue:
+                found = issue
+            yield name, found
 
 
 def keyframe_label(draft: CotSample) -> str | None:

@@ -104,11 +104,12 @@ def dataset_options(name: str, preferred: str | None = None, whole: bool = False
     return made
 
 
-def print_issues(benchmark: Benchmark) -> None:
-    """Prints to standard error what was skipped."""
+def print_issues(benchmark: Benchmark) -> int:
+    """Prints to standard error what was skipped. Returns the exit status: 1 if workers died and a video has no row."""
     for kind, number in benchmark.issues.counts.most_common():
         for example in benchmark.issues.examples[kind]:
             print(f"thinkseg: {kind} ({number}): {' '.join(example.split())}", file=sys.stderr)
+    return int(benchmark.issues.counts["worker_lost"] > 0)
 
 
 def benchmark_command(

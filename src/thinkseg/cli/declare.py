@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -30,7 +31,10 @@ def path(value: str) -> Path:
 
 
 def option(parser: Callable[[str], Any], metavar: str, help: str, *names: str, **settings: Any) -> Any:
-    """An option with a value. names: default is that of the parameter. settings: more of `typer.Option`."""
+    """An option with a value. names: default is that of the parameter. settings: more of `typer.Option`.
+
+    metavar: in brackets, the value can be left out before another option or at the end, and is then "".
+    """
     return typer.Option(*names, parser=_reporting(parser), metavar=metavar, help=help, **settings)
 
 
@@ -111,6 +115,7 @@ class _Command(_PlainArguments, TyperCommand):
     """A command that takes each option once: of two values, one would be dropped without a word."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = self._with_left_out_values(args)
         order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
         for parameter in order:
             repeatable = parameter.multiple or getattr(parameter, "is_flag", False)
@@ -118,6 +123,12 @@ class _Command(_PlainArguments, TyperCommand):
                 raise typer.BadParameter(f"is given {order.count(parameter)} times; give it once", ctx, parameter)
         rest: list[str] = super().parse_args(ctx, args)
         return rest
+
+    def _with_left_out_values(self, args: list[str]) -> list[str]:
+        """The arguments with "" as the value of each option that can lack one and does."""
+        optional = {name for one in self.params if str(one.metavar).startswith("[") for name in one.opts}
+        pairs = pairwise([*args, "--"])
+        return [f"{word}=" if word in optional and following.startswith("-") else word for word, following in pairs]
 
 
 def new_group(name: str, summary: str, help: str, metavar: str) -> typer.Typer:

@@ -172,6 +172,24 @@ def _point(text: str) -> Point:
     return x, y, int(sign == "+")
 
 
+def ray_address(text: str) -> str:
+    """Where a cluster of Ray is; "local", a Ray of our own, without a value."""
+    if text in ("", "local", "auto"):
+        return text or "local"
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is not an address; give HOST:PORT of the head, such as node0:6379, auto or local")
+    return text
+
+
+def gpus(text: str) -> float:
+    """GPUs of a process: a share of one, or an integer."""
+    value = _number(text)
+    if value is None or value < 0 or (value > 1 and not value.is_integer()):
+        raise ValueError(f"{text!r} is not a number of GPUs; give a share such as 0.5, or an integer")
+    return value
+
+
 def output(text: str) -> Path:
     """The path of a file or folder to write."""
     if not text:

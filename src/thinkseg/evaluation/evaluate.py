@@ -30,15 +30,14 @@ from thinkseg.data import check_not_empty
 from thinkseg.data.benchmarks.base import Benchmark, Expression, Video
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.frame_cache import decoded_ahead
-from thinkseg.data.readers.issues import DatasetFileError, DatasetIssues, Issue
-from thinkseg.errors import VideoError
+from thinkseg.data.readers.issues import ISSUES, Issue
 from thinkseg.evaluation.old_results import checked_rows
 from thinkseg.evaluation.predictions import open_predictions, rle_path, write_masklets, write_pngs
 from thinkseg.evaluation.sample_metrics import object_rows, sample_row
 from thinkseg.evaluation.scores import aggregate
 from thinkseg.models.fingerprint import fingerprint_of
 from thinkseg.pipeline import check_reading, resolve_view, segment_samples
-from thinkseg.scale.workers import Worker, WorkerLostError
+from thinkseg.scale.workers import Worker
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
 from thinkseg.types import Masklets, Policy, Reading, Segmentation, Tracker, VideoSample, View
@@ -147,7 +146,7 @@ def evaluate_with(
             return row
 
         with closing(worker.answer(todo)) as answers:
-            rows = map(keep, _without_issues((found for _, found in answers), benchmark.issues))
+            rows = (keep(scored) for _, scored in benchmark.issues.filtered(answers))
             for done, row in enumerate(chained(known, rows), start=1):
                 if on_row:
                     on_row(row, done)
@@ -155,20 +154,6 @@ def evaluate_with(
         scores = aggregate(benchmark, kept + _score_objects(benchmark, folder), corrected)
         folder.finish(scores)
     return scores
-
-
-def _without_issues(found: Iterable[Scored | Issue | None], issues: DatasetIssues) -> Iterator[Scored]:
-    """Yields what is scored. Others go to `issues`: a video that is set aside at the end, once."""
-    lost: dict[str, WorkerLostError] = {}
-    for one in found:
-        if isinstance(one, WorkerLostError):
-            lost[str(one)] = one
-        elif isinstance(one, Issue):
-            issues.add(one)
-        elif one is not None:
-            yield one
-    for error in lost.values():
-        issues.add(error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,7 +191,7 @@ class Evaluator:
         name = segmentation.sample.id
         try:
             row = sample_row(segmentation, self._method.resolved_view, self._benchmark, self._expressions[name])
-        except (DatasetFileError, VideoError) as issue:
+        except ISSUES as issue:
             return name, issue
         return name, Scored(row, segmentation.masklets if segmentation.answer else None)
 
@@ -222,13 +207,13 @@ class Evaluator:
             for (_, group), video in zip(groups, videos, strict=True):
                 try:
                     frames = video.result()
-                except (DatasetFileError, VideoError) as issue:
+                except ISSUES as issue:
                     failed.extend(zip((one.key for one in group), chained([issue], repeat(None)), strict=False))
                     continue
                 for expression in group:
                     try:
                         yield replace(self._benchmark.sample(expression), video=frames)
-                    except (DatasetFileError, VideoError) as issue:
+                    except ISSUES as issue:
                         failed.append((expression.key, issue))
 
 

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
-from thinkseg.data.readers.issues import DatasetFileError, Issue
-from thinkseg.errors import VideoError
+from thinkseg.data.readers.issues import ISSUES, Issue
 from thinkseg.evaluation.aggregation import expression_rows
 from thinkseg.evaluation.predictions import Predictions
 from thinkseg.evaluation.sample_metrics import object_rows, prediction_row
@@ -122,11 +121,11 @@ def _score_video(benchmark: Benchmark, predictions: Predictions, expressions: Se
         try:
             row = prediction_row(benchmark, expression, predictions)
             rows.append({**row, "fingerprint": data.of(expression)})
-        except (DatasetFileError, VideoError) as issue:
+        except ISSUES as issue:
             issues.append(issue)
     try:
         rows += [] if issues else object_rows(benchmark, benchmark.videos[expressions[0].video], predictions)
-    except (DatasetFileError, VideoError) as issue:
+    except ISSUES as issue:
         issues.append(issue)
     return rows, issues
 

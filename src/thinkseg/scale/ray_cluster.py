@@ -62,9 +62,13 @@ def connected(placement: Placement) -> Iterator[None]:
             options |= {"object_store_memory": STORE_BYTES}
         import ray
 
+        if ray.is_initialized():  # by the caller, who also ends it
+            yield
+            return
         # Ray takes SIGTERM for itself, which ends a command as Ctrl-C does, with time to clean up.
         handler = signal.getsignal(signal.SIGTERM)
         leaving.callback(ray.shutdown)
+        _print_to_stderr(placement.logs)
         try:
             ray.init(placement.address, **options)
         except Exception as error:  # Ray raises many, this one among them
@@ -72,6 +76,19 @@ def connected(placement: Placement) -> Iterator[None]:
         finally:
             signal.signal(signal.SIGTERM, handler)
         yield
+
+
+def _print_to_stderr(logs: bool) -> None:
+    """Keeps what Ray and its processes print from standard output. logs: print it, to standard error."""
+    from ray._private import worker
+
+    printed = worker.print_to_stdstream
+
+    def to_stderr(data: dict[str, Any], *args: Any, **settings: Any) -> None:
+        if logs:
+            printed({**data, "is_err": True}, *args, **settings)
+
+    worker.print_to_stdstream = to_stderr
 
 
 def _not_connected(address: str, error: Exception) -> ThinkSegError:

@@ -175,8 +175,10 @@ def _end(process: _Process[Any]) -> None:
 
 def _reason(error: Exception) -> str:
     """Returns why a process died, as far as Ray knows it."""
+    if "SYSTEM_ERROR" in str(error):
+        return "the process crashed or was killed, as for lack of memory"
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return one_line(lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0], MAX_REASON)
+    return one_line(lines[-1], MAX_REASON)
 
 
 class _Actor:

@@ -13,10 +13,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from thinkseg.errors import ThinkSegError
 from thinkseg.ops.frame_folder import frame_files
 from thinkseg.report.formats import FORMATS
 from thinkseg.report.result_files import ANSWER, COMMAND, write_files
+from thinkseg.scale.workers import Worker
 from thinkseg.segmenter.questions import INDEX, Question
 from thinkseg.storage.atomic import delete, replacing
 from thinkseg.storage.fingerprint import file_fingerprint, sample_fingerprint, text_fingerprint
@@ -54,7 +57,52 @@ STEPS = ("frames", "policy", "tracker")
 MAX_FRAME_FILES = 16
 """Files of a folder of images that its fingerprint reads."""
 
-Answers = Generator[Segmentation | ThinkSegError, None, None]
+
+class Written(Protocol):
+    """A result that can be written."""
+
+    def write(self, folder: Path) -> Row:
+        """Writes the files of the result to an existing folder, and returns the facts of its row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A result, written from its video. formats: of the masks. settings: for answer.json."""
+
+    result: Segmentation
+    formats: Iterable[str]
+    settings: Mapping[str, Any]
+
+    def write(self, folder: Path) -> Row:
+        """See `Written`."""
+        left_out = write_files(self.result, folder, self.settings, formats=self.formats)
+        missing = [f"{FORMATS[name].file} is missing: {error}" for name, error in left_out.items()]
+        return _facts(self.result) | {"warnings": [*self.result.warnings, *missing]}
+
+    def packed(self) -> Packed:
+        """Returns the result with its files, which another process then writes without the video."""
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            facts = self.write(folder)
+            paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+            return Packed(facts, {str(path.relative_to(folder)): path.read_bytes() for path in paths})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A result whose files are written. files: contents by path."""
+
+    facts: Row
+    files: Mapping[str, bytes]
+
+    def write(self, folder: Path) -> Row:
+        """See `Written`."""
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return self.facts
 
 
 class Batch:
@@ -90,24 +138,19 @@ class Batch:
 
     def run(
         self,
-        settings: Mapping[str, Any],
-        answer: Callable[[Sequence[Question]], Answers],
-        formats: Iterable[str],
+        worker: Worker[Question, Written | ThinkSegError],
         on_row: Callable[[Row], None],
-        recorded: Callable[[Segmentation], Mapping[str, Any]],
     ) -> list[Row]:
         """Answers what is to be done, and returns the rows of all questions, in order.
 
-        settings: what decides the results, see `ResultFolder`. answer: yields the answers to questions in order, or why
-        they have none. formats: of the masks. on_row: called with each new row. recorded: returns the settings for
-        answer.json.
+        worker: yields the results of questions, or why they have none. on_row: called with each new row.
         Raises SettingsError if the folder has results of other settings, or is in use by another run.
         """
-        with ResultFolder(self._out, settings) as folder:
+        with ResultFolder(self._out, worker.settings) as folder:
             try:
-                with closing(answer(self.todo)) as answers:
-                    for question, result in zip(self.todo, answers, strict=True):
-                        folder.add(self._kept(question, result, formats, recorded))
+                with closing(worker.answer(self.todo)) as answers:
+                    for question, result in answers:
+                        folder.add(self._kept(question, result))
                         on_row(folder.rows[question.id])
             finally:
                 self._write_index(folder.rows)
@@ -125,13 +168,7 @@ class Batch:
             self._videos[question.video] = video_fingerprint(question.video)
         return {"query": text_fingerprint(question.query), "video": self._videos[question.video]}
 
-    def _kept(
-        self,
-        question: Question,
-        result: Segmentation | ThinkSegError,
-        formats: Iterable[str],
-        recorded: Callable[[Segmentation], Mapping[str, Any]],
-    ) -> Row:
+    def _kept(self, question: Question, result: Written | ThinkSegError) -> Row:
         """Writes the folder of a result, and returns its row. Without a result, an earlier folder is deleted."""
         row: Row = {"id": question.id, "video": str(question.video), "query": question.query, "folder": question.id}
         row["fingerprint"] = self._fingerprint(question)
@@ -140,9 +177,7 @@ class Batch:
             delete(folder)
             return row | {"status": ERROR, "error": str(result), "folder": "", "warnings": []}
         with result_folder(folder, COMMAND, question.video) as files:
-            left_out = write_files(result, files, recorded(result), formats=formats)
-        missing = [f"{FORMATS[name].file} is missing: {error}" for name, error in left_out.items()]
-        return row | _facts(result) | {"warnings": [*result.warnings, *missing]}
+            return row | result.write(files)
 
     def _write_index(self, rows: Mapping[str, Row]) -> None:
         """Writes the table of all results in the folder, those of earlier questions last."""

@@ -7,9 +7,10 @@ over annotated frames, of the IoU of the merged masks with the truth. ReVSeg (ar
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import thinkseg
 from thinkseg.data.benchmarks.base import Benchmark, Expression
 from thinkseg.data.benchmarks.fingerprint import DataFingerprint
 from thinkseg.data.readers.frame_cache import CACHE_BYTES, ByteBudget, CachedFrames
+from thinkseg.data.readers.issues import ISSUES, Issue
 from thinkseg.models.fingerprint import fingerprint_of
 from thinkseg.ops.metrics import areas
+from thinkseg.scale.workers import Worker
 from thinkseg.storage.run_folder import ResultFolder, Row
 from thinkseg.types import Frames, Masklets, Tracker
 
@@ -30,33 +33,63 @@ def mean_ious(
     out: Path,
     on_row: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
+    """Returns the mean IoU of each expression with a target by its key, in this process; see `mean_ious_with`."""
+    return mean_ious_with(TargetTracker(benchmark, tracker), benchmark, expressions, out, on_row)
+
+
+def mean_ious_with(
+    worker: Worker[str, Row | Issue],
+    benchmark: Benchmark,
+    expressions: Sequence[Expression],
+    out: Path,
+    on_row: Callable[[int], None] | None = None,
+) -> dict[str, float]:
     """Returns the mean IoU of each expression with a target by its key, or resumes a call with the same `out`.
 
-    expressions: of the benchmark, those of a video together. Expressions with the same targets are tracked once.
+    worker: a `TargetTracker`, or many as one. expressions: of the benchmark, those of a video together. Expressions
+    with the same targets are tracked once.
     out: folder of the results, which a call with more expressions can extend. on_row: called with the number of
     expressions done.
-    Issues of the data set go to `benchmark.issues` and have no result.
+    Issues of the data set, and videos that are set aside, go to `benchmark.issues` and have no result.
     Raises SettingsError if `out` cannot be written, holds results of other data or of another tracker, or is in use.
     """
     data = DataFingerprint(benchmark)
     asked = {_targets_id(one): one for one in expressions}
-    done = 0
-    with ResultFolder(out, _settings(benchmark, tracker)) as folder:
+    counts = Counter(map(_targets_id, expressions))
+    with ResultFolder(out, worker.settings) as folder:
         folder.check_rows(lambda name: _fingerprint(data, asked[name]) if name in asked else None)
-        for _, group in groupby(expressions, attrgetter("video")):
-            frames: Frames | None = None
-            for one in group:
-                with benchmark.issues.skipping():
-                    name = _targets_id(one)
-                    if name not in folder.rows:
-                        frames = frames or CachedFrames(benchmark.frames(one.video), ByteBudget(CACHE_BYTES))
-                        row = _row(benchmark, one, frames, tracker)
-                        folder.add({**row, "fingerprint": _fingerprint(data, one)})
-                done += 1
+        done = sum(counts[name] for name in folder.rows)
+        todo = [one.key for name, one in asked.items() if name not in folder.rows]
+        with closing(worker.answer(todo)) as answers:
+            for _, row in benchmark.issues.filtered(answers):
+                folder.add({**row, "fingerprint": _fingerprint(data, asked[row["id"]])})
+                done += counts[row["id"]]
                 if on_row:
                     on_row(done)
         rows = folder.rows
     return {one.key: rows[_targets_id(one)]["iou"] for one in expressions if _targets_id(one) in rows}
+
+
+class TargetTracker:
+    """Tracks the true boxes of expressions, by their keys. A `thinkseg.scale.workers.Worker`."""
+
+    def __init__(self, benchmark: Benchmark, tracker: Tracker) -> None:
+        self._benchmark, self._tracker = benchmark, tracker
+        self._expressions = {one.key: one for one in benchmark.expressions}
+        self.settings = _settings(benchmark, tracker)
+
+    def answer(self, items: Sequence[str]) -> Generator[tuple[str, Row | Issue], None, None]:
+        """Yields the row of each expression, or its issue."""
+        for video, keys in groupby(items, lambda key: self._expressions[key].video):
+            frames = None
+            for key in keys:
+                row: Row | Issue
+                try:
+                    frames = frames or CachedFrames(self._benchmark.frames(video), ByteBudget(CACHE_BYTES))
+                    row = _row(self._benchmark, self._expressions[key], frames, self._tracker)
+                except ISSUES as issue:
+                    row = issue
+                yield key, row
 
 
 def tracked_iou(frames: Frames, truth: Masklets, scored: Sequence[int], tracker: Tracker) -> tuple[int | None, float]:

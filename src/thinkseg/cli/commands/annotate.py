@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from thinkseg.cli import dataset_options, options, parsers
 from thinkseg.cli.declare import choice, command, flag, new_group, option, path, suggested
+from thinkseg.cli.worker_options import WorkerOptions, open_workers
 from thinkseg.console import Progress, TimeLeft, say
 from thinkseg.data import BENCHMARKS, FILE_BENCHMARKS, open_benchmark
 from thinkseg.errors import ModelError, SettingsError
@@ -115,6 +117,7 @@ class ShapesAnnotatorOptions(AnnotatorOptions):
 def shapes(
     draw: ShapesDrawOptions,
     asking: ShapesAnnotatorOptions,
+    spreading: WorkerOptions,
     out: options.Out,
     split: options.ShapesSplit = TRAINING,
     start: options.ShapesStart = 0,
@@ -133,13 +136,14 @@ def shapes(
         progress.show("drawing clips")
         return AnnotationSource(open_benchmark("shapes", split=split, start=start, limit=pool or 2 * draw.count))
 
-    return _annotate(draw, asking, out, "the shapes world", draw.view("seconds"), source, None)
+    return _annotate(draw, asking, spreading, out, "the shapes world", draw.view("seconds"), source, None)
 
 
 def benchmark(
     dataset: dataset_options.SelectedDatasetOptions,
     draw: DrawOptions,
     asking: AnnotatorOptions,
+    spreading: WorkerOptions,
     out: options.Out,
     fps: options.Fps = None,
     label_unit: Annotated[options.Labels, choice(get_args(options.Labels), "labels of the frames")] = "seconds",
@@ -162,9 +166,9 @@ def benchmark(
         draw = replace(draw, count=draw.count or len(opened.expressions), include_no_target=True)
     view = opened.times().decide(draw.view(label_unit))
     source = AnnotationSource(opened)
-    status = _annotate(draw, asking, out, BENCHMARKS[dataset.name].title, view, lambda _: source, opened.issues)
-    dataset_options.print_issues(opened)
-    return status
+    title = BENCHMARKS[dataset.name].title
+    status = _annotate(draw, asking, spreading, out, title, view, lambda _: source, opened.issues)
+    return dataset_options.print_issues(opened) or status
 
 
 for name in FILE_BENCHMARKS:
@@ -174,6 +178,7 @@ for name in FILE_BENCHMARKS:
 def _annotate(
     draw: DrawOptions,
     asking: AnnotatorOptions,
+    spreading: WorkerOptions,
     out: Path,
     title: str,
     view: View,
@@ -183,11 +188,13 @@ def _annotate(
     from thinkseg.annotation.build import AnnotationSettings, annotate
     from thinkseg.annotation.costs import CostBudget, CostTracker
     from thinkseg.annotation.review import REVIEW, write_review
+    from thinkseg.annotation.tasks import Preparer
     from thinkseg.selection.draw import draw as draw_candidates
     from thinkseg.selection.strata import strata_table
     from thinkseg.storage.outputs import check_folder
 
     check_folder(out)
+    placement = spreading.placement()
     budget = CostBudget(asking.max_tokens_total, asking.max_cost, asking.price_in, asking.price_out)
     with Progress() as progress:
         progress.show(f"connecting to {asking.annotator}")
@@ -202,7 +209,11 @@ def _annotate(
     annotation = AnnotationSettings(view, draw.seed, settings)
     with Progress() as progress:
         meter = _meter(progress, len(drawn), costs)
-        made = annotate(source, drawn, annotator, annotation, costs, out, issues=issues, on_answer=meter)
+        make = partial(Preparer, source, view, draw.seed)
+        videos = {one.id: one.video for one in drawn}
+        with open_workers(make, placement, videos.__getitem__) as preparer:
+            more = {"issues": issues, "preparer": preparer, "on_answer": meter}
+            made = annotate(source, drawn, annotator, annotation, costs, out, **more)
         if draw.review:
             progress.show("writing the page")
             write_review(out, out / REVIEW, f"Reasoning on {title}, by {annotator.name}")

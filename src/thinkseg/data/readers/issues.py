@@ -7,11 +7,15 @@ issue, or with `keep_going` counts all of them and keeps the first messages of e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from thinkseg.errors import DatasetError, VideoError
+from thinkseg.scale.workers import WorkerLostError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 IssueKind = Literal[
     "invalid_file",
@@ -60,6 +64,9 @@ class DatasetFileError(DatasetError):
 Issue = DatasetFileError | VideoError
 """What `DatasetIssues` records."""
 
+ISSUES = (DatasetFileError, VideoError)
+"""The same, to catch."""
+
 
 class DatasetIssues:
     """The issues found so far.
@@ -92,10 +99,23 @@ class DatasetIssues:
         if len(examples) < MAX_EXAMPLES:
             examples.append(str(issue))
 
+    def filtered(self, results: Iterable[tuple[Item, Result | Issue | None]]) -> Iterator[tuple[Item, Result]]:
+        """Yields the results of a worker. Its issues go to `add`, and at the end those of videos that are set aside."""
+        lost: list[WorkerLostError] = []
+        for item, found in results:
+            if isinstance(found, WorkerLostError):
+                lost.append(found)
+            elif isinstance(found, Issue):
+                self.add(found)
+            elif found is not None:
+                yield item, found
+        for error in lost:
+            self.add(error)
+
     @contextmanager
     def skipping(self) -> Iterator[None]:
         """Ends the block at the first issue, which goes to `add`."""
         try:
             yield
-        except (DatasetFileError, VideoError) as issue:
+        except ISSUES as issue:
             self.add(issue)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from thinkseg.cli import dataset_options, model_options, options, parsers
 from thinkseg.cli.commands.annotate import TRAINING, Balance
 from thinkseg.cli.declare import new_group, option, suggested
+from thinkseg.cli.worker_options import WorkerOptions, open_workers
 from thinkseg.console import Progress, TimeLeft, say
 from thinkseg.data import FILE_BENCHMARKS
 from thinkseg.errors import SettingsError
 
 if TYPE_CHECKING:
     from thinkseg.data.benchmarks.base import Benchmark
+    from thinkseg.data.readers.issues import Issue
+    from thinkseg.scale.workers import Worker
     from thinkseg.selection.strata import Candidate
-    from thinkseg.types import Tracker
+    from thinkseg.selection.trackable import TargetTracker
+    from thinkseg.storage.run_folder import Row
 
 app = new_group(
     "select",
@@ -51,17 +56,18 @@ class TrackableOptions(model_options.PlacementOptions):
         "flow"
     )
 
-    def load(self, progress: Progress) -> Tracker | None:
-        """The tracker; None without --trackable."""
-        if self.trackable is None:
-            return None
-        return model_options.load_tracker(self.tracker, progress, **self.placement())
+    def load(self, benchmark: Benchmark, progress: Progress) -> TargetTracker:
+        """Loads the tracker. Runs in each worker."""
+        from thinkseg.selection.trackable import TargetTracker
+
+        return TargetTracker(benchmark, model_options.load_tracker(self.tracker, progress, **self.placement()))
 
 
 def benchmark(
     dataset: dataset_options.DatasetOptions,
     drawing: DrawOptions,
     keeping: TrackableOptions,
+    spreading: WorkerOptions,
     out: Annotated[Path, option(parsers.output, "FILE", "the file to write, e.g. select.json")],
     keep_going: options.KeepGoing = False,
 ) -> int:
@@ -77,31 +83,37 @@ def benchmark(
     from thinkseg.storage.outputs import check_file
 
     check_file(out)
+    placement = spreading.placement(keeping.device)
     if keeping.trackable is not None:
         check_tracker(keeping.tracker)
+    elif placement:
+        raise SettingsError("--workers, --ray: a draw needs no workers; drop them, or give --trackable")
     with Progress() as progress:
         opened = dataset.open(progress, keep_going)
         available = candidates_of(opened)
         drawn = draw_share(available, drawing.count, drawing.balance, drawing.seed, drawing.no_target_share)
         columns = {"available": available, "drawn": drawn}
-        tracker = keeping.load(progress)
-        if tracker:
-            columns["trackable"] = _trackable(opened, drawn, tracker, keeping.trackable or 0.0, out, progress)
+        tracked = None
+        if keeping.trackable is not None:
+            make = partial(keeping.load, opened, progress)
+            videos = {one.id: one.video for one in drawn}
+            with open_workers(make, placement, videos.__getitem__) as worker:
+                columns["trackable"] = _trackable(opened, drawn, worker, keeping.trackable, out, progress)
+                tracked = _described(worker.settings, keeping.trackable)
         chosen = list(columns.values())[-1]
         how = {
             "seed": drawing.seed,
             "balance": drawing.balance,
             "no_target_share": drawing.no_target_share,
             "strata": {name: stratum_sizes(column) for name, column in columns.items()},
-            "trackable": tracker and _described(tracker, keeping.trackable),
+            "trackable": tracked,
         }
         progress.show("writing the selection")
         write_selection(opened, [one.id for one in chosen], how, out)
     print(strata_table(columns))
     print(_summary(chosen, drawing.seed))
-    dataset_options.print_issues(opened)
     say(f"wrote {out}")
-    return 0
+    return dataset_options.print_issues(opened)
 
 
 for name in FILE_BENCHMARKS:
@@ -109,10 +121,15 @@ for name in FILE_BENCHMARKS:
 
 
 def _trackable(
-    opened: Benchmark, drawn: Sequence[Candidate], tracker: Tracker, least: float, out: Path, progress: Progress
+    opened: Benchmark,
+    drawn: Sequence[Candidate],
+    worker: Worker[str, Row | Issue],
+    least: float,
+    out: Path,
+    progress: Progress,
 ) -> list[Candidate]:
     """The questions whose masks reach the mean IoU, and those without a target."""
-    from thinkseg.selection.trackable import mean_ious
+    from thinkseg.selection.trackable import mean_ious_with
 
     ids = {one.id for one in drawn if one.targets != "none"}
     asked = [one for one in opened.expressions if one.key in ids]
@@ -121,17 +138,20 @@ def _trackable(
     def show(done: int) -> None:
         progress.show(", ".join(filter(None, (f"tracking {done}/{len(asked)}", time_left(done)))))
 
-    ious = mean_ious(opened, asked, tracker, out.with_name(f"{out.name}.tracked"), show)
+    ious = mean_ious_with(worker, opened, asked, out.with_name(f"{out.name}.tracked"), show)
     kept = [one for one in drawn if one.targets == "none" or ious.get(one.id, -1.0) >= least]
     if not any(one.targets != "none" for one in kept):
         raise SettingsError(f"--trackable: no expression reaches a mean IoU of {least:g}; lower it")
     return kept
 
 
-def _described(tracker: Tracker, least: float | None) -> Mapping[str, Any]:
-    from thinkseg.models.fingerprint import fingerprint_of
-
-    return {"mean_iou": least, "tracker": tracker.name, "fingerprint": dict(fingerprint_of(tracker))}
+def _described(settings: Mapping[str, Any], least: float) -> Mapping[str, Any]:
+    """What the file of the selection says. settings: of a `TargetTracker`."""
+    return {
+        "mean_iou": least,
+        "tracker": settings["tracker"],
+        "fingerprint": settings["fingerprints"]["tracker"],
+    }
 
 
 def _summary(chosen: Sequence[Candidate], seed: int) -> str:

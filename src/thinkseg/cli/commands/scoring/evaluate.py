@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from thinkseg.cli import dataset_options, model_options, options
 from thinkseg.cli.declare import flag, new_group
+from thinkseg.cli.worker_options import WorkerOptions, open_workers
 from thinkseg.console import Progress, say
 from thinkseg.data import BENCHMARKS
+
+if TYPE_CHECKING:
+    from thinkseg.data.benchmarks.base import Benchmark
+    from thinkseg.evaluation.evaluate import Evaluator
 
 app = new_group("evaluate", "score a policy on a data set", "Scores a policy on a data set.", "DATASET")
 
@@ -16,6 +22,7 @@ def benchmark(
     dataset: dataset_options.DatasetOptions,
     models: model_options.ModelOptions,
     asking: model_options.PolicyOptions,
+    spreading: WorkerOptions,
     out: options.Out,
     corrected: options.Corrected = False,
     batch_size: options.BatchSize = 8,
@@ -30,34 +37,44 @@ def benchmark(
     The layout of the data set's files is described in docs/benchmarks.md.
     """
     from thinkseg.console import Meter
-    from thinkseg.evaluation.evaluate import Method, evaluate
+    from thinkseg.evaluation.evaluate import evaluate_with
     from thinkseg.evaluation.scores import format_scores
-    from thinkseg.models.devices import device_of
     from thinkseg.storage.outputs import check_folder
 
     check_folder(out)
+    placement = spreading.placement(asking.device)
     models.note_unused_settings()
     chosen, asking = models.chosen(asking, only_options=True)
     asking.chain_function()
     with Progress() as progress:
         opened = dataset.open(progress, keep_going, fps)
         chosen.check_times(asking, opened.times())
-        tracker = chosen.load_tracker(progress, **asking.placement())
-        policy = chosen.load_policy(progress, **asking.settings())
-        progress.show("evaluating")
-        scores = evaluate(
-            opened,
-            Method(asking.chain_name, policy, tracker, asking.view(policy), batch_size, asking.reading),
-            out,
-            save_png=png,
-            corrected=corrected,
-            settings=asking.settings() | {"device": device_of(policy, tracker)},
-            on_row=Meter(progress, len(opened.expressions)),
-        )
+        make = partial(_evaluator, opened, chosen, asking, batch_size, progress)
+        videos = {one.key: one.video for one in opened.expressions}
+        with open_workers(make, placement, videos.__getitem__, batch_size) as worker:
+            progress.show("evaluating")
+            meter = Meter(progress, len(opened.expressions))
+            scores = evaluate_with(worker, opened, out, save_png=png, corrected=corrected, on_row=meter)
     print(format_scores(scores))
-    dataset_options.print_issues(opened)
     say(f"wrote {out / 'scores.json'}")
-    return 0
+    return dataset_options.print_issues(opened)
+
+
+def _evaluator(
+    opened: Benchmark,
+    chosen: model_options.ChosenModels,
+    asking: model_options.PolicyOptions,
+    batch_size: int,
+    progress: Progress,
+) -> Evaluator:
+    """Loads the models. Runs in each worker."""
+    from thinkseg.evaluation.evaluate import Evaluator, Method
+    from thinkseg.models.devices import device_of
+
+    tracker = chosen.load_tracker(progress, **asking.placement())
+    policy = chosen.load_policy(progress, **asking.settings())
+    method = Method(asking.chain_name, policy, tracker, asking.view(policy), batch_size, asking.reading)
+    return Evaluator(opened, method, asking.settings() | {"device": device_of(policy, tracker)})
 
 
 for name, info in BENCHMARKS.items():

@@ -17,6 +17,7 @@ from thinkseg.cli.declare import argument, command, flag, option, path, text
 from thinkseg.cli.output_options import OutputOptions
 from thinkseg.cli.prompt_options import MARKS, PromptOptions
 from thinkseg.cli.window_options import WindowOptions
+from thinkseg.cli.worker_options import WorkerOptions
 from thinkseg.console import Progress, say
 from thinkseg.errors import SettingsError, one_line
 from thinkseg.report.formats import FORMATS
@@ -38,6 +39,7 @@ def segment(
     part: WindowOptions,
     marks: PromptOptions,
     output: OutputOptions,
+    spreading: WorkerOptions,
     video: Annotated[
         Path | None,
         argument(path, "VIDEO", "a video file, a folder of images (.jpg, .png, ...), or a folder of videos"),
@@ -76,7 +78,11 @@ def segment(
         if questions := _many(videos, query, queries or [], file):
             if marks.given:
                 raise SettingsError(f"{MARKS} are about one video; give one, without --query and --queries")
-            return segment_many(Job(questions, out, chosen, asking, output, formats, part.window(), fps), dry_run)
+            placement = spreading.placement(asking.device, output.verbose)
+            job = Job(questions, out, chosen, asking, output, formats, part.window(), fps, placement)
+            return segment_many(job, dry_run)
+        if spreading != WorkerOptions():
+            raise SettingsError("--workers, --ray: share many questions; one needs none of them: drop them")
         if part.max_side and marks.given:
             raise SettingsError(f"--max-side: not together with {MARKS}, which are in pixels of the source; drop one")
         if marks.fix and part != WindowOptions():

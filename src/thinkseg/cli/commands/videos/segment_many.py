@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from thinkseg.cli import model_options
 from thinkseg.cli.output_options import OutputOptions
+from thinkseg.cli.worker_options import open_workers
 from thinkseg.console import Progress, say, table, warn
-from thinkseg.errors import one_line
+from thinkseg.errors import ThinkSegError, one_line
 
 if TYPE_CHECKING:
     from thinkseg.data.readers.frame_rates import FrameTimes
     from thinkseg.data.readers.video_window import Window
-    from thinkseg.segmenter.batch import Answers, Batch
+    from thinkseg.scale.ray_cluster import Placement
+    from thinkseg.segmenter.batch import Batch, Written
     from thinkseg.segmenter.questions import Question
     from thinkseg.storage.run_folder import Row
     from thinkseg.types import Frames, LabelUnit, Segmentation, VideoSample
@@ -34,7 +37,8 @@ FAILED = 1
 class Job:
     """Many questions, and how they are answered.
 
-    formats: of the masks. window: the part of each video that is used. fps: of frames without times.
+    formats: of the masks. window: the part of each video that is used. fps: of frames without times. placement: of
+    workers; None for this process alone.
     """
 
     questions: Sequence[Question]
@@ -45,6 +49,7 @@ class Job:
     formats: Sequence[str]
     window: Window
     fps: float | None
+    placement: Placement | None
 
 
 def segment_many(job: Job, dry_run: bool) -> int:
@@ -74,7 +79,8 @@ def format_seconds(*parts: Mapping[str, float]) -> str:
 
 def _run(job: Job, batch: Batch, progress: Progress) -> list[Row]:
     """Answers what is to be done. Returns the rows of all questions."""
-    answering = _Answering(job, batch.todo, progress)
+    from thinkseg.segmenter.many import BATCH_SIZE
+
     total, done = len(job.questions), len(batch.done)
     if job.output.json:
         for question in batch.done:
@@ -90,35 +96,57 @@ def _run(job: Job, batch: Batch, progress: Progress) -> list[Row]:
         if job.output.json:
             _print_json(row, batch)
 
-    show()
-    return batch.run(answering.settings(), answering.answers, job.formats, on_row, answering.record)
+    # With one query per video, nothing computed from its frames is used again.
+    repeated = len({one.video for one in batch.todo}) < len(batch.todo)
+    make = partial(_Answering, replace(job, questions=()), repeated, progress)
+    with open_workers(make, job.placement, _path_of_video, BATCH_SIZE) as worker:
+        show()
+        return batch.run(worker, on_row)
+
+
+def _path_of_video(question: Question) -> str:
+    return str(question.video)
 
 
 class _Answering:
-    """The models of a job, loaded, and what they are asked. questions: those to answer."""
+    """The models of a job, loaded. A `thinkseg.scale.workers.Worker`.
 
-    def __init__(self, job: Job, questions: Sequence[Question], progress: Progress) -> None:
+    repeated: some videos have several questions. settings: what decides the results of the whole folder.
+    """
+
+    def __init__(self, job: Job, repeated: bool, progress: Progress) -> None:
         from thinkseg.data.readers.frame_rates import Rates
         from thinkseg.evaluation.evaluate import Method
         from thinkseg.segmenter.many import BATCH_SIZE
 
         models, asking = job.models, job.asking
         self._job, self._progress, self._rates = job, progress, Rates(job.fps)
-        # With one query per video, nothing computed from its frames is used again.
-        features = {} if len({one.video for one in questions}) < len(questions) else {"feature_cache_bytes": 0}
+        features = {} if repeated else {"feature_cache_bytes": 0}
         tracker = models.load_tracker(progress, **asking.placement(), **features)
         policy = models.load_policy(progress, **asking.settings())
         self._method = Method(asking.chain_name, policy, tracker, asking.view(policy), BATCH_SIZE, asking.reading)
+        self.settings = self._settings()
 
-    def settings(self) -> dict[str, Any]:
-        """What decides the results of the whole folder."""
+    def answer(self, items: Sequence[Question]) -> Generator[tuple[Question, Written | ThinkSegError], None, None]:
+        """Yields the result of each question, or why its video cannot be used."""
+        from thinkseg.segmenter.batch import Drawn
+
+        with closing(self._answers(items)) as answers:
+            for question, answer in zip(items, answers, strict=True):
+                if isinstance(answer, ThinkSegError):
+                    yield question, answer
+                    continue
+                drawn = Drawn(answer, self._job.formats, self._record(answer))
+                yield question, drawn.packed() if self._job.placement else drawn
+
+    def _settings(self) -> dict[str, Any]:
         from thinkseg.models.devices import device_of
 
         job, method = self._job, self._method
         used = {"device": device_of(method.policy, method.tracker), "fps": job.fps, "save": list(job.formats)}
         return {**job.asking.settings(), **method.settings(), **used, "window": asdict(job.window)}
 
-    def record(self, result: Segmentation) -> dict[str, Any]:
+    def _record(self, result: Segmentation) -> dict[str, Any]:
         """The settings in answer.json, with the labels of frames that were shown."""
         from thinkseg.data.readers.frame_rates import has_times
 
@@ -127,8 +155,7 @@ class _Answering:
         shown = replace(view, label_unit=timed if view.label_unit == "auto" else view.label_unit)
         return self._job.asking.record(self._method.policy, self._method.tracker, shown)
 
-    def answers(self, questions: Sequence[Question]) -> Answers:
-        """Yields the answer to each question, or why its video cannot be used."""
+    def _answers(self, questions: Sequence[Question]) -> Generator[Segmentation | ThinkSegError, None, None]:
         from thinkseg.segmenter.many import Clip, answer_clips
 
         groups = [(video, list(group)) for video, group in groupby(questions, attrgetter("video"))]
