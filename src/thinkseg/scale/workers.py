@@ -70,7 +70,7 @@ class Tasks(Generic[Item]):
                 self._waiting.append(items)
                 continue
             error = WorkerLostError(
-                f"{video}: set aside, {MAX_DEATHS} workers died during it ({reason}); rerun to retry it"
+                f"{video}: set aside, {MAX_DEATHS} workers died during it ({reason}); run the command again to retry it"
             )
             yield from ((item, error) for item in items)
 

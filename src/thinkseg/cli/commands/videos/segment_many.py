@@ -98,7 +98,7 @@ def _run(job: Job, batch: Batch, progress: Progress) -> list[Row]:
 
     # With one query per video, nothing computed from its frames is used again.
     repeated = len({one.video for one in batch.todo}) < len(batch.todo)
-    make = partial(_Answering, replace(job, questions=()), repeated, progress)
+    make = partial(Answering, replace(job, questions=()), repeated, progress)
     with open_workers(make, job.placement, _path_of_video, BATCH_SIZE) as worker:
         show()
         return batch.run(worker, on_row)
@@ -108,7 +108,7 @@ def _path_of_video(question: Question) -> str:
     return str(question.video)
 
 
-class _Answering:
+class Answering:
     """The models of a job, loaded. A `thinkseg.scale.workers.Worker`.
 
     repeated: some videos have several questions. settings: what decides the results of the whole folder.

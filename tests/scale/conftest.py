@@ -1,0 +1,21 @@
+"""One Ray for all tests here, which takes seconds to start."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+HELPERS = Path(__file__).parent.parent / "helpers"
+
+
+@pytest.fixture(scope="session")
+def ray():
+    """Ray with three CPUs, whose processes find the helpers of the tests."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    from thinkseg.scale.ray_cluster import Placement, connected
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HELPERS), before)))
+    with connected(Placement(3)):
+        os.environ["PYTHONPATH"] = before or ""
+        yield ray
