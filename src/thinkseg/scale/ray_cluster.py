@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -56,8 +57,8 @@ def connected(placement: Placement) -> Iterator[None]:
         if placement.address == LOCAL:
             # A folder of its own: the usual one belongs to the first user of the machine, and stays.
             folder = leaving.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
-            os.environ.update(_ALONE)
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            if "ray" not in sys.modules:  # which reads them when it is imported
+                os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
             options |= {"include_dashboard": False, "num_cpus": placement.workers, "_temp_dir": folder}
             options |= {"object_store_memory": STORE_BYTES}
         import ray
