@@ -13,11 +13,12 @@ from thinkseg.data import open_benchmark
 from thinkseg.data.readers.issues import DatasetIssues
 from thinkseg.data.shapes.writer import write_dataset
 from thinkseg.errors import DatasetError, ModelError, SettingsError, VideoError
-from thinkseg.evaluation.evaluate import Method, evaluate
+from thinkseg.evaluation.evaluate import Evaluator, Method, evaluate, evaluate_with
 from thinkseg.evaluation.predictions import open_predictions
 from thinkseg.evaluation.scores import format_scores
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.prompts import BUILT_IN, Prompts, VeasonPrompts
+from thinkseg.scale.workers import WorkerLostError
 from thinkseg.types import View
 
 VIEW = View(num_frames=3, frame_wh=(10, 8))
@@ -394,3 +395,41 @@ def test_evaluate_folder_of_another_reading_raises(question, out, box_tracker):
     with pytest.raises(SettingsError, match="reading 'strict' -> 'repair'"):
         run("repair", [])
     assert run("strict", [])["failures"] == {"invalid_tags": 1}
+
+
+class LosingVideo:
+    """A worker that answers what another one does, and loses the questions about one video."""
+
+    def __init__(self, worker, video):
+        self.settings, self._worker, self._video = worker.settings, worker, video
+
+    def answer(self, items):
+        lost = [name for name in items if name.startswith(self._video)]
+        yield from ((name, WorkerLostError(f"{self._video}: set aside")) for name in lost)
+        yield from self._worker.answer([name for name in items if name not in lost])
+
+
+@pytest.fixture
+def run_losing(root, out, box_tracker):
+    """Evaluates with workers that die during the video lvos/clip."""
+
+    def run(keep_going):
+        benchmark = open_benchmark("revos", root, None, DatasetIssues(keep_going))
+        worker = Evaluator(benchmark, Method("veason", ScriptedPolicy(SCRIPT, view=VIEW), box_tracker))
+        return evaluate_with(LosingVideo(worker, "lvos/clip"), benchmark, out)
+
+    return run
+
+
+def test_evaluate_video_set_aside_raises_after_the_others_have_rows(run_losing, run, out):
+    with pytest.raises(VideoError, match=r"^lvos/clip: set aside$"):
+        run_losing(keep_going=False)
+    assert list(rows(out)) == ["solo/0"]
+    assert not (out / "scores.json").exists()
+    run()
+    assert sorted(rows(out)) == sorted(REVOS)
+
+
+def test_evaluate_video_set_aside_keep_going_counts_its_questions(run_losing, out):
+    assert run_losing(keep_going=True)["skipped"] == 3
+    assert list(rows(out)) == ["solo/0"]

@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from rayworkers import Script, answering, evaluator, video_of
+from rayanswers import answering, evaluator
+from rayworkers import Script, video_of
 from thinkseg.data import open_benchmark
-from thinkseg.data.readers.issues import DatasetIssues
-from thinkseg.errors import ModelError, SettingsError, VideoError
+from thinkseg.errors import ModelError, SettingsError
 from thinkseg.evaluation.evaluate import evaluate_with
 from thinkseg.scale.ray_cluster import Placement
 from thinkseg.scale.ray_workers import RayWorkers
@@ -36,25 +36,17 @@ def begun(folder):
     return {path.name.replace("-", "/"): len(path.read_text()) for path in folder.iterdir()}
 
 
-def test_workers_answer_each_item_once_and_a_video_in_one_process(tmp_path):
-    found, lost = answers(Script(tmp_path))
-    assert (sorted(found), lost) == (ITEMS, {})
-    assert begun(tmp_path) == dict.fromkeys(ITEMS, 1)
-    for video in "abcd":
-        assert len({text.rpartition(" ")[2] for item, text in found.items() if video_of(item) == video}) == 1
-
-
 def test_workers_killed_one_is_replaced_and_only_unfinished_items_are_done_again(tmp_path):
     found, lost = answers(Script(tmp_path, deadly=("b/1",), deaths=1))
     assert (sorted(found), lost) == (ITEMS, {})
     again = begun(tmp_path)
-    assert again["b/1"] == 2
-    assert [item for item in ITEMS if again[item] > 1] == ["b/1"]
+    assert again == dict.fromkeys(ITEMS, 1) | {"b/1": 2}
+    processes = [{text.rpartition(" ")[2] for item, text in found.items() if video_of(item) == name} for name in "acd"]
+    assert [len(one) for one in processes] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("batch_size", [1, 12])
-def test_workers_poison_video_is_set_aside_after_two_deaths(tmp_path, batch_size):
-    found, lost = answers(Script(tmp_path, deadly=("b/1",)), batch_size=batch_size)
+def test_workers_poison_video_is_set_aside_after_two_deaths(tmp_path):
+    found, lost = answers(Script(tmp_path, deadly=("b/1",)), batch_size=12)
     assert (sorted([*found, *lost]), sorted(lost)) == (ITEMS, ["b/1", "b/2"])
     assert begun(tmp_path)["b/1"] == 2
     assert str(lost["b/1"]).startswith("b: set aside, 2 workers died during it (the process crashed or was killed")
@@ -103,14 +95,6 @@ def _without_seconds(path):
     return {**json.loads(path.read_text()), "seconds": None}
 
 
-def evaluated(benchmark, out, deadly=(), notes=None):
-    """Evaluates with two workers."""
-    videos = {one.key: one.video for one in benchmark.expressions}
-    make = partial(evaluator, benchmark, deadly, notes)
-    with RayWorkers(make, Placement(2), videos.__getitem__, 2) as workers:
-        return evaluate_with(workers, benchmark, out, save_png=True)
-
-
 @pytest.fixture
 def revos(tmp_path):
     """Three videos with two expressions each."""
@@ -119,45 +103,19 @@ def revos(tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     write_dataset(root, "val", range(3), (32, 24), num_questions=2)
-    return lambda keep_going=False: open_benchmark("revos", root, issues=DatasetIssues(keep_going))
+    return open_benchmark("revos", root)
 
 
-def test_evaluate_with_workers_gives_the_rows_of_one_process(revos, tmp_path):
+def test_evaluate_with_workers_of_which_one_dies_gives_the_rows_of_one_process(revos, tmp_path):
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    expected = evaluate_with(evaluator(revos()), revos(), alone, save_png=True)
-    assert evaluated(revos(), shared) == expected
+    expected = evaluate_with(evaluator(revos), revos, alone, save_png=True)
+    make = partial(evaluator, revos, (revos.expressions[3].query,), tmp_path / "died")
+    videos = {one.key: one.video for one in revos.expressions}
+    with RayWorkers(make, Placement(2), videos.__getitem__, 2) as workers:
+        assert evaluate_with(workers, revos, shared, save_png=True) == expected
+    assert (tmp_path / "died").exists()
     assert rows(shared) == rows(alone)
     assert files(shared) == files(alone)
-
-
-def test_evaluate_with_workers_that_die_gives_the_same_rows(revos, tmp_path):
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    evaluate_with(evaluator(revos()), revos(), alone, save_png=True)
-    deadly = revos().expressions[3].query
-    evaluated(revos(), shared, (deadly,), tmp_path / "once")
-    assert rows(shared) == rows(alone)
-    assert files(shared) == files(alone)
-
-
-def test_evaluate_poison_video_has_no_row_and_the_others_have(revos, tmp_path):
-    poison = revos().expressions[2]
-    with pytest.raises(VideoError, match=f"^{poison.video}: set aside"):
-        evaluated(revos(), tmp_path / "out", (poison.query,))
-    others = [one.key for one in revos().expressions if one.video != poison.video]
-    assert set(others) <= set(rows(tmp_path / "out")) < {one.key for one in revos().expressions}
-    assert not (tmp_path / "out" / "scores.json").exists()
-
-
-def test_evaluate_poison_video_keep_going_scores_the_others(revos, tmp_path):
-    benchmark = revos(keep_going=True)
-    poison = benchmark.expressions[2]
-    scores = evaluated(benchmark, tmp_path / "out", (poison.query,))
-    lost = benchmark.issues.counts["worker_lost"]
-    assert lost >= 1
-    assert scores["skipped"] == {"worker_lost": lost}
-    # Rerun without what killed the workers, the folder gets the rows that it lacks.
-    evaluated(revos(), tmp_path / "out")
-    assert len(rows(tmp_path / "out")) == len(benchmark.expressions)
 
 
 def test_segment_with_workers_gives_the_files_of_one_process(tmp_path, revos):
