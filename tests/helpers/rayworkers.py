@@ -40,7 +40,7 @@ class Script:
             raise ModelError(self.start)
         return self
 
-    def answer(self, items: Sequence[str]) -> Generator[tuple[str | None, str], None, None]:
+    def answer(self, items: Sequence[str]) -> Generator[tuple[str, str], None, None]:
         for item in items:
             note = self.folder / item.replace("/", "-")
             earlier = len(note.read_text()) if note.exists() else 0
@@ -50,7 +50,6 @@ class Script:
             if item in self.broken:
                 raise ModelError(f"{item}: cannot be answered")
             yield item, f"{item} by {os.getpid()}"
-        yield None, "end"
 
 
 def video_of(item: str) -> str:

@@ -25,7 +25,7 @@ def answers(script, workers=2, batch_size=1):
     """What workers yield about ITEMS: texts by item, and errors by item."""
     with RayWorkers(script, Placement(workers), video_of, batch_size) as both:
         assert both.settings == {"model": "script"}
-        found = [pair for pair in both.answer(ITEMS) if pair[0] is not None]
+        found = list(both.answer(ITEMS))
     assert len(found) == len({item for item, _ in found})
     lost = {item: result for item, result in found if isinstance(result, WorkerLostError)}
     return {item: result for item, result in found if item not in lost}, lost

@@ -169,7 +169,8 @@ def _prepared(
 ) -> Iterator[Task | SkippedQuestion]:
     """Yields prepared questions, and writes the frames of each. Issues go to `issues`."""
     with closing(found):
-        for _, task in issues.filtered(found):
+        tasks: Iterator[tuple[str, Task | SkippedQuestion]] = issues.filtered(found)
+        for _, task in tasks:
             if isinstance(task, Task):
                 with writing(out):
                     write_frames(out, task.draft.frames, task.images)

@@ -83,7 +83,7 @@ class RayWorkers(Generic[Item, Result]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._leaving.close()
 
-    def answer(self, items: Sequence[Item]) -> Generator[tuple[Item | None, Result | WorkerLostError], None, None]:
+    def answer(self, items: Sequence[Item]) -> Generator[tuple[Item, Result | WorkerLostError], None, None]:
         """Yields results as they come, and items that are set aside with the reason. Raises what a worker raises."""
         tasks = Tasks(items, self._video_of, self._batch_size)
         while tasks or any(process.is_working for process in self._processes):
@@ -96,7 +96,7 @@ class RayWorkers(Generic[Item, Result]):
         streaming = {"num_returns": "streaming", "_generator_backpressure_num_objects": MAX_UNREAD}
         process.task, process.awaited = task, process.actor.answer.options(**streaming).remote(task)
 
-    def _receive(self, tasks: Tasks[Item]) -> list[tuple[Item | None, Result | WorkerLostError]]:
+    def _receive(self, tasks: Tasks[Item]) -> list[tuple[Item, Result | WorkerLostError]]:
         """Waits for the next event of any process, and returns what it brings."""
         import ray
         from ray.exceptions import RayError, RayTaskError

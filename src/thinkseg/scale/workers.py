@@ -34,8 +34,8 @@ class Worker(Protocol[Item, Result_co]):
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
-    def answer(self, items: Sequence[Item]) -> Generator[tuple[Item | None, Result_co], None, None]:
-        """Yields each item that has a result, with it. None in place of an item: the result is about no item alone."""
+    def answer(self, items: Sequence[Item]) -> Generator[tuple[Item, Result_co], None, None]:
+        """Yields each item that has a result, with it."""
         ...
 
 

@@ -212,8 +212,9 @@ def _annotate(
         make = partial(Preparer, source, view, draw.seed)
         videos = {one.id: one.video for one in drawn}
         with open_workers(make, placement, videos.__getitem__) as preparer:
-            more = {"issues": issues, "preparer": preparer, "on_answer": meter}
-            made = annotate(source, drawn, annotator, annotation, costs, out, **more)
+            made = annotate(
+                source, drawn, annotator, annotation, costs, out, issues=issues, preparer=preparer, on_answer=meter
+            )
         if draw.review:
             progress.show("writing the page")
             write_review(out, out / REVIEW, f"Reasoning on {title}, by {annotator.name}")
