@@ -9,7 +9,7 @@ import pytest
 HELPERS = Path(__file__).parent.parent / "helpers"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray():
     """Ray with three CPUs, whose processes find the helpers of the tests."""
     if find_spec("ray") is None:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from thinkseg.cli.declare import path
 from thinkseg.errors import SettingsError
 from thinkseg.report.formats import checked_formats
+from thinkseg.scale.ray_cluster import AUTO, LOCAL
 
 MAX_INTEGER = 2**32 - 1
 """Largest number, e.g. of a seed. The sizes and counts of a video or a data set are far below."""
@@ -174,8 +175,8 @@ def _point(text: str) -> Point:
 
 def ray_address(text: str) -> str:
     """Where a cluster of Ray is; "local", a Ray of our own, without a value."""
-    if text in ("", "local", "auto"):
-        return text or "local"
+    if text in ("", LOCAL, AUTO):
+        return text or LOCAL
     host, _, port = text.rpartition(":")
     if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is not an address; give HOST:PORT of the head, such as node0:6379, auto or local")

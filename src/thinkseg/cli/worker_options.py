@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from thinkseg.cli import parsers
 from thinkseg.cli.declare import option
-from thinkseg.console import warn
+from thinkseg.console import Progress, warn
 from thinkseg.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class WorkerOptions:
         ),
     ] = None
     gpus_per_worker: Annotated[
-        float | None, option(parsers.gpus, "F", "GPUs of each, such as 0.5 (default: 1 where Ray has GPUs)")
+        float | None, option(parsers.gpus, "F", "GPUs of each, such as 0.5 (default: 1 where Ray has some, 0 on cpu)")
     ] = None
 
     def placement(self, device: str | None = None, logs: bool = False) -> Placement | None:
@@ -60,12 +60,14 @@ class WorkerOptions:
             return None
         if device and re.fullmatch(r"[a-z]+:\d+", device):
             raise SettingsError(f"--device: {device!r} is one device, and Ray gives each worker its own; give cuda")
-        return Placement(self.workers, self.ray or LOCAL, self.gpus_per_worker, logs)
+        gpus = 0.0 if self.gpus_per_worker is None and device == "cpu" else self.gpus_per_worker
+        return Placement(self.workers, self.ray or LOCAL, gpus, logs)
 
 
 def open_workers(
     make_worker: Callable[[], Worker[Item, Result]],
     placement: Placement | None,
+    progress: Progress,
     video_of: Callable[[Item], str],
     batch_size: int = 1,
 ) -> AbstractContextManager[Worker[Item, Result | WorkerLostError]]:
@@ -74,4 +76,5 @@ def open_workers(
         return nullcontext(make_worker())
     from thinkseg.scale.ray_workers import RayWorkers
 
+    progress.show(f"starting {placement.workers} workers")
     return RayWorkers(make_worker, placement, video_of, batch_size)

@@ -71,12 +71,25 @@ def connected(placement: Placement) -> Iterator[None]:
         leaving.callback(ray.shutdown)
         _print_to_stderr(placement.logs)
         try:
-            ray.init(placement.address, **options)
-        except Exception as error:  # Ray raises many, this one among them
-            raise _not_connected(placement.address, error) from None
+            _initialize(placement.address, options)
         finally:
             signal.signal(signal.SIGTERM, handler)
         yield
+
+
+def _initialize(address: str, options: Mapping[str, Any]) -> None:
+    """Calls `ray.init`, which gives its processes 30 seconds: too few for a first start from a slow disk, so twice."""
+    import ray
+
+    tries = 2 if address == LOCAL else 1
+    for left in reversed(range(tries)):
+        try:
+            ray.init(address, **options)
+            return
+        except Exception as error:  # Ray has no class for these errors
+            ray.shutdown()
+            if not left:
+                raise _not_connected(address, error) from None
 
 
 def _print_to_stderr(logs: bool) -> None:

@@ -211,7 +211,7 @@ def _annotate(
         meter = _meter(progress, len(drawn), costs)
         make = partial(Preparer, source, view, draw.seed)
         videos = {one.id: one.video for one in drawn}
-        with open_workers(make, placement, videos.__getitem__) as preparer:
+        with open_workers(make, placement, progress, videos.__getitem__) as preparer:
             made = annotate(
                 source, drawn, annotator, annotation, costs, out, issues=issues, preparer=preparer, on_answer=meter
             )

@@ -97,7 +97,7 @@ def benchmark(
         if keeping.trackable is not None:
             make = partial(keeping.load, opened, progress)
             videos = {one.id: one.video for one in drawn}
-            with open_workers(make, placement, videos.__getitem__) as worker:
+            with open_workers(make, placement, progress, videos.__getitem__) as worker:
                 columns["trackable"] = _trackable(opened, drawn, worker, keeping.trackable, out, progress)
                 tracked = _described(worker.settings, keeping.trackable)
         chosen = list(columns.values())[-1]

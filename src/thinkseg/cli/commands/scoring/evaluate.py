@@ -51,7 +51,7 @@ def benchmark(
         chosen.check_times(asking, opened.times())
         make = partial(_evaluator, opened, chosen, asking, batch_size, progress)
         videos = {one.key: one.video for one in opened.expressions}
-        with open_workers(make, placement, videos.__getitem__, batch_size) as worker:
+        with open_workers(make, placement, progress, videos.__getitem__, batch_size) as worker:
             progress.show("evaluating")
             meter = Meter(progress, len(opened.expressions))
             scores = evaluate_with(worker, opened, out, save_png=png, corrected=corrected, on_row=meter)

@@ -99,7 +99,7 @@ def _run(job: Job, batch: Batch, progress: Progress) -> list[Row]:
     # With one query per video, nothing computed from its frames is used again.
     repeated = len({one.video for one in batch.todo}) < len(batch.todo)
     make = partial(Answering, replace(job, questions=()), repeated, progress)
-    with open_workers(make, job.placement, _path_of_video, BATCH_SIZE) as worker:
+    with open_workers(make, job.placement, progress, _path_of_video, BATCH_SIZE) as worker:
         show()
         return batch.run(worker, on_row)
 
