@@ -126,7 +126,8 @@ class _Command(_PlainArguments, TyperCommand):
 
     def _with_left_out_values(self, args: list[str]) -> list[str]:
         """The arguments with "" as the value of each option that can lack one and does."""
-        optional = {name for one in self.params if str(one.metavar).startswith("[") for name in one.opts}
+        declared = [one for one in self.params if one.param_type_name == "option" and str(one.metavar)[:1] == "["]
+        optional = {name for one in declared for name in one.opts}
         pairs = pairwise([*args, "--"])
         return [f"{word}=" if word in optional and following.startswith("-") else word for word, following in pairs]
 

@@ -58,7 +58,7 @@ MAX_FRAME_FILES = 16
 """Files of a folder of images that its fingerprint reads."""
 
 
-class Written(Protocol):
+class Writable(Protocol):
     """A result that can be written."""
 
     def write(self, folder: Path) -> Row:
@@ -67,7 +67,7 @@ class Written(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class NewResult:
     """A result, written from its video. formats: of the masks. settings: for answer.json."""
 
     result: Segmentation
@@ -75,29 +75,29 @@ class Drawn:
     settings: Mapping[str, Any]
 
     def write(self, folder: Path) -> Row:
-        """See `Written`."""
+        """See `Writable`."""
         left_out = write_files(self.result, folder, self.settings, formats=self.formats)
         missing = [f"{FORMATS[name].file} is missing: {error}" for name, error in left_out.items()]
         return _facts(self.result) | {"warnings": [*self.result.warnings, *missing]}
 
-    def packed(self) -> Packed:
+    def packed(self) -> PackedResult:
         """Returns the result with its files, which another process then writes without the video."""
         with TemporaryDirectory() as name:
             folder = Path(name)
             facts = self.write(folder)
             paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-            return Packed(facts, {str(path.relative_to(folder)): path.read_bytes() for path in paths})
+            return PackedResult(facts, {str(path.relative_to(folder)): path.read_bytes() for path in paths})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Packed:
+class PackedResult:
     """A result whose files are written. files: contents by path."""
 
     facts: Row
     files: Mapping[str, bytes]
 
     def write(self, folder: Path) -> Row:
-        """See `Written`."""
+        """See `Writable`."""
         for name, content in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ class Batch:
 
     def run(
         self,
-        worker: Worker[Question, Written | ThinkSegError],
+        worker: Worker[Question, Writable | ThinkSegError],
         on_row: Callable[[Row], None],
     ) -> list[Row]:
         """Answers what is to be done, and returns the rows of all questions, in order.
@@ -168,7 +168,7 @@ class Batch:
             self._videos[question.video] = video_fingerprint(question.video)
         return {"query": text_fingerprint(question.query), "video": self._videos[question.video]}
 
-    def _kept(self, question: Question, result: Written | ThinkSegError) -> Row:
+    def _kept(self, question: Question, result: Writable | ThinkSegError) -> Row:
         """Writes the folder of a result, and returns its row. Without a result, an earlier folder is deleted."""
         row: Row = {"id": question.id, "video": str(question.video), "query": question.query, "folder": question.id}
         row["fingerprint"] = self._fingerprint(question)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thinkseg.data.readers.frame_rates import FrameTimes
     from thinkseg.data.readers.video_window import Window
     from thinkseg.scale.ray_cluster import Placement
-    from thinkseg.segmenter.batch import Batch, Written
+    from thinkseg.segmenter.batch import Batch, Writable
     from thinkseg.segmenter.questions import Question
     from thinkseg.storage.run_folder import Row
     from thinkseg.types import Frames, LabelUnit, Segmentation, VideoSample
@@ -127,17 +127,17 @@ class Answering:
         self._method = Method(asking.chain_name, policy, tracker, asking.view(policy), BATCH_SIZE, asking.reading)
         self.settings = self._settings()
 
-    def answer(self, items: Sequence[Question]) -> Generator[tuple[Question, Written | ThinkSegError], None, None]:
+    def answer(self, items: Sequence[Question]) -> Generator[tuple[Question, Writable | ThinkSegError], None, None]:
         """Yields the result of each question, or why its video cannot be used."""
-        from thinkseg.segmenter.batch import Drawn
+        from thinkseg.segmenter.batch import NewResult
 
         with closing(self._answers(items)) as answers:
             for question, answer in zip(items, answers, strict=True):
                 if isinstance(answer, ThinkSegError):
                     yield question, answer
                     continue
-                drawn = Drawn(answer, self._job.formats, self._record(answer))
-                yield question, drawn.packed() if self._job.placement else drawn
+                new = NewResult(answer, self._job.formats, self._record(answer))
+                yield question, new.packed() if self._job.placement else new
 
     def _settings(self) -> dict[str, Any]:
         from thinkseg.models.devices import device_of
