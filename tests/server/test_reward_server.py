@@ -32,6 +32,7 @@ from thinkseg.server.app import MAX_BODY_BYTES, create_app
 from thinkseg.server.questions import LoadedPrompt, Questions, read_specs
 from thinkseg.server.scoring import RewardService, _Group
 from thinkseg.types import Frames, Masklets, Outcome, Tracker, View
+from thinkseg.web import guard
 from thinkseg.web.serve import bind, read_token, url_of
 from tinytrackers import save_sam2
 
@@ -309,6 +310,26 @@ def test_request_refused_by_its_form(server: str, headers: dict[str, str], body:
     assert int(response.split()[1]) in (status, 400 if status == 422 else status)
     assert list(json.loads(response.partition(b"\r\n\r\n")[2])) == ["error"]
     assert TOKEN.encode() not in response
+
+
+def status_of(url: str, request: str) -> int:
+    """The status of the response to a request that is sent as it is."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request.encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("[::1]:8787", 200), ("rebound.example", 403)])
+def test_server_without_token_refuses_host_that_resolves_to_this_machine(serving: Any, host: str, status: int) -> None:
+    with serving(ShiftingTracker(), token=None) as url:
+        assert status_of(url, f"GET /status HTTP/1.1\r\nHost: {host}\r\n\r\n") == status
+
+
+def test_server_refuses_body_that_stops(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "IDLE_SECONDS", 0.05)
+    head = f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: 9"
+    assert status_of(server, f"POST /score HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n{{") in (400, 408)
 
 
 @pytest.mark.parametrize(

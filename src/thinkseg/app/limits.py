@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import time
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thinkseg.web.errors import error_response, is_token
+from thinkseg.web.guard import PatientBody, refuse_body, refuse_host
 
 UPLOAD_PATH = "/api/videos"
 COOKIE = "thinkseg_token"
 
 MAX_JSON_BYTES = 1 << 20
 """Of a body that is no upload."""
-
-IDLE_SECONDS = 20.0
-"""A body of which nothing arrives for so long is refused."""
-
-MIN_BYTES_PER_SECOND = 16 << 10
-"""Slower uploads are refused, after `IDLE_SECONDS`."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -74,34 +65,21 @@ class Guard:
             await self._app(scope, receive, send)
             return
         answer = self._answer(scope, Headers(scope=scope)) or self._app
-        await answer(scope, _Patient(receive, self._max_bytes(scope)), _with_headers(send))
+        await answer(scope, PatientBody(receive, self._max_bytes(scope)), _with_headers(send))
 
     def _answer(self, scope: Scope, headers: Headers) -> Response | None:
         """Returns the response to a request that does not reach the app."""
         origin = headers.get("origin")
-        if self._token is None and not is_this_machine(headers.get("host", "")):
-            return error_response(403, "Host: is not this machine; open the address that thinkseg app prints")
+        if self._token is None and (answer := refuse_host(headers)):
+            return answer
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             return error_response(403, "requests of other web pages are refused")
         if self._token is not None and (answer := _without_token(scope, headers, self._token)):
             return answer
-        if "transfer-encoding" in headers:
-            return error_response(411, "the request must have a Content-Length")
-        if int(headers.get("content-length", 0)) > self._max_bytes(scope):
-            return error_response(413, f"the request has more than {self._max_bytes(scope):,} bytes")
-        return None
+        return refuse_body(headers, self._max_bytes(scope))
 
     def _max_bytes(self, scope: Scope) -> int:
         return self._limits.max_upload_bytes if scope["path"] == UPLOAD_PATH else MAX_JSON_BYTES
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether a Host header, with or without a port, names the machine of the server."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _without_token(scope: Scope, headers: Headers, token: str) -> Response | None:
@@ -133,31 +111,3 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return send_with_headers
-
-
-class _Patient:
-    """Receives a body up to a limit of bytes. Raises HTTPException for one that is larger, or arrives too slowly."""
-
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
-        self._receive, self._max_bytes = receive, max_bytes
-        self._started, self._received, self._complete = time.monotonic(), 0, False
-
-    async def __call__(self) -> Message:
-        if self._complete:  # waits for the client to leave
-            return await self._receive()
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                message = await self._receive()
-        except TimeoutError:
-            raise HTTPException(408, f"nothing of the body arrived for {IDLE_SECONDS:g} seconds") from None
-        self._received += len(message.get("body", b""))
-        self._complete = not message.get("more_body", False)
-        self._check()
-        return message
-
-    def _check(self) -> None:
-        if self._received > self._max_bytes:
-            raise HTTPException(413, f"the request has more than {self._max_bytes:,} bytes")
-        late = time.monotonic() - self._started - IDLE_SECONDS
-        if not self._complete and late > 0 and self._received < late * MIN_BYTES_PER_SECOND:
-            raise HTTPException(408, f"the body arrives with less than {MIN_BYTES_PER_SECOND:,} bytes per second")

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +24,7 @@ from thinkseg import __version__
 from thinkseg.server.requests import ScoreRequest
 from thinkseg.server.scoring import RewardService
 from thinkseg.web.errors import add_error_handlers, error_response, is_token
+from thinkseg.web.guard import PatientBody, refuse_body, refuse_host
 
 MAX_BODY_BYTES = 4 << 20
 
@@ -66,7 +67,7 @@ def create_app(service: RewardService, token: str | None) -> FastAPI:
 
 
 class _Guard:
-    """Refuses requests by their headers, before a body is read: without the token, of a web page, or too large."""
+    """Refuses requests by their headers: without the token, of a web page, or too large. A body must not be slow."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
@@ -76,18 +77,19 @@ class _Guard:
         answer: ASGIApp = self._app
         if scope["type"] == "http":
             answer = self._refusal(scope["method"], Headers(scope=scope)) or answer
+            receive = PatientBody(receive, MAX_BODY_BYTES)
         await answer(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, method: str, headers: Headers) -> Response | None:
         given = headers.get("authorization", "")
+        if self._token is None and (answer := refuse_host(headers)):
+            return answer
         if self._token is not None and not is_token(given, f"Bearer {self._token}"):
             return error_response(401, "the token is missing or wrong; set THINKSEG_TOKEN to that of the server")
         if "origin" in headers:
             return error_response(403, "requests of web pages are refused")
-        if "transfer-encoding" in headers:
-            return error_response(411, "the request must have a Content-Length")
-        if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
-            return error_response(413, f"the request has more than {MAX_BODY_BYTES:,} bytes")
+        if answer := refuse_body(headers, MAX_BODY_BYTES):
+            return answer
         if method == "POST" and headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return error_response(415, "the Content-Type must be application/json")
         return None

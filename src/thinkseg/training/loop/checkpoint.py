@@ -52,9 +52,11 @@ def load_checkpoint(folder: Path, model: Any, optimizers: Sequence[torch.optim.O
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
+    from thinkseg.training.loop.checkpoint_reading import DataPlanner, DataReader
+
     state = _state(model, optimizers)
     with reading(checkpoint, RESUME), _using_dcp() as no_dist:
-        dcp.load(state, checkpoint_id=checkpoint, no_dist=no_dist)
+        dcp.load(state, storage_reader=DataReader(checkpoint), planner=DataPlanner(), no_dist=no_dist)
         options = StateDictOptions(strict=False)
         set_state_dict(
             model, optimizers, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=options
