@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,9 @@ def serve_app(
         if service.choice.note:
             say(service.choice.note)
         bound.listen()
-        print(f"the app is at {url_of(bound)}/" + (f"?token={token}" if token else ""), flush=True)
+        # Output that goes to a file must not hold the token.
+        query = f"?token={token}" if token and sys.stdout.isatty() else ""
+        print(f"the app is at {url_of(bound)}/{query}", flush=True)
         say(f"videos and results are in {folder}; Ctrl-C ends the app")
         serve(create_app(service, token), bound, STOP_SECONDS)
     return 0
