@@ -114,7 +114,7 @@ def clip(tmp_path: Path) -> str:
 
 
 def test_segment_with_bundled_models_uses_no_network(clip: str, attempts: list[Any]) -> None:
-    result = thinkseg.segment(clip, "the red square", policy="shapes", tracker="flow", max_tokens=8)
+    result = thinkseg.segment(clip, "the red square", policy="shapes", tracker="flow")
     assert result.replies
     assert attempts == []
 
@@ -124,7 +124,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog:
     """A key and a token in the environment, and a function that returns all that was written and printed since."""
     monkeypatch.setenv(KEY, KEY_CANARY)
     monkeypatch.setenv(TOKEN, CANARY)
-    for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TMPDIR"):
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr("thinkseg.models.load_tracker", lambda *_, **__: box_tracker)
     caplog.set_level(logging.DEBUG)
