@@ -1,7 +1,7 @@
 """How long a run takes on many workers, in closed form and by simulation.
 
-In: `Work`, what is to be done, and `Cluster`, what does it. Out: seconds, and what limits them. A worker has a GPU and takes
-the next job once it is free; all share one disk and one writer of rows.
+In: `Work`, what is to be done, and `Cluster`, what does it. Out: seconds, and what limits them. A worker has a GPU and
+takes the next job once it is free. All workers share one disk and one writer of rows.
 """
 
 from __future__ import annotations
