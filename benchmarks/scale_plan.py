@@ -135,7 +135,7 @@ def entry(work: Work, stage: str, cluster: Cluster) -> tuple[Prediction, str]:
 
 
 def print_plan(console: Console, cluster: Cluster, cv: float, limit: int | None) -> None:
-    """Prints the stages and the runs. cv: see `works`. limit: jobs at most, so that a simulation ends soon; None for no simulation."""
+    """Prints the stages and the runs. cv: see `works`. limit: jobs at most of a simulation; None for none."""
     costs = stages()
     table = Table("stage", "seconds", "per", "is", "from", title="Stages")
     for name, stage in costs.items():
@@ -156,11 +156,17 @@ def print_plan(console: Console, cluster: Cluster, cv: float, limit: int | None)
         for workers in SCALES:
             predicted, limited = entry(work, stage, replace(cluster, workers=workers))
             ratio = (
-                "" if limit is None else f"{simulate(work, replace(cluster, workers=workers)) / predicted.seconds:.2f}"
+                ""
+                if limit is None
+                else f"{_simulated(work, replace(cluster, workers=workers)) / predicted.seconds:.2f}"
             )
             table.add_row(f"{workers}", f"{predicted.seconds / 3600:.2f}", f"{predicted.busy:.0%}", limited, ratio)
         console.print(table)
     console.print(_service(work, 1e6 / 86_400))
+
+
+def _simulated(work: Work, cluster: Cluster) -> float:
+    return fmean(simulate(work, cluster, seed) for seed in range(5))
 
 
 def _service(work: Work, rate: float) -> str:
@@ -203,7 +209,7 @@ def print_prediction(console: Console, jobs: list[float], arguments: argparse.Na
     for workers in arguments.workers:
         seconds = arguments.start + makespan(jobs, workers, arguments.longest_first)
         cluster = Cluster(workers, start=arguments.start)
-        closed, simulated = predict(work, cluster).seconds, fmean(simulate(work, cluster, seed) for seed in range(5))
+        closed, simulated = predict(work, cluster).seconds, _simulated(work, cluster)
         table.add_row(f"{workers}", f"{seconds:.1f}", f"{alone / seconds:.2f}", f"{closed:.1f}", f"{simulated:.1f}")
     console.print(table)
 

@@ -207,7 +207,7 @@ class _Simulation:
     def __init__(self, work: Work, cluster: Cluster, seed: int) -> None:
         self.work, self.cluster = work, cluster
         self.rng, self.env = np.random.default_rng(seed), simpy.Environment()
-        self.disk, self.writer = simpy.Resource(self.env), simpy.Resource(self.env)
+        self.disk, self.writer, self.weights = (simpy.Resource(self.env) for _ in range(3))
         self.nodes: dict[int, Any] = {}
         self.ended = 0.0
         self.failing = [self._draw_failure() for _ in range(cluster.workers)]
@@ -218,7 +218,8 @@ class _Simulation:
         return self.ended
 
     def _all(self) -> Iterator[Any]:
-        work, workers = self.work, range(self.cluster.workers)
+        work = self.work
+        workers = range(min(self.cluster.workers, work.step or work.jobs))
         if work.step is None:
             queue = self._draw(work.jobs)
             yield self.env.all_of([self.env.process(self._worker(number, queue, load=True)) for number in workers])
@@ -269,7 +270,7 @@ class _Simulation:
         """The start of a worker. Those of one machine read the weights together."""
         node = number // self.cluster.per_node
         if node not in self.nodes:
-            reading = self._hold(self.disk, self.cluster.weights / self.cluster.disk)
+            reading = self._hold(self.weights, self.cluster.weights / self.cluster.disk)
             self.nodes[node] = self.env.process(reading)
         yield self.nodes[node]
         yield self.env.timeout(self.cluster.start)

@@ -18,6 +18,7 @@ import thinkseg
 from guides import ROOT, text_of
 from scriptedserver import ScriptedServer, failed, said
 from thinkseg.cli import app
+from thinkseg.models import load_policy
 from thinkseg.models.policies.client import KEY
 from thinkseg.ops.video import write_video
 from thinkseg.web.serve import TOKEN
@@ -114,8 +115,9 @@ def clip(tmp_path: Path) -> str:
 
 
 def test_segment_with_bundled_models_uses_no_network(clip: str, attempts: list[Any]) -> None:
-    result = thinkseg.segment(clip, "the red square", policy="shapes", tracker="flow")
-    assert len(result.masks) == 4
+    result = thinkseg.segment(clip, "the red square", policy=load_policy("shapes", max_new_tokens=8), tracker="flow")
+    assert result.failure == "truncated"
+    assert len(thinkseg.segment(clip, keyframe=0, boxes=[[8, 8, 40, 40]], tracker="flow")) == 4
     assert attempts == []
 
 
