@@ -1,0 +1,275 @@
+"""Commands that resume: killed at random moments, rerun, and compared with a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import annotator
+from contents import contents
+from programs import commands, training
+from reporting import HarmError, compare
+from running import NO_LIMITS, Limits, Run, Strike, draw_strike, start
+
+from footage import clip
+from scriptedserver import ScriptedServer
+from scriptedvllm import ScriptedVllm
+from thinkseg.cli import app
+from thinkseg.data.shapes.writer import write_dataset
+from thinkseg.models.policies.qwen.encoder import Encoder
+from tinymodels import TEXT, VISION, save_qwen2_5, tiny_tokenizer
+
+MAX_STRIKES = 4
+"""Per case."""
+
+STOPPED = (*(app.SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)), -signal.SIGKILL, -signal.SIGTERM)
+
+
+class Resumed:
+    """A command, struck up to `MAX_STRIKES` times.
+
+    ok: exit statuses of a run that ends by itself. strikes_alone: whether signals spare its child processes.
+    """
+
+    name: str
+    count: int
+    modules: Sequence[str] = ("programs.warm",)
+    program: Callable[..., int] = staticmethod(commands.run)
+    ok: Sequence[int] = (0,)
+    strikes_alone = True
+
+    def prepare(self, folder: Path) -> None:
+        """Makes the input, and runs the command undisturbed."""
+        self.input = folder / "input"
+        self.input.mkdir()
+        self.make_input()
+        started = time.monotonic()
+        run = self.start(folder / "undisturbed")
+        self.check_end(run, run.end())
+        self.seconds, self.operations = time.monotonic() - started, run.num_operations
+        self.expected = self.contents(folder / "undisturbed")
+
+    def make_input(self) -> None:
+        """Makes the files in `input`."""
+
+    def words(self, out: Path) -> list[str]:
+        """Returns the arguments of the command."""
+        raise NotImplementedError
+
+    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS, **more: Any) -> Run:
+        """Starts the command."""
+        return start(self.program, self.words(out), *more.values(), watched=out, strike=strike, limits=limits)
+
+    def run(self, rng: Random, folder: Path, struck: list[tuple[str, str]]) -> None:
+        """Runs one case."""
+        out = folder / "out"
+        for _ in range(rng.randint(2, MAX_STRIKES)):
+            strike = draw_strike(rng, self.seconds, self.operations, self.strikes_alone)
+            run = self.start(out, strike)
+            status = run.end()
+            if status in self.ok:
+                break
+            struck.append((strike.signal.name, strike.when))
+            if status not in STOPPED:
+                raise HarmError("status", f"status {status} after {strike.signal.name}: {run.output[-1500:]}")
+        self.finish(out)
+
+    def finish(self, out: Path) -> None:
+        """Runs the command to its end, and compares what it leaves."""
+        run = self.start(out)
+        self.check_end(run, run.end())
+        compare(self.expected, self.contents(out))
+
+    def contents(self, out: Path) -> dict[str, object]:
+        """Returns what is compared."""
+        return contents(out)
+
+    def check_end(self, run: Run, status: int) -> None:
+        """Raises HarmError if a run did not end well."""
+        if status not in self.ok:
+            raise HarmError("status", f"status {status}: {run.output[-1500:]}")
+
+
+class Segment(Resumed):
+    """Questions about several clips."""
+
+    name, count = "segment", 30
+    ok = (0, 1)  # 1: a reply that cannot be used
+
+    def make_input(self) -> None:
+        for number in range(3):
+            clip(self.input, count=6).rename(self.input / f"clip{number}.mp4")
+
+    def words(self, out: Path) -> list[str]:
+        queries = [word for query in ("the ball", "it") for word in ("--query", query)]
+        models = ["--policy", commands.POLICY, "--tracker", "flow"]
+        return ["segment", str(self.input), *queries, *models, "--save", "masks,csv", "--out", str(out)]
+
+
+class Evaluate(Resumed):
+    """A data set in the layout of ReVOS."""
+
+    name, count = "evaluate", 30
+
+    def make_input(self) -> None:
+        write_dataset(self.input, "val", range(4), (32, 24), num_questions=3)
+
+    def words(self, out: Path) -> list[str]:
+        models = ["--policy", commands.POLICY, "--tracker", "flow"]
+        return ["evaluate", "revos", "--root", str(self.input), "--split", "valid", *models, "--png", "--out", str(out)]
+
+
+class Annotate(Resumed):
+    """A chain-of-thought set from a server that often fails. A stored answer is never requested again."""
+
+    name, count = "annotate", 20
+
+    def prepare(self, folder: Path) -> None:
+        self.annotator = annotator.Annotator()
+        self.server = ScriptedServer(self.annotator)
+        self.server.__enter__()
+        super().prepare(folder)
+
+    def words(self, out: Path) -> list[str]:
+        draw = ["--count", "16", "--pool", "24", "--include-no-target", "--balance", "balanced"]
+        requests = ["--annotator", f"openai:scripted@{self.server.base_url}", "--timeout", str(annotator.TIMEOUT)]
+        return ["annotate", "shapes", *draw, *requests, "--concurrency", "4", "--out", str(out)]
+
+    def run(self, rng: Random, folder: Path, struck: list[tuple[str, str]]) -> None:
+        self.annotator.clear()
+        self.annotator.fault_rate = 0.1
+        super().run(rng, folder, struck)
+
+    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS, **more: Any) -> Run:
+        self.annotator.check_not_repeated()
+        self.annotator.stored = set(annotator.receipts(out))
+        return super().start(out, strike, limits)
+
+    def finish(self, out: Path) -> None:
+        super().finish(out)
+        self.annotator.check_not_repeated()
+
+    def contents(self, out: Path) -> dict[str, object]:
+        """Returns what is compared: answers in the order of their ids, not of their arrival."""
+        found: dict[str, Any] = super().contents(out)
+        return {**found, annotator.ANSWERS: sorted(found[annotator.ANSWERS], key=itemgetter("id"))}
+
+
+class Training(Resumed):
+    """Trainings of a tiny model, whose parameters and logs must be those of an undisturbed one."""
+
+    modules = ("programs.training",)
+    program = staticmethod(training.run)
+    changes: dict[str, Any] = {}  # noqa: RUF012, read only
+
+    def make_input(self) -> None:
+        self.recipe = self.input / "recipe.yaml"
+        self.recipe.write_text(json.dumps(self.content()), "utf-8")
+
+    def content(self) -> dict[str, Any]:
+        """Returns the content of the recipe."""
+        raise NotImplementedError
+
+
+class Sft(Training):
+    """Supervised training from scratch, in two stages."""
+
+    name, count = "sft", 8
+
+    def content(self) -> dict[str, Any]:
+        stage = {"steps": 5, "batch_size": 2, "learning_rate": 1e-3, "save_steps": 2, "dataloader_num_workers": 0}
+        stage["objective"] = "causal_lm"
+        data = {"name": {"list_objects_single_frame": 1.0}, "reason": {"traces": 0.7, "list_objects": 0.3}}
+        created = {"vision": VISION, "text": TEXT, "vocab_size": 500, "max_integer_token": 60}
+        return {
+            "model": {"create": created | {"num_decimal_tokens": 60, "tokenizer_clips": 10}},
+            "stages": [{"name": name, "data": one, **stage} for name, one in data.items()],
+            "num_frames": 2,
+            "frame_wh": [56, 56],
+            "precision": "fp32",
+            "report_to": [],
+        }
+
+    def words(self, out: Path) -> list[str]:
+        return ["train", "sft", "--config", str(self.recipe), "--out", str(out)]
+
+
+class Grpo(Training):
+    """Reinforcement learning with rewards that differ. Without the state of the optimizer, parameters must differ."""
+
+    name, count = "grpo", 8
+    has_control = True
+
+    def make_input(self) -> None:
+        save_qwen2_5(self.input / "model", tiny_tokenizer())
+        super().make_input()
+
+    def content(self) -> dict[str, Any]:
+        steps = {"steps": 7, "save_steps": 2, "prompts_per_step": 2, "num_generations": 3, "max_new_tokens": 4}
+        return {
+            "model": {"name": str(self.input / "model")},
+            "data": [{"name": "shapes"}],
+            "rewards": {"format": 1.0},
+            "num_frames": 2,
+            "frame_wh": [56, 56],
+            "learning_rate": 1e-3,
+            "log_rollouts_steps": 0,
+            "precision": "fp32",
+            "report_to": [],
+            **steps,
+            **self.changes,
+        }
+
+    def words(self, out: Path) -> list[str]:
+        return ["train", "grpo", "--config", str(self.recipe), "--out", str(out)]
+
+    def prepare(self, folder: Path) -> None:
+        super().prepare(folder)
+        if self.has_control:
+            self._check_control(folder / "control")
+
+    def _check_control(self, out: Path) -> None:
+        """Raises HarmError if a run that resumes without the state of its optimizer ends with equal parameters."""
+        strike = Strike(signal.SIGKILL, operation=self.operations // 2)
+        self.start(out, strike).end()
+        run = start(self.program, self.words(out), 1, True, watched=out)
+        self.check_end(run, run.end())
+        name = "model/model.safetensors"
+        if contents(out)[name] == self.expected[name]:
+            raise HarmError("corrupt", "the state of the optimizer makes no difference: the comparison proves nothing")
+
+
+class GrpoSharded(Grpo):
+    """Two processes that share the parameters."""
+
+    name, count = "grpo sharded", 5
+    has_control, strikes_alone = False, False
+    changes = {"sharding": "full"}  # noqa: RUF012, read only
+
+    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS) -> Run:
+        return start(self.program, self.words(out), 2, watched=out, strike=strike, limits=limits)
+
+
+class GrpoVllm(Grpo):
+    """Rollouts of a vLLM server, which goes on while the training is struck."""
+
+    name, count = "grpo vllm", 5
+    has_control = False
+
+    def make_input(self) -> None:
+        save_qwen2_5(self.input / "model", tiny_tokenizer())
+        self.server = ScriptedVllm(Encoder.load(self.input / "model"), _longer_replies)
+        self.server.__enter__()
+        rollout = {"engine": "vllm", "servers": [self.server.url], "sync": "weights"}
+        self.changes = {"rollout": rollout}
+        Training.make_input(self)
+
+
+def _longer_replies(body: dict[str, Any]) -> list[str]:
+    return ["a" * (1 + number) for number in range(body["sampling_params"]["n"])]
