@@ -69,8 +69,10 @@ class Resumed:
     def run(self, rng: Random, folder: Path, struck: list[tuple[str, str]]) -> None:
         """Runs one case."""
         out = folder / "out"
-        for _ in range(rng.randint(2, MAX_STRIKES)):
-            strike = draw_strike(rng, self.seconds, self.operations, self.strikes_alone)
+        strikes = rng.randint(2, MAX_STRIKES)
+        for _ in range(strikes):
+            # A run that resumes has less to do.
+            strike = draw_strike(rng, self.seconds / strikes, self.operations // strikes, self.strikes_alone)
             run = self.start(out, strike)
             status = run.end()
             if status in self.ok:

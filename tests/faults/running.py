@@ -156,8 +156,8 @@ def _writes(args: tuple[Any, ...]) -> bool:
 
 
 def draw_strike(rng: Random, seconds: float, operations: int, alone: bool = True) -> Strike:
-    """Draws a signal and its moment in a run that takes `seconds` and has `operations`."""
+    """Draws a signal and its moment, within some seconds or a number of file operations."""
     number = rng.choice(SIGNALS)
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         return Strike(number, seconds=rng.uniform(0, seconds), alone=alone)
-    return Strike(number, operation=rng.randint(1, operations), alone=alone)
+    return Strike(number, operation=rng.randint(1, max(1, operations)), alone=alone)

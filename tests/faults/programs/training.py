@@ -43,10 +43,10 @@ def _reward_length(prompt: Any, outcomes: Any, weights: Any, tracker: Any) -> li
 
 
 def _loaded_without_optimizer(load: Any) -> Any:
-    def load_checkpoint(folder: Any, model: Any, optimizers: Any) -> int:
-        number: int = load(folder, model, optimizers)
+    def load_checkpoint(folder: Any, model: Any, optimizers: Any) -> Any:
+        found = load(folder, model, optimizers)
         for optimizer in optimizers:
             optimizer.state.clear()
-        return number
+        return found
 
     return load_checkpoint

@@ -24,6 +24,7 @@ from thinkseg.training.grpo.prompt_sampler import PromptDataset
 from thinkseg.training.grpo.recipe import GrpoRecipe, PromptSource, Rollout
 from thinkseg.training.grpo.step import GrpoStep
 from thinkseg.training.grpo.train import train
+from thinkseg.training.loop import run
 from thinkseg.training.loop.log import RunLog
 from thinkseg.training.recipes import Lora, ModelRecipe
 from tinymodels import asked, changed, picture
@@ -150,6 +151,37 @@ def test_train_killed_run_resumes_to_same_weights(
     ]
     assert timeless[0] == timeless[1]
     assert len(timeless[0]) == 30
+
+
+@pytest.mark.usefixtures("rewarded_length")
+def test_train_resumed_without_optimizer_state_ends_with_other_weights(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which shows that equal weights after an interruption prove the state restored."""
+    wanted = recipe(qwen2_5, steps=3, save_steps=2, max_new_tokens=4, log_rollouts_steps=0)
+    straight = train(wanted, tmp_path / "straight")
+
+    def forgetful(folder: Path, model: Any, optimizers: Any) -> Any:
+        found = load(folder, model, optimizers)
+        for optimizer in optimizers:
+            optimizer.state.clear()
+        return found
+
+    def add(self: RunLog, number: int, values: Any) -> None:
+        if number == 3:
+            raise Killed
+        log_step(self, number, values)
+
+    load, log_step = run.load_checkpoint, RunLog.add
+    for name, loader in (("restored", load), ("forgotten", forgetful)):
+        with monkeypatch.context() as patch:
+            patch.setattr(RunLog, "add", add)
+            with pytest.raises(Killed):
+                train(wanted, tmp_path / name)
+        monkeypatch.setattr(run, "load_checkpoint", loader)
+        train(wanted, tmp_path / name)
+    assert changed(straight, tmp_path / "restored" / "model") == set()
+    assert changed(straight, tmp_path / "forgotten" / "model")
 
 
 def test_train_equal_rewards_keeps_weights(qwen2_5: Path, tmp_path: Path) -> None:

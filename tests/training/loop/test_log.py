@@ -46,3 +46,15 @@ def test_json_lines_resumed_stage_replaces_repeated_steps(tmp_path: Path) -> Non
     again.begin(20, 100)
     again.add(40, {"loss": 1.0})
     assert steps_of(tmp_path / "log.jsonl") == [("see", 60), ("name", 20), ("name", 40)]
+
+
+def test_json_lines_resumed_between_two_lines_has_mean_of_all_steps(tmp_path: Path) -> None:
+    first = RunLog(tmp_path, "see", tmp_path / "tensorboard", every=4)
+    first.begin(0, 8)
+    for number, loss in enumerate((1.0, 2.0, 3.0), start=1):
+        first.add(number, {"loss": loss})
+    again = RunLog(tmp_path, "see", tmp_path / "tensorboard", every=4)
+    again.begin(2, 8, first.losses[:2])
+    for number, loss in ((3, 3.0), (4, 6.0)):
+        again.add(number, {"loss": loss})
+    assert json.loads((tmp_path / "log.jsonl").read_text())["loss"] == 3.0

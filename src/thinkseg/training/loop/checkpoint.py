@@ -1,7 +1,7 @@
 """Checkpoints of a training: trained parameters and optimizer states, written in parts by all processes.
 
     checkpoint-N/           after N steps, in the format of torch.distributed.checkpoint
-    checkpoint-N/state.json {"global_step": N}, written last
+    checkpoint-N/state.json {"global_step": N, "losses": those of the steps after the last line of the log}, written last
 
 A checkpoint can be loaded by another number of processes. The learning rate, the data and the random numbers of a step
 depend on the seed and the step only, and are not saved.
@@ -9,6 +9,7 @@ depend on the seed and the step only, and are not saved.
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 RESUME = "resume from this checkpoint (remove it to start the stage again)"
 
 
-def save_checkpoint(folder: Path, step: int, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Writes the checkpoint after a step, then removes the earlier ones. Every process must call it."""
+def save_checkpoint(
+    folder: Path, step: int, model: Any, optimizers: Sequence[torch.optim.Optimizer], losses: Sequence[float] = ()
+) -> None:
+    """Writes the checkpoint after a step, then removes the earlier ones. Every process must call it.
+
+    losses: of steps that are not in the log yet.
+    """
     import torch.distributed.checkpoint as dcp
 
     target = folder / f"checkpoint-{step}"
@@ -39,16 +45,21 @@ def save_checkpoint(folder: Path, step: int, model: Any, optimizers: Sequence[to
         dcp.save(_state(model, optimizers), checkpoint_id=target, no_dist=no_dist)
     with distributed.main_process_first():
         if distributed.rank() == 0:
-            replace_json({"global_step": step}, target / STATE_FILE)
+            replace_json({"global_step": step, "losses": list(losses)}, target / STATE_FILE)
             for earlier in set(folder.glob("checkpoint-*")) - {target}:
                 shutil.rmtree(earlier)
 
 
-def load_checkpoint(folder: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> int:
-    """Loads the last complete checkpoint, if any. Returns its number of steps. Raises ModelError if it is damaged."""
+def load_checkpoint(
+    folder: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[int, Sequence[float]]:
+    """Loads the last complete checkpoint, if any. Raises ModelError if it is damaged.
+
+    Returns its number of steps, and the losses of steps that are not in the log yet.
+    """
     checkpoint = last_checkpoint(folder)
     if checkpoint is None:
-        return 0
+        return 0, ()
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
@@ -61,7 +72,13 @@ def load_checkpoint(folder: Path, model: Any, optimizers: Sequence[torch.optim.O
         set_state_dict(
             model, optimizers, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=options
         )
-    return int(Path(checkpoint).name.rpartition("-")[2])
+    return int(Path(checkpoint).name.rpartition("-")[2]), _losses(Path(checkpoint))
+
+
+def _losses(checkpoint: Path) -> Sequence[float]:
+    """Returns the losses in a checkpoint; none of an earlier version."""
+    stored = json.loads((checkpoint / STATE_FILE).read_bytes()).get("losses", ())
+    return [loss for loss in stored if isinstance(loss, float)] if isinstance(stored, list) else ()
 
 
 def _state(model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class RunLog:
     A stage that resumes from a checkpoint repeats the steps after it, so their old lines are removed first. The log
     then equals that of an uninterrupted run, except for `elapsed_s`, which restarts at 0.
 
-    tensorboard: folder for its files. report_to: as in `training.recipes.RunRecipe`.
+    losses: of the steps since the last line. tensorboard: folder for its files. report_to: as in `training.recipes.RunRecipe`.
     Only the main process writes.
     """
 
@@ -39,14 +39,15 @@ class RunLog:
         self.every = every
         self.started = time.monotonic()
         self._time_left = TimeLeft(0)
-        self._losses: list[float] = []
+        self.losses: list[float] = []
         self._tensorboard = tensorboard
         self._reporters: list[Any] = []
         self._report_to = ["tensorboard"] if report_to is None else list(report_to)
         self._is_main = distributed.rank() == 0
 
-    def begin(self, step: int, num_steps: int) -> None:
-        """Starts or resumes the stage after `step` of `num_steps` steps."""
+    def begin(self, step: int, num_steps: int, losses: Sequence[float] = ()) -> None:
+        """Starts or resumes the stage after `step` of `num_steps` steps. losses: see the class."""
+        self.losses = list(losses)
         if not self._is_main:
             return
         self.started = time.monotonic()
@@ -59,11 +60,11 @@ class RunLog:
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Adds the values of a finished step. A line has the mean loss since the last one, and the other values."""
-        self._losses.append(values["loss"])
+        self.losses.append(values["loss"])
         if step % self.every:
             return
-        values = {**values, "loss": sum(self._losses) / len(self._losses)}
-        self._losses.clear()
+        values = {**values, "loss": sum(self.losses) / len(self.losses)}
+        self.losses.clear()
         if self._is_main:
             self._write(step, values)
 

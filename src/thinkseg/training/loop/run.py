@@ -53,14 +53,14 @@ def train(task: Task, settings: OptimizationRecipe, folder: Path, log: RunLog, s
 
     model = task.model
     optimizers = create_optimizers(settings.optimizer, model, settings.learning_rate, settings.weight_decay)
-    first = load_checkpoint(folder, model, optimizers)
-    log.begin(first, settings.num_steps)
+    first, losses = load_checkpoint(folder, model, optimizers)
+    log.begin(first, settings.num_steps, losses)
     model.train()
     for step in range(first, settings.num_steps):
         torch.manual_seed(mixed_seed(seed, step, distributed.rank()))
         log.add(step + 1, _step(task, optimizers, settings, step))
         if (step + 1) % settings.save_steps == 0:
-            save_checkpoint(folder, step + 1, model, optimizers)
+            save_checkpoint(folder, step + 1, model, optimizers, log.losses)
     log.end()
 
 
