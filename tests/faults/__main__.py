@@ -21,13 +21,18 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 
+from folders import Folders
 from reporting import Fault, HarmError, SkippedError, Subject, table
 from resumed import Annotate, Evaluate, Grpo, GrpoSharded, GrpoVllm, Segment, Sft
 from running import prepare
+from services import App, RewardServer
 
-SUBJECTS: dict[str, type[Subject]] = {
-    one.name.replace(" ", "-"): one for one in (Segment, Evaluate, Annotate, Sft, Grpo, GrpoSharded, GrpoVllm)
-}
+KINDS: tuple[type[Subject], ...] = (
+    *(Segment, Evaluate, Annotate, Folders),
+    *(Sft, Grpo, GrpoSharded, GrpoVllm),
+    *(App, RewardServer),
+)
+SUBJECTS = {one.name.replace(" ", "-"): one for one in KINDS}
 
 
 def main() -> int:
@@ -82,7 +87,8 @@ def _run_case(subject: Subject, seed: int, case: int, folder: Path) -> list[Faul
     if harm:
         kind, when = struck[-1] if struck else ("none", "")
         faults = [*faults[:-1], Fault(subject.name, case, kind, when, *harm)]
-    print(*(fault.to_json() for fault in faults), sep="\n", flush=True)
+    for fault in faults:
+        print(fault.to_json(), flush=True)
     return faults
 
 

@@ -28,13 +28,14 @@ from tinymodels import TEXT, VISION, save_qwen2_5, tiny_tokenizer
 MAX_STRIKES = 4
 """Per case."""
 
-STOPPED = (*(app.SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)), -signal.SIGKILL, -signal.SIGTERM)
+STOPPED = (*(app.SIGNALED + one for one in (signal.SIGINT, signal.SIGTERM)), -signal.SIGKILL, -signal.SIGTERM)
 
 
 class Resumed:
     """A command, struck up to `MAX_STRIKES` times.
 
     ok: exit statuses of a run that ends by itself. strikes_alone: whether signals spare its child processes.
+    stopped: exit statuses of a run that was struck.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Resumed:
     program: Callable[..., int] = staticmethod(commands.run)
     ok: Sequence[int] = (0,)
     strikes_alone = True
+    stopped: Sequence[int] = STOPPED
 
     def prepare(self, folder: Path) -> None:
         """Makes the input, and runs the command undisturbed."""
@@ -78,7 +80,7 @@ class Resumed:
             if status in self.ok:
                 break
             struck.append((strike.signal.name, strike.when))
-            if status not in STOPPED:
+            if status not in self.stopped:
                 raise HarmError("status", f"status {status} after {strike.signal.name}: {run.output[-1500:]}")
         self.finish(out)
 
@@ -252,6 +254,7 @@ class GrpoSharded(Grpo):
 
     name, count = "grpo sharded", 5
     has_control, strikes_alone = False, False
+    stopped = (*STOPPED, 1)  # a process whose peer has died ends with a traceback, and torchrun with 1
     changes = {"sharding": "full"}  # noqa: RUF012, read only
 
     def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS) -> Run:

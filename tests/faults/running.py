@@ -75,6 +75,11 @@ class Run:
         if self._process.exitcode is None and self._process.pid:
             (os.kill if alone else os.killpg)(self._process.pid, number)
 
+    def has_ended(self, seconds: float) -> bool:
+        """Waits for the end up to some seconds."""
+        self._process.join(seconds)
+        return self._process.exitcode is not None
+
     @property
     def output(self) -> str:
         """What the process has printed so far."""

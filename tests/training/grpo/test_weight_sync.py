@@ -107,5 +107,6 @@ def test_update_after_killed_run_removes_its_folders(server: ScriptedVllm, qwen2
     model = policy(qwen2_5, lora=True)
     synchronized(server, tmp_path, adapter=True).update(model, 0)
     server.adapters.clear()
+    (tmp_path / ".policy-0-0.partial").mkdir()  # it was killed while it wrote
     synchronized(server, tmp_path, adapter=True).update(model, 0)
     assert [path.name for path in tmp_path.iterdir()] == list(server.adapters)

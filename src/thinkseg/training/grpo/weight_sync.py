@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from thinkseg.models.hub import without_progress_bars
 from thinkseg.models.policies.vllm import VllmServer
-from thinkseg.storage.atomic import new_folder
+from thinkseg.storage.atomic import new_folder, partial_path
 from thinkseg.training import distributed
 from thinkseg.training.checkpoints import share_weights
 from thinkseg.training.grpo.servers import ServerPool
@@ -82,7 +82,8 @@ class WeightSync:
             share_weights(parts)
 
     def _remove(self, keep: Any) -> None:
-        for folder in set(self.folder.glob(f"{PREFIX}*")) - set(keep):
+        incomplete = self.folder.glob(partial_path(Path(f"{PREFIX}*")).name)  # of a run that was killed
+        for folder in {*self.folder.glob(f"{PREFIX}*"), *incomplete} - set(keep):
             shutil.rmtree(folder, ignore_errors=True)
 
 
