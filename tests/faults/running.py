@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -72,8 +73,9 @@ class Run:
 
     def signal(self, number: signal.Signals, alone: bool = True) -> None:
         """Sends a signal to the process, or to its group. One that has ended gets none."""
-        if self._process.exitcode is None and self._process.pid:
-            (os.kill if alone else os.killpg)(self._process.pid, number)
+        with suppress(ProcessLookupError):
+            if self._process.exitcode is None and self._process.pid:
+                (os.kill if alone else os.killpg)(self._process.pid, number)
 
     def has_ended(self, seconds: float) -> bool:
         """Waits for the end up to some seconds."""

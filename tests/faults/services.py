@@ -73,7 +73,7 @@ def address_of(run: Run) -> str:
 class App(Service):
     """Questions in the queue of the app. None is lost from its history, none is there twice, and results stay."""
 
-    name, count = "app", 20
+    name, count = "app", 10
 
     QUERIES = ("it", "it moves", "it takes long", "nonsense", "it")
 
@@ -159,7 +159,7 @@ def check_folder(data: Path) -> None:
 class RewardServer(Service):
     """Requests of a trainer, whose client repeats them until the server is back. Each gets its one right answer."""
 
-    name, count = "reward server", 15
+    name, count = "reward server", 10
 
     VIEW = View(4, (112, 112))
     WEIGHTS = {"format": 1.0, "keyframe": 1.0, "boxes": 0.5, "consistency": 1.0}  # noqa: RUF012, read only

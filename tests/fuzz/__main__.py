@@ -20,6 +20,7 @@ import scipy.optimize  # noqa: F401, before processes are forked, which would lo
 from checkpoints import Checkpoints
 from commands import Commands
 from fuzzing import Finding, Subject, run_case, run_subject, to_json
+from prompts import PromptFiles
 from recipes import Recipes
 from replies import Replies
 from results import Results
@@ -28,11 +29,13 @@ from servers import Servers
 from trees import Trees
 from uses import Uses
 from videos import Videos
+from web_requests import AppRequests, RewardRequests
 
-SUBJECTS: dict[str, type[Subject]] = {
-    subject.name.replace(" ", "-"): subject
-    for subject in (RunLengths, Replies, Servers, Recipes, Results, Trees, Uses, Videos, Commands, Checkpoints)
-}
+KINDS: tuple[type[Subject], ...] = (
+    *(RunLengths, Replies, Servers, Recipes, PromptFiles, Results, Trees, Uses, Videos, Commands, Checkpoints),
+    *(AppRequests, RewardRequests),
+)
+SUBJECTS = {subject.name.replace(" ", "-"): subject for subject in KINDS}
 
 
 def main() -> int:

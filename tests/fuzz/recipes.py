@@ -119,14 +119,14 @@ def _damaged(rng: Random, text: str) -> bytes:
     elif kind == 3:
         text = mutated_text(rng, text)
     else:
-        text = yaml.safe_dump(_plain(mutated_json(rng, yaml.safe_load(text))), allow_unicode=True)
+        text = yaml.safe_dump(plain(mutated_json(rng, yaml.safe_load(text))), allow_unicode=True)
     return text.encode("utf-8", "surrogatepass")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Returns a value in the types that YAML can write."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in dict(value).items()}
+        return {key: plain(item) for key, item in dict(value).items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value if not isinstance(value, int) or abs(value) < 10**300 else str(value)
