@@ -1,6 +1,7 @@
 # make demo   answers questions about a few clips and writes runs/demo/index.html
 # make test   formatter, linter, type checker and tests
-# make fuzz   damaged and hostile input for all that is read, half an hour; FUZZ="videos --seed 7" for a part
+# make fuzz   damaged and hostile input for all that is read, an hour; FUZZ="videos --seed 7" for a part
+# make faults  runs that are killed, full disks and others' folders, half an hour; FAULTS="segment --seed 7" for a part
 # make test-oldest  the tests of models and training with the oldest transformers of pyproject.toml
 # make test-engines  rollouts and training with a real vLLM on the CPU: 5 GB into .venv-engines, then about 5 minutes
 # make test-app  the app in a real browser (Chromium); screenshots in runs/test-app/
@@ -25,7 +26,7 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 # An environment of its own, because vLLM and the project need different versions of transformers.
 ENGINES := .venv-engines
 
-.PHONY: demo test test-app pictures docs fuzz test-oldest test-engines setup clean
+.PHONY: demo test test-app pictures docs fuzz faults test-oldest test-engines setup clean
 
 demo: $(STAMP)
 	$(BIN)/thinkseg demo --out runs/demo
@@ -41,6 +42,9 @@ docs: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz $(FUZZ)
+
+faults: $(STAMP)
+	$(BIN)/python tests/faults $(FAULTS)
 
 test-oldest: $(OLDEST_DIR)
 	PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -c 'import transformers; assert "transformers==" + transformers.__version__ == "$(OLDEST)"'
