@@ -28,7 +28,7 @@ from thinkseg.export.kit import thinkseg_client
 from thinkseg.export.samples import ExportSettings, ground_truth
 from thinkseg.models.trackers.flow.tracker import FlowTracker
 from thinkseg.rewards import Prompt
-from thinkseg.rewards.groups import score_group
+from thinkseg.rewards.groups import frames_shown, score_group
 from thinkseg.server.requests import ScoreRequest, outcome_of
 from thinkseg.types import View
 
@@ -169,27 +169,24 @@ class RewardServer(Service):
         self.folder = folder
         self.port = free_port()
         os.environ["THINKSEG_REWARD_URL"] = f"http://{LOCAL}:{self.port}"
-        benchmark = open_benchmark("shapes", split="train", limit=3)
-        settings = ExportSettings("veason", self.VIEW, None, for_sft=False, for_rl=True)
+        benchmark = open_benchmark("shapes", split="train", limit=2)
         self.requests: list[Any] = []
-        for expression in benchmark.expressions:
-            sample = benchmark.sample(expression)
+        self.expected: list[Any] = []
+        for sample in benchmark.samples():
             prompt = Prompt(sample, sample_indices(len(sample.video), self.VIEW.num_frames))
-            shown = select_frames(sample.video, self.VIEW, prompt.frame_indices)
-            truth = json.loads(json.dumps(ground_truth(benchmark.key, prompt, shown, settings)))
-            replies = [self.ANSWER.format(shown.labels[number % 4], number) for number in range(8)]
-            self.requests += [([reply], truth, self.WEIGHTS) for reply in replies]
-        self.expected = [self._score(*request) for request in self.requests]
+            self._add(benchmark.key, prompt)
 
-    def _score(self, replies: list[str], truth: dict[str, Any], weights: dict[str, float]) -> Any:
-        """Returns what the server must answer."""
-        asked = {**{name: truth[name] for name in thinkseg_client.QUESTION}, "replies": replies, "weights": weights}
-        request = ScoreRequest(**asked)
-        benchmark = open_benchmark("shapes", split="train", limit=3)
-        expression = next(one for one in benchmark.expressions if one.key == request.id)
-        prompt = Prompt(benchmark.sample(expression), tuple(request.indices))
-        (score,) = score_group(prompt, [outcome_of(request)], weights, FlowTracker(), None)
-        return score.total, score.terms
+    def _add(self, key: str, prompt: Prompt) -> None:
+        """Adds the requests about a prompt, and what the server must answer."""
+        settings = ExportSettings("veason", self.VIEW, None, for_sft=False, for_rl=True)
+        shown = select_frames(prompt.sample.video, self.VIEW, prompt.frame_indices)
+        truth = json.loads(json.dumps(ground_truth(key, prompt, shown, settings)))
+        replies = [self.ANSWER.format(label, 9 * number) for number, label in enumerate(shown.labels)]
+        asked = {**{name: truth[name] for name in thinkseg_client.QUESTION}, "weights": self.WEIGHTS}
+        outcomes = [outcome_of(ScoreRequest(**asked, replies=[reply])) for reply in replies]
+        scores = score_group(prompt, outcomes, self.WEIGHTS, FlowTracker(), frames_shown(prompt))
+        self.requests += [([reply], truth, self.WEIGHTS) for reply in replies]
+        self.expected += [(score.total, dict(score.terms)) for score in scores]
 
     def words(self, folder: Path) -> list[str]:
         return ["reward-server", "shapes:train", "--port", str(self.port), "--workers", "2"]

@@ -107,7 +107,6 @@ class Requests:
         raise NotImplementedError
 
     def prepare(self, folder: Path) -> None:
-        patience.HEAD_SECONDS, limits.IDLE_SECONDS = 1.0, 2.0
         self.app = self.make(folder)
         self.bound = bind("127.0.0.1", 0, None)
         self.bound.listen()
@@ -116,6 +115,8 @@ class Requests:
         self.server = _Server(config)
         threading.Thread(target=self.server.run, args=([self.bound],), daemon=True).start()
         self.server.ready.wait()
+        self.seeds()  # the first requests start processes
+        patience.HEAD_SECONDS, limits.IDLE_SECONDS = 1.0, 2.0
 
     def run(self, rng: Random, folder: Path) -> None:
         sent = _damaged(rng, rng.choice(self.seeds()))

@@ -1,7 +1,7 @@
 """Checkpoints of a training: trained parameters and optimizer states, written in parts by all processes.
 
     checkpoint-N/           after N steps, in the format of torch.distributed.checkpoint
-    checkpoint-N/state.json {"global_step": N, "losses": those of the steps after the last line of the log}, written last
+    checkpoint-N/state.json {"global_step": N, "losses": those since the last line of the log}, written last
 
 A checkpoint can be loaded by another number of processes. The learning rate, the data and the random numbers of a step
 depend on the seed and the step only, and are not saved.

@@ -22,7 +22,8 @@ class RunLog:
     A stage that resumes from a checkpoint repeats the steps after it, so their old lines are removed first. The log
     then equals that of an uninterrupted run, except for `elapsed_s`, which restarts at 0.
 
-    losses: of the steps since the last line. tensorboard: folder for its files. report_to: as in `training.recipes.RunRecipe`.
+    losses: of the steps since the last line. tensorboard: folder for its files.
+    report_to: as in `training.recipes.RunRecipe`.
     Only the main process writes.
     """
 
