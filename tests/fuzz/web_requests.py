@@ -25,12 +25,11 @@ from appclient import new_service
 from footage import clip
 from fuzzing import WrongError, check_message
 from mutation import LONG_TEXTS, SCALARS, TEXTS, mutated_bytes, mutated_json_file, mutated_text
-from thinkseg.app import limits
 from thinkseg.app.serve import create_app
 from thinkseg.server.app import create_app as create_reward_app
 from thinkseg.server.questions import Questions, read_specs
 from thinkseg.server.scoring import RewardService
-from thinkseg.web import patience
+from thinkseg.web import bodies, patience
 from thinkseg.web.serve import bind
 
 HOST = "localhost:8787"
@@ -116,7 +115,7 @@ class Requests:
         threading.Thread(target=self.server.run, args=([self.bound],), daemon=True).start()
         self.server.ready.wait()
         self.seeds()  # the first requests start processes
-        patience.HEAD_SECONDS, limits.IDLE_SECONDS = 1.0, 2.0
+        patience.HEAD_SECONDS, bodies.IDLE_SECONDS = 1.0, 2.0
 
     def run(self, rng: Random, folder: Path) -> None:
         sent = _damaged(rng, rng.choice(self.seeds()))
