@@ -65,6 +65,7 @@ def _run(subject: Subject, options: argparse.Namespace, skipped: dict[str, str])
     cases = range(count) if options.case is None else [options.case]
     faults = []
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)  # for cases that run as another user
         subject.prepare(Path(name))
         for case in cases:
             try:

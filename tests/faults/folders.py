@@ -61,7 +61,7 @@ def full_disk(command: Resumed, rng: Random, out: Path, struck: Struck) -> None:
 
 def file_limit(command: Resumed, rng: Random, out: Path, struck: Struck) -> None:
     """A limit of the size of files, as of a user; then there is none."""
-    size = rng.randint(1, 2000)
+    size = rng.randint(3_000, 20_000)  # more than what is printed
     struck.append(("file limit", f"{size} bytes"))
     _refused(command, out, "File too large", Limits(file_bytes=size), seldom=True)
     command.finish(out)

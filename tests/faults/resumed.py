@@ -15,7 +15,7 @@ import annotator
 from contents import contents
 from programs import commands, training
 from reporting import HarmError, compare
-from running import NO_LIMITS, Limits, Run, Strike, draw_strike, start
+from running import NO_LIMITS, SIGNALS, Limits, Run, Strike, draw_strike, start
 
 from footage import clip
 from scriptedserver import ScriptedServer
@@ -28,7 +28,8 @@ from tinymodels import TEXT, VISION, save_qwen2_5, tiny_tokenizer
 MAX_STRIKES = 4
 """Per case."""
 
-STOPPED = (*(app.SIGNALED + one for one in (signal.SIGINT, signal.SIGTERM)), -signal.SIGKILL, -signal.SIGTERM)
+STOPPED = (*(app.SIGNALED + one for one in (signal.SIGINT, signal.SIGTERM)), *(-one for one in SIGNALS))
+"""Exit statuses of a run that was struck: those of the command line, or a signal that came before or after it."""
 
 
 class Resumed:
@@ -64,9 +65,9 @@ class Resumed:
         """Returns the arguments of the command."""
         raise NotImplementedError
 
-    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS, **more: Any) -> Run:
+    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS) -> Run:
         """Starts the command."""
-        return start(self.program, self.words(out), *more.values(), watched=out, strike=strike, limits=limits)
+        return start(self.program, self.words(out), watched=out, strike=strike, limits=limits)
 
     def run(self, rng: Random, folder: Path, struck: list[tuple[str, str]]) -> None:
         """Runs one case."""
@@ -150,7 +151,7 @@ class Annotate(Resumed):
         self.annotator.fault_rate = 0.1
         super().run(rng, folder, struck)
 
-    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS, **more: Any) -> Run:
+    def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS) -> Run:
         self.annotator.check_not_repeated()
         self.annotator.stored = set(annotator.receipts(out))
         return super().start(out, strike, limits)

@@ -24,6 +24,9 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LONGEST_SECONDS = 300.0
 """A process that does not end by then is a finding."""
 
+OPERATIONS_FILE = ".operations"
+"""Suffix of the file with their number, beside the log."""
+
 OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "open"}
 """Audit events of Python that change files; of "open" those that write."""
 
@@ -90,7 +93,7 @@ class Run:
     @property
     def num_operations(self) -> int:
         """File operations of a process that has ended by itself."""
-        return int(self._log.with_suffix(".operations").read_text())
+        return int(self._log.with_suffix(OPERATIONS_FILE).read_text())
 
 
 def prepare(programs: Sequence[str]) -> None:
@@ -102,7 +105,7 @@ def start(
     program: Callable[..., int], *args: Any, watched: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS
 ) -> Run:
     """Calls a function of a module in `programs` in a process. watched: the folder whose operations count."""
-    handle, log = tempfile.mkstemp(suffix=".log")
+    handle, log = tempfile.mkstemp(".log", dir=watched.parent)
     os.close(handle)
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_run, args=(program, args, watched, log, strike, limits))
@@ -114,15 +117,17 @@ def _run(
     program: Callable[..., int], args: Sequence[Any], watched: Path, log: str, strike: Strike | None, limits: Limits
 ) -> None:
     """The process: a session of its own, whose output is a file."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as it is for a program that has not started yet
     os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(output, stream)
-    _limit(limits)
-    watch = Watch(str(watched), strike)
-    sys.addaudithook(watch)
-    status = program(*args)
-    watch.end(Path(log).with_suffix(".operations"))
+    with Path(log).with_suffix(OPERATIONS_FILE).open("w") as operations:
+        _limit(limits)
+        watch = Watch(str(watched), strike)
+        sys.addaudithook(watch)
+        status = program(*args)
+        operations.write(str(watch.end()))
     sys.exit(status)
 
 
@@ -148,10 +153,10 @@ class Watch:
         if self._strike and self._count == self._strike.operation:
             (os.kill if self._strike.alone else os.killpg)(os.getpid(), self._strike.signal)
 
-    def end(self, path: Path) -> None:
-        """Writes the number of operations."""
-        count, self._strike = self._count, None
-        path.write_text(str(count))
+    def end(self) -> int:
+        """Returns the number of operations, and strikes no more."""
+        self._strike = None
+        return self._count
 
     def _is_below(self, path: Any) -> bool:
         return isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(self._folder)

@@ -19,6 +19,7 @@ from typing import Any
 import httpx2 as httpx
 from programs import services
 from reporting import HarmError
+from resumed import STOPPED
 from running import SIGNALS, Run, Strike, start
 
 from footage import clip
@@ -35,8 +36,6 @@ from thinkseg.types import View
 LOCAL = "127.0.0.1"
 START_SECONDS = 120.0
 """Most time until a service says where it listens."""
-
-STOPPED = (130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
 
 
 class Service:
