@@ -208,8 +208,8 @@ class TimedLog(RunLog):
         super().__init__(out, "grpo", out / "tensorboard")
         self._costs = costs
 
-    def begin(self, step: int, num_steps: int) -> None:
-        super().begin(step, num_steps)
+    def begin(self, step: int, num_steps: int, losses: Sequence[float] = ()) -> None:
+        super().begin(step, num_steps, losses)
         self._costs.on_train_begin()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
