@@ -142,10 +142,10 @@ class Requests:
                 if rng.random() < 0.7:
                     connection.shutdown(socket.SHUT_WR)
                 answer = b"".join(iter(lambda: connection.recv(1 << 16), b"")) if rng.random() < 0.8 else b""
-            except ConnectionError:
-                return
             except TimeoutError:
                 raise WrongError(f"the connection stays open: {data!r}"[:1000]) from None
+            except OSError:  # the server has closed it
+                return
         if answer.startswith(b"HTTP/1.1 500"):
             raise WrongError(f"{answer[-300:]!r} to {data!r}"[:1000])
 

@@ -30,6 +30,7 @@ from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import RolloutScore, frames_shown, score_group
 from thinkseg.server.app import MAX_BODY_BYTES, create_app
 from thinkseg.server.questions import LoadedPrompt, Questions, read_specs
+from thinkseg.server.requests import BlankFrames
 from thinkseg.server.scoring import RewardService, _Group
 from thinkseg.types import Frames, Masklets, Outcome, Tracker, View
 from thinkseg.web import guard
@@ -239,6 +240,7 @@ def test_kits_of_trainers_get_consistency_from_the_server(rewards: Any, serving:
             "status 404: dataset: 'revos:train' is not served; it must be one of shapes:train",
         ),
         ({"indices": [0, 10, 20, 4000]}, "status 422: indices: frame 4000 of 'train-000000/0' has no ground truth"),
+        ({"indices": [0, 10, 20, 10**30]}, "status 422: indices.3: Input should be less than or equal to 10000000"),
         ({"indices": [5, 4, 3, 2]}, "status 422: body: Value error, indices must be strictly ascending"),
         ({"labels": ["a", "b", "c", "d"]}, "status 422: body: Value error, could not convert"),
         ({"labels": ["0.0"]}, "status 422: body: Value error, zip"),
@@ -257,6 +259,11 @@ def test_request_unanswerable_is_one_line(server: str, client: Any, change: dict
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
     assert client.score(replies[1], truth, WEIGHTS)[0] > 0
+
+
+def test_blank_frames_without_the_first_have_labels_of_the_video() -> None:
+    frames, view = BlankFrames((9, 9), (9, 9), {5: 0.4, 10: 0.8}), View(2, (9, 9), label_unit="seconds")
+    assert select_frames(frames, view, [5, 10]).labels == ("0.4", "0.8")
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ from thinkseg.web.errors import RequestError
 MAX_FRAMES = 1_024
 """Frames shown in one request."""
 
+MAX_INDEX = 10_000_000
+"""Of a frame in its video."""
+
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 Name = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -42,7 +45,7 @@ class ScoreRequest(BaseModel):
     dataset: Name
     id: Name
     chain: Literal["veason", "revseg"]
-    indices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MAX_FRAMES)]
+    indices: Annotated[list[Annotated[int, Field(ge=0, le=MAX_INDEX)]], Field(min_length=1, max_length=MAX_FRAMES)]
     labels: Annotated[list[str], Field(max_length=MAX_FRAMES)]
     frame_wh: Size
     source_wh: Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -83,7 +86,7 @@ class ScoreRequest(BaseModel):
 class BlankFrames:
     """A video without content: black frames of the size shown, whatever the size of the video.
 
-    times: of some frames, in seconds, by index. Satisfies `thinkseg.types.Frames`.
+    times: of some frames, in seconds since the first one, by index. Satisfies `thinkseg.types.Frames`.
     """
 
     name = "blank"
@@ -91,7 +94,7 @@ class BlankFrames:
 
     def __init__(self, size_wh: Sequence[int], shown_wh: Sequence[int], times: dict[int, float]) -> None:
         self.size_wh = (size_wh[0], size_wh[1])
-        self._times = times
+        self._times = {0: 0.0, **times}
         # One byte, whatever the size.
         self._frame = np.broadcast_to(np.uint8(0), (shown_wh[1], shown_wh[0], 3))
 
