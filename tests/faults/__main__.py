@@ -32,6 +32,8 @@ KINDS: tuple[type[Subject], ...] = (
     *(Sft, Grpo, GrpoSharded, GrpoVllm),
     *(App, RewardServer),
 )
+"""A command that resumes is a subclass of `Resumed`; one whose workers are struck, as those of Ray, sets `program`."""
+
 SUBJECTS = {one.name.replace(" ", "-"): one for one in KINDS}
 
 
