@@ -85,7 +85,8 @@ def _run_case(subject: Subject, seed: int, case: int, folder: Path) -> list[Faul
         subject.run(Random(f"{subject.name} {seed} {case}"), folder, struck)
     except HarmError as error:
         harm = (error.harm, str(error))
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     faults = [Fault(subject.name, case, *one) for one in struck]
     if harm:
         kind, when = struck[-1] if struck else ("none", "")

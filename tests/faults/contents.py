@@ -9,25 +9,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reporting import HarmError
+
 TIMING = re.compile(r"_s$|^seconds$|^timing_s/|_time$|_per_second$|^memory")
 """Names of fields."""
 
-NOT_COMPARED = ("tensorboard", "rollouts")
-"""Folders of a training whose files have times in their names or texts."""
-
 
 def contents(out: Path) -> dict[str, object]:
-    """Returns the content of all files below a folder by their paths; rows as lists. Empty folders count, too."""
+    """Returns the content of all files below a folder by their paths; rows as lists. Empty folders count, too.
+
+    Raises HarmError for a file that cannot be read.
+    """
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
-        if name.split("/")[0] in NOT_COMPARED:
-            continue
         if path.is_dir():
             found |= {} if any(path.iterdir()) else {f"{name}/": "empty"}
         else:
-            found[name] = READERS.get(path.suffix, Path.read_bytes)(path)
+            found[name] = _read(path)
     return found
+
+
+def _read(path: Path) -> object:
+    try:
+        return READERS.get(path.suffix, Path.read_bytes)(path)
+    except ValueError as error:
+        raise HarmError("corrupt", f"{path}: {error}") from None
 
 
 def _timeless(value: Any) -> Any:

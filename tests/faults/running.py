@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from reporting import HarmError
+
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 LONGEST_SECONDS = 300.0
@@ -63,7 +65,7 @@ class Run:
         self._process, self._log, self._strike = process, log, strike
 
     def end(self) -> int:
-        """Waits for the end, with the strike if that is one of time. Returns the exit status."""
+        """Waits for the end, with the strike if that is one of time. Returns the exit status, or raises HarmError."""
         if self._strike and self._strike.seconds is not None:
             self._process.join(self._strike.seconds)
             self.signal(self._strike.signal, self._strike.alone)
@@ -71,7 +73,7 @@ class Run:
         if self._process.exitcode is None:
             self.signal(signal.SIGKILL, alone=False)
             self._process.join()
-            raise RuntimeError(f"no end after {LONGEST_SECONDS:.0f} s: {self.output}")
+            raise HarmError("status", f"no end after {LONGEST_SECONDS:.0f} s: {self.output}")
         return self._process.exitcode
 
     def signal(self, number: signal.Signals, alone: bool = True) -> None:
