@@ -35,7 +35,9 @@ class Folders:
             command.prepare(folder / command.name)
 
     def run(self, rng: Random, folder: Path, struck: Struck) -> None:
-        KINDS[rng.randrange(len(KINDS))](rng.choice(self.commands), rng, folder / "out", struck)
+        kind = rng.choice(KINDS)
+        commands = [one for one in self.commands if kind is not truncated_input or any(one.input.iterdir())]
+        kind(rng.choice(commands), rng, folder / "out", struck)
 
 
 def _refused(command: Resumed, out: Path, reason: str, limits: Limits = NO_LIMITS, seldom: bool = False) -> None:
@@ -99,10 +101,7 @@ def mount_point(command: Resumed, rng: Random, out: Path, struck: Struck) -> Non
 
 def truncated_input(command: Resumed, rng: Random, out: Path, struck: Struck) -> None:
     """A file of the input loses its end while it may be read; then it is whole again."""
-    files = [path for path in command.input.rglob("*") if path.is_file()]
-    if not files:
-        raise SkippedError(f"{command.name} of the shapes world reads no files")
-    path = rng.choice(files)
+    path = rng.choice([path for path in sorted(command.input.rglob("*")) if path.is_file()])
     data, seconds = path.read_bytes(), rng.uniform(0, command.seconds)
     run = command.start(out)
     try:
