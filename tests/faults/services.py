@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -202,9 +202,16 @@ class RewardServer(Service):
                     if (status := run.end()) not in STOPPED:
                         raise HarmError("status", f"status {status}: {run.output[-1500:]}")
             with self.served(folder):
-                found = asked.result()
+                found = self._scores(asked)
         if found != self.expected:
             raise HarmError("corrupt", "scores differ from those in process")
+
+    def _scores(self, asked: Future[Any]) -> Any:
+        """Returns what the trainer got. Raises HarmError for an error, which ends a training."""
+        try:
+            return asked.result()
+        except thinkseg_client.RewardServerError as error:
+            raise HarmError("lost", str(error)) from None
 
 
 def free_port() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 import thinkseg.export
 from thinkseg.chains import CHAINS
@@ -30,7 +31,7 @@ from thinkseg.rewards import Prompt
 from thinkseg.rewards.groups import RolloutScore, frames_shown, score_group
 from thinkseg.server.app import MAX_BODY_BYTES, create_app
 from thinkseg.server.questions import LoadedPrompt, Questions, read_specs
-from thinkseg.server.requests import BlankFrames
+from thinkseg.server.requests import BlankFrames, ScoreRequest
 from thinkseg.server.scoring import RewardService, _Group
 from thinkseg.types import Frames, Masklets, Outcome, Tracker, View
 from thinkseg.web import guard
@@ -368,6 +369,19 @@ def test_server_killed_during_a_request_is_an_error(client: Any, monkeypatch: py
         connection.close()
         with pytest.raises(client.RewardServerError, match="no answer"):
             future.result()
+
+
+def test_request_cancelled_by_the_end_of_the_server_may_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def score(self: RewardService, asked: Any) -> Any:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(RewardService, "score", score)
+    ((_, truth, replies),) = questions("veason", 1)
+    asked = {name: truth[name] for name in truth if name in ScoreRequest.model_fields}
+    service = RewardService(Questions(read_specs(["shapes:train"])), ShiftingTracker(), workers=1, max_prompts=1)
+    with TestClient(create_app(service, None)) as client:
+        answer = client.post("/score", json={**asked, "replies": replies[0], "weights": WEIGHTS})
+    assert (answer.status_code, list(answer.json())) == (503, ["error"])
 
 
 def test_server_down_is_one_line(client: Any, rewards: Any, monkeypatch: pytest.MonkeyPatch) -> None:

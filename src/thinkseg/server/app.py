@@ -10,6 +10,7 @@ be repeated, 500 for a failure of the service, such as a tracker out of memory, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,8 +24,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from thinkseg import __version__
 from thinkseg.server.requests import ScoreRequest
 from thinkseg.server.scoring import RewardService
+from thinkseg.web.bodies import PatientExchange
 from thinkseg.web.errors import add_error_handlers, error_response, is_token
-from thinkseg.web.guard import PatientBody, refuse_body, refuse_host
+from thinkseg.web.guard import refuse_body, refuse_host
 
 MAX_BODY_BYTES = 4 << 20
 
@@ -74,11 +76,15 @@ class _Guard:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer: ASGIApp = self._app
-        if scope["type"] == "http":
-            answer = self._refusal(scope["method"], Headers(scope=scope)) or answer
-            receive = PatientBody(receive, MAX_BODY_BYTES)
-        await answer(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = self._refusal(scope["method"], Headers(scope=scope)) or self._app
+        patient = PatientExchange(receive, send, MAX_BODY_BYTES)
+        try:
+            await answer(scope, patient.receive, patient.send)
+        except asyncio.CancelledError:  # the server stops, which must not end the training
+            await error_response(503, "the server stops; repeat the request later")(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> Response | None:
         given = headers.get("authorization", "")

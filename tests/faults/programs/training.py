@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from thinkseg.training.grpo import step
 from thinkseg.training.grpo import train as grpo  # noqa: F401, imported once
 from thinkseg.training.loop import run as loop
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 def run(words: list[str], processes: int = 1, forget_optimizer: bool = False) -> int:
     """Runs one command, in several processes if there are to be, as torchrun does. Returns its exit status.
@@ -29,11 +32,15 @@ def run(words: list[str], processes: int = 1, forget_optimizer: bool = False) ->
         loop.load_checkpoint = _loaded_without_optimizer(loop.load_checkpoint)
     if processes == 1:
         return app.main(words)
+    for number in STOPPING:
+        signal.signal(number, lambda *_: None)  # it waits for the others, as torchrun does
     run_processes(processes, _run_one, words)
     return 0
 
 
 def _run_one(words: list[str]) -> None:
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
     if status := app.main(words):
         raise SystemExit(status)
 
