@@ -130,6 +130,24 @@ def test_evaluate_copied_data_resumes(run, tmp_path, name):
     assert run(name, "copy") == scores
 
 
+def test_evaluate_frame_damaged_after_reading_counts_once_restored(tmp_path, run, box_tracker):
+    """The fingerprint of a row is that of the data that it was computed from."""
+    layouts.mevis(tmp_path / "root")
+    benchmark = open_benchmark("mevis", tmp_path / "root")
+    video = benchmark.videos[benchmark.expressions[0].video]
+    frame = next(path for path in files_of(tmp_path / "root", (".jpg",)) if path.parent.name == video.id)
+    data = frame.read_bytes()
+
+    def reply(dialogue):
+        frame.write_bytes(data[:-20])
+        return NONE
+
+    policy = ScriptedPolicy(reply, view=VIEW)
+    evaluate(benchmark, Method("veason", policy, box_tracker), tmp_path / "out")
+    frame.write_bytes(data)
+    run("mevis")
+
+
 def test_evaluate_edited_rles_of_queries_raises(run, tmp_path):
     layouts.folder(tmp_path / "root")
     run("folder", replies=[NONE] * 8)

@@ -37,7 +37,9 @@ class Folders:
     def run(self, rng: Random, folder: Path, struck: Struck) -> None:
         kind = rng.choice(KINDS)
         commands = [one for one in self.commands if kind is not truncated_input or any(one.input.iterdir())]
-        kind(rng.choice(commands), rng, folder / "out", struck)
+        command = rng.choice(commands)
+        command.begin_case()
+        kind(command, rng, folder / "out", struck)
 
 
 def _refused(command: Resumed, out: Path, reason: str, limits: Limits = NO_LIMITS, seldom: bool = False) -> None:

@@ -69,8 +69,12 @@ class Resumed:
         """Starts the command."""
         return start(self.program, self.words(out), watched=out, strike=strike, limits=limits)
 
+    def begin_case(self) -> None:
+        """Forgets what other cases did."""
+
     def run(self, rng: Random, folder: Path, struck: list[tuple[str, str]]) -> None:
         """Runs one case."""
+        self.begin_case()
         out = folder / "out"
         strikes = rng.randint(2, MAX_STRIKES)
         for _ in range(strikes):
@@ -146,10 +150,9 @@ class Annotate(Resumed):
         requests = ["--annotator", f"openai:scripted@{self.server.base_url}", "--timeout", str(annotator.TIMEOUT)]
         return ["annotate", "shapes", *draw, *requests, "--concurrency", "4", "--out", str(out)]
 
-    def run(self, rng: Random, folder: Path, struck: list[tuple[str, str]]) -> None:
+    def begin_case(self) -> None:
         self.annotator.clear()
         self.annotator.fault_rate = 0.1
-        super().run(rng, folder, struck)
 
     def start(self, out: Path, strike: Strike | None = None, limits: Limits = NO_LIMITS) -> Run:
         self.annotator.check_not_repeated()

@@ -67,6 +67,7 @@ class Preparer:
         for name in items:
             found: Task | SkippedQuestion | Issue
             try:
+                self._source.fingerprint(name)  # that of its row is taken before its files are read
                 found = prepare(self._candidates[name], *self._source.sample(name), self._view, self._seed)
             except ISSUES as issue:
                 found = issue

@@ -14,7 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain as chained
@@ -40,7 +40,7 @@ from thinkseg.pipeline import check_reading, resolve_view, segment_samples
 from thinkseg.scale.workers import Worker
 from thinkseg.storage.outputs import writing
 from thinkseg.storage.run_folder import ROWS, ResultFolder, Row
-from thinkseg.types import Masklets, Policy, Reading, Segmentation, Tracker, VideoSample, View
+from thinkseg.types import Frames, Masklets, Policy, Reading, Segmentation, Tracker, VideoSample, View
 
 T = TypeVar("T")
 
@@ -140,10 +140,9 @@ def evaluate_with(
 
         def keep(scored: Scored) -> Row:
             expression = expressions[scored.row["id"]]
-            row = {**scored.row, "fingerprint": data.of(expression)}
             _write_masks(scored.masks, benchmark.videos[expression.video], expression, out, save_png)
-            folder.add(row)
-            return row
+            folder.add(scored.row)
+            return scored.row
 
         with closing(worker.answer(todo)) as answers:
             rows = (keep(scored) for _, scored in benchmark.issues.filtered(answers))
@@ -158,7 +157,7 @@ def evaluate_with(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """The row of an answer, without the fingerprint of its data, and its masks; None without an answer."""
+    """The row of an answer, and its masks; None without an answer."""
 
     row: Row
     masks: Masklets | None
@@ -172,7 +171,7 @@ class Evaluator:
 
     def __init__(self, benchmark: Benchmark, method: Method, settings: Mapping[str, Any] | None = None) -> None:
         check_not_empty(benchmark)
-        self._benchmark = benchmark
+        self._benchmark, self._data = benchmark, DataFingerprint(benchmark)
         self._method = replace(method, view=benchmark.times().decide(method.resolved_view))
         self._expressions = {expression.key: expression for expression in benchmark.expressions}
         self.settings = {**(settings or {}), **benchmark.run_settings(), **self._method.settings()}
@@ -189,8 +188,10 @@ class Evaluator:
 
     def _scored(self, segmentation: Segmentation) -> tuple[str, Scored | Issue]:
         name = segmentation.sample.id
+        expression = self._expressions[name]
         try:
-            row = sample_row(segmentation, self._method.resolved_view, self._benchmark, self._expressions[name])
+            row = sample_row(segmentation, self._method.resolved_view, self._benchmark, expression)
+            row["fingerprint"] = self._data.of(expression)
         except ISSUES as issue:
             return name, issue
         return name, Scored(row, segmentation.masklets if segmentation.answer else None)
@@ -202,9 +203,9 @@ class Evaluator:
 
         failed: gets those that cannot be read; an unreadable frame affects all expressions of its video.
         """
-        groups = [(name, list(group)) for name, group in groupby(expressions, attrgetter("video"))]
-        with closing(decoded_ahead([partial(self._benchmark.frames, name) for name, _ in groups])) as videos:
-            for (_, group), video in zip(groups, videos, strict=True):
+        groups = [list(group) for _, group in groupby(expressions, attrgetter("video"))]
+        with closing(decoded_ahead([partial(self._frames, group) for group in groups])) as videos:
+            for group, video in zip(groups, videos, strict=True):
                 try:
                     frames = video.result()
                 except ISSUES as issue:
@@ -215,6 +216,13 @@ class Evaluator:
                         yield replace(self._benchmark.sample(expression), video=frames)
                     except ISSUES as issue:
                         failed.append((expression.key, issue))
+
+    def _frames(self, expressions: Sequence[Expression]) -> Frames:
+        """Returns the frames of a video. The fingerprints of the expressions about it are taken before."""
+        for expression in expressions:
+            with suppress(*ISSUES):  # raised again when the row is made
+                self._data.of(expression)
+        return self._benchmark.frames(expressions[0].video)
 
 
 def _taken(waiting: deque[T]) -> Iterator[T]:

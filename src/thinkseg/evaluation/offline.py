@@ -119,8 +119,8 @@ def _score_video(benchmark: Benchmark, predictions: Predictions, expressions: Se
     data = DataFingerprint(benchmark)
     for expression in expressions:
         try:
-            row = prediction_row(benchmark, expression, predictions)
-            rows.append({**row, "fingerprint": data.of(expression)})
+            fingerprint = data.of(expression)
+            rows.append({**prediction_row(benchmark, expression, predictions), "fingerprint": fingerprint})
         except ISSUES as issue:
             issues.append(issue)
     try:

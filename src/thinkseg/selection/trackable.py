@@ -62,7 +62,7 @@ def mean_ious_with(
         todo = [one.key for name, one in asked.items() if name not in folder.rows]
         with closing(worker.answer(todo)) as answers:
             for _, row in benchmark.issues.filtered(answers):
-                folder.add({**row, "fingerprint": _fingerprint(data, asked[row["id"]])})
+                folder.add(row)
                 done += counts[row["id"]]
                 if on_row:
                     on_row(done)
@@ -74,7 +74,7 @@ class TargetTracker:
     """Tracks the true boxes of expressions, by their keys. A `thinkseg.scale.workers.Worker`."""
 
     def __init__(self, benchmark: Benchmark, tracker: Tracker) -> None:
-        self._benchmark, self._tracker = benchmark, tracker
+        self._benchmark, self._tracker, self._data = benchmark, tracker, DataFingerprint(benchmark)
         self._expressions = {one.key: one for one in benchmark.expressions}
         self.settings = _settings(benchmark, tracker)
 
@@ -85,8 +85,10 @@ class TargetTracker:
             for key in keys:
                 row: Row | Issue
                 try:
+                    fingerprint = _fingerprint(self._data, self._expressions[key])
                     frames = frames or CachedFrames(self._benchmark.frames(video), ByteBudget(CACHE_BYTES))
                     row = _row(self._benchmark, self._expressions[key], frames, self._tracker)
+                    row = {**row, "fingerprint": fingerprint}
                 except ISSUES as issue:
                     row = issue
                 yield key, row

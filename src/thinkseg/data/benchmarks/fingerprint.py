@@ -14,14 +14,23 @@ MAX_EXPRESSIONS = 256
 
 
 class DataFingerprint:
-    """Fingerprints of the expressions of a benchmark. Frames of a video are read once."""
+    """Fingerprints of the expressions of a benchmark, whose files are read once.
+
+    Take that of an expression before its data are used: then files that change meanwhile do not get a row that counts.
+    """
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
         self._frames: dict[str, str] = {}
+        self._known: dict[str, dict[str, str]] = {}
 
     def of(self, expression: Expression) -> dict[str, str]:
         """Returns the fingerprints of an expression's "query", "frames" and "masks"."""
+        if expression.key not in self._known:
+            self._known[expression.key] = self._read(expression)
+        return self._known[expression.key]
+
+    def _read(self, expression: Expression) -> dict[str, str]:
         video, files = self._benchmark.videos[expression.video], self._benchmark.files
         if video.id not in self._frames:
             self._frames[video.id] = text_fingerprint(*video.frames, files.frame_fingerprint(video), *self._rate(video))
