@@ -130,21 +130,19 @@ def test_evaluate_copied_data_resumes(run, tmp_path, name):
     assert run(name, "copy") == scores
 
 
-def test_evaluate_frame_damaged_after_reading_counts_once_restored(tmp_path, run, box_tracker):
+def test_evaluate_frame_edited_after_reading_holds_once_restored(tmp_path, run, box_tracker):
     """The fingerprint of a row is that of the data that it was computed from."""
     layouts.mevis(tmp_path / "root")
-    benchmark = open_benchmark("mevis", tmp_path / "root")
-    video = benchmark.videos[benchmark.expressions[0].video]
-    frame = next(path for path in files_of(tmp_path / "root", (".jpg",)) if path.parent.name == video.id)
-    data = frame.read_bytes()
+    frames = {path: path.read_bytes() for path in files_of(tmp_path / "root", (".jpg",))}
 
     def reply(dialogue):
-        frame.write_bytes(data[:-20])
+        edit_frame(tmp_path / "root")
         return NONE
 
     policy = ScriptedPolicy(reply, view=VIEW)
-    evaluate(benchmark, Method("veason", policy, box_tracker), tmp_path / "out")
-    frame.write_bytes(data)
+    evaluate(open_benchmark("mevis", tmp_path / "root"), Method("veason", policy, box_tracker), tmp_path / "out")
+    for path, data in frames.items():
+        path.write_bytes(data)
     run("mevis")
 
 
