@@ -60,3 +60,14 @@ def test_receive_slow_body_of_answered_request_is_disconnect(monkeypatch):
         return await exchange.receive()
 
     assert asyncio.run(received()) == {"type": "http.disconnect"}
+
+
+def test_receive_body_that_waits_for_the_application_is_not_slow(monkeypatch):
+    monkeypatch.setattr(bodies, "IDLE_SECONDS", 0.05)
+
+    async def received():
+        exchange = PatientExchange(receiving(b"1", b"2"), sending, 100)
+        await asyncio.sleep(0.1)
+        return [(await exchange.receive())["body"] for _ in range(2)]
+
+    assert asyncio.run(received()) == [b"1", b"2"]
