@@ -97,7 +97,7 @@ def mount_point(command: Resumed, rng: Random, out: Path, struck: Struck) -> Non
     with mounted(out, "size=64m"):
         strike = draw_strike(rng, command.seconds, command.operations)
         command.start(out, strike).end()
-        struck.append((f"{strike.signal.name} on a mount point", strike.when))
+        struck.append(("mount point", f"{strike.signal.name}, {strike.when}"))
         command.finish(out)
 
 
@@ -135,7 +135,7 @@ def two_containers(command: Resumed, rng: Random, out: Path, struck: Struck) -> 
     runs = [start(in_namespace, command.program, command.words(out), watched=out) for _ in range(2)]
     runs[0].has_ended(rng.uniform(0, command.seconds))
     runs[0].signal(strike.signal, alone=False)
-    struck.append((f"{strike.signal.name} in one of two PID namespaces", "by the clock"))
+    struck.append(("two PID namespaces", f"{strike.signal.name} in one"))
     for run in runs:
         run.end()
     if any("Traceback" in run.output for run in runs):

@@ -1,5 +1,7 @@
 """The user's settings: where they come from, and what is said about invalid ones."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,17 @@ def test_user_sources_are_variables_then_the_file(file, monkeypatch):
     assert variables.values == UserSettings(device="cuda:1")
     assert stored.values == UserSettings(preset="small", device="cpu")
     assert (variables.label("device"), stored.label("device")) == ("THINKSEG_DEVICE", str(file))
+
+
+def test_user_sources_in_a_folder_of_another_user_are_empty(file, monkeypatch):
+    def denied(path, **more):
+        if str(path) == str(file):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, **more)
+
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", denied)
+    assert [source.values for source in user_sources()] == [UserSettings(), UserSettings()]
 
 
 def test_store_keeps_and_removes_settings(file):

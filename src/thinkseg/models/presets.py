@@ -5,6 +5,7 @@ They are read from YAML files: that of this package, and those of the user besid
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -87,7 +88,7 @@ def presets() -> dict[str, Preset]:
 
 def _user_files() -> list[Path]:
     folder = config_path().parent
-    return [path for path in (folder / "presets.yaml", *sorted(folder.glob("presets/*.yaml"))) if path.is_file()]
+    return [path for path in (folder / "presets.yaml", *sorted(folder.glob("presets/*.yaml"))) if os.path.isfile(path)]
 
 
 def _read(path: Path) -> Iterator[tuple[str, Preset]]:

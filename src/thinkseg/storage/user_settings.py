@@ -94,6 +94,6 @@ def _variables() -> UserSettings:
 
 
 def _file(path: Path) -> UserSettings:
-    # A file of comments alone has the content None.
-    content = load_yaml(path) if path.exists() else None
+    # A file of comments alone has the content None. One in a folder of another user is not there.
+    content = load_yaml(path) if os.path.exists(path) else None
     return checked(UserSettings, {} if content is None else content, path)

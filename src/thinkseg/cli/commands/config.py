@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from thinkseg.cli.declare import command
@@ -28,5 +30,5 @@ def config() -> int:
         held = getattr(choice, name) or (DEFAULTS[name], "default")
         rows.append((name, held[0] or "none: give --policy", held[1], f"THINKSEG_{name.upper()}"))
     print(table(("setting", "value", "from", "variable"), rows))
-    say(f"file: {path}" + ("" if path.exists() else " (not there; `thinkseg models use NAME` writes it)"))
+    say(f"file: {path}" + ("" if os.path.exists(path) else " (not there; `thinkseg models use NAME` writes it)"))
     return 0
