@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -21,32 +22,35 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 
-from folders import Folders
 from reporting import Fault, HarmError, SkippedError, Subject, table
-from resumed import Annotate, Evaluate, Grpo, GrpoSharded, GrpoVllm, Segment, Sft
 from running import prepare
-from services import App, RewardServer
 
-KINDS: tuple[type[Subject], ...] = (
-    *(Segment, Evaluate, Annotate, Folders),
-    *(Sft, Grpo, GrpoSharded, GrpoVllm),
-    *(App, RewardServer),
-)
-"""A command that resumes is a subclass of `Resumed`; one whose workers are struck, as those of Ray, sets `program`."""
-
-SUBJECTS = {one.name.replace(" ", "-"): one for one in KINDS}
+SUBJECTS = {
+    "segment": "resumed.Segment",
+    "evaluate": "resumed.Evaluate",
+    "annotate": "resumed.Annotate",
+    "folders": "folders.Folders",
+    "sft": "trainings.Sft",
+    "grpo": "trainings.Grpo",
+    "grpo-sharded": "trainings.GrpoSharded",
+    "grpo-vllm": "trainings.GrpoVllm",
+    "app": "services.App",
+    "reward-server": "services.RewardServer",
+}
+"""Modules and classes. A command that resumes extends `Resumed`; one whose workers are struck sets `program`."""
 
 
 def main() -> int:
     options = _options()
     names = options.subjects or list(SUBJECTS)
-    prepare(sorted({program for name in names for program in SUBJECTS[name].modules}))
+    subjects = [_subject(name) for name in names]
+    prepare(sorted({program for subject in subjects for program in subject.modules}))
     faults: list[Fault] = []
     skipped: dict[str, str] = {}
-    for name in names:
+    for subject in subjects:
         started = time.monotonic()
-        faults += _run(SUBJECTS[name](), options, skipped)
-        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        faults += _run(subject, options, skipped)
+        print(f"{subject.name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     print(table(faults, skipped))
     return 1 if any(fault.details for fault in faults) else 0
 
@@ -59,6 +63,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", type=int, help="run this case alone")
     return parser.parse_args()
+
+
+def _subject(name: str) -> Subject:
+    """Returns a subject. Only its module is imported, which may need torch."""
+    module, _, kind = SUBJECTS[name].partition(".")
+    subject: Subject = getattr(import_module(module), kind)()
+    return subject
 
 
 def _run(subject: Subject, options: argparse.Namespace, skipped: dict[str, str]) -> list[Fault]:
