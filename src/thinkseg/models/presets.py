@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from difflib import get_close_matches
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -88,7 +89,8 @@ def presets() -> dict[str, Preset]:
 
 def _user_files() -> list[Path]:
     folder = config_path().parent
-    return [path for path in (folder / "presets.yaml", *sorted(folder.glob("presets/*.yaml"))) if os.path.isfile(path)]
+    names = ["presets.yaml", *sorted(glob("presets/*.yaml", root_dir=folder))]
+    return [folder / name for name in names if os.path.isfile(folder / name)]
 
 
 def _read(path: Path) -> Iterator[tuple[str, Preset]]:
