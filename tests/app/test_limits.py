@@ -29,7 +29,7 @@ def test_guard_refuses_host_that_resolves_to_this_machine():
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://localhost:9999", "https://localhost.evil.example"]
+    "origin", ["http://evil.example", "null", "http://localhost:9999", "https://localhost.evil.example", "http://[::1"]
 )
 def test_guard_refuses_requests_of_other_pages(origin):
     assert client().post("/api/questions", json={}, headers={"Origin": origin}).status_code == 403

@@ -34,7 +34,7 @@ from thinkseg.server.questions import LoadedPrompt, Questions, read_specs
 from thinkseg.server.requests import BlankFrames, ScoreRequest
 from thinkseg.server.scoring import RewardService, _Group
 from thinkseg.types import Frames, Masklets, Outcome, Tracker, View
-from thinkseg.web import guard
+from thinkseg.web import bodies
 from thinkseg.web.serve import bind, read_token, url_of
 from tinytrackers import save_sam2
 
@@ -335,7 +335,7 @@ def test_server_without_token_refuses_host_that_resolves_to_this_machine(serving
 
 
 def test_server_refuses_body_that_stops(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(bodies, "IDLE_SECONDS", 0.05)
     head = f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: 9"
     assert status_of(server, f"POST /score HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n{{") in (400, 408)
 

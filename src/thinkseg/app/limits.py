@@ -10,8 +10,9 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from thinkseg.web.bodies import PatientExchange
 from thinkseg.web.errors import error_response, is_token
-from thinkseg.web.guard import PatientBody, refuse_body, refuse_host
+from thinkseg.web.guard import refuse_body, refuse_host
 
 UPLOAD_PATH = "/api/videos"
 COOKIE = "thinkseg_token"
@@ -65,14 +66,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         answer = self._answer(scope, Headers(scope=scope)) or self._app
-        await answer(scope, PatientBody(receive, self._max_bytes(scope)), _with_headers(send))
+        patient = PatientExchange(receive, send, self._max_bytes(scope))
+        await answer(scope, patient.receive, _with_headers(patient.send))
 
     def _answer(self, scope: Scope, headers: Headers) -> Response | None:
         """Returns the response to a request that does not reach the app."""
-        origin = headers.get("origin")
         if self._token is None and (answer := refuse_host(headers)):
             return answer
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if "origin" in headers and _host_of(headers["origin"]) != headers.get("host"):
             return error_response(403, "requests of other web pages are refused")
         if self._token is not None and (answer := _without_token(scope, headers, self._token)):
             return answer
@@ -80,6 +81,14 @@ class Guard:
 
     def _max_bytes(self, scope: Scope) -> int:
         return self._limits.max_upload_bytes if scope["path"] == UPLOAD_PATH else MAX_JSON_BYTES
+
+
+def _host_of(origin: str) -> str | None:
+    """Returns the host of an Origin header, with its port; None for an invalid one."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _without_token(scope: Scope, headers: Headers, token: str) -> Response | None:
