@@ -138,8 +138,8 @@ def print_plan(console: Console, cluster: Cluster, cv: float, limit: int | None)
     """Prints the stages and the runs. cv: see `works`. limit: jobs at most of a simulation; None for none."""
     costs = stages()
     table = Table("stage", "seconds", "per", "is", "from", title="Stages")
-    for name, stage in costs.items():
-        table.add_row(name, f"{stage.seconds:.2e}", stage.unit, stage.kind, stage.source)
+    for name, cost in costs.items():
+        table.add_row(name, f"{cost.seconds:.2e}", cost.unit, cost.kind, cost.source)
     console.print(table)
     for given, units in works(cv):
         work, stage = timed(given, units, costs)
@@ -186,7 +186,7 @@ def jobs_of(rows: Path, batch_size: int = 1) -> list[float]:
         row = json.loads(line)
         if "seconds" in row:
             videos[row["video"]].append(sum(row["seconds"].get(part, 0.0) for part in PARTS))
-    return list(_joined(videos.values(), batch_size))
+    return list(_joined(list(videos.values()), batch_size))
 
 
 def _joined(videos: Sequence[list[float]], batch_size: int) -> Iterator[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,14 +184,14 @@ def simulate_wait(rate: float, seconds: float, workers: int, jobs: int, seed: in
     rng, env, waits = np.random.default_rng(seed), simpy.Environment(), []
     pool = simpy.Resource(env, workers)
 
-    def job() -> Iterator[Any]:
+    def job() -> Generator[Any, Any, None]:
         arrived = env.now
         with pool.request() as place:
             yield place
             waits.append(env.now - arrived)
             yield env.timeout(rng.exponential(seconds))
 
-    def arrivals() -> Iterator[Any]:
+    def arrivals() -> Generator[Any, Any, None]:
         for _ in range(jobs):
             yield env.timeout(rng.exponential(1 / rate))
             env.process(job())
@@ -217,7 +217,7 @@ class _Simulation:
         self.env.run()
         return self.ended
 
-    def _all(self) -> Iterator[Any]:
+    def _all(self) -> Generator[Any, Any, None]:
         work = self.work
         workers = range(min(self.cluster.workers, work.step or work.jobs))
         if work.step is None:
@@ -239,7 +239,7 @@ class _Simulation:
         factors = self.rng.gamma(1 / cv**2, cv**2, count) if cv else np.ones(count)
         return deque(self.work.seconds * factors)
 
-    def _worker(self, number: int, queue: deque[float], load: bool) -> Iterator[Any]:
+    def _worker(self, number: int, queue: deque[float], load: bool) -> Generator[Any, Any, None]:
         if load:
             yield from self._load(number)
         while queue:
@@ -248,7 +248,7 @@ class _Simulation:
             yield from self._compute(number, seconds)
             self.env.process(self._write())
 
-    def _compute(self, number: int, seconds: float) -> Iterator[Any]:
+    def _compute(self, number: int, seconds: float) -> Generator[Any, Any, None]:
         """A job, which starts again if the worker fails before its end."""
         if number < self.cluster.slow * self.cluster.workers:
             seconds *= self.cluster.slowness
@@ -258,7 +258,7 @@ class _Simulation:
         yield self.env.timeout(seconds)
         self.failing[number] -= seconds
 
-    def _write(self) -> Iterator[Any]:
+    def _write(self) -> Generator[Any, Any, None]:
         yield from self._hold(self.writer, self.work.rows * self.cluster.row)
         self.ended = float(self.env.now)
 
@@ -266,7 +266,7 @@ class _Simulation:
         """Seconds of work until a worker fails."""
         return self.rng.exponential(3600 / self.cluster.failures) if self.cluster.failures else math.inf
 
-    def _load(self, number: int) -> Iterator[Any]:
+    def _load(self, number: int) -> Generator[Any, Any, None]:
         """The start of a worker. Those of one machine read the weights together."""
         node = number // self.cluster.per_node
         if node not in self.nodes:
@@ -275,7 +275,7 @@ class _Simulation:
         yield self.nodes[node]
         yield self.env.timeout(self.cluster.start)
 
-    def _hold(self, resource: simpy.Resource, seconds: float) -> Iterator[Any]:
+    def _hold(self, resource: simpy.Resource, seconds: float) -> Generator[Any, Any, None]:
         if not seconds:
             return
         with resource.request() as place:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -25,9 +26,6 @@ MAX_CHARS = 60
 
 DEVELOPMENT = {"dev", "docs", "formats-test"}
 """Extras of those who work on the package."""
-
-APART = {"ray": ["ray>=2.50"]}
-"""What the package works with and users install themselves."""
 
 
 def main() -> None:
@@ -56,7 +54,7 @@ def needed() -> dict[str, list[str]]:
     core = closure(project["dependencies"])
     for name in core:
         found[name] = ["thinkseg"]
-    for extra, requirements in sorted({**APART, **extras}.items()):
+    for extra, requirements in sorted(extras.items()):
         for name in closure(requirements) - core:
             found[name].append(extra)
     return found
@@ -80,7 +78,7 @@ def _required(name: str, extra: str) -> Iterator[Requirement]:
     try:
         texts = distribution(name).requires or []
     except PackageNotFoundError:
-        sys.exit(f"{name} is not installed; install all extras but those for development, and ray")
+        sys.exit(f"{name} is not installed; install all extras but those for development")
     for requirement in map(Requirement, texts):
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
             yield requirement
@@ -88,12 +86,13 @@ def _required(name: str, extra: str) -> Iterator[Requirement]:
 
 def license_of(package: Distribution) -> str:
     """Returns the license as the metadata of a package state it: an SPDX expression, a name, or classifiers."""
-    stated = package.metadata.get("License") or ""
+    facts: Any = package.metadata
+    stated = facts.get("License") or ""
     if len(stated) > MAX_CHARS:
         stated = ""
-    if name := package.metadata.get("License-Expression") or stated:
+    if name := facts.get("License-Expression") or stated:
         return " ".join(name.split())
-    classifiers = package.metadata.get_all("Classifier") or []
+    classifiers = facts.get_all("Classifier") or []
     names = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License :: ")]
     return ", ".join(names) or "in its files"
 

@@ -379,7 +379,7 @@ def test_request_cancelled_by_the_end_of_the_server_may_be_repeated(monkeypatch:
     ((_, truth, replies),) = questions("veason", 1)
     asked = {name: truth[name] for name in truth if name in ScoreRequest.model_fields}
     service = RewardService(Questions(read_specs(["shapes:train"])), ShiftingTracker(), workers=1, max_prompts=1)
-    with TestClient(create_app(service, None)) as client:
+    with TestClient(create_app(service, None), base_url="http://localhost") as client:
         answer = client.post("/score", json={**asked, "replies": replies[0], "weights": WEIGHTS})
     assert (answer.status_code, list(answer.json())) == (503, ["error"])
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pathlib
 import pickle
-from typing import IO, Any
+from io import BytesIO
+from typing import Any
 
 import torch
 from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, filesystem, metadata
@@ -29,7 +30,7 @@ class DataReader(FileSystemReader):
 class DataPlanner(DefaultLoadPlanner):
     """Reads values that are no tensors as data. Raises UnpicklingError for others."""
 
-    def load_bytes(self, read_item: Any, value: IO[bytes]) -> None:
+    def load_bytes(self, read_item: Any, value: BytesIO) -> None:
         """Stores a value. Overrides that of the library, which would call what the value names."""
         torch.load(value, weights_only=True)
         value.seek(0)
