@@ -47,8 +47,8 @@ QUICK = {
 }
 """Commands that take seconds. They run if nothing that they name is `ABSENT`; all others are parsed only."""
 
-ABSENT = re.compile(r"checkpoints/|Qwen/|facebook/|openai:|--split train|datasets/(?!ReVOS)")
-"""Models, servers and data sets that a machine has only after a download."""
+ABSENT = re.compile(r"--ray |checkpoints/|Qwen/|facebook/|openai:|--split train|datasets/(?!ReVOS)")
+"""Models, servers, clusters and data sets that a machine does not have by itself."""
 
 SMALLER = {"50": "1"}
 """Values of options of commands that run, and those that take less time."""

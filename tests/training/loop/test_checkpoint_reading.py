@@ -47,9 +47,9 @@ def fails(folder: Path) -> None:
 
 def test_load_checkpoint_restores_parameters_and_optimizer(checkpoint: Path) -> None:
     (saved, steps), (model, optimizer) = trained(), trained()
-    save_checkpoint(checkpoint.parent, 2, saved, [steps])
+    save_checkpoint(checkpoint.parent, 2, saved, [steps], [0.5])
     optimizer.param_groups[0]["lr"] = 9.0
-    assert load_checkpoint(checkpoint.parent, model, [optimizer]) == 2
+    assert load_checkpoint(checkpoint.parent, model, [optimizer]) == (2, [0.5])
     assert all(torch.equal(one, other) for one, other in zip(saved.parameters(), model.parameters(), strict=True))
     assert optimizer.param_groups[0]["lr"] == 0.25
 
