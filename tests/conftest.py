@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from boxtracker import BoxTracker
 from thinkseg.ops.masks import from_stacks
-from thinkseg.types import Frames, Masklets, ProgressCallback, VideoSample
+from thinkseg.types import VideoSample
 
 for setting in ("PRESET", "POLICY", "TRACKER", "CHAIN", "DEVICE", "PRECISION"):
     os.environ.pop(f"THINKSEG_{setting}", None)
@@ -55,27 +56,6 @@ class Film:
 
     def time_of(self, index: int) -> float | None:
         return None if self.fps is None else index / self.fps
-
-
-class BoxTracker:
-    """A tracker that fills each box in every frame. `calls` lists the keyframes it was given."""
-
-    name, device = "boxes", "cpu"
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def track(
-        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
-    ) -> Masklets:
-        self.calls.append(keyframe)
-        width, height = video.size_wh
-        masks = np.zeros((len(boxes), len(video), height, width), bool)
-        for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int), strict=True):
-            mask[:, y1:y2, x1:x2] = True
-        if progress:
-            progress(len(video), len(video))
-        return from_stacks(masks)
 
 
 @pytest.fixture(autouse=True)

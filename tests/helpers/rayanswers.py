@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-import numpy as np
-
+from boxtracker import BoxTracker
 from rayworkers import die
 from thinkseg.cli.commands.videos.segment_many import Answering, Job
 from thinkseg.cli.model_options import ChosenModels, PolicyOptions
@@ -16,24 +15,8 @@ from thinkseg.data.benchmarks.base import Benchmark
 from thinkseg.data.readers.video_window import Window
 from thinkseg.evaluation.evaluate import Evaluator, Method
 from thinkseg.models.policies.scripted import ScriptedPolicy
-from thinkseg.ops.masks import from_stacks
 from thinkseg.scale.ray_cluster import Placement
-from thinkseg.types import Dialogue, Frames, Masklets, ProgressCallback, Turn, View
-
-
-class BoxTracker:
-    """Fills each box in every frame."""
-
-    name, device = "boxes", "cpu"
-
-    def track(
-        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
-    ) -> Masklets:
-        width, height = video.size_wh
-        masks = np.zeros((len(boxes), len(video), height, width), bool)
-        for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int), strict=True):
-            mask[:, y1:y2, x1:x2] = True
-        return from_stacks(masks)
+from thinkseg.types import Dialogue, Turn, View
 
 
 def policy(deadly: Sequence[str] = (), once: Path | None = None) -> ScriptedPolicy:
@@ -68,9 +51,5 @@ def answering(packs: bool) -> Answering:
     names, asking = ChosenModels("shapes", "flow"), PolicyOptions(chain="veason")
     placement = Placement(2) if packs else None
     job = Job((), Path(), names, asking, OutputOptions(), ("masks", "csv"), Window(), None, placement)
-    with patch.multiple("thinkseg.models", load_policy=lambda *_, **__: policy(), load_tracker=_boxes):
+    with patch.multiple("thinkseg.models", load_policy=lambda *_, **__: policy(), load_tracker=BoxTracker):
         return Answering(job, True, Progress())
-
-
-def _boxes(*_: object, **__: object) -> BoxTracker:
-    return BoxTracker()

@@ -27,17 +27,6 @@ from thinkseg.types import Frames, Masklets, Tracker
 
 
 def mean_ious(
-    benchmark: Benchmark,
-    expressions: Sequence[Expression],
-    tracker: Tracker,
-    out: Path,
-    on_row: Callable[[int], None] | None = None,
-) -> dict[str, float]:
-    """Returns the mean IoU of each expression with a target by its key, in this process; see `mean_ious_with`."""
-    return mean_ious_with(TargetTracker(benchmark, tracker), benchmark, expressions, out, on_row)
-
-
-def mean_ious_with(
     worker: Worker[str, Row | Issue],
     benchmark: Benchmark,
     expressions: Sequence[Expression],

@@ -8,17 +8,16 @@ from functools import cache
 from typing import Any
 
 import cv2
-import numpy as np
 import typer
 
+from boxtracker import BoxTracker
 from thinkseg import models
 from thinkseg.cli import app
 from thinkseg.cli.commands.videos import segment_many  # noqa: F401, imported once
 from thinkseg.evaluation import aggregation
 from thinkseg.models.policies.scripted import ScriptedPolicy
 from thinkseg.models.trackers.flow.tracker import FlowTracker  # noqa: F401, imported once
-from thinkseg.ops.masks import from_stacks
-from thinkseg.types import Dialogue, Frames, Masklets, ProgressCallback, Turn, View
+from thinkseg.types import Dialogue, Turn, View
 
 POLICY = "openai:scripted@http://127.0.0.1:9"
 """A name that commands accept. Nothing connects there."""
@@ -34,30 +33,12 @@ def run(words: list[str]) -> int:
     cv2.setNumThreads(1)
     aggregation.RESAMPLES = 20
     models.load_policy = _load_policy
-    models.load_tracker = _BoxTracker
+    models.load_tracker = BoxTracker
     return app.main(words)
 
 
 def _load_policy(name: str, **settings: Any) -> ScriptedPolicy:
     return ScriptedPolicy(_reply, name="scripted", view=View(num_frames=2, frame_wh=(32, 24)))
-
-
-class _BoxTracker:
-    """Returns the filled boxes as masks of every frame."""
-
-    name = "boxes"
-
-    def __init__(self, name: str, **settings: Any) -> None:
-        pass
-
-    def track(
-        self, video: Frames, keyframe: int, boxes: np.ndarray, progress: ProgressCallback | None = None
-    ) -> Masklets:
-        width, height = video.size_wh
-        masks = np.zeros((len(boxes), len(video), height, width), bool)
-        for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().astype(int), strict=True):
-            mask[:, y1:y2, x1:x2] = True
-        return from_stacks(masks)
 
 
 def _reply(dialogue: Dialogue) -> str:

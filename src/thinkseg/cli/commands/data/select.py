@@ -129,7 +129,7 @@ def _trackable(
     progress: Progress,
 ) -> list[Candidate]:
     """The questions whose masks reach the mean IoU, and those without a target."""
-    from thinkseg.selection.trackable import mean_ious_with
+    from thinkseg.selection.trackable import mean_ious
 
     ids = {one.id for one in drawn if one.targets != "none"}
     asked = [one for one in opened.expressions if one.key in ids]
@@ -138,7 +138,7 @@ def _trackable(
     def show(done: int) -> None:
         progress.show(", ".join(filter(None, (f"tracking {done}/{len(asked)}", time_left(done)))))
 
-    ious = mean_ious_with(worker, opened, asked, out.with_name(f"{out.name}.tracked"), show)
+    ious = mean_ious(worker, opened, asked, out.with_name(f"{out.name}.tracked"), show)
     kept = [one for one in drawn if one.targets == "none" or ious.get(one.id, -1.0) >= least]
     if not any(one.targets != "none" for one in kept):
         raise SettingsError(f"--trackable: no expression reaches a mean IoU of {least:g}; lower it")
