@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from rayanswers import answering, evaluator
-from rayworkers import Script, video_of
+from rayworkers import Script, file_name, video_of
 from thinkseg.data import open_benchmark
 from thinkseg.errors import ModelError, SettingsError
 from thinkseg.evaluation.evaluate import evaluate_with
@@ -25,7 +25,11 @@ def answers(script, workers=2, batch_size=1):
     """What workers yield about ITEMS: texts by item, and errors by item."""
     with RayWorkers(script, Placement(workers), video_of, batch_size) as both:
         assert both.settings == {"model": "script"}
-        found = list(both.answer(ITEMS))
+        script.taken.mkdir()
+        found = []
+        for item, result in both.answer(ITEMS):
+            found.append((item, result))
+            (script.taken / file_name(item)).touch()
     assert len(found) == len({item for item, _ in found})
     lost = {item: result for item, result in found if isinstance(result, WorkerLostError)}
     return {item: result for item, result in found if item not in lost}, lost
